@@ -1,0 +1,17 @@
+"""apical: train any JAX model without backpropagation, and measure the difference."""
+
+from . import measure as measure
+from . import optim as optim
+from . import rules as rules
+from .circuit import Circuit as Circuit
+from .circuit import drive_of as drive_of
+from .circuit import node as node
+from .circuit import output as output
+from .circuit import trace as trace
+from .rules._learner import signals as signals
+from .rules._learner import train_step as train_step
+from .rules._learner import value_and_grad as value_and_grad
+from .rules._rule import Credit as Credit
+from .rules._rule import Signal as Signal
+
+__version__ = "0.1.0"

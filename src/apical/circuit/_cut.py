@@ -1,0 +1,51 @@
+"""cut: what the consumers of a node read.
+
+A tap is called at every site of a circuit as `tap(site, computed, injected)` and
+returns what the consumers of that site read instead of what was computed there;
+`injected` is what the caller gave for the site, or None. The built-in taps:
+
+| tap      | consumers read                          | derivative                     |
+|----------|-----------------------------------------|--------------------------------|
+| `clamp`  | `injected`                              | no chain crosses the site      |
+| `offset` | `computed + injected`                   | chains cross; d/d(injected) is the whole cotangent |
+| `stop`   | `computed`                              | no chain crosses the site      |
+| `hold`   | `computed + injected`                   | as `clamp` at the computed value: one evaluation gives values and local derivatives |
+
+Where nothing is injected, a site is left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+Tap = Callable[[str, Any, Any], Any]
+
+
+def clamp(site: str, computed: Any, injected: Any) -> Any:
+    """Consumers read the injected value; the chain of derivatives ends here."""
+    del site
+    return computed if injected is None else injected
+
+
+def offset(site: str, computed: Any, injected: Any) -> Any:
+    """Consumers read the computed value plus an error, and the chain goes on."""
+    del site
+    return computed if injected is None else computed + injected
+
+
+def stop(site: str, computed: Any, injected: Any) -> Any:
+    """Consumers read the computed value; the chain of derivatives ends here."""
+    del site, injected
+    return jax.lax.stop_gradient(computed)
+
+
+def hold(site: str, computed: Any, injected: Any) -> Any:
+    """Clamp to the computed value plus an error, in the same evaluation."""
+    del site
+    return computed if injected is None else jax.lax.stop_gradient(computed) + injected
+
+
+TAPS: dict[str, Tap] = {"clamp": clamp, "offset": offset, "stop": stop, "hold": hold}

@@ -1,0 +1,331 @@
+"""Who depends on what: constant, parameter, data or activity, and where they meet.
+
+The kind of a value is a set of two flags, so that kinds join by *or*:
+
+| kind      | depends on                                    |
+|-----------|-----------------------------------------------|
+| CONSTANT  | nothing (closed-over arrays, literals)        |
+| PARAMETER | parameters alone: an *effective weight*       |
+| DATA      | arguments alone (or carries no derivative)    |
+| ACTIVITY  | both                                          |
+
+`raw` are the parameter leaves that a value carries *without a synapse between*. A
+weight times an argument is an activity that is raw in the weight; when it then meets
+data in a linear operation, no transformation can tell the weight from the activity
+any more, and `Refusal` says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+
+from ._jaxpr import Atom, Body, Literal, Op, Program, known_primitives
+from ._primitives import (
+    LINEAR_NOT_REWRITTEN,
+    SYNAPTIC,
+    holds_synaptic,
+)
+
+CONSTANT, PARAMETER, DATA, ACTIVITY = 0, 1, 2, 3
+
+NODE_MARK = "apical.node:"
+OUTPUT_MARK = "apical.output"
+
+_KNOWN = known_primitives()
+
+
+@dataclass(frozen=True, eq=False)
+class Site:
+    """Where an operation stands: the loops around it, from the outside."""
+
+    op: Op
+    loops: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Meeting:
+    """A linear operation where an effective weight meets a value made from data.
+
+    `weight` is the position of the weight among the operands, None in an operation
+    that is not rewritten (its user-written derivative, say, stands as it is).
+    """
+
+    op: Op
+    weight: int | None
+    leaves: frozenset[int]
+    loops: tuple[int, ...]
+
+    @property
+    def activities(self) -> tuple[Atom, ...]:
+        """The operands other than the weight."""
+        inputs = enumerate(self.op.inputs)
+        return tuple(a for i, a in inputs if i != self.weight)
+
+
+@dataclass(frozen=True, eq=False)
+class Refusal:
+    """Leaves that reach a linear operation that cannot be rewritten, and why."""
+
+    op: Op
+    leaves: frozenset[int]
+    reason: str
+
+
+class Flow:
+    """The kind of every value of a program, and who makes and reads it."""
+
+    def __init__(self, program: Program, parameters: int, constants: int) -> None:
+        self.program = program
+        self.kind: dict[int, int] = {}
+        self.raw: dict[int, frozenset[int]] = {}
+        self.maker: dict[int, tuple[Op, int]] = {}
+        self.entry: dict[int, tuple[Op, Body, int]] = {}
+        self.readers: dict[int, list[Op]] = {}
+        for number in program.constants:
+            self._set(number, CONSTANT, frozenset())
+        for i, number in enumerate(program.body.inputs):
+            kind = PARAMETER if i < parameters else DATA
+            kind = CONSTANT if parameters <= i < parameters + constants else kind
+            leaves = frozenset({i}) if kind == PARAMETER else frozenset[int]()
+            self._set(number, kind, leaves)
+        self._link(program.body)
+        self._body(program.body)
+
+    def kind_of(self, atom: Atom) -> int:
+        """The kind of a value; a literal is constant."""
+        return CONSTANT if isinstance(atom, Literal) else self.kind[atom]
+
+    def raw_of(self, atom: Atom) -> frozenset[int]:
+        """The leaves that the value carries with no synapse between."""
+        return frozenset() if isinstance(atom, Literal) else self.raw[atom]
+
+    def is_activity(self, atom: Atom) -> bool:
+        """Whether the value depends on parameters and data."""
+        return self.kind_of(atom) == ACTIVITY
+
+    def is_mixed(self, atom: Atom) -> bool:
+        """Whether parameters met data here, but not yet at a synapse."""
+        return self.is_activity(atom) and bool(self.raw_of(atom))
+
+    def shape(self, atom: Atom) -> tuple[int, ...]:
+        """The shape of a value inside its own scope."""
+        if isinstance(atom, Literal):
+            return jnp.shape(atom.value)
+        return self.program.shapes[atom].shape
+
+    def _set(self, number: int, kind: int, raw: frozenset[int]) -> None:
+        dtype = self.program.shapes[number].dtype
+        if kind == ACTIVITY and not jnp.issubdtype(dtype, jnp.inexact):
+            kind, raw = DATA, frozenset()
+        self.kind[number], self.raw[number] = kind, raw
+
+    def _link(self, body: Body) -> None:
+        for op in body.ops:
+            for i, number in enumerate(op.outputs):
+                self.maker[number] = (op, i)
+            for atom in {a for a in op.inputs if not isinstance(a, Literal)}:
+                self.readers.setdefault(atom, []).append(op)
+            for inner in op.bodies:
+                for i, number in enumerate(inner.inputs):
+                    self.entry[number] = (op, inner, i)
+                self._link(inner)
+
+    def _body(self, body: Body) -> None:
+        for op in body.ops:
+            if op.name == "scan":
+                self._scan(op)
+            elif op.enterable:
+                self._branches(op)
+            else:
+                self._plain(op)
+
+    def _join(self, atoms: Sequence[Atom]) -> tuple[int, frozenset[int]]:
+        kind = 0
+        for atom in atoms:
+            kind |= self.kind_of(atom)
+        settled = any(self.is_activity(a) and not self.raw_of(a) for a in atoms)
+        raws = frozenset[int]().union(*(self.raw_of(a) for a in atoms))
+        return kind, frozenset() if settled else raws
+
+    def _plain(self, op: Op) -> None:
+        kind, raw = self._join(op.inputs)
+        if op.name == "stop_gradient" and kind == ACTIVITY:
+            kind, raw = DATA, frozenset()
+        if kind == ACTIVITY and (mark_of(op) or self._contracts(op)):
+            raw = frozenset()
+        for number in op.outputs:
+            self._set(number, kind, raw)
+
+    def _contracts(self, op: Op) -> bool:
+        return op.name in SYNAPTIC or holds_synaptic(op) or is_contraction(self, op)
+
+    def _copy(self, sources: Sequence[Atom], targets: Sequence[int]) -> None:
+        for atom, number in zip(sources, targets, strict=True):
+            self._set(number, self.kind_of(atom), self.raw_of(atom))
+
+    def _branches(self, op: Op) -> None:
+        operands = op.inputs[1:] if op.name == "cond" else op.inputs
+        for body in op.bodies:
+            self._copy(operands, body.inputs)
+            self._body(body)
+        for i, number in enumerate(op.outputs):
+            kind, raw = self._join([body.outputs[i] for body in op.bodies])
+            if op.name == "cond":  # the choice itself carries no derivative
+                kind |= self.kind_of(op.inputs[0]) & DATA
+            self._set(number, kind, raw)
+
+    def _scan(self, op: Op) -> None:
+        (body,), loop = op.bodies, op.loop
+        assert loop is not None
+        self._copy(op.inputs, body.inputs)
+        carried = body.inputs[loop.consts : loop.consts + loop.carry]
+        while True:  # kinds only grow, so this ends
+            self._body(body)
+            before = [(self.kind[c], self.raw[c]) for c in carried]
+            for number, out in zip(carried, body.outputs[: loop.carry], strict=True):
+                self._set(number, *self._join([number, out]))
+            if before == [(self.kind[c], self.raw[c]) for c in carried]:
+                break
+        self._copy(body.outputs, op.outputs)
+
+
+def mark_of(op: Op) -> str | None:
+    """The name given by `apical.node`, or the mark of `apical.output`."""
+    name = str(op.params["name"]) if op.name == "name" else ""
+    return name if name.startswith((NODE_MARK, OUTPUT_MARK)) else None
+
+
+def walk(body: Body, loops: tuple[int, ...] = ()) -> Iterator[Site]:
+    """Every operation of a body and of the bodies that can be entered, in order."""
+    for op in body.ops:
+        yield Site(op, loops)
+        if op.enterable:
+            inner = (*loops, op.loop.length) if op.loop else loops
+            for sub in op.bodies:
+                yield from walk(sub, inner)
+
+
+def meetings(flow: Flow) -> list[Meeting]:
+    """The synapses of a program, in program order."""
+    found = (_meeting(flow, site) for site in walk(flow.program.body))
+    return [m for m in found if m is not None]
+
+
+def _meeting(flow: Flow, site: Site) -> Meeting | None:
+    op, kinds = site.op, [flow.kind_of(a) for a in site.op.inputs]
+    if not any(k & DATA for k in kinds):
+        return None
+    if op.name in SYNAPTIC or is_contraction(flow, op):
+        if PARAMETER in kinds[:2]:
+            weight = kinds.index(PARAMETER)
+            return Meeting(op, weight, flow.raw_of(op.inputs[weight]), site.loops)
+        return None
+    carried = _leaves_into(flow, op)
+    if carried and not op.enterable and (holds_synaptic(op) or _is_linear(op)):
+        return Meeting(op, None, carried, site.loops)
+    return None
+
+
+def gains(flow: Flow) -> list[Meeting]:
+    """Elementwise products of an effective weight with an activity."""
+    found = []
+    for site in walk(flow.program.body):
+        op, kinds = site.op, [flow.kind_of(a) for a in site.op.inputs]
+        if op.name == "mul" and sorted(kinds) == [PARAMETER, ACTIVITY]:
+            if not is_contraction(flow, op):
+                weight = kinds.index(PARAMETER)
+                leaves = flow.raw_of(op.inputs[weight])
+                found.append(Meeting(op, weight, leaves, site.loops))
+    return found
+
+
+def _is_linear(op: Op) -> bool:
+    return op.name in LINEAR_NOT_REWRITTEN
+
+
+def _leaves_into(flow: Flow, op: Op) -> frozenset[int]:
+    return frozenset[int]().union(*(flow.raw_of(a) for a in op.inputs))
+
+
+def is_contraction(flow: Flow, op: Op) -> bool:
+    """Whether a product is summed over an axis along which both factors vary."""
+    if op.name != "mul" or any(isinstance(a, Literal) for a in op.inputs):
+        return False
+    shapes = [flow.shape(a) for a in op.inputs]
+    if len(shapes[0]) != len(shapes[1]) or op.inputs[0] == op.inputs[1]:
+        return False
+    both = {i for i, sizes in enumerate(zip(*shapes, strict=True)) if min(sizes) > 1}
+    readers = flow.readers.get(op.outputs[0], [])
+    while len(readers) == 1 and readers[0].name in ("convert_element_type", "copy"):
+        readers = flow.readers.get(readers[0].outputs[0], [])
+    if len(readers) != 1 or readers[0].name != "reduce_sum":
+        return False
+    varies = both - _constant_axes(flow, op.inputs)
+    return bool(varies & set(readers[0].params["axes"]))
+
+
+def _constant_axes(flow: Flow, atoms: Sequence[Atom]) -> set[int]:
+    """Axes along which one of the factors was only repeated."""
+    repeated: set[int] = set()
+    for atom in atoms:
+        maker = None if isinstance(atom, Literal) else flow.maker.get(atom)
+        if maker is None or maker[0].name != "broadcast_in_dim":
+            continue
+        op, source = maker[0], flow.shape(maker[0].inputs[0])
+        kept = zip(op.params["broadcast_dimensions"], source, strict=True)
+        varying = {axis for axis, size in kept if size > 1}
+        repeated |= set(range(len(flow.shape(atom)))) - varying
+    return repeated
+
+
+def refusals(flow: Flow) -> list[Refusal]:
+    """What a second, backward copy of the parameters could not reach."""
+    found = (_refusal(flow, site.op) for site in walk(flow.program.body))
+    return [r for r in found if r is not None]
+
+
+def _refusal(flow: Flow, op: Op) -> Refusal | None:
+    if op.enterable or not any(flow.kind_of(a) & DATA for a in op.inputs):
+        return None
+    weights = _leaves_into(flow, op)
+    if not weights:
+        return None
+    if op.name in SYNAPTIC or is_contraction(flow, op):
+        return _mixed_weight(flow, op)
+    if op.name not in _KNOWN:
+        return Refusal(op, weights, f"`{op.name}` is not known to apical")
+    if holds_synaptic(op):
+        reason = f"inside `{op.name}` it meets data in a linear operation"
+        return Refusal(op, weights, f"{reason}, which cannot be rewritten")
+    if _is_linear(op):
+        return Refusal(op, weights, f"it meets data in `{op.name}`, not rewritten")
+    return None
+
+
+def _mixed_weight(flow: Flow, op: Op) -> Refusal | None:
+    if any(flow.kind_of(a) == PARAMETER for a in op.inputs[:2]):
+        return None
+    mixed = [a for a in op.inputs[:2] if flow.is_mixed(a)]
+    if not mixed:
+        return None
+    leaves = frozenset[int]().union(*(flow.raw_of(a) for a in mixed))
+    reason = "it met data before it reached a linear operation (a mask or an index"
+    return Refusal(
+        op,
+        leaves,
+        f"{reason} that is an argument?): close over it instead, or mark the value "
+        "with `apical.node` if it is an activity",
+    )
+
+
+def unknowns(flow: Flow) -> list[Op]:
+    """Operations on activities or parameters that apical cannot look into."""
+    found = []
+    for site in walk(flow.program.body):
+        touched = any(flow.kind_of(a) & PARAMETER for a in site.op.inputs)
+        if touched and not site.op.enterable and site.op.name not in _KNOWN:
+            found.append(site.op)
+    return found

@@ -1,0 +1,98 @@
+"""The axis over which the loss is a mean, and one loss per example."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ._leaves import Leaves
+
+
+class Examples:
+    """Reads `batch`, as `in_axes` of `jax.vmap` over the arguments."""
+
+    def __init__(self, setting: Any, given: Leaves, shapes: Sequence[tuple[int, ...]]):
+        self.setting, self.given, self.shapes = setting, given, shapes
+
+    @property
+    def axes(self) -> list[int | None]:
+        """The axis of the examples in each array of the arguments."""
+        # An index in place of each leaf lets a prefix of the tree stand for all below.
+        args = jax.tree.unflatten(self.given.treedef, range(len(self.given.paths)))
+        batch = self.setting.batch
+        batch = (batch,) * len(args) if batch is None or isinstance(batch, int) else batch
+        axes: list[Any] = [None] * len(self.given.paths)
+
+        def spread(axis: Any, subtree: Any) -> None:
+            for i in jax.tree.leaves(subtree):
+                axes[i] = axis
+
+        try:
+            jax.tree.map(spread, batch, args, is_leaf=lambda x: x is None)
+        except ValueError as error:
+            raise ValueError(
+                "`batch` must be an integer, None, or a tuple with one entry (a pytree "
+                f"prefix) per argument after `params`: {error}"
+            ) from error
+        return [axes[i] for i in self.given.arrays]
+
+    @property
+    def size(self) -> int:
+        """The number of examples; 1 where no argument has an axis of examples."""
+        sizes: dict[str, int] = {}
+        for index, axis, shape in zip(
+            self.given.arrays, self.axes, self.shapes, strict=True
+        ):
+            if axis is None:
+                continue
+            path = self.given.paths[index]
+            if not -len(shape) <= axis < len(shape):
+                raise ValueError(
+                    f"Argument {path} (after `params`) has shape {shape} and no axis "
+                    f"{axis} of examples. Say which arguments have one: "
+                    "`batch=(0, 0, None)`, None for what all examples share."
+                )
+            sizes[path] = shape[axis]
+        if len(set(sizes.values())) > 1:
+            listed = ", ".join(f"{path}: {size}" for path, size in sizes.items())
+            raise ValueError(
+                f"The arguments differ in their number of examples ({listed}). Say "
+                "which have an axis of examples: `batch=(0, 0, None)`, None for keys, "
+                "masks and whatever all examples share."
+            )
+        return next(iter(sizes.values()), 1)
+
+    def losses(self, loss_fn: Callable[..., Any], params: Any, args: Any) -> jax.Array:
+        """The loss on a batch of one, for each example."""
+        size, axes = self.size, self.axes
+        arrays = self.given.pick(args)[1]
+        if all(a is None for a in axes):
+            return jnp.reshape(self._loss(loss_fn, params, args), (1,))
+        del size
+
+        def one(arrays: Any) -> Any:
+            pairs = zip(arrays, axes, strict=True)
+            single = [x if a is None else jnp.expand_dims(x, a) for x, a in pairs]
+            return self._loss(loss_fn, params, self.given.build([], single))
+
+        return jax.vmap(one, in_axes=(axes,))(arrays)
+
+    def _loss(self, loss_fn: Callable[..., Any], params: Any, args: Any) -> Any:
+        result = loss_fn(params, *args)
+        return result[0] if self.setting.has_aux else result
+
+    def check(self, losses: Any, loss: Any) -> None:
+        """Refuse if the loss is not the mean (or sum) of the examples' losses."""
+        reduced = jnp.mean(losses) if self.setting.reduction == "mean" else losses.sum()
+        if not np.allclose(reduced, loss, rtol=1e-3, atol=1e-6):
+            raise ValueError(
+                f"The {self.setting.reduction} of the losses of single examples is "
+                f"{float(reduced):.6g}, but the loss is {float(loss):.6g}: the examples "
+                "are not independent (batch normalisation?), or `batch` or `reduction` "
+                "does not describe the loss. A rule that needs one loss per example is "
+                "not defined here."
+            )

@@ -1,0 +1,257 @@
+"""The one door to JAX's program representation.
+
+Everything that differs between JAX versions is in this file: it alone touches
+`jax.core` and `jax.extend`. It turns a traced function into a small program of
+our own (`Body`, `Op`, integer variables), in which calls of `jit` are inlined and
+every other equation can be run again as a function. Two devices keep it short and
+independent of version (both survived the changes from JAX 0.9 to 0.12):
+
+* an equation is run by evaluating a program that holds nothing else, so no
+  parameter of a primitive has to be understood;
+* the arity of a scan is read from shapes: its `xs` are the inputs whose rank
+  differs from the body's.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.core
+import jax.extend as jex
+import numpy as np
+from jax.extend import source_info_util
+
+# Calls without a meaning of their own: their body is written in place.
+_INLINED = frozenset({"jit", "pjit", "closed_call", "core_call", "core_closed_call"})
+_REMAT = frozenset({"remat2", "remat", "checkpoint"})
+# Primitives with state or with code that cannot be looked into.
+_OPAQUE = frozenset({"get", "swap", "addupdate", "call", "custom_lin", "empty2"})
+
+
+@dataclass(frozen=True)
+class Literal:
+    """A constant written into an equation."""
+
+    value: Any
+
+
+Atom = int | Literal
+
+
+@dataclass(frozen=True, eq=False)
+class Loop:
+    """How the inputs and outputs of a scan are divided."""
+
+    consts: int
+    carry: int
+    length: int
+    reverse: bool
+    unroll: int | bool
+
+
+@dataclass(frozen=True, eq=False)
+class Body:
+    """A sequence of operations: `outputs` are computed from `inputs`."""
+
+    inputs: tuple[int, ...]
+    outputs: tuple[Atom, ...]
+    ops: tuple[Op, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Op:
+    """One equation: `outputs = name(inputs)`."""
+
+    name: str
+    inputs: tuple[Atom, ...]
+    outputs: tuple[int, ...]
+    params: Mapping[str, Any]
+    bodies: tuple[Body, ...]
+    where: str
+    scope: str
+    loop: Loop | None
+    equation: Any = field(repr=False)
+    parent: Any = field(repr=False)
+
+    @cached_property
+    def _function(self) -> tuple[list[int], Any]:
+        """A program of this equation alone, and which inputs it takes."""
+        taken: list[int] = []
+        variables: list[Any] = []
+        for i, variable in enumerate(self.equation.invars):
+            fresh = not isinstance(variable, jex.core.Literal)
+            if fresh and not any(variable is v for v in variables):
+                taken.append(i)
+                variables.append(variable)
+        outputs = [v for v in self.equation.outvars if not _dropped(v)]
+        program = _opened(self.parent)[0].replace(
+            constvars=[], invars=variables, outvars=outputs, eqns=[self.equation]
+        )
+        return taken, program
+
+    def __call__(self, *values: Any) -> list[Any]:
+        """Run the equation; a dropped output is None."""
+        taken, program = self._function
+        kept = iter(jax.core.eval_jaxpr(program, (), *[values[i] for i in taken]))
+        return [None if _dropped(v) else next(kept) for v in self.equation.outvars]
+
+    @property
+    def enterable(self) -> bool:
+        """Whether the body may be evaluated in place of the operation."""
+        return self.name in ("scan", "cond", "remat")
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """A traced function: its body, the constants it closes over, and shapes."""
+
+    body: Body
+    constants: Mapping[int, Any]
+    shapes: Mapping[int, jax.ShapeDtypeStruct]
+
+    @property
+    def closes_over_tracers(self) -> bool:
+        """Whether a constant belongs to a surrounding transformation."""
+        return any(isinstance(c, jax.core.Tracer) for c in self.constants.values())
+
+
+def known_primitives() -> frozenset[str]:
+    """Names of the primitives of which JAX publishes the definition."""
+    rooms = (jax.lax, jex.core.primitives)
+    found = (getattr(room, n) for room in rooms for n in dir(room) if n.endswith("_p"))
+    names = {p.name for p in found if hasattr(p, "name")}
+    return frozenset(names | {"add_any", "copy_p", "random_wrap", "random_unwrap"}) - (
+        _OPAQUE
+    )
+
+
+def is_concrete(x: Any) -> bool:
+    """Whether a value is known now, rather than traced."""
+    return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(x))
+
+
+def trace_program(fun: Callable[..., Any], *args: Any) -> tuple[Program, Any]:
+    """Trace `fun` at the shapes of `args`.
+
+    Returns the program and the structure of what `fun` returned, with shapes.
+    """
+    closed, structure = jax.make_jaxpr(fun, return_shape=True)(*args)
+    return _Reader().program(closed), structure
+
+
+def _opened(jaxpr: Any) -> tuple[Any, Sequence[Any]]:
+    return getattr(jaxpr, "jaxpr", jaxpr), getattr(jaxpr, "consts", ())
+
+
+def _dropped(variable: Any) -> bool:
+    return isinstance(variable, jex.core.DropVar)
+
+
+def _is_program(x: Any) -> bool:
+    return hasattr(x, "eqns") or hasattr(x, "jaxpr")
+
+
+def _inner(params: Mapping[str, Any]) -> list[Any]:
+    values = (v if isinstance(v, (tuple, list)) else (v,) for v in params.values())
+    return [x for x in itertools.chain.from_iterable(values) if _is_program(x)]
+
+
+class _Reader:
+    """Reads a jaxpr into a `Program`, numbering variables in program order."""
+
+    def __init__(self) -> None:
+        self.constants: dict[int, Any] = {}
+        self.shapes: dict[int, jax.ShapeDtypeStruct] = {}
+
+    def program(self, closed: Any) -> Program:
+        return Program(self.body(closed), self.constants, self.shapes)
+
+    def variable(self, variable: Any) -> int:
+        number = len(self.shapes)
+        aval = variable.aval
+        # Tokens and references have no shape; nothing asks for theirs.
+        shape, dtype = getattr(aval, "shape", ()), getattr(aval, "dtype", None)
+        self.shapes[number] = jax.ShapeDtypeStruct(shape, dtype or bool)
+        return number
+
+    def body(self, closed: Any) -> Body:
+        jaxpr, consts = _opened(closed)
+        inputs = tuple(self.variable(v) for v in jaxpr.invars)
+        names = dict(zip(jaxpr.invars, inputs, strict=True))
+        self.bind_constants(names, jaxpr, consts)
+        ops = tuple(self.ops(jaxpr, names, ""))
+        return Body(inputs, self.atoms(jaxpr.outvars, names), ops)
+
+    def bind_constants(self, names: dict[Any, Any], jaxpr: Any, consts: Any) -> None:
+        for variable, value in zip(jaxpr.constvars, consts, strict=True):
+            names[variable] = self.variable(variable)
+            self.constants[names[variable]] = value
+
+    def atoms(self, variables: Sequence[Any], names: Mapping[Any, Atom]) -> Any:
+        return tuple(
+            Literal(np.asarray(v.val, v.aval.dtype))
+            if isinstance(v, jex.core.Literal)
+            else names[v]
+            for v in variables
+        )
+
+    def ops(self, jaxpr: Any, names: dict[Any, Any], outer: str) -> Iterator[Op]:
+        for equation in jaxpr.eqns:
+            stack = str(equation.source_info.name_stack)
+            scope = "/".join(s for s in (outer, stack) if s)
+            if equation.primitive.name in _INLINED:
+                yield from self.inline(equation, names, scope)
+            else:
+                yield self.op(jaxpr, equation, names, scope)
+
+    def inline(self, equation: Any, names: dict[Any, Any], scope: str) -> Any:
+        (closed,) = _inner(equation.params)
+        jaxpr, consts = _opened(closed)
+        inside = dict(
+            zip(jaxpr.invars, self.atoms(equation.invars, names), strict=True)
+        )
+        self.bind_constants(inside, jaxpr, consts)
+        yield from self.ops(jaxpr, inside, scope)
+        results = self.atoms(jaxpr.outvars, inside)
+        names.update(zip(equation.outvars, results, strict=True))
+
+    def op(self, jaxpr: Any, equation: Any, names: dict[Any, Any], scope: str) -> Op:
+        inputs = self.atoms(equation.invars, names)
+        bodies = tuple(self.body(inner) for inner in _inner(equation.params))
+        outputs = tuple(self.variable(v) for v in equation.outvars)
+        names.update(zip(equation.outvars, outputs, strict=True))
+        name = equation.primitive.name
+        return Op(
+            name="remat" if name in _REMAT else name,
+            inputs=inputs,
+            outputs=outputs,
+            params=equation.params,
+            bodies=bodies,
+            where=source_info_util.summarize(equation.source_info),
+            scope=scope,
+            loop=self.loop(equation) if name == "scan" else None,
+            equation=equation,
+            parent=jaxpr,
+        )
+
+    def loop(self, equation: Any) -> Loop:
+        inner = _opened(equation.params["jaxpr"])[0]
+
+        def stacked(outer: Sequence[Any], body: Sequence[Any]) -> int:
+            pairs = zip(outer, body, strict=True)
+            return sum(a.aval.ndim != b.aval.ndim for a, b in pairs)
+
+        xs = stacked(equation.invars, inner.invars)
+        carry = len(equation.outvars) - stacked(equation.outvars, inner.outvars)
+        return Loop(
+            consts=len(equation.invars) - xs - carry,
+            carry=carry,
+            length=equation.params["length"],
+            reverse=equation.params["reverse"],
+            unroll=equation.params.get("unroll", 1),
+        )

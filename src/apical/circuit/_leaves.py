@@ -1,0 +1,85 @@
+"""Parameters as leaves: which are learned, what they are called, how to put them back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def is_array(leaf: Any) -> bool:
+    """Whether a leaf has values that can be traced."""
+    return isinstance(leaf, (jax.Array, np.ndarray, np.generic, jax.ShapeDtypeStruct))
+
+
+def is_learned(leaf: Any) -> bool:
+    """Whether a leaf is learned: an array of floating or complex numbers."""
+    return is_array(leaf) and jnp.issubdtype(leaf.dtype, jnp.inexact)
+
+
+@dataclass(frozen=True)
+class Leaves:
+    """The leaves of a pytree: learned, other arrays, and everything else (static)."""
+
+    treedef: Any
+    paths: tuple[str, ...]
+    learned: tuple[int, ...]
+    arrays: tuple[int, ...]
+    static: tuple[tuple[int, Any], ...]
+
+    @classmethod
+    def of(cls, tree: Any, *, learn: bool = True) -> Leaves:
+        """Sort the leaves of a tree; with `learn=False` every array is data."""
+        flat, treedef = jax.tree_util.tree_flatten_with_path(tree)
+        paths = tuple(_path(p) for p, _ in flat)
+        learned, arrays, static = [], [], []
+        for i, (_, leaf) in enumerate(flat):
+            if learn and is_learned(leaf):
+                learned.append(i)
+            elif is_array(leaf):
+                arrays.append(i)
+            else:
+                static.append((i, leaf))
+        return cls(treedef, paths, tuple(learned), tuple(arrays), tuple(static))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The paths of the learned leaves."""
+        return tuple(self.paths[i] for i in self.learned)
+
+    def pick(self, tree: Any) -> tuple[list[Any], list[Any]]:
+        """The learned leaves and the other arrays of a tree of this structure."""
+        flat = self.treedef.flatten_up_to(tree)
+        return [flat[i] for i in self.learned], [flat[i] for i in self.arrays]
+
+    def build(self, learned: Sequence[Any], arrays: Sequence[Any] | None = None) -> Any:
+        """The tree with these leaves; without `arrays`, None where none is learned."""
+        flat: list[Any] = [None] * len(self.paths)
+        for i, leaf in zip(self.learned, learned, strict=True):
+            flat[i] = leaf
+        if arrays is not None:
+            for i, leaf in zip(self.arrays, arrays, strict=True):
+                flat[i] = leaf
+            for i, leaf in self.static:
+                flat[i] = leaf
+        return jax.tree.unflatten(self.treedef, flat)
+
+
+def _path(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator=".") or "params"
+
+
+def shapes_of(leaves: Sequence[Any]) -> list[jax.ShapeDtypeStruct]:
+    """The shape and dtype of each leaf."""
+    return [jax.ShapeDtypeStruct(jnp.shape(x), _dtype(x)) for x in leaves]
+
+
+def _dtype(leaf: Any) -> Any:
+    # Typed keys keep their own dtype; NumPy's doubles become what JAX makes of them.
+    if isinstance(leaf, (jax.Array, jax.ShapeDtypeStruct)):
+        return leaf.dtype
+    return jnp.result_type(leaf)

@@ -1,0 +1,190 @@
+"""Which activities are nodes, and what each of them reaches.
+
+A node is, by default, what enters a synapse, and every activity from which two or
+more different nodes (or a node and the loss) are reached. Then each synapse's output
+reaches exactly one node or the loss, so one derivative per node is all there is.
+Nodes are canonical: casts, reshapes, slices and the carries of a scan are traced back,
+so that one activity is one node however it is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ._dataflow import ACTIVITY, DATA, Flow, Meeting, mark_of, walk
+from ._jaxpr import Atom, Body, Literal, Op
+from ._primitives import is_identity
+
+LOSS = -1
+# A terminal is a node, by the number of its variable, or the loss; `later` marks what
+# is reached through the carry of a loop, in a following iteration.
+Terminal = tuple[int, bool]
+Reach = frozenset[Terminal]
+
+
+def sources(flow: Flow, atom: Atom, seen: set[int] | None = None) -> set[int]:
+    """The activities of which a value is a copy, a cast or a rearrangement."""
+    seen = set() if seen is None else seen
+    if isinstance(atom, Literal) or atom in seen or flow.kind[atom] != ACTIVITY:
+        return set()
+    seen.add(atom)
+    origins = _origins(flow, atom)
+    if not origins:
+        return {atom}
+    return set().union(*(sources(flow, o, seen) for o in origins))
+
+
+def _origins(flow: Flow, number: int) -> list[Atom]:
+    """What an activity is only another form of; empty if it is made here."""
+    if number in flow.entry:
+        op, body, i = flow.entry[number]
+        return bound(op, body, i)
+    op, i = flow.maker[number]
+    if op.enterable:
+        return [body.outputs[i] for body in op.bodies]
+    if mark_of(op) or is_identity(op):
+        return [a for a in op.inputs if flow.is_activity(a)]
+    return []
+
+
+def bound(op: Op, body: Body, i: int) -> list[Atom]:
+    """What the input of a body is bound to; a carry also to the step before."""
+    if op.name == "cond":
+        return [op.inputs[i + 1]]
+    if op.loop is None or not op.loop.consts <= i < op.loop.consts + op.loop.carry:
+        return [op.inputs[i]]
+    return [op.inputs[i], body.outputs[i - op.loop.consts]]
+
+
+def marked(flow: Flow, prefix: str) -> dict[int, str]:
+    """Canonical activities that carry a mark, with the rest of the mark's name."""
+    found: dict[int, str] = {}
+    for site in walk(flow.program.body):
+        mark = mark_of(site.op)
+        if mark is None or not mark.startswith(prefix):
+            continue
+        for number in _marked_sources(flow, site.op, mark):
+            found[number] = mark[len(prefix) :]
+    return found
+
+
+def _marked_sources(flow: Flow, op: Op, mark: str) -> set[int]:
+    found = sources(flow, op.inputs[0])
+    if len(found) == 1:
+        return found
+    if not found:
+        problem = "does not depend on both the parameters and the data"
+    else:
+        problem = "joins several activities; mark each of them before they are joined"
+    raise ValueError(f"The value marked {mark.split(':')[-1]!r} at {op.where} {problem}.")
+
+
+def entering(flow: Flow, found: Iterable[Meeting]) -> set[int]:
+    """The activities that enter a synapse."""
+    roots = (sources(flow, a) for m in found for a in m.activities)
+    return set().union(*roots)
+
+
+def everything(flow: Flow) -> set[int]:
+    """Every activity that is made by an operation, rather than rearranged."""
+    made = (n for site in walk(flow.program.body) for n in site.op.outputs)
+    return {n for n in made if flow.kind[n] == ACTIVITY and not _origins(flow, n)}
+
+
+class Reacher:
+    """What every value reaches, walking backwards from the loss.
+
+    With `complete`, an activity that reaches two terminals becomes a node. The walk
+    through a loop is repeated until the sets of its carries no longer change; should
+    new nodes make them change for ever, nodes once chosen are kept.
+    """
+
+    def __init__(self, flow: Flow, chosen: set[int], *, complete: bool) -> None:
+        self.flow, self.chosen, self.complete = flow, chosen, complete
+        self.reach: dict[int, Reach] = {}
+        self.next: dict[int, Reach] = {}
+        self.added: set[int] = set()
+        self.keep = False
+        outputs = flow.program.body.outputs
+        loss = frozenset({(LOSS, False)})
+        self._body(outputs, flow.program.body, [loss, *[frozenset()] * (len(outputs) - 1)])
+
+    @property
+    def nodes(self) -> set[int]:
+        """The chosen and added activities from which the loss is reached."""
+        return {n for n in self.chosen | self.added if self.next.get(n)}
+
+    def _body(self, atoms: Sequence[Atom], body: Body, outs: Sequence[Reach]) -> None:
+        for number in self._inside(body):
+            self.reach[number] = frozenset()
+        for atom, out in zip(atoms, outs, strict=True):
+            self._join(atom, out)
+        for op in reversed(body.ops):
+            for number in op.outputs:
+                self._visit(number, op)
+            self._op(op, [self.reach[n] for n in op.outputs])
+
+    def _inside(self, body: Body) -> Iterable[int]:
+        yield from body.inputs
+        for op in body.ops:
+            yield from op.outputs
+
+    def _join(self, atom: Atom, out: Reach) -> None:
+        if not isinstance(atom, Literal):
+            self.reach[atom] = self.reach.get(atom, frozenset()) | out
+
+    def _visit(self, number: int, op: Op) -> None:
+        if self.flow.kind[number] == DATA:  # it carries no derivative
+            self.reach[number] = frozenset()
+        out = self.reach[number]
+        if self._is_node(number, op, out):
+            self.next[number] = out
+            self.reach[number] = frozenset({(number, False)}) if out else out
+        else:
+            self.next.pop(number, None)
+
+    def _is_node(self, number: int, op: Op, out: Reach) -> bool:
+        if number in self.chosen or (self.keep and number in self.added):
+            return True
+        made = self.flow.kind[number] == ACTIVITY and not _origins(self.flow, number)
+        branches = self.complete and made and not op.enterable and len(out) > 1
+        (self.added.add if branches else self.added.discard)(number)
+        return branches
+
+    def _op(self, op: Op, outs: Sequence[Reach]) -> None:
+        if op.name == "scan":
+            self._scan(op, outs)
+        elif op.enterable:
+            self._branches(op, outs)
+        else:
+            for atom in op.inputs:
+                self._join(atom, frozenset().union(*outs))
+
+    def _branches(self, op: Op, outs: Sequence[Reach]) -> None:
+        operands = op.inputs[1:] if op.name == "cond" else op.inputs
+        for body in op.bodies:
+            self._body(body.outputs, body, outs)
+            for atom, number in zip(operands, body.inputs, strict=True):
+                self._join(atom, self.reach[number])
+
+    def _scan(self, op: Op, outs: Sequence[Reach]) -> None:
+        (body,), loop = op.bodies, op.loop
+        assert loop is not None
+        carried = body.inputs[loop.consts : loop.consts + loop.carry]
+        later: list[Reach] = [frozenset()] * loop.carry
+        was_kept = self.keep
+        for round_ in range(64):
+            self.keep = was_kept or round_ > 8
+            joined = [o | n for o, n in zip(outs, later, strict=False)]
+            self._body(body.outputs, body, [*joined, *outs[loop.carry :]])
+            new = [_later(self.reach[c]) for c in carried]
+            if new == later:
+                break
+            later = new
+        self.keep = was_kept
+        for atom, number in zip(op.inputs, body.inputs, strict=True):
+            self._join(atom, self.reach[number])
+
+
+def _later(out: Reach) -> Reach:
+    return frozenset((n, n != LOSS) for n, _ in out)

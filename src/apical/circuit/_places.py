@@ -1,0 +1,194 @@
+"""Where a node's drive is, which activity is the output, and what nodes are called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from ._dataflow import CONSTANT, PARAMETER, Flow, Meeting
+from ._jaxpr import Atom, Body, Literal, Op
+from ._nodes import LOSS, Reach, bound
+from ._primitives import SUMS, is_elementwise, is_identity, is_linear_elementwise
+
+
+def drive(flow: Flow, node: int) -> int | None:
+    """The activity z of which the node is an elementwise, nonlinear function rho(z).
+
+    Walks back from the node through elementwise operations of activities and
+    constants until a single activity is left on every path. A function that is only
+    affine (a division after pooling) is no nonlinearity and is walked through.
+    """
+    order = {n: i for i, n in enumerate(flow.maker)}  # program order
+    frontier, nonlinear = {node}, False
+    while True:
+        if len(frontier) == 1 and nonlinear:
+            return frontier.pop()
+        latest = max(frontier, key=order.__getitem__)
+        op = flow.maker[latest][0]
+        before = {a for a in op.inputs if flow.is_activity(a)}
+        if not _is_pointwise(flow, op, node) or not before:
+            return None
+        frontier = (frontier - {latest}) | before
+        if not frontier <= order.keys():  # an input of the loop's body
+            return None
+        nonlinear = nonlinear or _is_nonlinear(flow, op)
+
+
+def _is_pointwise(flow: Flow, op: Op, node: int) -> bool:
+    if op.enterable or not is_elementwise(op):
+        return False
+    rest = [a for a in op.inputs if not flow.is_activity(a)]
+    same = all(flow.shape(a) == flow.shape(node) for a in op.inputs if a not in rest)
+    # A comparison of an activity carries no derivative but belongs to rho.
+    return same and all(_is_of_rho(flow, a) for a in rest)
+
+
+def _is_of_rho(flow: Flow, atom: Atom) -> bool:
+    if isinstance(atom, Literal) or flow.kind_of(atom) == CONSTANT:
+        return True
+    maker = flow.maker.get(atom)
+    boolean = flow.program.shapes[atom].dtype == bool
+    return maker is not None and boolean and not maker[0].enterable
+
+
+def _is_nonlinear(flow: Flow, op: Op) -> bool:
+    if not is_linear_elementwise(op):
+        return True
+    activities = sum(flow.is_activity(a) for a in op.inputs)
+    divides = op.name == "div" and flow.is_activity(op.inputs[1])
+    return divides or (op.name == "mul" and activities > 1)
+
+
+def outputs(flow: Flow, found: Iterable[Meeting], reach: Mapping[int, Reach]) -> list[int]:
+    """The ends of the affine tails of the synapses that reach the loss alone."""
+    ends: dict[int, None] = {}
+    for meeting in found:
+        number = meeting.op.outputs[0]
+        if reach.get(number) == frozenset({(LOSS, False)}):
+            ends[_tail(flow, number)] = None
+    return list(ends)
+
+
+def _tail(flow: Flow, number: int) -> int:
+    """Follow sums with parameters and other activities, casts and rearrangements."""
+    while True:
+        following = _out_of_body(flow, number)
+        readers = flow.readers.get(number, [])
+        if following is not None and not readers:
+            number = following
+            continue
+        if following is not None or len(readers) != 1:
+            return number
+        if not _is_affine(flow, readers[0]) or flow.shape(readers[0].outputs[0]) == ():
+            return number
+        number = readers[0].outputs[0]
+
+
+def _is_affine(flow: Flow, op: Op) -> bool:
+    if is_identity(op) or op.name in SUMS:
+        return True
+    fixed = [flow.kind_of(a) in (CONSTANT, PARAMETER) for a in op.inputs]
+    if op.name in ("add", "sub", "add_any"):
+        return all(f or flow.is_activity(a) for f, a in zip(fixed, op.inputs, strict=True))
+    return (op.name == "mul" and any(fixed)) or (op.name == "div" and fixed[1])
+
+
+def _out_of_body(flow: Flow, number: int) -> int | None:
+    """The output of the enclosing operation through which a value leaves its body."""
+    for op, body in _enclosing(flow):
+        for i, atom in enumerate(body.outputs):
+            if atom == number:
+                return op.outputs[i]
+    return None
+
+
+def _enclosing(flow: Flow) -> Iterable[tuple[Op, Body]]:
+    seen: set[int] = set()
+    for op, body, _ in flow.entry.values():
+        if id(body) not in seen and op.enterable:
+            seen.add(id(body))
+            yield op, body
+
+
+def names(
+    flow: Flow,
+    nodes: Sequence[int],
+    paths: Sequence[str],
+    found: Sequence[Meeting],
+    given: Mapping[int, str],
+) -> dict[int, str]:
+    """A name for each node, from the paths of the parameters that make it."""
+    weights = {id(m.op): m.leaves for m in found}
+    chosen: dict[int, str] = {}
+    taken: dict[str, int] = {}
+    for number in nodes:
+        name = given.get(number) or _name(flow, number, set(nodes), paths, weights, chosen)
+        taken[name] = taken.get(name, 0) + 1
+        if number in given and taken[name] > 1:
+            raise ValueError(
+                f"Two activities are marked {name!r}; give each `apical.node` a name "
+                "of its own."
+            )
+        chosen[number] = name if taken[name] == 1 else f"{name}#{taken[name]}"
+    return chosen
+
+
+def _name(
+    flow: Flow,
+    number: int,
+    nodes: set[int],
+    paths: Sequence[str],
+    weights: Mapping[int, frozenset[int]],
+    chosen: Mapping[int, str],
+) -> str:
+    through, others, parents = _makers(flow, number, nodes, weights)
+    for leaves in (through, others):
+        if leaves:
+            return common_path([paths[i] for i in sorted(leaves)])
+    named = sorted(chosen[p] for p in parents if p in chosen)
+    operation = flow.maker[number][0].name
+    return f"{named[0]}/{operation}" if named else operation
+
+
+def _makers(
+    flow: Flow, number: int, nodes: set[int], weights: Mapping[int, frozenset[int]]
+) -> tuple[set[int], set[int], set[int]]:
+    """Leaves of the synapses, other leaves, and nodes from which a node is made."""
+    through, others, parents = set[int](), set[int](), set[int]()
+    stack, seen = [number], set[int]()
+    while stack:
+        at = stack.pop()
+        if at in seen:
+            continue
+        seen.add(at)
+        if at in nodes and at != number:
+            parents.add(at)
+            continue
+        if flow.kind[at] == PARAMETER:
+            others |= flow.raw[at]
+            continue
+        if at in flow.maker:
+            through |= weights.get(id(flow.maker[at][0]), frozenset())
+        stack += [a for a in _before(flow, at) if not isinstance(a, Literal)]
+    return through, others - through, parents
+
+
+def _before(flow: Flow, number: int) -> Sequence[Atom]:
+    if number in flow.entry:
+        return bound(*flow.entry[number])
+    if number not in flow.maker:  # an argument or a constant
+        return ()
+    op, i = flow.maker[number]
+    return [b.outputs[i] for b in op.bodies] if op.enterable else op.inputs
+
+
+def common_path(paths: Sequence[str]) -> str:
+    """The longest common path of parameter leaves, without the leaf's own name."""
+    parts = [p.split(".") for p in paths]
+    if len(parts) > 1 or len(parts[0]) > 1:
+        parts = [p[:-1] or p for p in parts]
+    shared = []
+    for column in zip(*parts, strict=False):
+        if len(set(column)) > 1:
+            break
+        shared.append(column[0])
+    return ".".join(shared) or "+".join(dict.fromkeys(p[0] for p in parts))

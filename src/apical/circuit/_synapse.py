@@ -1,0 +1,103 @@
+"""Synapses as a reader of a circuit sees them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ._dataflow import Flow, Meeting
+from ._jaxpr import Literal, Op
+from ._primitives import is_identity
+
+
+@dataclass(frozen=True)
+class Synapse:
+    """A linear operation where an effective weight meets a value made from data.
+
+    Attributes:
+      name: the paths of the parameters that make the effective weight.
+      operation: `dot_general`, `conv_general_dilated`, `mul`, or the operation whose
+        inside could not be rewritten.
+      weight: the position of the weight among the operands; None if not rewritten.
+      shape: the shape of the effective weight.
+      fan_in: how many inputs one output sums.
+      fan_out: how many outputs one input reaches.
+      direct: whether the effective weight is one leaf, only rearranged.
+      loops: the lengths of the loops around it.
+      scope: the names of the modules or functions that compute it.
+      where: the line that computes it.
+    """
+
+    name: str
+    operation: str
+    weight: int | None
+    shape: tuple[int, ...]
+    fan_in: int
+    fan_out: int
+    direct: bool
+    leaves: tuple[int, ...]
+    loops: tuple[int, ...]
+    scope: str
+    where: str
+
+
+def make_synapses(
+    flow: Flow, found: Sequence[Meeting], paths: Sequence[str]
+) -> tuple[Synapse, ...]:
+    """A `Synapse` for each meeting, in order."""
+    return tuple(_synapse(flow, m, paths) for m in found)
+
+
+def _synapse(flow: Flow, found: Meeting, paths: Sequence[str]) -> Synapse:
+    op, leaves = found.op, sorted(found.leaves)
+    shape = () if found.weight is None else flow.shape(op.inputs[found.weight])
+    fan_in, fan_out = _fans(flow, op, found.weight, shape)
+    return Synapse(
+        name=" + ".join(paths[i] for i in leaves),
+        operation=op.name,
+        weight=found.weight,
+        shape=shape,
+        fan_in=fan_in,
+        fan_out=fan_out,
+        direct=found.weight is not None and _is_direct(flow, op.inputs[found.weight]),
+        leaves=tuple(leaves),
+        loops=found.loops,
+        scope=op.scope,
+        where=op.where,
+    )
+
+
+def _fans(flow: Flow, op: Op, weight: int | None, shape: Any) -> tuple[int, int]:
+    """Sizes of the summed axes and of the axes that reach the output."""
+    if weight is None:
+        return 1, 1
+    if op.name == "mul":
+        return math.prod(shape), 1
+    if op.name == "dot_general":
+        contracted, shared = op.params["dimension_numbers"]
+        summed = math.prod(shape[i] for i in contracted[weight])
+        return summed, math.prod(shape) // summed // math.prod(shape[i] for i in shared[weight])
+    numbers = op.params["dimension_numbers"].rhs_spec
+    window = math.prod(shape[i] for i in numbers[2:])
+    return shape[numbers[1]] * window, shape[numbers[0]] * window
+
+
+def _is_direct(flow: Flow, atom: Any) -> bool:
+    """Whether a weight is one leaf, only rearranged or bound to a loop."""
+    while not isinstance(atom, Literal):
+        if atom in flow.entry:
+            op, _, i = flow.entry[atom]
+            atom = op.inputs[i + 1] if op.name == "cond" else op.inputs[i]
+        elif atom not in flow.maker:
+            return True
+        else:
+            op = flow.maker[atom][0]
+            sources = [a for a in op.inputs if flow.raw_of(a)]
+            if op.enterable or not is_identity(op) or len(sources) != 1:
+                return False
+            if op.name in ("concatenate", "pad", "stack"):
+                return False
+            atom = sources[0]
+    return False

@@ -1,0 +1,234 @@
+"""From a loss function and example arguments to a circuit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import jax
+import jax.ad_checkpoint
+import jax.numpy as jnp
+
+from ._circuit import Circuit, Setting
+from ._dataflow import (
+    ACTIVITY,
+    NODE_MARK,
+    OUTPUT_MARK,
+    PARAMETER,
+    Flow,
+    mark_of,
+    meetings,
+    walk,
+)
+from ._jaxpr import Body, Op, trace_program
+from ._leaves import Leaves, shapes_of
+from ._primitives import holds_synaptic
+
+Nodes = Literal["entry", "unit", "marked", "every"]
+
+
+def trace(
+    loss_fn: Callable[..., Any],
+    *,
+    has_aux: bool = False,
+    reduction: Literal["mean", "sum"] = "mean",
+    batch: Any = 0,
+    nodes: Nodes = "entry",
+) -> Callable[..., Circuit]:
+    """Find the nodes and synapses of a loss function.
+
+    Args:
+      loss_fn: any JAX function `loss_fn(params, *args)` that returns a scalar loss, or
+        `(loss, aux)` with `has_aux`.
+      has_aux: whether `loss_fn` returns a pair.
+      reduction: whether the loss is the mean or the sum over the examples.
+      batch: the axis of the examples in each argument, as `in_axes` of `jax.vmap`:
+        an integer, None for an argument that all examples share, or a tuple with one
+        entry (a pytree prefix) per argument.
+      nodes: `"entry"` (what enters a synapse, and where paths part), `"unit"` (those
+        of them that are a nonlinearity of one activity), `"marked"` (by `apical.node`)
+        or `"every"` (each operation on an activity).
+
+    Returns:
+      A function of `(params, *args)` (arrays or `jax.ShapeDtypeStruct`) that returns
+      the `Circuit`. Nothing is computed.
+
+    Raises:
+      ValueError: if the loss is not a real scalar, does not depend on both the
+        parameters and the arguments, holds a synapse in a loop that JAX cannot
+        reverse, or loses a mark.
+
+    Example:
+      >>> import jax.numpy as jnp, apical
+      >>> def loss_fn(params, x, y):
+      ...     h = jnp.tanh(x @ params["hidden"])
+      ...     return jnp.mean((h @ params["readout"] - y) ** 2)
+      >>> params = {"hidden": jnp.ones((3, 4)), "readout": jnp.ones((4, 2))}
+      >>> circuit = apical.trace(loss_fn)(params, jnp.ones((5, 3)), jnp.ones((5, 2)))
+      >>> [node.name for node in circuit.nodes]
+      ['hidden']
+      >>> [synapse.name for synapse in circuit.synapses]
+      ['hidden', 'readout']
+    """
+    setting = Setting(has_aux=has_aux, reduction=reduction, batch=batch, nodes=nodes)
+    return lambda params, *args: trace_setting(loss_fn, setting, params, args)
+
+
+def node(x: Any, name: str) -> Any:
+    """Mark an activity as a node, by name; an identity.
+
+    Args:
+      x: an activity (an array) inside a loss function.
+      name: what the node is called; each mark needs a name of its own.
+
+    Returns:
+      `x`.
+
+    Example:
+      >>> import jax.numpy as jnp, apical
+      >>> float(apical.node(jnp.float32(2.0), "half way"))
+      2.0
+    """
+    return jax.ad_checkpoint.checkpoint_name(x, NODE_MARK + name)
+
+
+def output(y: Any) -> Any:
+    """Mark an activity as the output of the network; an identity.
+
+    Needed only where the output is not the end of the one affine tail of synapses
+    that reach the loss alone.
+
+    Args:
+      y: an activity (an array) inside a loss function.
+
+    Returns:
+      `y`.
+
+    Example:
+      >>> import jax.numpy as jnp, apical
+      >>> float(apical.output(jnp.float32(2.0)))
+      2.0
+    """
+    return jax.ad_checkpoint.checkpoint_name(y, OUTPUT_MARK)
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """A pytree of arguments with its arrays taken out."""
+
+    leaves: Leaves
+
+    def pick(self, args: Any) -> list[Any]:
+        """The arrays of arguments of this structure."""
+        return self.leaves.pick(args)[1]
+
+
+def trace_setting(
+    loss_fn: Callable[..., Any], setting: Setting, params: Any, args: tuple[Any, ...]
+) -> Circuit:
+    """Trace with the keywords of `trace` in one object."""
+    leaves, given = Leaves.of(params), Leaves.of(args, learn=False)
+    if not leaves.learned:
+        raise ValueError(
+            "`params` holds no leaf to learn: none is an array of floating-point "
+            "numbers. Integer parameters cannot be learned; cast them with "
+            "`.astype(float)`."
+        )
+    learned, fixed = leaves.pick(params)
+    arrays = given.pick(args)[1]
+    counts = len(learned), len(fixed)
+    aux_structure: list[Any] = []
+
+    def flat(*values: Any) -> Any:
+        learned, fixed = values[: counts[0]], values[counts[0] : sum(counts)]
+        params = leaves.build(learned, fixed)
+        result = loss_fn(params, *given.build([], values[sum(counts) :]))
+        loss, aux = _loss_and_aux(result, setting.has_aux)
+        aux_arrays, rebuild = _aux_arrays(aux)
+        aux_structure.append(rebuild)
+        return (loss, *aux_arrays)
+
+    program, _ = trace_program(flat, *shapes_of([*learned, *fixed, *arrays]))
+    flow = Flow(program, *counts)
+    _check_loss(flow)
+    _check_loops(flow)
+    _check_marks(flow)
+    return Circuit(loss_fn, setting, flow, meetings(flow), leaves, given, aux_structure[0])
+
+
+def _loss_and_aux(result: Any, has_aux: bool) -> tuple[Any, Any]:
+    if has_aux:
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise ValueError(
+                "With `has_aux=True`, `loss_fn` must return a pair `(loss, aux)`."
+            )
+        loss, aux = result
+    else:
+        loss, aux = result, None
+    if isinstance(loss, (tuple, list, dict)) or loss is None:
+        raise ValueError(
+            f"`loss_fn` returned a {type(loss).__name__}, not a scalar loss; if it "
+            "returns `(loss, aux)`, pass `has_aux=True`."
+        )
+    if jnp.shape(loss) != () or not jnp.issubdtype(jnp.result_type(loss), jnp.floating):
+        raise ValueError(
+            f"`loss_fn` must return a real scalar; it returned shape {jnp.shape(loss)} "
+            f"and dtype {jnp.result_type(loss)}. Take the mean over the examples."
+        )
+    return loss, aux
+
+
+def _aux_arrays(aux: Any) -> tuple[list[Any], Callable[[Any], Any]]:
+    """The arrays of aux, and how to put them back among what is not an array."""
+    flat, treedef = jax.tree.flatten(aux)
+    arrays = [i for i, leaf in enumerate(flat) if isinstance(leaf, (jax.Array, float, int))]
+    rest = {i: leaf for i, leaf in enumerate(flat) if i not in arrays}
+
+    def rebuild(values: Any) -> Any:
+        filled = {**rest, **dict(zip(arrays, values, strict=True))}
+        return jax.tree.unflatten(treedef, [filled[i] for i in range(len(flat))])
+
+    return [jnp.asarray(flat[i]) for i in arrays], rebuild
+
+
+def _check_loss(flow: Flow) -> None:
+    kind = flow.kind_of(flow.program.body.outputs[0])
+    if kind == ACTIVITY:
+        return
+    if kind == PARAMETER:
+        raise ValueError(
+            "The loss depends on `params` alone, not on the arguments after it. If "
+            "`loss_fn` closes over its data, pass them as arguments: apical has to tell "
+            "data from parameters."
+        )
+    raise ValueError("The loss does not depend on `params` (through a derivative).")
+
+
+def _check_loops(flow: Flow) -> None:
+    for site in walk(flow.program.body):
+        touched = any(flow.kind_of(a) & PARAMETER for a in site.op.inputs)
+        if site.op.name == "while" and touched and holds_synaptic(site.op):
+            raise ValueError(
+                f"The loop at {site.op.where} (`while_loop`, or a `fori_loop` whose "
+                "number of steps is not fixed) holds synapses, and JAX cannot reverse "
+                "it. Use `lax.scan`, or `lax.fori_loop` with fixed bounds."
+            )
+
+
+def _check_marks(flow: Flow) -> None:
+    reached = {id(site.op) for site in walk(flow.program.body)}
+    for op, enclosing in _all_ops(flow.program.body, "the loss function"):
+        if mark_of(op) and id(op) not in reached:
+            raise ValueError(
+                f"The mark {mark_of(op)!r} at {op.where} stands inside {enclosing}, "
+                "which apical does not enter (its derivative rule is the user's, or it "
+                "has none). Mark the value outside of it."
+            )
+
+
+def _all_ops(body: Body, enclosing: str) -> Iterator[tuple[Op, str]]:
+    for op in body.ops:
+        yield op, enclosing
+        for inner in op.bodies:
+            yield from _all_ops(inner, f"`{op.name}` at {op.where}")

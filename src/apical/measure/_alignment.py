@@ -1,0 +1,121 @@
+"""How close an update is to backpropagation's, leaf by leaf."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ..rules import Backpropagation, Rule
+from ..rules._learner import Nodes, TrainState, _learner
+
+
+class Agreement(NamedTuple):
+    """How two vectors agree.
+
+    Attributes:
+      cosine: of the angle between them; 0 where one of them is zero.
+      norm_ratio: the norm of the rule's over the norm of backpropagation's.
+      sign_agreement: the fraction of entries with the same sign.
+    """
+
+    cosine: jax.Array
+    norm_ratio: jax.Array
+    sign_agreement: jax.Array
+
+
+class Alignment(NamedTuple):
+    """Agreement of all parameters as one vector, and of each leaf by its path."""
+
+    overall: Agreement
+    leaves: dict[str, Agreement]
+
+
+def alignment(
+    loss_fn: Callable[..., Any],
+    rule: Rule,
+    *,
+    has_aux: bool = False,
+    reduction: Literal["mean", "sum"] = "mean",
+    batch: Any = 0,
+    nodes: Nodes | None = None,
+) -> Callable[..., Alignment]:
+    """Compare a rule's gradients with backpropagation's, in one compiled call.
+
+        cosine = <g, b> / (|g| |b|),   norm ratio = |g| / |b|
+
+    Args:
+      loss_fn: any JAX function `loss_fn(params, *args)`.
+      rule: one of `apical.rules`.
+      has_aux: as in `apical.value_and_grad`.
+      reduction: as in `apical.value_and_grad`.
+      batch: as in `apical.value_and_grad`.
+      nodes: as in `apical.value_and_grad`.
+
+    Returns:
+      A compiled function of `(params, state, *args)`, with the state of `learner.init`
+      or `step.init`, that returns an `Alignment`.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, apical
+      >>> loss_fn = lambda w, x: jnp.mean((jnp.tanh(x @ w["a"]) @ w["b"]) ** 2)
+      >>> w, x = {"a": jnp.eye(2), "b": jnp.ones((2, 1))}, jnp.ones((3, 2))
+      >>> rule = apical.rules.PredictiveCoding(steps=4)
+      >>> found = apical.measure.alignment(loss_fn, rule)(w, (), x)
+      >>> round(float(found.overall.cosine), 4), sorted(found.leaves)
+      (1.0, ['a', 'b'])
+    """
+    keywords: dict[str, Any] = {"has_aux": has_aux, "reduction": reduction, "batch": batch}
+    learner = _learner(loss_fn, rule, nodes, **keywords)
+
+    def compare(params: Any, state: Any, *args: Any) -> Alignment:
+        state = state.rule if isinstance(state, TrainState) else state
+        circuit = learner.circuit(params, args)
+        grads = rule.credit(circuit, params, state, args).grads
+        truth = Backpropagation().credit(circuit, params, (), args).grads
+        ours, theirs = circuit.leaves.pick(grads)[0], circuit.leaves.pick(truth)[0]
+        leaves = {
+            path: _agreement([g], [b])
+            for path, g, b in zip(circuit.leaves.names, ours, theirs, strict=True)
+        }
+        return Alignment(_agreement(ours, theirs), leaves)
+
+    return _jit_arrays(compare)
+
+
+def _jit_arrays(compare: Callable[..., Alignment]) -> Callable[..., Alignment]:
+    """Compile a function whose arguments may hold leaves that are not arrays."""
+    compiled = jax.jit(
+        lambda treedef, static, arrays: compare(*_together(treedef, static, arrays)),
+        static_argnums=(0, 1),
+    )
+
+    def call(*args: Any) -> Alignment:
+        flat, treedef = jax.tree.flatten(args)
+        dynamic = [isinstance(x, jax.Array) or hasattr(x, "__array__") for x in flat]
+        static = tuple(None if d else x for d, x in zip(dynamic, flat, strict=True))
+        arrays = [x if d else None for d, x in zip(dynamic, flat, strict=True)]
+        return compiled(treedef, static, arrays)
+
+    return call
+
+
+def _together(treedef: Any, static: Any, arrays: Any) -> Any:
+    pairs = zip(static, arrays, strict=True)
+    return jax.tree.unflatten(treedef, [s if a is None else a for s, a in pairs])
+
+
+def _agreement(ours: list[jax.Array], theirs: list[jax.Array]) -> Agreement:
+    pairs = list(zip(ours, theirs, strict=True))
+    product = sum(jnp.vdot(g, b).real for g, b in pairs)
+    norms = [jnp.sqrt(sum(jnp.vdot(x, x).real for x in xs)) for xs in (ours, theirs)]
+    both = norms[0] * norms[1]
+    same = sum(jnp.sum(jnp.sign(g) == jnp.sign(b)) for g, b in pairs)
+    entries = sum(g.size for g in ours)
+    return Agreement(
+        cosine=jnp.where(both > 0, product / jnp.where(both > 0, both, 1), 0.0),
+        norm_ratio=norms[0] / norms[1],
+        sign_agreement=same / entries,
+    )

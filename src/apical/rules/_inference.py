@@ -1,0 +1,89 @@
+"""How values move: gradient steps by any optax transformation, or sweeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import jax
+import optax
+
+from ..circuit import Circuit
+
+S = TypeVar("S")
+# A loop on a CPU gains from a few steps written out; more only costs compilation.
+_UNROLL = 5
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Visit the nodes one after the other, from the loss back to the input.
+
+    A visit moves one node by `rate` towards the minimum of the energy, all others
+    held. With fixed predictions, rate 1 and the default order a single sweep is exact
+    at the price of backpropagation, on every graph: it *is* backpropagation by another
+    route (Rosenbaum 2022), not predictive coding made cheap.
+
+    Args:
+      sweeps: how often all nodes are visited.
+      order: the names of the nodes in the order of their visits; None is back to
+        front, also inside loops. With an order given, a node inside a loop is visited
+        at all its steps at once.
+
+    Example:
+      >>> import apical
+      >>> rule = apical.rules.PredictiveCoding(inference=apical.rules.Sweep())
+
+    Source: Rosenbaum 2022, PLOS ONE 17(3).
+    """
+
+    sweeps: int = 1
+    order: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.sweeps, int) or self.sweeps < 1:
+            raise ValueError(f"`sweeps` must be a whole number above 0, not {self.sweeps!r}.")
+        if self.order is not None:
+            object.__setattr__(self, "order", tuple(self.order))
+
+    def visits(self, circuit: Circuit) -> list[str]:
+        """The nodes in the order of their visits."""
+        names = [n.name for n in circuit.nodes]
+        order = tuple(reversed(names)) if self.order is None else self.order
+        if set(order) != set(names):
+            wrong = sorted(set(order) ^ set(names))[0]
+            raise ValueError(
+                f"`order` must name every node; {wrong!r} is missing or unknown. The "
+                f"nodes are {names}."
+            )
+        return list(order)
+
+
+def repeat(circuit: Circuit, step: Callable[[S], S], state: S, steps: int) -> S:
+    """Apply a step `steps` times.
+
+    XLA runs a convolution inside a loop on a CPU 10-50 times slower than outside, so
+    there the loop is written out; everywhere else it stays rolled, and the time to
+    compile does not grow with the number of steps.
+    """
+    if circuit.has_convolution and jax.default_backend() == "cpu":
+        for _ in range(steps):
+            state = step(state)
+        return state
+    unroll = min(_UNROLL, max(steps, 1))
+    return jax.lax.scan(lambda s, _: (step(s), None), state, length=steps, unroll=unroll)[0]
+
+
+def as_optimizer(
+    inference: optax.GradientTransformation | None, rate: Any
+) -> optax.GradientTransformation:
+    """The given transformation, or plain gradient steps of a (traced) rate."""
+    if inference is not None:
+        return inference
+
+    def update(grads: Any, state: Any, params: Any = None) -> Any:
+        del params
+        return jax.tree.map(lambda g: (-rate * g).astype(g.dtype), grads), state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)

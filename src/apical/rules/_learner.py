@@ -1,0 +1,263 @@
+"""The entry points: a learner, a training step, and the signals of a rule."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
+
+import jax
+import optax
+
+from ..circuit import Circuit, Leaves, Setting, trace_setting
+from ._rule import Credit, Rule, Signal
+
+R = TypeVar("R")
+_CIRCUITS_KEPT = 16
+Nodes = Literal["entry", "unit", "marked", "every"]
+
+
+class Circuits:
+    """The circuits of one loss function, one for each set of shapes."""
+
+    def __init__(self, loss_fn: Callable[..., Any], setting: Setting) -> None:
+        self.loss_fn, self.setting = loss_fn, setting
+        self._found: OrderedDict[Any, Circuit] = OrderedDict()
+
+    def __call__(self, params: Any, args: tuple[Any, ...]) -> Circuit:
+        """The circuit at these shapes, traced the first time."""
+        key = _signature(params, args)
+        if key in self._found:
+            self._found.move_to_end(key)
+            return self._found[key]
+        circuit = trace_setting(self.loss_fn, self.setting, params, args)
+        # What closes over a value of an outer transformation must not outlive it.
+        if key is not None and not circuit.closes_over_tracers:
+            self._found[key] = circuit
+            if len(self._found) > _CIRCUITS_KEPT:
+                self._found.popitem(last=False)
+        return circuit
+
+
+def _signature(params: Any, args: tuple[Any, ...]) -> Any:
+    """What a trace depends on; None if that cannot be compared."""
+    parts = []
+    for leaves, tree in ((Leaves.of(params), params), (Leaves.of(args, learn=False), args)):
+        arrays = [x for group in leaves.pick(tree) for x in group]
+        shapes = tuple((jax.numpy.shape(x), str(jax.numpy.result_type(x))) for x in arrays)
+        parts.append((leaves, shapes))
+    key = (*parts, jax.config.jax_enable_x64)
+    try:
+        hash(key)
+    except TypeError:
+        return None
+    return key
+
+
+class Learner(Generic[R]):
+    """A loss function with a rule; made by `apical.value_and_grad`. Pure: jit it."""
+
+    def __init__(self, loss_fn: Callable[..., Any], rule: Rule, setting: Setting) -> None:
+        self.rule, self.circuit = rule, Circuits(loss_fn, setting)
+
+    def init(self, key: jax.Array, params: Any, *args: Any) -> Any:
+        """The rule's state, from a key and example arguments; refuses here if ever."""
+        return self.rule.init(self.circuit(params, args), key, params, args)
+
+    def start(self, params: Any, state: Any, *args: Any) -> Any:
+        """The state for a new batch; the identity for most rules."""
+        return self.rule.start(self.circuit(params, args), params, state, args)
+
+    def __call__(self, params: Any, state: Any, *args: Any) -> Credit:
+        """One tick: `Credit(value, aux, grads, state, info)`."""
+        return self.rule.credit(self.circuit(params, args), params, state, args)
+
+    def predict(self, params: Any, state: Any, *args: Any) -> Any:
+        """The output of the network that is trained (the logits of a classifier)."""
+        return self.rule.predict(self.circuit(params, args), params, state, args)
+
+
+class TrainState(NamedTuple):
+    """What a training step carries: the rule's state and the optimiser's."""
+
+    rule: Any
+    optimizer: Any
+
+
+class Trainer:
+    """A loss function with a rule and an optimiser; made by `apical.train_step`."""
+
+    def __init__(
+        self, learner: Learner[Any], optimizer: optax.GradientTransformation
+    ) -> None:
+        self.learner, self.optimizer = learner, optimizer
+
+    def init(self, key: jax.Array, params: Any, *args: Any) -> TrainState:
+        """The state of the rule and of the optimiser."""
+        circuit = self.learner.circuit(params, args)
+        self.learner.rule.check_optimizer(circuit, params, self.optimizer)
+        state = self.learner.rule.init(circuit, key, params, args)
+        return TrainState(state, self.optimizer.init(circuit.learned(params)))
+
+    def start(self, params: Any, state: TrainState, *args: Any) -> TrainState:
+        """The state for a new batch; the identity for most rules."""
+        return state._replace(rule=self.learner.start(params, state.rule, *args))
+
+    def __call__(
+        self, params: Any, state: TrainState, *args: Any
+    ) -> tuple[Any, TrainState, Credit]:
+        """One update: `(params, state, credit)`."""
+        circuit = self.learner.circuit(params, args)
+        params, optimizer_state, credit = self.learner.rule.train(
+            circuit, params, state.rule, args, self.optimizer, state.optimizer
+        )
+        return params, TrainState(credit.state, optimizer_state), credit
+
+    def predict(self, params: Any, state: TrainState, *args: Any) -> Any:
+        """The output of the network that is trained."""
+        return self.learner.predict(params, state.rule, *args)
+
+
+def _learner(
+    loss_fn: Callable[..., Any], rule: Rule, nodes: Nodes | None, **keywords: Any
+) -> Learner[Any]:
+    if not isinstance(rule, Rule):
+        hint = f"; did you mean `{rule.__name__}()`?" if isinstance(rule, type) else "."
+        raise TypeError(f"`rule` must be a rule of `apical.rules`, not {rule!r}{hint}")
+    setting = Setting(nodes=nodes or rule.nodes, **keywords)
+    return Learner(loss_fn, rule, setting)
+
+
+def value_and_grad(
+    loss_fn: Callable[..., Any],
+    rule: Rule,
+    *,
+    has_aux: bool = False,
+    reduction: Literal["mean", "sum"] = "mean",
+    batch: Any = 0,
+    nodes: Nodes | None = None,
+) -> Learner[Any]:
+    """`jax.value_and_grad`, by any rule.
+
+    Args:
+      loss_fn: any JAX function `loss_fn(params, *args)` that returns a scalar loss, or
+        `(loss, aux)` with `has_aux`.
+      rule: one of `apical.rules`.
+      has_aux: whether `loss_fn` returns a pair.
+      reduction: whether the loss is the `"mean"` or the `"sum"` over the examples.
+      batch: the axis of the examples in each argument, as `in_axes` of `jax.vmap`: an
+        integer, None for an argument that all examples share, or a tuple with one
+        entry (a pytree prefix) per argument.
+      nodes: `"entry"`, `"unit"`, `"marked"` or `"every"`; by default the rule's own.
+
+    Returns:
+      A `Learner`: `state = learner.init(key, params, *args)`, then
+      `credit = learner(params, state, *args)` with `credit.grads` for any optimiser.
+
+    Raises:
+      ValueError: for a rule whose state must move with the parameters.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, apical
+      >>> loss_fn = lambda w, x, y: jnp.mean((jnp.tanh(x @ w["a"]) @ w["b"] - y) ** 2)
+      >>> w = {"a": jnp.ones((3, 4)), "b": jnp.ones((4, 2))}
+      >>> x, y = jnp.ones((5, 3)), jnp.zeros((5, 2))
+      >>> learner = apical.value_and_grad(loss_fn, apical.rules.FeedbackAlignment())
+      >>> state = learner.init(jax.random.key(0), w, x, y)
+      >>> credit = jax.jit(learner)(w, state, x, y)
+      >>> jax.tree.map(jnp.shape, credit.grads)
+      {'a': (3, 4), 'b': (4, 2)}
+    """
+    if isinstance(rule, Rule) and rule.coupled:
+        raise ValueError(
+            f"{type(rule).__name__} moves its state together with the parameters, by "
+            "the same update, so it cannot hand out gradients alone. Use "
+            "`apical.train_step(loss_fn, rule, optimizer)`."
+        )
+    return _learner(
+        loss_fn, rule, nodes, has_aux=has_aux, reduction=reduction, batch=batch
+    )
+
+
+def train_step(
+    loss_fn: Callable[..., Any],
+    rule: Rule,
+    optimizer: optax.GradientTransformation,
+    *,
+    has_aux: bool = False,
+    reduction: Literal["mean", "sum"] = "mean",
+    batch: Any = 0,
+    nodes: Nodes | None = None,
+) -> Trainer:
+    """One update of the parameters, by any rule and any optax optimiser.
+
+    The general case: it also serves rules whose parameters and state move together.
+
+    Args:
+      loss_fn: any JAX function `loss_fn(params, *args)`.
+      rule: one of `apical.rules`.
+      optimizer: any `optax.GradientTransformation`.
+      has_aux: as in `value_and_grad`.
+      reduction: as in `value_and_grad`.
+      batch: as in `value_and_grad`.
+      nodes: as in `value_and_grad`.
+
+    Returns:
+      A `Trainer`: `state = step.init(key, params, *args)`, then
+      `params, state, credit = step(params, state, *args)`.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, optax, apical
+      >>> loss_fn = lambda w, x: jnp.mean((x @ w) ** 2)
+      >>> rule = apical.rules.Backpropagation()
+      >>> step = apical.train_step(loss_fn, rule, optax.sgd(0.25))
+      >>> w, x = jnp.ones((1, 1)), jnp.ones((3, 1))
+      >>> state = step.init(jax.random.key(0), w, x)
+      >>> w, state, credit = jax.jit(step)(w, state, x)
+      >>> float(credit.value), float(w[0, 0])
+      (1.0, 0.5)
+    """
+    keywords: dict[str, Any] = {"has_aux": has_aux, "reduction": reduction, "batch": batch}
+    return Trainer(_learner(loss_fn, rule, nodes, **keywords), optimizer)
+
+
+def signals(
+    loss_fn: Callable[..., Any],
+    rule: Rule,
+    *,
+    has_aux: bool = False,
+    reduction: Literal["mean", "sum"] = "mean",
+    batch: Any = 0,
+    nodes: Nodes | None = None,
+) -> Callable[..., dict[str, Signal]]:
+    """What one would set beside a recording: value, prediction, teaching signal.
+
+    Args:
+      loss_fn: any JAX function `loss_fn(params, *args)`.
+      rule: one of `apical.rules`.
+      has_aux: as in `value_and_grad`.
+      reduction: as in `value_and_grad`.
+      batch: as in `value_and_grad`.
+      nodes: as in `value_and_grad`.
+
+    Returns:
+      A function of `(params, state, *args)`, with the rule's state (of `learner.init`
+      or `step.init`), that returns a `Signal` for each node, by name.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, apical
+      >>> loss_fn = lambda w, x: jnp.mean((jnp.tanh(x @ w["a"]) @ w["b"]) ** 2)
+      >>> w, x = {"a": jnp.zeros((3, 4)), "b": jnp.ones((4, 2))}, jnp.ones((5, 3))
+      >>> rule = apical.rules.Backpropagation()
+      >>> found = apical.signals(loss_fn, rule)(w, (), x)
+      >>> found["a"].teaching.shape
+      (5, 4)
+    """
+    keywords: dict[str, Any] = {"has_aux": has_aux, "reduction": reduction, "batch": batch}
+    learner = _learner(loss_fn, rule, nodes, **keywords)
+
+    def read(params: Any, state: Any, *args: Any) -> dict[str, Signal]:
+        state = state.rule if isinstance(state, TrainState) else state
+        return rule.signals(learner.circuit(params, args), params, state, args)
+
+    return read

@@ -1,0 +1,176 @@
+"""What a rule is: a way of finding teaching signals."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, NamedTuple, TypeVar, dataclass_transform
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from ..circuit import Circuit
+
+C = TypeVar("C")
+# Low, high and scale ("log" or "linear") of each number that a sweep may draw.
+SearchSpace = dict[str, tuple[float, float, str]]
+
+
+class Credit(NamedTuple):
+    """What one call of a learner returns.
+
+    Attributes:
+      value: the loss, from the undisturbed forward computation.
+      aux: what `loss_fn` returned beside it, or None.
+      grads: the update directions: the pytree of the parameters, None where a leaf is
+        not learned. Hand them to any optax optimiser.
+      state: what the next call needs.
+      info: diagnostics. Nothing needs them.
+    """
+
+    value: jax.Array
+    aux: Any
+    grads: Any
+    state: Any
+    info: Any
+
+
+class Signal(NamedTuple):
+    """A node as a rule sees it: what one would set beside a recording.
+
+    Attributes:
+      value: the node's value.
+      prediction: what the forward computation says it should be, given the others.
+      teaching: the teaching signal, in the units and with the sign of the gradient of
+        the loss: for backpropagation it is exactly that.
+    """
+
+    value: jax.Array
+    prediction: jax.Array
+    teaching: jax.Array
+
+
+def static(default: Any) -> Any:
+    """A field that chooses an algorithm: part of the rule's type, never traced."""
+    return field(default=default, metadata={"static": True})
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(field, static))
+def rule(cls: type[C]) -> type[C]:
+    """Make a class a rule: a frozen dataclass whose numbers are leaves of a pytree."""
+    made = dataclass(frozen=True)(cls)
+    static_names = {f.name for f in fields(made) if f.metadata.get("static")}
+    jax.tree_util.register_dataclass(
+        made,
+        data_fields=[f.name for f in fields(made) if f.name not in static_names],
+        meta_fields=sorted(static_names),
+    )
+    return made
+
+
+class Rule:
+    """The protocol of a rule. Subclass it with `@rule` and write `credit`.
+
+    Every method gets the `circuit` of the loss function at these shapes, and is pure.
+
+    Attributes:
+      citation: the source, as BibTeX.
+      needs: what the rule needs that a neuron does not have, in the words of the docs.
+      search_space: the numbers that a sweep may draw, each `(low, high, scale)`.
+      nodes: the nodes that the rule works on unless the caller says otherwise.
+      coupled: whether parameters and state must move together (`apical.train_step`).
+    """
+
+    citation: ClassVar[str] = ""
+    needs: ClassVar[tuple[str, ...]] = ()
+    search_space: ClassVar[SearchSpace] = {}
+    nodes: ClassVar[str] = "entry"
+    coupled: ClassVar[bool] = False
+
+    def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
+        """The state before the first call. Every refusal happens here."""
+        del circuit, key, params, args
+        return ()
+
+    def start(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
+        """The state for a new batch; needed by rules whose values persist."""
+        del circuit, params, args
+        return state
+
+    def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
+        """One tick: the gradients and the new state."""
+        raise NotImplementedError
+
+    def signals(
+        self, circuit: Circuit, params: Any, state: Any, args: Any
+    ) -> dict[str, Signal]:
+        """Value, prediction and teaching signal at each node."""
+        raise NotImplementedError
+
+    def predict(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
+        """The output of the network that is trained."""
+        del state
+        return circuit.run(params, args, sites=("output",)).sites["output"]
+
+    def check_optimizer(
+        self, circuit: Circuit, params: Any, optimizer: optax.GradientTransformation
+    ) -> None:
+        """Refuse an optimiser that the rule cannot work with."""
+
+    def train(
+        self,
+        circuit: Circuit,
+        params: Any,
+        state: Any,
+        args: Any,
+        optimizer: optax.GradientTransformation,
+        optimizer_state: Any,
+    ) -> tuple[Any, Any, Credit]:
+        """One update of the parameters: `(params, optimizer_state, credit)`."""
+        credit = self.credit(circuit, params, state, args)
+        learned = circuit.learned(params)
+        updates, optimizer_state = optimizer.update(
+            credit.grads, optimizer_state, learned
+        )
+        moved = optax.apply_updates(learned, updates)
+        return circuit.merged(params, moved), optimizer_state, credit
+
+
+def salted(key: jax.Array, salt: str) -> jax.Array:
+    """A key of the rule's own.
+
+    `fold_in(key, i)` equals `split(key, n)[i]`, so that feedback drawn from the key
+    that initialised the parameters could *be* the parameters.
+    """
+    return jax.random.fold_in(key, zlib.crc32(salt.encode()) & 0x7FFFFFFF)
+
+
+def check_fraction(value: Any, name: str) -> None:
+    """Refuse a concrete number outside [0, 1]; a traced one cannot be checked."""
+    if isinstance(value, (int, float)) and not 0 <= value <= 1:
+        raise ValueError(f"`{name}` is a fraction between 0 and 1, not {value!r}.")
+
+
+def check_choice(value: Any, name: str, choices: tuple[str, ...]) -> None:
+    """Refuse a word that is not one of the choices."""
+    if value not in choices:
+        raise ValueError(f"`{name}` must be one of {choices}, not {value!r}.")
+
+
+def local_signals(circuit: Circuit, params: Any, args: Any, **feedback: Any) -> Any:
+    """Signals of a rule whose teaching signal is a cotangent, by any feedback path."""
+    errors = circuit.zeros()
+
+    def loss(errors: Any) -> Any:
+        run = circuit.run(params, args, tap="offset", inject=errors, **feedback)
+        return run.loss, run.sites
+
+    cotangents, values = jax.grad(loss, has_aux=True)(errors)
+    return {n: Signal(values[n], values[n], cotangents[n]) for n in values}
+
+
+def squared_norm(tree: Any) -> jax.Array:
+    """The sum of squares of all entries of a tree."""
+    leaves = jax.tree.leaves(tree)
+    return sum((jnp.sum(jnp.square(jnp.abs(x))) for x in leaves), jnp.zeros(()))

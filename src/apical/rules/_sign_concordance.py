@@ -1,0 +1,154 @@
+"""Sign concordance: feedback weights share the sign of the forward ones, not the size.
+
+    B = s * M * sign(W),      M >= 0
+
+with W the effective weight at the synapse: sign(A) sign(B) is not sign(AB), so signs
+are taken where the product is made. Liao, Leibo & Poggio 2016; Xiao et al. 2018.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ..circuit import Circuit, Synapse
+from ._feedback_path import draw_leaves, require_direct, through_feedback
+from ._rule import (
+    Credit,
+    Rule,
+    SearchSpace,
+    check_choice,
+    check_fraction,
+    local_signals,
+    rule,
+    salted,
+    static,
+)
+
+
+class SignState(NamedTuple):
+    """Which signs agree (+1 or -1), fixed magnitudes, and the key for new ones."""
+
+    agreement: Any
+    magnitude: Any
+    key: Any
+
+
+@rule
+class SignConcordance(Rule):
+    """Send the teaching signal through the signs of the weights.
+
+        B = s M sign(W),    s = sqrt(2 / (fan in + fan out))
+
+    | magnitude | M                                                        |
+    |-----------|----------------------------------------------------------|
+    | uniform   | 1                                                        |
+    | fixed     | the absolute value of a normal number, drawn at `init`    |
+    | batch     | the same, drawn anew at every call                        |
+
+    Liao et al. found batch normalisation or Batch Manhattan
+    (`apical.optim.batch_manhattan`) indispensable.
+
+    Args:
+      magnitude: `"uniform"`, `"fixed"` or `"batch"`.
+      concordance: the fraction of feedback weights whose sign agrees with the forward
+        one; which ones is drawn at `init`, and the others have the opposite sign.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, apical
+      >>> def loss_fn(w, x):
+      ...     return jnp.mean((jnp.tanh(x @ w["a"]) @ w["b"]) ** 2)
+      >>> w, x = {"a": jnp.eye(2), "b": 9 * jnp.ones((2, 2))}, jnp.ones((3, 2))
+      >>> learner = apical.value_and_grad(loss_fn, apical.rules.SignConcordance())
+      >>> state = learner.init(jax.random.key(0), w, x)
+      >>> ratio = learner(w, state, x).grads["a"] / jax.grad(loss_fn)(w, x)["a"]
+      >>> print(ratio.round(4)[0])  # sqrt(2 / 4) / 9
+      [0.0786 0.0786]
+
+    Source: Liao, Leibo & Poggio 2016, AAAI (uSF, frSF, brSF in Sanfiz & Akrout 2021);
+    Xiao, Chen, Liao & Poggio 2018. The scale s is that of Sanfiz & Akrout's code.
+    """
+
+    magnitude: str = static("uniform")
+    concordance: float = 1.0
+
+    citation: ClassVar[str] = (
+        "@inproceedings{liao2016important, title={How Important Is Weight Symmetry in "
+        "Backpropagation?}, author={Liao, Qianli and Leibo, Joel Z. and Poggio, "
+        "Tomaso}, booktitle={AAAI}, year={2016}}"
+    )
+    needs: ClassVar[tuple[str, ...]] = (
+        "separate phases",
+        "stored activities",
+        "derivative of the nonlinearity",
+        "update locking",
+        "signed error units",
+    )
+    search_space: ClassVar[SearchSpace] = {}
+
+    def __post_init__(self) -> None:
+        check_choice(self.magnitude, "magnitude", ("uniform", "fixed", "batch"))
+        check_fraction(self.concordance, "concordance")
+
+    def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
+        """Draw which signs agree, and fixed magnitudes."""
+        del args
+        circuit.require_feedback()
+        own = salted(key, "apical.SignConcordance")
+        signs, sizes, later = jax.random.split(own, 3)
+        agreement = magnitude = None
+        if not (isinstance(self.concordance, (int, float)) and self.concordance == 1):
+            require_direct(circuit, "Partial concordance")
+            agreement = draw_leaves(
+                circuit, signs, params, circuit.feedback_leaves, self._agreement
+            )
+        if self.magnitude != "uniform":
+            require_direct(circuit, "A random magnitude")
+        if self.magnitude == "fixed":
+            magnitude = _magnitudes(circuit, sizes, params)
+        return SignState(agreement, magnitude, later if self.magnitude == "batch" else None)
+
+    def _agreement(self, key: jax.Array, leaf: jax.Array, fan_in: int) -> jax.Array:
+        del fan_in
+        agrees = jax.random.bernoulli(key, self.concordance, jnp.shape(leaf))
+        return jnp.where(agrees, 1, -1).astype(leaf.dtype)
+
+    def _copy(self, circuit: Circuit, params: Any, state: SignState) -> Any:
+        """The second copy: magnitude times agreement, leaf by leaf."""
+        magnitude = state.magnitude
+        if self.magnitude == "batch":
+            magnitude = _magnitudes(circuit, state.key, params)
+        if magnitude is None or state.agreement is None:
+            return state.agreement if magnitude is None else magnitude
+        return jax.tree.map(jnp.multiply, magnitude, state.agreement)
+
+    def _path(self, circuit: Circuit, params: Any, state: SignState) -> dict[str, Any]:
+        copy = self._copy(circuit, params, state)
+
+        def backward(synapse: Synapse, weight: Any, factor: Any) -> Any:
+            scale = (2 / (synapse.fan_in + synapse.fan_out)) ** 0.5
+            signs = scale * jnp.sign(jax.lax.stop_gradient(weight))
+            return (signs if copy is None else signs * factor).astype(weight.dtype)
+
+        return {"feedback": copy, "backward": backward}
+
+    def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
+        """One backward pass through the signs of the effective weights."""
+        path = self._path(circuit, params, state)
+        key = None if state.key is None else jax.random.split(state.key)[0]
+        return through_feedback(circuit, params, args, state._replace(key=key), **path)
+
+    def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
+        """The cotangent through the signs of the weights, at each node."""
+        path = self._path(circuit, params, state)
+        return local_signals(circuit, params, args, **path)
+
+
+def _magnitudes(circuit: Circuit, key: jax.Array, params: Any) -> Any:
+    def draw(key: jax.Array, leaf: jax.Array, fan_in: int) -> jax.Array:
+        del fan_in
+        return jnp.abs(jax.random.normal(key, jnp.shape(leaf), leaf.dtype))
+
+    return draw_leaves(circuit, key, params, circuit.feedback_leaves, draw)
