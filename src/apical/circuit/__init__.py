@@ -1,12 +1,12 @@
 """From a loss function to nodes and synapses."""
 
 from ._circuit import Circuit as Circuit
-from ._circuit import Node as Node
 from ._circuit import Run as Run
-from ._circuit import Setting as Setting
 from ._circuit import drive_of as drive_of
 from ._jaxpr import is_concrete as is_concrete
 from ._leaves import Leaves as Leaves
+from ._structure import Node as Node
+from ._structure import Setting as Setting
 from ._synapse import Synapse as Synapse
 from ._trace import node as node
 from ._trace import output as output

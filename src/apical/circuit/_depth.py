@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,26 +13,43 @@ from ._jaxpr import Atom, Body, Literal, Op
 from ._primitives import is_elementwise
 
 
+class Count(NamedTuple):
+    """How many nodes lie before a value: one number, or one per step of a loop.
+
+    `axis` is the axis of the value along which a loop stacked its steps.
+    """
+
+    nodes: np.ndarray
+    axis: int | None = None
+
+    @property
+    def most(self) -> Count:
+        """One number for all steps."""
+        return Count(np.max(self.nodes))
+
+
+ZERO = Count(np.zeros((), int))
+
+
 def longest_path(flow: Flow, nodes: set[int]) -> int:
     """The largest number of nodes on any path from the inputs to the loss.
 
     A node inside a loop counts once per step. What a loop stacks keeps one count per
-    step while it is only acted on entry by entry; any other operation may mix steps,
-    and takes the largest.
+    step as long as the axis of steps can be followed; an operation that may mix steps
+    takes the largest, so the result is never too small.
     """
     counter = _Counter(flow, nodes)
     counter.body(flow.program.body)
-    (loss, *_) = flow.program.body.outputs
-    return int(np.max(counter.read(loss)))
+    return int(counter.read(flow.program.body.outputs[0]).most.nodes)
 
 
 class _Counter:
     def __init__(self, flow: Flow, nodes: set[int]) -> None:
         self.flow, self.nodes = flow, nodes
-        self.count: dict[int, Any] = {}
+        self.count: dict[int, Count] = {}
 
-    def read(self, atom: Atom) -> Any:
-        return 0 if isinstance(atom, Literal) else self.count.get(atom, 0)
+    def read(self, atom: Atom) -> Count:
+        return ZERO if isinstance(atom, Literal) else self.count.get(atom, ZERO)
 
     def body(self, body: Body) -> None:
         for op in body.ops:
@@ -43,56 +61,112 @@ class _Counter:
                 outs = [self.plain(op)] * len(op.outputs)
             for number, out in zip(op.outputs, outs, strict=True):
                 if self.flow.kind[number] == ACTIVITY:  # others carry no signal
-                    self.count[number] = out + (number in self.nodes)
+                    counted = out.nodes + (number in self.nodes)
+                    self.count[number] = Count(counted, out.axis)
 
-    def plain(self, op: Op) -> Any:
-        counts = [self.read(a) for a in op.inputs]
-        if not is_elementwise(op):
-            counts = [np.max(c) for c in counts]
-        return _most(counts)
+    def plain(self, op: Op) -> Count:
+        return _most([self.moved(op, i) for i in range(len(op.inputs))])
 
-    def branches(self, op: Op) -> list[Any]:
+    def moved(self, op: Op, operand: int) -> Count:
+        """The count of an operand, with its axis of steps followed to the result."""
+        count = self.read(op.inputs[operand])
+        if count.axis is None:
+            return count
+        axis = _follow(self.flow, op, operand, count.axis)
+        return count.most if axis is None else Count(count.nodes, axis)
+
+    def branches(self, op: Op) -> list[Count]:
         operands = op.inputs[1:] if op.name == "cond" else op.inputs
         for body in op.bodies:
             self.bind(operands, body.inputs)
             self.body(body)
-        every = [[self.read(b.outputs[i]) for b in op.bodies] for i, _ in enumerate(op.outputs)]
-        return [_most(counts) for counts in every]
+        columns = zip(*(body.outputs for body in op.bodies), strict=True)
+        return [_most([self.read(a) for a in column]) for column in columns]
 
     def bind(self, atoms: Sequence[Atom], numbers: Sequence[int]) -> None:
         for atom, number in zip(atoms, numbers, strict=True):
             self.count[number] = self.read(atom)
 
-    def scan(self, op: Op) -> list[Any]:
+    def scan(self, op: Op) -> list[Count]:
         (body,), loop = op.bodies, op.loop
         assert loop is not None
         first = loop.consts + loop.carry
-        self.bind([*op.inputs[: loop.consts]], body.inputs[: loop.consts])
-        carry = [np.max(self.read(a)) for a in op.inputs[loop.consts : first]]
-        stacked = []
+        self.bind(op.inputs[: loop.consts], body.inputs[: loop.consts])
+        carry = [self.read(a).most for a in op.inputs[loop.consts : first]]
+        stacked = np.zeros((loop.length, len(op.outputs) - loop.carry), int)
         for step in range(loop.length):
-            self.count.update(zip(body.inputs[loop.consts : first], carry, strict=True))
             at = loop.length - 1 - step if loop.reverse else step
-            for atom, number in zip(op.inputs[first:], body.inputs[first:], strict=True):
+            self.count.update(zip(body.inputs[loop.consts : first], carry, strict=True))
+            for atom, number in zip(
+                op.inputs[first:], body.inputs[first:], strict=True
+            ):
                 self.count[number] = _at(self.read(atom), at)
             self.body(body)
-            outs = [np.max(self.read(a)) for a in body.outputs]
+            outs = [self.read(a).most for a in body.outputs]
             carry = outs[: loop.carry]
-            stacked.append(outs[loop.carry :])
-        columns = [np.array(column) for column in zip(*stacked, strict=True)]
-        return [*carry, *(c[::-1] if loop.reverse else c for c in columns)]
+            stacked[at] = [int(o.nodes) for o in outs[loop.carry :]]
+        return [*carry, *(Count(column, 0) for column in stacked.T)]
 
 
-def _at(count: Any, step: int) -> Any:
-    return count[step] if np.ndim(count) else count
+def _at(count: Count, step: int) -> Count:
+    """The count of one slice along the first axis."""
+    return Count(count.nodes[step]) if count.axis == 0 else count.most
 
 
-def _most(counts: Sequence[Any]) -> Any:
-    """The largest count, per step where the stacks agree."""
-    sizes = {np.shape(c) for c in counts if np.ndim(c)}
-    if len(sizes) > 1:
-        counts = [np.max(c) for c in counts]
-    most: Any = 0
+def _most(counts: Sequence[Count]) -> Count:
+    """The largest count, per step where all that have steps agree on the axis."""
+    stacks = {(c.axis, c.nodes.shape) for c in counts if c.axis is not None}
+    if len(stacks) != 1:
+        counts = [c.most for c in counts]
+    most = ZERO.nodes
     for count in counts:
-        most = np.maximum(most, count)
-    return most
+        most = np.maximum(most, count.nodes)
+    return Count(most, next(iter(stacks))[0] if len(stacks) == 1 else None)
+
+
+def _follow(flow: Flow, op: Op, operand: int, axis: int) -> int | None:
+    """Where an axis of an operand stands in the result; None if it may be mixed."""
+    before, after = flow.shape(op.inputs[operand]), flow.shape(op.outputs[0])
+    if op.name == "transpose":
+        return list(op.params["permutation"]).index(axis)
+    if op.name == "broadcast_in_dim":
+        target = op.params["broadcast_dimensions"][axis]
+        return target if before[axis] == after[target] else None
+    if op.name in ("reshape", "squeeze"):
+        return _reshaped(before, after, axis)
+    if op.name == "dot_general":
+        return _contracted(flow, op, operand, axis)
+    if op.name.startswith("reduce_") and "axes" in op.params:
+        summed = op.params["axes"]
+        return None if axis in summed else axis - sum(a < axis for a in summed)
+    kept = len(before) == len(after) and before[axis] == after[axis]
+    if op.name in ("slice", "pad", "split"):
+        return axis if kept else None
+    if op.name == "concatenate":
+        return axis if op.params["dimension"] != axis else None
+    return axis if kept and is_elementwise(op) else None
+
+
+def _reshaped(before: Sequence[int], after: Sequence[int], axis: int) -> int | None:
+    for target, size in enumerate(after):
+        if size == before[axis] and math.prod(before[:axis]) == math.prod(
+            after[:target]
+        ):
+            return target
+    return None
+
+
+def _contracted(flow: Flow, op: Op, operand: int, axis: int) -> int | None:
+    """Where a free or shared axis of a product's operand stands in the result."""
+    contracted, shared = op.params["dimension_numbers"]
+    if axis in contracted[operand]:
+        return None
+    if axis in shared[operand]:
+        return list(shared[operand]).index(axis)
+
+    def free(i: int) -> list[int]:
+        used = {*contracted[i], *shared[i]}
+        return [a for a in range(len(flow.shape(op.inputs[i]))) if a not in used]
+
+    before = len(free(0)) if operand == 1 else 0
+    return len(shared[0]) + before + free(operand).index(axis)

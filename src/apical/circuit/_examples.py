@@ -24,7 +24,9 @@ class Examples:
         # An index in place of each leaf lets a prefix of the tree stand for all below.
         args = jax.tree.unflatten(self.given.treedef, range(len(self.given.paths)))
         batch = self.setting.batch
-        batch = (batch,) * len(args) if batch is None or isinstance(batch, int) else batch
+        batch = (
+            (batch,) * len(args) if batch is None or isinstance(batch, int) else batch
+        )
         axes: list[Any] = [None] * len(self.given.paths)
 
         def spread(axis: Any, subtree: Any) -> None:

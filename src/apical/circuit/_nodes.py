@@ -76,7 +76,9 @@ def _marked_sources(flow: Flow, op: Op, mark: str) -> set[int]:
         problem = "does not depend on both the parameters and the data"
     else:
         problem = "joins several activities; mark each of them before they are joined"
-    raise ValueError(f"The value marked {mark.split(':')[-1]!r} at {op.where} {problem}.")
+    raise ValueError(
+        f"The value marked {mark.split(':')[-1]!r} at {op.where} {problem}."
+    )
 
 
 def entering(flow: Flow, found: Iterable[Meeting]) -> set[int]:
@@ -107,7 +109,9 @@ class Reacher:
         self.keep = False
         outputs = flow.program.body.outputs
         loss = frozenset({(LOSS, False)})
-        self._body(outputs, flow.program.body, [loss, *[frozenset()] * (len(outputs) - 1)])
+        self._body(
+            outputs, flow.program.body, [loss, *[frozenset()] * (len(outputs) - 1)]
+        )
 
     @property
     def nodes(self) -> set[int]:

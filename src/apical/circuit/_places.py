@@ -58,7 +58,9 @@ def _is_nonlinear(flow: Flow, op: Op) -> bool:
     return divides or (op.name == "mul" and activities > 1)
 
 
-def outputs(flow: Flow, found: Iterable[Meeting], reach: Mapping[int, Reach]) -> list[int]:
+def outputs(
+    flow: Flow, found: Iterable[Meeting], reach: Mapping[int, Reach]
+) -> list[int]:
     """The ends of the affine tails of the synapses that reach the loss alone."""
     ends: dict[int, None] = {}
     for meeting in found:
@@ -88,7 +90,9 @@ def _is_affine(flow: Flow, op: Op) -> bool:
         return True
     fixed = [flow.kind_of(a) in (CONSTANT, PARAMETER) for a in op.inputs]
     if op.name in ("add", "sub", "add_any"):
-        return all(f or flow.is_activity(a) for f, a in zip(fixed, op.inputs, strict=True))
+        return all(
+            f or flow.is_activity(a) for f, a in zip(fixed, op.inputs, strict=True)
+        )
     return (op.name == "mul" and any(fixed)) or (op.name == "div" and fixed[1])
 
 
@@ -121,7 +125,9 @@ def names(
     chosen: dict[int, str] = {}
     taken: dict[str, int] = {}
     for number in nodes:
-        name = given.get(number) or _name(flow, number, set(nodes), paths, weights, chosen)
+        name = given.get(number) or _name(
+            flow, number, set(nodes), paths, weights, chosen
+        )
         taken[name] = taken.get(name, 0) + 1
         if number in given and taken[name] > 1:
             raise ValueError(

@@ -218,7 +218,11 @@ def _run_scan(runner: Runner, op: Op, scope: Scope, inject: Any) -> Any:
     split = (loop.consts, loop.consts + loop.carry)
     values = [scope.read(a) for a in op.inputs]
     keep = _second_outputs(runner, op, scope)
-    consts, carry, xs = values[: split[0]], values[split[0] : split[1]], values[split[1] :]
+    consts, carry, xs = (
+        values[: split[0]],
+        values[split[0] : split[1]],
+        values[split[1] :],
+    )
     numbers = body.inputs
     fixed = _seconds(scope, op.inputs[: split[0]], numbers[: split[0]])
     moved = _seconds(scope, op.inputs[split[1] :], numbers[split[1] :])
@@ -281,10 +285,14 @@ def parallel_carries(flow: Flow, sites: Mapping[int, Any], op: Op) -> bool:
     """Whether every carry of a scan is a site, so that its steps are independent."""
     assert op.loop is not None
     outs = op.bodies[0].outputs[: op.loop.carry]
-    return op.loop.carry > 0 and all(
-        not isinstance(a, Literal) and a in sites and flow.kind[a] == ACTIVITY
-        for a in outs
-    ) and len(set(outs)) == len(outs)
+    return (
+        op.loop.carry > 0
+        and all(
+            not isinstance(a, Literal) and a in sites and flow.kind[a] == ACTIVITY
+            for a in outs
+        )
+        and len(set(outs)) == len(outs)
+    )
 
 
 def _second_outputs(runner: Runner, op: Op, scope: Scope) -> list[bool]:

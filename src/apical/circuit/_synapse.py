@@ -78,7 +78,9 @@ def _fans(flow: Flow, op: Op, weight: int | None, shape: Any) -> tuple[int, int]
     if op.name == "dot_general":
         contracted, shared = op.params["dimension_numbers"]
         summed = math.prod(shape[i] for i in contracted[weight])
-        return summed, math.prod(shape) // summed // math.prod(shape[i] for i in shared[weight])
+        return summed, math.prod(shape) // summed // math.prod(
+            shape[i] for i in shared[weight]
+        )
     numbers = op.params["dimension_numbers"].rhs_spec
     window = math.prod(shape[i] for i in numbers[2:])
     return shape[numbers[1]] * window, shape[numbers[0]] * window

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import jax
 import jax.ad_checkpoint
 import jax.numpy as jnp
 
-from ._circuit import Circuit, Setting
+from ._circuit import Circuit
 from ._dataflow import (
     ACTIVITY,
     NODE_MARK,
@@ -24,6 +23,7 @@ from ._dataflow import (
 from ._jaxpr import Body, Op, trace_program
 from ._leaves import Leaves, shapes_of
 from ._primitives import holds_synaptic
+from ._structure import Setting
 
 Nodes = Literal["entry", "unit", "marked", "every"]
 
@@ -113,17 +113,6 @@ def output(y: Any) -> Any:
     return jax.ad_checkpoint.checkpoint_name(y, OUTPUT_MARK)
 
 
-@dataclass(frozen=True)
-class Arguments:
-    """A pytree of arguments with its arrays taken out."""
-
-    leaves: Leaves
-
-    def pick(self, args: Any) -> list[Any]:
-        """The arrays of arguments of this structure."""
-        return self.leaves.pick(args)[1]
-
-
 def trace_setting(
     loss_fn: Callable[..., Any], setting: Setting, params: Any, args: tuple[Any, ...]
 ) -> Circuit:
@@ -154,7 +143,9 @@ def trace_setting(
     _check_loss(flow)
     _check_loops(flow)
     _check_marks(flow)
-    return Circuit(loss_fn, setting, flow, meetings(flow), leaves, given, aux_structure[0])
+    return Circuit(
+        loss_fn, setting, flow, meetings(flow), leaves, given, aux_structure[0]
+    )
 
 
 def _loss_and_aux(result: Any, has_aux: bool) -> tuple[Any, Any]:
@@ -182,7 +173,9 @@ def _loss_and_aux(result: Any, has_aux: bool) -> tuple[Any, Any]:
 def _aux_arrays(aux: Any) -> tuple[list[Any], Callable[[Any], Any]]:
     """The arrays of aux, and how to put them back among what is not an array."""
     flat, treedef = jax.tree.flatten(aux)
-    arrays = [i for i, leaf in enumerate(flat) if isinstance(leaf, (jax.Array, float, int))]
+    arrays = [
+        i for i, leaf in enumerate(flat) if isinstance(leaf, (jax.Array, float, int))
+    ]
     rest = {i: leaf for i, leaf in enumerate(flat) if i not in arrays}
 
     def rebuild(values: Any) -> Any:

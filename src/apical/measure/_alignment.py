@@ -67,7 +67,11 @@ def alignment(
       >>> round(float(found.overall.cosine), 4), sorted(found.leaves)
       (1.0, ['a', 'b'])
     """
-    keywords: dict[str, Any] = {"has_aux": has_aux, "reduction": reduction, "batch": batch}
+    keywords: dict[str, Any] = {
+        "has_aux": has_aux,
+        "reduction": reduction,
+        "batch": batch,
+    }
     learner = _learner(loss_fn, rule, nodes, **keywords)
 
     def compare(params: Any, state: Any, *args: Any) -> Alignment:

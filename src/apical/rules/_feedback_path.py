@@ -71,7 +71,9 @@ def masked(circuit: Circuit, tree: Any, mask: Any) -> Any:
         return circuit.learned(tree)
     values, masks = circuit.leaves.pick(tree)[0], circuit.leaves.pick(mask)[0]
     pairs = zip(values, masks, strict=True)
-    return circuit.leaves.build([v if m is None or v is None else v * m for v, m in pairs])
+    return circuit.leaves.build(
+        [v if m is None or v is None else v * m for v, m in pairs]
+    )
 
 
 def sparse(circuit: Circuit, params: Any, mask: Any) -> Any:

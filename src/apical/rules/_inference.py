@@ -43,7 +43,9 @@ class Sweep:
 
     def __post_init__(self) -> None:
         if not isinstance(self.sweeps, int) or self.sweeps < 1:
-            raise ValueError(f"`sweeps` must be a whole number above 0, not {self.sweeps!r}.")
+            raise ValueError(
+                f"`sweeps` must be a whole number above 0, not {self.sweeps!r}."
+            )
         if self.order is not None:
             object.__setattr__(self, "order", tuple(self.order))
 
@@ -72,7 +74,9 @@ def repeat(circuit: Circuit, step: Callable[[S], S], state: S, steps: int) -> S:
             state = step(state)
         return state
     unroll = min(_UNROLL, max(steps, 1))
-    return jax.lax.scan(lambda s, _: (step(s), None), state, length=steps, unroll=unroll)[0]
+    return jax.lax.scan(
+        lambda s, _: (step(s), None), state, length=steps, unroll=unroll
+    )[0]
 
 
 def as_optimizer(

@@ -122,7 +122,10 @@ class KolenPollack(Rule):
         return params, optimizer_state, credit._replace(state=feedback)
 
     def _decayed(self, circuit: Circuit, learned: Any, feedback: Any) -> Any:
-        weights, copies = circuit.leaves.pick(learned)[0], circuit.leaves.pick(feedback)[0]
+        weights, copies = (
+            circuit.leaves.pick(learned)[0],
+            circuit.leaves.pick(feedback)[0],
+        )
         pairs = zip(weights, copies, strict=True)
         kept = [w if b is None else _shrunk(w, self.decay) for w, b in pairs]
         return circuit.leaves.build(kept)

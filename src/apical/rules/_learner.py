@@ -42,9 +42,14 @@ class Circuits:
 def _signature(params: Any, args: tuple[Any, ...]) -> Any:
     """What a trace depends on; None if that cannot be compared."""
     parts = []
-    for leaves, tree in ((Leaves.of(params), params), (Leaves.of(args, learn=False), args)):
+    for leaves, tree in (
+        (Leaves.of(params), params),
+        (Leaves.of(args, learn=False), args),
+    ):
         arrays = [x for group in leaves.pick(tree) for x in group]
-        shapes = tuple((jax.numpy.shape(x), str(jax.numpy.result_type(x))) for x in arrays)
+        shapes = tuple(
+            (jax.numpy.shape(x), str(jax.numpy.result_type(x))) for x in arrays
+        )
         parts.append((leaves, shapes))
     key = (*parts, jax.config.jax_enable_x64)
     try:
@@ -57,7 +62,9 @@ def _signature(params: Any, args: tuple[Any, ...]) -> Any:
 class Learner(Generic[R]):
     """A loss function with a rule; made by `apical.value_and_grad`. Pure: jit it."""
 
-    def __init__(self, loss_fn: Callable[..., Any], rule: Rule, setting: Setting) -> None:
+    def __init__(
+        self, loss_fn: Callable[..., Any], rule: Rule, setting: Setting
+    ) -> None:
         self.rule, self.circuit = rule, Circuits(loss_fn, setting)
 
     def init(self, key: jax.Array, params: Any, *args: Any) -> Any:
@@ -217,7 +224,11 @@ def train_step(
       >>> float(credit.value), float(w[0, 0])
       (1.0, 0.5)
     """
-    keywords: dict[str, Any] = {"has_aux": has_aux, "reduction": reduction, "batch": batch}
+    keywords: dict[str, Any] = {
+        "has_aux": has_aux,
+        "reduction": reduction,
+        "batch": batch,
+    }
     return Trainer(_learner(loss_fn, rule, nodes, **keywords), optimizer)
 
 
@@ -253,7 +264,11 @@ def signals(
       >>> found["a"].teaching.shape
       (5, 4)
     """
-    keywords: dict[str, Any] = {"has_aux": has_aux, "reduction": reduction, "batch": batch}
+    keywords: dict[str, Any] = {
+        "has_aux": has_aux,
+        "reduction": reduction,
+        "batch": batch,
+    }
     learner = _learner(loss_fn, rule, nodes, **keywords)
 
     def read(params: Any, state: Any, *args: Any) -> dict[str, Signal]:

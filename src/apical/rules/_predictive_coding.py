@@ -120,7 +120,9 @@ class PredictiveCoding(Rule):
     def __post_init__(self) -> None:
         check_choice(self.prediction, "prediction", ("fixed", "free"))
         if not isinstance(self.steps, int) or self.steps < 1:
-            raise ValueError(f"`steps` must be a whole number above 0, not {self.steps!r}.")
+            raise ValueError(
+                f"`steps` must be a whole number above 0, not {self.steps!r}."
+            )
         if self.prediction == "free" and isinstance(self.inference, Sweep):
             raise ValueError(
                 "`Sweep` needs `prediction='fixed'`: with free predictions a visit has "
@@ -167,17 +169,21 @@ class PredictiveCoding(Rule):
         value, aux, values, pullback = _linearise(circuit, params, args)
         scale = circuit.scale
 
+        def pull(errors: Any) -> Any:
+            """In the units of the loss: a user's derivative rule that is not linear
+            (a clipped gradient) then sees what it sees in backpropagation."""
+            return pullback(jax.tree.map(lambda e: -e / scale, errors))
+
         def slope(errors: Any) -> Any:
             """dE/dv of one example, at the feed-forward values."""
-            pulled = pullback(scale, jax.tree.map(jnp.negative, errors))[1]
-            return jax.tree.map(jnp.add, errors, pulled)
+            return jax.tree.map(lambda e, c: e + scale * c, errors, pull(errors)[1])
 
         errors = jax.tree.map(jnp.zeros_like, values)
         if isinstance(self.inference, Sweep):
             errors, residual = self._sweep(circuit, slope, errors)
         else:
             errors, residual = self._relax(circuit, slope, errors)
-        grads = pullback(1.0, jax.tree.map(lambda e: -e / scale, errors))[0]
+        grads = pull(errors)[0]
         settled = jax.tree.map(jnp.add, values, errors)
         return _Settled(value, aux, grads, settled, errors, residual)
 
@@ -223,26 +229,28 @@ class PredictiveCoding(Rule):
         start = circuit.run(params, args)
         scale = circuit.scale
 
-        def energy(learned: Any, values: Any) -> Any:
+        def share(learned: Any, values: Any) -> Any:
+            """The energy of one example's share of the loss: E / scale."""
             here = circuit.leaves.build(learned, fixed)
             run = circuit.run(here, args, tap="clamp", inject=values, parallel=True)
             errors = {n: v - run.sites[n] for n, v in values.items()}
-            return squared_norm(errors) / 2 + scale * run.loss, errors
+            return squared_norm(errors) / (2 * scale) + run.loss, errors
 
         def slope(values: Any) -> Any:
-            return jax.grad(energy, argnums=1, has_aux=True)(learned, values)[0]
+            """dE/dv of one example."""
+            grads, _ = jax.grad(share, argnums=1, has_aux=True)(learned, values)
+            return jax.tree.map(lambda g: scale * g, grads)
 
         values, residual = self._relax(circuit, slope, start.sites)
-        grads, errors = jax.grad(energy, has_aux=True)(learned, values)
-        grads = jax.tree.map(lambda g: g / scale, grads)
+        grads, errors = jax.grad(share, has_aux=True)(learned, values)
         return _Settled(start.loss, start.aux, grads, values, errors, residual)
 
 
 def _linearise(circuit: Circuit, params: Any, args: Any) -> Any:
     """Values of the forward pass, and its local derivatives, transposed.
 
-    `pullback(l, e)` is `l dL + sum_n <e_n, dp_n>`, to the learned leaves and to the
-    values, no chain crossing a node.
+    `pullback(e)` is `dL + sum_n <e_n, dp_n>`, to the learned leaves and to the values,
+    no chain crossing a node.
     """
     learned, fixed = circuit.leaves.pick(params)
     start = circuit.run(params, args) if circuit.parallel else None
@@ -262,8 +270,8 @@ def _linearise(circuit: Circuit, params: Any, args: Any) -> Any:
     if start is not None:
         value, aux, values = start.loss, start.aux, start.sites
 
-    def pullback(loss: Any, errors: Any) -> Any:
-        return transposed((jnp.asarray(loss, value.dtype), errors))
+    def pullback(errors: Any) -> Any:
+        return transposed((jnp.ones_like(value), errors))
 
     return value, aux, values, pullback
 

@@ -108,7 +108,9 @@ class SignConcordance(Rule):
             require_direct(circuit, "A random magnitude")
         if self.magnitude == "fixed":
             magnitude = _magnitudes(circuit, sizes, params)
-        return SignState(agreement, magnitude, later if self.magnitude == "batch" else None)
+        return SignState(
+            agreement, magnitude, later if self.magnitude == "batch" else None
+        )
 
     def _agreement(self, key: jax.Array, leaf: jax.Array, fan_in: int) -> jax.Array:
         del fan_in

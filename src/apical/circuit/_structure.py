@@ -1,0 +1,250 @@
+"""What was found in one loss function: nodes, synapses, reach, and what was refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from ._dataflow import (
+    NODE_MARK,
+    OUTPUT_MARK,
+    Flow,
+    Meeting,
+    gains,
+    refusals,
+    unknowns,
+    walk,
+)
+from ._depth import longest_path
+from ._leaves import Leaves
+from ._nodes import LOSS, Reacher, Terminal, entering, everything, marked
+from ._places import drive, names, outputs
+from ._run import parallel_carries
+from ._synapse import make_synapses
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The keywords of `apical.trace`."""
+
+    has_aux: bool = False
+    reduction: str = "mean"
+    batch: Any = 0
+    nodes: str = "entry"
+
+    def __post_init__(self) -> None:
+        if self.reduction not in ("mean", "sum"):
+            raise ValueError(
+                f"`reduction` must be 'mean' or 'sum', not {self.reduction!r}."
+            )
+        if self.nodes not in ("entry", "unit", "marked", "every"):
+            raise ValueError(
+                "`nodes` must be 'entry', 'unit', 'marked' or 'every', not "
+                f"{self.nodes!r}."
+            )
+
+
+@dataclass(frozen=True)
+class Node:
+    """An activity that a rule may read, hold or send a teaching signal to.
+
+    Attributes:
+      name: from the paths of the parameters that make it, or given by `apical.node`.
+      shape: its shape, with the lengths of the loops around it in front.
+      dtype: its dtype.
+      why: "enters a synapse", "paths part", "marked" or "operation".
+      unit: whether it is a nonlinearity of one activity, its drive.
+      scope: the names of the modules or functions that compute it.
+      where: the line that computes it.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: Any
+    why: str
+    unit: bool
+    scope: str
+    where: str
+
+
+class Structure:
+    """Nodes and synapses, found once in a traced program."""
+
+    def __init__(
+        self, flow: Flow, found: list[Meeting], leaves: Leaves, nodes: str
+    ) -> None:
+        self.leaves, self._flow, self._found, self._policy = leaves, flow, found, nodes
+        self._given_names = marked(flow, NODE_MARK)
+        self._reacher = Reacher(flow, self._chosen(), complete=nodes == "entry")
+        self._numbers = [n for n in flow.maker if n in self._reacher.nodes]
+        self._live = [m for m in found if self._reacher.reach.get(m.op.outputs[0])]
+        self._names = names(
+            flow, self._numbers, leaves.names, self._live, self._given_names
+        )
+        self.nodes = tuple(self._node(n) for n in self._numbers)
+        self.synapses = make_synapses(flow, self._live, leaves.names)
+
+    def _chosen(self) -> set[int]:
+        marks = set(self._given_names)
+        if self._policy == "marked":
+            return marks
+        if self._policy == "every":
+            return everything(self._flow) | marks
+        entry = entering(self._flow, self._found)
+        if self._policy == "unit":
+            return {n for n in entry | marks if drive(self._flow, n) is not None}
+        return entry | marks
+
+    def _node(self, number: int) -> Node:
+        flow, op = self._flow, self._flow.maker[number][0]
+        inner = flow.program.shapes[number]
+        return Node(
+            name=self._names[number],
+            shape=(*self._loops[id(op)], *inner.shape),
+            dtype=inner.dtype,
+            why=self._why(number),
+            unit=drive(flow, number) is not None,
+            scope=op.scope,
+            where=op.where,
+        )
+
+    def _why(self, number: int) -> str:
+        if number in self._given_names:
+            return "marked"
+        if number in self._reacher.added:
+            return "paths part"
+        return "operation" if self._policy == "every" else "enters a synapse"
+
+    @cached_property
+    def _loops(self) -> dict[int, tuple[int, ...]]:
+        return {id(s.op): s.loops for s in walk(self._flow.program.body)}
+
+    def _label(self, terminal: Terminal) -> str:
+        number, later = terminal
+        if number == LOSS:
+            return "loss"
+        return self._names[number] + (" (later)" if later else "")
+
+    @cached_property
+    def reach(self) -> dict[str, tuple[str, ...]]:
+        """For each node, what it reaches directly; "(later)" is through a loop's carry."""
+        following = self._reacher.next
+        return {
+            self._names[n]: tuple(sorted(self._label(t) for t in following[n]))
+            for n in self._numbers
+        }
+
+    @cached_property
+    def separated(self) -> bool:
+        """Whether each synapse's output reaches exactly one node or the loss."""
+        reach = self._reacher.reach
+        return all(len(reach[m.op.outputs[0]]) == 1 for m in self._live)
+
+    @cached_property
+    def depth(self) -> int:
+        """The largest number of nodes on a path from the inputs to the loss."""
+        return longest_path(self._flow, set(self._numbers))
+
+    @cached_property
+    def outputs(self) -> tuple[int, ...]:
+        """The activities that the loss reads, by variable; see `output`."""
+        given = marked(self._flow, OUTPUT_MARK)
+        found = outputs(self._flow, self._live, self._reacher.reach)
+        return tuple(given) or tuple(found)
+
+    @cached_property
+    def output(self) -> int:
+        """The variable of the one output node, or refuse."""
+        if len(self.outputs) != 1:
+            problem = "no output" if not self.outputs else "more than one output"
+            raise ValueError(
+                f"The loss function has {problem} that can be told from the program "
+                f"({len(self.outputs)} candidates). Mark it: `y = apical.output(y)`."
+            )
+        return self.outputs[0]
+
+    @cached_property
+    def feedback_leaves(self) -> tuple[int, ...]:
+        """The learned leaves, by position, that a second copy would reach."""
+        crossed = (m.leaves for m in self._found if m.weight is not None)
+        return tuple(sorted(frozenset[int]().union(*crossed)))
+
+    @cached_property
+    def _gains(self) -> list[Meeting]:
+        return gains(self._flow)
+
+    @cached_property
+    def gain_leaves(self) -> tuple[int, ...]:
+        """The learned leaves, by position, that multiply an activity entry by entry."""
+        return tuple(sorted(frozenset[int]().union(*(m.leaves for m in self._gains))))
+
+    @cached_property
+    def unreached(self) -> dict[str, str]:
+        """The leaves that no synapse carries, and why."""
+        reasons = {n: r.reason for r in refusals(self._flow) for n in r.leaves}
+        inputs, reach = self._flow.program.body.inputs, self._reacher.reach
+        rest = "bias, gain or table: it takes the gradient that its node's signal gives"
+        return {
+            path: reasons.get(i)
+            or (rest if reach.get(inputs[i]) else "not in the loss")
+            for i, path in enumerate(self.leaves.names)
+            if i not in self.feedback_leaves or i in reasons
+        }
+
+    @cached_property
+    def unknown(self) -> tuple[str, ...]:
+        """Operations that apical cannot look into, with their lines."""
+        return tuple(f"`{op.name}` at {op.where}" for op in unknowns(self._flow))
+
+    @cached_property
+    def has_convolution(self) -> bool:
+        """Whether a synapse is a convolution (slow in a rolled loop on a CPU)."""
+        return any(m.op.name == "conv_general_dilated" for m in self._live)
+
+    def require_feedback(self) -> None:
+        """Refuse if a leaf meets data where a second copy cannot be followed."""
+        for refusal in refusals(self._flow):
+            paths = ", ".join(self.leaves.names[i] for i in sorted(refusal.leaves))
+            raise ValueError(
+                f"Parameter {paths!r} cannot be given feedback at {refusal.op.where}: "
+                f"{refusal.reason}."
+            )
+        if not self.feedback_leaves:
+            raise ValueError(
+                "No synapse was found: nothing in `params` meets data in a matrix "
+                "product or a convolution, so there is no path for feedback."
+            )
+
+    def require_nodes(self) -> None:
+        """Refuse if there is no node, or if a chain bypasses one."""
+        if not self.nodes:
+            raise ValueError(
+                "No node was found: no activity that depends on `params` enters a "
+                "synapse. Mark one with `apical.node`, or pass `nodes='every'`."
+            )
+        if not self.separated:
+            raise ValueError(
+                f"With nodes={self._policy!r} some synapse reaches more than one "
+                "node or a node and the loss; this rule needs separated nodes: use "
+                "nodes='entry'."
+            )
+
+    @cached_property
+    def parallel(self) -> bool:
+        """Whether some loop's steps are independent once its nodes are held."""
+        sites = {n: [self._names[n]] for n in self._numbers}
+        return any(
+            parallel_carries(self._flow, sites, s.op)
+            for s in walk(self._flow.program.body)
+            if s.op.loop is not None
+        )
+
+    def _drive(self, number: int) -> int:
+        found = drive(self._flow, number)
+        if found is None:
+            raise ValueError(
+                f"Node {self._names[number]!r} is not a nonlinearity of one activity, so "
+                "it has no drive; pass nodes='unit' to keep the nodes that have one."
+            )
+        return found
