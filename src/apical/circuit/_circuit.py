@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from . import _view
 from ._cut import TAPS, Tap
 from ._dataflow import Flow, Meeting
+from ._enter import ENTER
 from ._examples import Examples
 from ._jaxpr import is_concrete
 from ._leaves import Leaves
@@ -20,7 +21,7 @@ from ._synapse import Synapse, make_synapses
 
 
 class Run(NamedTuple):
-    """What one evaluation of a circuit gives: loss, aux, and the sites before the tap."""
+    """What one evaluation gives: loss, aux, and the sites before the tap."""
 
     loss: jax.Array
     aux: Any
@@ -164,6 +165,7 @@ class Circuit(Structure):
         runner = Runner(
             self._flow,
             self._plan(wanted, has_feedback, gains),
+            ENTER,
             TAPS[tap] if isinstance(tap, str) else tap,
             inject,
             self._backward(backward) if has_feedback else None,
@@ -196,8 +198,8 @@ class Circuit(Structure):
         for path, leaf, copy in zip(self.leaves.names, learned, given, strict=True):
             if copy is not None and jnp.shape(copy) != jnp.shape(leaf):
                 raise ValueError(
-                    f"`feedback` for {path!r} has shape {jnp.shape(copy)}; the parameter "
-                    f"has shape {jnp.shape(leaf)}."
+                    f"`feedback` for {path!r} has shape {jnp.shape(copy)}; the "
+                    f"parameter has shape {jnp.shape(leaf)}."
                 )
         pairs = zip(learned, given, strict=True)
         return [leaf if copy is None else copy for leaf, copy in pairs]
@@ -264,7 +266,8 @@ class Circuit(Structure):
           >>> import jax.numpy as jnp, apical
           >>> loss_fn = lambda w, x: jnp.mean((x @ w) ** 2)
           >>> x = jnp.array([[1.0], [2.0]])
-          >>> apical.trace(loss_fn)(jnp.ones((1, 1)), x).examples(jnp.ones((1, 1)), (x,))
+          >>> w = jnp.ones((1, 1))
+          >>> apical.trace(loss_fn)(w, x).examples(w, (x,))
           Array([1., 4.], dtype=float32)
         """
         losses = self._examples.losses(self.loss_fn, params, args)
@@ -276,7 +279,7 @@ class Circuit(Structure):
 
     @property
     def closes_over_tracers(self) -> bool:
-        """Whether the loss function closes over values of a transformation around it."""
+        """Whether the loss function closes over values of an outer transformation."""
         return self._flow.program.closes_over_tracers
 
     @property

@@ -4,12 +4,12 @@ A tap is called at every site of a circuit as `tap(site, computed, injected)` an
 returns what the consumers of that site read instead of what was computed there;
 `injected` is what the caller gave for the site, or None. The built-in taps:
 
-| tap      | consumers read                          | derivative                     |
-|----------|-----------------------------------------|--------------------------------|
-| `clamp`  | `injected`                              | no chain crosses the site      |
-| `offset` | `computed + injected`                   | chains cross; d/d(injected) is the whole cotangent |
-| `stop`   | `computed`                              | no chain crosses the site      |
-| `hold`   | `computed + injected`                   | as `clamp` at the computed value: one evaluation gives values and local derivatives |
+| tap      | consumers read        | derivative                                  |
+|----------|-----------------------|---------------------------------------------|
+| `clamp`  | `injected`            | no chain crosses the site                   |
+| `offset` | `computed + injected` | chains cross: the whole cotangent           |
+| `stop`   | `computed`            | no chain crosses the site                   |
+| `hold`   | `computed + injected` | that of `clamp`, in the same one evaluation |
 
 Where nothing is injected, a site is left alone.
 """

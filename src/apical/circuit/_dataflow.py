@@ -234,11 +234,11 @@ def gains(flow: Flow) -> list[Meeting]:
     found = []
     for site in walk(flow.program.body):
         op, kinds = site.op, [flow.kind_of(a) for a in site.op.inputs]
-        if op.name == "mul" and sorted(kinds) == [PARAMETER, ACTIVITY]:
-            if not is_contraction(flow, op):
-                weight = kinds.index(PARAMETER)
-                leaves = flow.raw_of(op.inputs[weight])
-                found.append(Meeting(op, weight, leaves, site.loops))
+        product = op.name == "mul" and sorted(kinds) == [PARAMETER, ACTIVITY]
+        if product and not is_contraction(flow, op):
+            weight = kinds.index(PARAMETER)
+            leaves = flow.raw_of(op.inputs[weight])
+            found.append(Meeting(op, weight, leaves, site.loops))
     return found
 
 

@@ -93,8 +93,8 @@ class Examples:
         if not np.allclose(reduced, loss, rtol=1e-3, atol=1e-6):
             raise ValueError(
                 f"The {self.setting.reduction} of the losses of single examples is "
-                f"{float(reduced):.6g}, but the loss is {float(loss):.6g}: the examples "
-                "are not independent (batch normalisation?), or `batch` or `reduction` "
-                "does not describe the loss. A rule that needs one loss per example is "
+                f"{float(reduced):.6g}, but the loss is {float(loss):.6g}: the "
+                "examples are not independent (batch normalisation?), or `batch` or "
+                "`reduction` does not describe the loss. A rule that needs one loss per example is "
                 "not defined here."
             )

@@ -1,4 +1,4 @@
-"""Parameters as leaves: which are learned, what they are called, how to put them back."""
+"""Parameters as leaves: which are learned, their names, how to put them back."""
 
 from __future__ import annotations
 

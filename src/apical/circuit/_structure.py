@@ -17,10 +17,10 @@ from ._dataflow import (
     walk,
 )
 from ._depth import longest_path
+from ._enter import parallel_carries
 from ._leaves import Leaves
 from ._nodes import LOSS, Reacher, Terminal, entering, everything, marked
 from ._places import drive, names, outputs
-from ._run import parallel_carries
 from ._synapse import make_synapses
 
 
@@ -128,7 +128,7 @@ class Structure:
 
     @cached_property
     def reach(self) -> dict[str, tuple[str, ...]]:
-        """For each node, what it reaches directly; "(later)" is through a loop's carry."""
+        """For each node, what it reaches directly; "(later)": through a carry."""
         following = self._reacher.next
         return {
             self._names[n]: tuple(sorted(self._label(t) for t in following[n]))
@@ -244,7 +244,7 @@ class Structure:
         found = drive(self._flow, number)
         if found is None:
             raise ValueError(
-                f"Node {self._names[number]!r} is not a nonlinearity of one activity, so "
-                "it has no drive; pass nodes='unit' to keep the nodes that have one."
+                f"Node {self._names[number]!r} is not a nonlinearity of one activity, "
+                "so it has no drive; pass nodes='unit' to keep the nodes that have one."
             )
         return found

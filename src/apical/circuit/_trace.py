@@ -192,8 +192,8 @@ def _check_loss(flow: Flow) -> None:
     if kind == PARAMETER:
         raise ValueError(
             "The loss depends on `params` alone, not on the arguments after it. If "
-            "`loss_fn` closes over its data, pass them as arguments: apical has to tell "
-            "data from parameters."
+            "`loss_fn` closes over its data, pass them as arguments: apical has to "
+            "tell data from parameters."
         )
     raise ValueError("The loss does not depend on `params` (through a derivative).")
 

@@ -78,7 +78,7 @@ class FeedbackAlignment(Rule):
 
     removed_forward: float = 0.0
     removed_backward: float = 0.0
-    gains: str = static("forward")
+    gains: str = static(default="forward")
 
     citation: ClassVar[str] = (
         "@article{lillicrap2016random, title={Random synaptic feedback weights support "

@@ -86,9 +86,9 @@ def require_direct(circuit: Circuit, what: str) -> None:
     for synapse in circuit.synapses:
         if synapse.weight is not None and not synapse.direct:
             raise ValueError(
-                f"{what} is defined entry by entry of a weight, but the effective weight "
-                f"at {synapse.where} is computed from {synapse.name!r}. Use the rule's "
-                "default, or make that weight one parameter."
+                f"{what} is defined entry by entry of a weight, but the effective "
+                f"weight at {synapse.where} is computed from {synapse.name!r}. Use the "
+                "rule's default, or make that weight one parameter."
             )
 
 

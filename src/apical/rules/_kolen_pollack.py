@@ -66,9 +66,9 @@ class KolenPollack(Rule):
     decay: float = 1e-4
 
     citation: ClassVar[str] = (
-        "@inproceedings{akrout2019deep, title={Deep Learning without Weight Transport}, "
-        "author={Akrout, Mohamed and Wilson, Collin and Humphreys, Peter C. and "
-        "Lillicrap, Timothy and Tweed, Douglas B.}, booktitle={NeurIPS}, year={2019}}"
+        "@inproceedings{akrout2019deep, title={Deep Learning without Weight "
+        "Transport}, author={Akrout, Mohamed and Wilson, Collin and Humphreys, Peter C. "
+        "and Lillicrap, Timothy and Tweed, Douglas B.}, booktitle={NeurIPS}, year={2019}}"
     )
     needs: ClassVar[tuple[str, ...]] = (
         "separate phases",
@@ -148,9 +148,9 @@ class KolenPollack(Rule):
         moved, _ = optimizer.update(still, optimizer.init(learned), learned)
         if any(np.any(np.asarray(m)) for m in jax.tree.leaves(moved)):
             raise ValueError(
-                "KolenPollack needs an `optimizer` without weight decay: this one moves "
-                "parameters whose gradient is zero, so forward and feedback weights "
-                "would not decay alike. Give the decay to the rule instead: "
+                "KolenPollack needs an `optimizer` without weight decay: this one "
+                "moves parameters whose gradient is zero, so forward and feedback "
+                "weights would not decay alike. Give the decay to the rule instead: "
                 "`KolenPollack(decay=...)`."
             )
 

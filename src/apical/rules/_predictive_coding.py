@@ -97,10 +97,10 @@ class PredictiveCoding(Rule):
     Buckley 2020, arXiv:2006.04182; Rosenbaum 2022, PLOS ONE 17(3).
     """
 
-    steps: int = static(20)
+    steps: int = static(default=20)
     rate: float = 1.0
-    prediction: str = static("fixed")
-    inference: optax.GradientTransformation | Sweep | None = static(None)
+    prediction: str = static(default="fixed")
+    inference: optax.GradientTransformation | Sweep | None = static(default=None)
 
     citation: ClassVar[str] = (
         "@article{millidge2022predictive, title={Predictive Coding Approximates "
@@ -170,8 +170,8 @@ class PredictiveCoding(Rule):
         scale = circuit.scale
 
         def pull(errors: Any) -> Any:
-            """In the units of the loss: a user's derivative rule that is not linear
-            (a clipped gradient) then sees what it sees in backpropagation."""
+            # In the units of the loss: a user's derivative rule that is not linear (a
+            # clipped gradient) then sees what it sees in backpropagation.
             return pullback(jax.tree.map(lambda e: -e / scale, errors))
 
         def slope(errors: Any) -> Any:

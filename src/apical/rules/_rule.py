@@ -51,7 +51,7 @@ class Signal(NamedTuple):
     teaching: jax.Array
 
 
-def static(default: Any) -> Any:
+def static(*, default: Any) -> Any:
     """A field that chooses an algorithm: part of the rule's type, never traced."""
     return field(default=default, metadata={"static": True})
 
@@ -59,7 +59,7 @@ def static(default: Any) -> Any:
 @dataclass_transform(frozen_default=True, field_specifiers=(field, static))
 def rule(cls: type[C]) -> type[C]:
     """Make a class a rule: a frozen dataclass whose numbers are leaves of a pytree."""
-    made = dataclass(frozen=True)(cls)
+    made: Any = dataclass(frozen=True)(cls)
     static_names = {f.name for f in fields(made) if f.metadata.get("static")}
     jax.tree_util.register_dataclass(
         made,

@@ -71,7 +71,7 @@ class SignConcordance(Rule):
     Xiao, Chen, Liao & Poggio 2018. The scale s is that of Sanfiz & Akrout's code.
     """
 
-    magnitude: str = static("uniform")
+    magnitude: str = static(default="uniform")
     concordance: float = 1.0
 
     citation: ClassVar[str] = (
