@@ -64,13 +64,13 @@ def batch_manhattan(
     def init(params: Any) -> BatchManhattanState:
         return BatchManhattanState(jax.tree.map(jnp.zeros_like, params))
 
-    def update(grads: Any, state: BatchManhattanState, params: Any = None) -> Any:
+    def update(updates: Any, state: Any, params: Any = None) -> Any:
         if params is None and weight_decay:
             raise ValueError(
                 "`batch_manhattan` with `weight_decay` needs the parameters: call "
                 "`optimizer.update(grads, state, params)`."
             )
-        tau = jax.tree.map(jnp.sign, grads) if sign_gradient else grads
+        tau = jax.tree.map(jnp.sign, updates) if sign_gradient else updates
         if weight_decay:
             tau = jax.tree.map(lambda t, w: t + weight_decay * w, tau, params)
         kappa = jax.tree.map(lambda k, t: momentum * k + t, state.velocity, tau)

@@ -71,7 +71,7 @@ def _in_turn(runner: Runner, op: Op, scope: Scope, inject: Any) -> Sequence[Any]
     numbers = body.inputs[loop.consts : loop.consts + loop.carry]
     fixed = _seconds(scope, op.inputs[: loop.consts], body.inputs[: loop.consts])
     moving = _seconds(scope, sliced, body.inputs[loop.consts + loop.carry :])
-    copies = _where(weights, carry, [_second(scope, a) for a in carried])
+    copies = _where(weights, carry, [scope.copy(a) for a in carried])
 
     def step(state: Any, slices: Any) -> Any:
         (carry, copies), (xs, moving, inject) = state, slices
@@ -141,10 +141,6 @@ def parallel_carries(flow: Flow, sites: Mapping[int, Any], op: Op) -> bool:
         for a in outs
     )
     return op.loop.carry > 0 and len(set(outs)) == len(outs) and all(held)
-
-
-def _second(scope: Scope, atom: Any) -> Any:
-    return scope.second[atom] if scope.has_second([atom]) else None
 
 
 def _seconds(scope: Scope, atoms: Any, numbers: Any) -> dict[int, Any]:

@@ -95,6 +95,6 @@ class Examples:
                 f"The {self.setting.reduction} of the losses of single examples is "
                 f"{float(reduced):.6g}, but the loss is {float(loss):.6g}: the "
                 "examples are not independent (batch normalisation?), or `batch` or "
-                "`reduction` does not describe the loss. A rule that needs one loss per example is "
-                "not defined here."
+                "`reduction` does not describe the loss. A rule that needs one loss "
+                "per example is not defined here."
             )

@@ -194,7 +194,7 @@ class _Reader:
 
     def atoms(self, variables: Sequence[Any], names: Mapping[Any, Atom]) -> Any:
         return tuple(
-            Literal(np.asarray(v.val, v.aval.dtype))
+            Literal(np.asarray(v.val, getattr(v.aval, "dtype", None)))
             if isinstance(v, jex.core.Literal)
             else names[v]
             for v in variables

@@ -24,7 +24,7 @@ def drive(flow: Flow, node: int) -> int | None:
             return frontier.pop()
         latest = max(frontier, key=order.__getitem__)
         op = flow.maker[latest][0]
-        before = {a for a in op.inputs if flow.is_activity(a)}
+        before = {a for a in op.inputs if isinstance(a, int) and flow.is_activity(a)}
         if not _is_pointwise(flow, op, node) or not before:
             return None
         frontier = (frontier - {latest}) | before

@@ -44,6 +44,10 @@ class Scope:
             return atom.value
         return self.second.get(atom, self.values[atom])
 
+    def copy(self, atom: Atom) -> Any:
+        """The second copy of a value; None if it has none of its own."""
+        return None if isinstance(atom, Literal) else self.second.get(atom)
+
     def has_second(self, atoms: Iterable[Atom]) -> bool:
         return any(not isinstance(a, Literal) and a in self.second for a in atoms)
 
@@ -130,10 +134,7 @@ class Runner:
             inner = self.child(scope)
             inner.second.update(seconds)
             outs = self.body(body, inner, operands, inject)
-            copies = [
-                inner.second[a] if inner.has_second([a]) else None for a in body.outputs
-            ]
-            return outs, copies, inner.sites
+            return outs, [inner.copy(a) for a in body.outputs], inner.sites
 
         return run
 

@@ -121,5 +121,5 @@ def _agreement(ours: list[jax.Array], theirs: list[jax.Array]) -> Agreement:
     return Agreement(
         cosine=jnp.where(both > 0, product / jnp.where(both > 0, both, 1), 0.0),
         norm_ratio=norms[0] / norms[1],
-        sign_agreement=same / entries,
+        sign_agreement=jnp.asarray(same / entries),
     )

@@ -86,8 +86,8 @@ def as_optimizer(
     if inference is not None:
         return inference
 
-    def update(grads: Any, state: Any, params: Any = None) -> Any:
+    def update(updates: Any, state: Any, params: Any = None) -> Any:
         del params
-        return jax.tree.map(lambda g: (-rate * g).astype(g.dtype), grads), state
+        return jax.tree.map(lambda g: (-rate * g).astype(g.dtype), updates), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)

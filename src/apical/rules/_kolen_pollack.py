@@ -67,8 +67,9 @@ class KolenPollack(Rule):
 
     citation: ClassVar[str] = (
         "@inproceedings{akrout2019deep, title={Deep Learning without Weight "
-        "Transport}, author={Akrout, Mohamed and Wilson, Collin and Humphreys, Peter C. "
-        "and Lillicrap, Timothy and Tweed, Douglas B.}, booktitle={NeurIPS}, year={2019}}"
+        "Transport}, author={Akrout, Mohamed and Wilson, Collin and Humphreys, Peter "
+        "C. and Lillicrap, Timothy and Tweed, Douglas B.}, booktitle={NeurIPS}, "
+        "year={2019}}"
     )
     needs: ClassVar[tuple[str, ...]] = (
         "separate phases",

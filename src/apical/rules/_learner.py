@@ -51,7 +51,7 @@ def _signature(params: Any, args: tuple[Any, ...]) -> Any:
             (jax.numpy.shape(x), str(jax.numpy.result_type(x))) for x in arrays
         )
         parts.append((leaves, shapes))
-    key = (*parts, jax.config.jax_enable_x64)
+    key = (*parts, jax.numpy.result_type(float))
     try:
         hash(key)
     except TypeError:
