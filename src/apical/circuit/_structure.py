@@ -202,6 +202,13 @@ class Structure:
         """Whether a synapse is a convolution (slow in a rolled loop on a CPU)."""
         return any(m.op.name == "conv_general_dilated" for m in self._live)
 
+    @cached_property
+    def linear_derivatives(self) -> bool:
+        """Whether no user-written reverse rule, which need not be linear, is met."""
+        return not any(
+            s.op.name.startswith("custom_vjp") for s in walk(self._flow.program.body)
+        )
+
     def require_feedback(self) -> None:
         """Refuse if a leaf meets data where a second copy cannot be followed."""
         for refusal in refusals(self._flow):

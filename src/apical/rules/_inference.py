@@ -4,16 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from ..circuit import Circuit
+from ._rule import squared_norm
 
 S = TypeVar("S")
 # A loop on a CPU gains from a few steps written out; more only costs compilation.
 _UNROLL = 5
+
+
+class Settled(NamedTuple):
+    """Where inference ended.
+
+    Attributes:
+      value: the loss of the undisturbed forward pass.
+      aux: what the loss function returned beside it.
+      grads: the gradients of the learned leaves.
+      values: the value of each node.
+      errors: value minus prediction, of each node.
+      residual: the norm of dE/dv at the last step, relative to the first.
+    """
+
+    value: jax.Array
+    aux: Any
+    grads: list[jax.Array]
+    values: dict[str, jax.Array]
+    errors: dict[str, jax.Array]
+    residual: jax.Array
 
 
 @dataclass(frozen=True)
@@ -91,3 +113,26 @@ def as_optimizer(
         return jax.tree.map(lambda g: (-rate * g).astype(g.dtype), updates), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
+def relax(
+    circuit: Circuit,
+    slope: Callable[[Any], Any],
+    values: Any,
+    optimizer: optax.GradientTransformation,
+    steps: int,
+) -> tuple[Any, jax.Array]:
+    """Steps of an optimiser down a slope, and the relative residual at the last."""
+    never = -jnp.ones(())  # no step yet
+
+    def step(carry: Any) -> Any:
+        values, state, first, _ = carry
+        grads = slope(values)
+        norm = jnp.sqrt(squared_norm(grads)).astype(never.dtype)
+        updates, state = optimizer.update(grads, state, values)
+        values = optax.apply_updates(values, updates)
+        return values, state, jnp.where(first < 0, norm, first), norm
+
+    start = (values, optimizer.init(values), never, never)
+    values, _, first, last = repeat(circuit, step, start, steps)
+    return values, last / first

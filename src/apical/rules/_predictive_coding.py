@@ -14,11 +14,12 @@ from __future__ import annotations
 from typing import Any, ClassVar, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from ..circuit import Circuit
-from ._inference import Sweep, as_optimizer, repeat
+from ._fixed_prediction import linearise, relax_in_closed_form, sweep, sweep_exactly
+from ._free_prediction import settle_free
+from ._inference import Settled, Sweep, as_optimizer, relax
 from ._rule import (
     Credit,
     Rule,
@@ -49,17 +50,6 @@ class Settling(NamedTuple):
     settled: jax.Array
 
 
-class _Settled(NamedTuple):
-    """Where inference ended: loss and aux of the forward pass, values, errors."""
-
-    value: jax.Array
-    aux: Any
-    grads: list[jax.Array]
-    values: dict[str, jax.Array]
-    errors: dict[str, jax.Array]
-    residual: jax.Array
-
-
 @rule
 class PredictiveCoding(Rule):
     """Let values settle between prediction and target, then learn from local errors.
@@ -72,7 +62,9 @@ class PredictiveCoding(Rule):
     With fixed predictions the recursion is linear and its fixed point is the exact
     gradient on every graph; at rate 1 it is reached after as many steps as the longest
     path of nodes (`circuit.depth`). A teaching signal that needs k steps arrives after
-    T steps with the weight P[Binomial(T, rate) >= k].
+    T steps with the weight P[Binomial(T, rate) >= k]. So plain gradient steps are
+    summed in closed form, with no more pulls than the longest path, however many the
+    steps; hand in `inference=optax.sgd(rate)` to take them one by one.
 
     Args:
       steps: how many steps values take.
@@ -156,142 +148,24 @@ class PredictiveCoding(Rule):
             for n, e in end.errors.items()
         }
 
-    def _settle(self, circuit: Circuit, params: Any, args: Any) -> _Settled:
+    def _settle(self, circuit: Circuit, params: Any, args: Any) -> Settled:
         if self.prediction == "free":
-            return self._settle_free(circuit, params, args)
-        return self._settle_fixed(circuit, params, args)
-
-    # ------------------------------------------------------------ fixed predictions
-
-    def _settle_fixed(self, circuit: Circuit, params: Any, args: Any) -> _Settled:
-        if self._is_one_exact_sweep():
-            return _sweep_exactly(circuit, params, args)
-        value, aux, values, pullback = _linearise(circuit, params, args)
-        scale = circuit.scale
-
-        def pull(errors: Any) -> Any:
-            # In the units of the loss: a user's derivative rule that is not linear (a
-            # clipped gradient) then sees what it sees in backpropagation.
-            return pullback(jax.tree.map(lambda e: -e / scale, errors))
-
-        def slope(errors: Any) -> Any:
-            """dE/dv of one example, at the feed-forward values."""
-            return jax.tree.map(lambda e, c: e + scale * c, errors, pull(errors)[1])
-
-        errors = jax.tree.map(jnp.zeros_like, values)
+            assert not isinstance(self.inference, Sweep)
+            optimizer = as_optimizer(self.inference, self.rate)
+            return settle_free(circuit, params, args, optimizer, self.steps)
+        exact = isinstance(self.rate, (int, float)) and self.rate == 1
+        if isinstance(self.inference, Sweep) and self.inference.order is None and exact:
+            return sweep_exactly(circuit, params, args)
+        linear = linearise(circuit, params, args)
         if isinstance(self.inference, Sweep):
-            errors, residual = self._sweep(circuit, slope, errors)
+            visits = self.inference.visits(circuit) * self.inference.sweeps
+            errors, residual = sweep(linear, visits, self.rate)
+        elif self.inference is None and circuit.linear_derivatives:
+            errors, residual = relax_in_closed_form(linear, self.steps, self.rate)
         else:
-            errors, residual = self._relax(circuit, slope, errors)
-        grads = pull(errors)[0]
-        settled = jax.tree.map(jnp.add, values, errors)
-        return _Settled(value, aux, grads, settled, errors, residual)
-
-    def _is_one_exact_sweep(self) -> bool:
-        sweep, rate = self.inference, self.rate
-        exact = isinstance(rate, (int, float)) and rate == 1
-        return isinstance(sweep, Sweep) and sweep.order is None and exact
-
-    def _sweep(self, circuit: Circuit, slope: Any, errors: Any) -> Any:
-        assert isinstance(self.inference, Sweep)
-        first = last = jnp.zeros(())
-        for i in range(self.inference.sweeps):
-            last = jnp.zeros(())
-            for name in self.inference.visits(circuit):
-                # Only this node's part is used, so only its part is computed.
-                part = slope(errors)[name]
-                errors = {**errors, name: errors[name] - self.rate * part}
-                last = last + squared_norm(part)
-            first = last if i == 0 else first
-        return errors, jnp.sqrt(last / first)
-
-    def _relax(self, circuit: Circuit, slope: Any, values: Any) -> Any:
-        """Steps of the chosen transformation, and the residual at the last one."""
-        assert not isinstance(self.inference, Sweep)
-        optimizer = as_optimizer(self.inference, self.rate)
-
-        def step(carry: Any) -> Any:
-            values, state, first, _ = carry
-            grads = slope(values)
-            norm = jnp.sqrt(squared_norm(grads))
-            updates, state = optimizer.update(grads, state, values)
-            values = optax.apply_updates(values, updates)
-            return values, state, jnp.where(first < 0, norm, first), norm
-
-        start = (values, optimizer.init(values), jnp.float32(-1), jnp.float32(0))
-        values, _, first, last = repeat(circuit, step, start, self.steps)
-        return values, last / first
-
-    # ------------------------------------------------------------- free predictions
-
-    def _settle_free(self, circuit: Circuit, params: Any, args: Any) -> _Settled:
-        learned, fixed = circuit.leaves.pick(params)
-        start = circuit.run(params, args)
-        scale = circuit.scale
-
-        def share(learned: Any, values: Any) -> Any:
-            """The energy of one example's share of the loss: E / scale."""
-            here = circuit.leaves.build(learned, fixed)
-            run = circuit.run(here, args, tap="clamp", inject=values, parallel=True)
-            errors = {n: v - run.sites[n] for n, v in values.items()}
-            return squared_norm(errors) / (2 * scale) + run.loss, errors
-
-        def slope(values: Any) -> Any:
-            """dE/dv of one example."""
-            grads, _ = jax.grad(share, argnums=1, has_aux=True)(learned, values)
-            return jax.tree.map(lambda g: scale * g, grads)
-
-        values, residual = self._relax(circuit, slope, start.sites)
-        grads, errors = jax.grad(share, has_aux=True)(learned, values)
-        return _Settled(start.loss, start.aux, grads, values, errors, residual)
-
-
-def _linearise(circuit: Circuit, params: Any, args: Any) -> Any:
-    """Values of the forward pass, and its local derivatives, transposed.
-
-    `pullback(e)` is `dL + sum_n <e_n, dp_n>`, to the learned leaves and to the values,
-    no chain crossing a node.
-    """
-    learned, fixed = circuit.leaves.pick(params)
-    start = circuit.run(params, args) if circuit.parallel else None
-
-    def network(learned: Any, errors: Any) -> Any:
-        here = circuit.leaves.build(learned, fixed)
-        if start is None:
-            run = circuit.run(here, args, tap="hold", inject=errors)
-        else:  # the steps of a loop are independent once its values are known
-            held = jax.tree.map(jnp.add, start.sites, errors)
-            run = circuit.run(here, args, tap="clamp", inject=held, parallel=True)
-        return (run.loss, run.sites), run.aux
-
-    (value, values), transposed, aux = jax.vjp(
-        network, learned, circuit.zeros(), has_aux=True
-    )
-    if start is not None:
-        value, aux, values = start.loss, start.aux, start.sites
-
-    def pullback(errors: Any) -> Any:
-        return transposed((jnp.ones_like(value), errors))
-
-    return value, aux, values, pullback
-
-
-def _sweep_exactly(circuit: Circuit, params: Any, args: Any) -> _Settled:
-    """One back-to-front sweep at rate 1: each node takes its minimum in turn.
-
-    The minimum of node n, given those after it, is e_n = sum_m <e_m, dp_m/dv_n> -
-    dL/dv_n: reverse-mode differentiation, node by node, also inside loops. So it is
-    done by one reverse pass; its cotangents at the nodes are -e.
-    """
-    learned, fixed = circuit.leaves.pick(params)
-
-    def network(learned: Any, errors: Any) -> Any:
-        here = circuit.leaves.build(learned, fixed)
-        run = circuit.run(here, args, tap="offset", inject=errors)
-        return run.loss, (run.aux, run.sites)
-
-    gradient = jax.value_and_grad(network, argnums=(0, 1), has_aux=True)
-    (value, (aux, values)), (grads, cotangents) = gradient(learned, circuit.zeros())
-    errors = jax.tree.map(lambda c: -circuit.scale * c, cotangents)
-    settled = jax.tree.map(jnp.add, values, errors)
-    return _Settled(value, aux, grads, settled, errors, jnp.zeros(()))
+            optimizer = as_optimizer(self.inference, self.rate)
+            zeros = circuit.zeros()
+            errors, residual = relax(
+                circuit, linear.slope, zeros, optimizer, self.steps
+            )
+        return linear.settled(errors, residual)
