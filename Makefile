@@ -1,0 +1,49 @@
+# Needs make and a Python of at least 3.11, nothing else.
+
+.DELETE_ON_ERROR:
+.PHONY: help demo test bench clean
+.PRECIOUS: .venv-%/installed .venv/installed-%
+
+help:
+	@echo 'make demo    compare the learning rules on a small task; the results go to demo/'
+	@echo 'make test    lint, types and tests, on Python 3.11 and on the newest Python here'
+	@echo '             (make test-3.12: on that one)'
+	@echo 'make bench   measure the speed of the rules against backpropagation'
+	@echo 'make clean   remove the virtual environments and everything else made here'
+
+demo: .venv/installed-lab
+	.venv/bin/apical compare --out demo --force
+
+bench: .venv/installed-bench
+	.venv/bin/python -m benchmarks
+
+test:
+	@versions="$$(sh tools/pythons.sh)" && for version in $$versions; do \
+		$(MAKE) --no-print-directory "test-$$version" || exit; \
+	done
+
+test-%: .venv-%/installed
+	.venv-$*/bin/ruff check .
+	.venv-$*/bin/ruff format --check .
+	.venv-$*/bin/pyright --pythonpath .venv-$*/bin/python
+	.venv-$*/bin/python -m pytest -n 2
+
+# A virtual environment holds a stamp for what was installed into it, and is installed
+# into again when pyproject.toml is newer than the stamp. "Eager", for the newest JAX.
+# $(call install,FOLDER,PYTHON,EXTRA)
+define install
+	@echo 'Installing apical[$(3)] into $(1): a minute or two.'
+	@$(1)/bin/python -m pip --version >/dev/null 2>&1 || "$$(sh tools/pythons.sh $(2))" -m venv --clear $(1)
+	@$(1)/bin/python -m pip install -qq --upgrade --upgrade-strategy eager --editable '.[$(3)]'
+	@touch $@
+endef
+
+.venv/installed-%: pyproject.toml
+	$(call install,.venv,default,$*)
+
+.venv-%/installed: pyproject.toml
+	$(call install,.venv-$*,$*,test)
+
+clean:
+	rm -rf .venv .venv-3.* .hypothesis .pytest_cache .ruff_cache build demo dist
+	find src tests benchmarks examples -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

@@ -1,0 +1,32 @@
+"""The code of the README and of the pages runs as it stands, from top to bottom."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = ["README.md", "docs/write-a-rule.md"]
+
+
+def python_blocks(text: str) -> str:
+    """The fenced `python` blocks of a page, each line on its own line number."""
+    inside, lines = False, []
+    for line in text.splitlines():
+        fence = re.match(r"```(\w*)", line)
+        lines.append(line if inside and not fence else "")
+        inside = fence[1] == "python" if fence else inside
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
+    code = python_blocks((ROOT / page).read_text("utf-8"))
+    assert code.strip(), f"{page} has no python blocks"
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, page, "exec"), {"__name__": "page"})
+
+
+def test_only_python_blocks_are_run_and_keep_their_lines():
+    page = "words\n```python\nx = 1\n```\n```sh\nmake\n```\n```python\ny = 2\n```\n"
+    assert python_blocks(page) == "\n\nx = 1\n\n\n\n\n\ny = 2\n"
