@@ -2,10 +2,11 @@
 
 import re
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, NoReturn
+
+from apical import __version__
 
 try:
     import typer
@@ -31,7 +32,7 @@ def _apical(
     ] = False,
 ) -> None:
     if show_version:
-        typer.echo(f"apical {version('apical')}")
+        typer.echo(f"apical {__version__}")
         raise typer.Exit
 
 
@@ -117,7 +118,7 @@ def main() -> None:
 
 
 def _lab() -> ModuleType:
-    # Late: `apical --help` needs neither JAX nor the packages of the lab.
+    # Late, so that help comes at once and a missing package is a message, not a trace.
     try:
         from apical import lab
     except ImportError as error:

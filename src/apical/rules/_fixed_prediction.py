@@ -89,42 +89,55 @@ def relax_in_closed_form(linear: Linear, steps: int, rate: Any) -> tuple[Errors,
     ..., so only its coefficients are stepped, and A is applied as often as the longest
     path is long.
     """
-    circuit = linear.circuit
+    circuit, zeros = linear.circuit, linear.circuit.zeros()
     terms = max(min(steps, circuit.depth), 1)
-    after, before = coefficients(steps, rate, terms)
-    zeros = circuit.zeros()
+    weights, slopes = coefficients(steps, rate, terms)
     first = linear.slope(zeros)  # c
 
-    def term(state: Any) -> Any:
-        k, power, errors, last = state
+    def add(k: Any, power: Errors, errors: Errors, slope: Errors) -> Any:
         errors = jax.tree.map(
-            lambda e, p: e - after[k].astype(e.dtype) * p, errors, power
+            lambda e, p: e - weights[k].astype(p.dtype) * p, errors, power
         )
-        change = (after[k] - before[k]) / rate
-        last = jax.tree.map(lambda g, p: g + change.astype(g.dtype) * p, last, power)
-        pulled = linear.pull(0.0, power)[1]
-        power = jax.tree.map(lambda p: -circuit.scale * p, pulled)
-        return k + 1, power, errors, last
+        slope = jax.tree.map(
+            lambda s, p: s + slopes[k].astype(p.dtype) * p, slope, power
+        )
+        return errors, slope
 
-    state = (jnp.zeros((), int), first, zeros, zeros)
-    # The last power needs no further pull, so it is added outside of the loop.
-    k, power, errors, last = repeat(circuit, term, state, terms - 1)
-    errors = jax.tree.map(lambda e, p: e - after[k].astype(e.dtype) * p, errors, power)
-    change = (after[k] - before[k]) / rate
-    last = jax.tree.map(lambda g, p: g + change.astype(g.dtype) * p, last, power)
+    def term(state: Any) -> Any:
+        k, power, *sums = state
+        sums = add(k, power, *sums)
+        pulled = linear.pull(0.0, power)[1]
+        return k + 1, jax.tree.map(lambda p: -circuit.scale * p, pulled), *sums
+
+    state = repeat(circuit, term, (jnp.zeros((), int), first, zeros, zeros), terms - 1)
+    errors, last = add(*state)  # the last power needs no further pull
     return errors, jnp.sqrt(squared_norm(last) / squared_norm(first))
 
 
 def coefficients(steps: int, rate: Any, terms: int) -> tuple[jax.Array, jax.Array]:
-    """The a_k after all steps and before the last, by the recursion of the errors."""
-    concrete = isinstance(rate, (int, float))
-    numpy: Any = np if concrete else jnp
-    now = before = numpy.zeros(terms)
+    """The a_k after all steps, and those of dE/dv at the last, by the recursion.
+
+    A known rate is stepped at once, a traced one in a loop.
+    """
     unit = np.eye(1, terms)[0]
-    for _ in range(steps):
-        shifted = numpy.concatenate([numpy.zeros(1), now[:-1]])
-        before, now = now, (1 - rate) * now + rate * (shifted + unit)
-    return jnp.asarray(now, float), jnp.asarray(before, float)
+
+    def slope(weights: Any, numpy: Any) -> Any:
+        before = numpy.concatenate([numpy.zeros(1), weights[:-1]])
+        return unit + before - weights
+
+    if isinstance(rate, (int, float)):
+        weights = last = np.zeros(terms)
+        for _ in range(steps):
+            last = slope(weights, np)
+            weights = weights + rate * last
+        return jnp.asarray(weights, float), jnp.asarray(last, float)
+
+    def step(weights: Any, _: Any) -> Any:
+        last = slope(weights, jnp)
+        return weights + rate * last, last
+
+    weights, slopes = jax.lax.scan(step, jnp.zeros(terms), length=steps)
+    return weights, slopes[-1]
 
 
 def sweep(linear: Linear, visits: Sequence[str], rate: Any) -> tuple[Errors, Any]:
