@@ -1,0 +1,90 @@
+"""Run the benchmarks: `python -m benchmarks [--only mlp,cnn] [--quick] [--out F]`."""
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from . import _lines
+from ._models import MODELS, Model
+from ._records import Record, show, write
+
+LINES = {
+    "feedback": _lines.one_pass,
+    "mirror": _lines.mirrored_step,
+    "steps": _lines.relaxation,
+    "first": _lines.first_call,
+}
+SEEDS_BATCH = 64
+
+
+def main() -> int:
+    """Measure, print the table, write the records; 1 if a line was not measured."""
+    options = _parse()
+    console = Console()
+    console = console if console.is_terminal else Console(width=160)
+    records = list(_followed(console, options))
+    order = list(dict.fromkeys(record.section for record in records))
+    records.sort(key=lambda record: order.index(record.section))
+    show(console, records)
+    if options.out:
+        write(options.out, records)
+    return int(any(record.verdict == "error" for record in records))
+
+
+def _followed(console: Console, options: argparse.Namespace) -> Iterator[Record]:
+    """The records as they come, while a line says what is being measured."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("")
+        for model, lines, measure in _plan(options):
+            progress.update(task, description=f"{model.name}: {lines}")
+            yield from measure(model, options.budget)
+
+
+def _plan(options: argparse.Namespace) -> Iterator[tuple[Model, str, object]]:
+    for name in options.only:
+        model = MODELS[name]()
+        if name == "digits":
+            # A batch as large as a small data set allows.
+            args = tuple(arg[:SEEDS_BATCH] for arg in model.args)
+            if "seeds" in options.lines:
+                yield replace(model, args=args), "seeds", _lines.seeds
+            continue
+        for lines, measure in LINES.items():
+            if lines in options.lines:
+                yield model, lines, measure
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "--only", type=_names(MODELS), default=list(MODELS), help=f"of {list(MODELS)}"
+    )
+    lines = [*LINES, "seeds"]
+    parser.add_argument(
+        "--lines", type=_names(lines), default=lines, help=f"of {lines}"
+    )
+    parser.add_argument("--quick", action="store_true", help="fewer rounds")
+    parser.add_argument("--out", type=Path, help="a file for the records, JSON lines")
+    options = parser.parse_args()
+    options.budget = _lines.Budget.quick() if options.quick else _lines.Budget()
+    return options
+
+
+def _names(known: object) -> object:
+    def names(text: str) -> list[str]:
+        chosen = text.split(",")
+        unknown = [name for name in chosen if name not in known]
+        if unknown:
+            raise argparse.ArgumentTypeError(f"{unknown} not among {list(known)}")
+        return chosen
+
+    return names
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,194 @@
+"""The models that are timed: ordinary JAX loss functions over plain pytrees.
+
+Each is written as a user would write it: nothing here knows about apical. Data and
+labels are random, since only the time is read; their scales are those of a fresh
+network, so that no activity underflows (denormal numbers are slow on a CPU).
+"""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loss function with the parameters and the batch that it is timed on."""
+
+    name: str
+    loss: Callable[..., jax.Array]
+    params: Any
+    args: tuple[jax.Array, jax.Array]
+    convolutional: bool = False
+
+
+def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """The mean over all leading axes of the softmax cross-entropy."""
+    scores = jax.nn.log_softmax(logits)
+    return -jnp.mean(jnp.take_along_axis(scores, labels[..., None], axis=-1))
+
+
+def multilayer_loss(
+    params: list[dict[str, jax.Array]],
+    x: jax.Array,
+    labels: jax.Array,
+    activation: Callable[[jax.Array], jax.Array] = jax.nn.relu,
+) -> jax.Array:
+    """Dense layers with a nonlinearity between them."""
+    h = x
+    for layer in params[:-1]:
+        h = activation(_affine(layer, h))
+    return cross_entropy(_affine(params[-1], h), labels)
+
+
+def lenet_loss(params: Any, x: jax.Array, labels: jax.Array) -> jax.Array:
+    """LeNet-5 on colour images: two convolutions, then three dense layers."""
+    h = _pool(jax.nn.relu(_convolve(params["conv1"], x)))  # (N, 14, 14, 6)
+    h = _pool(jax.nn.relu(_convolve(params["conv2"], h)))  # (N, 5, 5, 16)
+    return multilayer_loss(params["dense"], h.reshape(h.shape[0], -1), labels)
+
+
+def lstm_loss(params: Any, x: jax.Array, labels: jax.Array) -> jax.Array:
+    """An LSTM read at its last step; the time loop is one `lax.scan`."""
+
+    def step(carry: Any, x_t: jax.Array) -> tuple[Any, None]:
+        h, c = carry
+        gates = x_t @ params["input"] + h @ params["hidden"] + params["bias"]
+        i, f, g, o = jnp.split(gates, 4, axis=-1)
+        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+        return (jax.nn.sigmoid(o) * jnp.tanh(c), c), None
+
+    zero = jnp.zeros((x.shape[0], params["hidden"].shape[0]))
+    (h, _), _ = lax.scan(step, (zero, zero), jnp.swapaxes(x, 0, 1))
+    return cross_entropy(_affine(params["readout"], h), labels)
+
+
+def transformer_loss(params: Any, x: jax.Array, labels: jax.Array) -> jax.Array:
+    """One pre-norm block between a projection and a class for every token."""
+    h = _affine(params["embed"], x)  # (N, T, width)
+    h = h + _attention(params, _normalise(params["norm1"], h))
+    hidden = jax.nn.gelu(_affine(params["up"], _normalise(params["norm2"], h)))
+    h = h + _affine(params["down"], hidden)
+    return cross_entropy(_affine(params["readout"], h), labels)
+
+
+def _affine(layer: Any, h: jax.Array) -> jax.Array:
+    return h @ layer["w"] + layer["b"]
+
+
+def _convolve(layer: Any, h: jax.Array) -> jax.Array:
+    numbers = ("NHWC", "HWIO", "NHWC")
+    out = lax.conv_general_dilated(
+        h, layer["w"], (1, 1), "VALID", dimension_numbers=numbers
+    )
+    return out + layer["b"]
+
+
+def _pool(h: jax.Array) -> jax.Array:
+    """The maximum over squares of two by two.
+
+    By reshape and max: the back-pass of `reduce_window` is select-and-scatter, which
+    on XLA:CPU takes longer than all the rest of this network together, in backprop
+    and in every rule, and would hide what is measured.
+    """
+    n, height, width, channels = h.shape
+    return h.reshape(n, height // 2, 2, width // 2, 2, channels).max(axis=(2, 4))
+
+
+def _normalise(layer: Any, h: jax.Array) -> jax.Array:
+    mean = h.mean(axis=-1, keepdims=True)
+    variance = jnp.square(h - mean).mean(axis=-1, keepdims=True)
+    return (h - mean) * lax.rsqrt(variance + 1e-5) * layer["gain"] + layer["b"]
+
+
+def _attention(params: Any, h: jax.Array, heads: int = 4) -> jax.Array:
+    n, t, width = h.shape
+
+    def project(name: str) -> jax.Array:
+        return _affine(params[name], h).reshape(n, t, heads, width // heads)
+
+    query, key, value = project("query"), project("key"), project("value")
+    scores = jnp.einsum("nqhd,nkhd->nhqk", query, key) / (width // heads) ** 0.5
+    mixed = jnp.einsum("nhqk,nkhd->nqhd", jax.nn.softmax(scores), value)
+    return _affine(params["mix"], mixed.reshape(n, t, width))
+
+
+def _weights(rng: np.random.Generator, *shape: int, gain: float = 2.0) -> jax.Array:
+    scale = (gain / np.prod(shape[:-1])) ** 0.5
+    return jnp.asarray(scale * rng.standard_normal(shape), jnp.float32)
+
+
+def _dense(
+    rng: np.random.Generator, rows: int, columns: int, gain: float = 2.0
+) -> dict[str, jax.Array]:
+    w = _weights(rng, rows, columns, gain=gain)
+    return {"w": w, "b": jnp.zeros(columns)}
+
+
+def _batch(
+    rng: np.random.Generator, shape: tuple[int, ...], labels: tuple[int, ...]
+) -> tuple[jax.Array, jax.Array]:
+    x = jnp.asarray(rng.standard_normal(shape), jnp.float32)
+    return x, jnp.asarray(rng.integers(0, 10, labels))
+
+
+def _multilayer(name: str, sizes: list[int], batch: int = 128) -> Model:
+    rng = np.random.default_rng(0)
+    pairs = itertools.pairwise(sizes)
+    params = [_dense(rng, rows, columns) for rows, columns in pairs]
+    args = _batch(rng, (batch, sizes[0]), (batch,))
+    return Model(name, multilayer_loss, params, args)
+
+
+def _lenet() -> Model:
+    rng = np.random.default_rng(0)
+    sizes = [(400, 120), (120, 84), (84, 10)]
+    params = {
+        "conv1": {"w": _weights(rng, 5, 5, 3, 6), "b": jnp.zeros(6)},
+        "conv2": {"w": _weights(rng, 5, 5, 6, 16), "b": jnp.zeros(16)},
+        "dense": [_dense(rng, *size) for size in sizes],
+    }
+    return Model("cnn", lenet_loss, params, _batch(rng, (64, 32, 32, 3), (64,)), True)
+
+
+def _lstm() -> Model:
+    rng = np.random.default_rng(0)
+    params = {
+        "input": _weights(rng, 64, 512, gain=1.0),
+        "hidden": _weights(rng, 128, 512, gain=1.0),
+        "bias": jnp.zeros(512),
+        "readout": _dense(rng, 128, 10),
+    }
+    return Model("lstm", lstm_loss, params, _batch(rng, (64, 32, 64), (64,)))
+
+
+def _transformer() -> Model:
+    rng = np.random.default_rng(0)
+    square = ("query", "key", "value", "mix")
+    norm = {"gain": jnp.ones(128), "b": jnp.zeros(128)}
+    params = {
+        "embed": _dense(rng, 32, 128, gain=1.0),
+        **{name: _dense(rng, 128, 128, gain=1.0) for name in square},
+        "up": _dense(rng, 128, 512),
+        "down": _dense(rng, 512, 128, gain=1.0),
+        "readout": _dense(rng, 128, 10),
+        "norm1": norm,
+        "norm2": norm,
+    }
+    args = _batch(rng, (8, 64, 32), (8, 64))
+    return Model("transformer", transformer_loss, params, args)
+
+
+MODELS: dict[str, Callable[[], Model]] = {
+    "mlp": lambda: _multilayer("mlp", [784, 256, 256, 10]),
+    "cnn": _lenet,
+    "lstm": _lstm,
+    "transformer": _transformer,
+    "deep": lambda: _multilayer("deep", [128] * 20 + [10]),
+    "digits": lambda: _multilayer("digits", [64, 128, 128, 10]),
+}

@@ -1,0 +1,15 @@
+"""The lab: what `apical compare` runs, to be called from Python too."""
+
+try:
+    from apical.lab._compare import Comparison as Comparison
+    from apical.lab._compare import compare as compare
+    from apical.lab._errors import LabError as LabError
+    from apical.lab._records import free_folder as free_folder
+    from apical.lab._registry import RULES as RULES
+except ModuleNotFoundError as missing:
+    package = (missing.name or "").partition(".")[0]
+    if package in ("", "apical"):
+        raise
+    raise ImportError(
+        f"apical.lab needs the package {package}: install apical[lab]"
+    ) from missing

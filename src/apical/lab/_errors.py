@@ -1,0 +1,32 @@
+"""What goes wrong at the keyboard, said so that it can be put right."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class LabError(ValueError):
+    """A wrong name, file or setting. The command line prints it and exits with 2."""
+
+
+def known(kind: str, names: Iterable[str], there_are: Iterable[str]) -> list[str]:
+    """The names, each once; one that is not there is an error with the nearest."""
+    wanted = list(dict.fromkeys(name.strip() for name in names))
+    there_are = list(there_are)
+    if not wanted:
+        raise LabError(f"name at least one {kind} of: {', '.join(there_are)}")
+    for name in wanted:
+        if name not in there_are:
+            raise _unknown(kind, name, there_are)
+    return wanted
+
+
+def _unknown(kind: str, name: str, there_are: list[str]) -> LabError:
+    near = difflib.get_close_matches(name, there_are, n=3, cutoff=0.4)
+    if near:
+        return LabError(f"no {kind} is called {name!r}. Did you mean {_either(near)}?")
+    return LabError(f"no {kind} is called {name!r}. There are: {', '.join(there_are)}.")
+
+
+def _either(names: list[str]) -> str:
+    quoted = [repr(name) for name in names]
+    return " or ".join([", ".join(quoted[:-1]), quoted[-1]] if quoted[1:] else quoted)

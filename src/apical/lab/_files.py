@@ -1,0 +1,120 @@
+"""Readers of two file forms, which refuse whatever is not wholly what it says it is.
+
+IDX (MNIST, Fashion-MNIST), plain or gzipped: two zero bytes, a type, the number of
+axes, the length of each axis as a big-endian 32-bit number, then the bytes.
+CIFAR-10 binary: records of one label byte and 3 x 32 x 32 pixel bytes.
+"""
+
+import gzip
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from apical.lab._errors import LabError
+
+_CIFAR_SHAPE = (3, 32, 32)
+_CIFAR_RECORD = 1 + 3 * 32 * 32
+
+
+class Pictures(NamedTuple):
+    """Raw pictures `(examples, channels, height, width)` and their labels."""
+
+    x: np.ndarray
+    y: np.ndarray
+
+
+def read_mnist(places: list[Path], part: str) -> Pictures:
+    """Read the pictures and labels of one part, `"train"` or `"t10k"`."""
+    x_path = _find(places, f"{part}-images-idx3-ubyte")
+    y_path = _find(places, f"{part}-labels-idx1-ubyte")
+    x, y = read_idx(x_path, axes=3), read_idx(y_path, axes=1)
+    if len(x) != len(y):
+        raise LabError(
+            f"{x_path} has {len(x):,} pictures but {y_path.name} has {len(y):,} "
+            "labels: they do not belong together; fetch both again"
+        )
+    _check_labels(y_path, y)
+    return Pictures(x[:, None], y)
+
+
+def read_idx(path: Path, axes: int) -> np.ndarray:
+    """Read an IDX file of bytes with this number of axes."""
+    raw = _bytes(path)
+    header = 4 + 4 * axes
+    if len(raw) < header or raw[:4] != bytes((0, 0, 8, axes)):
+        raise LabError(
+            f"{path} is not an IDX file of bytes with {axes} axes "
+            f"(it starts with {raw[:4].hex(' ') or 'nothing'}, not with "
+            f"00 00 08 0{axes}); fetch it again"
+        )
+    shape = tuple(int(n) for n in np.frombuffer(raw, ">u4", axes, offset=4))
+    found, promised = len(raw) - header, int(np.prod(shape))
+    if found != promised:
+        raise LabError(
+            f"{path} is {'cut short' if found < promised else 'too long'}: it promises "
+            f"{promised:,} bytes after its header and has {found:,}; fetch it again"
+        )
+    return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)
+
+
+def read_cifar10(places: list[Path], pattern: str) -> Pictures:
+    """Read every whole record of the files whose names match, in order of name."""
+    paths = next((found for p in places if (found := sorted(p.glob(pattern)))), None)
+    if paths is None:
+        raise _missing(places, pattern)
+    records = np.concatenate([_cifar_records(path) for path in paths])
+    return Pictures(records[:, 1:].reshape(-1, *_CIFAR_SHAPE), records[:, 0])
+
+
+def _cifar_records(path: Path) -> np.ndarray:
+    raw = _bytes(path)
+    whole, rest = divmod(len(raw), _CIFAR_RECORD)
+    if rest or not whole:
+        raise LabError(
+            f"{path} is torn: {whole:,} whole records of {_CIFAR_RECORD} bytes "
+            f"and {rest:,} bytes of another; fetch it again, or cut it to "
+            f"{whole * _CIFAR_RECORD:,} bytes to use the whole ones"
+        )
+    records = np.frombuffer(raw, np.uint8).reshape(whole, _CIFAR_RECORD)
+    _check_labels(path, records[:, 0])
+    return records
+
+
+def _find(places: list[Path], name: str) -> Path:
+    # Some mirrors write "train-images.idx3-ubyte".
+    names = (name, f"{name}.gz", name.replace("-idx", ".idx"))
+    for place in places:
+        for candidate in names:
+            if (place / candidate).is_file():
+                return place / candidate
+    raise _missing(places, f"{name}[.gz]")
+
+
+def _missing(places: list[Path], name: str) -> LabError:
+    looked = ", ".join(str(place) for place in places)
+    return LabError(
+        f"found no file {name}. Looked in {looked}: put it there or name its "
+        "folder with --data-dir"
+    )
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        raw = path.read_bytes()
+        return gzip.decompress(raw) if path.suffix == ".gz" else raw
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise LabError(
+            f"{path} cannot be unpacked ({error}); fetch it again"
+        ) from error
+    except OSError as error:
+        raise LabError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _check_labels(path: Path, labels: np.ndarray) -> None:
+    if labels.size and labels.max() > 9:
+        raise LabError(
+            f"{path} has the label {labels.max()}, but its labels should be 0 to 9; "
+            "is it a file of another data set?"
+        )

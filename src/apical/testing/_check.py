@@ -1,0 +1,155 @@
+"""Try a rule: every law on every problem."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any, Literal
+
+import jax
+import optax
+
+from ..rules import Rule
+from ..rules._learner import Nodes
+from . import _laws
+from ._case import SEEDS, Case
+from ._declarations import declares
+from ._problem import Problem, built_in
+
+_ON_A_PROBLEM: tuple[Callable[[Case], None], ...] = (
+    *(_laws.untouched, _laws.value, _laws.grads, _laws.pure, _laws.jit, _laws.state),
+    *(_laws.vmap, _laws.batch, _laws.numbers, _laws.signals, _laws.pull),
+    *(_laws.predict, _laws.train_step),
+)
+
+# Each law by its name, with what it says.
+LAWS: dict[str, str] = {
+    law.__name__: (law.__doc__ or "").split("\n")[0] for law in (declares, *_ON_A_PROBLEM)
+}
+
+
+def check_rule(
+    rule: Rule,
+    *,
+    loss_fn: Callable[..., Any] | None = None,
+    params: Any = None,
+    args: tuple[Any, ...] | None = None,
+    has_aux: bool = False,
+    reduction: Literal["mean", "sum"] = "mean",
+    batch: Any = 0,
+    nodes: Nodes | None = None,
+    optimizer: optax.GradientTransformation | None = None,
+    skip: Collection[str] = (),
+) -> None:
+    """Check that a rule keeps the laws of rules, in a few seconds.
+
+    | law          | it says                                                        |
+    |--------------|----------------------------------------------------------------|
+    | `declares`   | BibTeX citation, needs in the known words, sound search space   |
+    | `untouched`  | the caller's parameters are what they were                      |
+    | `value`      | value and aux are those of the undisturbed forward computation  |
+    | `grads`      | structure, shapes, dtypes of `params`; finite; not all zero     |
+    | `pure`       | the same inputs give the same outputs                           |
+    | `jit`        | `jax.jit` changes nothing                                       |
+    | `state`      | arrays; calls keep the shapes; saved and restored, it works     |
+    | `vmap`       | `jax.vmap` over seeds equals a loop over seeds                  |
+    | `batch`      | a batch repeated gives the update of the batch                  |
+    | `numbers`    | `jax.grad` by the rule's own numbers is their slope, or zero    |
+    | `signals`    | a finite `Signal` for each node, of its shape                   |
+    | `pull`       | `circuit.pull` of the teaching signals gives the gradients      |
+    | `predict`    | the trained network's output is finite, also under `jax.jit`    |
+    | `train_step` | what moves with the parameters goes through `train_step`        |
+
+    A rule may refuse a problem, by a `ValueError` in `init`; it may not refuse all.
+
+    Args:
+      rule: the rule, with the numbers to try it at.
+      loss_fn: a loss function to try it on, with `params` and `args`. By default a
+        perceptron, a scanned recurrent network and a residual network, all tiny.
+      params: the parameters of `loss_fn`.
+      args: its arguments after them.
+      has_aux: as in `apical.value_and_grad`.
+      reduction: as in `apical.value_and_grad`.
+      batch: as in `apical.value_and_grad`.
+      nodes: as in `apical.value_and_grad`.
+      optimizer: what coupled rules train with; plain gradient descent by default.
+      skip: the names of laws that the rule does not claim to keep: `("value",)` if
+        the loss is that of an equilibrium, `("signals", "pull")` if it sends nothing
+        to nodes, `("batch",)` if it draws noise for each example.
+
+    Raises:
+      AssertionError: naming the law, the problem, and by how much it is broken.
+      ValueError: for a law that does not exist, or half a problem.
+
+    Example:
+      >>> import jax.numpy as jnp, apical, apical.testing
+      >>> def loss_fn(w, x):
+      ...     return jnp.mean((jnp.tanh(x @ w["a"]) @ w["b"]) ** 2)
+      >>> w, x = {"a": jnp.eye(2), "b": jnp.ones((2, 1))}, jnp.ones((3, 2))
+      >>> rule = apical.rules.PredictiveCoding(steps=3)
+      >>> apical.testing.check_rule(rule, loss_fn=loss_fn, params=w, args=(x,))
+      >>> class Louder(apical.rules.PredictiveCoding):
+      ...     def credit(self, circuit, params, state, args):
+      ...         credit = super().credit(circuit, params, state, args)
+      ...         return credit._replace(value=2 * credit.value)
+      >>> Louder = apical.rules.rule(Louder)
+      >>> apical.testing.check_rule(Louder(), loss_fn=loss_fn, params=w, args=(x,))
+      Traceback (most recent call last):
+      AssertionError: Louder breaks the law 'value' on the given problem: ...
+    """
+    _check_skip(skip)
+    given = (loss_fn, params, args)
+    if all(x is None for x in given):
+        problems = built_in()
+    elif loss_fn is None or params is None or args is None:
+        raise ValueError("Give all of `loss_fn`, `params` and `args`, or none of them.")
+    else:
+        keywords = {"has_aux": has_aux, "reduction": reduction, "batch": batch}
+        problems = (Problem("given", loss_fn, params, tuple(args), keywords),)
+    if "declares" not in skip:
+        _hold(rule, "declares", "", lambda: declares(rule))
+    problems = [p._replace(keywords={**p.keywords, "nodes": nodes}) for p in problems]
+    _check_problems(rule, problems, optimizer or optax.sgd(0.1), skip)
+
+
+def _check_skip(skip: Collection[str]) -> None:
+    unknown = sorted(set(skip) - set(LAWS))
+    if unknown:
+        raise ValueError(f"`skip` names {unknown}; the laws are {sorted(LAWS)}.")
+
+
+def _check_problems(
+    rule: Rule,
+    problems: Collection[Problem],
+    optimizer: optax.GradientTransformation,
+    skip: Collection[str],
+) -> None:
+    refusals = {}
+    for problem in problems:
+        case = Case(rule, problem, optimizer)
+        try:
+            case.state = case.init(jax.random.key(SEEDS[0]), problem.params)
+        except ValueError as refusal:
+            refusals[problem.name] = str(refusal)
+            continue
+        for law in _ON_A_PROBLEM:
+            if law.__name__ not in skip:
+                where = f" on the {problem.name} problem"
+                _hold(rule, law.__name__, where, lambda law=law, case=case: law(case))
+    if len(refusals) == len(problems):
+        raise AssertionError(f"{_name(rule)} refuses every problem: {refusals}")
+
+
+def _hold(rule: Rule, name: str, where: str, law: Callable[[], None]) -> None:
+    """Apply a law, and say which one is broken, where and how."""
+    broken = f"{_name(rule)} breaks the law {name!r}{where}: "
+    try:
+        law()
+    except AssertionError as error:
+        raise AssertionError(broken + str(error)) from error
+    except Exception as error:
+        reason = f"{type(error).__name__}: {str(error).strip()}"
+        raise AssertionError(broken + f"it raised {reason}") from error
+
+
+def _name(rule: Rule) -> str:
+    return type(rule).__name__

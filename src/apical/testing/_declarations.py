@@ -1,0 +1,76 @@
+"""The law about what a rule says of itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import Any
+
+import jax
+
+from ..rules import Rule
+
+# What a rule may need that a neuron does not have: the words of the locality report.
+NEEDS = (
+    *("weight transport", "separate phases", "global error", "global reward"),
+    *("stored activities", "derivative of the nonlinearity", "update locking"),
+    *("signed error units", "second network", "labels in every layer"),
+    "backward through time",
+)
+
+
+def declares(rule: Rule) -> None:
+    """It has a BibTeX citation, needs in the known words, and a sound search space."""
+    entry = re.fullmatch(r"@\w+\{\s*[^\s,{}]+\s*,(.*)\}\s*", rule.citation, re.DOTALL)
+    fields = set(re.findall(r"(\w+)\s*=\s*[\"{]", entry[1])) if entry else set()
+    missing = {"title", "author", "year"} - fields
+    if entry is None or missing:
+        lacks = f"lacks {sorted(missing)}" if entry else "is not one BibTeX entry"
+        raise AssertionError(f"`citation` {lacks}: {rule.citation[:60]!r}")
+    unknown = set(rule.needs) - set(NEEDS)
+    if unknown:
+        raise AssertionError(f"`needs` has {sorted(unknown)}; the words are {NEEDS}")
+    _is_a_pytree(rule)
+    for name, bounds in rule.search_space.items():
+        _is_a_range(rule, name, bounds)
+
+
+def _is_a_pytree(rule: Rule) -> None:
+    leaves, treedef = jax.tree.flatten(rule)
+    if len(leaves) == 1 and leaves[0] is rule:
+        raise AssertionError("the class is no pytree: decorate it with `@rule`")
+    if jax.tree.unflatten(treedef, leaves) != rule:
+        raise AssertionError("flattened and put together again, the rule is another")
+
+
+def _is_a_range(rule: Rule, name: str, bounds: Any) -> None:
+    numbers = {
+        f.name
+        for f in dataclasses.fields(rule)  # type: ignore[arg-type]
+        if not f.metadata.get("static")
+    }
+    if name not in numbers:
+        raise AssertionError(
+            f"`search_space` names {name!r}; the numbers of the rule are {sorted(numbers)}"
+        )
+    try:
+        low, high, scale = bounds
+        sound = low < high and scale in ("log", "linear") and (scale != "log" or low > 0)
+    except (TypeError, ValueError):
+        sound = False
+    if not sound:
+        raise AssertionError(
+            f"`search_space[{name!r}]` is {bounds!r}, not (low, high, 'log' or 'linear') "
+            "with low < high (and above 0 for 'log')"
+        )
+    for end in bounds[:2]:
+        _accepts(rule, name, end)
+
+
+def _accepts(rule: Rule, name: str, number: float) -> None:
+    try:
+        dataclasses.replace(rule, **{name: number})  # type: ignore[type-var]
+    except ValueError as error:
+        raise AssertionError(
+            f"`search_space` offers {name}={number}, which the rule refuses: {error}"
+        ) from error
