@@ -114,11 +114,11 @@ def first_calls(makers: dict[str, Maker], rounds: int) -> FirstCalls:
             except Exception as error:
                 errors[name] = error
                 del seconds[name]
-    parts = (
-        {name: Timing(np.array(rows)[:, part]) for name, rows in seconds.items()}
-        for part in range(3)
-    )
-    return FirstCalls(*parts, errors)
+
+    def part(index: int) -> dict[str, Timing]:
+        return {n: Timing(np.array(rows)[:, index]) for n, rows in seconds.items()}
+
+    return FirstCalls(part(0), part(1), part(2), errors)
 
 
 def _first_call(make: Maker) -> tuple[float, ...]:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.lax import stop_gradient as sg
 from zoo import MODELS, OPERATIONS
 
 import apical
@@ -84,6 +85,10 @@ def stacked(*trees):
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
+def row(index: int, tree):
+    return jax.tree.map(lambda leaf: leaf[index], tree)
+
+
 def dotted(one, other):
     """The inner product of two trees."""
     return sum(jax.tree.leaves(jax.tree.map(jnp.vdot, one, other)))
@@ -100,3 +105,39 @@ def assert_same(found, expected, tolerance: float = 1e-5) -> None:
     assert jax.tree.structure(found) == jax.tree.structure(expected)
     apart = jax.tree.map(distance, found, expected)
     assert all(d <= tolerance for d in jax.tree.leaves(apart)), apart
+
+
+def gradients(found, *copies):
+    """The gradient of JAX, and those through other weights."""
+
+    @jax.jit
+    def compute(learned, copies):
+        def through(copy):
+            return jax.grad(lambda p: found.run(p, found.args, feedback=copy).loss)
+
+        own = jax.grad(lambda p: found.loss(p, found.args)[0])(learned)
+        return own, jax.vmap(lambda copy: through(copy)(learned))(copies)
+
+    own, others = compute(found.learned, stacked(*copies))
+    return own, *(row(i, others) for i in range(len(copies)))
+
+
+def assert_rewritten(found, lowest: set[str]) -> None:
+    """Feedback through the weights is the gradient; other feedback is not."""
+    own, itself, other = gradients(found, found.learned, drawn(found.learned))
+    assert_same(itself, own, 1e-4)
+    assert lowest <= found.changed(other, own)
+
+
+def through(operation, x, w, b):
+    """Read `operation(x, w)`; w has its own gradient, that of x goes through b."""
+    there = operation(x, sg(b))
+    return operation(sg(x), w) + (there - sg(there))
+
+
+def dot(x, w, b):
+    return through(jnp.matmul, x, w, b)
+
+
+def normal(seed: int, *shape: int, size: float = 1.0):
+    return size * jax.random.normal(jax.random.key(seed), shape)

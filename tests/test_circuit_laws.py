@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import pytest
-from laws import EVERY, Problem, assert_same, distance, drawn, problem, stacked
+from laws import EVERY, Problem, assert_same, distance, drawn, problem, row, stacked
 
 import apical
 
@@ -33,10 +33,6 @@ def elsewhere(site):
     """Other values for a site, not a shift: a softmax or a norm would not see one."""
     waves = jnp.cos(jnp.arange(site.size, dtype=site.dtype))
     return 0.5 * site + waves.reshape(site.shape)
-
-
-def row(index: int, tree):
-    return jax.tree.map(lambda leaf: leaf[index], tree)
 
 
 def measure(found: Problem, learned, copies, args) -> Measured:
@@ -181,6 +177,7 @@ def test_every_learned_leaf_is_carried_by_a_synapse_or_listed_with_a_reason(name
     carried = {circuit.leaves.names[i] for s in circuit.synapses for i in s.leaves}
     assert carried | set(circuit.unreached) == set(circuit.leaves.names)
     assert all(circuit.unreached.values())
+    assert circuit.unknown == ()
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -197,3 +194,18 @@ def test_names_are_unique_and_do_not_count_equations(name):
     again = apical.trace(later, **found.keywords)(found.params, *found.args)
     assert [node.name for node in again.nodes] == names
     assert not any(re.search(r"\d{2,}", name) for name in names)
+
+
+def test_numbers_without_a_dtype_of_their_own_leave_that_of_the_others():
+    def loss_fn(params, x, temperature):
+        h = jnp.tanh(x @ params["a"] / temperature)
+        return jnp.mean((h @ params["b"]).astype(jnp.float32) ** 2)
+
+    low = {"a": jnp.ones((3, 4), jnp.bfloat16), "b": jnp.ones((4, 2), jnp.bfloat16)}
+    args = jnp.ones((5, 3), jnp.bfloat16), jnp.asarray(3.0)  # weakly typed
+    circuit = apical.trace(loss_fn, batch=(0, None))(low, *args)
+    assert circuit.nodes[0].dtype == jnp.bfloat16
+    assert circuit.run(low, args).loss == loss_fn(low, *args)
+    strong = args[0], jnp.float32(3.0)
+    again = apical.trace(loss_fn, batch=(0, None))(low, *strong)
+    assert again.nodes[0].dtype == jnp.float32

@@ -317,14 +317,16 @@ def test_feedback_from_the_key_of_the_parameters_is_not_the_parameters():
         "key": [KEY] * 3,
         "split": jax.random.split(KEY, 3),
         "fold": [jax.random.fold_in(KEY, i) for i in range(3)],
+        # The rule splits its own key in three, and folds in the number of the leaf.
+        "as the rule": jax.random.split(jax.random.split(KEY, 3)[0], 6)[1::2],
     }
-    shapes = (10, 30), (30, 30), (30, 3)
-    data = batch(2, 10, 3)
+    shapes, data = ((10, 20), (20, 20), (20, 3)), batch(2, 10, 3)
+    init = jax.jit(apical.value_and_grad(loss_fn, FeedbackAlignment()).init)
+    draw = jax.jit(lambda keys: [*map(jax.random.normal, keys, shapes)])
     for each in keys.values():
-        pairs = zip(each, shapes, strict=True)
-        drawn = [jax.random.normal(key, shape) for key, shape in pairs]
+        drawn = draw(list(each))
         params = [{"w": w, "b": jnp.zeros(w.shape[1])} for w in drawn]
-        _, state = start(loss_fn, params, data)
+        state = init(KEY, params, *data)
         for weight, copy in zip(drawn, weights(state.feedback), strict=True):
             assert abs(cosine(weight, copy)) < 4 / weight.size**0.5
             np.testing.assert_allclose(np.std(copy) / np.std(weight), 1, atol=0.4)

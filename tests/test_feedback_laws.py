@@ -4,8 +4,18 @@ import jax
 import jax.numpy as jnp
 import pytest
 from jax.lax import scan
-from jax.lax import stop_gradient as sg
-from laws import assert_same, distance, dotted, drawn, problem, stacked, traced
+from laws import (
+    assert_same,
+    distance,
+    dot,
+    dotted,
+    drawn,
+    normal,
+    problem,
+    stacked,
+    through,
+    traced,
+)
 from zoo._convolutions import OPERATION as CONVOLUTIONS
 from zoo._operations import WEIGHTED
 
@@ -13,20 +23,6 @@ import apical
 from apical.rules import Backpropagation, FeedbackAlignment, PredictiveCoding
 
 # ------------------------------------------------------------- the stop-gradient oracle
-
-
-def through(operation, x, w, b):
-    """Read `operation(x, w)`; w has its own gradient, that of x goes through b."""
-    there = operation(x, sg(b))
-    return operation(sg(x), w) + (there - sg(there))
-
-
-def dot(x, w, b):
-    return through(jnp.matmul, x, w, b)
-
-
-def normal(seed: int, *shape: int, size: float = 1.0):
-    return size * jax.random.normal(jax.random.key(seed), shape)
 
 
 def three_layers(params, copy, x, y, dot):

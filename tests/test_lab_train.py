@@ -9,8 +9,9 @@ from lab_files import tiny
 from apical.lab import _start, _train
 from apical.lab._models import Model
 from apical.lab._registry import RULES
-from apical.lab._start import Setting, Start, batch_order
-from apical.lab._train import Run, Stopwatch, train
+from apical.lab._start import Setting, Start, batch_order, seed_groups
+from apical.lab._stopwatch import Stopwatch
+from apical.lab._train import Run, train
 
 
 def setting(seeds=(0, 1), model="mlp", epochs=2, batch_size=8, rate=0.01, **keywords):
@@ -50,13 +51,11 @@ def test_epoch_nought_comes_before_training(both_seeds):
 
 def test_every_rule_starts_from_the_same_weights():
     start = Start(setting())
-    one = Run(start, RULES["backpropagation"]).begin()
-    other = Run(start, RULES["feedback-alignment"]).begin()
+    (one,) = Run(start, RULES["backpropagation"]).begin()
+    (other,) = Run(start, RULES["feedback-alignment"]).begin()
     assert jax.tree.all(jax.tree.map(np.array_equal, one.params, other.params))
-    first, second = (
-        jax.tree.map(lambda leaf, i=i: leaf[i], one.params) for i in (0, 1)
-    )
-    assert not np.array_equal(first.readout.weight, second.readout.weight)
+    first, second = one.params.readout.weight
+    assert not np.array_equal(first, second)
 
 
 def test_an_epoch_shows_no_picture_twice_and_depends_on_seed_and_epoch_alone():
@@ -98,7 +97,7 @@ def test_the_control_moves_its_readout_and_nothing_else():
     run = Run(start, RULES["untrained-hidden-layers"])
     begun = run.begin()
     after, _, _ = run.epoch(begun, 1, None, lambda steps: None)
-    moved = jax.tree.map(lambda a, b: not np.array_equal(a, b), begun, after).params
+    moved = jax.tree.map(lambda a, b: not np.array_equal(a, b), begun, after)[0].params
     assert jax.tree.leaves(moved.hidden) == [False] * 4
     assert jax.tree.leaves(moved.readout) == [True] * 2
 
@@ -130,8 +129,25 @@ def test_a_convolutional_net_carries_its_running_statistics():
     begun = run.begin()
     after, loss, times = run.epoch(begun, 1, None, lambda steps: None)
     assert np.isfinite(loss).all() and len(times.rule) == 2
-    assert not np.array_equal(begun.running[0].mean, after.running[0].mean)
-    assert (np.asarray(after.running[0].variance) > 0).all()
+    assert not np.array_equal(begun[0].running[0].mean, after[0].running[0].mean)
+    assert (np.asarray(after[0].running[0].variance) > 0).all()
+
+
+def test_seeds_of_large_convolutions_are_trained_one_by_one_on_a_cpu():
+    large, small = ((1, 12, 12), (1, 8, 8))
+    assert len(seed_groups(setting(shape=large, model="cnn"))) == 2
+    assert seed_groups(setting(shape=small, model="cnn")) == [slice(0, 2)]
+    assert seed_groups(setting(shape=large)) == [slice(0, 2)]
+
+
+def test_seeds_one_by_one_equal_seeds_at_once(both_seeds, monkeypatch):
+    one_by_one = [slice(0, 1), slice(1, 2)]
+    monkeypatch.setattr(_train, "seed_groups", lambda setting: one_by_one)
+    for together, apart in zip(both_seeds, epochs(setting()), strict=True):
+        np.testing.assert_allclose(together.loss, apart.loss, rtol=1e-4)
+        np.testing.assert_allclose(together.accuracy, apart.accuracy)
+        cosines = together.alignment.overall.cosine, apart.alignment.overall.cosine
+        np.testing.assert_allclose(*cosines, rtol=1e-3)
 
 
 def test_the_stopwatch_times_backpropagation_in_turn_with_the_rule():

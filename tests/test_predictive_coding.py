@@ -78,6 +78,40 @@ def test_a_users_derivative_rule_is_followed():
     assert all(np.any(leaf) for leaf in jax.tree.leaves(grads))
 
 
+@jax.custom_vjp
+def clipped(h):
+    return h
+
+
+clipped.defvjp(lambda h: (h, None), lambda _, g: (jnp.clip(g, -0.02, 0.02),))
+WRAPPERS = {
+    "bare": lambda f: f,
+    "jit": jax.jit,
+    "checkpoint": jax.checkpoint,
+    "cond": lambda f: lambda h: jax.lax.cond(h[0, 0] > 9.0, lambda h: 2 * h, f, h),
+    "scan": lambda f: lambda h: jax.lax.scan(lambda h, _: (f(h), None), h, length=1)[0],
+}
+
+
+@pytest.mark.parametrize("name", WRAPPERS)
+def test_a_rule_that_is_not_linear_sees_the_whole_gradient_of_the_batch(name):
+    """Errors of single examples, or of paths of one length, would be cut elsewhere."""
+
+    def skipping(activation, params, x, y):
+        below = activation(x @ params[0]["w"])
+        h = activation(below @ params[1]["w"])  # paths of two lengths meet here
+        upper = activation(h @ params[2]["w"])
+        output = (h + upper @ params[3]["w"]) @ params[4]["w"]
+        return 0.5 * jnp.sum((output - y) ** 2) / len(x)
+
+    wrapped = WRAPPERS[name](lambda h: clipped(jnp.tanh(h)))
+    clipping, plain = (functools.partial(skipping, f) for f in (wrapped, jnp.tanh))
+    grads = credit_of(PredictiveCoding(8), clipping).grads
+    expected = jax.jit(jax.grad(clipping))(PARAMS, *DATA)
+    assert_close(grads, expected, atol=1e-5)
+    assert distance(jax.jit(jax.grad(plain))(PARAMS, *DATA), expected) > 0.1
+
+
 def test_the_scalar_example_of_the_paper():
     """Millidge 2020: y = tan(sqrt(theta v0)) + sin(v0^2), every operation a node."""
 
@@ -102,11 +136,16 @@ def test_the_scalar_example_of_the_paper():
 # -------------------------------------------------------------- what the recursion says
 
 
+@pytest.mark.parametrize("one_by_one", [False, True], ids=["summed", "one by one"])
 @pytest.mark.parametrize(("steps", "rate"), [(3, 0.5), (6, 0.3), (2, 1.0)])
-def test_a_signal_arrives_with_the_probability_that_it_took_its_steps(steps, rate):
+def test_a_signal_arrives_with_the_probability_that_it_took_its_steps(
+    steps, rate, one_by_one
+):
     """A path of k nodes has the weight P[Binomial(steps, rate) >= k]."""
     grads, teaching = exact()
     rule = PredictiveCoding(steps, rate)
+    if one_by_one:  # the same steps, not summed in closed form
+        rule = PredictiveCoding(steps, inference=optax.sgd(rate))
     found, seen = credit_of(rule).grads, signals_of(rule)
     for i, grad in enumerate(grads):
         weight = binom.sf(len(NODES) - i - 1, steps, rate)
@@ -115,6 +154,23 @@ def test_a_signal_arrives_with_the_probability_that_it_took_its_steps(steps, rat
         if i < len(NODES):
             assert_close(seen[NODES[i]].teaching, weight * teaching[i], atol=1e-5)
     assert distance(found[0], grads[0]) > 0.1
+
+
+@pytest.mark.parametrize("name", ["mlp_residual", "rnn", "attention"])
+def test_the_closed_form_equals_steps_one_by_one_on_any_graph(name):
+    loss_fn, params, args = MODELS[name].make(KEY)
+    rules = [PredictiveCoding(4, 0.5), PredictiveCoding(4, inference=optax.sgd(0.5))]
+
+    @jax.jit
+    def run():
+        learners = [apical.value_and_grad(loss_fn, rule) for rule in rules]
+        return [each(params, (), *args) for each in learners]
+
+    summed, stepped = run()
+    assert_close(summed.grads, stepped.grads, atol=1e-5)
+    assert_close(summed.info.energy, stepped.info.energy, atol=1e-5)
+    assert_close(summed.info.residual, stepped.info.residual, atol=1e-5)
+    assert distance(summed.grads, jax.jit(jax.grad(loss_fn))(params, *args)) > 0.05
 
 
 def test_paths_of_different_lengths_arrive_with_different_weights():
@@ -205,27 +261,30 @@ def test_rates_do_not_depend_on_the_number_of_examples(prediction, inference):
     double = jax.tree.map(lambda leaf: jnp.concatenate([leaf, leaf]), DATA)
 
     @jax.jit
-    def values(x, y):
-        return apical.signals(loss_fn, rule)(PARAMS, (), x, y)
+    def run(x, y):
+        found = apical.signals(loss_fn, rule)(PARAMS, (), x, y)
+        # Told that there is one example, the rule takes the rates of the batch's mean.
+        trap = apical.value_and_grad(loss_fn, rule, batch=None)(PARAMS, (), x, y)
+        return found, trap.grads
 
-    once, twice = values(*DATA), values(*double)
+    (once, trap), (twice, other_trap) = run(*DATA), run(*double)
     for name in NODES:
         for half in (slice(4), slice(4, 8)):
-            found = twice[name]
-            assert_close(found.value[half], once[name].value, atol=1e-5)
-            assert_close(2 * found.teaching[half], once[name].teaching, atol=1e-5)
-    grads = credit_of(rule).grads
-    assert_close(credit_of(rule, data=double).grads, grads, atol=1e-5)
-    if prediction == "free" or inference is not None:  # the rates of a batch's mean
-        trap = [credit_of(rule, data=data, batch=None).grads for data in (DATA, double)]
-        assert distance(trap[1], trap[0]) > 0.05
+            found = jax.tree.map(lambda leaf, half=half: np.asarray(leaf)[half], twice)[
+                name
+            ]
+            assert_close(found.value, once[name].value, atol=1e-5)
+            assert_close(2 * found.teaching, once[name].teaching, atol=1e-5)
+    linear = prediction == "fixed" and inference is None
+    assert (distance(other_trap, trap) < 1e-5) == linear
 
 
-def test_a_sum_over_the_examples_has_the_same_values_and_larger_gradients():
+@pytest.mark.parametrize("prediction", ["fixed", "free"])
+def test_a_sum_over_the_examples_has_the_same_rates_and_larger_gradients(prediction):
     def total(params, x, y):
         return len(x) * loss_fn(params, x, y)
 
-    rule = PredictiveCoding(5, prediction="fixed", inference=optax.adam(0.1))
+    rule = PredictiveCoding(5, prediction=prediction, inference=optax.adam(0.1))
     summed = credit_of(rule, total, reduction="sum").grads
     mean = credit_of(rule).grads
     assert_close(summed, jax.tree.map(lambda leaf: 4 * leaf, mean), atol=1e-5)

@@ -236,6 +236,8 @@ def test_many_rates_at_once_equal_one_after_the_other(prediction):
     for i, rate in enumerate(rates):
         found = jax.tree.map(lambda leaf, i=i: leaf[i], together)
         assert_close(found, one(replace(rule, rate=rate)), atol=1e-5)
+    known = credit_of(replace(rule, rate=0.5)).grads
+    assert_close(found, known, atol=1e-5)
     assert distance(together[0]["w"][0], together[0]["w"][2]) > 0.1
 
 

@@ -10,7 +10,7 @@ import hypothesis
 import jax
 import jax.numpy as jnp
 import pytest
-from laws import Problem, assert_same, drawn, stacked, traced
+from laws import Problem, assert_same, drawn, row, stacked, traced
 from zoo import random_graph
 
 from apical.rules import PredictiveCoding, Sweep
@@ -64,8 +64,8 @@ def check(loss_fn, params, args) -> None:
     found = traced(loss_fn, params, *args)
     compute = jax.jit(lambda *arrays: measure(found, *arrays))
     result = compute(params, stacked(params, drawn(params)), *args)
-    itself, other = (jax.tree.map(lambda g: g[i], result.feedback) for i in (0, 1))
-    pulled, unpulled = (jax.tree.map(lambda g: g[i], result.pulled) for i in (0, 1))
+    itself, other = row(0, result.feedback), row(1, result.feedback)
+    pulled, unpulled = row(0, result.pulled), row(1, result.pulled)
     circuit, true = found.circuit, result.true
     lowest = {circuit.leaves.names[i] for i in circuit.synapses[0].leaves}
 

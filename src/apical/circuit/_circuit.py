@@ -36,6 +36,14 @@ def drive_of(name: str) -> str:
 OUTPUT = "output"
 
 
+def _tap(tap: str | Tap | None) -> Tap | None:
+    if isinstance(tap, str) and tap not in TAPS:
+        raise ValueError(
+            f"`tap` must be one of {sorted(TAPS)} or a function, not {tap!r}."
+        )
+    return TAPS[tap] if isinstance(tap, str) else tap
+
+
 class Circuit(Structure):
     """The nodes and synapses found in one traced loss function.
 
@@ -166,7 +174,7 @@ class Circuit(Structure):
             self._flow,
             self._plan(wanted, has_feedback, gains),
             ENTER,
-            TAPS[tap] if isinstance(tap, str) else tap,
+            _tap(tap),
             inject,
             self._backward(backward) if has_feedback else None,
             parallel,

@@ -24,6 +24,7 @@ import jax.numpy as jnp
 
 from ._jaxpr import Atom, Body, Literal, Op, Program, known_primitives
 from ._primitives import (
+    ELEMENTWISE_LINEAR,
     LINEAR_NOT_REWRITTEN,
     SYNAPTIC,
     holds_synaptic,
@@ -92,6 +93,7 @@ class Flow:
             leaves = frozenset({i}) if kind == PARAMETER else frozenset[int]()
             self._set(number, kind, leaves)
         self._link(program.body)
+        self.order = {n: i for i, n in enumerate(self.maker)}  # program order
         self._body(program.body)
 
     def kind_of(self, atom: Atom) -> int:
@@ -101,6 +103,27 @@ class Flow:
     def raw_of(self, atom: Atom) -> frozenset[int]:
         """The leaves that the value carries with no synapse between."""
         return frozenset() if isinstance(atom, Literal) else self.raw[atom]
+
+    def raw_into(self, op: Op) -> frozenset[int]:
+        """The leaves that an operation is handed with no synapse between."""
+        return frozenset[int]().union(*(self.raw_of(a) for a in op.inputs))
+
+    def leaves_before(self, op: Op) -> frozenset[int]:
+        """Every leaf that an operation depends on."""
+        found, seen = frozenset[int](), set[Atom]()
+        stack = list(op.inputs)
+        while stack:
+            atom = stack.pop()
+            if isinstance(atom, Literal) or atom in seen:
+                continue
+            seen.add(atom)
+            if self.kind[atom] == PARAMETER:
+                found |= self.raw[atom]
+            elif atom in self.entry:
+                stack += self.entry[atom][0].inputs
+            elif atom in self.maker:
+                stack += self.maker[atom][0].inputs
+        return found
 
     def is_activity(self, atom: Atom) -> bool:
         """Whether the value depends on parameters and data."""
@@ -223,7 +246,7 @@ def _meeting(flow: Flow, site: Site) -> Meeting | None:
             weight = kinds.index(PARAMETER)
             return Meeting(op, weight, flow.raw_of(op.inputs[weight]), site.loops)
         return None
-    carried = _leaves_into(flow, op)
+    carried = flow.raw_into(op)
     if carried and not op.enterable and (holds_synaptic(op) or _is_linear(op)):
         return Meeting(op, None, carried, site.loops)
     return None
@@ -246,10 +269,6 @@ def _is_linear(op: Op) -> bool:
     return op.name in LINEAR_NOT_REWRITTEN
 
 
-def _leaves_into(flow: Flow, op: Op) -> frozenset[int]:
-    return frozenset[int]().union(*(flow.raw_of(a) for a in op.inputs))
-
-
 def is_contraction(flow: Flow, op: Op) -> bool:
     """Whether a product is summed over an axis along which both factors vary."""
     if op.name != "mul" or any(isinstance(a, Literal) for a in op.inputs):
@@ -259,12 +278,19 @@ def is_contraction(flow: Flow, op: Op) -> bool:
         return False
     both = {i for i, sizes in enumerate(zip(*shapes, strict=True)) if min(sizes) > 1}
     readers = flow.readers.get(op.outputs[0], [])
-    while len(readers) == 1 and readers[0].name in ("convert_element_type", "copy"):
+    while len(readers) == 1 and _keeps_axes(flow, readers[0], shapes[0]):
         readers = flow.readers.get(readers[0].outputs[0], [])
     if len(readers) != 1 or readers[0].name != "reduce_sum":
         return False
     varies = both - _constant_axes(flow, op.inputs)
     return bool(varies & set(readers[0].params["axes"]))
+
+
+def _keeps_axes(flow: Flow, op: Op, shape: tuple[int, ...]) -> bool:
+    """Whether an affine operation entry by entry stands between product and sum."""
+    return op.name in ELEMENTWISE_LINEAR and len(flow.shape(op.outputs[0])) == len(
+        shape
+    )
 
 
 def _constant_axes(flow: Flow, atoms: Sequence[Atom]) -> set[int]:
@@ -290,13 +316,15 @@ def refusals(flow: Flow) -> list[Refusal]:
 def _refusal(flow: Flow, op: Op) -> Refusal | None:
     if op.enterable or not any(flow.kind_of(a) & DATA for a in op.inputs):
         return None
-    weights = _leaves_into(flow, op)
+    if op.name not in _KNOWN and any(flow.kind_of(a) & PARAMETER for a in op.inputs):
+        return Refusal(
+            op, flow.leaves_before(op), f"`{op.name}` is not known to apical"
+        )
+    weights = flow.raw_into(op)
     if not weights:
         return None
     if op.name in SYNAPTIC or is_contraction(flow, op):
         return _mixed_weight(flow, op)
-    if op.name not in _KNOWN:
-        return Refusal(op, weights, f"`{op.name}` is not known to apical")
     if holds_synaptic(op):
         reason = f"inside `{op.name}` it meets data in a linear operation"
         return Refusal(op, weights, f"{reason}, which cannot be rewritten")

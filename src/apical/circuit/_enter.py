@@ -102,14 +102,19 @@ def _side_by_side(runner: Runner, op: Op, scope: Scope, inject: Any) -> Sequence
     held = [inject[name] for name in _carried_sites(runner.plan.sites, op)]
     before = [_shifted(s, h, loop.reverse) for s, h in zip(starts, held, strict=True)]
 
-    def step(carry: Any, xs: Any, inject: Any) -> Any:
-        operands = [*consts, *carry, *xs]
-        outs, _, sites = runner.inside(body, scope)(operands, {}, inject)
-        return outs[loop.carry :], sites
+    fixed = _seconds(scope, op.inputs[: loop.consts], body.inputs[: loop.consts])
+    first = loop.consts + loop.carry
+    moving = _seconds(scope, op.inputs[first:], body.inputs[first:])
 
-    ys, sites = jax.vmap(step)(before, xs, inject)
+    def step(carry: Any, xs: Any, moving: Any, inject: Any) -> Any:
+        operands, seconds = [*consts, *carry, *xs], {**fixed, **moving}
+        outs, copies, sites = runner.inside(body, scope)(operands, seconds, inject)
+        return outs[loop.carry :], copies[loop.carry :], sites
+
+    ys, copies, sites = jax.vmap(step)(before, xs, moving, inject)
     last = [h[0 if loop.reverse else -1] for h in held]
-    return _leave(op, scope, [*last, *ys], [], sites)
+    copies = [*([None] * loop.carry), *copies]
+    return _leave(op, scope, [*last, *ys], copies, sites)
 
 
 def _divided(op: Op, scope: Scope | None) -> tuple[list[Any], list[Any], list[Any]]:

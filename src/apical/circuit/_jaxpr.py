@@ -18,6 +18,7 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -25,6 +26,9 @@ import jax.core
 import jax.extend as jex
 import numpy as np
 from jax.extend import source_info_util
+
+# A mark stands where the user wrote it, not where `apical.node` is defined.
+source_info_util.register_exclusion(str(Path(__file__).with_name("_trace.py")))
 
 # Calls without a meaning of their own: their body is written in place.
 _INLINED = frozenset({"jit", "pjit", "closed_call", "core_call", "core_closed_call"})

@@ -75,7 +75,15 @@ def _path(path: Any) -> str:
 
 def shapes_of(leaves: Sequence[Any]) -> list[jax.ShapeDtypeStruct]:
     """The shape and dtype of each leaf."""
-    return [jax.ShapeDtypeStruct(jnp.shape(x), _dtype(x)) for x in leaves]
+    return [
+        jax.ShapeDtypeStruct(jnp.shape(x), _dtype(x), weak_type=is_weak(x))
+        for x in leaves
+    ]
+
+
+def is_weak(leaf: Any) -> bool:
+    """Whether a leaf's dtype gives way to that of what it meets."""
+    return bool(getattr(leaf, "weak_type", False))
 
 
 def _dtype(leaf: Any) -> Any:

@@ -63,8 +63,14 @@ def marked(flow: Flow, prefix: str) -> dict[int, str]:
         mark = mark_of(site.op)
         if mark is None or not mark.startswith(prefix):
             continue
+        name = mark[len(prefix) :]
         for number in _marked_sources(flow, site.op, mark):
-            found[number] = mark[len(prefix) :]
+            if found.get(number, name) != name:
+                raise ValueError(
+                    f"One activity is marked {found[number]!r} and {name!r} (at "
+                    f"{site.op.where}); give it one name."
+                )
+            found[number] = name
     return found
 
 

@@ -17,7 +17,7 @@ def drive(flow: Flow, node: int) -> int | None:
     constants until a single activity is left on every path. A function that is only
     affine (a division after pooling) is no nonlinearity and is walked through.
     """
-    order = {n: i for i, n in enumerate(flow.maker)}  # program order
+    order = flow.order
     frontier, nonlinear = {node}, False
     while True:
         if len(frontier) == 1 and nonlinear:

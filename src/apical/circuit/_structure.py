@@ -77,6 +77,7 @@ class Structure:
         self.leaves, self._flow, self._found, self._policy = leaves, flow, found, nodes
         self._given_names = marked(flow, NODE_MARK)
         self._reacher = Reacher(flow, self._chosen(), complete=nodes == "entry")
+        self._check_marks()
         self._numbers = [n for n in flow.maker if n in self._reacher.nodes]
         self._live = [m for m in found if self._reacher.reach.get(m.op.outputs[0])]
         self._names = names(
@@ -84,6 +85,19 @@ class Structure:
         )
         self.nodes = tuple(self._node(n) for n in self._numbers)
         self.synapses = make_synapses(flow, self._live, leaves.names)
+
+    def _check_marks(self) -> None:
+        for number, name in self._given_names.items():
+            if number not in self._reacher.chosen:
+                raise ValueError(
+                    f"The activity marked {name!r} is not a nonlinearity of one "
+                    "activity, so it is left out by nodes='unit'."
+                )
+            if number not in self._reacher.nodes:
+                raise ValueError(
+                    f"The loss is not reached from the activity marked {name!r}, so no "
+                    "rule could send it a signal. Remove the mark."
+                )
 
     def _chosen(self) -> set[int]:
         marks = set(self._given_names)
@@ -209,8 +223,20 @@ class Structure:
             s.op.name.startswith("custom_vjp") for s in walk(self._flow.program.body)
         )
 
+    def _require_reversible(self) -> None:
+        for site in walk(self._flow.program.body):
+            reaches = any(self._reacher.reach.get(n) for n in site.op.outputs)
+            active = any(self._flow.is_activity(a) for a in site.op.inputs)
+            if site.op.name == "while" and active and reaches:
+                raise ValueError(
+                    f"The loop at {site.op.where} (`while_loop`, or a `fori_loop` "
+                    "whose number of steps is not fixed) acts on activities, and JAX "
+                    "cannot reverse it. Use `lax.scan`, or `lax.fori_loop` with fixed bounds."
+                )
+
     def require_feedback(self) -> None:
         """Refuse if a leaf meets data where a second copy cannot be followed."""
+        self._require_reversible()
         for refusal in refusals(self._flow):
             paths = ", ".join(self.leaves.names[i] for i in sorted(refusal.leaves))
             raise ValueError(
@@ -220,11 +246,13 @@ class Structure:
         if not self.feedback_leaves:
             raise ValueError(
                 "No synapse was found: nothing in `params` meets data in a matrix "
-                "product or a convolution, so there is no path for feedback."
+                "product or a convolution, so there is no path for feedback. (Is the "
+                "data closed over? Pass it as an argument.)"
             )
 
     def require_nodes(self) -> None:
         """Refuse if there is no node, or if a chain bypasses one."""
+        self._require_reversible()
         if not self.nodes:
             raise ValueError(
                 "No node was found: no activity that depends on `params` enters a "

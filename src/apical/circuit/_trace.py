@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import jax
@@ -141,7 +141,7 @@ def trace_setting(
     program, _ = trace_program(flat, *shapes_of([*learned, *fixed, *arrays]))
     flow = Flow(program, *counts)
     _check_loss(flow)
-    _check_loops(flow)
+    _check_loops(flow, leaves.names)
     _check_marks(flow)
     return Circuit(
         loss_fn, setting, flow, meetings(flow), leaves, given, aux_structure[0]
@@ -198,14 +198,16 @@ def _check_loss(flow: Flow) -> None:
     raise ValueError("The loss does not depend on `params` (through a derivative).")
 
 
-def _check_loops(flow: Flow) -> None:
+def _check_loops(flow: Flow, paths: Sequence[str]) -> None:
     for site in walk(flow.program.body):
         touched = any(flow.kind_of(a) & PARAMETER for a in site.op.inputs)
         if site.op.name == "while" and touched and holds_synaptic(site.op):
+            weights = ", ".join(paths[i] for i in sorted(flow.raw_into(site.op)))
             raise ValueError(
                 f"The loop at {site.op.where} (`while_loop`, or a `fori_loop` whose "
-                "number of steps is not fixed) holds synapses, and JAX cannot reverse "
-                "it. Use `lax.scan`, or `lax.fori_loop` with fixed bounds."
+                f"number of steps is not fixed) holds synapses ({weights}), and JAX "
+                "cannot reverse it. Use `lax.scan`, or `lax.fori_loop` with fixed "
+                "bounds."
             )
 
 

@@ -18,9 +18,9 @@ from apical.lab._records import FIGURES, Recorder, environment, read_records
 from apical.lab._registry import RULES, Entry
 from apical.lab._run import run_records
 from apical.lab._start import Setting, Start
+from apical.lab._stopwatch import Stopwatch
 from apical.lab._summary import Row, summarise
 from apical.lab._table import outcome, table
-from apical.lab._train import Stopwatch
 
 _EPOCHS = {"digits": 8}
 _COMPILING = 5.0
@@ -139,7 +139,7 @@ def _all_records(
 def _expected(start: Start, baseline: Stopwatch, entry: Entry) -> float:
     """About how many seconds a run takes, compilation included."""
     steps = start.setting.epochs * start.setting.steps
-    return _COMPILING + steps * entry.cost * baseline.seconds_per_step()
+    return _COMPILING + steps * entry.cost * baseline()
 
 
 def _settings(

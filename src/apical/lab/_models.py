@@ -160,6 +160,7 @@ class Model(NamedTuple):
 
     build: Callable[[Array, Shape, int], tuple[Classifier, Any]]
     steps_per_call: int
+    convolves: bool = False
 
 
 def _mlp(key: Array, shape: Shape, classes: int) -> tuple[MLP, tuple]:
@@ -177,5 +178,5 @@ def _cnn(key: Array, shape: Shape, classes: int) -> tuple[CNN, tuple[Statistics,
 MODELS: dict[str, Model] = {
     "mlp": Model(_mlp, steps_per_call=64),
     # XLA runs convolutions inside a loop 10 to 50 times slower on CPUs.
-    "cnn": Model(_cnn, steps_per_call=1),
+    "cnn": Model(_cnn, steps_per_call=1, convolves=True),
 }

@@ -9,14 +9,14 @@ import numpy as np
 from apical.lab._records import hyper_parameters, plain
 from apical.lab._registry import Entry
 from apical.lab._start import Setting, Start
-from apical.lab._train import Epoch, Stopwatch, train
+from apical.lab._train import Epoch, train
 
 
 def run_records(
     start: Start,
     name: str,
     entry: Entry,
-    baseline: Stopwatch | None,
+    baseline: Callable[[], float] | None,
     on_steps: Callable[[int], None],
 ) -> Iterator[dict[str, Any]]:
     """Train with one rule; one record per seed and epoch, each when it is known.

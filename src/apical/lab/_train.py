@@ -16,8 +16,8 @@ import numpy as np
 import apical
 from apical.lab._control import only_readout, readout_alignment
 from apical.lab._models import evaluation_loss, training_loss
-from apical.lab._registry import BASELINE, RULES, Entry
-from apical.lab._start import Start, parts
+from apical.lab._registry import Entry
+from apical.lab._start import Start, parts, seed_groups
 
 # loss_fn(params, running, x, y): the running statistics belong to no example.
 _BATCH = (None, 0, 0)
@@ -26,7 +26,7 @@ _BASELINE_EVERY = 4
 
 
 class Learned(NamedTuple):
-    """All that training changes, stacked over seeds."""
+    """All that training changes, stacked over the seeds of a group."""
 
     params: Any
     running: Any
@@ -55,7 +55,7 @@ class Times(NamedTuple):
 def train(
     start: Start,
     entry: Entry,
-    baseline: "Stopwatch | None" = None,
+    baseline: Callable[[], float] | None = None,
     on_steps: Callable[[int], None] = lambda steps: None,
 ) -> Iterator[Epoch]:
     """Train, and yield what was measured before training and after every epoch.
@@ -63,7 +63,7 @@ def train(
     Args:
         start: where every rule starts.
         entry: the rule.
-        baseline: times a step of backpropagation every now and then.
+        baseline: times a step of backpropagation; is called every now and then.
         on_steps: is told of every few training steps that have been made.
 
     Returns:
@@ -78,16 +78,20 @@ def train(
         yield run.measure(number, learned, loss, times)
 
 
+Groups = list[Learned]
+
+
 class Run:
-    """The compiled functions of one rule, for all seeds at once."""
+    """The compiled functions of one rule, and what they learn, group by group."""
 
     def __init__(self, start: Start, entry: Entry):
         self.start, self.setting, self.entry = start, start.setting, entry
+        self.groups = seed_groups(start.setting)
         self.rule = entry.make()
         self.seconds_compiling = 0.0
         self._compiled: dict[tuple, Any] = {}
 
-    def begin(self) -> Learned:
+    def begin(self) -> Groups:
         """Initial weights, statistics and states of every seed."""
         start = self.start
 
@@ -100,15 +104,19 @@ class Run:
         # Not compiled as a whole: drawing numbers compiles slowly, and piece by piece
         # the next rule finds the pieces ready.
         states = jax.vmap(state)(start.keys, start.params, start.running)
-        return Learned(start.params, start.running, states)
+        every = Learned(start.params, start.running, states)
+        return [
+            jax.tree.map(lambda leaf, seeds=seeds: leaf[seeds], every)
+            for seeds in self.groups
+        ]
 
     def epoch(
         self,
-        learned: Learned,
+        learned: Groups,
         number: int,
-        baseline: "Stopwatch | None",
+        baseline: Callable[[], float] | None,
         on_steps: Callable[[int], None],
-    ) -> tuple[Learned, np.ndarray, Times]:
+    ) -> tuple[Groups, np.ndarray, Times]:
         """One pass over the training part: weights, mean losses, times of a step."""
         losses, times = [], Times([], [])
         for call, part in enumerate(parts(self.setting, number)):
@@ -118,23 +126,29 @@ class Run:
             # In turn with backprop, so that whatever else the machine does meanwhile
             # slows both alike.
             if baseline is not None and call % _BASELINE_EVERY == 0:
-                times.baseline.append(baseline.seconds_per_step())
+                times.baseline.append(baseline())
             on_steps(len(part))
         return learned, np.concatenate(losses).mean(0), times
 
     def advance(
-        self, learned: Learned, part: np.ndarray
-    ) -> tuple[Learned, np.ndarray, float]:
+        self, learned: Groups, part: np.ndarray
+    ) -> tuple[Groups, np.ndarray, float]:
         """One training step for each batch in `part`: weights, losses, step time."""
-        args = learned, self.start.x, self.start.y, part
-        advance = self._compile(self._advance, *args)
+        data = self.start.x, self.start.y
+        order = [part[:, seeds] for seeds in self.groups]
+        work = [
+            (group, *data, batches)
+            for group, batches in zip(learned, order, strict=True)
+        ]
+        advance = self._compile(self._advance, *work[0])
         began = time.perf_counter()
-        learned, loss = jax.block_until_ready(advance(*args))
+        after = jax.block_until_ready([advance(*args) for args in work])
         seconds = (time.perf_counter() - began) / len(part)
-        return learned, np.asarray(loss), seconds
+        losses = np.concatenate([loss for _, loss in after], axis=1)
+        return [group for group, _ in after], losses, seconds
 
     def measure(
-        self, number: int, learned: Learned, loss: np.ndarray, times: Times
+        self, number: int, learned: Groups, loss: np.ndarray, times: Times
     ) -> Epoch:
         """All that is recorded after an epoch."""
         return Epoch(
@@ -147,12 +161,13 @@ class Run:
             seconds_compiling=self.seconds_compiling,
         )
 
-    def alignment(self, learned: Learned) -> Any:
+    def alignment(self, learned: Groups) -> Any:
         """Alignment with backprop's gradient on one batch of the training part."""
-        args = learned, *self.start.batch
-        return jax.tree.map(np.asarray, self._compile(self._align, *args)(*args))
+        align = self._compile(self._align, learned[0], *self.start.batch)
+        found = [align(group, *self.start.batch) for group in learned]
+        return jax.tree.map(lambda *parts: np.concatenate(parts), *found)
 
-    def accuracy(self, learned: Learned) -> np.ndarray:
+    def accuracy(self, learned: Groups) -> np.ndarray:
         """The fraction of the test part that each seed gets right."""
         x, y = self.setting.data.test_x, self.setting.data.test_y
         size = min(_TEST_CHUNK, len(y))
@@ -161,8 +176,9 @@ class Run:
             # The last chunk is filled up from the front, so that one shape is compiled.
             places = np.arange(begin, begin + size)
             chosen = places % len(y)
-            args = learned, x[chosen], y[chosen], places < len(y)
-            right += np.asarray(self._compile(self._right, *args)(*args))
+            pictures = x[chosen], y[chosen], places < len(y)
+            count = self._compile(self._right, learned[0], *pictures)
+            right += np.concatenate([count(group, *pictures) for group in learned])
         return right / len(y)
 
     def _compile(self, function: Callable, *args: Any) -> Callable:
@@ -171,6 +187,8 @@ class Run:
         if key not in self._compiled:
             began = time.perf_counter()
             self._compiled[key] = jax.jit(function).lower(*args).compile()
+            # A first call is slower than the others, so it is made here, for nothing.
+            jax.block_until_ready(self._compiled[key](*args))
             self.seconds_compiling += time.perf_counter() - began
         return self._compiled[key]
 
@@ -190,8 +208,12 @@ class Run:
             params, state, credit = step(params, state, *args)
             return Learned(params, credit.aux, state), credit.value
 
-        # A loop of one step is unrolled: see `MODELS` on convolutions inside loops.
-        return jax.lax.scan(jax.vmap(one_seed), learned, order, unroll=len(order) == 1)
+        step = jax.vmap(one_seed)
+        if len(order) > 1:
+            return jax.lax.scan(step, learned, order)
+        # Even a loop of one step is slow for convolutions: see `MODELS`.
+        learned, loss = step(learned, order[0])
+        return learned, loss[None]
 
     def _align(self, learned: Learned, x: jax.Array, y: jax.Array) -> Any:
         align = apical.measure.alignment(
@@ -216,20 +238,6 @@ class Run:
             return jnp.where(jnp.isfinite(logits).all(), right, jnp.nan)
 
         return jax.vmap(one_seed)(*learned)
-
-
-class Stopwatch:
-    """Times training steps of backpropagation on the same work."""
-
-    def __init__(self, start: Start):
-        self._run = Run(start, RULES[BASELINE])
-        self._learned = self._run.begin()
-        self._part = next(parts(start.setting, 0))
-        self.seconds_per_step()  # compiles
-
-    def seconds_per_step(self) -> float:
-        """The time of one step of all seeds together, just now."""
-        return self._run.advance(self._learned, self._part)[2]
 
 
 def _median(times: list[float]) -> float:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from ..rules import Backpropagation, Rule
-from ..rules._learner import Nodes, TrainState, _learner
+from ..rules._learner import Nodes, TrainState, make_learner
 
 
 class Agreement(NamedTuple):
@@ -72,7 +72,7 @@ def alignment(
         "reduction": reduction,
         "batch": batch,
     }
-    learner = _learner(loss_fn, rule, nodes, **keywords)
+    learner = make_learner(loss_fn, rule, nodes, **keywords)
 
     def compare(params: Any, state: Any, *args: Any) -> Alignment:
         state = state.rule if isinstance(state, TrainState) else state

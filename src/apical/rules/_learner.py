@@ -9,7 +9,7 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar
 import jax
 import optax
 
-from ..circuit import Circuit, Leaves, Setting, trace_setting
+from ..circuit import Circuit, Leaves, Setting, shapes_of, trace_setting
 from ._rule import Credit, Rule, Signal
 
 R = TypeVar("R")
@@ -47,9 +47,7 @@ def _signature(params: Any, args: tuple[Any, ...]) -> Any:
         (Leaves.of(args, learn=False), args),
     ):
         arrays = [x for group in leaves.pick(tree) for x in group]
-        shapes = tuple(
-            (jax.numpy.shape(x), str(jax.numpy.result_type(x))) for x in arrays
-        )
+        shapes = tuple(shapes_of(arrays))
         parts.append((leaves, shapes))
     key = (*parts, jax.numpy.result_type(float))
     try:
@@ -125,9 +123,10 @@ class Trainer:
         return self.learner.predict(params, state.rule, *args)
 
 
-def _learner(
+def make_learner(
     loss_fn: Callable[..., Any], rule: Rule, nodes: Nodes | None, **keywords: Any
 ) -> Learner[Any]:
+    """A learner for any rule, also for those that need `train_step`."""
     if not isinstance(rule, Rule):
         hint = f"; did you mean `{rule.__name__}()`?" if isinstance(rule, type) else "."
         raise TypeError(f"`rule` must be a rule of `apical.rules`, not {rule!r}{hint}")
@@ -181,7 +180,7 @@ def value_and_grad(
             "the same update, so it cannot hand out gradients alone. Use "
             "`apical.train_step(loss_fn, rule, optimizer)`."
         )
-    return _learner(
+    return make_learner(
         loss_fn, rule, nodes, has_aux=has_aux, reduction=reduction, batch=batch
     )
 
@@ -229,7 +228,7 @@ def train_step(
         "reduction": reduction,
         "batch": batch,
     }
-    return Trainer(_learner(loss_fn, rule, nodes, **keywords), optimizer)
+    return Trainer(make_learner(loss_fn, rule, nodes, **keywords), optimizer)
 
 
 def signals(
@@ -269,7 +268,7 @@ def signals(
         "reduction": reduction,
         "batch": batch,
     }
-    learner = _learner(loss_fn, rule, nodes, **keywords)
+    learner = make_learner(loss_fn, rule, nodes, **keywords)
 
     def read(params: Any, state: Any, *args: Any) -> dict[str, Signal]:
         state = state.rule if isinstance(state, TrainState) else state

@@ -19,6 +19,8 @@ from ._problem import Problem
 
 # Two keys, so that a state drawn from one is not the state drawn from the other.
 SEEDS = (11, 12)
+# Single precision, with sums in another order.
+CLOSE = 1e-4
 
 
 class Tick(NamedTuple):
@@ -146,8 +148,8 @@ def require_close(actual: Any, expected: Any, what: str, tolerance: float) -> No
         off = float(np.max(np.abs(a - b))) if a.size else 0.0
         if not off <= tolerance * size + 1e-12:
             raise AssertionError(
-                f"{what}: {path or 'the number'} is off by {off:.3g}, where the largest "
-                f"number is {size:.3g}"
+                f"{what}: {path or 'the number'} is off by {off:.3g}, where the "
+                f"largest number is {size:.3g}"
             )
 
 

@@ -11,19 +11,21 @@ import optax
 from ..rules import Rule
 from ..rules._learner import Nodes
 from . import _laws
+from . import _laws_of_nodes as _of_nodes
 from ._case import SEEDS, Case
 from ._declarations import declares
 from ._problem import Problem, built_in
 
 _ON_A_PROBLEM: tuple[Callable[[Case], None], ...] = (
-    *(_laws.untouched, _laws.value, _laws.grads, _laws.pure, _laws.jit, _laws.state),
-    *(_laws.vmap, _laws.batch, _laws.numbers, _laws.signals, _laws.pull),
-    *(_laws.predict, _laws.train_step),
+    *(_laws.untouched, _laws.value, _laws.grads, _laws.pure, _laws.state, _laws.jit),
+    *(_laws.vmap, _laws.batch, _laws.numbers),
+    *(_of_nodes.signals, _of_nodes.pull, _of_nodes.predict, _of_nodes.train_step),
 )
 
 # Each law by its name, with what it says.
 LAWS: dict[str, str] = {
-    law.__name__: (law.__doc__ or "").split("\n")[0] for law in (declares, *_ON_A_PROBLEM)
+    law.__name__: (law.__doc__ or "").split("\n")[0]
+    for law in (declares, *_ON_A_PROBLEM)
 }
 
 
@@ -49,15 +51,15 @@ def check_rule(
     | `value`      | value and aux are those of the undisturbed forward computation  |
     | `grads`      | structure, shapes, dtypes of `params`; finite; not all zero     |
     | `pure`       | the same inputs give the same outputs                           |
-    | `jit`        | `jax.jit` changes nothing                                       |
     | `state`      | arrays; calls keep the shapes; saved and restored, it works     |
+    | `jit`        | `jax.jit` changes nothing                                       |
     | `vmap`       | `jax.vmap` over seeds equals a loop over seeds                  |
     | `batch`      | a batch repeated gives the update of the batch                  |
     | `numbers`    | `jax.grad` by the rule's own numbers is their slope, or zero    |
     | `signals`    | a finite `Signal` for each node, of its shape                   |
     | `pull`       | `circuit.pull` of the teaching signals gives the gradients      |
     | `predict`    | the trained network's output is finite, also under `jax.jit`    |
-    | `train_step` | what moves with the parameters goes through `train_step`        |
+    | `train_step` | what a rule's own step moves keeps structure, shapes, dtypes    |
 
     A rule may refuse a problem, by a `ValueError` in `init`; it may not refuse all.
 

@@ -51,17 +51,17 @@ def _is_a_range(rule: Rule, name: str, bounds: Any) -> None:
     }
     if name not in numbers:
         raise AssertionError(
-            f"`search_space` names {name!r}; the numbers of the rule are {sorted(numbers)}"
+            f"`search_space` names {name!r}; the rule's numbers are {sorted(numbers)}"
         )
     try:
         low, high, scale = bounds
-        sound = low < high and scale in ("log", "linear") and (scale != "log" or low > 0)
+        sound = low < high and (scale == "linear" or (scale == "log" and low > 0))
     except (TypeError, ValueError):
         sound = False
     if not sound:
         raise AssertionError(
-            f"`search_space[{name!r}]` is {bounds!r}, not (low, high, 'log' or 'linear') "
-            "with low < high (and above 0 for 'log')"
+            f"`search_space[{name!r}]` is {bounds!r}, not (low, high, 'log' or "
+            "'linear') with low < high (and above 0 for 'log')"
         )
     for end in bounds[:2]:
         _accepts(rule, name, end)

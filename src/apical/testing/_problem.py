@@ -27,7 +27,9 @@ def built_in() -> tuple[Problem, ...]:
 
 def _normal(seed: int, *shape: int) -> jax.Array:
     draw = np.random.default_rng((seed, *shape))
-    return jnp.asarray(draw.normal(size=shape) / shape[0] ** 0.5, jnp.result_type(float))
+    return jnp.asarray(
+        draw.normal(size=shape) / shape[0] ** 0.5, jnp.result_type(float)
+    )
 
 
 def _perceptron() -> Problem:
@@ -41,7 +43,9 @@ def _perceptron() -> Problem:
     params = {"first": _normal(1, 3, 4), "bias": _normal(2, 4)}
     params |= {"second": _normal(3, 4, 4), "third": _normal(4, 4, 2)}
     params |= {"order": jnp.arange(4)[::-1]}
-    return Problem("perceptron", loss_fn, params, (_normal(5, 3, 3), _normal(6, 3, 2)), {})
+    return Problem(
+        "perceptron", loss_fn, params, (_normal(5, 3, 3), _normal(6, 3, 2)), {}
+    )
 
 
 def _recurrent() -> Problem:

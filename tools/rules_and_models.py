@@ -1,0 +1,279 @@
+"""Write the table of docs/rules-and-models.md: every rule on every model of the zoo.
+
+    python tools/rules_and_models.py            # write it
+    python tools/rules_and_models.py --check    # say where it differs, and fail
+
+Each word of the table comes from running the rule: under `jax.jit`, under `jax.vmap`
+over seeds, and inside `jax.grad` with respect to the rule's own numbers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import apical
+from apical.rules import (
+    Backpropagation,
+    FeedbackAlignment,
+    KolenPollack,
+    PredictiveCoding,
+    Rule,
+    SignConcordance,
+    Sweep,
+)
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "rules-and-models.md"
+START, END = "<!-- made by tools/rules_and_models.py -->", "<!-- end of what it makes -->"
+
+sys.path.append(str(ROOT / "tests"))
+from zoo import MODELS, OPAQUE, Model, backpropagation, learned  # noqa: E402
+
+# By their column: what the page calls them is what a user would write.
+RULES: dict[str, Rule] = {
+    "Backpropagation()": Backpropagation(),
+    "FeedbackAlignment()": FeedbackAlignment(),
+    "FeedbackAlignment(0.3, 0.3)": FeedbackAlignment(0.3, 0.3),
+    "SignConcordance()": SignConcordance(),
+    'SignConcordance("batch")': SignConcordance("batch"),
+    "KolenPollack()": KolenPollack(),
+    "PredictiveCoding()": PredictiveCoding(),
+    "PredictiveCoding(inference=Sweep())": PredictiveCoding(inference=Sweep()),
+    'PredictiveCoding(rate=0.1, prediction="free")': PredictiveCoding(
+        rate=0.1, prediction="free"
+    ),
+}
+MODELS_TOO = {**MODELS, **{name: model for name, (model, _) in OPAQUE.items()}}
+# The update equals backpropagation's if it is this close, relative to its size.
+EXACT = 1e-4
+# The time goes into compiling: compile badly. Older XLAs know a second short cut.
+QUICK = {
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
+}
+QUICKER = {**QUICK, "xla_cpu_use_fusion_emitters": False}
+
+
+class Outcome(NamedTuple):
+    """A word, and the message behind it where there is one."""
+
+    word: str
+    message: str = ""
+
+
+class Problem(NamedTuple):
+    """A model at two seeds: the learned leaves are stacked, the rest is shared."""
+
+    model: Model
+    loss_fn: Callable[..., Any]
+    params: Any
+    args: tuple[Any, ...]
+    stacked: dict[str, jax.Array]
+    rebuild: Callable[[Any], Any]
+
+
+@cache
+def problem(name: str) -> Problem:
+    """The model of that name, made with two keys."""
+    model = MODELS_TOO[name]
+    loss_fn, params, args = model.make(jax.random.key(0))
+    leaves, rebuild = learned(params)
+    others, _ = learned(model.make(jax.random.key(1))[1])
+    stacked = {path: jnp.stack([leaf, others[path]]) for path, leaf in leaves.items()}
+    return Problem(model, loss_fn, params, args, stacked, rebuild)
+
+
+def outcome(name: str, rule: Rule, *, run: bool = True) -> Outcome:
+    """What the rule does on the model; without `run`, "works" is as far as it goes."""
+    given = problem(name)
+    step = _step(given, rule)
+    keys = jax.random.split(jax.random.key(2), 2)
+    try:
+        jax.eval_shape(lambda key: step.init(key, given.params, *given.args), keys[0])
+    except ValueError as refusal:
+        return Outcome("refuses", _general(str(refusal), given))
+    undefined = _without_gradient(name)
+    if undefined:
+        return Outcome("undefined", undefined)
+    if not run:
+        return Outcome("works")
+    function = jax.vmap(_everything(given, rule))
+    grads, slopes = _compiled(function, keys, given.stacked)
+    if not all(np.all(np.isfinite(x)) for x in jax.tree.leaves((grads, slopes))):
+        return Outcome("undefined", "some number of the update is not finite")
+    return Outcome("exact" if _distance(grads, truth(name)) < EXACT else "works")
+
+
+def _step(given: Problem, rule: Rule) -> Any:
+    keywords = {"has_aux": given.model.has_aux, "batch": given.model.batch}
+    return apical.train_step(given.loss_fn, rule, optax.sgd(0.1), **keywords)
+
+
+def _everything(given: Problem, rule: Rule) -> Callable[..., Any]:
+    """One seed: the gradients, and what `jax.grad` says of the rule's numbers."""
+    numbers, treedef = jax.tree.flatten(rule)
+
+    def run(key: jax.Array, leaves: Any) -> Any:
+        params = given.rebuild(leaves)
+        state = _step(given, rule).init(key, params, *given.args)
+
+        def effect(numbers: Any) -> Any:
+            step = _step(given, jax.tree.unflatten(treedef, numbers))
+            moved, _, credit = step(params, state, *given.args)
+            size = sum(jnp.sum(jnp.square(x)) for x in learned(moved)[0].values())
+            return size, learned(credit.grads)[0]
+
+        if not numbers:
+            return effect([])[1], []
+        slopes, grads = jax.grad(effect, has_aux=True)(numbers)
+        return grads, slopes
+
+    return run
+
+
+@cache
+def _without_gradient(name: str) -> str:
+    """Why JAX itself has no gradient for the model; empty if it has one."""
+    given = problem(name)
+
+    def gradient(params: Any) -> Any:
+        options = {"has_aux": given.model.has_aux}
+        return backpropagation(given.loss_fn, params, *given.args, **options)
+
+    try:
+        jax.eval_shape(lambda leaves: gradient(given.rebuild(leaves)), _first(given))
+    except ValueError as error:
+        return "JAX has no gradient: " + str(error).split(". ")[0] + "."
+    return ""
+
+
+def _first(given: Problem) -> Any:
+    return jax.tree.map(lambda x: x[0], given.stacked)
+
+
+@cache
+def truth(name: str) -> Any:
+    """The gradient of the loss, at both seeds."""
+    given = problem(name)
+
+    def gradient(leaves: Any) -> Any:
+        options = {"has_aux": given.model.has_aux}
+        params = given.rebuild(leaves)
+        return backpropagation(given.loss_fn, params, *given.args, **options)[1]
+
+    return _compiled(jax.vmap(gradient), given.stacked)
+
+
+def _compiled(function: Callable[..., Any], *args: Any) -> Any:
+    lowered = jax.jit(function).lower(*args)
+    try:
+        return lowered.compile(QUICKER)(*args)
+    except jax.errors.JaxRuntimeError:
+        return lowered.compile(QUICK)(*args)
+
+
+def _distance(actual: Any, expected: Any) -> float:
+    pairs = [(np.asarray(actual[path]), np.asarray(expected[path])) for path in expected]
+    off = sum(float(np.sum(np.square(a - b))) for a, b in pairs)
+    return (off / sum(float(np.sum(np.square(b))) for _, b in pairs)) ** 0.5
+
+
+def _general(message: str, given: Problem) -> str:
+    """A message without what belongs to one model: lines and names of parameters."""
+    message = re.sub(r" at \S+\.py:\S+ \([^)]*\)", " at ...", message)
+    names = "|".join(re.escape(n) for n in _paths(given.params))
+    return re.sub(rf"'(?:{names})(?: \+ (?:{names})|, (?:{names}))*'", "'...'", message)
+
+
+def _paths(params: Any) -> list[str]:
+    paths = [path for path, _ in jax.tree.leaves_with_path(params)]
+    return [jax.tree_util.keystr(p, simple=True, separator=".") for p in paths]
+
+
+# ------------------------------------------------------------------------- the page
+
+Rows = dict[str, dict[str, Outcome]]
+
+
+def rows(names: Iterable[str] = MODELS_TOO) -> Rows:
+    """Every outcome, by model and column."""
+    found = {}
+    for name in names:
+        found[name] = {column: outcome(name, rule) for column, rule in RULES.items()}
+        print(name, *(o.word for o in found[name].values()), file=sys.stderr, flush=True)
+    return found
+
+
+def table(found: Rows) -> str:
+    """The generated part of the page."""
+    messages = list(dict.fromkeys(o.message for row in found.values() for o in row.values()))
+    numbers = {m: i for i, m in enumerate(filter(None, messages), start=1)}
+    letters = dict(zip(RULES, "ABCDEFGHI", strict=True))
+    legend = [f"- **{letter}** `{column}`" for column, letter in letters.items()]
+    head = ["| model |" + "".join(f" {letter} |" for letter in letters.values())]
+    head += ["|---|" + "---|" * len(letters)]
+    body = [
+        f"| {name} |" + "".join(f" {_cell(o, numbers)} |" for o in row.values())
+        for name, row in found.items()
+    ]
+    listed = [f"{i}. {message}" for message, i in numbers.items()]
+    return "\n".join([*legend, "", *head, *body, "", *listed])
+
+
+def _cell(found: Outcome, numbers: dict[str, int]) -> str:
+    return found.word + (f" [{numbers[found.message]}]" if found.message else "")
+
+
+def read(page: str) -> Rows:
+    """The outcomes that a page shows."""
+    messages = dict(re.findall(r"^(\d+)\. (.*)$", made_part(page), re.MULTILINE))
+    lines = re.findall(r"^\| (\w+) \| (.*) \|$", made_part(page), re.MULTILINE)
+
+    def cell(text: str) -> Outcome:
+        word, _, number = text.partition(" ")
+        return Outcome(word, messages[number.strip("[]")] if number else "")
+
+    return {
+        name: dict(zip(RULES, map(cell, cells.split(" | ")), strict=True))
+        for name, cells in lines
+        if name != "model"
+    }
+
+
+def made_part(page: str) -> str:
+    """What stands between the two marks."""
+    return page.split(START)[1].split(END)[0].strip()
+
+
+def with_table(page: str, found: Rows) -> str:
+    """The page with another table."""
+    before, after = page.split(START)[0], page.split(END)[1]
+    return f"{before}{START}\n\n{table(found)}\n\n{END}{after}"
+
+
+def main() -> int:
+    """Write the table, or check it."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; compare")
+    check = parser.parse_args().check
+    old = PAGE.read_text("utf-8")
+    new = with_table(old, rows())
+    if check:
+        return int(new != old)
+    PAGE.write_text(new, "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
