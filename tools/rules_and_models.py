@@ -3,8 +3,8 @@
     python tools/rules_and_models.py            # write it
     python tools/rules_and_models.py --check    # say where it differs, and fail
 
-Each word of the table comes from running the rule: under `jax.jit`, under `jax.vmap`
-over seeds, and inside `jax.grad` with respect to the rule's own numbers.
+Each word of the table comes from running the rule under `jax.jit` and `jax.vmap` over
+seeds; what is wrong inside `jax.grad` with respect to the rule's own numbers is printed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,7 +35,8 @@ from apical.rules import (
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "rules-and-models.md"
-START, END = "<!-- made by tools/rules_and_models.py -->", "<!-- end of what it makes -->"
+START = "<!-- made by tools/rules_and_models.py -->"
+END = "<!-- end of what it makes -->"
 
 sys.path.append(str(ROOT / "tests"))
 from zoo import MODELS, OPAQUE, Model, backpropagation, learned  # noqa: E402
@@ -54,7 +55,7 @@ RULES: dict[str, Rule] = {
         rate=0.1, prediction="free"
     ),
 }
-MODELS_TOO = {**MODELS, **{name: model for name, (model, _) in OPAQUE.items()}}
+ZOO = {**MODELS, **{name: model for name, (model, _) in OPAQUE.items()}}
 # The update equals backpropagation's if it is this close, relative to its size.
 EXACT = 1e-4
 # The time goes into compiling: compile badly. Older XLAs know a second short cut.
@@ -63,6 +64,8 @@ QUICK = {
     "xla_llvm_disable_expensive_passes": True,
 }
 QUICKER = {**QUICK, "xla_cpu_use_fusion_emitters": False}
+
+_KEYS = jax.random.split(jax.random.key(2), 2)
 
 
 class Outcome(NamedTuple):
@@ -86,7 +89,7 @@ class Problem(NamedTuple):
 @cache
 def problem(name: str) -> Problem:
     """The model of that name, made with two keys."""
-    model = MODELS_TOO[name]
+    model = ZOO[name]
     loss_fn, params, args = model.make(jax.random.key(0))
     leaves, rebuild = learned(params)
     others, _ = learned(model.make(jax.random.key(1))[1])
@@ -94,25 +97,51 @@ def problem(name: str) -> Problem:
     return Problem(model, loss_fn, params, args, stacked, rebuild)
 
 
-def outcome(name: str, rule: Rule, *, run: bool = True) -> Outcome:
-    """What the rule does on the model; without `run`, "works" is as far as it goes."""
+def outcome(name: str, rule: Rule) -> Outcome:
+    """What the rule does on the model, at two seeds at once, compiled."""
+    found = refusal(name, rule)
+    if found:
+        return found
     given = problem(name)
-    step = _step(given, rule)
-    keys = jax.random.split(jax.random.key(2), 2)
-    try:
-        jax.eval_shape(lambda key: step.init(key, given.params, *given.args), keys[0])
-    except ValueError as refusal:
-        return Outcome("refuses", _general(str(refusal), given))
-    undefined = _without_gradient(name)
-    if undefined:
-        return Outcome("undefined", undefined)
-    if not run:
-        return Outcome("works")
-    function = jax.vmap(_everything(given, rule))
-    grads, slopes = _compiled(function, keys, given.stacked)
-    if not all(np.all(np.isfinite(x)) for x in jax.tree.leaves((grads, slopes))):
+    grads = _compiled(jax.vmap(_update(given, rule)), _KEYS, given.stacked)
+    if not _is_finite(grads):
         return Outcome("undefined", "some number of the update is not finite")
     return Outcome("exact" if _distance(grads, truth(name)) < EXACT else "works")
+
+
+def refusal(name: str, rule: Rule) -> Outcome | None:
+    """The refusal by the rule, or by JAX to differentiate the model; None if neither."""
+    given = problem(name)
+    init = _step(given, rule).init
+    try:
+        jax.eval_shape(lambda key: init(key, given.params, *given.args), _KEYS[0])
+    except ValueError as error:
+        return Outcome("refuses", _general(str(error), given))
+    undefined = _without_gradient(name)
+    return Outcome("undefined", undefined) if undefined else None
+
+
+def flaw(name: str, rule: Rule) -> str:
+    """What is wrong when the rule's own numbers are traced and differentiated."""
+    numbers, treedef = jax.tree.flatten(rule)
+    given = problem(name)
+    if not numbers or refusal(name, rule):
+        return ""
+
+    def run(key: jax.Array, leaves: Any, numbers: Any) -> Any:
+        def effect(numbers: Any) -> Any:
+            traced = jax.tree.unflatten(treedef, numbers)
+            grads = _update(given, rule, traced)(key, leaves)
+            return sum(jnp.sum(jnp.square(x)) for x in jax.tree.leaves(grads)), grads
+
+        return jax.grad(effect, has_aux=True)(numbers)
+
+    arguments = _KEYS[0], _first(given)
+    slopes, grads = _compiled(run, *arguments, [jnp.float32(x) for x in numbers])
+    if not _is_finite((slopes, grads)):
+        return "not finite where its numbers are traced"
+    off = _distance(grads, _compiled(_update(given, rule), *arguments))
+    return f"off by {off:.1g} where its numbers are traced" if off > EXACT else ""
 
 
 def _step(given: Problem, rule: Rule) -> Any:
@@ -120,26 +149,20 @@ def _step(given: Problem, rule: Rule) -> Any:
     return apical.train_step(given.loss_fn, rule, optax.sgd(0.1), **keywords)
 
 
-def _everything(given: Problem, rule: Rule) -> Callable[..., Any]:
-    """One seed: the gradients, and what `jax.grad` says of the rule's numbers."""
-    numbers, treedef = jax.tree.flatten(rule)
+def _update(given: Problem, rule: Rule, traced: Rule | None = None) -> Any:
+    """One seed: the gradients, by the rule as it is or with its numbers traced."""
 
     def run(key: jax.Array, leaves: Any) -> Any:
         params = given.rebuild(leaves)
         state = _step(given, rule).init(key, params, *given.args)
-
-        def effect(numbers: Any) -> Any:
-            step = _step(given, jax.tree.unflatten(treedef, numbers))
-            moved, _, credit = step(params, state, *given.args)
-            size = sum(jnp.sum(jnp.square(x)) for x in learned(moved)[0].values())
-            return size, learned(credit.grads)[0]
-
-        if not numbers:
-            return effect([])[1], []
-        slopes, grads = jax.grad(effect, has_aux=True)(numbers)
-        return grads, slopes
+        step = _step(given, rule if traced is None else traced)
+        return learned(step(params, state, *given.args)[2].grads)[0]
 
     return run
+
+
+def _is_finite(tree: Any) -> bool:
+    return all(bool(np.all(np.isfinite(x))) for x in jax.tree.leaves(tree))
 
 
 @cache
@@ -184,9 +207,12 @@ def _compiled(function: Callable[..., Any], *args: Any) -> Any:
 
 
 def _distance(actual: Any, expected: Any) -> float:
-    pairs = [(np.asarray(actual[path]), np.asarray(expected[path])) for path in expected]
-    off = sum(float(np.sum(np.square(a - b))) for a, b in pairs)
-    return (off / sum(float(np.sum(np.square(b))) for _, b in pairs)) ** 0.5
+    """The length of the difference of two trees, relative to that of the second."""
+    off = jax.tree.map(
+        lambda a, b: np.sum(np.square(np.subtract(a, b))), actual, expected
+    )
+    size = jax.tree.map(lambda b: np.sum(np.square(np.asarray(b))), expected)
+    return float(sum(jax.tree.leaves(off)) / sum(jax.tree.leaves(size))) ** 0.5
 
 
 def _general(message: str, given: Problem) -> str:
@@ -206,19 +232,26 @@ def _paths(params: Any) -> list[str]:
 Rows = dict[str, dict[str, Outcome]]
 
 
-def rows(names: Iterable[str] = MODELS_TOO) -> Rows:
-    """Every outcome, by model and column."""
-    found = {}
-    for name in names:
-        found[name] = {column: outcome(name, rule) for column, rule in RULES.items()}
-        print(name, *(o.word for o in found[name].values()), file=sys.stderr, flush=True)
-    return found
+def rows() -> tuple[Rows, list[str]]:
+    """Every outcome, by model and column, and what is wrong."""
+    found: Rows = {}
+    flaws = []
+    for name in ZOO:
+        found[name] = {}
+        for column, rule in RULES.items():
+            found[name][column] = outcome(name, rule)
+            wrong = flaw(name, rule)
+            flaws += [f"{column} on {name}: {wrong}"] if wrong else []
+        words = (each.word for each in found[name].values())
+        print(name, *words, file=sys.stderr, flush=True)
+    return found, flaws
 
 
 def table(found: Rows) -> str:
     """The generated part of the page."""
-    messages = list(dict.fromkeys(o.message for row in found.values() for o in row.values()))
-    numbers = {m: i for i, m in enumerate(filter(None, messages), start=1)}
+    cells = [cell for row in found.values() for cell in row.values()]
+    messages = dict.fromkeys(cell.message for cell in cells if cell.message)
+    numbers = {message: i for i, message in enumerate(messages, start=1)}
     letters = dict(zip(RULES, "ABCDEFGHI", strict=True))
     legend = [f"- **{letter}** `{column}`" for column, letter in letters.items()]
     head = ["| model |" + "".join(f" {letter} |" for letter in letters.values())]
@@ -263,16 +296,17 @@ def with_table(page: str, found: Rows) -> str:
 
 
 def main() -> int:
-    """Write the table, or check it."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    """Write the table, or check it; fail if something is wrong."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--check", action="store_true", help="write nothing; compare")
     check = parser.parse_args().check
+    found, flaws = rows()
+    print(*flaws, sep="\n", file=sys.stderr)
     old = PAGE.read_text("utf-8")
-    new = with_table(old, rows())
-    if check:
-        return int(new != old)
-    PAGE.write_text(new, "utf-8")
-    return 0
+    new = with_table(old, found)
+    if not check:
+        PAGE.write_text(new, "utf-8")
+    return int(bool(flaws) or (check and new != old))
 
 
 if __name__ == "__main__":

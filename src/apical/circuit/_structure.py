@@ -231,7 +231,8 @@ class Structure:
                 raise ValueError(
                     f"The loop at {site.op.where} (`while_loop`, or a `fori_loop` "
                     "whose number of steps is not fixed) acts on activities, and JAX "
-                    "cannot reverse it. Use `lax.scan`, or `lax.fori_loop` with fixed bounds."
+                    "cannot reverse it. Use `lax.scan`, or `lax.fori_loop` with fixed "
+                    "bounds."
                 )
 
     def require_feedback(self) -> None:

@@ -37,8 +37,7 @@ def _sweep() -> rules.PredictiveCoding:
 
 
 def _free() -> rules.PredictiveCoding:
-    # At the default rate of 1 free values overshoot and do not settle.
-    return rules.PredictiveCoding(prediction="free", rate=0.1)
+    return rules.PredictiveCoding(prediction="free")
 
 
 RULES: dict[str, Entry] = {

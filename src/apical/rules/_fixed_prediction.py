@@ -127,9 +127,10 @@ def coefficients(steps: int, rate: Any, terms: int) -> tuple[jax.Array, jax.Arra
 
     if isinstance(rate, (int, float)):
         weights = last = np.zeros(terms)
-        for _ in range(steps):
-            last = slope(weights, np)
-            weights = weights + rate * last
+        with np.errstate(all="ignore"):  # a rate that diverges gives no number
+            for _ in range(steps):
+                last = slope(weights, np)
+                weights = weights + rate * last
         return jnp.asarray(weights, float), jnp.asarray(last, float)
 
     def step(weights: Any, _: Any) -> Any:

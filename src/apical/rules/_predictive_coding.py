@@ -33,6 +33,7 @@ from ._rule import (
 
 # Below this fraction of the first gradient the values count as settled.
 _SETTLED = 1e-3
+_RATES = {"fixed": 1.0, "free": 0.1}
 
 
 class Settling(NamedTuple):
@@ -68,7 +69,8 @@ class PredictiveCoding(Rule):
 
     Args:
       steps: how many steps values take.
-      rate: their size. Not used with an optax transformation.
+      rate: their size; None is 1.0 with fixed predictions and 0.1 with free ones, which
+        overshoot at 1. Not used with an optax transformation.
       prediction: `"fixed"` at the feed-forward values, or `"free"` to follow the
         values (traditional predictive coding; not backpropagation).
       inference: None for plain gradient steps, any `optax.GradientTransformation`, or
@@ -90,7 +92,7 @@ class PredictiveCoding(Rule):
     """
 
     steps: int = static(default=20)
-    rate: float = 1.0
+    rate: float | None = None
     prediction: str = static(default="fixed")
     inference: optax.GradientTransformation | Sweep | None = static(default=None)
 
@@ -149,21 +151,22 @@ class PredictiveCoding(Rule):
         }
 
     def _settle(self, circuit: Circuit, params: Any, args: Any) -> Settled:
+        rate = _RATES[self.prediction] if self.rate is None else self.rate
         if self.prediction == "free":
             assert not isinstance(self.inference, Sweep)
-            optimizer = as_optimizer(self.inference, self.rate)
+            optimizer = as_optimizer(self.inference, rate)
             return settle_free(circuit, params, args, optimizer, self.steps)
-        exact = isinstance(self.rate, (int, float)) and self.rate == 1
+        exact = isinstance(rate, (int, float)) and rate == 1
         if isinstance(self.inference, Sweep) and self.inference.order is None and exact:
             return sweep_exactly(circuit, params, args)
         linear = linearise(circuit, params, args)
         if isinstance(self.inference, Sweep):
             visits = self.inference.visits(circuit) * self.inference.sweeps
-            errors, residual = sweep(linear, visits, self.rate)
+            errors, residual = sweep(linear, visits, rate)
         elif self.inference is None and circuit.linear_derivatives:
-            errors, residual = relax_in_closed_form(linear, self.steps, self.rate)
+            errors, residual = relax_in_closed_form(linear, self.steps, rate)
         else:
-            optimizer = as_optimizer(self.inference, self.rate)
+            optimizer = as_optimizer(self.inference, rate)
             zeros = circuit.zeros()
             errors, residual = relax(
                 circuit, linear.slope, zeros, optimizer, self.steps

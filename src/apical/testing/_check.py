@@ -14,11 +14,12 @@ from . import _laws
 from . import _laws_of_nodes as _of_nodes
 from ._case import SEEDS, Case
 from ._declarations import declares
+from ._law_of_numbers import numbers
 from ._problem import Problem, built_in
 
 _ON_A_PROBLEM: tuple[Callable[[Case], None], ...] = (
     *(_laws.untouched, _laws.value, _laws.grads, _laws.pure, _laws.state, _laws.jit),
-    *(_laws.vmap, _laws.batch, _laws.numbers),
+    *(_laws.vmap, _laws.batch, numbers),
     *(_of_nodes.signals, _of_nodes.pull, _of_nodes.predict, _of_nodes.train_step),
 )
 
@@ -55,7 +56,7 @@ def check_rule(
     | `jit`        | `jax.jit` changes nothing                                       |
     | `vmap`       | `jax.vmap` over seeds equals a loop over seeds                  |
     | `batch`      | a batch repeated gives the update of the batch                  |
-    | `numbers`    | `jax.grad` by the rule's own numbers is their slope, or zero    |
+    | `numbers`    | the rule's numbers may be traced, and differentiated            |
     | `signals`    | a finite `Signal` for each node, of its shape                   |
     | `pull`       | `circuit.pull` of the teaching signals gives the gradients      |
     | `predict`    | the trained network's output is finite, also under `jax.jit`    |

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..circuit import Circuit
 from ._case import (
     CLOSE,
     SEEDS,
@@ -23,8 +22,6 @@ from ._case import (
 
 # For a call made again as it was.
 SAME = 1e-6
-# Slopes by finite differences are rough.
-ROUGH = 0.05
 
 
 def untouched(case: Case) -> None:
@@ -124,69 +121,6 @@ def vmap(case: Case) -> None:
         mapped = jax.tree.map(lambda x, i=i: x[i], side_by_side)
         what = f"under `jax.vmap`, seed {SEEDS[i]}"
         require_close(mapped, _outcome(alone), what, CLOSE)
-
-
-def numbers(case: Case) -> None:
-    """`jax.grad` by the rule's own numbers is their slope, or zero."""
-    paths, treedef = jax.tree.flatten_with_path(case.rule)
-    leaves = [leaf for _, leaf in paths]
-    moved = [i for i, x in enumerate(leaves) if jnp.issubdtype(_type(x), jnp.inexact)]
-
-    def step_at(given: list[Any]) -> Any:
-        filled = [*leaves]
-        for i, x in zip(moved, given, strict=True):
-            filled[i] = x
-        return case.step_of(jax.tree.unflatten(treedef, filled))
-
-    def start(given: list[Any]) -> Any:
-        return case.init(jax.random.key(SEEDS[0]), case.params, step_at(given))
-
-    def effect(given: list[Any]) -> Any:
-        tick = case.tick(case.params, start(given), case.args, step_at(given))
-        reached = tick.params if case.rule.coupled else tick.credit.grads
-        return _shadow(case.circuit, reached)
-
-    given = [jnp.asarray(leaves[i], float) for i in moved]
-    if moved and not _refuses(start, given):
-        names = [jax.tree_util.keystr(paths[i][0]) for i in moved]
-        slope_of = jax.jit(jax.value_and_grad(effect, has_aux=True))
-        _compare_slopes(slope_of, given, names)
-
-
-def _refuses(start: Any, given: Any) -> bool:
-    """Whether a problem is refused for other numbers, or unknown ones."""
-    try:
-        jax.eval_shape(start, given)
-    except ValueError:
-        return True
-    return False
-
-
-def _type(leaf: Any) -> Any:
-    return leaf.dtype if is_array(leaf) else type(leaf)
-
-
-def _shadow(circuit: Circuit, tree: Any) -> Any:
-    """A sum of the learned leaves with unequal weights, and their size."""
-    flat = jnp.concatenate([jnp.ravel(x) for x in circuit.leaves.pick(tree)[0]])
-    weights = jnp.sin(1.0 + jnp.arange(flat.size))
-    return jnp.sum(weights * flat).real, jnp.linalg.norm(flat)
-
-
-def _compare_slopes(slope_of: Any, given: list[jax.Array], names: list[str]) -> None:
-    (_, size), slopes = slope_of(given)
-    for i, (name, x, slope) in enumerate(zip(names, given, slopes, strict=True)):
-        require_finite(slope, f"the derivative by the rule's {name}")
-        along, step = float(jnp.sum(slope)), 0.01 * max(float(jnp.max(jnp.abs(x))), 0.1)
-        near = ([*given[:i], x + way, *given[i + 1 :]] for way in (step, -step))
-        high, low = (float(slope_of(each)[0][0]) for each in near)
-        measured = (high - low) / (2 * step)
-        allowed = ROUGH * max(abs(along), abs(measured)) + 1e-5 * float(size) / step
-        if along and not abs(along - measured) <= allowed:
-            raise AssertionError(
-                f"by the rule's {name}, `jax.grad` says {along:.4g} and finite "
-                f"differences {measured:.4g}"
-            )
 
 
 def batch(case: Case) -> None:
