@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from itertools import accumulate
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,17 @@ import numpy as np
 from ..circuit import Circuit, is_concrete
 from ._rule import Credit
 
-Draw = Callable[[jax.Array, jax.Array, int], jax.Array]
+
+class Draw(NamedTuple):
+    """How to draw one leaf: random numbers of a law, and what is made of them.
+
+    Attributes:
+      law: draws numbers, as `jax.random.normal(key, shape)`.
+      make: `make(numbers, leaf, fan_in)`, for numbers of the leaf's shape and dtype.
+    """
+
+    law: Callable[[jax.Array, tuple[int, ...]], jax.Array]
+    make: Callable[[jax.Array, jax.Array, int], jax.Array]
 
 
 def through_feedback(
@@ -33,12 +44,15 @@ def through_feedback(
 def draw_leaves(
     circuit: Circuit, key: jax.Array, params: Any, leaves: tuple[int, ...], draw: Draw
 ) -> Any:
-    """A tree with `draw(key, leaf, fan_in)` at the given leaves and None elsewhere."""
-    learned, _ = circuit.leaves.pick(params)
-    fans = fan_ins(circuit)
+    """A tree of random numbers at the given leaves, and None elsewhere."""
+    learned, fans = circuit.leaves.pick(params)[0], fan_ins(circuit)
+    sizes = [jnp.size(learned[i]) for i in leaves]
+    # All at once: a generator is compiled anew for every shape.
+    numbers = jnp.split(draw.law(key, (sum(sizes),)), list(accumulate(sizes))[:-1])
     drawn: list[Any] = [None] * len(learned)
-    for i in leaves:
-        drawn[i] = draw(jax.random.fold_in(key, i), learned[i], fans.get(i, 1))
+    for i, flat in zip(leaves, numbers, strict=True):
+        shaped = flat.reshape(jnp.shape(learned[i])).astype(learned[i].dtype)
+        drawn[i] = draw.make(shaped, learned[i], fans.get(i, 1))
     return circuit.leaves.build(drawn)
 
 
@@ -47,22 +61,23 @@ def fan_ins(circuit: Circuit) -> dict[int, int]:
     return {i: s.fan_in for s in circuit.synapses for i in s.leaves}
 
 
-def like_forward(key: jax.Array, leaf: jax.Array, fan_in: int) -> jax.Array:
-    """Normal numbers of the leaf's own root mean square (1/sqrt(fan in) if it is 0)."""
+def _sized_as(numbers: jax.Array, leaf: jax.Array, fan_in: int) -> jax.Array:
     size = jnp.sqrt(jnp.mean(jnp.square(jnp.abs(leaf))))
-    size = jnp.where(size > 0, size, fan_in**-0.5).astype(leaf.dtype)
-    return size * jax.random.normal(key, jnp.shape(leaf), leaf.dtype)
+    return numbers * jnp.where(size > 0, size, fan_in**-0.5).astype(leaf.dtype)
+
+
+# Normal numbers of the leaf's own root mean square (1/sqrt(fan in) where that is 0).
+like_forward = Draw(jax.random.normal, _sized_as)
 
 
 def kept(fraction_removed: Any) -> Draw:
-    """Draws a mask of ones with the given fraction of zeros."""
+    """Masks of ones with the given fraction of zeros."""
 
-    def draw(key: jax.Array, leaf: jax.Array, fan_in: int) -> jax.Array:
+    def make(numbers: jax.Array, leaf: jax.Array, fan_in: int) -> jax.Array:
         del fan_in
-        keep = jax.random.bernoulli(key, 1 - fraction_removed, jnp.shape(leaf))
-        return keep.astype(leaf.dtype)
+        return (numbers >= fraction_removed).astype(leaf.dtype)
 
-    return draw
+    return Draw(jax.random.uniform, make)
 
 
 def masked(circuit: Circuit, tree: Any, mask: Any) -> Any:

@@ -14,8 +14,6 @@ from ..circuit import Circuit
 from ._rule import squared_norm
 
 S = TypeVar("S")
-# A loop on a CPU gains from a few steps written out; more only costs compilation.
-_UNROLL = 5
 
 
 class Settled(NamedTuple):
@@ -95,10 +93,7 @@ def repeat(circuit: Circuit, step: Callable[[S], S], state: S, steps: int) -> S:
         for _ in range(steps):
             state = step(state)
         return state
-    unroll = min(_UNROLL, max(steps, 1))
-    return jax.lax.scan(
-        lambda s, _: (step(s), None), state, length=steps, unroll=unroll
-    )[0]
+    return jax.lax.scan(lambda s, _: (step(s), None), state, length=steps)[0]
 
 
 def as_optimizer(

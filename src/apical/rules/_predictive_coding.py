@@ -63,9 +63,9 @@ class PredictiveCoding(Rule):
     With fixed predictions the recursion is linear and its fixed point is the exact
     gradient on every graph; at rate 1 it is reached after as many steps as the longest
     path of nodes (`circuit.depth`). A teaching signal that needs k steps arrives after
-    T steps with the weight P[Binomial(T, rate) >= k]. So plain gradient steps are
-    summed in closed form, with no more pulls than the longest path, however many the
-    steps; hand in `inference=optax.sgd(rate)` to take them one by one.
+    T steps with the weight P[Binomial(T, rate) >= k]. So steps beyond the
+    longest path are summed in closed form, with as many pulls as that path is long;
+    hand in `inference=optax.sgd(rate)` to take them one by one.
 
     Args:
       steps: how many steps values take.
@@ -150,6 +150,11 @@ class PredictiveCoding(Rule):
             for n, e in end.errors.items()
         }
 
+    def _has_closed_form(self, circuit: Circuit) -> bool:
+        """Whether plain steps can be summed with fewer pulls than one a step."""
+        plain = self.inference is None and circuit.linear_derivatives
+        return plain and circuit.depth < self.steps
+
     def _settle(self, circuit: Circuit, params: Any, args: Any) -> Settled:
         rate = _RATES[self.prediction] if self.rate is None else self.rate
         if self.prediction == "free":
@@ -163,7 +168,7 @@ class PredictiveCoding(Rule):
         if isinstance(self.inference, Sweep):
             visits = self.inference.visits(circuit) * self.inference.sweeps
             errors, residual = sweep(linear, visits, rate)
-        elif self.inference is None and circuit.linear_derivatives:
+        elif self._has_closed_form(circuit):
             errors, residual = relax_in_closed_form(linear, self.steps, rate)
         else:
             optimizer = as_optimizer(self.inference, rate)

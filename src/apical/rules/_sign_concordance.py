@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from ..circuit import Circuit, Synapse
-from ._feedback_path import draw_leaves, require_direct, through_feedback
+from ._feedback_path import Draw, draw_leaves, require_direct, through_feedback
 from ._rule import (
     Credit,
     Rule,
@@ -101,9 +101,9 @@ class SignConcordance(Rule):
         agreement = magnitude = None
         if not (isinstance(self.concordance, (int, float)) and self.concordance == 1):
             require_direct(circuit, "Partial concordance")
-            agreement = draw_leaves(
-                circuit, signs, params, circuit.feedback_leaves, self._agreement
-            )
+            draw = Draw(jax.random.uniform, self._agreement)
+            leaves = circuit.feedback_leaves
+            agreement = draw_leaves(circuit, signs, params, leaves, draw)
         if self.magnitude != "uniform":
             require_direct(circuit, "A random magnitude")
         if self.magnitude == "fixed":
@@ -112,10 +112,9 @@ class SignConcordance(Rule):
             agreement, magnitude, later if self.magnitude == "batch" else None
         )
 
-    def _agreement(self, key: jax.Array, leaf: jax.Array, fan_in: int) -> jax.Array:
+    def _agreement(self, numbers: Any, leaf: jax.Array, fan_in: int) -> jax.Array:
         del fan_in
-        agrees = jax.random.bernoulli(key, self.concordance, jnp.shape(leaf))
-        return jnp.where(agrees, 1, -1).astype(leaf.dtype)
+        return jnp.where(numbers < self.concordance, 1, -1).astype(leaf.dtype)
 
     def _copy(self, circuit: Circuit, params: Any, state: SignState) -> Any:
         """The second copy: magnitude times agreement, leaf by leaf."""
@@ -149,8 +148,5 @@ class SignConcordance(Rule):
 
 
 def _magnitudes(circuit: Circuit, key: jax.Array, params: Any) -> Any:
-    def draw(key: jax.Array, leaf: jax.Array, fan_in: int) -> jax.Array:
-        del fan_in
-        return jnp.abs(jax.random.normal(key, jnp.shape(leaf), leaf.dtype))
-
+    draw = Draw(jax.random.normal, lambda numbers, leaf, fan_in: jnp.abs(numbers))
     return draw_leaves(circuit, key, params, circuit.feedback_leaves, draw)

@@ -1,5 +1,6 @@
 """What rules are made of, for people who write their own."""
 
+from ._feedback_path import Draw as Draw
 from ._feedback_path import draw_leaves as draw_leaves
 from ._feedback_path import like_forward as like_forward
 from ._feedback_path import require_different as require_different
