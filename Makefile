@@ -8,7 +8,7 @@ help:
 	@echo 'make demo    compare the learning rules on a small task; the results go to demo/'
 	@echo 'make test    lint, types and tests, on Python 3.11 and on the newest Python here'
 	@echo '             (make test-3.12: on that one)'
-	@echo 'make bench   measure the speed of the rules against backpropagation'
+	@echo 'make bench   measure speed against backpropagation, and try 1,000 random graphs'
 	@echo 'make clean   remove the virtual environments and everything else made here'
 
 demo: .venv/installed-lab
@@ -16,6 +16,7 @@ demo: .venv/installed-lab
 
 bench: .venv/installed-bench
 	.venv/bin/python -m benchmarks
+	APICAL_EXAMPLES=1000 .venv/bin/python -m pytest -n 2 tests/test_random_graphs.py
 
 test:
 	@versions="$$(sh tools/pythons.sh)" && for version in $$versions; do \

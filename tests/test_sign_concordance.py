@@ -42,9 +42,9 @@ def signals_of(rule):
 def training(rule, steps=5):
     """Return `(params, state)` before each step, and after the last.
 
-    Every entry moves by a tenth at each step, so that many a sign turns.
+    Every entry moves by 0.3 at each step, so that many a sign turns.
     """
-    trainer = apical.train_step(loss_fn, rule, apical.optim.batch_manhattan(0.1))
+    trainer = apical.train_step(loss_fn, rule, apical.optim.batch_manhattan(0.3))
     params, state = PARAMS, jax.jit(trainer.init)(KEY, PARAMS, *DATA)
     step, seen = jax.jit(trainer), [(params, state.rule)]
     for _ in range(steps):
