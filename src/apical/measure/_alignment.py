@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ..rules import Backpropagation, Rule
+from ..rules import Rule
 from ..rules._learner import Nodes, TrainState, make_learner
 
 
@@ -17,7 +17,8 @@ class Agreement(NamedTuple):
 
     Attributes:
       cosine: of the angle between them; 0 where one of them is zero.
-      norm_ratio: the norm of the rule's over the norm of backpropagation's.
+      norm_ratio: the norm of the rule's over the norm of backpropagation's; not a
+        number where both are zero.
       sign_agreement: the fraction of entries with the same sign.
     """
 
@@ -78,7 +79,7 @@ def alignment(
         state = state.rule if isinstance(state, TrainState) else state
         circuit = learner.circuit(params, args)
         grads = rule.credit(circuit, params, state, args).grads
-        truth = Backpropagation().credit(circuit, params, (), args).grads
+        truth = rule.reference(circuit, params, state, args)
         ours, theirs = circuit.leaves.pick(grads)[0], circuit.leaves.pick(truth)[0]
         leaves = {
             path: _agreement([g], [b])

@@ -133,6 +133,12 @@ class FeedbackAlignment(Rule):
         grads = masked(circuit, credit.grads, state.forward_mask)
         return credit._replace(grads=grads)
 
+    def reference(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
+        """The gradient of the network without its removed connections."""
+        here = sparse(circuit, params, state.forward_mask)
+        grads = super().reference(circuit, here, state, args)
+        return masked(circuit, grads, state.forward_mask)
+
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
         """The cotangent through the feedback weights, at each node."""
         here = sparse(circuit, params, state.forward_mask)

@@ -20,7 +20,7 @@ import numpy as np
 
 from ..circuit import Circuit
 from ._inference import Settled, repeat
-from ._rule import squared_norm
+from ._rule import relative_norm
 
 Errors = dict[str, jax.Array]
 
@@ -111,7 +111,7 @@ def relax_in_closed_form(linear: Linear, steps: int, rate: Any) -> tuple[Errors,
 
     state = repeat(circuit, term, (jnp.zeros((), int), first, zeros, zeros), terms - 1)
     errors, last = add(*state)  # the last power needs no further pull
-    return errors, jnp.sqrt(squared_norm(last) / squared_norm(first))
+    return errors, relative_norm(last, first)
 
 
 def coefficients(steps: int, rate: Any, terms: int) -> tuple[jax.Array, jax.Array]:
@@ -149,9 +149,9 @@ def sweep(linear: Linear, visits: Sequence[str], rate: Any) -> tuple[Errors, Any
         # Only this node's part of the slope is used, so only that is computed.
         part = linear.slope(errors)[name]
         errors = {**errors, name: errors[name] - jnp.asarray(rate, part.dtype) * part}
-        last = jnp.sqrt(squared_norm(part))
-        first = last if i == 0 else first
-    return errors, last / first
+        last = part
+        first = part if i == 0 else first
+    return errors, relative_norm(last, first)
 
 
 def sweep_exactly(circuit: Circuit, params: Any, args: Any) -> Settled:

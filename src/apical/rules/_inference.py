@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from ..circuit import Circuit
-from ._rule import squared_norm
+from ._rule import relative_norm
 
 S = TypeVar("S")
 
@@ -131,4 +130,4 @@ def relax(
     last = first
     if steps > 1:
         moving, last = move(*moving)
-    return moving[0], jnp.sqrt(squared_norm(last) / squared_norm(first))
+    return moving[0], relative_norm(last, first)

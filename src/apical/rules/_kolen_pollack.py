@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ..circuit import Circuit, is_concrete
+from ..circuit import Circuit
 from ._feedback_path import (
     draw_leaves,
     like_forward,
@@ -142,11 +142,12 @@ class KolenPollack(Rule):
         self, circuit: Circuit, params: Any, optimizer: optax.GradientTransformation
     ) -> None:
         """Refuse an optimiser that moves parameters whose gradient is zero."""
-        learned = jax.tree.map(jnp.ones_like, circuit.learned(params))
-        if not is_concrete(learned):
-            return
-        still = jax.tree.map(jnp.zeros_like, learned)
-        moved, _ = optimizer.update(still, optimizer.init(learned), learned)
+        learned = circuit.learned(params)
+        # On numbers of its own, so that it is checked under `jit` as well.
+        with jax.ensure_compile_time_eval():
+            ones = jax.tree.map(lambda p: jnp.ones(p.shape, p.dtype), learned)
+            still = jax.tree.map(jnp.zeros_like, ones)
+            moved, _ = optimizer.update(still, optimizer.init(ones), ones)
         if any(np.any(np.asarray(m)) for m in jax.tree.leaves(moved)):
             raise ValueError(
                 "KolenPollack needs an `optimizer` without weight decay: this one "

@@ -58,7 +58,11 @@ def _signature(params: Any, args: tuple[Any, ...]) -> Any:
 
 
 class Learner(Generic[R]):
-    """A loss function with a rule; made by `apical.value_and_grad`. Pure: jit it."""
+    """A loss function with a rule; made by `apical.value_and_grad`. Pure: jit it.
+
+    The loss function is traced once for each set of shapes, so, as under `jax.jit`, what
+    it closes over is read then and not again.
+    """
 
     def __init__(
         self, loss_fn: Callable[..., Any], rule: Rule, setting: Setting

@@ -113,6 +113,17 @@ class Rule:
         del state
         return circuit.run(params, args, sites=("output",)).sites["output"]
 
+    def reference(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
+        """What backpropagation says of the network that is trained: its gradients."""
+        del state
+        learned, fixed = circuit.leaves.pick(params)
+
+        def loss(learned: Any) -> Any:
+            result = circuit.loss_fn(circuit.leaves.build(learned, fixed), *args)
+            return result[0] if circuit.setting.has_aux else result
+
+        return circuit.leaves.build(jax.grad(loss)(learned))
+
     def check_optimizer(
         self, circuit: Circuit, params: Any, optimizer: optax.GradientTransformation
     ) -> None:
@@ -168,6 +179,12 @@ def local_signals(circuit: Circuit, params: Any, args: Any, **feedback: Any) -> 
 
     cotangents, values = jax.grad(loss, has_aux=True)(errors)
     return {n: Signal(values[n], values[n], cotangents[n]) for n in values}
+
+
+def relative_norm(last: Any, first: Any) -> jax.Array:
+    """The norm of one tree over that of another; 0 where there is nothing to settle."""
+    whole, rest = squared_norm(first), squared_norm(last)
+    return jnp.sqrt(jnp.where(whole == 0, 0, rest / jnp.where(whole == 0, 1, whole)))
 
 
 def squared_norm(tree: Any) -> jax.Array:
