@@ -101,8 +101,9 @@ def test_a_message_is_told_without_what_belongs_to_one_model():
 
 
 def test_every_statement_of_the_page_names_a_test_and_every_test_is_named():
-    tests = (ROOT / "tests" / "test_semantics.py").read_text("utf-8")
-    defined = set(re.findall(r"^def (test_\w+)", tests, re.MULTILINE))
+    files = (ROOT / "tests").glob("test_semantics*.py")
+    text = "\n".join(path.read_text("utf-8") for path in files)
+    defined = set(re.findall(r"^def (test_\w+)", text, re.MULTILINE))
     named = set(re.findall(r"`(test_\w+)`", PAGE))
     assert named == defined
     assert len(named) > 12

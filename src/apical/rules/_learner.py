@@ -60,8 +60,8 @@ def _signature(params: Any, args: tuple[Any, ...]) -> Any:
 class Learner(Generic[R]):
     """A loss function with a rule; made by `apical.value_and_grad`. Pure: jit it.
 
-    The loss function is traced once for each set of shapes, so, as under `jax.jit`, what
-    it closes over is read then and not again.
+    The loss function is traced once for each set of shapes, so, as under `jax.jit`,
+    what it closes over is read then and not again.
     """
 
     def __init__(
