@@ -1,4 +1,4 @@
-"""A loss function of one's own, trained by three rules: `python examples/bare_jax.py`."""
+"""A loss function of one's own, trained by three rules; only `rule` changes."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""An equinox model, trained by three rules: `python examples/equinox_model.py`."""
+"""An equinox model and three rules: `python examples/equinox_model.py`."""
 
 import equinox as eqx
 import jax
@@ -11,7 +11,7 @@ from apical.rules import Backpropagation, PredictiveCoding, SignConcordance
 
 
 def loss_fn(model, images, labels):
-    """The cross-entropy; the module itself is `params`, activation functions and all."""
+    """The cross-entropy; the module itself is `params`, with all its leaves."""
     logits = jax.vmap(model)(images)
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
@@ -23,7 +23,7 @@ def train(rule, images, labels, updates, batch=64):
 
     step = apical.train_step(loss_fn, rule, optax.adam(3e-3))  # the rule: one argument
     state = step.init(keys[1], model, images[:batch], labels[:batch])
-    # A module holds functions too, which `jax.jit` does not take: `eqx.filter_jit` does.
+    # A module holds functions too: `eqx.filter_jit` takes them, `jax.jit` does not.
     before, step = loss_fn(model, images, labels), eqx.filter_jit(step)
     order = np.random.default_rng(0)
     for _ in range(updates):

@@ -92,9 +92,11 @@ def test_what_is_wrong_with_traced_numbers_is_said():
 
 
 def test_a_message_is_told_without_what_belongs_to_one_model():
-    words = "Parameter 'w_opaque, w_above' at /a/b.py:1:2 (f.<locals>.g): use 'nodes'."
+    words = (
+        "Parameter 'w_opaque, w_above' at /a/b.py:1:2 (f.<locals>.g) (w_below): 'x'."
+    )
     found = tool._general(words, tool.problem("weight_in_custom_vjp"))
-    assert found == "Parameter '...' at ...: use 'nodes'."
+    assert found == "Parameter '...' at ... (...): 'x'."
 
 
 # ------------------------------------------------------------- what is written by hand

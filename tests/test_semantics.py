@@ -80,6 +80,17 @@ def test_a_signal_passes_back_through_the_gain_itself():
     assert differ(found["a"], other["a"])
 
 
+@every_rule
+def test_a_gain_takes_the_gradient_of_its_teaching_signal(rule):
+    found, state = credit(normed(plain, times_gain), rule, NORMED, *DATA)
+    signals = apical.signals(normed(plain, times_gain), rule)(NORMED, state, *DATA)
+    (lower, upper), before = signals.values(), normalised(DATA[0] @ NORMED["a"])
+    arriving = lower.teaching * (1 - lower.prediction**2)
+    assert_close(found.grads["gain"], jnp.sum(arriving * before, axis=0))
+    assert differ(found.grads["gain"], jnp.sum(arriving, axis=0))
+    assert upper.teaching.shape == (4, 7)
+
+
 def test_a_gain_can_be_given_a_copy():
     found, copies = fed_back(normed(plain, times_gain), NORMED, *DATA, gains="feedback")
 

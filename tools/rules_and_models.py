@@ -222,7 +222,8 @@ def _general(message: str, given: Problem) -> str:
     """A message without what belongs to one model: lines and names of parameters."""
     message = re.sub(r" at \S+\.py:\S+ \([^)]*\)", " at ...", message)
     names = "|".join(re.escape(n) for n in _paths(given.params))
-    return re.sub(rf"'(?:{names})(?: \+ (?:{names})|, (?:{names}))*'", "'...'", message)
+    listed = rf"(?:{names})(?: \+ (?:{names})|, (?:{names}))*"
+    return re.sub(rf"'{listed}'", "'...'", re.sub(rf"\({listed}\)", "(...)", message))
 
 
 def _paths(params: Any) -> list[str]:
