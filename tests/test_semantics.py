@@ -110,6 +110,13 @@ def test_the_derivative_through_the_statistics_of_a_batch_is_kept():
     assert differ(found["a"], jax.grad(still)(NORMED, *DATA)["a"])
     fixed, _ = credit(normed(plain, times_gain), PredictiveCoding(), NORMED, *DATA)
     assert_close(fixed.grads, jax.grad(normed(plain, times_gain))(NORMED, *DATA))
+    still = normed(plain, times_gain, jax.lax.stop_gradient)
+    for rule in (PredictiveCoding(), FREE):
+        kept, stopped = (
+            credit(loss_fn, rule, NORMED, *DATA)[0].grads["a"]
+            for loss_fn in (normed(plain, times_gain), still)
+        )
+        assert differ(kept, stopped)
 
 
 def with_statistics(params, running, x, y):
@@ -152,6 +159,8 @@ def test_a_bias_takes_the_sum_of_its_teaching_signal(rule):
         slope = 1 - signal.prediction**2
         assert_close(grad, jnp.sum(signal.teaching * slope, axis=0))
         assert differ(grad, jnp.sum(signal.teaching, axis=0))
+    if isinstance(rule, FeedbackAlignment):
+        assert [bias for _, bias in state.feedback[:-1]] == [None, None]
 
 
 def residual(dot: Any) -> Any:

@@ -124,8 +124,9 @@ def refusal(name: str, rule: Rule) -> Outcome | None:
 
 def flaw(name: str, rule: Rule) -> str:
     """What is wrong when the rule's own numbers are traced and differentiated."""
-    if getattr(rule, "prediction", "fixed") == "free":
-        rule = dataclasses.replace(rule, steps=1)  # more take minutes to compile
+    if isinstance(rule, PredictiveCoding):
+        steps = 1 if rule.prediction == "free" else rule.steps  # more take minutes
+        rule = dataclasses.replace(rule, steps=steps, rate=rule.rate or 1.0)
     numbers, treedef = jax.tree.flatten(rule)
     given = problem(name)
     if not numbers or refusal(name, rule):
