@@ -20,7 +20,6 @@ from apical.rules import (
 )
 from apical.testing import LAWS, check_rule
 
-
 RULES = {
     "backpropagation": Backpropagation(),
     "feedback": FeedbackAlignment(),

@@ -129,3 +129,7 @@ def _lab() -> ModuleType:
 def _stop(message: str, code: int = 2) -> NoReturn:
     Console(stderr=True).print(f"[bold red]apical:[/] {escape(message)}")
     raise typer.Exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -152,6 +152,12 @@ def _opened(jaxpr: Any) -> tuple[Any, Sequence[Any]]:
     return getattr(jaxpr, "jaxpr", jaxpr), getattr(jaxpr, "consts", ())
 
 
+def _line(equation: Any) -> str:
+    """The user's line; empty where JAX remembers none, as inside its own solvers."""
+    found = source_info_util.summarize(equation.source_info)
+    return found if found.strip(": ") else "a line that JAX does not tell"
+
+
 def _dropped(variable: Any) -> bool:
     return isinstance(variable, jex.core.DropVar)
 
@@ -236,7 +242,7 @@ class _Reader:
             outputs=outputs,
             params=equation.params,
             bodies=bodies,
-            where=source_info_util.summarize(equation.source_info),
+            where=_line(equation),
             scope=scope,
             loop=self.loop(equation) if name == "scan" else None,
             equation=equation,

@@ -7,6 +7,9 @@ from functools import cached_property
 from typing import Any
 
 from ._dataflow import (
+    ACTIVITY,
+    CONSTANT,
+    DATA,
     NODE_MARK,
     OUTPUT_MARK,
     Flow,
@@ -21,7 +24,10 @@ from ._enter import parallel_carries
 from ._leaves import Leaves
 from ._nodes import LOSS, Reacher, Terminal, entering, everything, marked
 from ._places import drive, names, outputs
+from ._primitives import SYNAPTIC
 from ._synapse import make_synapses
+
+_FIXED = ([CONSTANT, ACTIVITY], [DATA, ACTIVITY])
 
 
 @dataclass(frozen=True)
@@ -210,6 +216,17 @@ class Structure:
     def unknown(self) -> tuple[str, ...]:
         """Operations that apical cannot look into, with their lines."""
         return tuple(f"`{op.name}` at {op.where}" for op in unknowns(self._flow))
+
+    @cached_property
+    def fixed(self) -> tuple[str, ...]:
+        """Products of an activity with what is not learned, which no rule replaces."""
+        found = []
+        for site in walk(self._flow.program.body):
+            kinds = sorted(self._flow.kind_of(a) for a in site.op.inputs[:2])
+            live = any(self._reacher.reach.get(n) for n in site.op.outputs)
+            if site.op.name in SYNAPTIC and live and kinds in _FIXED:
+                found.append(f"`{site.op.name}` at {site.op.where}")
+        return tuple(found)
 
     @cached_property
     def has_convolution(self) -> bool:

@@ -36,6 +36,11 @@ def table(circuit: Circuit) -> str:
         _grid(["synapse", "operation", "weight", "loop", "scope", "where"], synapses),
         _grid(["parameter without a synapse", "why"], leaves),
     ]
+    if circuit.fixed:
+        parts.append(
+            "not learned, so that signals pass back through it as it is: "
+            + ", ".join(circuit.fixed)
+        )
     if circuit.unknown:
         parts.append("not known to apical: " + ", ".join(circuit.unknown))
     return "\n\n".join(p for p in parts if p)

@@ -120,7 +120,7 @@ def _agreement(ours: list[jax.Array], theirs: list[jax.Array]) -> Agreement:
     same = sum(jnp.sum(jnp.sign(g) == jnp.sign(b)) for g, b in pairs)
     entries = sum(g.size for g in ours)
     return Agreement(
-        cosine=jnp.where(both > 0, product / jnp.where(both > 0, both, 1), 0.0),
+        cosine=jnp.where(both == 0, 0.0, product / jnp.where(both == 0, 1, both)),
         norm_ratio=norms[0] / norms[1],
         sign_agreement=jnp.asarray(same / entries),
     )

@@ -105,8 +105,8 @@ class Rule:
     def signals(
         self, circuit: Circuit, params: Any, state: Any, args: Any
     ) -> dict[str, Signal]:
-        """Value, prediction and teaching signal at each node."""
-        raise NotImplementedError
+        """Value, prediction and teaching signal at each node; a rule may have none."""
+        raise NotImplementedError(f"{type(self).__name__} does not define `signals`.")
 
     def predict(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
         """The output of the network that is trained."""

@@ -1,0 +1,5 @@
+"""`python -m apical` is `apical`."""
+
+from .cli import main
+
+main()
