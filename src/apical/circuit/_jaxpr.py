@@ -155,7 +155,7 @@ def _opened(jaxpr: Any) -> tuple[Any, Sequence[Any]]:
 def _line(equation: Any) -> str:
     """The user's line; empty where JAX remembers none, as inside its own solvers."""
     found = source_info_util.summarize(equation.source_info)
-    return found if found.strip(": ") else "a line that JAX does not tell"
+    return found if found.strip(": ") else ""
 
 
 def _dropped(variable: Any) -> bool:
@@ -194,7 +194,7 @@ class _Reader:
         inputs = tuple(self.variable(v) for v in jaxpr.invars)
         names = dict(zip(jaxpr.invars, inputs, strict=True))
         self.bind_constants(names, jaxpr, consts)
-        ops = tuple(self.ops(jaxpr, names, ""))
+        ops = tuple(self.ops(jaxpr, names, "", ""))
         return Body(inputs, self.atoms(jaxpr.outvars, names), ops)
 
     def bind_constants(self, names: dict[Any, Any], jaxpr: Any, consts: Any) -> None:
@@ -210,27 +210,40 @@ class _Reader:
             for v in variables
         )
 
-    def ops(self, jaxpr: Any, names: dict[Any, Any], outer: str) -> Iterator[Op]:
+    def ops(
+        self, jaxpr: Any, names: dict[Any, Any], outer: str, line: str
+    ) -> Iterator[Op]:
         for equation in jaxpr.eqns:
             stack = str(equation.source_info.name_stack)
             scope = "/".join(s for s in (outer, stack) if s)
+            # Inside JAX's own functions no line is the user's: theirs is the call's.
+            where = _line(equation) or line
             if equation.primitive.name in _INLINED:
-                yield from self.inline(equation, names, scope)
+                yield from self.inline(equation, names, scope, where)
             else:
-                yield self.op(jaxpr, equation, names, scope)
+                yield self.op(jaxpr, equation, names, scope, where)
 
-    def inline(self, equation: Any, names: dict[Any, Any], scope: str) -> Any:
+    def inline(
+        self, equation: Any, names: dict[Any, Any], scope: str, where: str
+    ) -> Iterator[Op]:
         (closed,) = _inner(equation.params)
         jaxpr, consts = _opened(closed)
         inside = dict(
             zip(jaxpr.invars, self.atoms(equation.invars, names), strict=True)
         )
         self.bind_constants(inside, jaxpr, consts)
-        yield from self.ops(jaxpr, inside, scope)
+        yield from self.ops(jaxpr, inside, scope, where)
         results = self.atoms(jaxpr.outvars, inside)
         names.update(zip(equation.outvars, results, strict=True))
 
-    def op(self, jaxpr: Any, equation: Any, names: dict[Any, Any], scope: str) -> Op:
+    def op(
+        self,
+        jaxpr: Any,
+        equation: Any,
+        names: dict[Any, Any],
+        scope: str,
+        where: str,
+    ) -> Op:
         inputs = self.atoms(equation.invars, names)
         bodies = tuple(self.body(inner) for inner in _inner(equation.params))
         outputs = tuple(self.variable(v) for v in equation.outvars)
@@ -242,7 +255,7 @@ class _Reader:
             outputs=outputs,
             params=equation.params,
             bodies=bodies,
-            where=_line(equation),
+            where=where or "a line that JAX does not tell",
             scope=scope,
             loop=self.loop(equation) if name == "scan" else None,
             equation=equation,

@@ -24,13 +24,25 @@ def drive(flow: Flow, node: int) -> int | None:
             return frontier.pop()
         latest = max(frontier, key=order.__getitem__)
         op = flow.maker[latest][0]
-        before = {a for a in op.inputs if isinstance(a, int) and flow.is_activity(a)}
+        before = set().union(*(_behind(flow, a) for a in op.inputs))
         if not _is_pointwise(flow, op, node) or not before:
             return None
         frontier = (frontier - {latest}) | before
         if not frontier <= order.keys():  # an input of the loop's body
             return None
         nonlinear = nonlinear or _is_nonlinear(flow, op)
+
+
+def _behind(flow: Flow, atom: Atom) -> set[int]:
+    """The activities of which a value, or a comparison, is made."""
+    if isinstance(atom, Literal):
+        return set()
+    if flow.is_activity(atom):
+        return {atom}
+    boolean = flow.program.shapes[atom].dtype == bool
+    if not boolean or atom not in flow.maker:
+        return set()
+    return set().union(*(_behind(flow, a) for a in flow.maker[atom][0].inputs))
 
 
 def _is_pointwise(flow: Flow, op: Op, node: int) -> bool:
@@ -51,6 +63,8 @@ def _is_of_rho(flow: Flow, atom: Atom) -> bool:
 
 
 def _is_nonlinear(flow: Flow, op: Op) -> bool:
+    if op.name == "select_n":  # a choice that the activities do not make is a mask
+        return bool(_behind(flow, op.inputs[0]))
     if not is_linear_elementwise(op):
         return True
     activities = sum(flow.is_activity(a) for a in op.inputs)
