@@ -234,6 +234,12 @@ class Structure:
         return any(m.op.name == "conv_general_dilated" for m in self._live)
 
     @cached_property
+    def has_loop(self) -> bool:
+        """Whether some node stands inside a loop."""
+        makers = (self._flow.maker[n][0] for n in self._numbers)
+        return any(self._loops[id(op)] for op in makers)
+
+    @cached_property
     def linear_derivatives(self) -> bool:
         """Whether no user-written reverse rule, which need not be linear, is met."""
         return not any(

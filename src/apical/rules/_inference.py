@@ -68,6 +68,15 @@ class Sweep:
         if self.order is not None:
             object.__setattr__(self, "order", tuple(self.order))
 
+    def require_whole_visits(self, circuit: Circuit) -> None:
+        """Refuse the order inside loops where a visit takes all steps at once."""
+        if self.order is None and circuit.has_loop:
+            raise ValueError(
+                "`Sweep()` goes back to front inside loops only at a known rate of 1. "
+                "With another (or a traced) rate, give `order=` to visit a node at all "
+                "steps of its loop at once, or use steps in place of a sweep."
+            )
+
     def visits(self, circuit: Circuit) -> list[str]:
         """The nodes in the order of their visits."""
         names = [n.name for n in circuit.nodes]

@@ -166,6 +166,7 @@ class PredictiveCoding(Rule):
             return sweep_exactly(circuit, params, args)
         linear = linearise(circuit, params, args)
         if isinstance(self.inference, Sweep):
+            self.inference.require_whole_visits(circuit)
             visits = self.inference.visits(circuit) * self.inference.sweeps
             errors, residual = sweep(linear, visits, rate)
         elif self._has_closed_form(circuit):
