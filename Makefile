@@ -1,7 +1,7 @@
 # Needs make and a Python of at least 3.11, nothing else.
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test bench clean
+.PHONY: help demo test bench docs clean
 .PRECIOUS: .venv-%/installed .venv/installed-%
 
 help:
@@ -9,6 +9,7 @@ help:
 	@echo 'make test    lint, types and tests, on Python 3.11 and on the newest Python here'
 	@echo '             (make test-3.12: on that one)'
 	@echo 'make bench   measure speed against backpropagation, and try 1,000 random graphs'
+	@echo 'make docs    build the documentation site into build/site; a broken link fails'
 	@echo 'make clean   remove the virtual environments and everything else made here'
 
 demo: .venv/installed-lab
@@ -17,6 +18,10 @@ demo: .venv/installed-lab
 bench: .venv/installed-bench
 	.venv/bin/python -m benchmarks
 	APICAL_EXAMPLES=1000 .venv/bin/python -m pytest -n 2 tests/test_random_graphs.py
+
+docs: .venv/installed-docs
+	.venv/bin/zensical build --strict --clean
+	@echo 'build/site/index.html; with search: python -m http.server -d build/site'
 
 test:
 	@versions="$$(sh tools/pythons.sh)" && for version in $$versions; do \
@@ -46,5 +51,5 @@ endef
 	$(call install,.venv-$*,$*,test)
 
 clean:
-	rm -rf .venv .venv-3.* .hypothesis .pytest_cache .ruff_cache build demo dist
+	rm -rf .venv .venv-3.* .cache .hypothesis .pytest_cache .ruff_cache build demo dist
 	find src tests benchmarks examples -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

@@ -20,7 +20,15 @@ def tiny(train: int = 40, test: int = 12, shape=(1, 4, 4), note: str = "") -> Da
         x.reshape(number, -1)[np.arange(number), y] += 3.0
         return x.astype(np.float32), y.astype(np.int32)
 
-    return Data("tiny", *part(train), *part(test), classes=10, note=note)
+    return Data("tiny", "pictures", *part(train), *part(test), classes=10, note=note)
+
+
+def blank(kind: str, shape: tuple[int, ...], classes: int, number: int = 4) -> Data:
+    """A set of this kind and shape in which every number is nought."""
+    characters = kind == "characters"
+    x = np.zeros((number, *shape), np.int32 if characters else np.float32)
+    y = np.zeros((number, *shape) if characters else number, np.int32)
+    return Data("blank", kind, x, y, x, y, classes)
 
 
 def idx(array: np.ndarray) -> bytes:

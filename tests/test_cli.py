@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 import apical
 from apical.cli import app
-from apical.lab import RULES, _compare
+from apical.lab import RULES, _plan
 
 SMALL = "--model mlp --rules backpropagation --epochs 1 --seeds 2 --batch-size 8"
 
@@ -39,49 +39,57 @@ def test_the_rules_are_listed_with_source_and_needs():
 
 
 def test_a_comparison_prints_its_table_and_where_the_rest_is(tmp_path, monkeypatch):
-    monkeypatch.setattr(_compare, "load", lambda *args: tiny())
+    monkeypatch.setattr(_plan, "load", lambda *args: tiny())
     result = run(f"compare {SMALL} --out {tmp_path / 'out'}")
     assert result.exit_code == 0, result.output
-    assert "test accuracy %" in result.stdout and "same rate for all" in result.stdout
-    assert "Records and figure:" in result.stdout
-    assert (tmp_path / "out" / "figure.svg").exists()
+    assert "test accuracy %" in result.stdout and "no tuning" in flat(result.stdout)
+    assert "The page:" in result.stdout
+    assert (tmp_path / "out" / "report.html").exists()
     again = run(f"compare {SMALL} --out {tmp_path / 'out'}")
     assert again.exit_code == 2
-    assert "--out, or replace them with --force" in flat(again.stderr)
+    assert "--resume" in again.stderr and "replace it with --force" in flat(
+        again.stderr
+    )
+    before = (tmp_path / "out" / "records.jsonl").read_bytes()
+    ended = run(f"compare --resume {tmp_path / 'out'}")
+    assert ended.exit_code == 0, ended.output
+    assert (tmp_path / "out" / "records.jsonl").read_bytes() == before
 
 
 def test_the_default_folder_is_a_fresh_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "apical-compare").mkdir()
-    (tmp_path / "apical-compare" / "records.jsonl").touch()
+    (tmp_path / "apical-compare" / "settings.json").touch()
     seen = []
     monkeypatch.setattr(
         "apical.lab.compare", lambda **options: seen.append(options) or 1
     )
     run("compare")
     assert str(seen[0]["out"]) == "apical-compare-2"
-    assert "rules" not in seen[0] and "models" not in seen[0]
+    assert seen[0]["rules"] == tuple(RULES) and seen[0]["models"] is None
 
 
 def test_options_reach_the_comparison(monkeypatch):
     seen = {}
     monkeypatch.setattr("apical.lab.compare", lambda **options: seen.update(options))
     run(
-        "compare --data mnist --data-dir d --model cnn --model mlp",
+        "compare --data mnist --data-dir d --download --model cnn --model mlp",
         "--rules kolen-pollack,sign-concordance --epochs 3 --seeds 4 --batch-size 5",
-        "--optimizer sgd --rate 0.5 --out o --force",
+        "--optimizer sgd --learning-rate 0.5 --sweep 16 --out o --force",
     )
     del seen["console"]
     assert {name: str(value) for name, value in seen.items()} == {
         "data": "mnist",
         "data_dir": "d",
+        "download": "True",
         "models": "['cnn', 'mlp']",
         "rules": "['kolen-pollack', 'sign-concordance']",
         "epochs": "3",
         "seeds": "4",
         "batch_size": "5",
         "optimizer": "sgd",
-        "rate": "0.5",
+        "learning_rate": "0.5",
+        "sweep": "16",
         "out": "o",
         "force": "True",
     }
@@ -104,14 +112,14 @@ def test_a_wrong_file_ends_with_two_and_its_name(tmp_path):
     assert "Traceback" not in result.output
 
 
-def test_an_interrupt_says_where_the_records_are(monkeypatch):
+def test_an_interrupt_says_how_to_go_on(monkeypatch):
     def interrupt(**options):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("apical.lab.compare", interrupt)
     result = run("compare --out kept")
     assert result.exit_code == 130
-    assert "interrupted; finished epochs are kept in kept" in flat(result.stderr)
+    assert "To go on: apical compare --resume kept" in flat(result.stderr)
 
 
 @pytest.mark.parametrize("package", ["typer", "sklearn"])

@@ -7,8 +7,8 @@ import pytest
 from lab_files import RECORD, cifar_records, idx, write_cifar, write_mnist
 from sklearn.datasets import load_digits
 
-from apical.lab import LabError
-from apical.lab._data import DATASETS, load
+from apical.lab import LabError, _download
+from apical.lab._data import DATASETS, SOURCES, load
 from apical.lab._files import read_idx
 
 
@@ -156,16 +156,49 @@ def test_cifar_labels_above_nine_are_refused(tmp_path):
         load("cifar10", tmp_path)
 
 
-@pytest.mark.parametrize("name", sorted(set(DATASETS) - {"digits"}))
-def test_missing_files_are_named_with_what_to_do(tmp_path, name):
-    with pytest.raises(LabError, match=f"--data {name} needs --data-dir"):
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("mnist", "train-images-idx3-ubyte"),
+        ("fashion-mnist", "t10k-labels-idx1-ubyte"),
+        ("cifar10", "test_batch.bin"),
+        ("shakespeare", "input.txt"),
+    ],
+)
+def test_missing_files_are_named_with_what_to_do(tmp_path, monkeypatch, name, file):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(LabError, match=f"{file}.*Looked in .*--data-dir.*--download"):
         load(name)
+    with pytest.raises(LabError, match=f"{file}.*Looked in {tmp_path}"):
+        load(name, tmp_path)
     with pytest.raises(LabError, match="there is no such folder"):
         load(name, tmp_path / "nowhere")
-    with pytest.raises(LabError, match=r"found no file .* Looked in .* put it there"):
-        load(name, tmp_path)
+
+
+def test_no_other_data_set_needs_files():
+    assert set(DATASETS) == {"digits", *SOURCES} and load("digits").classes == 10
+
+
+def test_files_in_the_cache_folder_are_found_without_a_data_dir(tmp_path, monkeypatch):
+    monkeypatch.setattr(_download, "cache", lambda: tmp_path)
+    write_mnist(tmp_path / "mnist")
+    assert len(load("mnist").train_y) == 20
+
+
+def test_a_folder_of_its_own_comes_before_files_of_the_same_name(tmp_path):
+    write_mnist(tmp_path, train=20)
+    write_mnist(tmp_path / "fashion_mnist", train=30)
+    assert len(load("fashion-mnist", tmp_path).train_y) == 30
+    assert len(load("mnist", tmp_path).train_y) == 20
 
 
 def test_an_unknown_data_set_gets_the_nearest():
     with pytest.raises(LabError, match="Did you mean 'fashion-mnist' or 'mnist'"):
         load("fasion-mnist")
+
+
+def test_a_path_that_leads_nowhere_is_refused_as_a_path(tmp_path):
+    with pytest.raises(LabError, match="there is no such file"):
+        load(str(tmp_path / "hamlet.txt"))
+    with pytest.raises(LabError, match="is a folder: name a file"):
+        load(str(tmp_path))

@@ -1,4 +1,4 @@
-"""From records to rows, table and figure."""
+"""From records to rows and table."""
 
 import math
 
@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
-from apical.lab._figure import draw
+from apical.lab._errors import LabError
 from apical.lab._registry import RULES
 from apical.lab._summary import curve, interval, summarise
 from apical.lab._table import outcome, table
@@ -27,9 +27,12 @@ def record(rule="backpropagation", model="mlp", seed=0, epoch=0, **changes):
         "test_accuracy": 0.1 + 0.4 * epoch + 0.01 * seed,
         "alignment": 0.5 + 0.2 * epoch,
         "seconds_per_step": None if epoch == 0 else 0.2 * epoch,
-        "seconds_per_step_of_baseline": None if epoch == 0 else 0.1,
+        "seconds_per_step_of_backpropagation": None if epoch == 0 else 0.1,
         "optimizer": "adam",
-        "rate": 0.003,
+        "learning_rate": 0.003,
+        "hyper_parameters": "{}",
+        "needs": ", ".join(RULES[rule].needs) if rule in RULES else "",
+        "sweep": 0,
         "note": "",
     } | changes
 
@@ -123,11 +126,55 @@ def test_the_whole_table_can_be_read_at(width):
     assert max(len(line) for line in text.splitlines()) <= width
     for name in RULES:
         assert text.count(f" {name} ") == 2
-    assert text.count("91.0 ± 2.5") == text.count("0.50 → 0.90") == 16
-    assert text.count("1 2 3 4 5 6") == 2 and "…" not in text
+    assert text.count("91.0 ± 2.5") == text.count("0.50 → 0.90") == 2 * len(RULES)
+    assert text.count("+0.0 ± 0.0") == 2 * len(RULES) - 2
+    assert "…" not in text
     flat = " ".join(text.split())
-    assert "same rate for all; no tuning" in flat
-    assert "1 weight transport, 2 separate phases, 3 stored activities" in flat
+    assert "step size 0.003 for every rule, no tuning" in flat
+    assert "What each rule needs: `apical rules`" in flat
+
+
+def test_the_difference_to_backpropagation_is_paired_by_seed():
+    better = run(rule="kolen-pollack")
+    for r in better:
+        r["test_accuracy"] += 0.001 * (1 + r["seed"]) - 0.002
+    plain, row = summarise(run() + better)
+    assert (plain.difference.mean, plain.difference.half) == (0, 0)
+    pairs = stats.ttest_rel([0.909, 0.920, 0.931], [0.91, 0.92, 0.93])
+    low, high = pairs.confidence_interval(0.95)
+    assert row.difference.mean - row.difference.half == pytest.approx(low)
+    assert row.difference.mean + row.difference.half == pytest.approx(high)
+    assert row.accuracy.half > 5 * row.difference.half  # what pairing is for
+
+
+def test_a_difference_needs_both_ends():
+    cut_short = run(rule="kolen-pollack", epochs=2)
+    assert math.isnan(summarise(run() + cut_short)[1].difference.mean)
+    one_lost = diverged(rule="kolen-pollack")
+    row = summarise(run() + one_lost)[1]
+    assert row.difference.mean == pytest.approx(0)  # of the two seeds that are left
+
+
+def test_the_cost_of_a_run_is_its_own():
+    costs = [
+        {"model": "mlp", "rule": "kolen-pollack", "flops_ratio": 2.0, "depth": 7},
+        {"model": "cnn", "rule": "backpropagation", "flops_ratio": 5.0, "depth": 9},
+    ]
+    plain, row = summarise(run() + run(rule="kolen-pollack"), costs)
+    assert (row.flops_ratio, row.depth) == (2, 7)
+    assert math.isnan(plain.flops_ratio) and math.isnan(row.memory_ratio)
+
+
+def test_without_records_it_is_said():
+    with pytest.raises(LabError, match="no records yet"):
+        summarise([])
+
+
+def test_the_step_size_that_a_sweep_found_is_in_the_table():
+    text = " ".join(printed(run(sweep=16, learning_rate=0.0123), 120).split())
+    assert "step size" in text and "0.012" in text
+    assert "each rule with the best of 16 trials" in text
+    assert "step size needs" not in " ".join(printed(run(), 120).split())
 
 
 def test_what_went_wrong_is_in_the_table():
@@ -146,34 +193,3 @@ def test_a_single_seed_shows_no_interval():
 def test_the_outcome_of_a_run_is_one_line():
     assert outcome(summarise(run())[0]) == "91.0 ± 2.5   alignment 0.50 → 0.90"
     assert "no `\\[x]` here" in outcome(summarise(refused())[0])
-
-
-def test_the_figure_is_drawn_in_both_forms(tmp_path):
-    for name in ("figure.png", "figure.svg"):
-        draw(ALL, tmp_path / name)
-    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
-    svg = (tmp_path / "figure.svg").read_text()
-    for words in ("mlp: test accuracy", "cnn: test accuracy", "kolen pollack"):
-        assert words in svg
-
-
-@pytest.mark.parametrize(
-    "records",
-    [
-        diverged(),
-        refused(),
-        run(seeds=1),
-        run(epochs=1),
-        run(test_accuracy=None, alignment=None, status="diverged"),
-    ],
-    ids=["diverged", "refused", "one seed", "not trained", "nothing finite"],
-)
-def test_the_figure_is_drawn_whatever_happened(tmp_path, records):
-    draw(records, tmp_path / "figure.png")
-    draw(records + run(rule="kolen-pollack"), tmp_path / "figure.png")
-
-
-def test_a_figure_is_the_same_file_every_time(tmp_path):
-    for name in ("a.svg", "b.svg"):
-        draw(run(), tmp_path / name)
-    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()

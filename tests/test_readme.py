@@ -6,7 +6,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["README.md", "docs/write-a-rule.md"]
+PAGES = [
+    str(page.relative_to(ROOT))
+    for page in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
+    if "```python" in page.read_text("utf-8")
+]
 
 
 def python_blocks(text: str) -> str:
@@ -25,6 +29,10 @@ def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
     assert code.strip(), f"{page} has no python blocks"
     monkeypatch.chdir(tmp_path)
     exec(compile(code, page, "exec"), {"__name__": "page"})
+
+
+def test_the_pages_with_code_are_found():
+    assert {"README.md", "docs/write-a-rule.md", "docs/your-own-model.md"} <= set(PAGES)
 
 
 def test_only_python_blocks_are_run_and_keep_their_lines():

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import re
+import string
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -26,12 +27,15 @@ import optax
 import apical
 from apical.rules import (
     Backpropagation,
+    DirectFeedbackAlignment,
+    DirectRandomTargetProjection,
     FeedbackAlignment,
     KolenPollack,
     PredictiveCoding,
     Rule,
     SignConcordance,
     Sweep,
+    WeightMirror,
 )
 
 ROOT = Path(__file__).parents[1]
@@ -55,6 +59,10 @@ RULES: dict[str, Rule] = {
     'PredictiveCoding(rate=0.1, prediction="free")': PredictiveCoding(
         rate=0.1, prediction="free"
     ),
+    "WeightMirror()": WeightMirror(),
+    "DirectFeedbackAlignment()": DirectFeedbackAlignment(),
+    'DirectFeedbackAlignment(error="sign")': DirectFeedbackAlignment(error="sign"),
+    "DirectRandomTargetProjection()": DirectRandomTargetProjection(),
 }
 ZOO = {**MODELS, **{name: model for name, (model, _) in OPAQUE.items()}}
 # The update equals backpropagation's if it is this close, relative to its size.
@@ -150,7 +158,20 @@ def flaw(name: str, rule: Rule) -> str:
 
 def _step(given: Problem, rule: Rule) -> Any:
     keywords = {"has_aux": given.model.has_aux, "batch": given.model.batch}
-    return apical.train_step(given.loss_fn, rule, optax.sgd(0.1), **keywords)
+    target = _target(given, keywords)
+    return apical.train_step(
+        given.loss_fn, rule, optax.sgd(0.1), target=target, **keywords
+    )
+
+
+def _target(given: Problem, keywords: Any) -> Callable[..., jax.Array]:
+    """Ones in the output's shape: what a target is does not matter here."""
+
+    def target(*args: Any) -> jax.Array:
+        circuit = apical.trace(given.loss_fn, **keywords)(given.params, *args)
+        return jnp.ones(circuit.output_shape.shape, circuit.output_shape.dtype)
+
+    return target
 
 
 def _update(given: Problem, rule: Rule, traced: Rule | None = None) -> Any:
@@ -257,7 +278,7 @@ def table(found: Rows) -> str:
     cells = [cell for row in found.values() for cell in row.values()]
     messages = dict.fromkeys(cell.message for cell in cells if cell.message)
     numbers = {message: i for i, message in enumerate(messages, start=1)}
-    letters = dict(zip(RULES, "ABCDEFGHI", strict=True))
+    letters = dict(zip(RULES, string.ascii_uppercase, strict=False))
     legend = [f"- **{letter}** `{column}`" for column, letter in letters.items()]
     head = ["| model |" + "".join(f" {letter} |" for letter in letters.values())]
     head += ["|---|" + "---|" * len(letters)]

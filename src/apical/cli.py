@@ -39,19 +39,31 @@ def _apical(
 @app.command()
 def compare(
     data: Annotated[
-        str, typer.Option(help="digits, mnist, fashion-mnist or cifar10.")
+        str,
+        typer.Option(
+            help="digits, mnist, fashion-mnist, cifar10, shakespeare, the path of a "
+            "text, or of an .npz file with train_x, train_y, test_x and test_y."
+        ),
     ] = "digits",
     data_dir: Annotated[
         Path | None, typer.Option(help="The folder with the files of the data set.")
     ] = None,
+    download: Annotated[
+        bool, typer.Option("--download", help="Fetch the files that are not there.")
+    ] = False,
     model: Annotated[
         list[str] | None,
-        typer.Option(help="mlp or cnn; may be given again. Default: both."),
+        typer.Option(
+            help="mlp, cnn, lenet, resnet (pictures); rnn, lstm, transformer "
+            "(characters); or your_module:factory. May be given again. Default: by the "
+            "data."
+        ),
     ] = None,
     rules: Annotated[
         str | None,
         typer.Option(
-            help="Names with commas between, see `apical rules`. Default: all."
+            help="Names with commas between, see `apical rules`, or your_module:Rule. "
+            "Default: all."
         ),
     ] = None,
     epochs: Annotated[
@@ -60,46 +72,74 @@ def compare(
     seeds: Annotated[int, typer.Option(help="How many seeds, trained at once.")] = 5,
     batch_size: Annotated[int, typer.Option(help="Examples in a batch.")] = 64,
     optimizer: Annotated[
-        str, typer.Option(help="adam, adamw, momentum, rmsprop or sgd.")
+        str,
+        typer.Option(
+            help="One of optax, momentum or batch_manhattan; arguments in parentheses: "
+            "'sgd(momentum=0.9)'."
+        ),
     ] = "adam",
-    rate: Annotated[
+    learning_rate: Annotated[
         float | None,
-        typer.Option(help="Step size, the same for all rules. Default: by optimizer."),
+        typer.Option(
+            "--learning-rate",
+            "--rate",
+            help="Step size, the same for all rules. Default: by optimizer.",
+        ),
     ] = None,
+    sweep: Annotated[
+        int,
+        typer.Option(
+            help="Trials in which every rule finds its own step size and numbers, on a "
+            "held-out part of the training set. 0: none."
+        ),
+    ] = 0,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for records and figure. Default: apical-compare."),
+        typer.Option(
+            help="Folder for records, figures and page. Default: apical-compare."
+        ),
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Replace the records in that folder.")
+        bool, typer.Option("--force", help="Replace the comparison in that folder.")
     ] = False,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Go on with the comparison in this folder, as it was begun; no other "
+            "option is looked at.",
+        ),
+    ] = None,
 ) -> None:
-    """Train the same model with each rule: a table, records and a figure."""
-    lab = _lab()
-    out = lab.free_folder() if out is None else out
-    chosen = {"models": model or None, "rules": rules and rules.split(",")}
-    given = {name: value for name, value in chosen.items() if value is not None}
-    console = Console()
+    """Train the same model with each rule: a table, records, figures and a page."""
+    lab, console = _lab(), Console()
+    folder = resume or out or lab.free_folder()
     try:
-        result = lab.compare(
-            data=data,
-            data_dir=data_dir,
-            epochs=epochs,
-            seeds=seeds,
-            batch_size=batch_size,
-            optimizer=optimizer,
-            rate=rate,
-            out=out,
-            force=force,
-            console=console,
-            **given,
-        )
+        if resume is not None:
+            result = lab.resume(resume, console=console)
+        else:
+            result = lab.compare(
+                data=data,
+                data_dir=data_dir,
+                download=download,
+                models=model or None,
+                rules=tuple(lab.RULES) if rules is None else rules.split(","),
+                epochs=epochs,
+                seeds=seeds,
+                batch_size=batch_size,
+                optimizer=optimizer,
+                learning_rate=learning_rate,
+                sweep=sweep,
+                out=folder,
+                force=force,
+                console=console,
+            )
     except lab.LabError as error:
         _stop(str(error))
     except KeyboardInterrupt:
-        _stop(f"interrupted; finished epochs are kept in {out}", code=130)
+        _stop(f"interrupted. To go on: apical compare --resume {folder}", code=130)
     console.print(result.table)
-    console.print(f"Records and figure: {out}")
+    console.print(f"The page: {folder / 'report.html'}. Records and figures beside it.")
 
 
 @app.command("rules")

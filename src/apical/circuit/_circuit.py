@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax
@@ -67,10 +68,11 @@ class Circuit(Structure):
         leaves: Leaves,
         given: Leaves,
         rebuild_aux: Callable[[Any], Any],
+        retrace: Callable[[Any, Any], Circuit],
     ) -> None:
         super().__init__(flow, found, leaves, setting.nodes)
         self.loss_fn, self.setting = loss_fn, setting
-        self._given, self._rebuild_aux = given, rebuild_aux
+        self._given, self._rebuild_aux, self._retrace = given, rebuild_aux, retrace
         arrays = flow.program.body.inputs[len(leaves.learned) + len(leaves.arrays) :]
         self._examples = Examples(
             setting, given, [flow.program.shapes[n].shape for n in arrays]
@@ -284,6 +286,76 @@ class Circuit(Structure):
             loss = result[0] if self.setting.has_aux else result
             self._examples.check(losses, loss)
         return losses
+
+    def at_synapses(
+        self,
+        params: Any,
+        args: tuple[Any, ...],
+        send: Callable[[int, jax.Array], jax.Array],
+    ) -> list[jax.Array]:
+        """What each synapse gives where it reads something else than its input.
+
+            y_i = op_i(send(i, x_i), W_i)
+
+        Args:
+          params: the parameters.
+          args: the arguments after them.
+          send: what synapse number `i` of `synapses` reads in place of its input `x`.
+
+        Returns:
+          An array for each synapse, the lengths of the loops around it in front; zeros
+          in a branch that is not taken.
+
+        Example:
+          >>> import jax.numpy as jnp, apical
+          >>> loss_fn = lambda w, x: jnp.mean((x @ w) ** 2)
+          >>> w, x = jnp.ones((2, 1)), jnp.zeros((3, 2))
+          >>> circuit = apical.trace(loss_fn)(w, x)
+          >>> circuit.at_synapses(w, (x,), lambda i, x: x + 1)[0].tolist()
+          [[2.0], [2.0], [2.0]]
+        """
+        self.require_feedback()
+        numbers, sites, crossed = range(len(self._live)), {}, {}
+        for i, meeting in enumerate(self._live):
+            assert meeting.weight is not None
+            sites[meeting.op.outputs[0]] = [str(i)]
+            crossed[id(meeting.op)] = (i, meeting.weight)
+        plan = Plan(sites, crossed)
+        # Nothing but the synapse itself is differentiated.
+        runner = Runner(self._flow, plan, ENTER, TAPS["stop"], {}, None, send=send)
+        _, found = runner(self.inputs(params, args), [])
+        return [found[str(i)] for i in numbers]
+
+    @cached_property
+    def example_axes(self) -> dict[str, int | None]:
+        """The axis of the examples at each node and at `"output"`; None: it has none.
+
+        It is the axis that grows when the loss function is traced with twice as many
+        examples.
+        """
+        inputs, shapes = self._flow.program.body.inputs, self._flow.program.shapes
+        first, second = len(self.leaves.learned), len(self.leaves.arrays)
+        structs = [shapes[n] for n in inputs]
+        arrays = structs[first + second :]
+        params = self.leaves.build(structs[:first], structs[first : first + second])
+        pairs = zip(arrays, self._examples.repeated(), strict=True)
+        twice = [jax.ShapeDtypeStruct(shape, x.dtype) for x, shape in pairs]
+        try:
+            other = self._retrace(params, self._given.build([], twice))
+        except Exception as error:
+            raise ValueError(
+                "To find the axis of the examples, `loss_fn` was traced with twice as "
+                f"many of them, which it refused: {error}. Pass what has one entry per "
+                "example as an argument, and see that `batch` describes the arguments."
+            ) from error
+        found = {n.name: (f"node {n.name!r}", n.shape) for n in self.nodes}
+        found[OUTPUT] = ("the output", self.output_shape.shape)
+        repeated = {n.name: n.shape for n in other.nodes}
+        repeated[OUTPUT] = other.output_shape.shape
+        return {
+            site: self._examples.axis(where, shape, repeated.get(site, ()))
+            for site, (where, shape) in found.items()
+        }
 
     @property
     def closes_over_tracers(self) -> bool:

@@ -68,6 +68,30 @@ class Examples:
             )
         return next(iter(sizes.values()), 1)
 
+    def repeated(self) -> list[tuple[int, ...]]:
+        """The shapes of the arrays for twice as many examples."""
+
+        def twice(shape: tuple[int, ...], axis: int | None) -> tuple[int, ...]:
+            at = None if axis is None else axis % len(shape)
+            return tuple(2 * n if i == at else n for i, n in enumerate(shape))
+
+        return [twice(s, a) for s, a in zip(self.shapes, self.axes, strict=True)]
+
+    def axis(self, site: str, shape: Any, repeated: Any) -> int | None:
+        """The axis of a site that grows with the examples; None if none does."""
+        pairs = enumerate(zip(shape, repeated, strict=False))
+        grown = [i for i, (before, after) in pairs if before != after]
+        sizes = [shape[i] for i in grown]
+        if len(shape) != len(repeated) or sizes not in ([], [self.size]):
+            raise ValueError(
+                f"The examples do not have an axis of their own at {site}: of "
+                f"{self.size} examples it has shape {tuple(shape)}, and of "
+                f"{2 * self.size} examples {tuple(repeated)}. A rule that needs single "
+                "examples is not defined here; give them an axis of their own (by "
+                "`jax.vmap`, or by reshaping before the weights)."
+            )
+        return grown[0] if grown else None
+
     def losses(self, loss_fn: Callable[..., Any], params: Any, args: Any) -> jax.Array:
         """The loss on a batch of one, for each example."""
         size, axes = self.size, self.axes

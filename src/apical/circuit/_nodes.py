@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ._dataflow import ACTIVITY, DATA, Flow, Meeting, mark_of, walk
+from ._dataflow import ACTIVITY, DATA, OUTPUT_MARK, Flow, Meeting, mark_of, walk
 from ._jaxpr import Atom, Body, Literal, Op
 from ._primitives import is_identity
 
@@ -71,6 +71,19 @@ def marked(flow: Flow, prefix: str) -> dict[int, str]:
                     f"{site.op.where}); give it one name."
                 )
             found[number] = name
+    return found
+
+
+def marked_outputs(flow: Flow) -> dict[int, int]:
+    """The activity that each output mark stands for, and the value at the mark.
+
+    The value is what the user sees there: it may be a rearrangement of the activity.
+    """
+    found: dict[int, int] = {}
+    for site in walk(flow.program.body):
+        if mark_of(site.op) == OUTPUT_MARK:
+            (source,) = _marked_sources(flow, site.op, OUTPUT_MARK)
+            found[source] = site.op.outputs[0]
     return found
 
 

@@ -14,6 +14,8 @@ from ._jaxpr import Atom, Body, Literal, Op
 # Given a synapse's number, its effective weight and its second copy: what the backward
 # path goes through.
 Backward = Callable[[int, Any, Any], Any]
+# Given a synapse's number and its input: what it reads in place of that.
+Send = Callable[[int, Any], Any]
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,11 @@ class Runner:
         inject: Mapping[str, Any],
         backward: Backward | None,
         parallel: bool = False,
+        send: Send | None = None,
     ) -> None:
         self.flow, self.plan, self.enter, self.tap = flow, plan, enter, tap
         self.inject, self.backward, self.parallel = inject, backward, parallel
+        self.send = send
         self.inner = _sites_inside(flow.program.body, plan.sites)
         self.entered = _entered(flow.program.body, plan)
 
@@ -101,6 +105,8 @@ class Runner:
     def op(self, op: Op, scope: Scope, inject: Any) -> Sequence[Any]:
         if id(op) in self.entered:
             return self.enter[op.name](self, op, scope, inject)
+        if id(op) in self.plan.crossed and self.send is not None:
+            return self.sent(op, scope, self.send)
         if id(op) in self.plan.crossed and self.backward is not None:
             return [self.cross(op, scope)]
         values = [scope.read(a) for a in op.inputs]
@@ -118,6 +124,13 @@ class Runner:
         assert self.backward is not None
         b = self.backward(number, w, scope.read_second(op.inputs[weight]))
         return cross(op, weight, x, w, b)
+
+    def sent(self, op: Op, scope: Scope, send: Send) -> Sequence[Any]:
+        """A synapse that reads what it is sent in place of its input."""
+        number, weight = self.plan.crossed[id(op)]
+        values = [scope.read(a) for a in op.inputs]
+        values[1 - weight] = send(number, values[1 - weight])
+        return op(*values)
 
     def child(self, scope: Scope) -> Scope:
         """A scope for an inner body: it sees the program's constants only."""

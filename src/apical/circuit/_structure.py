@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
+
+import jax
 
 from ._dataflow import (
     ACTIVITY,
     CONSTANT,
     DATA,
     NODE_MARK,
-    OUTPUT_MARK,
     Flow,
     Meeting,
     gains,
@@ -22,7 +24,15 @@ from ._dataflow import (
 from ._depth import longest_path
 from ._enter import parallel_carries
 from ._leaves import Leaves
-from ._nodes import LOSS, Reacher, Terminal, entering, everything, marked
+from ._nodes import (
+    LOSS,
+    Reacher,
+    Terminal,
+    entering,
+    everything,
+    marked,
+    marked_outputs,
+)
 from ._places import drive, names, outputs
 from ._primitives import SYNAPTIC
 from ._synapse import make_synapses
@@ -32,12 +42,13 @@ _FIXED = ([CONSTANT, ACTIVITY], [DATA, ACTIVITY])
 
 @dataclass(frozen=True)
 class Setting:
-    """The keywords of `apical.trace`."""
+    """What is said of a loss function: the keywords of `apical.value_and_grad`."""
 
     has_aux: bool = False
     reduction: str = "mean"
     batch: Any = 0
     nodes: str = "entry"
+    target: Callable[..., Any] | None = None
 
     def __post_init__(self) -> None:
         if self.reduction not in ("mean", "sum"):
@@ -48,6 +59,12 @@ class Setting:
             raise ValueError(
                 "`nodes` must be 'entry', 'unit', 'marked' or 'every', not "
                 f"{self.nodes!r}."
+            )
+        if self.target is not None and not callable(self.target):
+            raise TypeError(
+                "`target` must be a function of the arguments after `params` that "
+                "returns what the output should be (`lambda x, y: y`), not a "
+                f"{type(self.target).__name__}."
             )
 
 
@@ -61,6 +78,7 @@ class Node:
       dtype: its dtype.
       why: "enters a synapse", "paths part", "marked" or "operation".
       unit: whether it is a nonlinearity of one activity, its drive.
+      loops: the lengths of the loops around it.
       scope: the names of the modules or functions that compute it.
       where: the line that computes it.
     """
@@ -70,6 +88,7 @@ class Node:
     dtype: Any
     why: str
     unit: bool
+    loops: tuple[int, ...]
     scope: str
     where: str
 
@@ -118,16 +137,23 @@ class Structure:
 
     def _node(self, number: int) -> Node:
         flow, op = self._flow, self._flow.maker[number][0]
-        inner = flow.program.shapes[number]
+        found = self._shape(number)
         return Node(
             name=self._names[number],
-            shape=(*self._loops[id(op)], *inner.shape),
-            dtype=inner.dtype,
+            shape=found.shape,
+            dtype=found.dtype,
             why=self._why(number),
             unit=drive(flow, number) is not None,
+            loops=self._loops[id(op)],
             scope=op.scope,
             where=op.where,
         )
+
+    def _shape(self, number: int) -> jax.ShapeDtypeStruct:
+        """Shape and dtype of a value, the lengths of the loops around it in front."""
+        inner = self._flow.program.shapes[number]
+        loops = self._loops[id(self._flow.maker[number][0])]
+        return jax.ShapeDtypeStruct((*loops, *inner.shape), inner.dtype)
 
     def _why(self, number: int) -> str:
         if number in self._given_names:
@@ -169,7 +195,7 @@ class Structure:
     @cached_property
     def outputs(self) -> tuple[int, ...]:
         """The activities that the loss reads, by variable; see `output`."""
-        given = marked(self._flow, OUTPUT_MARK)
+        given = marked_outputs(self._flow).values()
         found = outputs(self._flow, self._live, self._reacher.reach)
         return tuple(given) or tuple(found)
 
@@ -178,11 +204,25 @@ class Structure:
         """The variable of the one output node, or refuse."""
         if len(self.outputs) != 1:
             problem = "no output" if not self.outputs else "more than one output"
+            makers = (self._flow.maker[n][0] for n in self.outputs)
+            listed = ", ".join(f"`{op.name}` at {op.where}" for op in makers)
             raise ValueError(
                 f"The loss function has {problem} that can be told from the program "
-                f"({len(self.outputs)} candidates). Mark it: `y = apical.output(y)`."
+                f"({len(self.outputs)} candidates{': ' if listed else ''}{listed}). "
+                "Mark it: `y = apical.output(y)`."
             )
         return self.outputs[0]
+
+    @property
+    def output_shape(self) -> jax.ShapeDtypeStruct:
+        """Shape and dtype of the one output, loops in front; or refuse."""
+        return self._shape(self.output)
+
+    @property
+    def output_node(self) -> str | None:
+        """The name of the node that is the output too, if one is."""
+        sources = {at: source for source, at in marked_outputs(self._flow).items()}
+        return self._names.get(sources.get(self.output, self.output))
 
     @cached_property
     def feedback_leaves(self) -> tuple[int, ...]:
@@ -287,6 +327,20 @@ class Structure:
                 f"With nodes={self._policy!r} some synapse reaches more than one "
                 "node or a node and the loss; this rule needs separated nodes: use "
                 "nodes='entry'."
+            )
+
+    def require_output(self) -> None:
+        """Refuse if there is not one output, or if a node stands after it."""
+        number, reacher = self.output, self._reacher
+        reached = (
+            reacher.next[number] if number in self._names else reacher.reach[number]
+        )
+        after = sorted(self._label(t) for t in reached if t[0] != LOSS)
+        if after:
+            raise ValueError(
+                f"The output reaches the node {after[0]!r}, and this rule needs an "
+                "output that only the loss reads. Mark a later activity with "
+                "`apical.output`, or choose the nodes by `nodes=`."
             )
 
     @cached_property

@@ -144,7 +144,14 @@ def trace_setting(
     _check_loops(flow, leaves.names)
     _check_marks(flow)
     return Circuit(
-        loss_fn, setting, flow, meetings(flow), leaves, given, aux_structure[0]
+        loss_fn,
+        setting,
+        flow,
+        meetings(flow),
+        leaves,
+        given,
+        aux_structure[0],
+        lambda params, args: trace_setting(loss_fn, setting, params, args),
     )
 
 

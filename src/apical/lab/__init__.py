@@ -3,8 +3,11 @@
 try:
     from apical.lab._compare import Comparison as Comparison
     from apical.lab._compare import compare as compare
+    from apical.lab._compare import resume as resume
+    from apical.lab._data import Data as Data
+    from apical.lab._data import load as load
     from apical.lab._errors import LabError as LabError
-    from apical.lab._records import free_folder as free_folder
+    from apical.lab._folder import free_folder as free_folder
     from apical.lab._registry import RULES as RULES
 except ModuleNotFoundError as missing:
     package = (missing.name or "").partition(".")[0]

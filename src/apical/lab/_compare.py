@@ -1,90 +1,118 @@
 """Compare rules: the same model, the same start, the same data, in the same order."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from apical.lab._data import Data, load
-from apical.lab._errors import LabError, known
-from apical.lab._figure import draw
-from apical.lab._models import MODELS
-from apical.lab._optimizers import find_optimizer
+from apical.lab._data import Data
+from apical.lab._errors import LabError
+from apical.lab._folder import open_folder, read_settings
+from apical.lab._journal import read
+from apical.lab._ledger import Ledger
+from apical.lab._plan import Models, Plan, arguments, make_plan
 from apical.lab._progress import Reporter, reporter
-from apical.lab._records import FIGURES, Recorder, environment, read_records
-from apical.lab._registry import RULES, Entry
-from apical.lab._run import run_records
-from apical.lab._start import Setting, Start
-from apical.lab._stopwatch import Stopwatch
+from apical.lab._records import Line
+from apical.lab._registry import RULES, Rules
+from apical.lab._report import write_report
 from apical.lab._summary import Row, summarise
-from apical.lab._table import outcome, table
-
-_EPOCHS = {"digits": 8}
-_COMPILING = 5.0
+from apical.lab._table import table
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The outcome of a comparison: its records, and what can be read off them."""
+    """The outcome of a comparison: what was written down, and what can be read off it.
 
-    records: list[dict[str, Any]]
+    Attributes:
+        records: losses, accuracy and times, for each model, rule, seed and epoch.
+        layers: alignment, for each of these and each parameter.
+        trials: the trials of a sweep.
+        costs: time, FLOPs, memory and sequential depth, for each model and rule.
+    """
+
+    records: list[Line]
+    layers: list[Line] = field(default_factory=list)
+    trials: list[Line] = field(default_factory=list)
+    costs: list[Line] = field(default_factory=list)
 
     @classmethod
     def read(cls, folder: str | Path) -> "Comparison":
-        """The comparison whose records are in this folder."""
-        return cls(read_records(folder))
+        """The comparison in this folder, as far as it has come."""
+        folder = Path(folder)
+        names = ("records", "layers", "trials", "costs")
+        files = [folder / f"{name}.jsonl" for name in names]
+        if not files[0].is_file():
+            raise LabError(
+                f"{files[0]}: there is no such file; was another --out used?"
+            )
+        return cls(*(read(file, missing_ok=True) for file in files))
 
     @property
     def rows(self) -> list[Row]:
         """One row per model and rule."""
-        return summarise(self.records)
+        return summarise(self.records, self.costs)
 
     @property
     def table(self) -> Table:
         """The rows as a table, to be printed by rich."""
-        return table(self.records)
+        return table(self.records, self.costs)
 
-    def save_figure(self, path: str | Path) -> None:
-        """Draw the figure; the ending of the path names its format."""
-        draw(self.records, Path(path))
+    def save_report(self, folder: str | Path) -> None:
+        """Draw the figures (PNG and SVG) and write the page `report.html`."""
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        write_report(self, Path(folder))
 
 
 def compare(
     *,
-    data: str = "digits",
+    data: str | Data = "digits",
     data_dir: str | Path | None = None,
-    models: Iterable[str] = tuple(MODELS),
-    rules: Iterable[str] = tuple(RULES),
+    download: bool = False,
+    models: Models | None = None,
+    rules: Rules = tuple(RULES),
     epochs: int | None = None,
     seeds: int = 5,
     batch_size: int = 64,
     optimizer: str = "adam",
-    rate: float | None = None,
+    learning_rate: float | None = None,
+    sweep: int = 0,
     out: str | Path | None = None,
     force: bool = False,
+    resume: bool = False,
     console: Console | None = None,
 ) -> Comparison:
     """Train the same models with every rule and measure how they fare.
 
     Args:
-        data: the name of a data set: digits, mnist, fashion-mnist or cifar10.
-        data_dir: the folder with its files; the digits need none.
-        models: names of models, mlp and cnn.
-        rules: names of rules.
+        data: the name of a data set, the path of a text or of an `.npz` file with
+            `train_x`, `train_y`, `test_x` and `test_y`, or a `Data`.
+        data_dir: the folder with the files of a named set; the digits need none.
+        download: fetch what is not there.
+        models: names of models, `module:factory`, or factories by name
+            (default: by kind of data).
+        rules: names of rules, `module:Rule`, or rules by name.
         epochs: how often to go through the training part (default: by data set).
         seeds: how many seeds, from 0 up; they are trained all at once.
         batch_size: examples in a batch.
-        optimizer: the name of an optimiser.
-        rate: its step size (default: by optimiser), the same for every rule.
-        out: a folder for the records and the figure. None: nothing is written.
-        force: replace the records of an earlier comparison in that folder.
+        optimizer: the name of an optimiser of optax or `apical.optim`, perhaps with
+            arguments: `"sgd(momentum=0.9)"`.
+        learning_rate: its step size, the same for every rule (default: by optimiser).
+        sweep: how many trials every rule gets in which to find its own step size and
+            numbers, on a held-out part of the training set. 0: no search.
+        out: a folder for the records, the figures and the page. None: nothing is
+            written.
+        force: replace an earlier comparison in that folder.
+        resume: go on with the comparison in that folder, begun with the same
+            arguments.
         console: where to show progress. None: nothing is shown.
 
     Returns:
         The comparison.
+
+    Raises:
+        LabError: for a wrong name, file or setting, a folder that is in use or full,
+            data that are not finite.
 
     Example:
         >>> from apical import lab
@@ -92,74 +120,55 @@ def compare(
         >>> len(result.records)  # five seeds, before training and after an epoch
         10
     """
-    entries = {name: RULES[name] for name in known("rule", rules, RULES)}
-    settings = _settings(
-        load(data, data_dir), models, epochs, seeds, batch_size, optimizer, rate
+    plan = make_plan(
+        data=data,
+        data_dir=data_dir,
+        download=download,
+        models=models,
+        rules=rules,
+        epochs=epochs,
+        seeds=seeds,
+        batch_size=batch_size,
+        optimizer=optimizer,
+        learning_rate=learning_rate,
+        sweep=sweep,
     )
-    shared = {"data": data, "optimizer": optimizer, **environment()}
-    recorder = Recorder(out, force)
-    try:
+    folder = None if out is None else Path(out)
+    with open_folder(folder, plan.settings, force, resume) as ledger:
         with reporter(console) as progress:
-            for record in _all_records(settings, entries, progress):
-                recorder.write({**shared, **record})
-    finally:
-        recorder.close()
-    result = Comparison(recorder.records)
-    if recorder.folder is not None:
-        for figure in FIGURES:
-            result.save_figure(recorder.folder / figure)
+            _run(plan, ledger, progress)
+        journals = ledger.records, ledger.layers, ledger.trials, ledger.costs
+        result = Comparison(*(journal.lines for journal in journals))
+        if folder is not None:
+            result.save_report(folder)
     return result
 
 
-def _all_records(
-    settings: list[Setting], entries: dict[str, Entry], progress: Reporter
-) -> Iterator[dict[str, Any]]:
+def resume(folder: str | Path, console: Console | None = None) -> Comparison:
+    """Go on with a comparison that was cut off, with the arguments it was begun with.
+
+    Args:
+        folder: where it was writing.
+        console: where to show progress. None: nothing is shown.
+
+    Returns:
+        The comparison, with the same numbers as if it had not been cut off.
+
+    Raises:
+        LabError: for a folder without a comparison, or if data, versions or machine are
+            not those that it was begun with.
+    """
+    begun = arguments(read_settings(Path(folder)))
+    return compare(**begun, out=folder, resume=True, console=console)
+
+
+def _run(plan: Plan, ledger: Ledger, progress: Reporter) -> None:
     progress.begin("getting ready")
-    starts = [Start(setting) for setting in settings]
-    baselines = [Stopwatch(start) for start in starts]
-    seconds = {
-        (start.setting.model, name): _expected(start, baseline, entry)
-        for start, baseline in zip(starts, baselines, strict=True)
-        for name, entry in entries.items()
-    }
-    progress.expect(sum(seconds.values()))
-    for start, baseline in zip(starts, baselines, strict=True):
-        setting = start.setting
-        for name, entry in entries.items():
-            expected = seconds[setting.model, name]
-            label = f"{setting.model} · {name}"
-            progress.begin(label, expected, setting.epochs * setting.steps)
-            records = []
-            for record in run_records(start, name, entry, baseline, progress.steps):
-                records.append(record)
-                yield record
-            progress.end(outcome(summarise(records)[0]))
-
-
-def _expected(start: Start, baseline: Stopwatch, entry: Entry) -> float:
-    """About how many seconds a run takes, compilation included."""
-    steps = start.setting.epochs * start.setting.steps
-    return _COMPILING + steps * entry.cost * baseline()
-
-
-def _settings(
-    data: Data,
-    models: Iterable[str],
-    epochs: int | None,
-    seeds: int,
-    batch_size: int,
-    optimizer: str,
-    rate: float | None,
-) -> list[Setting]:
-    found, rate = find_optimizer(optimizer, rate)
-    epochs = _EPOCHS.get(data.name, 5) if epochs is None else epochs
-    for option, number in (("epochs", epochs), ("seeds", seeds)):
-        if number < 1:
-            raise LabError(f"--{option} {number}: there must be at least one")
-    if not 1 <= batch_size <= len(data.train_y):
-        raise LabError(
-            f"--batch-size {batch_size}: must be 1 to {len(data.train_y):,}, the "
-            f"number of training examples of {data.name}"
-        )
-    shared = found.make, rate, epochs, batch_size, tuple(range(seeds))
-    return [Setting(data, name, *shared) for name in known("model", models, MODELS)]
+    todo = [
+        (bench, name, entry, bench.seconds(name, entry))
+        for bench in plan.benches(ledger)
+        for name, entry in plan.entries.items()
+    ]
+    progress.expect(sum(seconds for *_, seconds in todo))
+    for bench, name, entry, seconds in todo:
+        bench.run(name, entry, seconds, progress)

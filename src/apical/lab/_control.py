@@ -4,54 +4,62 @@ Pictures as easy as the digits are told apart well on random features. A rule th
 not beat this row has not been shown to teach a hidden layer anything.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
 
-from apical import measure
-from apical.lab._models import training_loss
+from apical import Credit
+from apical.circuit import Circuit
+from apical.rules import Rule, rule
 
 
-def only_readout(
-    optimizer: optax.GradientTransformation, params: Any
-) -> optax.GradientTransformation:
-    """The optimiser, with everything held still but the last layer."""
-    still = jax.tree.map(lambda leaf: "still", params)
-    learns = jax.tree.map(lambda leaf: "learns", params.readout)
-    labels = eqx.tree_at(lambda model: model.readout, still, learns)
-    # A model can be called, and optax would call it: hence the function.
-    return optax.partition(
-        {"learns": optimizer, "still": optax.set_to_zero()}, lambda params: labels
-    )
+@rule
+class UntrainedHiddenLayers(Rule):
+    """Gradient descent on what comes after the last nodes; everything else stays.
 
+    Every node is a wall for the gradient, so what it still reaches is the readout. The
+    state says which parameters that are: 1 for those that learn, 0 for the others.
+    """
 
-def readout_alignment(params: Any, state: Any, *args: Any) -> measure.Alignment:
-    """How much of backprop's gradient is left when only the last layer moves."""
-    del state
-    grads, _ = jax.grad(training_loss, has_aux=True)(params, *args)
-    nothing = jax.tree.map(jnp.zeros_like, grads)
-    kept = eqx.tree_at(lambda model: model.readout, nothing, grads.readout)
-    paths = jax.tree_util.tree_leaves_with_path(grads)
-    pairs = zip(paths, jax.tree.leaves(kept), strict=True)
-    return measure.Alignment(
-        _agreement(kept, grads),
-        {
-            jax.tree_util.keystr(path): _agreement(mine, whole)
-            for (path, whole), mine in pairs
-        },
-    )
+    needs: ClassVar[tuple[str, ...]] = ("signed error units",)
 
+    def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
+        """Find the parameters that the walls let through."""
+        del key
+        grads = self._walled(circuit, params, args)[1]
+        return jax.tree.map(lambda g: jnp.any(g != 0), grads)
 
-def _agreement(mine: Any, whole: Any) -> measure.Agreement:
-    a, b = (
-        jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(t)])
-        for t in (mine, whole)
-    )
-    norm_a, norm_b = jnp.linalg.norm(a), jnp.linalg.norm(b)
-    cosine = a @ b / jnp.maximum(norm_a * norm_b, jnp.finfo(a.dtype).tiny)
-    return measure.Agreement(
-        cosine, norm_a / norm_b, jnp.mean(jnp.sign(a) == jnp.sign(b))
-    )
+    def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
+        """The loss, and its gradient for the readout alone."""
+        (value, aux), grads = self._walled(circuit, params, args)
+        return Credit(value, aux, grads, state, ())
+
+    def train(
+        self,
+        circuit: Circuit,
+        params: Any,
+        state: Any,
+        args: Any,
+        optimizer: optax.GradientTransformation,
+        optimizer_state: Any,
+    ) -> tuple[Any, Any, Credit]:
+        """Move the readout; a decay of the optimiser touches nothing else either."""
+        moved, optimizer_state, credit = super().train(
+            circuit, params, state, args, optimizer, optimizer_state
+        )
+        before, after = circuit.learned(params), circuit.learned(moved)
+        kept = jax.tree.map(jnp.where, state, after, before)
+        return circuit.merged(params, kept), optimizer_state, credit
+
+    def _walled(self, circuit: Circuit, params: Any, args: Any) -> Any:
+        learned, fixed = circuit.leaves.pick(params)
+
+        def loss(learned: Any) -> Any:
+            here = circuit.leaves.build(learned, fixed)
+            run = circuit.run(here, args, tap="stop")
+            return run.loss, run.aux
+
+        value, grads = jax.value_and_grad(loss, has_aux=True)(learned)
+        return value, circuit.leaves.build(grads)

@@ -1,118 +1,128 @@
-"""Labelled pictures: embedded digits, and files of MNIST or CIFAR-10 form.
-
-Every set leaves here as `float32` pictures `(examples, channels, height, width)`,
-standardised channel by channel with the statistics of its training part alone.
-"""
+"""Data sets by name or by path, each as one `Data` that has passed the checks."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
-
+from apical.lab import _download
+from apical.lab._arrays import read_arrays
+from apical.lab._check import check as check
+from apical.lab._dataset import Data as Data
 from apical.lab._errors import LabError, known
-from apical.lab._files import Pictures, read_cifar10, read_mnist
+from apical.lab._files import find, idx_names, require
+from apical.lab._pictures import cifar10, digits, mnist
+from apical.lab._text import read_text
 
 
-class Data(NamedTuple):
-    """A labelled set in two parts, ready for training."""
+class Source(NamedTuple):
+    """How to read a data set whose files must be found first.
 
-    name: str
-    train_x: np.ndarray  # (examples, channels, height, width), standardised
-    train_y: np.ndarray  # (examples,), 0 to classes - 1
-    test_x: np.ndarray
-    test_y: np.ndarray
-    classes: int
-    note: str = ""  # what a reader of the results must know about the files
+    Attributes:
+        read: reads it, given its name and the folders to look in.
+        folders: where its files may lie below the data folder, if not in it; the
+            first is where they are fetched to.
+        wanted: for each of its files, what it may be called.
+    """
 
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of one picture."""
-        return self.train_x.shape[1:]
+    read: Callable[[str, list[Path]], Data]
+    folders: tuple[str, ...]
+    wanted: tuple[tuple[str, ...], ...]
 
 
-def load(name: str, folder: str | Path | None = None) -> Data:
-    """Load a data set by name.
+def _shakespeare(name: str, places: list[Path]) -> Data:
+    (path,) = require(places, _INPUT)
+    return read_text(path, name)
+
+
+_INPUT = ("input.txt",)
+_IDX = (*idx_names("train"), *idx_names("t10k"))
+SOURCES: dict[str, Source] = {
+    "mnist": Source(mnist, ("mnist", "MNIST/raw"), _IDX),
+    "fashion-mnist": Source(
+        mnist, ("fashion_mnist", "fashion-mnist", "FashionMNIST/raw"), _IDX
+    ),
+    "cifar10": Source(
+        cifar10,
+        ("cifar-10-batches-bin", "cifar10"),
+        (("data_batch_*.bin",), ("test_batch.bin",)),
+    ),
+    "shakespeare": Source(_shakespeare, ("tiny_shakespeare",), (_INPUT,)),
+}
+DATASETS: tuple[str, ...] = ("digits", *SOURCES)
+
+
+def load(name: str, data_dir: str | Path | None = None, download: bool = False) -> Data:
+    """Load a data set.
 
     Args:
-        name: one of `DATASETS`.
-        folder: where the files of every set but the embedded digits are.
+        name: one of `DATASETS`; or the path of a text in UTF-8, or of an .npz file
+            with the arrays `train_x`, `train_y`, `test_x`, `test_y`.
+        data_dir: where the files of a named set are, or go when fetched (default: the
+            user's cache folder). The digits need none.
+        download: whether to fetch what is not there.
 
     Returns:
-        The set, standardised.
+        The set. Pictures of named sets and of bytes are standardised with the
+        statistics of the training part; floats from a file are left as they are.
+
+    Raises:
+        LabError: no such name or file, or a file that is not what it should be.
+
+    Example:
+        >>> data = load("digits")
+        >>> data.kind, data.shape, len(data.train_y), len(data.test_y)
+        ('pictures', (1, 8, 8), 1437, 360)
+
+    Source: the references of scikit-learn's digits; LeCun, Cortes & Burges 1998
+    (MNIST); Xiao, Rasul & Vollgraf 2017 (Fashion-MNIST); Krizhevsky 2009 (CIFAR-10);
+    Karpathy 2015 (the Shakespeare text).
     """
+    return check(_read(name.strip(), data_dir, download))
+
+
+def _read(name: str, data_dir: str | Path | None, download: bool) -> Data:
+    path = Path(name).expanduser()
+    looks_like_a_path = path.exists() or path.suffix or len(path.parts) > 1
+    if name not in DATASETS and looks_like_a_path:
+        return _from_path(path)
     (name,) = known("data set", [name], DATASETS)
-    return DATASETS[name](None if folder is None else Path(folder))
+    return digits() if name == "digits" else _named(name, data_dir, download)
 
 
-def _digits(folder: Path | None) -> Data:
-    del folder  # carried by scikit-learn
-    x, y = (np.asarray(array) for array in load_digits(return_X_y=True))
-    # A split fixed once: every run, rule and version is scored on the same pictures.
-    train, test = (
-        np.asarray(chosen)
-        for chosen in train_test_split(
-            np.arange(len(y)), test_size=360, stratify=y, random_state=0
-        )
-    )
-    x = x.reshape(-1, 1, 8, 8)
-    return _standardised(
-        "digits", Pictures(x[train], y[train]), Pictures(x[test], y[test])
-    )
-
-
-def _mnist(name: str, folders: tuple[str, ...]) -> Callable[[Path | None], Data]:
-    def load_files(folder: Path | None) -> Data:
-        places = _places(name, folder, folders)
-        train, test = read_mnist(places, "train"), read_mnist(places, "t10k")
-        return _standardised(name, train, test)
-
-    return load_files
-
-
-def _cifar10(folder: Path | None) -> Data:
-    places = _places("cifar10", folder, ("cifar-10-batches-bin", "cifar10"))
-    train = read_cifar10(places, "data_batch_*.bin")
-    test = read_cifar10(places, "test_batch.bin")
-    note = "; ".join(
-        f"{part}: {len(pictures.y):,} of {official:,} pictures"
-        for part, pictures, official in (
-            ("training", train, 50_000),
-            ("test", test, 10_000),
-        )
-        if len(pictures.y) != official
-    )
-    return _standardised("cifar10", train, test)._replace(note=note)
-
-
-def _places(name: str, folder: Path | None, below: tuple[str, ...]) -> list[Path]:
-    if folder is None:
+def _from_path(path: Path) -> Data:
+    if path.is_dir():
         raise LabError(
-            f"--data {name} needs --data-dir DIR, the folder with its files "
-            f"(or with {below[0]}/ in it)"
+            f"--data {path} is a folder: name a file, or one of {', '.join(DATASETS)} "
+            "with --data-dir"
         )
-    if not folder.is_dir():
+    if not path.exists():
+        raise LabError(f"--data {path}: there is no such file")
+    read = read_arrays if path.suffix == ".npz" else read_text
+    return read(path, path.name)
+
+
+def _named(name: str, data_dir: str | Path | None, download: bool) -> Data:
+    source = SOURCES[name]
+    folder = _download.cache() if data_dir is None else Path(data_dir).expanduser()
+    # Its own folder first: MNIST and Fashion-MNIST call their files alike.
+    places = [*(folder / inner for inner in source.folders), folder]
+    missing = [names for names in source.wanted if not find(places, names)]
+    if missing and download:
+        _download.fetch(name, places[0], _download.FILES[name])
+    elif data_dir is not None and not folder.is_dir():
         raise LabError(f"--data-dir {folder}: there is no such folder")
-    return [folder, *(folder / inner for inner in below)]
+    elif missing:
+        raise _missing(name, missing, places)
+    return source.read(name, places)
 
 
-def _standardised(name: str, train: Pictures, test: Pictures) -> Data:
-    pixels = train.x.astype(np.float32)
-    mean = pixels.mean((0, 2, 3), keepdims=True)
-    deviation = pixels.std((0, 2, 3), keepdims=True) + 1e-8
-    train_x = (pixels - mean) / deviation
-    test_x = (test.x.astype(np.float32) - mean) / deviation
-    labels = train.y.astype(np.int32), test.y.astype(np.int32)
-    return Data(name, train_x, labels[0], test_x, labels[1], classes=10)
-
-
-DATASETS: dict[str, Callable[[Path | None], Data]] = {
-    "digits": _digits,
-    "mnist": _mnist("mnist", ("mnist", "MNIST/raw")),
-    "fashion-mnist": _mnist(
-        "fashion-mnist", ("fashion_mnist", "fashion-mnist", "FashionMNIST/raw")
-    ),
-    "cifar10": _cifar10,
-}
+def _missing(name: str, missing: list[tuple[str, ...]], places: list[Path]) -> LabError:
+    files = ", ".join(
+        f"{names[0]}[.gz]" if f"{names[0]}.gz" in names else names[0]
+        for names in missing
+    )
+    looked = ", ".join(str(place) for place in places)
+    return LabError(
+        f"--data {name}: found no file {files}. Looked in {looked}. Name the "
+        "folder that has them with --data-dir, or fetch them with --download"
+    )

@@ -27,8 +27,7 @@ class Pictures(NamedTuple):
 
 def read_mnist(places: list[Path], part: str) -> Pictures:
     """Read the pictures and labels of one part, `"train"` or `"t10k"`."""
-    x_path = _find(places, f"{part}-images-idx3-ubyte")
-    y_path = _find(places, f"{part}-labels-idx1-ubyte")
+    x_path, y_path = (require(places, names)[0] for names in idx_names(part))
     x, y = read_idx(x_path, axes=3), read_idx(y_path, axes=1)
     if len(x) != len(y):
         raise LabError(
@@ -61,9 +60,7 @@ def read_idx(path: Path, axes: int) -> np.ndarray:
 
 def read_cifar10(places: list[Path], pattern: str) -> Pictures:
     """Read every whole record of the files whose names match, in order of name."""
-    paths = next((found for p in places if (found := sorted(p.glob(pattern)))), None)
-    if paths is None:
-        raise _missing(places, pattern)
+    paths = require(places, (pattern,))
     records = np.concatenate([_cifar_records(path) for path in paths])
     return Pictures(records[:, 1:].reshape(-1, *_CIFAR_SHAPE), records[:, 0])
 
@@ -82,22 +79,42 @@ def _cifar_records(path: Path) -> np.ndarray:
     return records
 
 
-def _find(places: list[Path], name: str) -> Path:
+def idx_names(part: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What the files of pictures and of labels of a part may be called."""
+    stems = f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte"
     # Some mirrors write "train-images.idx3-ubyte".
-    names = (name, f"{name}.gz", name.replace("-idx", ".idx"))
+    x, y = ((stem, f"{stem}.gz", stem.replace("-idx", ".idx")) for stem in stems)
+    return x, y
+
+
+def find(places: list[Path], names: tuple[str, ...]) -> list[Path]:
+    """The files of the first place, and there of the first name, that has any.
+
+    Args:
+        places: folders, which need not be there.
+        names: what the file may be called; with `*` for anything it may be several.
+
+    Returns:
+        The files in order of name; none if there are none.
+    """
     for place in places:
-        for candidate in names:
-            if (place / candidate).is_file():
-                return place / candidate
-    raise _missing(places, f"{name}[.gz]")
+        for name in names:
+            found = sorted(path for path in place.glob(name) if path.is_file())
+            if found:
+                return found
+    return []
 
 
-def _missing(places: list[Path], name: str) -> LabError:
-    looked = ", ".join(str(place) for place in places)
-    return LabError(
-        f"found no file {name}. Looked in {looked}: put it there or name its "
-        "folder with --data-dir"
-    )
+def require(places: list[Path], names: tuple[str, ...]) -> list[Path]:
+    """The same, where there must be some."""
+    found = find(places, names)
+    if not found:
+        looked = ", ".join(str(place) for place in places)
+        raise LabError(
+            f"found no file {' or '.join(names)}. Looked in {looked}: put it there, "
+            "name its folder with --data-dir, or fetch it with --download"
+        )
+    return found
 
 
 def _bytes(path: Path) -> bytes:

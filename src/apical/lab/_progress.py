@@ -26,30 +26,31 @@ class Reporter:
     def steps(self, number: int) -> None:
         """So many of them have been made."""
 
-    def end(self, outcome: str) -> None:
-        """The run has ended, perhaps early."""
+    def end(self, label: str, outcome: str) -> None:
+        """The run has ended, perhaps early, or had ended before."""
 
 
 class _Shown(Reporter):
     def __init__(self, progress: Progress):
         self._progress = progress
         self._task = progress.add_task("", total=None)
-        self._label, self._due, self._per_step = "", 0.0, 0.0
+        self._due, self._per_step = 0.0, 0.0
 
     def expect(self, seconds: float) -> None:
         self._progress.update(self._task, total=seconds)
 
     def begin(self, label: str, seconds: float = 0.0, steps: int = 1) -> None:
-        self._label, self._due, self._per_step = label, seconds, seconds / steps
+        self._due, self._per_step = seconds, seconds / steps
         self._progress.update(self._task, description=label)
 
     def steps(self, number: int) -> None:
         self._due -= number * self._per_step
         self._progress.advance(self._task, number * self._per_step)
 
-    def end(self, outcome: str) -> None:
+    def end(self, label: str, outcome: str) -> None:
         self._progress.advance(self._task, self._due)
-        self._progress.console.print(f"{self._label:<30} {outcome}")
+        self._due = 0.0
+        self._progress.console.print(f"{label:<30} {outcome}")
 
 
 @contextmanager

@@ -1,70 +1,124 @@
-"""Records: one JSON object per line, per seed and epoch, kept the moment it is made."""
+"""What a line says: the setting, the machine, and what was measured."""
 
 import dataclasses
 import json
 import math
 import platform
+from collections.abc import Iterator
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
 import apical
-from apical.lab._errors import LabError
+from apical.lab._registry import Entry
+from apical.lab._search import Choice
+from apical.lab._train import Epoch, Scores
+from apical.lab._work import Lanes, Work
 
-FILE = "records.jsonl"
-FIGURES = ("figure.png", "figure.svg")
+Line = dict[str, Any]
 _PACKAGES = ("jax", "jaxlib", "numpy", "optax", "equinox")
+_MEASURED = (
+    *("training_loss", "test_loss", "test_accuracy"),
+    *("alignment", "norm_ratio", "sign_agreement"),
+    *("seconds_per_step", "seconds_per_step_of_backpropagation", "seconds_compiling"),
+)
 
 
-class Recorder:
-    """Keeps records in memory and, where there is a folder, in its `records.jsonl`.
-
-    Args:
-        folder: where to write; made where it is missing. None: nothing is written.
-        force: replace the records of an earlier comparison.
-    """
-
-    def __init__(self, folder: str | Path | None, force: bool = False):
-        self.records: list[dict[str, Any]] = []
-        self.folder = None if folder is None else Path(folder)
-        self._file = None if self.folder is None else _open(self.folder, force)
-
-    def write(self, record: dict[str, Any]) -> None:
-        """Add one record; it is in the file when this returns."""
-        self.records.append(record)
-        if self._file is not None:
-            self._file.write(json.dumps(record, allow_nan=False) + "\n")
-            self._file.flush()
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._file is not None:
-            self._file.close()
+def environment() -> Line:
+    """The versions and the kind of machine that a line was made with."""
+    return {
+        "apical": apical.__version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in _PACKAGES},
+        "machine": f"{platform.system()} {platform.machine()}",
+        "device": jax.devices()[0].device_kind,
+    }
 
 
-def read_records(folder: str | Path) -> list[dict[str, Any]]:
-    """The records of an earlier comparison, from its output folder."""
-    path = Path(folder) / FILE
-    if not path.is_file():
-        raise LabError(f"{path}: there is no such file; was another --out used?")
-    # An interrupt may have torn the last line; every line before it is whole.
-    whole = path.read_text(encoding="utf-8").rpartition("\n")[0]
-    return [json.loads(line) for line in whole.splitlines()]
+def run_line(work: Work, name: str, entry: Entry, chosen: Choice) -> Line:
+    """What is the same in all lines of one model and rule."""
+    made = dataclasses.replace(entry.make(), **chosen.numbers)
+    return {
+        "data": work.data.name,
+        "model": work.model_name,
+        "rule": name,
+        "rule_class": type(made).__name__,
+        "needs": ", ".join(entry.needs),
+        "hyper_parameters": json.dumps(hyper_parameters(made)),
+        "learning_rate": chosen.learning_rate,
+        "batch_size": work.batch_size,
+        "epochs": work.epochs,
+        "training_examples": len(work.data.train_y),
+        "test_examples": len(work.data.test_y),
+        "note": work.data.note,
+    }
 
 
-def free_folder(name: str = "apical-compare") -> Path:
-    """The first of `name`, `name-2`, `name-3`, ... that holds no records."""
-    folder, number = Path(name), 1
-    while (folder / FILE).exists():
-        number += 1
-        folder = Path(f"{name}-{number}")
-    return folder
+def epoch_lines(epoch: Epoch, seeds: tuple[int, ...]) -> Iterator[Line]:
+    """What was measured after an epoch, by seed."""
+    overall, scores = epoch.alignment.overall, epoch.scores
+    for i, seed in enumerate(seeds):
+        lost = bool(scores.diverged[i])
+        yield {
+            "seed": seed,
+            "epoch": epoch.number,
+            "status": "diverged" if lost else "ok",
+            "message": "loss or logits not finite" if lost else "",
+            "training_loss": plain(epoch.loss[i]),
+            "test_loss": plain(scores.loss[i]),
+            "test_accuracy": plain(scores.accuracy[i]),
+            "alignment": plain(overall.cosine[i]),
+            "norm_ratio": plain(overall.norm_ratio[i]),
+            "sign_agreement": plain(overall.sign_agreement[i]),
+            "seconds_per_step": plain(epoch.seconds_per_step),
+            "seconds_per_step_of_backpropagation": plain(
+                epoch.seconds_per_step_of_backpropagation
+            ),
+            "seconds_compiling": plain(epoch.seconds_compiling),
+        }
 
 
-def hyper_parameters(rule: Any) -> dict[str, Any]:
+def refused_lines(message: str, seeds: tuple[int, ...]) -> Iterator[Line]:
+    """A rule that refuses the model: one line per seed, which says why."""
+    for seed in seeds:
+        said = {"seed": seed, "epoch": 0, "status": "refused", "message": message}
+        yield {**said, **dict.fromkeys(_MEASURED)}
+
+
+def layer_lines(epoch: Epoch, seeds: tuple[int, ...]) -> Iterator[Line]:
+    """Alignment after an epoch, by seed and parameter, in the model's order."""
+    for i, seed in enumerate(seeds):
+        for place, (path, agreement) in enumerate(epoch.alignment.leaves.items()):
+            yield {
+                "seed": seed,
+                "epoch": epoch.number,
+                "place": place,
+                "parameter": path,
+                "alignment": plain(agreement.cosine[i]),
+                "norm_ratio": plain(agreement.norm_ratio[i]),
+                "sign_agreement": plain(agreement.sign_agreement[i]),
+            }
+
+
+def trial_lines(lanes: Lanes, scores: Scores, chosen: int) -> Iterator[Line]:
+    """The trials of a sweep, scored on the held-out part after the last epoch."""
+    for i in range(lanes.count):
+        numbers = {name: values[i] for name, values in lanes.numbers.items()}
+        yield {
+            "trial": i,
+            "seed": lanes.seeds[i],
+            "learning_rate": lanes.learning_rates[i],
+            "numbers": json.dumps(numbers),
+            "status": "diverged" if scores.diverged[i] else "ok",
+            "held_out_accuracy": plain(scores.accuracy[i]),
+            "held_out_loss": plain(scores.loss[i]),
+            "chosen": i == chosen,
+        }
+
+
+def hyper_parameters(rule: Any) -> Line:
     """Every field of a rule, as JSON can hold it."""
     return {
         field.name: plain(getattr(rule, field.name))
@@ -83,39 +137,7 @@ def plain(value: Any) -> Any:
     return type(value).__name__
 
 
-def environment() -> dict[str, Any]:
-    """The versions and the kind of machine that a record was made with."""
-    return {
-        "versions": {"python": platform.python_version(), **_versions()},
-        "machine": f"{platform.system()} {platform.machine()}",
-        "device": jax.devices()[0].device_kind,
-    }
-
-
-def _open(folder: Path, force: bool) -> Any:
-    path = folder / FILE
-    if path.exists() and path.stat().st_size and not force:
-        raise LabError(
-            f"{path} holds the records of an earlier comparison: choose another "
-            "folder with --out, or replace them with --force"
-        )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for figure in FIGURES:  # A figure must never stand beside newer records.
-            (folder / figure).unlink(missing_ok=True)
-        return path.open("w", encoding="utf-8")
-    except OSError as error:
-        raise LabError(
-            f"cannot write to {path} ({error.strerror}): choose another folder "
-            "with --out"
-        ) from error
-
-
 def _plain_number(number: Any) -> Any:
     if isinstance(number, list):
         return [_plain_number(item) for item in number]
     return number if math.isfinite(number) else None
-
-
-def _versions() -> dict[str, str]:
-    return {"apical": apical.__version__, **{name: version(name) for name in _PACKAGES}}

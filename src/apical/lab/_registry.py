@@ -1,57 +1,100 @@
 """The rows of a comparison: each name, and the rule it stands for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from apical import rules
+from apical.lab._control import UntrainedHiddenLayers
+from apical.lab._errors import LabError, known
+from apical.lab._modules import find_attribute
+from apical.rules._rule import SearchSpace
 
 
 class Entry(NamedTuple):
-    """A rule under a name, and which parameters it is allowed to change.
+    """A rule under a name.
 
     Attributes:
         make: makes the rule.
-        readout_only: whether only the last layer learns.
         cost: about how many steps of backpropagation one step takes: a guess from which
             the time left is told, never a result.
+        space: the numbers that a sweep draws; None: those of the rule's `search_space`.
     """
 
     make: Callable[[], Any]
-    readout_only: bool = False
     cost: float = 1.0
+    space: SearchSpace | None = None
 
     @property
     def citation(self) -> str:
         """The source, as BibTeX; the control has none."""
-        return "" if self.readout_only else self.make().citation
+        return self.make().citation
 
     @property
     def needs(self) -> tuple[str, ...]:
         """What the rule needs that a neuron does not have."""
-        # One layer under the loss sends nothing back: most needs of the rule are gone.
-        return ("signed error units",) if self.readout_only else self.make().needs
+        return self.make().needs
+
+    @property
+    def search_space(self) -> SearchSpace:
+        """The numbers of the rule that a sweep draws."""
+        return self.make().search_space if self.space is None else self.space
 
 
 def _sweep() -> rules.PredictiveCoding:
     return rules.PredictiveCoding(inference=rules.Sweep())
 
 
+def _sign_of_error() -> rules.DirectFeedbackAlignment:
+    return rules.DirectFeedbackAlignment(error="sign")
+
+
 def _free() -> rules.PredictiveCoding:
     return rules.PredictiveCoding(prediction="free")
 
 
+BASELINE = "backpropagation"
+CONTROL = "untrained-hidden-layers"
+
 RULES: dict[str, Entry] = {
-    "backpropagation": Entry(rules.Backpropagation),
+    BASELINE: Entry(rules.Backpropagation),
     "feedback-alignment": Entry(rules.FeedbackAlignment),
     "sign-concordance": Entry(rules.SignConcordance),
     "kolen-pollack": Entry(rules.KolenPollack),
+    "weight-mirror": Entry(rules.WeightMirror, cost=2.0),
+    "direct-feedback-alignment": Entry(rules.DirectFeedbackAlignment),
+    "direct-feedback-alignment-sign": Entry(_sign_of_error),
+    "direct-random-target-projection": Entry(rules.DirectRandomTargetProjection),
     "predictive-coding": Entry(rules.PredictiveCoding),
-    "predictive-coding-sweep": Entry(_sweep),
+    # One sweep is exact at rate 1: there is nothing else to draw.
+    "predictive-coding-sweep": Entry(_sweep, space={}),
     "predictive-coding-free": Entry(_free, cost=8.0),
-    # The control: what random hidden layers reach when only the last one learns.
-    "untrained-hidden-layers": Entry(
-        rules.Backpropagation, readout_only=True, cost=0.3
-    ),
+    CONTROL: Entry(UntrainedHiddenLayers, cost=0.3),
 }
 
-BASELINE = "backpropagation"
+Rules = Iterable[str] | Mapping[str, rules.Rule]
+
+
+def find_rules(wanted: Rules) -> dict[str, Entry]:
+    """The entries with these names, of these rules, or at `module:attribute`."""
+    if isinstance(wanted, Mapping):
+        return {name: _entry(name, rule) for name, rule in wanted.items()}
+    if isinstance(wanted, str):
+        wanted = wanted.split(",")
+    names = [name.strip() for name in wanted]
+    ours = [name for name in names if ":" not in name]
+    if ours or not names:
+        known("rule", ours, RULES)
+    return {name: _named(name) for name in names}
+
+
+def _named(name: str) -> Entry:
+    if ":" in name:
+        return _entry(f"--rules {name}", find_attribute(name, "--rules"))
+    return RULES[name]
+
+
+def _entry(name: str, rule: Any) -> Entry:
+    made = rule() if isinstance(rule, type) else rule
+    if not isinstance(made, rules.Rule):
+        raise LabError(f"{name} is no rule but {made!r}: subclass `apical.rules.Rule`")
+    return Entry(lambda: made)

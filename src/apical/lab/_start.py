@@ -1,88 +1,71 @@
-"""What every rule of a comparison has in common: the work, and where it starts.
+"""Where every rule starts: the examples on the device, and the weights of each lane.
 
 Initial weights and batch order depend on the seed alone, so that every rule starts
-from the same weights and sees the same pictures in the same order.
+from the same weights and sees the same examples in the same order.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from apical.lab._data import Data
-from apical.lab._models import MODELS
-
-
-class Setting(NamedTuple):
-    """What every rule of a comparison has in common."""
-
-    data: Data
-    model: str
-    optimizer: Callable[[float], Any]
-    rate: float
-    epochs: int
-    batch_size: int
-    seeds: tuple[int, ...]
-
-    @property
-    def steps(self) -> int:
-        """Training steps in an epoch; what does not fill a batch waits."""
-        return len(self.data.train_y) // self.batch_size
+from apical.lab._loss import Loss
+from apical.lab._work import Work
+from apical.lab.models import check_model
 
 
 class Start:
-    """What every rule starts from: pictures on the device, and the same weights."""
+    """The work on the device, and what every seed's training starts from."""
 
-    def __init__(self, setting: Setting):
-        data = setting.data
-        self.setting = setting
+    def __init__(self, work: Work):
+        data = work.data
+        self.work = work
         self.x, self.y = jnp.asarray(data.train_x), jnp.asarray(data.train_y)
-        self.keys = jax.vmap(jax.random.key)(jnp.asarray(setting.seeds))
-        self.params, self.running = jax.vmap(self._weights)(self.keys)
+        _, static, _ = self._built(0)
+        self.loss = Loss(static, data.classes)
 
     @property
     def batch(self) -> tuple[jax.Array, jax.Array]:
         """The batch on which rules are set up and their alignment is measured."""
-        return self.x[: self.setting.batch_size], self.y[: self.setting.batch_size]
+        return self.x[: self.work.batch_size], self.y[: self.work.batch_size]
 
-    def _weights(self, key: jax.Array) -> tuple[Any, Any]:
-        data = self.setting.data
-        build = MODELS[self.setting.model].build
-        return build(jax.random.fold_in(key, 0), data.shape, data.classes)
+    def weights(self, seeds: tuple[int, ...]) -> tuple[Any, Any]:
+        """Initial parameters and running statistics, stacked over the seeds."""
+        built = [self._built(seed) for seed in seeds]
+        params, _, statistics = zip(*built, strict=True)
+        return _stacked(params), _stacked(statistics)
 
-
-def seed_groups(setting: Setting) -> list[slice]:
-    """Which seeds are trained together in one compiled call: all, where that pays.
-
-    A convolution with weights of its own for each seed becomes a grouped convolution,
-    which XLA runs slowly on CPUs: 1.2 times faster a seed on pictures of 8 x 8, but 3
-    to 4 times slower on those of 28 x 28 and 32 x 32.
-    """
-    seeds, (_, height, width) = len(setting.seeds), setting.data.shape
-    small = height * width <= 8 * 8
-    if small or not MODELS[setting.model].convolves or jax.default_backend() != "cpu":
-        return [slice(0, seeds)]
-    return [slice(i, i + 1) for i in range(seeds)]
+    @lru_cache(maxsize=64)  # noqa: B019 - a Start lives as long as its comparison
+    def _built(self, seed: int) -> tuple[Any, Any, Any]:
+        data, key = self.work.data, jax.random.fold_in(jax.random.key(seed), 0)
+        built = self.work.model.build(key, data.shape, data.classes)
+        model, statistics = built if type(built) is tuple else (built, None)
+        check_model(model, statistics, data, self.work.model_name)
+        params, static = eqx.partition(model, eqx.is_array)
+        return params, static, statistics
 
 
-def parts(setting: Setting, epoch: int) -> Iterator[np.ndarray]:
+def batch_order(work: Work, seeds: tuple[int, ...], epoch: int) -> np.ndarray:
+    """Which examples are in which batch: `(steps, seeds, batch size)`."""
+    examples, size = len(work.data.train_y), work.steps * work.batch_size
+
+    def one_seed(seed: int) -> np.ndarray:
+        order = np.random.default_rng((seed, epoch)).permutation(examples)
+        return order[:size].reshape(work.steps, work.batch_size)
+
+    orders = {seed: one_seed(seed) for seed in dict.fromkeys(seeds)}
+    return np.stack([orders[seed] for seed in seeds], axis=1)
+
+
+def parts(order: np.ndarray, length: int) -> Iterator[np.ndarray]:
     """The batches of an epoch, so many at a time as one compiled call takes."""
-    order = batch_order(setting, epoch)
-    length = MODELS[setting.model].steps_per_call
     for begin in range(0, len(order), length):
         yield order[begin : begin + length]
 
 
-def batch_order(setting: Setting, epoch: int) -> np.ndarray:
-    """Which examples are in which batch: `(steps, seeds, batch size)`."""
-    size = setting.steps * setting.batch_size
-
-    def one_seed(seed: int) -> np.ndarray:
-        order = np.random.default_rng((seed, epoch)).permutation(
-            len(setting.data.train_y)
-        )
-        return order[:size].reshape(setting.steps, setting.batch_size)
-
-    return np.stack([one_seed(seed) for seed in setting.seeds], axis=1)
+def _stacked(trees: tuple[Any, ...]) -> Any:
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)

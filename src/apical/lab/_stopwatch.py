@@ -1,17 +1,21 @@
 """The time of a step of backpropagation, at the very moment it is asked for."""
 
 from apical.lab._registry import BASELINE, RULES
-from apical.lab._start import Start, parts
+from apical.lab._start import Start, batch_order, parts
 from apical.lab._train import Run
+from apical.lab._work import Lanes
 
 
 class Stopwatch:
     """Times training steps of backpropagation on the work that rules are given."""
 
-    def __init__(self, start: Start):
-        self._run = Run(start, RULES[BASELINE])
-        self._learned = self._run.begin()
-        self._part = next(parts(start.setting, 0))
+    def __init__(self, start: Start, seeds: tuple[int, ...]):
+        work = start.work
+        self._run = Run(
+            start, RULES[BASELINE], Lanes.alike(seeds, work.learning_rate, {})
+        )
+        self._learned = self._run.begin().learned
+        self._part = next(parts(batch_order(work, seeds, 0), work.model.steps_per_call))
         self()  # compiles
 
     def __call__(self) -> float:

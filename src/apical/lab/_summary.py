@@ -1,12 +1,16 @@
-"""What a comparison came to: one row per model and rule, from the records alone."""
+"""What a comparison came to: one row per model and rule, from its lines alone."""
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
 
-Records = list[dict[str, Any]]
+from apical.lab._errors import LabError
+from apical.lab._registry import BASELINE
+
+Records = Sequence[dict[str, Any]]
 
 
 class Interval(NamedTuple):
@@ -23,11 +27,19 @@ class Row(NamedTuple):
     rule: str
     status: str  # "ok", "diverged", "unfinished" or "refused"
     message: str
+    needs: tuple[str, ...]
+    learning_rate: float
+    hyper_parameters: str
     accuracy: Interval
+    difference: Interval  # to backprop's accuracy, seed by seed
     alignment_start: Interval
     alignment_end: Interval
     seconds_per_step: float
     time_ratio: float  # to backprop, timed in turn with it
+    flops_ratio: float
+    memory_ratio: float
+    depth: float  # heavy operations that must wait for one another
+    depth_of_backpropagation: float
     seeds: int
     diverged: int
 
@@ -48,10 +60,18 @@ def interval(values: Any) -> Interval:
     return Interval(values.mean(), half)
 
 
-def summarise(records: Records) -> list[Row]:
+def summarise(records: Records, costs: Records = ()) -> list[Row]:
     """One row per model and rule, in the order in which they were run."""
-    pairs = dict.fromkeys((r["model"], r["rule"]) for r in records)
-    return [_row(of_run(records, model, rule)) for model, rule in pairs]
+    if not records:
+        raise LabError("this comparison has no records yet: let its first run begin")
+    runs: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for record in records:
+        runs.setdefault((record["model"], record["rule"]), []).append(record)
+    dear = {(line["model"], line["rule"]): line for line in costs}
+    return [
+        _row(run, _accuracies(runs.get((key[0], BASELINE), [])), dear.get(key, {}))
+        for key, run in runs.items()
+    ]
 
 
 def of_run(records: Records, model: str, rule: str) -> Records:
@@ -66,36 +86,61 @@ def curve(records: Records, field: str) -> tuple[np.ndarray, np.ndarray]:
     return np.array(epochs), np.array(rows, dtype=float)
 
 
-def _row(records: Records) -> Row:
+def _row(records: Records, baseline: dict[int, Any], cost: dict[str, Any]) -> Row:
     first = [r for r in records if r["epoch"] == 0]
-    reached = max(r["epoch"] for r in records)
-    last = [r for r in records if r["epoch"] == reached]
+    last = _last(records)
     diverged = sum(r["status"] == "diverged" for r in last)
+    mine = _accuracies(records)
     return Row(
         model=last[0]["model"],
         rule=last[0]["rule"],
-        status=_status(last, reached, diverged),
+        status=_status(last, diverged),
         message=last[0]["message"],
+        needs=tuple(need for need in last[0]["needs"].split(", ") if need),
+        learning_rate=last[0]["learning_rate"],
+        hyper_parameters=last[0]["hyper_parameters"],
         accuracy=interval([r["test_accuracy"] for r in last]),
+        difference=interval(
+            [mine[seed] - baseline[seed] for seed in mine if seed in baseline]
+        ),
         alignment_start=interval([r["alignment"] for r in first]),
         alignment_end=interval([r["alignment"] for r in last]),
         seconds_per_step=_seconds(records, "seconds_per_step"),
         time_ratio=_seconds(records, "seconds_per_step")
-        / _seconds(records, "seconds_per_step_of_baseline"),
+        / _seconds(records, "seconds_per_step_of_backpropagation"),
+        flops_ratio=_number(cost.get("flops_ratio")),
+        memory_ratio=_number(cost.get("memory_bytes_ratio")),
+        depth=_number(cost.get("depth")),
+        depth_of_backpropagation=_number(cost.get("depth_of_backpropagation")),
         seeds=len(last),
         diverged=diverged,
     )
 
 
-def _status(last: Records, reached: int, diverged: int) -> str:
+def _last(records: Records) -> Records:
+    reached = max(r["epoch"] for r in records)
+    return [r for r in records if r["epoch"] == reached]
+
+
+def _accuracies(records: Records) -> dict[int, float]:
+    """The last test accuracy of each seed that has one, at the end of its training."""
+    ended = [r for r in records if r["epoch"] == r["epochs"] and r["status"] == "ok"]
+    return {r["seed"]: r["test_accuracy"] for r in ended}
+
+
+def _status(last: Records, diverged: int) -> str:
     if last[0]["status"] == "refused":
         return "refused"
     if diverged:
         return "diverged"
-    return "ok" if reached == last[0]["epochs"] else "unfinished"
+    return "ok" if last[0]["epoch"] == last[0]["epochs"] else "unfinished"
 
 
 def _seconds(records: Records, field: str) -> float:
     times = [r[field] for r in records if r["seed"] == records[0]["seed"]]
     known = [t for t in times if t is not None]
     return float(np.median(known)) if known else math.nan
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)

@@ -7,33 +7,47 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
-from apical.lab._registry import RULES
+from apical.lab._registry import BASELINE
 from apical.lab._summary import Interval, Records, Row, summarise
 
 
-def table(records: Records) -> Table:
+def table(records: Records, costs: Records = ()) -> Table:
     """A table of the last epoch of every model and rule."""
-    rows = summarise(records)
-    needs = _all_needs(rows)
+    rows = summarise(records, costs)
+    swept = records[0]["sweep"] > 0
     grid = Table(
         title=_title(records[0]),
-        caption=_caption(records[0], rows, needs),
+        caption=_caption(records[0], rows),
         caption_justify="left",
         box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
         pad_edge=False,
     )
     grid.add_column("rule", no_wrap=True)
-    grid.add_column("test accuracy %", justify="right", min_width=11)
-    grid.add_column("alignment start → end", justify="center", min_width=11)
-    grid.add_column("time ÷ backprop", justify="right", min_width=8)
-    grid.add_column("needs", no_wrap=True)
+    grid.add_column("test\naccuracy %", justify="right", no_wrap=True)
+    grid.add_column("− backprop", justify="right", no_wrap=True)
+    grid.add_column("alignment\nstart → end", justify="center", no_wrap=True)
+    grid.add_column("time ÷\nbackprop", justify="right", no_wrap=True)
+    if swept:
+        grid.add_column("step size", justify="right", no_wrap=True)
     for model in dict.fromkeys(row.model for row in rows):
         grid.add_section()
         grid.add_row(f"[bold]{model}[/]")
         for row in rows:
             if row.model == model:
-                grid.add_row(*_cells(row, needs))
+                grid.add_row(*_cells(row, swept))
     return grid
+
+
+def tuning(record: dict[str, Any]) -> str:
+    """How the hyper-parameters were come by."""
+    if record["sweep"]:
+        return (
+            f"{record['optimizer']}; each rule with the best of {record['sweep']} "
+            "trials of its own, scored on a held-out part of the training set"
+        )
+    rate = f"{record['learning_rate']:g}"
+    return f"{record['optimizer']}, step size {rate} for every rule, no tuning"
 
 
 def outcome(row: Row) -> str:
@@ -43,9 +57,18 @@ def outcome(row: Row) -> str:
     return f"{_accuracy(row)}   alignment {_alignment(row)}"
 
 
-def _cells(row: Row, needs: list[str]) -> tuple[str, ...]:
+def _cells(row: Row, swept: bool) -> tuple[str, ...]:
     ratio = "–" if math.isnan(row.time_ratio) else f"{row.time_ratio:.2f}"
-    return f" {row.rule}", _accuracy(row), _alignment(row), ratio, _marks(row, needs)
+    cells = f" {row.rule}", _accuracy(row), _difference(row), _alignment(row), ratio
+    found = (f"{row.learning_rate:.2g}",) if swept else ()
+    return (*cells, *found)
+
+
+def _difference(row: Row) -> str:
+    mean, half = (100 * part for part in row.difference)
+    if row.rule == BASELINE or math.isnan(mean):
+        return "–"
+    return f"{mean:+.1f}" if math.isnan(half) else f"{mean:+.1f} ± {half:.1f}"
 
 
 def _accuracy(row: Row) -> str:
@@ -66,20 +89,6 @@ def _cosine(value: Interval) -> str:
     return "–" if math.isnan(value.mean) else f"{value.mean:.2f}"
 
 
-def _needs(row: Row) -> tuple[str, ...]:
-    return RULES[row.rule].needs
-
-
-def _all_needs(rows: list[Row]) -> list[str]:
-    return list(dict.fromkeys(need for row in rows for need in _needs(row)))
-
-
-def _marks(row: Row, needs: list[str]) -> str:
-    mine = _needs(row)
-    numbered = enumerate(needs, start=1)
-    return " ".join(str(i) if need in mine else "·" for i, need in numbered)
-
-
 def _title(record: dict[str, Any]) -> str:
     seeds, epochs = (_counted(record[f"{word}s"], word) for word in ("seed", "epoch"))
     return f"{record['data']}, {seeds}, {epochs}"
@@ -89,13 +98,12 @@ def _counted(number: int, word: str) -> str:
     return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
-def _caption(record: dict[str, Any], rows: list[Row], needs: list[str]) -> str:
+def _caption(record: dict[str, Any], rows: list[Row]) -> str:
     lines = [
-        f"{record['optimizer']}, step size {record['rate']:g}: same rate for all; no "
-        "tuning. Accuracy of the last epoch: mean ± 95 % interval over seeds. "
-        "Alignment: cosine to backprop's gradient. Time: median step against one of "
-        "backprop timed in turn with it, compilation apart.",
-        "Needs: " + ", ".join(f"{i} {need}" for i, need in enumerate(needs, 1)) + ".",
+        f"{tuning(record)}. Accuracy of the last epoch: mean ± 95 % interval over "
+        "seeds; − backprop: the difference, seed by seed. Alignment: cosine to "
+        "backprop's gradient. Time: median step against one of backprop timed in turn "
+        "with it, compilation apart. What each rule needs: `apical rules`.",
     ]
     if record["note"]:
         lines.append(escape(record["note"]))

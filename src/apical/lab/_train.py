@@ -1,11 +1,13 @@
-"""Train one model with one rule, all seeds at once.
+"""Train one model with one rule, all lanes at once.
 
 An epoch is a Python loop over compiled calls of a few training steps each, so that
-progress can be told, and a step of backpropagation timed, in between.
+progress can be told, a step of backpropagation timed, and the place kept, in between.
 """
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import islice
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -14,131 +16,175 @@ import jax.numpy as jnp
 import numpy as np
 
 import apical
-from apical.lab._control import only_readout, readout_alignment
-from apical.lab._models import evaluation_loss, training_loss
 from apical.lab._registry import Entry
-from apical.lab._start import Start, parts, seed_groups
+from apical.lab._start import Start, batch_order, parts
+from apical.lab._work import Lanes
 
-# loss_fn(params, running, x, y): the running statistics belong to no example.
-_BATCH = (None, 0, 0)
 _TEST_CHUNK = 500
 _BASELINE_EVERY = 4
 
 
 class Learned(NamedTuple):
-    """All that training changes, stacked over the seeds of a group."""
+    """All that training changes, stacked over the lanes of a group."""
 
     params: Any
-    running: Any
+    statistics: Any
     state: Any
 
 
+class Position(NamedTuple):
+    """Where a run is: all that is needed to go on from there."""
+
+    epoch: int  # the one that is going on, from 1 up
+    part: int  # how many of its compiled calls have been made
+    losses: np.ndarray  # of its steps so far: (steps, lanes)
+    diverged: np.ndarray  # (lanes,)
+    learned: list[Learned]  # by group of lanes
+
+
+class Scores(NamedTuple):
+    """How well a model does on the test part of its data; arrays over lanes."""
+
+    loss: np.ndarray
+    accuracy: np.ndarray  # not a number where logits are not finite
+    diverged: np.ndarray  # whether loss or logits ever were not finite
+
+
 class Epoch(NamedTuple):
-    """What was measured after an epoch (0: before training); arrays over seeds."""
+    """What was measured after an epoch (0: before training); arrays over lanes."""
 
     number: int
     loss: np.ndarray
-    accuracy: np.ndarray  # not a number where logits are not finite
+    scores: Scores
     alignment: Any  # apical.measure.Alignment
-    seconds_per_step: float  # of all seeds together; not a number at epoch 0
-    seconds_per_step_of_baseline: float  # measured in turn with it
+    seconds_per_step: float  # of all lanes together; not a number at epoch 0
+    seconds_per_step_of_backpropagation: float  # measured in turn with it
     seconds_compiling: float
 
 
 class Times(NamedTuple):
-    """Times of a step in one epoch, of the rule and of the baseline in turn with it."""
+    """Times of a step in one epoch, of the rule and of backprop in turn with it."""
 
     rule: list[float]
-    baseline: list[float]
+    backpropagation: list[float]
 
 
-def train(
-    start: Start,
-    entry: Entry,
-    baseline: Callable[[], float] | None = None,
-    on_steps: Callable[[int], None] = lambda steps: None,
-) -> Iterator[Epoch]:
+class Watch(NamedTuple):
+    """Who is told what while a run goes on.
+
+    Attributes:
+        steps: is told of every few training steps that have been made.
+        place: is given the position after each compiled call, to keep it.
+        backpropagation: times one of its steps; is called every now and then.
+    """
+
+    steps: Callable[[int], None] = lambda steps: None
+    place: Callable[[Position], None] = lambda position: None
+    backpropagation: Callable[[], float] | None = None
+
+
+_NOBODY = Watch()
+
+
+def train(run: "Run", position: Position, watch: Watch = _NOBODY) -> Iterator[Epoch]:
     """Train, and yield what was measured before training and after every epoch.
 
     Args:
-        start: where every rule starts.
-        entry: the rule.
-        baseline: times a step of backpropagation; is called every now and then.
-        on_steps: is told of every few training steps that have been made.
+        run: the rule and its lanes.
+        position: `run.begin()`, or where to go on.
+        watch: who is told of the progress.
 
     Returns:
-        An iterator over `start.setting.epochs + 1` epochs.
+        An iterator over what was measured; it ends early once all lanes have diverged.
     """
-    run = Run(start, entry)
-    learned = run.begin()
-    nothing = np.full(len(start.setting.seeds), np.nan)
-    yield run.measure(0, learned, nothing, Times([], []))
-    for number in range(1, start.setting.epochs + 1):
-        learned, loss, times = run.epoch(learned, number, baseline, on_steps)
-        yield run.measure(number, learned, loss, times)
+    if (position.epoch, position.part) == (1, 0):
+        epoch = run.measure(0, position, Times([], []))
+        yield epoch
+        position = position._replace(diverged=epoch.scores.diverged)
+    while position.epoch <= run.start.work.epochs and not position.diverged.all():
+        position, times = run.epoch(position, watch)
+        epoch = run.measure(position.epoch, position, times)
+        yield epoch
+        position = _next_epoch(position, epoch.scores.diverged)
+        watch.place(position)
 
 
-Groups = list[Learned]
+def train_only(run: "Run", position: Position, watch: Watch = _NOBODY) -> Position:
+    """Train to the end, and measure nothing on the way."""
+    while position.epoch <= run.start.work.epochs and not position.diverged.all():
+        position, _ = run.epoch(position, watch)
+        position = _next_epoch(position, _diverged(position))
+        watch.place(position)
+    return position
 
 
 class Run:
     """The compiled functions of one rule, and what they learn, group by group."""
 
-    def __init__(self, start: Start, entry: Entry):
-        self.start, self.setting, self.entry = start, start.setting, entry
-        self.groups = seed_groups(start.setting)
+    def __init__(self, start: Start, entry: Entry, lanes: Lanes):
+        self.start, self.lanes = start, lanes
         self.rule = entry.make()
+        self.groups = _groups(start, lanes)
         self.seconds_compiling = 0.0
         self._compiled: dict[tuple, Any] = {}
+        self._rates = jnp.asarray(lanes.learning_rates)
+        self._numbers = {k: jnp.asarray(v) for k, v in lanes.numbers.items()}
 
-    def begin(self) -> Groups:
-        """Initial weights, statistics and states of every seed."""
-        start = self.start
+    def begin(self) -> Position:
+        """Before the first step: initial weights, statistics and states."""
+        params, statistics = self.start.weights(self.lanes.seeds)
+        keys = jax.vmap(jax.random.key)(jnp.asarray(self.lanes.seeds))
+        batch = self.start.batch
 
-        def state(key: jax.Array, params: Any, running: Any) -> Any:
-            own = jax.random.fold_in(key, 1)
-            return self._step(training_loss, params).init(
-                own, params, running, *start.batch
-            )
+        def state(key: Any, numbers: Any, params: Any, statistics: Any) -> Any:
+            # Its shapes are the same at every rate, and some rules look at the rate.
+            step = self._step(numbers, self.start.work.learning_rate)
+            return step.init(jax.random.fold_in(key, 1), params, statistics, *batch)
 
         # Not compiled as a whole: drawing numbers compiles slowly, and piece by piece
         # the next rule finds the pieces ready.
-        states = jax.vmap(state)(start.keys, start.params, start.running)
-        every = Learned(start.params, start.running, states)
-        return [
-            jax.tree.map(lambda leaf, seeds=seeds: leaf[seeds], every)
-            for seeds in self.groups
-        ]
+        states = jax.vmap(state)(keys, self._numbers, params, statistics)
+        every = Learned(params, statistics, states)
+        lanes = self.lanes.count
+        learned = [_slice(every, group) for group in self.groups]
+        return Position(1, 0, np.zeros((0, lanes)), np.zeros(lanes, bool), learned)
 
-    def epoch(
-        self,
-        learned: Groups,
-        number: int,
-        baseline: Callable[[], float] | None,
-        on_steps: Callable[[int], None],
-    ) -> tuple[Groups, np.ndarray, Times]:
-        """One pass over the training part: weights, mean losses, times of a step."""
-        losses, times = [], Times([], [])
-        for call, part in enumerate(parts(self.setting, number)):
-            learned, loss, seconds = self.advance(learned, part)
-            losses.append(loss)
+    def epoch(self, position: Position, watch: Watch) -> tuple[Position, Times]:
+        """The rest of an epoch from a position, and the times of a step."""
+        times = Times([], [])
+        model = self.start.work.model
+        order = batch_order(self.start.work, self.lanes.seeds, position.epoch)
+        rest = islice(parts(order, model.steps_per_call), position.part, None)
+        for part in rest:
+            learned, losses, seconds = self.advance(position.learned, part)
+            position = position._replace(
+                part=position.part + 1,
+                losses=np.concatenate([position.losses, losses]),
+                learned=learned,
+            )
             times.rule.append(seconds)
             # In turn with backprop, so that whatever else the machine does meanwhile
             # slows both alike.
-            if baseline is not None and call % _BASELINE_EVERY == 0:
-                times.baseline.append(baseline())
-            on_steps(len(part))
-        return learned, np.concatenate(losses).mean(0), times
+            if watch.backpropagation and position.part % _BASELINE_EVERY == 1:
+                times.backpropagation.append(watch.backpropagation())
+            watch.steps(len(part))
+            watch.place(position)
+        return position, times
 
     def advance(
-        self, learned: Groups, part: np.ndarray
-    ) -> tuple[Groups, np.ndarray, float]:
+        self, learned: list[Learned], part: np.ndarray
+    ) -> tuple[list[Learned], np.ndarray, float]:
         """One training step for each batch in `part`: weights, losses, step time."""
         data = self.start.x, self.start.y
-        order = [part[:, seeds] for seeds in self.groups]
         work = [
-            (group, *data, batches)
-            for group, batches in zip(learned, order, strict=True)
+            (
+                one,
+                self._rates[group],
+                _slice(self._numbers, group),
+                *data,
+                part[:, group],
+            )
+            for one, group in zip(learned, self.groups, strict=True)
         ]
         advance = self._compile(self._advance, *work[0])
         began = time.perf_counter()
@@ -147,39 +193,42 @@ class Run:
         losses = np.concatenate([loss for _, loss in after], axis=1)
         return [group for group, _ in after], losses, seconds
 
-    def measure(
-        self, number: int, learned: Groups, loss: np.ndarray, times: Times
-    ) -> Epoch:
+    def measure(self, number: int, position: Position, times: Times) -> Epoch:
         """All that is recorded after an epoch."""
         return Epoch(
             number=number,
-            loss=loss,
-            accuracy=self.accuracy(learned),
-            alignment=self.alignment(learned),
+            loss=_mean(position.losses),
+            scores=self.score(position),
+            alignment=self.alignment(position.learned),
             seconds_per_step=_median(times.rule),
-            seconds_per_step_of_baseline=_median(times.baseline),
+            seconds_per_step_of_backpropagation=_median(times.backpropagation),
             seconds_compiling=self.seconds_compiling,
         )
 
-    def alignment(self, learned: Groups) -> Any:
+    def alignment(self, learned: list[Learned]) -> Any:
         """Alignment with backprop's gradient on one batch of the training part."""
-        align = self._compile(self._align, learned[0], *self.start.batch)
-        found = [align(group, *self.start.batch) for group in learned]
+        numbers = [_slice(self._numbers, group) for group in self.groups]
+        pairs = list(zip(learned, numbers, strict=True))
+        align = self._compile(self._align, *pairs[0], *self.start.batch)
+        found = [align(*pair, *self.start.batch) for pair in pairs]
         return jax.tree.map(lambda *parts: np.concatenate(parts), *found)
 
-    def accuracy(self, learned: Groups) -> np.ndarray:
-        """The fraction of the test part that each seed gets right."""
-        x, y = self.setting.data.test_x, self.setting.data.test_y
+    def score(self, position: Position) -> Scores:
+        """Mean loss on the test part, and the fraction of it that is right, by lane."""
+        x, y = self.start.work.data.test_x, self.start.work.data.test_y
         size = min(_TEST_CHUNK, len(y))
-        right = np.zeros(len(self.setting.seeds))
+        numbers = [_slice(self._numbers, group) for group in self.groups]
+        pairs = list(zip(position.learned, numbers, strict=True))
+        sums = np.zeros((2, self.lanes.count))
         for begin in range(0, len(y), size):
             # The last chunk is filled up from the front, so that one shape is compiled.
             places = np.arange(begin, begin + size)
             chosen = places % len(y)
-            pictures = x[chosen], y[chosen], places < len(y)
-            count = self._compile(self._right, learned[0], *pictures)
-            right += np.concatenate([count(group, *pictures) for group in learned])
-        return right / len(y)
+            examples = x[chosen], y[chosen], places < len(y)
+            score = self._compile(self._score, *pairs[0], *examples)
+            sums += np.concatenate([score(*pair, *examples) for pair in pairs], axis=1)
+        loss, right = sums / y.size
+        return Scores(loss, right, _diverged(position) | np.isnan(right))
 
     def _compile(self, function: Callable, *args: Any) -> Callable:
         shapes = tuple(np.shape(leaf) for leaf in jax.tree.leaves(args))
@@ -192,52 +241,98 @@ class Run:
             self.seconds_compiling += time.perf_counter() - began
         return self._compiled[key]
 
-    def _step(self, loss: Callable, params: Any) -> Any:
-        optimizer = self.setting.optimizer(self.setting.rate)
-        if self.entry.readout_only:
-            optimizer = only_readout(optimizer, params)
-        return apical.train_step(loss, self.rule, optimizer, has_aux=True, batch=_BATCH)
+    def _rule(self, numbers: dict[str, Any]) -> Any:
+        return replace(self.rule, **numbers) if numbers else self.rule
+
+    def _step(self, numbers: dict[str, Any], rate: Any, training: bool = True) -> Any:
+        loss = self.start.loss
+        return apical.train_step(
+            loss.training if training else loss.evaluation,
+            self._rule(numbers),
+            self.start.work.optimizer(rate),
+            **loss.setting,
+        )
 
     def _advance(
-        self, learned: Learned, x: jax.Array, y: jax.Array, order: jax.Array
+        self, learned: Learned, rates: Any, numbers: Any, x: Any, y: Any, order: Any
     ) -> tuple[Learned, jax.Array]:
-        def one_seed(learned, chosen):
-            params, running, state = learned
-            step = self._step(training_loss, params)
-            args = running, x[chosen], y[chosen]
+        def one_lane(learned: Learned, rate: Any, numbers: Any, chosen: Any) -> Any:
+            params, statistics, state = learned
+            step = self._step(numbers, rate)
+            args = statistics, x[chosen], y[chosen]
             params, state, credit = step(params, state, *args)
             return Learned(params, credit.aux, state), credit.value
 
-        step = jax.vmap(one_seed)
+        def step(learned: Learned, chosen: Any) -> Any:
+            return jax.vmap(one_lane)(learned, rates, numbers, chosen)
+
         if len(order) > 1:
             return jax.lax.scan(step, learned, order)
-        # Even a loop of one step is slow for convolutions: see `MODELS`.
+        # Even a loop of one step is slow for convolutions: see `apical.lab.models`.
         learned, loss = step(learned, order[0])
         return learned, loss[None]
 
-    def _align(self, learned: Learned, x: jax.Array, y: jax.Array) -> Any:
-        align = apical.measure.alignment(
-            training_loss, self.rule, has_aux=True, batch=_BATCH
-        )
-        if self.entry.readout_only:
-            align = readout_alignment
+    def _align(self, learned: Learned, numbers: Any, x: Any, y: Any) -> Any:
+        def one_lane(learned: Learned, numbers: Any) -> Any:
+            params, statistics, state = learned
+            loss = self.start.loss
+            align = apical.measure.alignment(
+                loss.training, self._rule(numbers), **loss.setting
+            )
+            return align(params, state, statistics, x, y)
 
-        def one_seed(params, running, state):
-            return align(params, state, running, x, y)
+        return jax.vmap(one_lane)(learned, numbers)
 
-        return jax.vmap(one_seed)(*learned)
-
-    def _right(
-        self, learned: Learned, x: jax.Array, y: jax.Array, counts: jax.Array
-    ) -> jax.Array:
-        def one_seed(params, running, state):
+    def _score(self, learned: Learned, numbers: Any, x: Any, y: Any, real: Any) -> Any:
+        def one_lane(learned: Learned, numbers: Any) -> Any:
+            params, statistics, state = learned
             # Rules that move state and parameters together predict by their step only.
-            step = self._step(evaluation_loss, params)
-            logits = step.predict(params, state, running, x, y)
-            right = ((logits.argmax(-1) == y) & counts).sum()
-            return jnp.where(jnp.isfinite(logits).all(), right, jnp.nan)
+            step = self._step(numbers, self.start.work.learning_rate, training=False)
+            logits = step.predict(params, state, statistics, x, y)
+            return _scores(logits, y, real)
 
-        return jax.vmap(one_seed)(*learned)
+        return jnp.stack(jax.vmap(one_lane)(learned, numbers))
+
+
+def _scores(logits: Any, y: Any, real: Any) -> tuple[Any, Any]:
+    """Sums over the examples that are real: of the loss, and of what is right."""
+    weight = jnp.broadcast_to(real.reshape(-1, *[1] * (y.ndim - 1)), y.shape)
+    logp = jnp.take_along_axis(jax.nn.log_softmax(logits), y[..., None], -1)[..., 0]
+    right = (logits.argmax(-1) == y) & weight
+    count = jnp.where(jnp.isfinite(logits).all(), right.sum(), jnp.nan)
+    return -(logp * weight).sum(), count
+
+
+def _groups(start: Start, lanes: Lanes) -> list[slice]:
+    """Which lanes are trained together in one compiled call: all, where that pays.
+
+    A convolution with weights of its own for each lane becomes a grouped convolution,
+    which XLA runs slowly on CPUs: 1.2 times faster a lane on pictures of 8 x 8, but 3
+    to 4 times slower on those of 28 x 28 and 32 x 32.
+    """
+    work = start.work
+    small = np.prod(work.data.shape[1:]) <= 8 * 8
+    if small or not work.model.convolves or jax.default_backend() != "cpu":
+        return [slice(0, lanes.count)]
+    return [slice(i, i + 1) for i in range(lanes.count)]
+
+
+def _next_epoch(position: Position, diverged: np.ndarray) -> Position:
+    nothing = position.losses[:0]
+    return Position(position.epoch + 1, 0, nothing, diverged, position.learned)
+
+
+def _slice(tree: Any, group: slice) -> Any:
+    return jax.tree.map(lambda leaf: leaf[group], tree)
+
+
+def _diverged(position: Position) -> np.ndarray:
+    """Which lanes have left the finite numbers, up to here."""
+    return position.diverged | ~np.isfinite(position.losses).all(0)
+
+
+def _mean(losses: np.ndarray) -> np.ndarray:
+    return losses.mean(0) if len(losses) else np.full(losses.shape[1], np.nan)
 
 
 def _median(times: list[float]) -> float:

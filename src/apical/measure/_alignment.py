@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import jax
 import jax.numpy as jnp
 
 from ..rules import Rule
-from ..rules._learner import Nodes, TrainState, make_learner
+from ..rules._learner import Keywords, TrainState, make_learner
 
 
 class Agreement(NamedTuple):
@@ -37,11 +37,7 @@ class Alignment(NamedTuple):
 def alignment(
     loss_fn: Callable[..., Any],
     rule: Rule,
-    *,
-    has_aux: bool = False,
-    reduction: Literal["mean", "sum"] = "mean",
-    batch: Any = 0,
-    nodes: Nodes | None = None,
+    **keywords: Unpack[Keywords],
 ) -> Callable[..., Alignment]:
     """Compare a rule's gradients with backpropagation's, in one compiled call.
 
@@ -50,10 +46,8 @@ def alignment(
     Args:
       loss_fn: any JAX function `loss_fn(params, *args)`.
       rule: one of `apical.rules`.
-      has_aux: as in `apical.value_and_grad`.
-      reduction: as in `apical.value_and_grad`.
-      batch: as in `apical.value_and_grad`.
-      nodes: as in `apical.value_and_grad`.
+      **keywords: `has_aux`, `reduction`, `batch`, `nodes`, `target`, as in
+        `apical.value_and_grad`.
 
     Returns:
       A compiled function of `(params, state, *args)`, with the state of `learner.init`
@@ -68,12 +62,7 @@ def alignment(
       >>> round(float(found.overall.cosine), 4), sorted(found.leaves)
       (1.0, ['a', 'b'])
     """
-    keywords: dict[str, Any] = {
-        "has_aux": has_aux,
-        "reduction": reduction,
-        "batch": batch,
-    }
-    learner = make_learner(loss_fn, rule, nodes, **keywords)
+    learner = make_learner(loss_fn, rule, **keywords)
 
     def compare(params: Any, state: Any, *args: Any) -> Alignment:
         state = state.rule if isinstance(state, TrainState) else state

@@ -96,14 +96,16 @@ def sparse(circuit: Circuit, params: Any, mask: Any) -> Any:
     return circuit.merged(params, masked(circuit, params, mask))
 
 
-def require_direct(circuit: Circuit, what: str) -> None:
+def require_direct(
+    circuit: Circuit, what: str, fix: str = "Use the rule's default, or make"
+) -> None:
     """Refuse where an effective weight is computed from several leaves."""
     for synapse in circuit.synapses:
         if synapse.weight is not None and not synapse.direct:
             raise ValueError(
                 f"{what} is defined entry by entry of a weight, but the effective "
-                f"weight at {synapse.where} is computed from {synapse.name!r}. Use the "
-                "rule's default, or make that weight one parameter."
+                f"weight at {synapse.where} is computed from {synapse.name!r}. "
+                f"{fix} that weight one parameter."
             )
 
 

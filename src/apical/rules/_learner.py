@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, Generic, Literal, NamedTuple, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypedDict, TypeVar, Unpack
 
 import jax
 import optax
@@ -15,6 +15,16 @@ from ._rule import Credit, Rule, Signal
 R = TypeVar("R")
 _CIRCUITS_KEPT = 16
 Nodes = Literal["entry", "unit", "marked", "every"]
+
+
+class Keywords(TypedDict, total=False):
+    """What is said of a loss function; `value_and_grad` says what each means."""
+
+    has_aux: bool
+    reduction: Literal["mean", "sum"]
+    batch: Any
+    nodes: Nodes | None
+    target: Callable[..., Any] | None
 
 
 class Circuits:
@@ -128,13 +138,26 @@ class Trainer:
 
 
 def make_learner(
-    loss_fn: Callable[..., Any], rule: Rule, nodes: Nodes | None, **keywords: Any
+    loss_fn: Callable[..., Any],
+    rule: Rule,
+    nodes: Nodes | None = None,
+    *,
+    has_aux: bool = False,
+    reduction: Literal["mean", "sum"] = "mean",
+    batch: Any = 0,
+    target: Callable[..., Any] | None = None,
 ) -> Learner[Any]:
     """A learner for any rule, also for those that need `train_step`."""
     if not isinstance(rule, Rule):
         hint = f"; did you mean `{rule.__name__}()`?" if isinstance(rule, type) else "."
         raise TypeError(f"`rule` must be a rule of `apical.rules`, not {rule!r}{hint}")
-    setting = Setting(nodes=nodes or rule.nodes, **keywords)
+    setting = Setting(
+        has_aux=has_aux,
+        reduction=reduction,
+        batch=batch,
+        nodes=nodes or rule.nodes,
+        target=target,
+    )
     return Learner(loss_fn, rule, setting)
 
 
@@ -146,6 +169,7 @@ def value_and_grad(
     reduction: Literal["mean", "sum"] = "mean",
     batch: Any = 0,
     nodes: Nodes | None = None,
+    target: Callable[..., Any] | None = None,
 ) -> Learner[Any]:
     """`jax.value_and_grad`, by any rule.
 
@@ -159,6 +183,8 @@ def value_and_grad(
         integer, None for an argument that all examples share, or a tuple with one
         entry (a pytree prefix) per argument.
       nodes: `"entry"`, `"unit"`, `"marked"` or `"every"`; by default the rule's own.
+      target: a function of the arguments after `params` that returns what the output
+        should be, of its shape; only rules that see it need it.
 
     Returns:
       A `Learner`: `state = learner.init(key, params, *args)`, then
@@ -185,7 +211,13 @@ def value_and_grad(
             "`apical.train_step(loss_fn, rule, optimizer)`."
         )
     return make_learner(
-        loss_fn, rule, nodes, has_aux=has_aux, reduction=reduction, batch=batch
+        loss_fn,
+        rule,
+        nodes,
+        has_aux=has_aux,
+        reduction=reduction,
+        batch=batch,
+        target=target,
     )
 
 
@@ -193,11 +225,7 @@ def train_step(
     loss_fn: Callable[..., Any],
     rule: Rule,
     optimizer: optax.GradientTransformation,
-    *,
-    has_aux: bool = False,
-    reduction: Literal["mean", "sum"] = "mean",
-    batch: Any = 0,
-    nodes: Nodes | None = None,
+    **keywords: Unpack[Keywords],
 ) -> Trainer:
     """One update of the parameters, by any rule and any optax optimiser.
 
@@ -207,10 +235,8 @@ def train_step(
       loss_fn: any JAX function `loss_fn(params, *args)`.
       rule: one of `apical.rules`.
       optimizer: any `optax.GradientTransformation`.
-      has_aux: as in `value_and_grad`.
-      reduction: as in `value_and_grad`.
-      batch: as in `value_and_grad`.
-      nodes: as in `value_and_grad`.
+      **keywords: `has_aux`, `reduction`, `batch`, `nodes`, `target`, as in
+        `value_and_grad`.
 
     Returns:
       A `Trainer`: `state = step.init(key, params, *args)`, then
@@ -227,32 +253,21 @@ def train_step(
       >>> float(credit.value), float(w[0, 0])
       (1.0, 0.5)
     """
-    keywords: dict[str, Any] = {
-        "has_aux": has_aux,
-        "reduction": reduction,
-        "batch": batch,
-    }
-    return Trainer(make_learner(loss_fn, rule, nodes, **keywords), optimizer)
+    return Trainer(make_learner(loss_fn, rule, **keywords), optimizer)
 
 
 def signals(
     loss_fn: Callable[..., Any],
     rule: Rule,
-    *,
-    has_aux: bool = False,
-    reduction: Literal["mean", "sum"] = "mean",
-    batch: Any = 0,
-    nodes: Nodes | None = None,
+    **keywords: Unpack[Keywords],
 ) -> Callable[..., dict[str, Signal]]:
     """What one would set beside a recording: value, prediction, teaching signal.
 
     Args:
       loss_fn: any JAX function `loss_fn(params, *args)`.
       rule: one of `apical.rules`.
-      has_aux: as in `value_and_grad`.
-      reduction: as in `value_and_grad`.
-      batch: as in `value_and_grad`.
-      nodes: as in `value_and_grad`.
+      **keywords: `has_aux`, `reduction`, `batch`, `nodes`, `target`, as in
+        `value_and_grad`.
 
     Returns:
       A function of `(params, state, *args)`, with the rule's state (of `learner.init`
@@ -267,12 +282,7 @@ def signals(
       >>> found["a"].teaching.shape
       (5, 4)
     """
-    keywords: dict[str, Any] = {
-        "has_aux": has_aux,
-        "reduction": reduction,
-        "batch": batch,
-    }
-    learner = make_learner(loss_fn, rule, nodes, **keywords)
+    learner = make_learner(loss_fn, rule, **keywords)
 
     def read(params: Any, state: Any, *args: Any) -> dict[str, Signal]:
         state = state.rule if isinstance(state, TrainState) else state

@@ -12,3 +12,4 @@ from ._rule import local_signals as local_signals
 from ._rule import salted as salted
 from ._rule import squared_norm as squared_norm
 from ._rule import static as static
+from ._target import target_of as target_of

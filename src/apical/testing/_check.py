@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import Any, Literal
+from typing import Any, Unpack
 
 import jax
 import optax
 
 from ..rules import Rule
-from ..rules._learner import Nodes
+from ..rules._learner import Keywords
 from . import _laws
 from . import _laws_of_nodes as _of_nodes
 from ._case import SEEDS, Case
@@ -36,12 +36,9 @@ def check_rule(
     loss_fn: Callable[..., Any] | None = None,
     params: Any = None,
     args: tuple[Any, ...] | None = None,
-    has_aux: bool = False,
-    reduction: Literal["mean", "sum"] = "mean",
-    batch: Any = 0,
-    nodes: Nodes | None = None,
     optimizer: optax.GradientTransformation | None = None,
     skip: Collection[str] = (),
+    **keywords: Unpack[Keywords],
 ) -> None:
     """Check that a rule keeps the laws of rules, in a few seconds.
 
@@ -70,14 +67,13 @@ def check_rule(
         perceptron, a scanned recurrent network and a residual network, all tiny.
       params: the parameters of `loss_fn`.
       args: its arguments after them.
-      has_aux: as in `apical.value_and_grad`.
-      reduction: as in `apical.value_and_grad`.
-      batch: as in `apical.value_and_grad`.
-      nodes: as in `apical.value_and_grad`.
       optimizer: what coupled rules train with; plain gradient descent by default.
       skip: the names of laws that the rule does not claim to keep: `("value",)` if
         the loss is that of an equilibrium, `("signals", "pull")` if it sends nothing
         to nodes, `("batch",)` if it draws noise for each example.
+      **keywords: `has_aux`, `reduction`, `batch`, `target`, as in
+        `apical.value_and_grad`, of `loss_fn`; and `nodes`, also for the problems that
+        are there by default.
 
     Raises:
       AssertionError: naming the law, the problem, and by how much it is broken.
@@ -106,10 +102,10 @@ def check_rule(
     elif loss_fn is None or params is None or args is None:
         raise ValueError("Give all of `loss_fn`, `params` and `args`, or none of them.")
     else:
-        keywords = {"has_aux": has_aux, "reduction": reduction, "batch": batch}
-        problems = (Problem("given", loss_fn, params, tuple(args), keywords),)
+        problems = (Problem("given", loss_fn, params, tuple(args), {**keywords}),)
     if "declares" not in skip:
         _hold(rule, "declares", "", lambda: declares(rule))
+    nodes = keywords.get("nodes")
     problems = [p._replace(keywords={**p.keywords, "nodes": nodes}) for p in problems]
     _check_problems(rule, problems, optimizer or optax.sgd(0.1), skip)
 

@@ -1,0 +1,101 @@
+"""The checkpoint: where the run that is going on has come to, in one file.
+
+A line of JSON that says which run and which step, then the arrays in NumPy's own form.
+Nothing is pickled: to read it, the same arrays are made anew for their shapes.
+"""
+
+import io
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from apical.lab._errors import LabError
+from apical.lab._journal import replace_file
+from apical.lab._train import Position
+
+EVERY = 10.0  # seconds; at most so much work is done twice after a kill
+
+
+class Checkpoint:
+    """Keeps the latest position of one run at a time.
+
+    Args:
+        path: the file. None: nothing is kept.
+    """
+
+    def __init__(self, path: Path | None):
+        self.path = path
+        self._last = time.monotonic()
+
+    def save(self, stage: str, position: Position) -> None:
+        """Keep this position, unless one was kept a moment ago."""
+        if self.path is None or time.monotonic() - self._last < EVERY:
+            return
+        head = {
+            "stage": stage,
+            "epoch": position.epoch,
+            "part": position.part,
+            "steps": len(position.losses),
+        }
+        content = io.BytesIO()
+        content.write(json.dumps(head).encode() + b"\n")
+        eqx.tree_serialise_leaves(content, _body(position))
+        replace_file(self.path, content.getvalue())
+        self._last = time.monotonic()
+
+    def load(self, stage: str, begun: Position) -> Position | None:
+        """The position kept for this run, or None.
+
+        Args:
+            stage: which run it is.
+            begun: the run before its first step, for the shapes of its arrays.
+        """
+        if self.path is None or not self.path.exists():
+            return None
+        try:
+            with self.path.open("rb") as file:
+                head = json.loads(file.readline())
+                if head["stage"] != stage:
+                    return None
+                empty = np.zeros((head["steps"], begun.losses.shape[1]))
+                like = begun._replace(losses=empty)
+                losses, diverged, learned = eqx.tree_deserialise_leaves(
+                    file, _body(like)
+                )
+        except (OSError, ValueError, KeyError, EOFError, RuntimeError) as error:
+            raise LabError(
+                f"{self.path} cannot be read ({error}); remove it, and the run that "
+                "was going on begins anew"
+            ) from error
+        learned = jax.tree.map(_like, learned, begun.learned)
+        return Position(head["epoch"], head["part"], losses, diverged, learned)
+
+    def clear(self) -> None:
+        """Forget the position: the run has ended."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+
+
+def _body(position: Position) -> Any:
+    learned = jax.tree.map(_plain, position.learned)
+    return position.losses, position.diverged, learned
+
+
+def _is_key(leaf: Any) -> bool:
+    return jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _plain(leaf: Any) -> Any:
+    """Keys of random numbers as the integers they are made of."""
+    return jax.random.key_data(leaf) if _is_key(leaf) else leaf
+
+
+def _like(leaf: Any, begun: Any) -> Any:
+    if not _is_key(begun):
+        return leaf
+    return jax.random.wrap_key_data(leaf, impl=jax.random.key_impl(begun))

@@ -1,0 +1,111 @@
+"""The output folder: of one comparison, which one process at a time works on."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from apical.lab._errors import LabError
+from apical.lab._journal import replace_file
+from apical.lab._ledger import FILES, Ledger
+
+SETTINGS = "settings.json"
+REPORTS = (
+    *("figure.png", "figure.svg", "layers.png", "layers.svg"),
+    *("cost.png", "cost.svg", "trials.png", "trials.svg", "report.html"),
+)
+
+
+@contextmanager
+def open_folder(
+    path: Path | None, settings: dict[str, Any], force: bool, resume: bool
+) -> Iterator[Ledger]:
+    """The ledger in this folder, locked; what cannot be written is a clear error.
+
+    Args:
+        path: the folder; made where it is missing. None: nothing is written.
+        settings: what the comparison was asked for.
+        force: replace what an earlier comparison left there.
+        resume: go on with it, if it was asked for the same.
+    """
+    if path is None:
+        yield Ledger(None)
+        return
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with _locked(path):
+            _prepare(path, settings, force, resume)
+            yield Ledger(path)
+    except OSError as error:
+        raise LabError(
+            f"cannot write to {path} ({error.strerror or error}). What was written "
+            f"before is kept: mend that, then `apical compare --resume {path}`, or "
+            "choose another folder with --out"
+        ) from error
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """What the comparison in this folder was asked for."""
+    file = path / SETTINGS
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise LabError(
+            f"{path} holds no comparison (there is no {file}): name the folder that "
+            "was given as --out"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise LabError(f"{file} cannot be read: {error}") from error
+
+
+def free_folder(name: str = "apical-compare") -> Path:
+    """The first of `name`, `name-2`, `name-3`, ... that holds no comparison."""
+    folder, number = Path(name), 1
+    while (folder / SETTINGS).exists():
+        number += 1
+        folder = Path(f"{name}-{number}")
+    return folder
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    lock = FileLock(path / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise LabError(
+            f"{path} is in use by another comparison: wait for it, or choose another "
+            "folder with --out"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _prepare(path: Path, settings: dict[str, Any], force: bool, resume: bool) -> None:
+    begun = (path / SETTINGS).exists()
+    if resume:
+        _require_same(path, read_settings(path), settings)
+    elif begun and not force:
+        raise LabError(
+            f"{path} holds a comparison: go on with it (`apical compare --resume "
+            f"{path}`), replace it with --force, or choose another folder with --out"
+        )
+    else:
+        for name in (*FILES, *REPORTS):
+            (path / name).unlink(missing_ok=True)
+        replace_file(path / SETTINGS, json.dumps(settings, indent=2).encode())
+
+
+def _require_same(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+    for name in before | now:
+        if before.get(name) != now.get(name):
+            raise LabError(
+                f"{path} was begun with {name} = {before.get(name)!r}, and this is "
+                f"{now.get(name)!r}: its numbers would not be those of one comparison. "
+                "Go on with what it was begun with, or begin anew in another folder"
+            )

@@ -1,0 +1,77 @@
+"""A journal: lines of JSON, in memory and in a file that only grows."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from apical.lab._errors import LabError
+
+Line = dict[str, Any]
+
+
+class Journal:
+    """Lines in memory and, where there is a path, in the file.
+
+    Args:
+        path: the file; read where it exists. None: nothing is written.
+    """
+
+    def __init__(self, path: Path | None):
+        self.path = path
+        self.lines = [] if path is None else read(path, missing_ok=True)
+        if path is not None and path.exists():
+            self._rewrite()  # without a last line that a kill has torn
+
+    def write(self, *lines: Line) -> None:
+        """Add lines; they are on the disk when this returns."""
+        if self.path is not None:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(_text(lines))
+                _to_disk(file)
+        self.lines += lines
+
+    def keep(self, wanted: Callable[[Line], bool]) -> None:
+        """Drop every line that is not wanted."""
+        kept = [line for line in self.lines if wanted(line)]
+        if len(kept) < len(self.lines):
+            self.lines = kept
+            self._rewrite()
+
+    def _rewrite(self) -> None:
+        if self.path is not None:
+            replace_file(self.path, _text(self.lines).encode())
+
+
+def read(path: Path, missing_ok: bool = False) -> list[Line]:
+    """The whole lines of a journal; what a kill has torn is left out."""
+    if missing_ok and not path.exists():
+        return []
+    try:
+        whole = path.read_text(encoding="utf-8").rpartition("\n")[0]
+        return [json.loads(line) for line in whole.splitlines()]
+    except OSError as error:
+        raise LabError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise LabError(
+            f"{path} is not a journal of apical ({error}); was it edited?"
+        ) from error
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file so that at any moment it is wholly the old one or the new one."""
+    new = path.with_name(path.name + ".new")
+    with new.open("wb") as file:
+        file.write(content)
+        _to_disk(file)
+    os.replace(new, path)
+
+
+def _to_disk(file: Any) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _text(lines: Any) -> str:
+    return "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines)

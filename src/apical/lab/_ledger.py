@@ -1,0 +1,75 @@
+"""The ledger: all that a comparison has written down, and how far it has come.
+
+| file            | one line for each                                    |
+|-----------------|------------------------------------------------------|
+| `records.jsonl` | model, rule, seed and epoch: losses, accuracy, times |
+| `layers.jsonl`  | the same and parameter: alignment                    |
+| `trials.jsonl`  | trial of a sweep                                     |
+| `costs.jsonl`   | model and rule: time, FLOPs, memory, depth           |
+| `stages.jsonl`  | stage that has ended                                 |
+
+Every line of a file has the same fields, numbers, words or null: a table.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from apical.lab._checkpoint import Checkpoint
+from apical.lab._journal import Journal
+
+_JOURNALS = ("records", "layers", "trials", "costs", "stages")
+FILES = (*(f"{name}.jsonl" for name in _JOURNALS), "checkpoint")
+
+
+class Stage(NamedTuple):
+    """A part of a comparison that is done as a whole, or gone on with."""
+
+    phase: str  # "trials", "cost" or "training"
+    model: str
+    rule: str
+
+    @property
+    def name(self) -> str:
+        """Its name in `stages.jsonl` and in the checkpoint."""
+        return f"{self.phase} of {self.rule} on {self.model}"
+
+
+class Ledger:
+    """The journals and the checkpoint of a comparison.
+
+    Args:
+        folder: where they are. None: in memory alone.
+    """
+
+    def __init__(self, folder: Path | None):
+        paths = {n: folder and folder / f"{n}.jsonl" for n in _JOURNALS}
+        self.records = Journal(paths["records"])
+        self.layers = Journal(paths["layers"])
+        self.trials = Journal(paths["trials"])
+        self.costs = Journal(paths["costs"])
+        self._stages = Journal(paths["stages"])
+        self.checkpoint = Checkpoint(folder and folder / "checkpoint")
+
+    def done(self, stage: Stage) -> bool:
+        """Whether the stage has ended."""
+        return any(line["stage"] == stage.name for line in self._stages.lines)
+
+    def finish(self, stage: Stage) -> None:
+        """The stage has ended: all its lines are written."""
+        self._stages.write({"stage": stage.name})
+        self.checkpoint.clear()
+
+    def drop(self, stage: Stage, from_epoch: int = 0) -> None:
+        """Take back the lines of a stage from this epoch on: they are made again."""
+        journals = {
+            "trials": (self.trials,),
+            "cost": (self.costs,),
+            "training": (self.records, self.layers),
+        }
+        for journal in journals[stage.phase]:
+            journal.keep(
+                lambda line: (
+                    (line["model"], line["rule"]) != stage[1:]
+                    or line.get("epoch", 0) < from_epoch
+                )
+            )

@@ -1,0 +1,157 @@
+"""What a comparison is to do, decided and checked before any work begins."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from apical.lab._data import DATASETS, Data, check, load
+from apical.lab._errors import LabError
+from apical.lab._ledger import Ledger
+from apical.lab._optimizers import find_optimizer
+from apical.lab._records import Line, environment
+from apical.lab._registry import Entry, Rules, find_rules
+from apical.lab._stages import Bench, Sweep
+from apical.lab._work import Work
+from apical.lab.models import Model, find_model, own_model
+
+Models = Iterable[str] | Mapping[str, Callable[..., Any]]
+
+_EPOCHS, _EPOCHS_OF_DIGITS = 5, 8
+_MODELS = {
+    "pictures": ("mlp", "cnn"),
+    "vectors": ("mlp",),
+    "characters": ("rnn", "lstm", "transformer"),
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Data, models, rules, budget, and what they were asked for as."""
+
+    data: Data
+    models: dict[str, Model]
+    entries: dict[str, Entry]
+    work: dict[str, Any]  # what `Work` needs beside data and model
+    seeds: tuple[int, ...]
+    sweep: Sweep | None
+    settings: Line  # as written down, to be compared when it goes on
+
+    @property
+    def shared(self) -> Line:
+        """What every line of every file says."""
+        told = ("optimizer", "seeds", "sweep", *environment())
+        return {name: self.settings[name] for name in told}
+
+    def benches(self, ledger: Ledger) -> list[Bench]:
+        """One bench for each model."""
+        return [
+            Bench(
+                Work(self.data, name, model, **self.work),
+                self.seeds,
+                self.sweep,
+                ledger,
+                self.shared,
+            )
+            for name, model in self.models.items()
+        ]
+
+
+def make_plan(
+    *,
+    data: str | Data,
+    data_dir: str | Path | None,
+    download: bool,
+    models: Models | None,
+    rules: Rules,
+    epochs: int | None,
+    seeds: int,
+    batch_size: int,
+    optimizer: str,
+    learning_rate: float | None,
+    sweep: int,
+) -> Plan:
+    """Check the arguments of `compare`, and find what they name."""
+    entries = find_rules(rules)
+    make, rate, span = find_optimizer(optimizer, learning_rate, swept=sweep > 0)
+    found = check(data) if isinstance(data, Data) else load(data, data_dir, download)
+    chosen = _find_models(models, found.kind)
+    if epochs is None:
+        epochs = _EPOCHS_OF_DIGITS if data == "digits" else _EPOCHS
+    _require_counts(found, epochs, seeds, batch_size, sweep)
+    settings = {
+        "data": _written(data),
+        "data_dir": None if data_dir is None else str(Path(data_dir).absolute()),
+        "models": list(chosen),
+        "rules": list(entries),
+        "epochs": epochs,
+        "seeds": seeds,
+        "batch_size": batch_size,
+        "optimizer": optimizer,
+        "learning_rate": learning_rate,
+        "sweep": sweep,
+        "given_as_objects": _objects(data=data, models=models, rules=rules),
+        "fingerprint_of_data": found.fingerprint,
+        **environment(),
+    }
+    work = {
+        "optimizer": make,
+        "learning_rate": rate,
+        "epochs": epochs,
+        "batch_size": batch_size,
+    }
+    trials = Sweep(sweep, span) if sweep else None
+    return Plan(found, chosen, entries, work, tuple(range(seeds)), trials, settings)
+
+
+def arguments(settings: Line) -> Line:
+    """The arguments of `compare` that a comparison was begun with."""
+    if objects := settings["given_as_objects"]:
+        raise LabError(
+            f"this comparison was begun from Python with {' and '.join(objects)} given "
+            "as objects: go on with it by `apical.lab.compare(..., out=folder, "
+            "resume=True)` with the same arguments"
+        )
+    names = (
+        *("data", "data_dir", "models", "rules", "epochs", "seeds", "batch_size"),
+        *("optimizer", "learning_rate", "sweep"),
+    )
+    return {name: settings[name] for name in names}
+
+
+def _find_models(models: Models | None, kind: str) -> dict[str, Model]:
+    if isinstance(models, Mapping):
+        return {name: own_model(build, kind) for name, build in models.items()}
+    names = list(dict.fromkeys(_MODELS[kind] if models is None else models))
+    if not names:
+        raise LabError("name at least one model")
+    return {name.strip(): find_model(name, kind) for name in names}
+
+
+def _require_counts(
+    data: Data, epochs: int, seeds: int, batch_size: int, sweep: int
+) -> None:
+    for option, number in (("epochs", epochs), ("seeds", seeds)):
+        if number < 1:
+            raise LabError(f"--{option} {number}: there must be at least one")
+    if sweep < 0 or sweep == 1:
+        raise LabError(
+            f"--sweep {sweep}: there must be at least two trials, or none (0)"
+        )
+    examples = len(data.train_y)
+    if not 1 <= batch_size <= examples:
+        raise LabError(
+            f"--batch-size {batch_size}: must be 1 to {examples:,}, the number of "
+            f"training examples of {data.name}"
+        )
+
+
+def _written(data: str | Data) -> str:
+    """How the data are written down: a file by its full path."""
+    if isinstance(data, Data):
+        return data.name
+    return data if data in DATASETS else str(Path(data).absolute())
+
+
+def _objects(**given: Any) -> list[str]:
+    return [name for name, value in given.items() if isinstance(value, Data | Mapping)]

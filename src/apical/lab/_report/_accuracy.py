@@ -1,0 +1,32 @@
+"""Accuracy as an axis and as a point with its interval."""
+
+import math
+
+from matplotlib.axes import Axes
+
+from apical.lab._report._looks import Look
+from apical.lab._report._palette import PAPER
+from apical.lab._summary import Row
+
+
+def point(axes: Axes, x: float, row: Row, look: Look) -> None:
+    """The accuracy of a row in percent, with its interval where there is one."""
+    mean, half = row.accuracy
+    axes.errorbar(
+        x,
+        100 * mean,
+        yerr=None if math.isnan(half) else 100 * half,
+        color=look.colour,
+        marker=look.marker,
+        markersize=7.5,
+        markeredgecolor=PAPER.light,
+        markeredgewidth=0.8,
+        elinewidth=1.2,
+    )
+
+
+def lowest_shown(rows: list[Row]) -> float:
+    """Where an axis of accuracy begins: what tells rules apart is near the top."""
+    final = [100 * row.accuracy.mean for row in rows if row.status != "diverged"]
+    known = [value for value in final if math.isfinite(value)]
+    return max(0.0, min(known) - 10.0) if known else 0.0

@@ -1,0 +1,137 @@
+"""Accuracy and alignment over training, and accuracy against time: a row per model."""
+
+import math
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from apical.lab._report._accuracy import lowest_shown, point
+from apical.lab._report._canvas import blank, shortened
+from apical.lab._report._looks import Look, handle, looks
+from apical.lab._report._palette import PAPER
+from apical.lab._report._ratio_axis import mark_ratios
+from apical.lab._report._runs import Runs, by_run
+from apical.lab._summary import Records, Row, curve, interval
+from apical.lab._table import tuning
+
+_LEGEND_LETTERS = 112  # that fit side by side
+_LOST = ("diverged", "refused")
+_MARKS = 4  # on a line, by which it is found in the legend
+
+
+def draw_curves(records: Records, rows: list[Row]) -> Figure:
+    """One row of panels for each model, one line for each rule."""
+    models = list(dict.fromkeys(row.model for row in rows))
+    drawn = looks(row.rule for row in rows)
+    runs = by_run(records)
+    handles = [handle(look, _label(name, rows)) for name, look in drawn.items()]
+    labels = [str(entry.get_label()) for entry in handles]
+    columns = min(4, _LEGEND_LETTERS // (6 + max(map(len, labels))))
+    legend = 0.22 * math.ceil(len(drawn) / columns)
+    figure = blank(0.7 + 3.0 * len(models) + legend, layout="constrained")
+    grid = figure.subplots(len(models), 3, squeeze=False, width_ratios=(5, 5, 4))
+    for axes, model in zip(grid, models, strict=True):
+        mine = [row for row in rows if row.model == model]
+        _draw_model(axes, model, mine, runs, drawn)
+    where = "outside lower center"
+    figure.legend(handles, labels, loc=where, ncols=columns, handlelength=3)
+    figure.suptitle(_title(records[0]), x=0.01, ha="left", fontsize=11)
+    return figure
+
+
+def _draw_model(
+    axes: np.ndarray,
+    model: str,
+    rows: list[Row],
+    runs: Runs,
+    drawn: dict[str, Look],
+) -> None:
+    accuracy, alignment, time = axes
+    shade = min(0.18, 0.9 / len(rows))  # many bands on one another stay pale
+    for order, row in enumerate(rows):
+        look, mine = drawn[row.rule], runs[model, row.rule]
+        # Rules that agree exactly lie on one another: the later ones are thinner.
+        width = max(3.2 - 0.35 * order, 1.3)
+        for panel, field, scale in (
+            (accuracy, "test_accuracy", 100),
+            (alignment, "alignment", 1),
+        ):
+            _curve(panel, *curve(mine, field), look, width, scale, shade, order)
+        _point(time, row, look)
+    epochs = runs[model, rows[0].rule][0]["epochs"]
+    _label_epochs(accuracy, epochs)
+    _label_epochs(alignment, epochs)
+    accuracy.set_title(f"{shortened(model, 24)}: test accuracy (%)")
+    accuracy.set_ylim(lowest_shown(rows), 100.5)
+    alignment.set_title("alignment (cosine to backprop's gradient)")
+    alignment.set_ylim(min(0.0, alignment.get_ylim()[0]), 1.04)
+    _label_time(time, accuracy, rows)
+
+
+def _curve(
+    axes: Axes,
+    epochs: np.ndarray,
+    values: np.ndarray,
+    look: Look,
+    width: float,
+    scale: float,
+    shade: float,
+    order: int,
+) -> None:
+    alive = [scale * row[np.isfinite(row)] for row in values]
+    shown = [i for i, row in enumerate(alive) if row.size]
+    if not shown:
+        return
+    middles, halves = zip(*(interval(alive[i]) for i in shown), strict=True)
+    middle, half, x = np.array(middles), np.nan_to_num(halves), epochs[shown]
+    every = max(1, len(shown) // _MARKS)
+    axes.plot(
+        x,
+        middle,
+        color=look.colour,
+        linestyle=look.dashes,
+        linewidth=width,
+        marker=look.marker,
+        markersize=5.5,
+        markeredgecolor=PAPER.light,
+        markeredgewidth=0.6,
+        markevery=(order % every, every),
+    )
+    axes.fill_between(
+        x, middle - half, middle + half, color=look.colour, alpha=shade, linewidth=0
+    )
+
+
+def _point(axes: Axes, row: Row, look: Look) -> None:
+    if row.status in ("ok", "unfinished") and math.isfinite(row.time_ratio):
+        point(axes, row.time_ratio, row, look)
+
+
+def _label_epochs(axes: Axes, epochs: int) -> None:
+    axes.set_xlabel("epoch")
+    axes.set_xlim(-0.02 * epochs, 1.02 * epochs)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _label_time(axes: Axes, accuracy: Axes, rows: list[Row]) -> None:
+    axes.set_title("last accuracy (%) against time")
+    axes.set_xlabel("time of a step ÷ backprop's")
+    axes.set_ylim(*accuracy.get_ylim())
+    mark_ratios(axes, [row.time_ratio for row in rows])
+
+
+def _label(name: str, rows: list[Row]) -> str:
+    """The rule, and where it was refused or diverged."""
+    lost = [row for row in rows if row.rule == name and row.status in _LOST]
+    kinds = sorted({row.status for row in lost})
+    label = shortened(name, 28)
+    return f"{label} ({', '.join(kinds)})" if kinds else label
+
+
+def _title(record: dict[str, Any]) -> str:
+    number = record["seeds"]
+    seeds = "1 seed" if number == 1 else f"{number} seeds (bands: 95 % intervals)"
+    return f"{record['data']} · {seeds} · {tuning(record)}"

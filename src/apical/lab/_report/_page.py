@@ -1,0 +1,174 @@
+"""The page: one file of HTML that asks nothing of the network.
+
+Everything that it shows is in the lines of the comparison, or computed from them. The
+words are in `templates/page.html.jinja`; here is what they are filled with.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from apical.lab._registry import BASELINE, CONTROL
+from apical.lab._report import _numbers as numbers
+from apical.lab._report._again import again, sources
+from apical.lab._report._cells import COLUMNS, Line, line
+from apical.lab._report._findings import findings
+from apical.lab._report._inline import inline
+from apical.lab._report._palette import NAMED
+from apical.lab._report._runs import by_run
+from apical.lab._report._working_range import POINTS, WorkingRange, ended, working_range
+from apical.lab._summary import Records, Row
+from apical.lab._table import tuning
+
+_VERSIONS = ("apical", "python", "jax", "jaxlib", "numpy", "optax", "equinox")
+_LABELS = {
+    "figure": "Test accuracy and alignment over the epochs, and accuracy against time",
+    "layers": "Alignment of each parameter over the epochs, by model and rule",
+    "cost": "Accuracy against time, FLOPs, memory and sequential depth",
+    "trials": "Accuracy on the held-out part against step size, by model and rule",
+}
+
+
+class Search(NamedTuple):
+    """The trials of one rule on one model, in short."""
+
+    model: str
+    rule: str
+    trials: int
+    lost: int
+    chosen: Mapping[str, Any] | None
+    numbers: str
+    span: WorkingRange | None
+
+
+def page(comparison: Any, drawings: Mapping[str, str]) -> str:
+    """The page as HTML.
+
+    Args:
+        comparison: its `records`, `trials` and `rows` are read.
+        drawings: the figures as SVG, by the names of their files.
+
+    Returns:
+        The whole document.
+    """
+    environment = Environment(
+        loader=PackageLoader("apical.lab._report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals.update(
+        counted=numbers.counted,
+        cosine=numbers.cosine,
+        percent=numbers.percent,
+        plain=numbers.plain,
+        points=numbers.points,
+        ratio=numbers.ratio,
+    )
+    figures = {
+        name: Markup(inline(svg, name, _LABELS[name])) for name, svg in drawings.items()
+    }
+    content = _content(comparison.records, comparison.trials, comparison.rows)
+    template = environment.get_template("page.html.jinja")
+    return template.render(figures=figures, palette=NAMED, **content)
+
+
+def _content(records: Records, trials: Records, rows: list[Row]) -> dict[str, Any]:
+    rules = list(dict.fromkeys(row.rule for row in rows))
+    entries, uncited = sources(rules)
+    return {
+        "first": records[0],
+        "tuning": tuning(records[0]),
+        "models": list(dict.fromkeys(row.model for row in rows)),
+        "rules": rules,
+        "baseline": BASELINE,
+        "control": CONTROL,
+        "findings": findings(records, rows),
+        "columns": COLUMNS,
+        "tables": _tables(records, rows),
+        "searches": _searches(trials),
+        "points_allowed": POINTS,
+        "needs": list(dict.fromkeys(need for row in rows for need in row.needs)),
+        "needed": {row.rule: row.needs for row in rows},
+        "lost": [row for row in rows if row.status in ("diverged", "refused")],
+        "unfinished": any(row.status == "unfinished" for row in rows),
+        "messages": _messages(records),
+        "versions": [(name, records[0][name]) for name in _VERSIONS],
+        "runs": [(row, _rule_class(records, row), _numbers(row)) for row in rows],
+        "again": again(records),
+        "entries": entries,
+        "uncited": uncited,
+    }
+
+
+def _tables(records: Records, rows: list[Row]) -> dict[str, list[Line]]:
+    runs, tables = by_run(records), {}
+    for row in rows:
+        shown = line(row, runs[row.model, row.rule])
+        tables.setdefault(row.model, []).append(shown)
+    return tables
+
+
+def _searches(trials: Records) -> list[Search]:
+    return [
+        Search(
+            model,
+            rule,
+            trials=len(lines),
+            lost=sum(not ended(trial) for trial in lines),
+            chosen=(
+                chosen := next((t for t in lines if t["chosen"] and ended(t)), None)
+            ),
+            numbers=_listed(chosen["numbers"]) if chosen else "",
+            span=working_range(lines),
+        )
+        for (model, rule), lines in by_run(trials).items()
+    ]
+
+
+def _messages(records: Records) -> dict[tuple[str, str], list[tuple[str, str]]]:
+    """Why seeds were lost: for each run, seeds and epoch, and what was said."""
+    found: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for key, lines in by_run(records).items():
+        when: dict[tuple[int, str], list[str]] = {}
+        seen: set[int] = set()
+        for record in lines:
+            lost = record["status"] in ("diverged", "refused")
+            if lost and record["seed"] not in seen:
+                seen.add(record["seed"])
+                said = record["epoch"], record["message"]
+                when.setdefault(said, []).append(str(record["seed"]))
+        found[key] = [
+            (f"seed {', '.join(seeds)}, epoch {epoch}", message)
+            for (epoch, message), seeds in when.items()
+        ]
+    return found
+
+
+def _rule_class(records: Records, row: Row) -> str:
+    key = row.model, row.rule
+    return next(r["rule_class"] for r in records if (r["model"], r["rule"]) == key)
+
+
+def _numbers(row: Row) -> str:
+    return _listed(row.hyper_parameters)
+
+
+def _listed(fields: str) -> str:
+    """The fields of a rule, written as JSON, as words."""
+    return ", ".join(
+        f"{name} = {_value(value)}" for name, value in json.loads(fields).items()
+    )
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, dict):
+        inner = ", ".join(f"{k}={_value(v)}" for k, v in value.items() if k != "name")
+        return f"{value.get('name', '')}({inner})"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return "not set" if value is None else str(value)

@@ -1,0 +1,64 @@
+"""The search for hyper-parameters: the same number of trials for every rule.
+
+Trials are drawn from the optimiser's span of step sizes and from the rule's own
+`search_space`, by the same low-discrepancy sequence for every rule, so that trial 3 has
+the same step size whatever the rule. Each is one training run on a part of the training
+set, scored after its last epoch on the rest of it. The test part is not looked at.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.stats import qmc
+
+from apical.lab._train import Scores
+from apical.lab._work import Lanes
+from apical.rules._rule import SearchSpace
+
+SEED = 1_000_003  # of weights and batches in trials: none of those that are reported
+_DIMENSIONS = 16
+
+
+class Choice(NamedTuple):
+    """The hyper-parameters that a rule is run with."""
+
+    learning_rate: float
+    numbers: dict[str, float]
+
+
+def draw_trials(number: int, span: tuple[float, float], space: SearchSpace) -> Lanes:
+    """The trials of one rule, as lanes of one seed.
+
+    Args:
+        number: how many.
+        span: the lowest and highest step size, drawn on a logarithmic scale.
+        space: the numbers of the rule: low, high, and `"log"` or `"linear"`.
+    """
+    # Of fixed dimension: the first column is the same for every rule.
+    points = qmc.Halton(_DIMENSIONS, scramble=True, rng=0).random(number)
+    rates, *columns = points.T[: 1 + len(space)]
+    numbers = {
+        name: tuple(_scaled(column, *bounds).tolist())
+        for column, (name, bounds) in zip(columns, space.items(), strict=True)
+    }
+    drawn = tuple(_scaled(rates, *span, "log").tolist())
+    return Lanes((SEED,) * number, drawn, numbers)
+
+
+def best(scores: Scores) -> int:
+    """The trial that was right most often; of several, the one with the lowest loss."""
+    accuracy = np.where(scores.diverged, -1.0, scores.accuracy)
+    loss = np.where(scores.diverged, np.inf, scores.loss)
+    return int(np.lexsort((loss, -accuracy))[0])
+
+
+def choice(lanes: Lanes, trial: int) -> Choice:
+    """The hyper-parameters of one trial."""
+    numbers = {name: values[trial] for name, values in lanes.numbers.items()}
+    return Choice(lanes.learning_rates[trial], numbers)
+
+
+def _scaled(points: np.ndarray, low: float, high: float, scale: str) -> Any:
+    if scale == "log":
+        return low * (high / low) ** points
+    return low + (high - low) * points

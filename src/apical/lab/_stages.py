@@ -1,0 +1,198 @@
+"""The stages of a comparison: trials, cost, training, for each model and rule.
+
+Each stage writes its lines into the ledger the moment they are known. One that has
+ended is not done again, and one that was cut off goes on from its checkpoint.
+"""
+
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from apical.lab._cost import cost_line
+from apical.lab._ledger import Ledger, Stage
+from apical.lab._progress import Reporter
+from apical.lab._records import (
+    Line,
+    epoch_lines,
+    layer_lines,
+    refused_lines,
+    run_line,
+    trial_lines,
+)
+from apical.lab._registry import Entry
+from apical.lab._search import Choice, best, choice, draw_trials
+from apical.lab._start import Start
+from apical.lab._stopwatch import Stopwatch
+from apical.lab._summary import summarise
+from apical.lab._table import outcome
+from apical.lab._train import Position, Run, Watch, train, train_only
+from apical.lab._work import Lanes, Work, held_out
+
+_COMPILING = 5.0
+
+
+class Sweep(NamedTuple):
+    """How many trials every rule gets, and between which step sizes."""
+
+    trials: int
+    span: tuple[float, float]
+
+
+class Refused(NamedTuple):
+    """A rule refuses the model; the message says why."""
+
+    message: str
+
+
+class Bench:
+    """One model of a comparison, on which rule after rule is run.
+
+    Args:
+        work: data, model and budget.
+        seeds: of the runs that are reported.
+        sweep: the search for hyper-parameters. None: every rule has its defaults.
+        ledger: where everything is written.
+        shared: what every line says: versions, machine, options.
+    """
+
+    def __init__(
+        self,
+        work: Work,
+        seeds: tuple[int, ...],
+        sweep: Sweep | None,
+        ledger: Ledger,
+        shared: Line,
+    ):
+        self.work, self.seeds, self.sweep = work, seeds, sweep
+        self.ledger, self.shared = ledger, shared
+
+    @cached_property
+    def start(self) -> Start:
+        """Where the runs that are reported start."""
+        return Start(self.work)
+
+    @cached_property
+    def baseline(self) -> Stopwatch:
+        """Times a step of backpropagation of all seeds together."""
+        return Stopwatch(self.start, self.seeds)
+
+    @cached_property
+    def tuning(self) -> Start:
+        """Where trials start: with a part of the training set held out."""
+        return Start(self.work._replace(data=held_out(self.work.data)))
+
+    def seconds(self, name: str, entry: Entry) -> float:
+        """About how long a rule takes, compilation included."""
+        stages = self._stage("trials", name), self._stage("training", name)
+        todo = [0 if self.ledger.done(stage) else 1 for stage in stages]
+        steps = self.work.epochs * self.work.steps
+        lanes = todo[1] * len(self.seeds)
+        if self.sweep is not None:
+            lanes += todo[0] * self.sweep.trials
+        if not lanes:
+            return 0.0
+        step = entry.cost * self.baseline() / len(self.seeds)
+        return _COMPILING * sum(todo) + steps * step * lanes
+
+    def run(self, name: str, entry: Entry, seconds: float, progress: Reporter) -> None:
+        """Run what is left of one rule: its trials, its cost, its training."""
+        label = f"{self.work.model_name} · {name}"
+        stage = self._stage("training", name)
+        if not self.ledger.done(stage):
+            lanes = len(self.seeds) + (self.sweep.trials if self.sweep else 0)
+            steps = self.work.epochs * self.work.steps * lanes
+            progress.begin(label, seconds, steps)
+            chosen = self._trials(name, entry, progress)
+            line = self.shared | run_line(self.work, name, entry, chosen)
+            self._cost(name, entry, chosen, line)
+            self._training(stage, entry, chosen, line, progress)
+        progress.end(label, outcome(self._row(name)))
+
+    def _trials(self, name: str, entry: Entry, progress: Reporter) -> Choice:
+        if self.sweep is None:
+            return Choice(self.work.learning_rate, {})
+        stage = self._stage("trials", name)
+        lanes = draw_trials(self.sweep.trials, self.sweep.span, entry.search_space)
+        if not self.ledger.done(stage):
+            self._search(stage, entry, lanes, progress)
+        chosen = [
+            line["trial"]
+            for line in self.ledger.trials.lines
+            if (line["model"], line["rule"]) == stage[1:] and line["chosen"]
+        ]
+        # A rule that refuses the model has no trials; its training will say so.
+        return choice(lanes, chosen[0] if chosen else 0)
+
+    def _search(
+        self, stage: Stage, entry: Entry, lanes: Lanes, progress: Reporter
+    ) -> None:
+        self.ledger.drop(stage)
+        run = Run(self.tuning, entry, lanes)
+        position = self._begin(stage, run)
+        if not isinstance(position, Refused):
+            watch = self._watch(stage, lanes, progress)
+            scores = run.score(train_only(run, position, watch))
+            lines = trial_lines(lanes, scores, best(scores))
+            said = {
+                "data": self.work.data.name,
+                "model": stage.model,
+                "rule": stage.rule,
+            }
+            self.ledger.trials.write(*(self.shared | said | line for line in lines))
+        self.ledger.finish(stage)
+
+    def _training(
+        self,
+        stage: Stage,
+        entry: Entry,
+        chosen: Choice,
+        line: Line,
+        progress: Reporter,
+    ) -> None:
+        lanes = Lanes.alike(self.seeds, chosen.learning_rate, chosen.numbers)
+        run = Run(self.start, entry, lanes)
+        watch = self._watch(stage, lanes, progress)
+        watch = watch._replace(backpropagation=self.baseline)
+        position, ledger, seeds = self._begin(stage, run), self.ledger, self.seeds
+        if isinstance(position, Refused):
+            lines = refused_lines(position.message, seeds)
+            ledger.records.write(*(line | measured for measured in lines))
+        else:
+            for epoch in train(run, position, watch):
+                ledger.layers.write(*(line | m for m in layer_lines(epoch, seeds)))
+                ledger.records.write(*(line | m for m in epoch_lines(epoch, seeds)))
+        ledger.finish(stage)
+
+    def _cost(self, name: str, entry: Entry, chosen: Choice, line: Line) -> None:
+        stage = self._stage("cost", name)
+        if not self.ledger.done(stage):
+            self.ledger.drop(stage)
+            self.ledger.costs.write(line | cost_line(self.start, entry, chosen))
+            self.ledger.finish(stage)
+
+    def _stage(self, phase: str, name: str) -> Stage:
+        return Stage(phase, self.work.model_name, name)
+
+    def _row(self, name: str) -> Any:
+        mine = (self.work.model_name, name)
+        records = self.ledger.records.lines
+        return summarise([r for r in records if (r["model"], r["rule"]) == mine])[0]
+
+    def _begin(self, stage: Stage, run: Run) -> Position | Refused:
+        """Where a run begins or goes on; the lines that come after that are dropped."""
+        try:
+            begun = run.begin()
+        except ValueError as refusal:  # a rule refuses before the first step or never
+            self.ledger.drop(stage)
+            return Refused(str(refusal))
+        kept = self.ledger.checkpoint.load(stage.name, begun)
+        self.ledger.drop(stage, 0 if kept is None else kept.epoch)
+        return begun if kept is None else kept
+
+    def _watch(self, stage: Stage, lanes: Lanes, progress: Reporter) -> Watch:
+        def steps(number: int) -> None:
+            progress.steps(number * lanes.count)
+
+        def place(position: Position) -> None:
+            self.ledger.checkpoint.save(stage.name, position)
+
+        return Watch(steps, place)

@@ -1,0 +1,86 @@
+"""Layers that equinox does not have, or has in a form that is slow here."""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+
+class Statistics(NamedTuple):
+    """Mean and variance of each channel."""
+
+    mean: Array
+    variance: Array
+
+
+class BatchNorm(eqx.Module):
+    """Batch norm as a pure function: running statistics come in and go out.
+
+        y = gain (x - mean) / sqrt(variance + 1e-5) + bias
+
+    Source: Ioffe & Szegedy 2015.
+    """
+
+    gain: Array
+    bias: Array
+
+    def __init__(self, channels: int):
+        self.gain, self.bias = jnp.ones(channels), jnp.zeros(channels)
+
+    def __call__(
+        self, h: Array, running: Statistics, training: bool
+    ) -> tuple[Array, Statistics]:
+        """Normalise `(examples, channels, height, width)`; new running statistics."""
+        used, running = batch_statistics(h, running, training)
+        scale = self.gain * jax.lax.rsqrt(used.variance + 1e-5)
+        h = (h - _by_channel(used.mean)) * _by_channel(scale) + _by_channel(self.bias)
+        return h, running
+
+
+def no_statistics(channels: int) -> Statistics:
+    """Those that change nothing: mean 0, variance 1."""
+    return Statistics(jnp.zeros(channels), jnp.ones(channels))
+
+
+def batch_statistics(
+    h: Array, running: Statistics, training: bool, momentum: float = 0.9
+) -> tuple[Statistics, Statistics]:
+    """The statistics to normalise with, and the running ones to keep."""
+    if not training:
+        return running, running
+    batch = Statistics(h.mean((0, 2, 3)), h.var((0, 2, 3)))
+    kept = jax.tree.map(
+        lambda old, new: momentum * old + (1 - momentum) * jax.lax.stop_gradient(new),
+        running,
+        batch,
+    )
+    return batch, kept
+
+
+def maximum_of_four(h: Array) -> Array:
+    """Maximum over 2 x 2 squares; an odd last row or column is dropped."""
+    # Reshape and max: the back-pass of `reduce_window` is some 20 times slower on CPUs.
+    return _squares(h).max((3, 5))
+
+
+def mean_of_four(h: Array) -> Array:
+    """Mean over 2 x 2 squares; an odd last row or column is dropped."""
+    return _squares(h).mean((3, 5))
+
+
+def on_last_axis(layer: eqx.nn.Linear, x: Array) -> Array:
+    """A linear layer on the last of any number of axes."""
+    h = x @ layer.weight.T
+    return h if layer.bias is None else h + layer.bias
+
+
+def _squares(h: Array) -> Array:
+    n, c, height, width = h.shape
+    h = h[:, :, : height // 2 * 2, : width // 2 * 2]
+    return h.reshape(n, c, height // 2, 2, width // 2, 2)
+
+
+def _by_channel(v: Array) -> Array:
+    return v[:, None, None]

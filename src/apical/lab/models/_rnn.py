@@ -1,0 +1,53 @@
+"""A recurrent network that predicts the next character.
+
+    h[t] = tanh(W x[t] + U h[t-1] + b)        logits[t] = V h[t] + c
+
+`x[t]` is one where its place is that of the character, nought elsewhere.
+
+Source: Elman 1990.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from apical.lab.models._layers import on_last_axis
+from apical.lab.models._model import Model
+
+_WIDTH = 128
+
+
+class RNN(eqx.Module):
+    """One layer of tanh units that read themselves, and a linear readout."""
+
+    incoming: eqx.nn.Linear
+    recurrent: eqx.nn.Linear
+    readout: eqx.nn.Linear
+
+    def __init__(self, symbols: int, width: int, key: Array):
+        first, second, third = jax.random.split(key, 3)
+        self.incoming = eqx.nn.Linear(symbols, width, key=first)
+        self.recurrent = eqx.nn.Linear(width, width, use_bias=False, key=second)
+        self.readout = eqx.nn.Linear(width, symbols, key=third)
+
+    def __call__(self, x: Array) -> Array:
+        """Logits `(examples, time, symbols)` for characters `(examples, time)`."""
+
+        def step(h: Array, incoming: Array) -> tuple[Array, Array]:
+            h = jnp.tanh(incoming + on_last_axis(self.recurrent, h))
+            return h, h
+
+        letters = jax.nn.one_hot(x.T, self.incoming.weight.shape[1])
+        start = jnp.zeros((len(x), self.recurrent.weight.shape[1]))
+        # All times at once outside the loop: one large product, not many small ones.
+        _, h = jax.lax.scan(step, start, on_last_axis(self.incoming, letters))
+        return on_last_axis(self.readout, h).swapaxes(0, 1)
+
+
+def _build(key: Array, shape: tuple[int, ...], classes: int) -> RNN:
+    del shape
+    return RNN(classes, _WIDTH, key)
+
+
+MODEL = Model(_build, reads=("characters",), steps_per_call=16)

@@ -1,0 +1,189 @@
+"""What one call of a learner costs, beside one of backpropagation on the same work."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple, Unpack
+
+import jax
+import numpy as np
+
+from ..circuit import Leaves, is_concrete
+from ..circuit._jaxpr import trace_program
+from ..rules import Backpropagation, Rule
+from ..rules._learner import Keywords, TrainState, make_learner
+from ._in_turn import in_turn
+from ._product_flops import product_flops
+from ._sequential_depth import sequential_depth
+
+
+class Expense(NamedTuple):
+    """What one call costs. None stands where it is not known.
+
+    Attributes:
+      seconds: the median time of a call.
+      quartiles: the first and the third quartile of that time.
+      compile_seconds: the time to trace, lower and compile, once.
+      flops: floating-point operations of matrix products and convolutions, every step
+        of a loop counted; None where a `while_loop` holds one or a solver is used.
+      xla_flops: XLA's count of all floating-point operations, which takes the body of a
+        loop once, however often it runs.
+      xla_bytes: XLA's count of bytes read and written, with the same limit.
+      memory_bytes: what XLA sets aside: arguments, results and temporary arrays, each
+        byte once. (XLA's own peak leaves temporary arrays out on a CPU.)
+      depth: the sequential depth: how many matrix products, convolutions and solvers
+        must wait for one another; None where a `while_loop` holds one. A loop counts
+        all steps that hand such a result on.
+    """
+
+    seconds: float
+    quartiles: tuple[float, float]
+    compile_seconds: float | None
+    flops: float | None
+    xla_flops: float | None
+    xla_bytes: float | None
+    memory_bytes: float | None
+    depth: float | None
+
+
+class Cost(NamedTuple):
+    """What a rule costs.
+
+    Attributes:
+      rule: what one call of the rule's learner costs.
+      backpropagation: the same for backpropagation, timed in turn with it.
+      ratio: the first over the second. For the times it is the median and the quartiles
+        of the ratios of all rounds, which other load on the machine disturbs least.
+    """
+
+    rule: Expense
+    backpropagation: Expense
+    ratio: Expense
+
+
+def cost(
+    loss_fn: Callable[..., Any],
+    rule: Rule,
+    *,
+    repeats: int = 20,
+    **keywords: Unpack[Keywords],
+) -> Callable[..., Cost]:
+    """Measure what a rule costs, beside backpropagation in the same process.
+
+        ratio = median over rounds of (seconds of the rule / seconds of backpropagation)
+
+    What is measured is one call of the learner: value, aux, gradients and new state,
+    without the diagnostics and without the optimiser. That is so too for a rule that
+    needs `apical.train_step`; what it does beside the optimiser is not in it.
+
+    Args:
+      loss_fn: any JAX function `loss_fn(params, *args)`.
+      rule: one of `apical.rules`.
+      repeats: how many rounds are timed; both are called in each.
+      **keywords: `has_aux`, `reduction`, `batch`, `nodes`, `target`, as in
+        `apical.value_and_grad`.
+
+    Returns:
+      A function of `(params, state, *args)`, with the state of `learner.init` or
+      `step.init`, that compiles, runs and returns a `Cost`.
+
+    Raises:
+      ValueError: for `repeats` below 1, or if the function is called inside a
+        transformation such as `jax.jit`.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, apical
+      >>> def loss_fn(w, x):
+      ...     return jnp.mean((jnp.tanh(x @ w["a"]) @ w["b"]) ** 2)
+      >>> w, x = {"a": jnp.ones((3, 4)), "b": jnp.ones((4, 2))}, jnp.ones((5, 3))
+      >>> rule = apical.rules.PredictiveCoding(20, prediction="free")
+      >>> found = apical.measure.cost(loss_fn, rule)(w, (), x)
+      >>> found.backpropagation.depth, found.rule.depth
+      (4, 43)
+    """
+    if not isinstance(repeats, int) or repeats < 1:
+        raise ValueError(f"`repeats` must be a whole number above 0, not {repeats!r}.")
+    rules = (rule, Backpropagation())
+    learners = [make_learner(loss_fn, each, **keywords) for each in rules]
+
+    def measure(params: Any, state: Any, *args: Any) -> Cost:
+        state = state.rule if isinstance(state, TrainState) else state
+        states = (state, ())
+        if not is_concrete((params, state, args)):
+            raise ValueError(
+                "`apical.measure.cost` times real calls: call it outside of `jax.jit`, "
+                "`jax.vmap` and `jax.grad`, with arrays for `params`, `state` and data."
+            )
+        pairs = zip(learners, states, strict=True)
+        calls = [_Call(learner, (params, s, *args)) for learner, s in pairs]
+        seconds = in_turn(calls, repeats)
+        ours, theirs = (c.expense(s) for c, s in zip(calls, seconds, strict=True))
+        return Cost(ours, theirs, _ratio(ours, theirs, seconds[0] / seconds[1]))
+
+    return measure
+
+
+class _Call:
+    """A learner compiled for its arguments, with what can be read of it."""
+
+    def __init__(self, learner: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        given = Leaves.of(args, learn=False)
+        self.arrays = given.pick(args)[1]
+
+        def results(*arrays: Any) -> list[Any]:
+            credit = learner(*given.build([], arrays))
+            kept = jax.tree.leaves((credit.value, credit.aux, credit.grads))
+            kept += jax.tree.leaves(credit.state)
+            return [leaf for leaf in kept if isinstance(leaf, jax.Array)]
+
+        # Traced before the clock starts, so that what JAX remembers of the functions
+        # inside helps neither of two learners.
+        self.program = trace_program(results, *self.arrays)[0]
+        start = time.perf_counter()
+        lowered = jax.jit(lambda *arrays: results(*arrays)).lower(*self.arrays)
+        self.compiled = lowered.compile()
+        self.compile_seconds = time.perf_counter() - start
+
+    def __call__(self) -> Any:
+        return self.compiled(*self.arrays)
+
+    def expense(self, seconds: np.ndarray) -> Expense:
+        low, middle, high = (float(q) for q in np.percentile(seconds, (25, 50, 75)))
+        counted = _counts(self.compiled)
+        return Expense(
+            seconds=middle,
+            quartiles=(low, high),
+            compile_seconds=self.compile_seconds,
+            flops=product_flops(self.program),
+            xla_flops=counted.get("flops"),
+            xla_bytes=counted.get("bytes accessed"),
+            memory_bytes=_memory(self.compiled),
+            depth=sequential_depth(self.program),
+        )
+
+
+def _counts(compiled: Any) -> dict[str, float]:
+    """XLA's figures, which older versions of JAX give once for each device."""
+    counted = compiled.cost_analysis()
+    return (counted[0] if isinstance(counted, list) else counted) or {}
+
+
+def _memory(compiled: Any) -> int | None:
+    stats = compiled.memory_analysis()
+    if stats is None:
+        return None
+    whole = stats.argument_size_in_bytes + stats.output_size_in_bytes
+    return whole + stats.temp_size_in_bytes - stats.alias_size_in_bytes
+
+
+def _ratio(ours: Expense, theirs: Expense, seconds: np.ndarray) -> Expense:
+    low, middle, high = (float(q) for q in np.percentile(seconds, (25, 50, 75)))
+    rest = Expense._fields[2:]
+    ratios = {name: _over(getattr(ours, name), getattr(theirs, name)) for name in rest}
+    return Expense(middle, (low, high), **ratios)
+
+
+def _over(ours: float | None, theirs: float | None) -> float | None:
+    """The ratio; None where one is not known or there is nothing to compare with."""
+    return None if ours is None or not theirs else ours / theirs

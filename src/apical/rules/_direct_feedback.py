@@ -1,0 +1,102 @@
+"""Direct feedback alignment: every node is sent the error of the output.
+
+    delta_n = B_n e,      e = dL/dy, one for each example,      B_n fixed and random
+
+Nøkland 2016. The signal is at the node's value, so that pulling it back through
+what made the node multiplies it by rho'(z_n).
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from ..circuit import Circuit
+from ._direct_path import DirectRule
+from ._rule import SearchSpace, check_choice, rule, static
+
+
+@rule
+class DirectFeedbackAlignment(DirectRule):
+    """Send the error of the output to every node, through a matrix of its own.
+
+        delta_n = scale B_n e,      da_n = delta_n * rho'(a_n)
+
+    Nothing passes from node to node, nor from step to step of a loop; the parameters
+    after the last node take the true gradient.
+
+    | axis of a node                      | what it hears                          |
+    |-------------------------------------|----------------------------------------|
+    | the examples                        | the error of its own example           |
+    | steps that the output has too       | the error of its own step              |
+    | a loop that the output has not      | the same at every turn                 |
+    | every other (units, pixels, tokens) | rows of B of its own                   |
+
+    An axis of steps of the output is any but the examples' and the last. The node's is
+    the first of that length among: the same place, the loops, the other axes. A scan
+    over layers is a loop too: its layers share one B.
+
+    State: for each node, by name, a matrix `[units, outputs]`, uniform within
+    1/sqrt(units), as in Nøkland's published code: signals are then about as large as
+    those that weights drawn with 1/sqrt(fan in) would carry.
+
+    Args:
+      scale: the size of every B, relative to that.
+      error: `"full"`, or `"sign"` to send only the sign of each example's error. With a
+        squared error or a cross-entropy it is that of y - y*, as in Frenkel et al.,
+        who send it with the size 1 for each example; here the loss is a mean over N
+        examples, so the size is 1/N (1 where it is a sum).
+
+    Example:
+      >>> import jax, jax.numpy as jnp, apical
+      >>> def loss_fn(w, x):
+      ...     return jnp.mean((jnp.tanh(x @ w["a"]) @ w["b"]) ** 2)
+      >>> w, x = {"a": jnp.eye(2), "b": jnp.ones((2, 1))}, jnp.ones((3, 2))
+      >>> rule = apical.rules.DirectFeedbackAlignment()
+      >>> learner = apical.value_and_grad(loss_fn, rule)
+      >>> state = learner.init(jax.random.key(0), w, x)
+      >>> state["a"].shape
+      (2, 1)
+      >>> credit, backprop = learner(w, state, x), jax.grad(loss_fn)(w, x)
+      >>> bool(jnp.allclose(credit.grads["b"], backprop["b"]))  # after the last node
+      True
+      >>> credit = learner(w, {"a": w["b"]}, x)  # the weights that lie between
+      >>> bool(jnp.allclose(credit.grads["a"], backprop["a"]))
+      True
+
+    Raises:
+      ValueError: in `init`, where the output is not one, or a node stands after it;
+        where the examples have no axis of their own.
+
+    Source: Nøkland 2016, NeurIPS; the sign of the error: Frenkel, Lefebvre & Bol
+    2021, Frontiers in Neuroscience 15:629892; one matrix for many layers: Launay et
+    al. 2020, NeurIPS.
+    """
+
+    scale: float = 1.0
+    error: str = static(default="full")
+
+    citation: ClassVar[str] = (
+        "@inproceedings{nokland2016direct, title={Direct Feedback Alignment Provides "
+        "Learning in Deep Neural Networks}, author={N{\\o}kland, Arild}, "
+        "booktitle={NeurIPS}, year={2016}}"
+    )
+    needs: ClassVar[tuple[str, ...]] = (
+        "separate phases",
+        "global error",
+        "stored activities",
+        "derivative of the nonlinearity",
+        "update locking",
+        "signed error units",
+    )
+    search_space: ClassVar[SearchSpace] = {"scale": (0.1, 10.0, "log")}
+
+    def __post_init__(self) -> None:
+        check_choice(self.error, "error", ("full", "sign"))
+
+    def sent(self, circuit: Circuit, args: Any, error: jax.Array) -> jax.Array:
+        """The error, or its sign in the units of the loss."""
+        del args
+        return error if self.error == "full" else jnp.sign(error) / circuit.scale

@@ -1,0 +1,105 @@
+"""What the rules have in common that send something to every node directly.
+
+    delta_n = scale B_n s + dL/dn,      dW_n = the pull-back of delta_n,
+
+with s what is sent (an error, a target), B_n fixed and random, and dL/dn what the loss
+reads of the node itself (a penalty on activity; mostly 0), not through the output.
+"""
+
+from __future__ import annotations
+
+from itertools import accumulate
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..circuit import Circuit
+from ._rule import Credit, Rule, Signal, salted
+from ._wiring import wirings
+
+OUTPUT = "output"
+
+
+class Taught(NamedTuple):
+    """One tick: what it computed, and what it taught."""
+
+    value: jax.Array
+    aux: Any
+    grads: list[jax.Array]
+    values: dict[str, jax.Array]
+    delta: dict[str, jax.Array]
+
+
+class DirectRule(Rule):
+    """A rule that sends every node a random projection of one thing."""
+
+    scale: float
+
+    def sent(self, circuit: Circuit, args: Any, error: jax.Array) -> jax.Array:
+        """What is sent, of the output's shape, from the loss's gradient there."""
+        raise NotImplementedError
+
+    def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
+        """Draw a matrix for each node."""
+        del params, args
+        circuit.require_nodes()
+        circuit.require_output()
+        return draw_matrices(circuit, salted(key, f"apical.{type(self).__name__}"))
+
+    def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
+        """One forward pass, and one local step at every node."""
+        found = self._teach(circuit, params, state, args)
+        grads = circuit.leaves.build(found.grads)
+        return Credit(found.value, found.aux, grads, state, ())
+
+    def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
+        """What is sent to each node."""
+        found = self._teach(circuit, params, state, args)
+        return {n: Signal(v, v, found.delta[n]) for n, v in found.values.items()}
+
+    def _teach(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Taught:
+        learned, fixed = circuit.leaves.pick(params)
+        # The node that is the output hears the error itself.
+        last, output = circuit.output_node, circuit.output_shape
+
+        def tap(site: str, computed: Any, injected: Any) -> Any:
+            passes = site == OUTPUT and last is not None
+            return (computed if passes else jax.lax.stop_gradient(computed)) + injected
+
+        def network(learned: Any, errors: Any) -> Any:
+            here = circuit.leaves.build(learned, fixed)
+            run = circuit.run(here, args, tap=tap, inject=errors)
+            return (run.loss, run.sites), run.aux
+
+        zeros = {**circuit.zeros(), OUTPUT: jnp.zeros(output.shape, output.dtype)}
+        (value, values), transposed, aux = jax.vjp(
+            network, learned, zeros, has_aux=True
+        )
+        one = jnp.ones_like(value)
+        delta = transposed((one, jax.tree.map(jnp.zeros_like, values)))[1]
+        error = delta.pop(OUTPUT)
+        message = self.sent(circuit, args, error)
+        for name, wiring in wirings(circuit).items():
+            if name != last:
+                carried = self.scale * wiring.carry(state[name], message)
+                delta[name] += carried.astype(values[name].dtype)
+        readout = error if last is None else jnp.zeros_like(error)
+        grads = transposed((one, {**delta, OUTPUT: readout}))[0]
+        values = {n: values[n] for n in delta}
+        return Taught(value, aux, grads, values, delta)
+
+
+def draw_matrices(circuit: Circuit, key: jax.Array) -> dict[str, jax.Array]:
+    """For each node a matrix, uniform within 1/sqrt(units of the node)."""
+    sizes = {n: w.size for n, w in wirings(circuit).items()}
+    counts = [rows * columns for rows, columns in sizes.values()]
+    # All at once: a generator is compiled anew for every shape.
+    numbers = jax.random.uniform(key, (sum(counts),), minval=-1.0, maxval=1.0)
+    parts = jnp.split(numbers, list(accumulate(counts))[:-1])
+    real = {n.name: np.zeros((), n.dtype).real.dtype for n in circuit.nodes}
+    return {
+        name: (part.reshape(size) * size[0] ** -0.5).astype(real[name])
+        for part, (name, size) in zip(parts, sizes.items(), strict=True)
+    }

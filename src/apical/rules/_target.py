@@ -1,0 +1,29 @@
+"""The target of the output, for rules that see it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..circuit import Circuit
+
+
+def target_of(circuit: Circuit, args: tuple[Any, ...], rule: str) -> jax.Array:
+    """What the output should be, from `target=`, or refuse."""
+    if circuit.setting.target is None:
+        raise ValueError(
+            f"{rule} sees what the output should be: pass `target=`, a function of the "
+            "arguments after `params`, as in `apical.value_and_grad(loss_fn, rule, "
+            "target=lambda x, y: y)`."
+        )
+    target = circuit.setting.target(*args)
+    output = circuit.output_shape
+    if jnp.shape(target) != output.shape:
+        raise ValueError(
+            f"`target` returned shape {jnp.shape(target)}, and the output has shape "
+            f"{output.shape}. (Labels that are numbers of classes become targets by "
+            "`jax.nn.one_hot(labels, classes)`.)"
+        )
+    return jnp.asarray(target).astype(output.dtype)

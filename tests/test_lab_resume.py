@@ -1,0 +1,202 @@
+"""A comparison that is killed, whenever, and goes on ends with the same numbers."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from lab_work import compared, untimed
+
+from apical import lab
+from apical.lab import _checkpoint, _stages
+from apical.lab._ledger import Ledger
+
+ASKED = {"rules": ["kolen-pollack"], "sweep": 2}
+JOURNALS = ("records", "layers", "trials")
+
+
+class Killed(BaseException):
+    """What nothing catches."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_cost():
+    """Costs are measured elsewhere: here they would take most of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_stages, "cost_line", lambda *args: {"depth": 1})
+        yield
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return compared(**ASKED)
+
+
+@pytest.fixture
+def keep_every_place(monkeypatch):
+    monkeypatch.setattr(_checkpoint, "EVERY", 0.0)
+    given = _stages.Bench._watch
+    places = []
+
+    def in_small_pieces(self, stage, lanes, progress):
+        watch = given(self, stage, lanes, progress)
+        return watch._replace(place=lambda p: (watch.place(p), places.append(1)))
+
+    monkeypatch.setattr(_stages.Bench, "_watch", in_small_pieces)
+    return places
+
+
+def require_same(result, whole):
+    for journal in JOURNALS:
+        mine, other = (untimed(getattr(r, journal)) for r in (result, whole))
+        assert mine == other
+    assert len(whole.records) == 6 and len(whole.trials) == 2
+
+
+def kill_at(monkeypatch, number):
+    """Kill the next comparison when it has made so many places or lines."""
+    count = iter(range(10_000))
+    write, save = _checkpoint.replace_file, Ledger.finish
+
+    def step():
+        if next(count) == number:
+            raise Killed
+
+    def before_saving(path, content):
+        step()
+        write(path, content)
+        step()
+
+    def before_finishing(self, stage):
+        step()
+        save(self, stage)
+        step()
+
+    monkeypatch.setattr(_checkpoint, "replace_file", before_saving)
+    monkeypatch.setattr(Ledger, "finish", before_finishing)
+
+
+@pytest.mark.parametrize("number", [0, 3, 9, 15, 19])
+@pytest.mark.usefixtures("keep_every_place")
+def test_killed_between_any_two_writes_it_ends_the_same(tmp_path, whole, number):
+    with pytest.MonkeyPatch.context() as patch:
+        kill_at(patch, number)
+        with pytest.raises(Killed):
+            compared(out=tmp_path, **ASKED)
+    require_same(compared(out=tmp_path, resume=True, **ASKED), whole)
+
+
+def test_what_was_done_is_not_done_again(tmp_path, whole, keep_every_place):
+    with pytest.MonkeyPatch.context() as patch:
+        kill_at(patch, 15)
+        with pytest.raises(Killed):
+            compared(out=tmp_path, **ASKED)
+    before = len(keep_every_place)
+    compared(out=tmp_path, resume=True, **ASKED)
+    # Two epochs of trials and two of training, each with a place after its one call and
+    # at its end. The sixth was on the disk when it was killed; two were left.
+    assert before == 5 and len(keep_every_place) == before + 2
+
+
+def test_two_runs_agree_exactly(whole):
+    require_same(compared(**ASKED), whole)
+
+
+def test_a_line_that_was_torn_is_made_again(tmp_path, whole):
+    compared(out=tmp_path, **ASKED)
+    with (tmp_path / "stages.jsonl").open("rb+") as file:
+        file.truncate(file.seek(0, 2) - 5)
+    with (tmp_path / "records.jsonl").open("a") as file:
+        file.write('{"rule": "kolen-po')
+    require_same(compared(out=tmp_path, resume=True, **ASKED), whole)
+    require_same(lab.Comparison.read(tmp_path), whole)
+
+
+def test_a_comparison_that_has_ended_is_only_read_again(tmp_path, monkeypatch):
+    first = compared(out=tmp_path, rules=["backpropagation"])
+    monkeypatch.setattr(_stages, "Run", None)
+    again = compared(out=tmp_path, rules=["backpropagation"], resume=True)
+    assert again.records == first.records
+
+
+def test_a_checkpoint_that_cannot_be_read_is_named(tmp_path, keep_every_place):
+    with pytest.MonkeyPatch.context() as patch:
+        kill_at(patch, 3)
+        with pytest.raises(Killed):
+            compared(out=tmp_path, **ASKED)
+    path = tmp_path / "checkpoint"
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(lab.LabError, match=r"checkpoint cannot be read .* remove it"):
+        compared(out=tmp_path, resume=True, **ASKED)
+    path.unlink()
+    assert compared(out=tmp_path, resume=True, **ASKED).rows[0].status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"seeds": 3}, "was begun with seeds = 2, and this is 3"),
+        ({"rules": ["backpropagation"]}, "was begun with rules = "),
+        ({"learning_rate": 0.5}, "was begun with learning_rate = None"),
+    ],
+)
+def test_it_goes_on_only_with_what_it_was_begun_with(tmp_path, changed, message):
+    asked = {"rules": ["untrained-hidden-layers"], "out": tmp_path}
+    compared(**asked)
+    with pytest.raises(lab.LabError, match=message):
+        compared(**asked | changed, resume=True)
+
+
+def test_other_data_or_another_version_are_found_out(tmp_path, monkeypatch):
+    from lab_files import tiny
+
+    asked = {"rules": ["untrained-hidden-layers"], "out": tmp_path}
+    compared(**asked)
+    with pytest.raises(lab.LabError, match="begun with fingerprint_of_data"):
+        compared(
+            **asked,
+            data=tiny()._replace(train_y=tiny().train_y[::-1].copy()),
+            resume=True,
+        )
+    settings = tmp_path / "settings.json"
+    settings.write_text(settings.read_text().replace('"jax": "0', '"jax": "9'))
+    with pytest.raises(lab.LabError, match=r"begun with jax = '9"):
+        compared(**asked, resume=True)
+
+
+def test_objects_have_to_be_given_again(tmp_path):
+    compared(rules=["untrained-hidden-layers"], out=tmp_path)
+    with pytest.raises(lab.LabError, match="given as objects: go on with it by"):
+        lab.resume(tmp_path)
+
+
+def test_a_folder_without_a_comparison_is_named(tmp_path):
+    with pytest.raises(lab.LabError, match="holds no comparison"):
+        lab.resume(tmp_path)
+
+
+def test_sigkill_in_the_middle_and_resume_from_the_command_line(tmp_path):
+    asked = "--model mlp --rules feedback-alignment --epochs 40 --seeds 2 --out"
+    words = ("compare", *asked.split())
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+
+    def command(*more):
+        return [sys.executable, "-m", "apical", *more]
+
+    quiet = {"env": environment, "stdout": subprocess.DEVNULL}
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    with subprocess.Popen(command(*words, str(killed)), **quiet) as process:
+        records = killed / "records.jsonl"
+        until = time.monotonic() + 120
+        while time.monotonic() < until and not records.exists():
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert lab.Comparison.read(killed).rows[0].status == "unfinished"
+    subprocess.run(command("compare", "--resume", str(killed)), check=True, **quiet)
+    subprocess.run(command(*words, str(whole)), check=True, **quiet)
+    mine, other = (lab.Comparison.read(folder) for folder in (killed, whole))
+    assert untimed(mine.records) == untimed(other.records)
+    assert mine.rows[0].status == "ok"

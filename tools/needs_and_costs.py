@@ -1,0 +1,111 @@
+"""Write the table of what each rule needs and costs into `docs/choose-a-rule.md`.
+
+    python tools/needs_and_costs.py
+
+Needs are those that the rules declare. Work and sequential depth are counted, not
+timed, on a network with three hidden layers, so every machine finds the same.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+import apical
+from apical import rules
+from apical.testing._declarations import NEEDS
+
+PAGE = Path(__file__).parents[1] / "docs" / "choose-a-rule.md"
+BEGIN, END = (
+    "<!-- made by tools/needs_and_costs.py -->",
+    "<!-- end of what it makes -->",
+)
+WIDTHS, EXAMPLES = (32, 64, 64, 64, 10), 32
+# Of these the default is not all that there is to choose from.
+VARIANTS: dict[str, rules.Rule] = {
+    "PredictiveCoding(inference=Sweep())": rules.PredictiveCoding(
+        inference=rules.Sweep()
+    ),
+    'PredictiveCoding(prediction="free")': rules.PredictiveCoding(prediction="free"),
+}
+
+
+def every_rule() -> dict[str, rules.Rule]:
+    """Each public rule at its defaults, and the variants, in the order of the names."""
+    found = {
+        f"{name}()": kind() for name, kind in vars(rules).items() if _is_rule(kind)
+    }
+    first = "Backpropagation()"
+    return {first: found.pop(first)} | dict(sorted((found | VARIANTS).items()))
+
+
+def _is_rule(kind: Any) -> bool:
+    return (
+        isinstance(kind, type) and issubclass(kind, rules.Rule) and kind != rules.Rule
+    )
+
+
+def loss_fn(params: Any, x: jax.Array, y: jax.Array) -> jax.Array:
+    """The squared error of a tanh network."""
+    for layer in params[:-1]:
+        x = jnp.tanh(x @ layer)
+    return jnp.mean(jnp.sum((x @ params[-1] - y) ** 2, axis=-1))
+
+
+def ratios(rule: rules.Rule) -> tuple[float | None, float | None]:
+    """Work and sequential depth of a rule, over those of backpropagation."""
+    keys = jax.random.split(jax.random.key(0), len(WIDTHS))
+    pairs = zip(keys, pairwise(WIDTHS), strict=False)
+    params = [jax.random.normal(key, shape) for key, shape in pairs]
+    x, y = jnp.ones((EXAMPLES, WIDTHS[0])), jnp.ones((EXAMPLES, WIDTHS[-1]))
+
+    def target(x: jax.Array, y: jax.Array) -> jax.Array:
+        del x
+        return y
+
+    step = apical.train_step(loss_fn, rule, optax.sgd(0.0), target=target)
+    state = step.init(keys[-1], params, x, y)
+    measure = apical.measure.cost(loss_fn, rule, repeats=1, target=target)
+    found = measure(params, state, x, y).ratio
+    return found.flops, found.depth
+
+
+def table() -> str:
+    """A row for each rule: what it needs, by number, and what it costs."""
+    legend = [f"{i}. {need}" for i, need in enumerate(NEEDS, 1)]
+    numbers = " | ".join(str(i) for i in range(1, len(NEEDS) + 1))
+    head = f"| rule | {numbers} | work | depth |"
+    line = "|---|" + ":-:|" * len(NEEDS) + "--:|--:|"
+    rows = [row(name, rule) for name, rule in every_rule().items()]
+    return "\n".join([*legend, "", head, line, *rows])
+
+
+def row(name: str, rule: rules.Rule) -> str:
+    """The row of one rule."""
+    unknown = set(rule.needs) - set(NEEDS)
+    if unknown:
+        raise ValueError(f"{name} needs {unknown}, not among the words: {NEEDS}")
+    marks = ["●" if need in rule.needs else "" for need in NEEDS]
+    costs = ["?" if ratio is None else f"{ratio:.1f}" for ratio in ratios(rule)]
+    return "| " + " | ".join([f"`{name}`", *marks, *costs]) + " |"
+
+
+def with_table(page: str, made: str) -> str:
+    """The page with this table between its two marks."""
+    before, rest = page.split(BEGIN)
+    after = rest.split(END)[1]
+    return f"{before}{BEGIN}\n\n{made}\n\n{END}{after}"
+
+
+def main() -> None:
+    """Write the table anew."""
+    PAGE.write_text(with_table(PAGE.read_text("utf-8"), table()), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
