@@ -135,6 +135,25 @@ def trials(model="mlp", rule=BASELINE, number=8, lost=()):
     ]
 
 
+def asked(records):
+    """The settings of a comparison that has come to its end, from its records."""
+    first = records[0] if records else record()
+    known = ("data", "epochs", "seeds", "batch_size", "optimizer", "sweep")
+    return {
+        **{name: first[name] for name in known},
+        "data_dir": None,
+        "models": list(dict.fromkeys(line["model"] for line in records)),
+        "rules": list(dict.fromkeys(line["rule"] for line in records)),
+        "learning_rate": None if first["sweep"] else first["learning_rate"],
+        "given_as_objects": [],
+    }
+
+
+def comparison(records, *lists, **named):
+    """A comparison of these lines."""
+    return Comparison(records, *lists, **{"settings": asked(records), **named})
+
+
 def whole(models=("mlp", "cnn"), rules=(BASELINE, "kolen-pollack", CONTROL), **changes):
     """A comparison that has everything."""
     records = [
@@ -144,7 +163,7 @@ def whole(models=("mlp", "cnn"), rules=(BASELINE, "kolen-pollack", CONTROL), **c
         for line in run(model, rule, gain=-0.003 * i * i, **changes)
     ]
     pairs = [(model, rule) for model in models for rule in rules]
-    return Comparison(
+    return comparison(
         records,
         layers(records, value=lambda place, line: 0.2 * place + 0.05 * line["epoch"]),
         [line for pair in pairs for line in trials(*pair)],

@@ -7,10 +7,19 @@ from xml.etree import ElementTree
 import matplotlib as mpl
 import numpy as np
 import pytest
-from lab_lines import cost, diverged, layers, record, refused, run, trials, whole
+from lab_lines import (
+    comparison,
+    cost,
+    diverged,
+    layers,
+    record,
+    refused,
+    run,
+    trials,
+    whole,
+)
 from matplotlib.colors import to_hex
 
-from apical.lab import Comparison
 from apical.lab._registry import BASELINE, CONTROL, RULES
 from apical.lab._report import draw_all, write_report
 from apical.lab._report._canvas import our_style, picture
@@ -65,10 +74,10 @@ def test_equal_comparisons_give_equal_bytes_and_others_do_not():
 
 
 def test_the_readers_own_style_changes_nothing_and_what_is_not_there_is_not_drawn():
-    plain = draw_all(Comparison(run()))
+    plain = draw_all(comparison(run()))
     assert set(plain) == {"figure", "cost"}
     with mpl.rc_context({"font.size": 20, "lines.linewidth": 9, "axes.grid": False}):
-        assert draw_all(Comparison(run())) == plain
+        assert draw_all(comparison(run())) == plain
 
 
 CASES = {
@@ -87,8 +96,8 @@ CASES = {
 
 @pytest.mark.parametrize("records", CASES.values(), ids=CASES)
 def test_figures_are_drawn_whatever_happened(records):
-    comparison = Comparison(records, layers(records), trials(lost=range(8)), [cost()])
-    assert all(words(drawn.svg) for drawn in draw_all(comparison).values())
+    found = comparison(records, layers(records), trials(lost=range(8)), [cost()])
+    assert all(words(drawn.svg) for drawn in draw_all(found).values())
 
 
 # ---------------------------------------------------------------- the looks
@@ -252,7 +261,7 @@ def test_a_panel_of_trials_has_a_point_for_each_and_a_cross_for_the_lost():
 
 
 def test_a_figure_in_the_page_has_ids_of_its_own_and_the_pages_colours():
-    svg = draw_all(Comparison([record(), record(epoch=2)]))["figure"].svg
+    svg = draw_all(comparison([record(), record(epoch=2)]))["figure"].svg
     found = inline(svg, "figure", 'a "label" <here>')
     ids = re.findall(r'\bid="([^"]+)"', found)
     used = re.findall(r'(?:href="#|url\(#)([^")]+)', found)

@@ -125,7 +125,7 @@ def test_the_whole_table_can_be_read_at(width):
     text = printed(ALL, width)
     assert max(len(line) for line in text.splitlines()) <= width
     for name in RULES:
-        assert text.count(f" {name} ") == 2
+        assert text.count(f"\n {name} ") == 2
     assert text.count("91.0 ± 2.5") == text.count("0.50 → 0.90") == 2 * len(RULES)
     assert text.count("+0.0 ± 0.0") == 2 * len(RULES) - 2
     assert "…" not in text

@@ -7,6 +7,8 @@ import pytest
 from lab_lines import (
     NEEDS,
     SHARED,
+    asked,
+    comparison,
     cost,
     diverged,
     layers,
@@ -16,7 +18,7 @@ from lab_lines import (
     whole,
 )
 
-from apical.lab import Comparison, LabError
+from apical.lab import LabError
 from apical.lab._registry import BASELINE, CONTROL, RULES
 from apical.lab._report import write_report
 from apical.lab._report._again import again, sources
@@ -77,8 +79,8 @@ def made(comparison, figures=("figure", "layers", "cost", "trials")):
 
 
 def said(*records, **lists):
-    comparison = Comparison([line for run in records for line in run], **lists)
-    return Parsed(made(comparison, ("figure", "cost"))).text
+    found = comparison([line for run in records for line in run], **lists)
+    return Parsed(made(found, ("figure", "cost"))).text
 
 
 # ---------------------------------------------------------------- the file
@@ -108,14 +110,14 @@ def test_what_others_wrote_is_shown_and_never_run():
     records += refused(message=TEMPTING)
     for line in records:
         line["data"] = line["device"] = TEMPTING
-    text = made(Comparison(records))
+    text = made(comparison(records))
     assert "<script>alert" not in text and text.count("<script>") == 1
     assert Parsed(text).text.count(TEMPTING) > 8
 
 
 def test_a_comparison_without_records_is_refused(tmp_path):
     with pytest.raises(LabError, match="no records yet"):
-        write_report(Comparison([]), tmp_path)
+        write_report(comparison([]), tmp_path)
 
 
 CASES = {
@@ -137,7 +139,7 @@ CASES = {
 
 @pytest.mark.parametrize("records", CASES.values(), ids=CASES)
 def test_there_is_a_page_whatever_happened(records):
-    text = Parsed(made(Comparison(records))).text
+    text = Parsed(made(comparison(records))).text
     assert not re.search(r"\b(nan|inf|None)\b", text)
     assert all(row.rule in text for row in summarise(records))
 
@@ -160,7 +162,7 @@ def test_the_table_has_the_numbers_of_the_rows():
 
 
 def test_cells_are_sorted_by_numbers_and_the_unknown_has_none():
-    keys = re.findall(r'data-key="([^"]*)"', made(Comparison(run() + refused())))
+    keys = re.findall(r'data-key="([^"]*)"', made(comparison(run() + refused())))
     assert "" in keys
     assert any(key and float(key) == pytest.approx(0.91) for key in keys)
 
@@ -248,8 +250,8 @@ def test_numbers_that_are_not_known_are_dashes():
 
 def test_trials_have_a_table_with_the_working_range():
     searched = trials() + trials(rule="kolen-pollack", lost=range(8))
-    comparison = Comparison(run() + run(rule="kolen-pollack"), trials=searched)
-    text = Parsed(made(comparison)).text
+    found = comparison(run() + run(rule="kolen-pollack"), trials=searched)
+    text = Parsed(made(found)).text
     assert f"mlp {BASELINE} 8 0 95.0 0.0081 decay = 0.05 0.0027 to 0.0243 × 9 3" in text
     assert "mlp kolen-pollack 8 8 every trial diverged" in text
     assert "The trials" not in said(run())
@@ -278,21 +280,33 @@ def test_every_setting_and_version_is_shown():
 
 
 def test_the_command_says_what_was_run():
-    records = run() + run(model="cnn", rule="kolen-pollack")
-    assert again(records).command == (
+    records = run() + run(model="cnn") + run(rule="kolen-pollack")
+    assert again(asked(records)).command == (
         "apical compare --data digits --model mlp --model cnn "
         "--rules backpropagation,kolen-pollack --epochs 2 --seeds 3 --batch-size 64 "
         "--optimizer adam --learning-rate 0.003"
     )
-    swept = again(run(sweep=8, optimizer="sgd(momentum=0.9)")).command
+    swept = again(asked(run(sweep=8, optimizer="sgd(momentum=0.9)"))).command
     assert swept.endswith("--optimizer 'sgd(momentum=0.9)' --sweep 8")
 
 
+def test_the_command_tells_no_paths():
+    paths = {"data": "/home/me/set.npz", "data_dir": "/home/me"}
+    command = again(asked(run()) | paths).command
+    assert "/home" not in command and "--data set.npz --data-dir DIR" in command
+
+
 def test_what_the_command_cannot_name_is_said():
-    records = run(model="mine", rule="my:Rule") + run(rule="own", data="a.npz")
-    assert again(records).gaps == ["model mine", "rule own"]
-    assert again(run(data="a.npz")).gaps == ["data set a.npz"]
-    assert "cannot find these" in said(records) and "cannot find" not in said(run())
+    given = asked(run()) | {"given_as_objects": ["models", "rules"]}
+    assert "which no command can name: models, rules" in said(run(), settings=given)
+    assert "no command can name" not in said(run())
+
+
+def test_runs_that_have_not_begun_are_said():
+    given = asked(run()) | {"rules": [BASELINE, "kolen-pollack"]}
+    text = said(run(), settings=given)
+    assert "has not ended. Not begun: kolen-pollack on mlp." in text
+    assert "has not ended" not in said(run())
 
 
 def test_each_source_is_cited_once_and_a_rule_without_one_is_named():
@@ -305,8 +319,8 @@ def test_each_source_is_cited_once_and_a_rule_without_one_is_named():
 
 def test_layers_and_costs_change_nothing_but_their_own_parts():
     records = run()
-    bare = Parsed(made(Comparison(records), ("figure", "cost"))).text
-    full = Comparison(records, layers(records), [], [cost()])
+    bare = Parsed(made(comparison(records), ("figure", "cost"))).text
+    full = comparison(records, layers(records), [], [cost()])
     text = Parsed(made(full)).text
     assert "1.50 1.50 1.50" in text and "1.50 1.50 1.50" not in bare
     assert "near the input" in text and "near the input" not in bare

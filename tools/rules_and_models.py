@@ -132,6 +132,8 @@ def refusal(name: str, rule: Rule) -> Outcome | None:
 
 def flaw(name: str, rule: Rule) -> str:
     """What is wrong when the rule's own numbers are traced and differentiated."""
+    if isinstance(rule, PredictiveCoding) and rule.inference is not None:
+        return ""  # a sweep has one rate, 1, and inside loops it must be known
     if isinstance(rule, PredictiveCoding):
         steps = 1 if rule.prediction == "free" else rule.steps  # more take minutes
         rule = dataclasses.replace(rule, steps=steps, rate=rule.rate or 1.0)

@@ -29,12 +29,14 @@ class Comparison:
         layers: alignment, for each of these and each parameter.
         trials: the trials of a sweep.
         costs: time, FLOPs, memory and sequential depth, for each model and rule.
+        settings: what was asked for, and the versions.
     """
 
     records: list[Line]
     layers: list[Line] = field(default_factory=list)
     trials: list[Line] = field(default_factory=list)
     costs: list[Line] = field(default_factory=list)
+    settings: Line = field(default_factory=dict)
 
     @classmethod
     def read(cls, folder: str | Path) -> "Comparison":
@@ -46,7 +48,8 @@ class Comparison:
             raise LabError(
                 f"{files[0]}: there is no such file; was another --out used?"
             )
-        return cls(*(read(file, missing_ok=True) for file in files))
+        lines = (read(file, missing_ok=True) for file in files)
+        return cls(*lines, settings=read_settings(folder))
 
     @property
     def rows(self) -> list[Row]:
@@ -138,7 +141,8 @@ def compare(
         with reporter(console) as progress:
             _run(plan, ledger, progress)
         journals = ledger.records, ledger.layers, ledger.trials, ledger.costs
-        result = Comparison(*(journal.lines for journal in journals))
+        lines = (journal.lines for journal in journals)
+        result = Comparison(*lines, settings=plan.settings)
         if folder is not None:
             result.save_report(folder)
     return result

@@ -69,7 +69,7 @@ def summarise(records: Records, costs: Records = ()) -> list[Row]:
         runs.setdefault((record["model"], record["rule"]), []).append(record)
     dear = {(line["model"], line["rule"]): line for line in costs}
     return [
-        _row(run, _accuracies(runs.get((key[0], BASELINE), [])), dear.get(key, {}))
+        _row(run, last_accuracies(runs.get((key[0], BASELINE), [])), dear.get(key, {}))
         for key, run in runs.items()
     ]
 
@@ -90,7 +90,7 @@ def _row(records: Records, baseline: dict[int, Any], cost: dict[str, Any]) -> Ro
     first = [r for r in records if r["epoch"] == 0]
     last = _last(records)
     diverged = sum(r["status"] == "diverged" for r in last)
-    mine = _accuracies(records)
+    mine = last_accuracies(records)
     return Row(
         model=last[0]["model"],
         rule=last[0]["rule"],
@@ -122,7 +122,7 @@ def _last(records: Records) -> Records:
     return [r for r in records if r["epoch"] == reached]
 
 
-def _accuracies(records: Records) -> dict[int, float]:
+def last_accuracies(records: Records) -> dict[int, float]:
     """The last test accuracy of each seed that has one, at the end of its training."""
     ended = [r for r in records if r["epoch"] == r["epochs"] and r["status"] == "ok"]
     return {r["seed"]: r["test_accuracy"] for r in ended}

@@ -59,7 +59,7 @@ def outcome(row: Row) -> str:
 
 def _cells(row: Row, swept: bool) -> tuple[str, ...]:
     ratio = "–" if math.isnan(row.time_ratio) else f"{row.time_ratio:.2f}"
-    cells = f" {row.rule}", _accuracy(row), _difference(row), _alignment(row), ratio
+    cells = row.rule, _accuracy(row), _difference(row), _alignment(row), ratio
     found = (f"{row.learning_rate:.2g}",) if swept else ()
     return (*cells, *found)
 

@@ -2,36 +2,46 @@
 
 import re
 import shlex
+from pathlib import Path
 from typing import NamedTuple
 
-from apical.lab._data import DATASETS
+from apical.lab._journal import Line
 from apical.lab._registry import RULES
-from apical.lab._summary import Records
-from apical.lab.models import MODELS
+from apical.lab._summary import Row
 
 
 class Again(NamedTuple):
-    """A command line, and what it cannot say."""
+    """A command line, and which arguments it cannot say: they were objects."""
 
     command: str
-    gaps: list[str]
+    objects: list[str]
 
 
-def again(records: Records) -> Again:
-    """The command that runs the same comparison."""
-    first = records[0]
-    models, rules = (list(dict.fromkeys(r[name] for r in records)) for name in _NAMED)
-    words = ["apical", "compare", "--data", first["data"]]
-    for model in models:
+def again(settings: Line) -> Again:
+    """The command that runs the same comparison; of paths it tells the names alone."""
+    words = ["apical", "compare", "--data", Path(settings["data"]).name]
+    if settings["data_dir"]:
+        words += ["--data-dir", "DIR"]
+    for model in settings["models"]:
         words += ["--model", model]
-    words += ["--rules", ",".join(rules)]
+    words += ["--rules", ",".join(settings["rules"])]
     for name in ("epochs", "seeds", "batch_size", "optimizer"):
-        words += [f"--{name.replace('_', '-')}", str(first[name])]
-    if first["sweep"]:
-        words += ["--sweep", str(first["sweep"])]
-    else:
-        words += ["--learning-rate", repr(first["learning_rate"])]
-    return Again(shlex.join(words), _gaps(first["data"], models, rules))
+        words += [f"--{name.replace('_', '-')}", str(settings[name])]
+    for name in ("learning_rate", "sweep"):
+        if settings[name]:
+            words += [f"--{name.replace('_', '-')}", repr(settings[name])]
+    return Again(shlex.join(words), list(settings["given_as_objects"]))
+
+
+def to_come(settings: Line, rows: list[Row]) -> list[str]:
+    """The runs that were asked for and have not begun."""
+    begun = [(row.model, row.rule) for row in rows]
+    return [
+        f"{rule} on {model}"
+        for model in settings["models"]
+        for rule in settings["rules"]
+        if (model, rule) not in begun
+    ]
 
 
 def sources(rules: list[str]) -> tuple[list[str], list[str]]:
@@ -39,23 +49,6 @@ def sources(rules: list[str]) -> tuple[list[str], list[str]]:
     texts = {name: RULES[name].citation for name in rules if name in RULES}
     entries = dict.fromkeys(_laid_out(text) for text in texts.values() if text)
     return list(entries), [name for name in rules if not texts.get(name)]
-
-
-_NAMED = ("model", "rule")
-
-
-def _gaps(data: str, models: list[str], rules: list[str]) -> list[str]:
-    kinds = (
-        ("data set", [data], DATASETS),
-        ("model", models, MODELS),
-        ("rule", rules, RULES),
-    )
-    return [
-        f"{kind} {name}"
-        for kind, names, ours in kinds
-        for name in names
-        if name not in ours and (":" not in name or kind == "data set")
-    ]
 
 
 def _laid_out(bibtex: str) -> str:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from apical.lab._registry import BASELINE, CONTROL
 from apical.lab._report._runs import by_run
-from apical.lab._summary import Interval, Records, Row, interval
+from apical.lab._summary import Interval, Records, Row, interval, last_accuracies
 
 _NOTHING = 1e-12  # rounding, far below one example
 
@@ -57,15 +57,6 @@ def findings(records: Records, rows: list[Row]) -> list[Findings]:
         _of_model(model, [row for row in rows if row.model == model], accuracies)
         for model in dict.fromkeys(row.model for row in rows)
     ]
-
-
-def last_accuracies(records: Records) -> dict[int, float]:
-    """The test accuracy of each seed of a run at the end of its training."""
-    return {
-        line["seed"]: line["test_accuracy"]
-        for line in records
-        if line["epoch"] == line["epochs"] and line["status"] == "ok"
-    }
 
 
 def paired(mine: dict[int, float], other: dict[int, float]) -> Interval:

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from apical.lab._registry import BASELINE, CONTROL
 from apical.lab._report import _numbers as numbers
-from apical.lab._report._again import again, sources
+from apical.lab._report._again import again, sources, to_come
 from apical.lab._report._cells import COLUMNS, Line, line
 from apical.lab._report._findings import findings
 from apical.lab._report._inline import inline
@@ -48,7 +48,7 @@ def page(comparison: Any, drawings: Mapping[str, str]) -> str:
     """The page as HTML.
 
     Args:
-        comparison: its `records`, `trials` and `rows` are read.
+        comparison: its `records`, `trials`, `rows` and `settings` are read.
         drawings: the figures as SVG, by the names of their files.
 
     Returns:
@@ -72,12 +72,14 @@ def page(comparison: Any, drawings: Mapping[str, str]) -> str:
     figures = {
         name: Markup(inline(svg, name, _LABELS[name])) for name, svg in drawings.items()
     }
-    content = _content(comparison.records, comparison.trials, comparison.rows)
+    content = _content(comparison)
     template = environment.get_template("page.html.jinja")
     return template.render(figures=figures, palette=NAMED, **content)
 
 
-def _content(records: Records, trials: Records, rows: list[Row]) -> dict[str, Any]:
+def _content(comparison: Any) -> dict[str, Any]:
+    records, trials, rows = comparison.records, comparison.trials, comparison.rows
+    settings = comparison.settings
     rules = list(dict.fromkeys(row.rule for row in rows))
     entries, uncited = sources(rules)
     return {
@@ -96,10 +98,11 @@ def _content(records: Records, trials: Records, rows: list[Row]) -> dict[str, An
         "needed": {row.rule: row.needs for row in rows},
         "lost": [row for row in rows if row.status in ("diverged", "refused")],
         "unfinished": any(row.status == "unfinished" for row in rows),
+        "to_come": to_come(settings, rows),
         "messages": _messages(records),
         "versions": [(name, records[0][name]) for name in _VERSIONS],
         "runs": [(row, _rule_class(records, row), _numbers(row)) for row in rows],
-        "again": again(records),
+        "again": again(settings),
         "entries": entries,
         "uncited": uncited,
     }
