@@ -7,6 +7,7 @@ from apical.lab._registry import BASELINE, CONTROL
 
 SHARED = {
     "optimizer": "adam",
+    "loss": "cross-entropy",
     "sweep": 0,
     "apical": "0.1.0",
     "python": "3.11.7",
@@ -138,7 +139,7 @@ def trials(model="mlp", rule=BASELINE, number=8, lost=()):
 def asked(records):
     """The settings of a comparison that has come to its end, from its records."""
     first = records[0] if records else record()
-    known = ("data", "epochs", "seeds", "batch_size", "optimizer", "sweep")
+    known = ("data", "epochs", "seeds", "batch_size", "optimizer", "loss", "sweep")
     return {
         **{name: first[name] for name in known},
         "data_dir": None,

@@ -42,7 +42,7 @@ def test_a_comparison_prints_its_table_and_where_the_rest_is(tmp_path, monkeypat
     monkeypatch.setattr(_plan, "load", lambda *args: tiny())
     result = run(f"compare {SMALL} --out {tmp_path / 'out'}")
     assert result.exit_code == 0, result.output
-    assert "test accuracy %" in result.stdout and "no tuning" in flat(result.stdout)
+    assert "accuracy %" in result.stdout and "no tuning" in flat(result.stdout)
     assert "The page:" in result.stdout
     assert (tmp_path / "out" / "report.html").exists()
     again = run(f"compare {SMALL} --out {tmp_path / 'out'}")
@@ -75,7 +75,8 @@ def test_options_reach_the_comparison(monkeypatch):
     run(
         "compare --data mnist --data-dir d --download --model cnn --model mlp",
         "--rules kolen-pollack,sign-concordance --epochs 3 --seeds 4 --batch-size 5",
-        "--optimizer sgd --learning-rate 0.5 --sweep 16 --out o --force",
+        "--optimizer sgd --learning-rate 0.5 --loss squared-error --sweep 16",
+        "--out o --force",
     )
     del seen["console"]
     assert {name: str(value) for name, value in seen.items()} == {
@@ -89,6 +90,7 @@ def test_options_reach_the_comparison(monkeypatch):
         "batch_size": "5",
         "optimizer": "sgd",
         "learning_rate": "0.5",
+        "loss": "squared-error",
         "sweep": "16",
         "out": "o",
         "force": "True",

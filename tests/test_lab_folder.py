@@ -102,7 +102,7 @@ def test_with_force_the_old_comparison_goes_and_other_files_stay(tmp_path):
 def test_a_folder_in_use_is_refused_and_free_again_afterwards(tmp_path):
     with begin(tmp_path):
         for keywords in ({"force": True}, {"resume": True}):
-            with pytest.raises(LabError, match="is in use by another comparison"):
+            with pytest.raises(LabError, match="is in use by another run"):
                 with begin(tmp_path, **keywords):
                     raise AssertionError
     with begin(tmp_path, resume=True):

@@ -284,10 +284,12 @@ def test_the_command_says_what_was_run():
     assert again(asked(records)).command == (
         "apical compare --data digits --model mlp --model cnn "
         "--rules backpropagation,kolen-pollack --epochs 2 --seeds 3 --batch-size 64 "
-        "--optimizer adam --learning-rate 0.003"
+        "--optimizer adam --loss cross-entropy --learning-rate 0.003"
     )
     swept = again(asked(run(sweep=8, optimizer="sgd(momentum=0.9)"))).command
-    assert swept.endswith("--optimizer 'sgd(momentum=0.9)' --sweep 8")
+    assert swept.endswith(
+        "--optimizer 'sgd(momentum=0.9)' --loss cross-entropy --sweep 8"
+    )
 
 
 def test_the_command_tells_no_paths():

@@ -103,6 +103,19 @@ def test_scores_are_those_of_the_predictions():
     np.testing.assert_allclose(right, (logits.argmax(-1) == data.test_y).mean(1))
 
 
+def test_the_squared_error_is_half_the_squared_distance_to_one_hot():
+    given = work()._replace(loss="squared-error")
+    made = Run(Start(given), RULES["backpropagation"], Lanes.alike((0,), 0.01, {}))
+    begun = made.begin()
+    loss, *_ = made.score(begun)
+    params = jax.tree.map(lambda leaf: leaf[0], begun.learned[0].params)
+    outputs = eqx.combine(params, made.start.loss.static)(given.data.test_x)
+    expected = 0.5 * ((outputs - np.eye(10)[given.data.test_y]) ** 2).sum(1).mean()
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+    after, _ = made.epoch(begun, Watch())
+    assert made.score(after).loss < loss
+
+
 def test_every_test_example_counts_once(monkeypatch):
     made = run("backpropagation", test=12)
     begun = made.begin()

@@ -86,6 +86,9 @@ def compare(
             help="Step size, the same for all rules. Default: by optimizer.",
         ),
     ] = None,
+    loss: Annotated[
+        str, typer.Option(help="cross-entropy, or squared-error to one-hot labels.")
+    ] = "cross-entropy",
     sweep: Annotated[
         int,
         typer.Option(
@@ -129,6 +132,7 @@ def compare(
                 batch_size=batch_size,
                 optimizer=optimizer,
                 learning_rate=learning_rate,
+                loss=loss,
                 sweep=sweep,
                 out=folder,
                 force=force,

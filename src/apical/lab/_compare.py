@@ -79,6 +79,7 @@ def compare(
     batch_size: int = 64,
     optimizer: str = "adam",
     learning_rate: float | None = None,
+    loss: str = "cross-entropy",
     sweep: int = 0,
     out: str | Path | None = None,
     force: bool = False,
@@ -101,6 +102,7 @@ def compare(
         optimizer: the name of an optimiser of optax or `apical.optim`, perhaps with
             arguments: `"sgd(momentum=0.9)"`.
         learning_rate: its step size, the same for every rule (default: by optimiser).
+        loss: `"cross-entropy"`, or `"squared-error"` to one-hot labels.
         sweep: how many trials every rule gets in which to find its own step size and
             numbers, on a held-out part of the training set. 0: no search.
         out: a folder for the records, the figures and the page. None: nothing is
@@ -134,6 +136,7 @@ def compare(
         batch_size=batch_size,
         optimizer=optimizer,
         learning_rate=learning_rate,
+        loss=loss,
         sweep=sweep,
     )
     folder = None if out is None else Path(out)

@@ -35,8 +35,7 @@ def open_folder(
         yield Ledger(None)
         return
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        with _locked(path):
+        with locked(path):
             _prepare(path, settings, force, resume)
             yield Ledger(path)
     except OSError as error:
@@ -71,13 +70,15 @@ def free_folder(name: str = "apical-compare") -> Path:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
+    """Nobody else works in this folder meanwhile; it is made where it is missing."""
+    path.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path / ".lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:
         raise LabError(
-            f"{path} is in use by another comparison: wait for it, or choose another "
+            f"{path} is in use by another run: wait for it, or choose another "
             "folder with --out"
         ) from None
     try:

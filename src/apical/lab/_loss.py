@@ -1,17 +1,35 @@
-"""From a model to its loss: cross-entropy, with or without running statistics.
+"""From a model to its loss, with or without running statistics.
 
 A model is called as `model(x)` and returns logits; one that keeps running statistics
 (batch norm) as `model(x, statistics, training)` and returns logits and new statistics.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import optax
 from jax import Array
 
 import apical
+
+
+def _cross_entropy(outputs: Array, y: Array, classes: int) -> Array:
+    del classes
+    return optax.softmax_cross_entropy_with_integer_labels(outputs, y)
+
+
+def _squared_error(outputs: Array, y: Array, classes: int) -> Array:
+    return 0.5 * jnp.sum((outputs - jax.nn.one_hot(y, classes)) ** 2, axis=-1)
+
+
+# Of each example (and step): (outputs, labels, classes) -> losses of the labels' shape.
+LOSSES: dict[str, Callable[[Array, Array, int], Array]] = {
+    "cross-entropy": _cross_entropy,
+    "squared-error": _squared_error,  # half the square of the distance to one-hot
+}
 
 
 class Loss:
@@ -20,24 +38,25 @@ class Loss:
     Args:
         static: the part of the model that is not arrays.
         classes: how many classes there are.
+        name: one of `LOSSES`.
     """
 
     # loss(params, statistics, x, y): the running statistics belong to no example.
     batch = (None, 0, 0)
 
-    def __init__(self, static: Any, classes: int):
-        self.static, self.classes = static, classes
+    def __init__(self, static: Any, classes: int, name: str = "cross-entropy"):
+        self.static, self.classes, self._of_each = static, classes, LOSSES[name]
 
     def training(
         self, params: Any, statistics: Any, x: Array, y: Array
     ) -> tuple[Array, Any]:
-        """Mean cross-entropy with the statistics of the batch, and the new ones."""
+        """The mean loss with the statistics of the batch, and the new ones."""
         return self._loss(params, statistics, x, y, training=True)
 
     def evaluation(
         self, params: Any, statistics: Any, x: Array, y: Array
     ) -> tuple[Array, Any]:
-        """Mean cross-entropy with the running statistics, which stay as they are."""
+        """The mean loss with the running statistics, which stay as they are."""
         return self._loss(params, statistics, x, y, training=False)
 
     def target(self, statistics: Any, x: Array, y: Array) -> Array:
@@ -58,6 +77,8 @@ class Loss:
             logits = model(x)
         else:
             logits, statistics = model(x, statistics, training)
-        logits = apical.output(logits)
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, y)
-        return losses.mean(), statistics
+        return self.of_each(apical.output(logits), y).mean(), statistics
+
+    def of_each(self, outputs: Array, y: Array) -> Array:
+        """The loss of each example (and step)."""
+        return self._of_each(outputs, y, self.classes)

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from apical.lab._data import DATASETS, Data, check, load
-from apical.lab._errors import LabError
+from apical.lab._errors import LabError, known
 from apical.lab._ledger import Ledger
+from apical.lab._loss import LOSSES
 from apical.lab._optimizers import find_optimizer
 from apical.lab._records import Line, environment
 from apical.lab._registry import Entry, Rules, find_rules
@@ -40,7 +41,7 @@ class Plan:
     @property
     def shared(self) -> Line:
         """What every line of every file says."""
-        told = ("optimizer", "seeds", "sweep", *environment())
+        told = ("optimizer", "loss", "seeds", "sweep", *environment())
         return {name: self.settings[name] for name in told}
 
     def benches(self, ledger: Ledger) -> list[Bench]:
@@ -69,10 +70,12 @@ def make_plan(
     batch_size: int,
     optimizer: str,
     learning_rate: float | None,
+    loss: str,
     sweep: int,
 ) -> Plan:
     """Check the arguments of `compare`, and find what they name."""
     entries = find_rules(rules)
+    known("loss", [loss], LOSSES)
     make, rate, span = find_optimizer(optimizer, learning_rate, swept=sweep > 0)
     found = check(data) if isinstance(data, Data) else load(data, data_dir, download)
     chosen = _find_models(models, found.kind)
@@ -89,6 +92,7 @@ def make_plan(
         "batch_size": batch_size,
         "optimizer": optimizer,
         "learning_rate": learning_rate,
+        "loss": loss,
         "sweep": sweep,
         "given_as_objects": _objects(data=data, models=models, rules=rules),
         "fingerprint_of_data": found.fingerprint,
@@ -99,6 +103,7 @@ def make_plan(
         "learning_rate": rate,
         "epochs": epochs,
         "batch_size": batch_size,
+        "loss": loss,
     }
     trials = Sweep(sweep, span) if sweep else None
     return Plan(found, chosen, entries, work, tuple(range(seeds)), trials, settings)
@@ -114,7 +119,7 @@ def arguments(settings: Line) -> Line:
         )
     names = (
         *("data", "data_dir", "models", "rules", "epochs", "seeds", "batch_size"),
-        *("optimizer", "learning_rate", "sweep"),
+        *("optimizer", "learning_rate", "loss", "sweep"),
     )
     return {name: settings[name] for name in names}
 

@@ -26,7 +26,7 @@ class Start:
         self.work = work
         self.x, self.y = jnp.asarray(data.train_x), jnp.asarray(data.train_y)
         _, static, _ = self._built(0)
-        self.loss = Loss(static, data.classes)
+        self.loss = Loss(static, data.classes, work.loss)
 
     @property
     def batch(self) -> tuple[jax.Array, jax.Array]:

@@ -289,18 +289,17 @@ class Run:
             # Rules that move state and parameters together predict by their step only.
             step = self._step(numbers, self.start.work.learning_rate, training=False)
             logits = step.predict(params, state, statistics, x, y)
-            return _scores(logits, y, real)
+            return _scores(logits, self.start.loss.of_each(logits, y), y, real)
 
         return jnp.stack(jax.vmap(one_lane)(learned, numbers))
 
 
-def _scores(logits: Any, y: Any, real: Any) -> tuple[Any, Any]:
+def _scores(logits: Any, losses: Any, y: Any, real: Any) -> tuple[Any, Any]:
     """Sums over the examples that are real: of the loss, and of what is right."""
     weight = jnp.broadcast_to(real.reshape(-1, *[1] * (y.ndim - 1)), y.shape)
-    logp = jnp.take_along_axis(jax.nn.log_softmax(logits), y[..., None], -1)[..., 0]
     right = (logits.argmax(-1) == y) & weight
     count = jnp.where(jnp.isfinite(logits).all(), right.sum(), jnp.nan)
-    return -(logp * weight).sum(), count
+    return (losses * weight).sum(), count
 
 
 def _groups(start: Start, lanes: Lanes) -> list[slice]:

@@ -23,6 +23,7 @@ class Work(NamedTuple):
     learning_rate: float
     epochs: int
     batch_size: int
+    loss: str = "cross-entropy"
 
     @property
     def steps(self) -> int:

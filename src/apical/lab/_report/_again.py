@@ -25,7 +25,7 @@ def again(settings: Line) -> Again:
     for model in settings["models"]:
         words += ["--model", model]
     words += ["--rules", ",".join(settings["rules"])]
-    for name in ("epochs", "seeds", "batch_size", "optimizer"):
+    for name in ("epochs", "seeds", "batch_size", "optimizer", "loss"):
         words += [f"--{name.replace('_', '-')}", str(settings[name])]
     for name in ("learning_rate", "sweep"):
         if settings[name]:

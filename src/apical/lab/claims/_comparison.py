@@ -1,0 +1,56 @@
+"""A comparison as a task of a claim, and what claims read off its records."""
+
+from collections.abc import Callable
+from typing import Any
+
+from apical.lab._compare import compare
+from apical.lab._folder import SETTINGS
+from apical.lab._journal import Line
+from apical.lab.claims._claim import Desk, Lines, Task
+
+_KEPT = (
+    *("data", "model", "rule", "hyper_parameters", "optimizer", "learning_rate"),
+    *("batch_size", "epochs", "seed", "epoch", "status", "message"),
+    *("training_loss", "test_loss", "test_accuracy", "alignment"),
+    *("seconds_per_step", "seconds_per_step_of_backpropagation"),
+)
+
+
+def comparison(name: str, arguments: Callable[[], dict[str, Any]], **said: Any) -> Task:
+    """A task that runs `apical.lab.compare`, and goes on where it was cut off.
+
+    Args:
+        name: of the task.
+        arguments: gives the arguments of `compare`, when they are needed.
+        said: more columns, the same in every line.
+    """
+
+    def run(desk: Desk) -> list[Line]:
+        result = compare(
+            **{"data_dir": desk.data_dir, "download": desk.download, **arguments()},
+            out=desk.folder,
+            resume=(desk.folder / SETTINGS).exists(),
+            console=desk.console,
+        )
+        return [{k: r[k] for k in _KEPT} | said for r in result.records]
+
+    return Task(name, run)
+
+
+def last(lines: Lines, field: str = "test_accuracy", **where: Any) -> dict[int, float]:
+    """A measure after the last epoch by seed, of the lines where these fields agree.
+
+    A seed that diverged or was refused has none.
+    """
+    return {
+        line["seed"]: line[field]
+        for line in lines
+        if line["epoch"] == line["epochs"]
+        and line["status"] == "ok"
+        and all(line.get(k) == v for k, v in where.items())
+    }
+
+
+def percent(values: dict[int, float]) -> dict[int, float]:
+    """Fractions as points."""
+    return {seed: 100 * value for seed, value in values.items()}
