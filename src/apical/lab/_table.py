@@ -27,7 +27,7 @@ def table(records: Records, costs: Records = ()) -> Table:
     grid.add_column("test\naccuracy %", justify="right", no_wrap=True)
     grid.add_column("− backprop", justify="right", no_wrap=True)
     grid.add_column("alignment\nstart → end", justify="center", no_wrap=True)
-    grid.add_column("time ÷\nbackprop", justify="right", no_wrap=True)
+    grid.add_column("time\nratio", justify="right", no_wrap=True)
     if swept:
         grid.add_column("step size", justify="right", no_wrap=True)
     for model in dict.fromkeys(row.model for row in rows):

@@ -1,0 +1,26 @@
+"""Claims of the literature as experiments: run one, and read its verdict.
+
+Each claim is one file here, `CLAIM` in it, with its sentence, its source, its work and
+the rule by which the numbers become a verdict.
+"""
+
+import importlib
+
+from apical.lab.claims._claim import Claim as Claim
+from apical.lab.claims._claim import Published as Published
+from apical.lab.claims._run import Outcome as Outcome
+from apical.lab.claims._run import read_outcome as read_outcome
+from apical.lab.claims._run import run_claim as run_claim
+from apical.lab.claims._verdict import Effect as Effect
+from apical.lab.claims._verdict import Verdict as Verdict
+
+_MODULES: tuple[str, ...] = ()
+
+
+def _load(module: str) -> Claim:
+    return importlib.import_module(f"{__name__}.{module}").CLAIM
+
+
+CLAIMS: dict[str, Claim] = {
+    claim.id: claim for claim in (_load(module) for module in _MODULES)
+}
