@@ -7,6 +7,7 @@ try:
     from apical.lab._data import Data as Data
     from apical.lab._data import load as load
     from apical.lab._errors import LabError as LabError
+    from apical.lab._errors import known as known
     from apical.lab._folder import free_folder as free_folder
     from apical.lab._registry import RULES as RULES
 except ModuleNotFoundError as missing:

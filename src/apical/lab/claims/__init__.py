@@ -7,10 +7,14 @@ the rule by which the numbers become a verdict.
 import importlib
 
 from apical.lab.claims._claim import Claim as Claim
+from apical.lab.claims._claim import Outcome as Outcome
 from apical.lab.claims._claim import Published as Published
-from apical.lab.claims._run import Outcome as Outcome
 from apical.lab.claims._run import read_outcome as read_outcome
 from apical.lab.claims._run import run_claim as run_claim
+from apical.lab.claims._show import claims_table as claims_table
+from apical.lab.claims._show import described as described
+from apical.lab.claims._show import reported as reported
+from apical.lab.claims._show import write_report as write_report
 from apical.lab.claims._verdict import Effect as Effect
 from apical.lab.claims._verdict import Verdict as Verdict
 

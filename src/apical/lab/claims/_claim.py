@@ -98,3 +98,13 @@ class Claim:
             "verdict": self.rule,
             "takes": f"about {self.hours:g} h on two cores",
         }
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A claim that was run: at which scale, its lines, and what they say."""
+
+    claim: Claim
+    scale: Scale
+    lines: Lines
+    verdict: Verdict

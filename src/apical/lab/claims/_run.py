@@ -1,7 +1,6 @@
 """Run a claim: task after task, each done once; then the verdict from the lines."""
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +10,11 @@ from apical.lab._errors import LabError
 from apical.lab._folder import locked
 from apical.lab._journal import Journal, Line, read, replace_file
 from apical.lab._records import environment
-from apical.lab.claims._claim import Claim, Desk, Scale, Task
+from apical.lab.claims._claim import Claim, Desk, Outcome, Scale, Task
+from apical.lab.claims._show import write_outcome
 from apical.lab.claims._verdict import Effect, Verdict
 
 RECORDS, OUTCOME = "records.jsonl", "verdict.json"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A claim that was run: at which scale, its lines, and what they say."""
-
-    claim: Claim
-    scale: Scale
-    lines: list[Line]
-    verdict: Verdict
 
 
 def run_claim(
@@ -74,6 +64,7 @@ def run_claim(
         outcome = Outcome(
             claim, scale, records.lines, _judge(claim, scale, records.lines)
         )
+        write_outcome(outcome, folder)
         _write(folder, outcome)
     return outcome
 

@@ -1,39 +1,15 @@
-"""The command line: `apical compare`, `apical rules`, `apical --version`."""
+"""`apical compare` and `apical rules`."""
 
 import re
-import sys
 from pathlib import Path
-from types import ModuleType
-from typing import Annotated, NoReturn
+from typing import Annotated
 
-from apical import __version__
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
 
-try:
-    import typer
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-except ModuleNotFoundError as missing:
-    sys.exit(f"The command line needs the package {missing.name}: install apical[lab]")
-
-app = typer.Typer(
-    add_completion=False,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    help="Learning rules side by side, on the same model, data and start.",
-)
-
-
-@app.callback(invoke_without_command=True)
-def _apical(
-    show_version: Annotated[
-        bool, typer.Option("--version", help="Print the version and stop.")
-    ] = False,
-) -> None:
-    if show_version:
-        typer.echo(f"apical {__version__}")
-        raise typer.Exit
+from apical.cli._app import app, lab, stops
 
 
 @app.command()
@@ -115,18 +91,18 @@ def compare(
     ] = None,
 ) -> None:
     """Train the same model with each rule: a table, records, figures and a page."""
-    lab, console = _lab(), Console()
-    folder = resume or out or lab.free_folder()
-    try:
+    console = Console()
+    folder = resume or out or lab().free_folder()
+    with stops(f"To go on: apical compare --resume {folder}"):
         if resume is not None:
-            result = lab.resume(resume, console=console)
+            result = lab().resume(resume, console=console)
         else:
-            result = lab.compare(
+            result = lab().compare(
                 data=data,
                 data_dir=data_dir,
                 download=download,
                 models=model or None,
-                rules=tuple(lab.RULES) if rules is None else rules.split(","),
+                rules=tuple(lab().RULES) if rules is None else rules.split(","),
                 epochs=epochs,
                 seeds=seeds,
                 batch_size=batch_size,
@@ -138,10 +114,6 @@ def compare(
                 force=force,
                 console=console,
             )
-    except lab.LabError as error:
-        _stop(str(error))
-    except KeyboardInterrupt:
-        _stop(f"interrupted. To go on: apical compare --resume {folder}", code=130)
     console.print(result.table)
     console.print(f"The page: {folder / 'report.html'}. Records and figures beside it.")
 
@@ -150,30 +122,7 @@ def compare(
 def list_rules() -> None:
     """List the rules: name, source, and what each needs."""
     grid = Table("rule", "source", "needs", box=SIMPLE_HEAD, pad_edge=False)
-    for name, entry in _lab().RULES.items():
+    for name, entry in lab().RULES.items():
         keys = ", ".join(re.findall(r"@\w+\{\s*([^,\s]+)", entry.citation))
         grid.add_row(name, keys or "–", " · ".join(entry.needs))
     Console().print(grid)
-
-
-def main() -> None:
-    """Run the command line."""
-    app()
-
-
-def _lab() -> ModuleType:
-    # Late, so that help comes at once and a missing package is a message, not a trace.
-    try:
-        from apical import lab
-    except ImportError as error:
-        _stop(str(error))
-    return lab
-
-
-def _stop(message: str, code: int = 2) -> NoReturn:
-    Console(stderr=True).print(f"[bold red]apical:[/] {escape(message)}")
-    raise typer.Exit(code)
-
-
-if __name__ == "__main__":
-    main()
