@@ -9,7 +9,14 @@ from lab_work import compared
 
 from apical import lab
 from apical.lab import _stages
-from apical.lab._search import SEED, best, choice, draw_trials
+from apical.lab._search import (
+    SEEDS,
+    averaged,
+    best,
+    choice,
+    draw_trials,
+    seeds_of_trials,
+)
 from apical.lab._train import Scores
 
 SPAN = (1e-4, 1e-1)
@@ -54,8 +61,22 @@ def test_the_best_trial_is_what_is_run(swept):
 
 
 def test_trials_have_a_seed_of_their_own_and_runs_the_reported_ones(swept):
-    assert {t["seed"] for t in swept.trials} == {SEED}
-    assert {r["seed"] for r in swept.records} == {0, 1}
+    assert {t["seeds_of_trial"] for t in swept.trials} == {3}
+    assert not {r["seed"] for r in swept.records} & set(SEEDS)
+
+
+def test_on_few_examples_a_trial_is_the_mean_over_several_seeds():
+    assert seeds_of_trials(1_999) == SEEDS and len(seeds_of_trials(2_000)) == 1
+    lanes = draw_trials(2, SPAN, {"decay": (0.0, 1.0, "linear")}).each_with((7, 8))
+    assert lanes.seeds == (7, 8, 7, 8)
+    first, again, *_ = lanes.learning_rates
+    assert first == again != lanes.learning_rates[2]
+    assert lanes.numbers["decay"][0] == lanes.numbers["decay"][1]
+    found = averaged(
+        scores([0.5, 0.7, 0.9, np.nan], [1, 3, 5, 7], [False] * 3 + [True]), 2
+    )
+    assert found.accuracy[0] == pytest.approx(0.6) and found.loss.tolist() == [2, 6]
+    assert found.diverged.tolist() == [False, True] and best(found) == 0
 
 
 def test_the_test_part_does_not_sway_the_choice(monkeypatch, swept):

@@ -14,8 +14,16 @@ from ._cut import TAPS, Tap
 from ._dataflow import Flow, Meeting
 from ._enter import ENTER
 from ._examples import Examples
+from ._given import (
+    pick,
+    require_copies,
+    require_mapping,
+    require_shapes,
+    require_values,
+)
 from ._jaxpr import is_concrete
 from ._leaves import Leaves
+from ._places import OUTPUT
 from ._run import Backward, Plan, Runner
 from ._structure import Setting, Structure
 from ._synapse import Synapse, make_synapses
@@ -34,11 +42,8 @@ def drive_of(name: str) -> str:
     return f"{name}:drive"
 
 
-OUTPUT = "output"
-
-
 def _tap(tap: str | Tap | None) -> Tap | None:
-    if isinstance(tap, str) and tap not in TAPS:
+    if tap is not None and not callable(tap) and tap not in TAPS:
         raise ValueError(
             f"`tap` must be one of {sorted(TAPS)} or a function, not {tap!r}."
         )
@@ -97,10 +102,15 @@ class Circuit(Structure):
 
     def inputs(self, params: Any, args: tuple[Any, ...]) -> list[Any]:
         """The values of the program's inputs."""
-        learned, fixed = self.leaves.pick(params)
-        return [*learned, *fixed, *self._given.pick(args)[1]]
+        given = [*pick(self.leaves, params, "params"), *pick(self._given, args, "args")]
+        program = self._flow.program
+        shapes = [program.shapes[n].shape for n in program.body.inputs]
+        require_shapes(given, shapes, self.leaves, self._given)
+        return given
 
     def _plan(self, sites: Sequence[str], feedback: bool, with_gains: bool) -> Plan:
+        if isinstance(sites, str):
+            raise TypeError(f"`sites` must be a sequence of names: `({sites!r},)`.")
         wanted: dict[int, list[str]] = {}
         for number in self._numbers:
             name = self._names[number]
@@ -156,7 +166,8 @@ class Circuit(Structure):
           `Run(loss, aux, sites)`; `sites` holds what was computed, before the tap.
 
         Raises:
-          ValueError: for a site that does not exist, or feedback that does not fit.
+          ValueError: for a site that does not exist, and for parameters, arguments,
+            injected values or feedback that do not fit.
 
         Example:
           >>> import jax, jax.numpy as jnp, apical
@@ -168,13 +179,15 @@ class Circuit(Structure):
           >>> float(run.loss), run.sites["a"].shape
           (0.0, (3, 2))
         """
-        inject = {} if inject is None else dict(inject)
-        wanted = [n.name for n in self.nodes] if sites is None else list(sites)
-        wanted += [s for s in inject if s not in wanted]
+        inject = {} if inject is None else require_mapping(inject, "inject")
+        wanted = [n.name for n in self.nodes] if sites is None else sites
+        wanted = [*wanted, *(s for s in inject if s not in wanted)]
         has_feedback = feedback is not None or backward is not None
+        plan = self._plan(wanted, has_feedback, gains)
+        self._check_injected(inject, tap, plan)
         runner = Runner(
             self._flow,
-            self._plan(wanted, has_feedback, gains),
+            plan,
             ENTER,
             _tap(tap),
             inject,
@@ -184,6 +197,17 @@ class Circuit(Structure):
         second = self._second(params, feedback) if has_feedback else []
         (loss, *aux), found = runner(self.inputs(params, args), second)
         return Run(loss, self._rebuild_aux(aux), found)
+
+    def _check_injected(
+        self, inject: Mapping[str, Any], tap: str | Tap | None, plan: Plan
+    ) -> None:
+        """Refuse what the built-in taps could not put in; a function takes anything."""
+        if inject and tap is None:
+            raise ValueError(f"`inject` needs a `tap`: one of {sorted(TAPS)}.")
+        if isinstance(tap, str):
+            pairs = [(s, n) for n, names in plan.sites.items() for s in names]
+            shapes = {site: self._shape(number).shape for site, number in pairs}
+            require_values(inject, shapes, "inject")
 
     def _backward(self, backward: Callable[..., Any] | None) -> Backward:
         if backward is None:
@@ -205,12 +229,7 @@ class Circuit(Structure):
                 f"where a leaf has no copy: {error}"
             ) from error
         given = [flat[i] for i in self.leaves.learned]
-        for path, leaf, copy in zip(self.leaves.names, learned, given, strict=True):
-            if copy is not None and jnp.shape(copy) != jnp.shape(leaf):
-                raise ValueError(
-                    f"`feedback` for {path!r} has shape {jnp.shape(copy)}; the "
-                    f"parameter has shape {jnp.shape(leaf)}."
-                )
+        require_copies(self.leaves.names, learned, given)
         pairs = zip(learned, given, strict=True)
         return [leaf if copy is None else copy for leaf, copy in pairs]
 
@@ -252,11 +271,13 @@ class Circuit(Structure):
           >>> circuit.pull(w, (x,), {"a": x}, signal)["a"].tolist()
           [[3.0, 3.0], [3.0, 3.0]]
         """
+        delta = require_mapping(delta, "delta")
         learned, fixed = self.leaves.pick(params)
 
         def product(learned: Any) -> Any:
             here = self.leaves.build(learned, fixed)
             run = self.run(here, args, tap="clamp", inject=held, sites=list(delta))
+            require_values(delta, {s: x.shape for s, x in run.sites.items()}, "delta")
             products = (jnp.vdot(delta[s], run.sites[s]).real for s in delta)
             return sum(products, start=loss * run.loss)
 
@@ -280,6 +301,7 @@ class Circuit(Structure):
           >>> apical.trace(loss_fn)(w, x).examples(w, (x,))
           Array([1., 4.], dtype=float32)
         """
+        self.inputs(params, args)  # refuses what does not fit
         losses = self._examples.losses(self.loss_fn, params, args)
         if is_concrete((losses, params, args)):
             result = self.loss_fn(params, *args)

@@ -24,6 +24,7 @@ class Examples:
         # An index in place of each leaf lets a prefix of the tree stand for all below.
         args = jax.tree.unflatten(self.given.treedef, range(len(self.given.paths)))
         batch = self.setting.batch
+        batch = tuple(batch) if isinstance(batch, list) else batch  # as `jax.vmap` does
         batch = (
             (batch,) * len(args) if batch is None or isinstance(batch, int) else batch
         )
@@ -38,7 +39,8 @@ class Examples:
         except ValueError as error:
             raise ValueError(
                 "`batch` must be an integer, None, or a tuple with one entry (a pytree "
-                f"prefix) per argument after `params`: {error}"
+                f"prefix) per argument after `params`. There are {len(args)} of these, "
+                f"and it is {batch!r}."
             ) from error
         return [axes[i] for i in self.given.arrays]
 
@@ -65,6 +67,11 @@ class Examples:
                 f"The arguments differ in their number of examples ({listed}). Say "
                 "which have an axis of examples: `batch=(0, 0, None)`, None for keys, "
                 "masks and whatever all examples share."
+            )
+        if 0 in sizes.values():
+            raise ValueError(
+                f"The arguments hold no example: argument {next(iter(sizes))} (after "
+                "`params`) has 0 on the axis of the examples. Leave empty batches out."
             )
         return next(iter(sizes.values()), 1)
 

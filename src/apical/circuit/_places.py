@@ -127,6 +127,10 @@ def _enclosing(flow: Flow) -> Iterable[tuple[Op, Body]]:
             yield op, body
 
 
+# The site of the network's output, which no node may be called.
+OUTPUT = "output"
+
+
 def names(
     flow: Flow,
     nodes: Sequence[int],
@@ -137,7 +141,7 @@ def names(
     """A name for each node, from the paths of the parameters that make it."""
     weights = {id(m.op): m.leaves for m in found}
     chosen: dict[int, str] = {}
-    taken: dict[str, int] = {}
+    taken = {OUTPUT: 1}
     for number in nodes:
         name = given.get(number) or _name(
             flow, number, set(nodes), paths, weights, chosen

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import jax
+import numpy as np
 
 from ._dataflow import (
     ACTIVITY,
@@ -60,12 +61,21 @@ class Setting:
                 "`nodes` must be 'entry', 'unit', 'marked' or 'every', not "
                 f"{self.nodes!r}."
             )
+        if not all(map(_is_axis, jax.tree.leaves(self.batch))):
+            raise ValueError(
+                "`batch` must be the axis of the examples: an integer, None, or a tuple "
+                f"of these, one per argument after `params`, not {self.batch!r}."
+            )
         if self.target is not None and not callable(self.target):
             raise TypeError(
                 "`target` must be a function of the arguments after `params` that "
                 "returns what the output should be (`lambda x, y: y`), not a "
                 f"{type(self.target).__name__}."
             )
+
+
+def _is_axis(leaf: Any) -> bool:
+    return isinstance(leaf, (int, np.integer)) and not isinstance(leaf, bool)
 
 
 @dataclass(frozen=True)

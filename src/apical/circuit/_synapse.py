@@ -53,6 +53,11 @@ def make_synapses(
 def _synapse(flow: Flow, found: Meeting, paths: Sequence[str]) -> Synapse:
     op, leaves = found.op, sorted(found.leaves)
     shape = () if found.weight is None else flow.shape(op.inputs[found.weight])
+    if 0 in shape:
+        raise ValueError(
+            f"The weight {' + '.join(paths[i] for i in leaves)!r} at {op.where} has "
+            f"shape {shape}: it holds no number. Leave that layer out."
+        )
     fan_in, fan_out = _fans(flow, op, found.weight, shape)
     return Synapse(
         name=" + ".join(paths[i] for i in leaves),

@@ -9,6 +9,7 @@ import jax
 import jax.ad_checkpoint
 import jax.numpy as jnp
 
+from ._calls import call_loss, require_function
 from ._circuit import Circuit
 from ._dataflow import (
     ACTIVITY,
@@ -21,7 +22,7 @@ from ._dataflow import (
     walk,
 )
 from ._jaxpr import Body, Op, trace_program
-from ._leaves import Leaves, shapes_of
+from ._leaves import Leaves, is_array, shapes_of
 from ._primitives import holds_synaptic
 from ._structure import Setting
 
@@ -71,6 +72,7 @@ def trace(
       >>> [synapse.name for synapse in circuit.synapses]
       ['hidden', 'readout']
     """
+    require_function(loss_fn, "loss_fn")
     setting = Setting(has_aux=has_aux, reduction=reduction, batch=batch, nodes=nodes)
     return lambda params, *args: trace_setting(loss_fn, setting, params, args)
 
@@ -85,11 +87,21 @@ def node(x: Any, name: str) -> Any:
     Returns:
       `x`.
 
+    Raises:
+      ValueError: for a name that is not a text, or that stands for something else.
+
     Example:
       >>> import jax.numpy as jnp, apical
       >>> float(apical.node(jnp.float32(2.0), "half way"))
       2.0
     """
+    if not isinstance(name, str) or not name:
+        raise ValueError(
+            f"`name` must be a text, as in `apical.node(x, 'hidden')`, not a "
+            f"{type(name).__name__}."
+            if name != ""
+            else "`name` is empty: `apical.node(x, 'hidden')`."
+        )
     return jax.ad_checkpoint.checkpoint_name(x, NODE_MARK + name)
 
 
@@ -121,8 +133,9 @@ def trace_setting(
     if not leaves.learned:
         raise ValueError(
             "`params` holds no leaf to learn: none is an array of floating-point "
-            "numbers. Integer parameters cannot be learned; cast them with "
-            "`.astype(float)`."
+            f"numbers{_found(leaves, params)}. Integer parameters cannot be learned; "
+            "cast them with `.astype(float)`, and make arrays of Python's numbers with "
+            "`jnp.asarray`."
         )
     learned, fixed = leaves.pick(params)
     arrays = given.pick(args)[1]
@@ -132,7 +145,7 @@ def trace_setting(
     def flat(*values: Any) -> Any:
         learned, fixed = values[: counts[0]], values[counts[0] : sum(counts)]
         params = leaves.build(learned, fixed)
-        result = loss_fn(params, *given.build([], values[sum(counts) :]))
+        result = call_loss(loss_fn, params, given.build([], values[sum(counts) :]))
         loss, aux = _loss_and_aux(result, setting.has_aux)
         aux_arrays, rebuild = _aux_arrays(aux)
         aux_structure.append(rebuild)
@@ -159,22 +172,43 @@ def _loss_and_aux(result: Any, has_aux: bool) -> tuple[Any, Any]:
     if has_aux:
         if not isinstance(result, tuple) or len(result) != 2:
             raise ValueError(
-                "With `has_aux=True`, `loss_fn` must return a pair `(loss, aux)`."
+                "With `has_aux=True`, `loss_fn` must return a pair `(loss, aux)`; it "
+                f"returned {_told(result)}."
             )
         loss, aux = result
     else:
         loss, aux = result, None
-    if isinstance(loss, (tuple, list, dict)) or loss is None:
+    if not is_array(loss) and not isinstance(loss, (bool, int, float, complex)):
         raise ValueError(
             f"`loss_fn` returned a {type(loss).__name__}, not a scalar loss; if it "
             "returns `(loss, aux)`, pass `has_aux=True`."
         )
-    if jnp.shape(loss) != () or not jnp.issubdtype(jnp.result_type(loss), jnp.floating):
+    told = f"shape {jnp.shape(loss)} and dtype {jnp.result_type(loss)}"
+    if jnp.shape(loss) != ():
         raise ValueError(
-            f"`loss_fn` must return a real scalar; it returned shape {jnp.shape(loss)} "
-            f"and dtype {jnp.result_type(loss)}. Take the mean over the examples."
+            f"`loss_fn` must return a real scalar; it returned {told}. Take the mean "
+            "over the examples."
+        )
+    if not jnp.issubdtype(jnp.result_type(loss), jnp.floating):
+        raise ValueError(
+            f"`loss_fn` must return a real scalar; it returned {told}, which has no "
+            "gradient. Return a floating-point number."
         )
     return loss, aux
+
+
+def _told(result: Any) -> str:
+    counted = f" of {len(result)}" if isinstance(result, (tuple, list)) else ""
+    return f"a {type(result).__name__}{counted}"
+
+
+def _found(leaves: Leaves, params: Any) -> str:
+    """What the first leaf is, where none is learned."""
+    if not leaves.paths:
+        return f" (it is a {type(params).__name__} without leaves)"
+    first = jax.tree.leaves(params)[0]
+    kind = first.dtype if is_array(first) else f"a {type(first).__name__}"
+    return f" ({leaves.paths[0]!r} is {kind})"
 
 
 def _aux_arrays(aux: Any) -> tuple[list[Any], Callable[[Any], Any]]:

@@ -102,13 +102,15 @@ def layer_lines(epoch: Epoch, seeds: tuple[int, ...]) -> Iterator[Line]:
             }
 
 
-def trial_lines(lanes: Lanes, scores: Scores, chosen: int) -> Iterator[Line]:
-    """The trials of a sweep, scored on the held-out part after the last epoch."""
+def trial_lines(
+    lanes: Lanes, seeds: int, scores: Scores, chosen: int
+) -> Iterator[Line]:
+    """The trials of a sweep: means over seeds, on the held-out part, at the end."""
     for i in range(lanes.count):
         numbers = {name: values[i] for name, values in lanes.numbers.items()}
         yield {
             "trial": i,
-            "seed": lanes.seeds[i],
+            "seeds_of_trial": seeds,
             "learning_rate": lanes.learning_rates[i],
             "numbers": json.dumps(numbers),
             "status": "diverged" if scores.diverged[i] else "ok",

@@ -2,8 +2,8 @@
 
 Trials are drawn from the optimiser's span of step sizes and from the rule's own
 `search_space`, by the same low-discrepancy sequence for every rule, so that trial 3 has
-the same step size whatever the rule. Each is one training run on a part of the training
-set, scored after its last epoch on the rest of it. The test part is not looked at.
+the same step size whatever the rule. Each is trained on a part of the training set and
+scored after its last epoch on the rest of it. The test part is not looked at.
 """
 
 from typing import Any, NamedTuple
@@ -15,7 +15,9 @@ from apical.lab._train import Scores
 from apical.lab._work import Lanes
 from apical.rules._rule import SearchSpace
 
-SEED = 1_000_003  # of weights and batches in trials: none of those that are reported
+# Of weights and batches in trials: none of those that are reported.
+SEEDS = (1_000_003, 1_000_004, 1_000_005)
+_FEW_EXAMPLES = 2_000
 _DIMENSIONS = 16
 
 
@@ -27,7 +29,7 @@ class Choice(NamedTuple):
 
 
 def draw_trials(number: int, span: tuple[float, float], space: SearchSpace) -> Lanes:
-    """The trials of one rule, as lanes of one seed.
+    """The trials of one rule, a lane for each.
 
     Args:
         number: how many.
@@ -42,7 +44,22 @@ def draw_trials(number: int, span: tuple[float, float], space: SearchSpace) -> L
         for column, (name, bounds) in zip(columns, space.items(), strict=True)
     }
     drawn = tuple(_scaled(rates, *span, "log").tolist())
-    return Lanes((SEED,) * number, drawn, numbers)
+    return Lanes(SEEDS[:1] * number, drawn, numbers)
+
+
+def seeds_of_trials(examples: int) -> tuple[int, ...]:
+    """The seeds of every trial: several where one score would be mostly luck.
+
+    On 300 held-out examples of which 95 % are right, a score has a standard error of
+    1.3 points; on 2,000 one of 0.5.
+    """
+    return SEEDS if examples < _FEW_EXAMPLES else SEEDS[:1]
+
+
+def averaged(scores: Scores, seeds: int) -> Scores:
+    """The scores of trials, of lanes in which each trial has so many seeds in a row."""
+    loss, accuracy, diverged = (part.reshape(-1, seeds) for part in scores)
+    return Scores(loss.mean(1), accuracy.mean(1), diverged.any(1))
 
 
 def best(scores: Scores) -> int:

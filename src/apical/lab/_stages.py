@@ -19,7 +19,14 @@ from apical.lab._records import (
     trial_lines,
 )
 from apical.lab._registry import Entry
-from apical.lab._search import Choice, best, choice, draw_trials
+from apical.lab._search import (
+    Choice,
+    averaged,
+    best,
+    choice,
+    draw_trials,
+    seeds_of_trials,
+)
 from apical.lab._start import Start
 from apical.lab._stopwatch import Stopwatch
 from apical.lab._summary import summarise
@@ -80,14 +87,18 @@ class Bench:
         """Where trials start: with a part of the training set held out."""
         return Start(self.work._replace(data=held_out(self.work.data)))
 
+    @cached_property
+    def seeds_of_trials(self) -> tuple[int, ...]:
+        """The seeds that every trial is trained with."""
+        return seeds_of_trials(len(held_out(self.work.data).test_y))
+
     def seconds(self, name: str, entry: Entry) -> float:
         """About how long a rule takes, compilation included."""
         stages = self._stage("trials", name), self._stage("training", name)
         todo = [0 if self.ledger.done(stage) else 1 for stage in stages]
         steps = self.work.epochs * self.work.steps
         lanes = todo[1] * len(self.seeds)
-        if self.sweep is not None:
-            lanes += todo[0] * self.sweep.trials
+        lanes += todo[0] * self._lanes_of_trials
         if not lanes:
             return 0.0
         step = entry.cost * self.baseline() / len(self.seeds)
@@ -98,7 +109,7 @@ class Bench:
         label = f"{self.work.model_name} · {name}"
         stage = self._stage("training", name)
         if not self.ledger.done(stage):
-            lanes = len(self.seeds) + (self.sweep.trials if self.sweep else 0)
+            lanes = len(self.seeds) + self._lanes_of_trials
             steps = self.work.epochs * self.work.steps * lanes
             progress.begin(label, seconds, steps)
             chosen = self._trials(name, entry, progress)
@@ -106,6 +117,12 @@ class Bench:
             self._cost(name, entry, chosen, line)
             self._training(stage, entry, chosen, line, progress)
         progress.end(label, outcome(self._row(name)))
+
+    @property
+    def _lanes_of_trials(self) -> int:
+        if self.sweep is None:
+            return 0
+        return self.sweep.trials * len(self.seeds_of_trials)
 
     def _trials(self, name: str, entry: Entry, progress: Reporter) -> Choice:
         if self.sweep is None:
@@ -126,12 +143,14 @@ class Bench:
         self, stage: Stage, entry: Entry, lanes: Lanes, progress: Reporter
     ) -> None:
         self.ledger.drop(stage)
-        run = Run(self.tuning, entry, lanes)
+        seeds = self.seeds_of_trials
+        run = Run(self.tuning, entry, lanes.each_with(seeds))
         position = self._begin(stage, run)
         if not isinstance(position, Refused):
-            watch = self._watch(stage, lanes, progress)
+            watch = self._watch(stage, run.lanes, progress)
             scores = run.score(train_only(run, position, watch))
-            lines = trial_lines(lanes, scores, best(scores))
+            scores = averaged(scores, len(seeds))
+            lines = trial_lines(lanes, len(seeds), scores, best(scores))
             said = {
                 "data": self.work.data.name,
                 "model": stage.model,

@@ -6,9 +6,15 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from apical.lab._registry import BASELINE
 from apical.lab._summary import Interval, Records, Row, summarise
+
+_HEADERS = (
+    *("rule", "test\naccuracy %", "− backprop", "alignment\nstart → end"),
+    *("time\nratio", "step\nsize"),
+)
 
 
 def table(records: Records, costs: Records = ()) -> Table:
@@ -23,19 +29,20 @@ def table(records: Records, costs: Records = ()) -> Table:
         padding=(0, 1, 0, 0),
         pad_edge=False,
     )
-    grid.add_column("rule", no_wrap=True)
-    grid.add_column("test\naccuracy %", justify="right", no_wrap=True)
-    grid.add_column("− backprop", justify="right", no_wrap=True)
-    grid.add_column("alignment\nstart → end", justify="center", no_wrap=True)
-    grid.add_column("time\nratio", justify="right", no_wrap=True)
-    if swept:
-        grid.add_column("step size", justify="right", no_wrap=True)
+    columns = _HEADERS if swept else _HEADERS[:-1]
+    cells = {id(row): _cells(row)[: len(columns)] for row in rows}
+    grid.add_column(columns[0], overflow="fold")
+    for header, *below in list(zip(columns, *cells.values(), strict=True))[1:]:
+        # Where there is little room the names are folded, never the numbers.
+        width = max(Text.from_markup(cell).cell_len for cell in below)
+        header_width = max(map(len, header.split("\n")))
+        grid.add_column(header, justify="right", min_width=max(width, header_width))
     for model in dict.fromkeys(row.model for row in rows):
         grid.add_section()
-        grid.add_row(f"[bold]{model}[/]")
+        grid.add_row(f"[bold]{escape(model)}[/]")
         for row in rows:
             if row.model == model:
-                grid.add_row(*_cells(row, swept))
+                grid.add_row(*cells[id(row)])
     return grid
 
 
@@ -57,11 +64,11 @@ def outcome(row: Row) -> str:
     return f"{_accuracy(row)}   alignment {_alignment(row)}"
 
 
-def _cells(row: Row, swept: bool) -> tuple[str, ...]:
+def _cells(row: Row) -> tuple[str, ...]:
     ratio = "–" if math.isnan(row.time_ratio) else f"{row.time_ratio:.2f}"
-    cells = row.rule, _accuracy(row), _difference(row), _alignment(row), ratio
-    found = (f"{row.learning_rate:.2g}",) if swept else ()
-    return (*cells, *found)
+    size = f"{row.learning_rate:.2g}"
+    name = escape(row.rule)
+    return name, _accuracy(row), _difference(row), _alignment(row), ratio, size
 
 
 def _difference(row: Row) -> str:

@@ -50,6 +50,12 @@ class Lanes:
         """How many there are."""
         return len(self.seeds)
 
+    def each_with(self, seeds: tuple[int, ...]) -> "Lanes":
+        """Every lane once with each of these seeds, in a row."""
+        numbers = {name: _repeated(v, len(seeds)) for name, v in self.numbers.items()}
+        rates = _repeated(self.learning_rates, len(seeds))
+        return Lanes(seeds * self.count, rates, numbers)
+
     @classmethod
     def alike(
         cls, seeds: tuple[int, ...], rate: float, numbers: dict[str, float]
@@ -57,6 +63,10 @@ class Lanes:
         """Lanes that differ in their seeds alone."""
         repeated = {name: (number,) * len(seeds) for name, number in numbers.items()}
         return cls(seeds, (rate,) * len(seeds), repeated)
+
+
+def _repeated(values: tuple[float, ...], times: int) -> tuple[float, ...]:
+    return tuple(value for value in values for _ in range(times))
 
 
 def held_out(data: Data) -> Data:
