@@ -1,0 +1,255 @@
+"""Claims: verdicts by rule alone, tasks done once, and what is told of them."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from matplotlib.figure import Figure
+from typer.testing import CliRunner
+
+from apical.cli import app
+from apical.lab import LabError, claims
+from apical.lab.claims import CLAIMS, Claim, Effect, Published, Verdict, run_claim
+from apical.lab.claims._claim import Task
+from apical.lab.claims._comparison import comparison, last, percent
+from apical.lab.claims._verdict import effect, verdict
+
+
+def draw(lines):
+    figure = Figure()
+    figure.subplots().plot([line["x"] for line in lines])
+    return figure
+
+
+def judge(lines):
+    return Verdict("holds", f"{sum(line['x'] for line in lines)} in all")
+
+
+TOY = Claim(
+    id="toy",
+    sentence="Two and two are four.",
+    source="Anyone.",
+    work="Two tasks.",
+    published=(Published("the sum", "4", "school"),),
+    differences="None.",
+    rule="It holds if it does.",
+    hours=0.1,
+    tasks=lambda scale: [
+        Task(name, lambda desk, name=name: [{"x": len(name)}]) for name in ("ab", "cd")
+    ],
+    judge=judge,
+    draw=draw,
+)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "word"),
+    [
+        (-0.4, 0.4, "equal"),
+        (0.1, 0.4, "equal"),
+        (0.1, 0.6, "better"),
+        (-0.6, -0.1, "worse"),
+        (-0.6, 0.1, "not settled"),
+        (-0.5, 0.5, "not settled"),
+    ],
+)
+def test_the_word_of_an_effect_follows_from_its_interval(low, high, word):
+    found = Effect("a - b", (low + high) / 2, low, high, margin=0.5, seeds=5)
+    assert found.word == word
+    assert found._replace(seeds=4).word == "not settled"
+    assert found.at_least_equal == (word in ("equal", "better"))
+
+
+def test_an_effect_is_paired_by_seed():
+    mine, other = {0: 3.0, 1: 5.0, 2: 4.0, 7: 99.0}, {2: 2.0, 1: 4.0, 0: 1.0, 8: 0.0}
+    found = effect("a - b", mine, other, margin=0.5)
+    assert found.seeds == 3 and found.mean == pytest.approx(5 / 3)
+    half = 4.302652729911275 * (1 / 3**0.5) / 3**0.5  # t of two degrees, at 97.5 %
+    assert found.high == pytest.approx(5 / 3 + half)
+    wider = effect("a - b", mine, other, margin=0.5, compared=5)
+    assert wider.high > found.high and wider.mean == found.mean
+
+
+def made(word):
+    ends = {"equal": (-0.1, 0.1), "better": (1, 2), "worse": (-2, -1)}
+    low, high = ends.get(word, (-2, 2))
+    return Effect(word, (low + high) / 2, low, high, 0.5, 5)
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted", "limits", "expected"),
+    [
+        (["equal", "better"], [True, True], (), "holds"),
+        (["equal", "worse"], [True, False], (), "does not hold"),
+        (["equal", "unclear"], [True, False], (), "not settled"),
+        (["equal", "worse"], [True, False], (True, False), "holds within limits"),
+        (["worse", "equal"], [False, True], (True, False), "does not hold"),
+        (["unclear", "equal"], [False, True], (True, False), "not settled"),
+    ],
+)
+def test_the_verdict_follows_from_the_effects(words, wanted, limits, expected):
+    found = verdict([made(word) for word in words], wanted, limits)
+    assert found.word == expected
+    assert all(word in found.because for word in words if word != "unclear")
+
+
+def test_a_claim_is_run_judged_and_written_down(tmp_path):
+    outcome = run_claim(TOY, "full", tmp_path)
+    assert outcome.verdict == Verdict("holds", "4 in all")
+    folder = tmp_path / "full" / "toy"
+    told = json.loads((folder / "verdict.json").read_text())
+    assert (told["verdict"], told["rule"]) == ("holds", TOY.rule)
+    assert (folder / "picture.png").read_bytes().startswith(b"\x89PNG")
+    report = (folder / "report.md").read_text()
+    for words in (TOY.sentence, TOY.rule, "**Holds.** 4 in all", "| the sum | 4 |"):
+        assert words in report
+    assert {line["jax"] for line in outcome.lines} == {outcome.lines[0]["jax"]}
+
+
+def test_a_smaller_form_settles_nothing(tmp_path):
+    for scale in ("quick", "smoke"):
+        outcome = run_claim(TOY, scale, tmp_path)
+        assert outcome.verdict.word == "not settled"
+        assert f"at the {scale} scale" in outcome.verdict.because
+
+
+def test_what_was_done_is_not_done_again(tmp_path):
+    done = []
+
+    def task(name, fails=False):
+        def run(desk):
+            done.append(name)
+            if fails:
+                raise KeyboardInterrupt
+            return [{"x": 1}]
+
+        return Task(name, run)
+
+    cut = replace(TOY, tasks=lambda scale: [task("a"), task("b", fails=True)])
+    with pytest.raises(KeyboardInterrupt):
+        run_claim(cut, "full", tmp_path)
+    assert claims.read_outcome(cut, "full", tmp_path) is None
+    whole = replace(TOY, tasks=lambda scale: [task("a"), task("b")])
+    outcome = run_claim(whole, "full", tmp_path)
+    assert done == ["a", "b", "b"]
+    assert [line["task"] for line in outcome.lines] == ["a", "b"]
+    again = claims.read_outcome(whole, "full", tmp_path)
+    assert again is not None and again.verdict == outcome.verdict
+
+
+def test_other_versions_are_refused(tmp_path):
+    run_claim(TOY, "full", tmp_path)
+    path = tmp_path / "full" / "toy" / "records.jsonl"
+    path.write_text(path.read_text().replace('"jax": "0', '"jax": "9'))
+    with pytest.raises(LabError, match=r"was begun with jax 9.*begin anew"):
+        run_claim(TOY, "full", tmp_path)
+
+
+def test_a_task_without_lines_is_an_error(tmp_path):
+    empty = replace(TOY, tasks=lambda scale: [Task("a", lambda desk: [])])
+    with pytest.raises(LabError, match="the task a gave no lines"):
+        run_claim(empty, "full", tmp_path)
+
+
+def test_a_comparison_is_a_task_that_goes_on_where_it_was_cut_off(
+    tmp_path, monkeypatch
+):
+    seen = []
+
+    def compare(**arguments):
+        seen.append(arguments["resume"])
+        arguments["out"].mkdir(parents=True, exist_ok=True)
+        (arguments["out"] / "settings.json").touch()
+        line = dict.fromkeys(comparison_columns(), 1)
+        return type("Result", (), {"records": [line]})
+
+    monkeypatch.setattr("apical.lab.claims._comparison.compare", compare)
+    task = comparison("pair", lambda: {"epochs": 1}, norm=True)
+    desk = claims._claim.Desk(tmp_path / "pair")
+    (line,) = task.run(desk)
+    assert line["norm"] is True and line["test_accuracy"] == 1
+    task.run(desk)
+    assert seen == [False, True]
+
+
+def comparison_columns():
+    from apical.lab.claims._comparison import _KEPT
+
+    return _KEPT
+
+
+def test_the_last_epoch_is_read_by_seed_and_lost_seeds_have_none():
+    common = {"epochs": 2, "status": "ok", "rule": "a"}
+    lines = [
+        {**common, "seed": seed, "epoch": epoch, "test_accuracy": seed + epoch / 10}
+        for seed in range(3)
+        for epoch in range(3)
+    ]
+    lines[-1]["status"] = "diverged"
+    assert last(lines, rule="a") == {0: 0.2, 1: 1.2}
+    assert last(lines, rule="b") == {}
+    assert percent({0: 0.5}) == {0: 50.0}
+
+
+# ---------------------------------------------------------------- the command line
+
+
+@pytest.fixture
+def only_the_toy(monkeypatch, tmp_path):
+    paper = replace(TOY, id="other", paper="anyone1900")
+    monkeypatch.setattr(claims, "CLAIMS", {"toy": TOY, "other": paper})
+    monkeypatch.chdir(tmp_path)
+
+
+def run(words):
+    runner = CliRunner(env={"COLUMNS": "100", "NO_COLOR": "1"})
+    result = runner.invoke(app, words.split())
+    return result.exit_code, " ".join((result.stdout + result.stderr).split())
+
+
+@pytest.mark.usefixtures("only_the_toy")
+def test_claims_are_listed_shown_run_and_reported():
+    assert "Two and two are four. 0.1 –" in run("claims list")[1]
+    code, text = run("claims show toy")
+    assert code == 0 and "It holds if it does." in text and "Anyone." in text
+    code, text = run("claims run toy")
+    assert (
+        code == 0 and "about 0.1 h on two cores" in text and "Holds. 4 in all" in text
+    )
+    assert "four. 0.1 holds" in run("claims list")[1]
+    code, text = run("claims report")
+    assert code == 0 and "The report: apical-claims/full/report.md" in text
+
+
+@pytest.mark.usefixtures("only_the_toy")
+def test_a_paper_is_reproduced_by_its_claims():
+    code, text = run("reproduce anyone1900 --smoke")
+    assert code == 0 and "other" in text and "settles nothing" in text
+
+
+@pytest.mark.usefixtures("only_the_toy")
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("claims show tooy", "no claim is called 'tooy'. Did you mean 'toy'"),
+        ("claims run x", "no claim is called 'x'"),
+        ("claims report", "no claim has been run at the full scale in apical-claims"),
+        ("reproduce anyone", "no paper is called 'anyone'. Did you mean 'anyone1900'"),
+    ],
+)
+def test_a_wrong_name_is_said(words, message):
+    code, text = run(words)
+    assert code == 2 and message in text
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_every_claim_says_what_it_must(name):
+    claim = CLAIMS[name]
+    assert claim.id == name
+    for words in (claim.sentence, claim.source, claim.work, claim.rule):
+        assert len(words) > 20
+    assert 0 < claim.hours <= 24
+    assert all("[M" not in p.source for p in claim.published)
+    for scale in ("full", "quick", "smoke"):
+        names = [task.name for task in claim.tasks(scale)]
+        assert names and len(set(names)) == len(names)
