@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import optax
 import pytest
 from by_hand import batch, layers, loss_fn, network
 from laws import problem
@@ -9,6 +10,7 @@ from laws import problem
 import apical
 from apical.rules import DirectFeedbackAlignment, DirectRandomTargetProjection
 
+SGD = optax.sgd(0.1)
 KEY = jax.random.key(0)
 PARAMS, DATA = layers(5, 7, 6, 3), batch(4, 5, 3)
 ERROR, TARGET = DirectFeedbackAlignment(), DirectRandomTargetProjection()
@@ -25,7 +27,7 @@ def refuses(message, rule=ERROR, loss_fn=loss_fn, params=PARAMS, data=DATA, **ke
 
 def test_a_rule_that_sees_the_target_needs_one():
     refuses("DirectRandomTargetProjection sees .* pass `target=`", TARGET)
-    step = apical.train_step(loss_fn, TARGET, None)  # type: ignore[arg-type]
+    step = apical.train_step(loss_fn, TARGET, SGD)
     with pytest.raises(ValueError, match="pass `target=`"):
         step.learner.init(KEY, PARAMS, *DATA)
 
@@ -43,7 +45,7 @@ def test_a_target_that_is_no_function_is_refused():
 @pytest.mark.parametrize(
     "call",
     [
-        lambda **keywords: apical.train_step(loss_fn, TARGET, None, **keywords),
+        lambda **keywords: apical.train_step(loss_fn, TARGET, SGD, **keywords),
         lambda **keywords: apical.signals(loss_fn, TARGET, **keywords),
         lambda **keywords: apical.measure.alignment(loss_fn, TARGET, **keywords),
     ],

@@ -195,6 +195,26 @@ def test_models_and_rules_of_ones_own_by_object():
 
 
 @pytest.mark.usefixtures("no_cost")
+def test_a_factory_may_make_a_new_function_for_every_seed():
+    def fresh(key, shape, classes):
+        def apply(params, x):
+            return jax.nn.tanh(x.reshape(len(x), -1) @ params.first) @ params.second
+
+        return jax.tree_util.Partial(apply, build(key, shape, classes))
+
+    named = {"fresh": fresh, "own": build}
+    first, second = compared(models=named, rules=["feedback-alignment"]).rows
+    assert (first.status, first.seeds) == ("ok", 2)
+    assert first.accuracy == second.accuracy
+
+
+def test_a_rule_may_be_spelled_with_underscores(monkeypatch):
+    monkeypatch.setattr(_stages, "cost_line", lambda *args: QUICK)
+    result = compared(rules=["untrained_hidden_layers"])
+    assert [row.rule for row in result.rows] == ["untrained-hidden-layers"]
+
+
+@pytest.mark.usefixtures("no_cost")
 def test_models_and_rules_of_ones_own_by_name(tmp_path, monkeypatch):
     (tmp_path / "mine_for_test.py").write_text(
         "from test_lab_compare import build\n"
@@ -230,6 +250,7 @@ def test_a_rate_beyond_reason_diverges_and_the_next_rule_goes_on():
     assert {r["training_loss"] for r in lines} == {None}
 
 
+@rules.rule
 class Refusing(rules.FeedbackAlignment):
     """A rule that works on nothing."""
 

@@ -4,11 +4,11 @@ import gzip
 
 import numpy as np
 import pytest
-from lab_files import RECORD, cifar_records, idx, write_cifar, write_mnist
+from lab_files import RECORD, cifar_records, idx, tiny, write_cifar, write_mnist
 from sklearn.datasets import load_digits
 
 from apical.lab import LabError, _download
-from apical.lab._data import DATASETS, SOURCES, load
+from apical.lab._data import DATASETS, SOURCES, check, load
 from apical.lab._files import read_idx
 
 
@@ -202,3 +202,14 @@ def test_a_path_that_leads_nowhere_is_refused_as_a_path(tmp_path):
         load(str(tmp_path / "hamlet.txt"))
     with pytest.raises(LabError, match="is a folder: name a file"):
         load(str(tmp_path))
+
+
+def test_labels_that_training_never_shows_are_noted():
+    data = tiny()._replace(classes=12, note="mine")
+    data.train_y[data.train_y == 3] = 4
+    data.test_y[:] = 3
+    noted = check(data).note
+    assert noted.startswith("mine; no training example has the label 3; no example has")
+    assert check(check(data)).note == noted
+    whole = tiny(train=200, test=100)
+    assert check(whole).note == ""

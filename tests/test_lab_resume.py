@@ -114,6 +114,14 @@ def test_a_line_that_was_torn_is_made_again(tmp_path, whole):
     require_same(lab.Comparison.read(tmp_path), whole)
 
 
+@pytest.mark.parametrize("journal", ["records", "layers", "trials"])
+def test_lines_that_were_lost_later_are_made_again(tmp_path, whole, journal):
+    compared(out=tmp_path, **ASKED)
+    path = tmp_path / f"{journal}.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    require_same(compared(out=tmp_path, resume=True, **ASKED), whole)
+
+
 def test_a_comparison_that_has_ended_is_only_read_again(tmp_path, monkeypatch):
     first = compared(out=tmp_path, rules=["backpropagation"])
     monkeypatch.setattr(_stages, "Run", None)

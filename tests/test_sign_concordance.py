@@ -216,6 +216,58 @@ def test_no_concordance_is_every_sign_turned():
     assert_close(against[0], along[0])  # two weights above
 
 
+# ------------------------------------------------------------------ sparse feedback
+
+SPARSE = SignConcordance(removed_backward=0.4)
+
+
+def test_the_fraction_of_backward_connections_is_removed():
+    params, data = layers(40, 50, 30), batch(2, 40, 30)
+    for concordance, left in [(1.0, {0, 1}), (0.75, {-1, 0, 1})]:
+        rule = SignConcordance(concordance=concordance, removed_backward=0.3)
+        learner = apical.value_and_grad(loss_fn, rule)
+        for there in weights(jax.jit(learner.init)(KEY, params, *data).agreement):
+            assert set(np.unique(there)) == left
+            assert abs(np.mean(there == 0) - 0.3) < 0.04
+            agreeing = np.mean(there[there != 0] == 1)
+            assert abs(agreeing - concordance) < 0.05
+
+
+def test_what_is_removed_stays_removed_and_the_rest_is_the_sign_of_its_weight():
+    seen = training(SPARSE)
+    first = weights(seen[0][1].agreement)
+    for params, state in seen:
+        found = feedback_weights(SPARSE, params, state)
+        rows = zip(found, weights(params)[1:], scales(), first[1:], strict=True)
+        for copy, weight, scale, there in rows:
+            expected = scale * np.sign(weight) * there
+            np.testing.assert_allclose(copy, expected, atol=2e-3)
+            assert 0 < np.mean(there == 0) < 1
+    assert some_signs_turn(seen)
+
+
+@pytest.mark.parametrize("magnitude", ["fixed", "batch"])
+def test_sparse_feedback_goes_with_random_magnitudes(magnitude):
+    rule = SignConcordance(magnitude, removed_backward=0.4)
+    state = usual(rule)[1]
+    found = feedback_weights(rule, PARAMS, state)
+    for copy, there in zip(found, weights(state.agreement)[1:], strict=True):
+        np.testing.assert_allclose(copy[there == 0], 0, atol=2e-3)
+        assert np.std(np.abs(copy[there == 1])) > 0.02
+
+
+def test_removing_nothing_draws_nothing_and_changes_no_other_draw():
+    every, some = usual(SignConcordance("fixed"))[1], usual(SignConcordance())[1]
+    assert every.agreement is None and some.agreement is None
+    whole = usual(SignConcordance("fixed", concordance=0.7))[1]
+    rule = SignConcordance("fixed", concordance=0.7, removed_backward=0.4)
+    sparse = usual(rule)[1]
+    assert_same(weights(sparse.magnitude), weights(whole.magnitude))
+    pairs = zip(weights(sparse.agreement), weights(whole.agreement), strict=True)
+    for here, there in pairs:
+        np.testing.assert_array_equal(here[here != 0], there[here != 0])
+
+
 # -------------------------------------------------------------------- the refusals
 
 
@@ -225,6 +277,7 @@ def test_no_concordance_is_every_sign_turned():
         (SignConcordance("fixed"), "A random magnitude"),
         (SignConcordance("batch"), "A random magnitude"),
         (SignConcordance(concordance=0.5), "Partial concordance"),
+        (SignConcordance(removed_backward=0.5), "`removed_backward`"),
     ],
 )
 def test_entries_of_a_composed_weight_cannot_be_told_apart(rule, what):
@@ -240,6 +293,8 @@ def test_other_words_and_fractions_are_refused():
         SignConcordance("random")
     with pytest.raises(ValueError, match="`concordance` is a fraction"):
         SignConcordance(concordance=1.2)
+    with pytest.raises(ValueError, match="`removed_backward` is a fraction"):
+        SignConcordance(removed_backward=-0.1)
 
 
 # ------------------------------------------- with batch normalisation, as in the paper

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -50,6 +51,9 @@ def batch_manhattan(
     Returns:
       An `optax.GradientTransformation`; with decay, `update` needs the parameters.
 
+    Raises:
+      ValueError: for a rate or decay below 0, or a momentum outside [0, 1).
+
     Example:
       >>> import jax.numpy as jnp, optax, apical
       >>> optimizer = apical.optim.batch_manhattan(0.1)
@@ -60,6 +64,10 @@ def batch_manhattan(
 
     Source: Liao, Leibo & Poggio 2016, AAAI, section "Batch Manhattan".
     """
+    if not callable(learning_rate):
+        _check("learning_rate", learning_rate, 0, math.inf)
+    _check("momentum", momentum, 0, 1)
+    _check("weight_decay", weight_decay, 0, math.inf)
 
     def init(params: Any) -> BatchManhattanState:
         return BatchManhattanState(jax.tree.map(jnp.zeros_like, params))
@@ -81,3 +89,13 @@ def batch_manhattan(
         optax.GradientTransformation(init, update),
         optax.scale_by_learning_rate(learning_rate),
     )
+
+
+def _check(name: str, value: Any, low: float, high: float) -> None:
+    """Refuse a concrete number outside [low, high); a traced one cannot be checked."""
+    number = isinstance(value, (int, float))
+    if value is None or isinstance(value, str) or (number and not low <= value < high):
+        above = "" if high == math.inf else f" and below {high}"
+        raise ValueError(
+            f"`{name}` must be a finite number of at least {low}{above}, not {value!r}."
+        )

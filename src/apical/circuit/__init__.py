@@ -1,5 +1,7 @@
 """From a loss function to nodes and synapses."""
 
+from ._calls import require_arguments as require_arguments
+from ._calls import require_function as require_function
 from ._circuit import Circuit as Circuit
 from ._circuit import Run as Run
 from ._circuit import drive_of as drive_of

@@ -13,12 +13,16 @@ from ._leaves import is_array
 _TOLD = 6  # leaves, so that a large model does not fill the screen
 
 
+def kind(value: Any) -> str:
+    """What a value is, for a message."""
+    return "an array" if is_array(value) else f"a {type(value).__name__}"
+
+
 def require_function(given: Any, name: str) -> None:
     """Refuse what cannot be called."""
     if not callable(given):
         raise TypeError(
-            f"`{name}` must be a function of `(params, *args)`, not a "
-            f"{type(given).__name__}."
+            f"`{name}` must be a function of `(params, *args)`, not {kind(given)}."
         )
 
 
@@ -45,9 +49,9 @@ def call_loss(loss_fn: Callable[..., Any], params: Any, args: tuple[Any, ...]) -
     require_arguments(
         loss_fn,
         (params, *args),
-        f"`loss_fn` cannot be called with `params` and {len(args)} more. After `params` "
-        "give what it takes, no more and no less: `init(key, params, *args)`, then "
-        "`learner(params, state, *args)`",
+        f"`loss_fn` cannot be called with `params` and {len(args)} more. After "
+        "`params` give what it takes, no more and no less: `init(key, params, *args)`, "
+        "then `learner(params, state, *args)`",
     )
     try:
         return loss_fn(params, *args)
@@ -72,4 +76,4 @@ def _form(tree: Any) -> str:
 def _leaf(leaf: Any) -> str:
     if is_array(leaf):
         return f"{leaf.dtype}{list(leaf.shape)}"
-    return f"of the type {type(leaf).__name__}"
+    return f"({kind(leaf)})"

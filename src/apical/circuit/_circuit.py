@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from . import _view
-from ._cut import TAPS, Tap
+from ._cut import TAPS, Tap, find_tap
 from ._dataflow import Flow, Meeting
 from ._enter import ENTER
 from ._examples import Examples
@@ -23,7 +23,7 @@ from ._given import (
 )
 from ._jaxpr import is_concrete
 from ._leaves import Leaves
-from ._places import OUTPUT
+from ._places import DRIVE, OUTPUT
 from ._run import Backward, Plan, Runner
 from ._structure import Setting, Structure
 from ._synapse import Synapse, make_synapses
@@ -39,15 +39,7 @@ class Run(NamedTuple):
 
 def drive_of(name: str) -> str:
     """The name of the drive site of a node."""
-    return f"{name}:drive"
-
-
-def _tap(tap: str | Tap | None) -> Tap | None:
-    if tap is not None and not callable(tap) and tap not in TAPS:
-        raise ValueError(
-            f"`tap` must be one of {sorted(TAPS)} or a function, not {tap!r}."
-        )
-    return TAPS[tap] if isinstance(tap, str) else tap
+    return f"{name}{DRIVE}"
 
 
 class Circuit(Structure):
@@ -109,8 +101,6 @@ class Circuit(Structure):
         return given
 
     def _plan(self, sites: Sequence[str], feedback: bool, with_gains: bool) -> Plan:
-        if isinstance(sites, str):
-            raise TypeError(f"`sites` must be a sequence of names: `({sites!r},)`.")
         wanted: dict[int, list[str]] = {}
         for number in self._numbers:
             name = self._names[number]
@@ -179,6 +169,8 @@ class Circuit(Structure):
           >>> float(run.loss), run.sites["a"].shape
           (0.0, (3, 2))
         """
+        if isinstance(sites, str):
+            raise TypeError(f"`sites` must be a sequence of names: `({sites!r},)`.")
         inject = {} if inject is None else require_mapping(inject, "inject")
         wanted = [n.name for n in self.nodes] if sites is None else sites
         wanted = [*wanted, *(s for s in inject if s not in wanted)]
@@ -189,7 +181,7 @@ class Circuit(Structure):
             self._flow,
             plan,
             ENTER,
-            _tap(tap),
+            find_tap(tap),
             inject,
             self._backward(backward) if has_feedback else None,
             parallel,

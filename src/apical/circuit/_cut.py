@@ -49,3 +49,14 @@ def hold(site: str, computed: Any, injected: Any) -> Any:
 
 
 TAPS: dict[str, Tap] = {"clamp": clamp, "offset": offset, "stop": stop, "hold": hold}
+
+
+def find_tap(tap: str | Tap | None) -> Tap | None:
+    """The tap of this name, or the function that was given."""
+    if isinstance(tap, str) and tap in TAPS:
+        return TAPS[tap]
+    if tap is not None and not callable(tap):
+        raise ValueError(
+            f"`tap` must be one of {sorted(TAPS)} or a function, not {tap!r}."
+        )
+    return tap

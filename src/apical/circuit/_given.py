@@ -7,6 +7,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from ._calls import kind
 from ._leaves import Leaves, is_array
 
 
@@ -15,7 +16,7 @@ def pick(leaves: Leaves, tree: Any, name: str) -> list[Any]:
     if name == "args" and not isinstance(tree, tuple):
         raise TypeError(
             "`args` must be the tuple of the arguments after `params`, as `(x, y)` or "
-            f"`(x,)`, not a {type(tree).__name__}."
+            f"`(x,)`, not {kind(tree)}."
         )
     try:
         learned, arrays = leaves.pick(tree)
@@ -28,7 +29,10 @@ def pick(leaves: Leaves, tree: Any, name: str) -> list[Any]:
 
 
 def require_shapes(
-    given: Sequence[Any], shapes: Sequence[tuple[int, ...]], params: Leaves, args: Leaves
+    given: Sequence[Any],
+    shapes: Sequence[tuple[int, ...]],
+    params: Leaves,
+    args: Leaves,
 ) -> None:
     """Refuse inputs of other shapes: constants of the program depend on them."""
     for i, (value, shape) in enumerate(zip(given, shapes, strict=True)):
@@ -46,8 +50,8 @@ def require_mapping(values: Any, name: str) -> dict[str, Any]:
     """Values by site, as a dictionary of one's own."""
     if not isinstance(values, Mapping):
         raise TypeError(
-            f"`{name}` must be a dictionary from the names of nodes to arrays, not a "
-            f"{type(values).__name__}."
+            f"`{name}` must be a dictionary from the names of nodes to arrays, not "
+            f"{kind(values)}."
         )
     return dict(values)
 

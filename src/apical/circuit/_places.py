@@ -127,8 +127,8 @@ def _enclosing(flow: Flow) -> Iterable[tuple[Op, Body]]:
             yield op, body
 
 
-# The site of the network's output, which no node may be called.
-OUTPUT = "output"
+# The site of the network's output, and the end of a drive's: no node is called so.
+OUTPUT, DRIVE = "output", ":drive"
 
 
 def names(

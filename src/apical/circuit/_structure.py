@@ -63,8 +63,8 @@ class Setting:
             )
         if not all(map(_is_axis, jax.tree.leaves(self.batch))):
             raise ValueError(
-                "`batch` must be the axis of the examples: an integer, None, or a tuple "
-                f"of these, one per argument after `params`, not {self.batch!r}."
+                "`batch` must be the axis of the examples: an integer, None, or a "
+                f"tuple of these, one per argument after `params`, not {self.batch!r}."
             )
         if self.target is not None and not callable(self.target):
             raise TypeError(

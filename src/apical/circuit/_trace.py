@@ -9,7 +9,7 @@ import jax
 import jax.ad_checkpoint
 import jax.numpy as jnp
 
-from ._calls import call_loss, require_function
+from ._calls import call_loss, kind, require_function
 from ._circuit import Circuit
 from ._dataflow import (
     ACTIVITY,
@@ -23,6 +23,7 @@ from ._dataflow import (
 )
 from ._jaxpr import Body, Op, trace_program
 from ._leaves import Leaves, is_array, shapes_of
+from ._places import DRIVE, OUTPUT
 from ._primitives import holds_synaptic
 from ._structure import Setting
 
@@ -95,12 +96,16 @@ def node(x: Any, name: str) -> Any:
       >>> float(apical.node(jnp.float32(2.0), "half way"))
       2.0
     """
-    if not isinstance(name, str) or not name:
+    if not isinstance(name, str):
         raise ValueError(
-            f"`name` must be a text, as in `apical.node(x, 'hidden')`, not a "
+            "`name` must be a text, as in `apical.node(x, 'hidden')`, not a "
             f"{type(name).__name__}."
-            if name != ""
-            else "`name` is empty: `apical.node(x, 'hidden')`."
+        )
+    if name in ("", OUTPUT) or name.endswith(DRIVE):
+        raise ValueError(
+            f"A node cannot be called {name!r}: {OUTPUT!r} is the output of the "
+            f"network (`apical.output`) and '...{DRIVE}' the drive of a node. Choose "
+            "another `name`."
         )
     return jax.ad_checkpoint.checkpoint_name(x, NODE_MARK + name)
 
@@ -199,7 +204,7 @@ def _loss_and_aux(result: Any, has_aux: bool) -> tuple[Any, Any]:
 
 def _told(result: Any) -> str:
     counted = f" of {len(result)}" if isinstance(result, (tuple, list)) else ""
-    return f"a {type(result).__name__}{counted}"
+    return f"{kind(result)}{counted}"
 
 
 def _found(leaves: Leaves, params: Any) -> str:
@@ -207,8 +212,8 @@ def _found(leaves: Leaves, params: Any) -> str:
     if not leaves.paths:
         return f" (it is a {type(params).__name__} without leaves)"
     first = jax.tree.leaves(params)[0]
-    kind = first.dtype if is_array(first) else f"a {type(first).__name__}"
-    return f" ({leaves.paths[0]!r} is {kind})"
+    told = first.dtype if is_array(first) else kind(first)
+    return f" ({leaves.paths[0]!r} is {told})"
 
 
 def _aux_arrays(aux: Any) -> tuple[list[Any], Callable[[Any], Any]]:

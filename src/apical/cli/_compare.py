@@ -69,7 +69,7 @@ def compare(
         int,
         typer.Option(
             help="Trials in which every rule finds its own step size and numbers, on a "
-            "held-out part of the training set. 0: none."
+            "held-out part of the training set: at least 2. 0: none."
         ),
     ] = 0,
     out: Annotated[
@@ -121,7 +121,10 @@ def compare(
 @app.command("rules")
 def list_rules() -> None:
     """List the rules: name, source, and what each needs."""
-    grid = Table("rule", "source", "needs", box=SIMPLE_HEAD, pad_edge=False)
+    grid = Table(box=SIMPLE_HEAD, pad_edge=False)
+    grid.add_column("rule", no_wrap=True, min_width=max(map(len, lab().RULES)))
+    grid.add_column("source", overflow="fold")
+    grid.add_column("needs")
     for name, entry in lab().RULES.items():
         keys = ", ".join(re.findall(r"@\w+\{\s*([^,\s]+)", entry.citation))
         grid.add_row(name, keys or "–", " · ".join(entry.needs))

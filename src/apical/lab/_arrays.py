@@ -105,7 +105,8 @@ def _kind(path: Path, x: np.ndarray, y: np.ndarray) -> str:
         f"{path}: train_x is {_form(x)} and train_y is {_form(y)}, which is none of: "
         "pictures, uint8 or floats (examples, channels, height, width); vectors, "
         "floats (examples, features...); characters, integers (examples, time) with "
-        "labels of the same shape"
+        "labels of the same shape. Grey pictures get their channel by x[:, None], and "
+        "channels that come last are moved by numpy.moveaxis(x, -1, 1)"
     )
 
 

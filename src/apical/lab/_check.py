@@ -35,7 +35,35 @@ def check(data: Data) -> Data:
             f"of test_x {shapes['test']}: they must be the same"
         )
     (train_x, train_y), (test_x, test_y) = arrays["train"], arrays["test"]
-    return data._replace(train_x=train_x, train_y=train_y, test_x=test_x, test_y=test_y)
+    odd = _oddities(train_y, test_y, data.classes)
+    new = [oddity for oddity in odd if oddity not in data.note]
+    return data._replace(
+        train_x=train_x,
+        train_y=train_y,
+        test_x=test_x,
+        test_y=test_y,
+        note="; ".join([*([data.note] if data.note else []), *new]),
+    )
+
+
+def _oddities(train_y: np.ndarray, test_y: np.ndarray, classes: int) -> list[str]:
+    """What is allowed, but seldom meant: classes that training never shows."""
+    shown, asked = np.unique(train_y), np.unique(test_y)
+    unseen, unused = (
+        np.setdiff1d(asked, shown),
+        np.setdiff1d(np.arange(classes), np.union1d(shown, asked)),
+    )
+    told = []
+    if len(unseen):
+        told.append(f"no training example has the label {_listed(unseen)}")
+    if len(unused):
+        told.append(f"no example has the label {_listed(unused)}")
+    return told
+
+
+def _listed(labels: np.ndarray) -> str:
+    few = ", ".join(map(str, labels[:5].tolist()))
+    return f"{few} and {len(labels) - 5} others" if len(labels) > 5 else few
 
 
 def _check_kind(data: Data) -> None:

@@ -48,7 +48,12 @@ class Comparison:
             raise LabError(
                 f"{files[0]}: there is no such file; was another --out used?"
             )
-        lines = (read(file, missing_ok=True) for file in files)
+        lines = [read(file, missing_ok=True) for file in files]
+        if not all({"model", "rule", "epoch"} <= line.keys() for line in lines[0]):
+            raise LabError(
+                f"{files[0]} is not of `apical compare`: a line of it has no model, "
+                "rule or epoch. Name the folder that was given as --out"
+            )
         return cls(*lines, settings=read_settings(folder))
 
     @property
@@ -63,13 +68,19 @@ class Comparison:
 
     def save_report(self, folder: str | Path) -> None:
         """Draw the figures (PNG and SVG) and write the page `report.html`."""
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        write_report(self, Path(folder))
+        try:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            write_report(self, Path(folder))
+        except OSError as error:
+            raise LabError(
+                f"cannot write to {folder} ({error.strerror or error}): name another "
+                "folder"
+            ) from error
 
 
 def compare(
     *,
-    data: str | Data = "digits",
+    data: str | Path | Data = "digits",
     data_dir: str | Path | None = None,
     download: bool = False,
     models: Models | None = None,
@@ -81,6 +92,7 @@ def compare(
     learning_rate: float | None = None,
     loss: str = "cross-entropy",
     sweep: int = 0,
+    shuffle: bool = True,
     out: str | Path | None = None,
     force: bool = False,
     resume: bool = False,
@@ -105,6 +117,8 @@ def compare(
         loss: `"cross-entropy"`, or `"squared-error"` to one-hot labels.
         sweep: how many trials every rule gets in which to find its own step size and
             numbers, on a held-out part of the training set. 0: no search.
+        shuffle: whether every epoch has an order of its own. If not, it is the same
+            random order in every epoch, so that the same examples meet in a batch.
         out: a folder for the records, the figures and the page. None: nothing is
             written.
         force: replace an earlier comparison in that folder.
@@ -125,6 +139,8 @@ def compare(
         >>> len(result.records)  # five seeds, before training and after an epoch
         10
     """
+    if resume and out is None:
+        raise LabError("resume=True needs out=, the folder to go on in")
     plan = make_plan(
         data=data,
         data_dir=data_dir,
@@ -138,6 +154,7 @@ def compare(
         learning_rate=learning_rate,
         loss=loss,
         sweep=sweep,
+        shuffle=shuffle,
     )
     folder = None if out is None else Path(out)
     with open_folder(folder, plan.settings, force, resume) as ledger:

@@ -1,5 +1,6 @@
 """Data sets by name or by path, each as one `Data` that has passed the checks."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -51,7 +52,11 @@ SOURCES: dict[str, Source] = {
 DATASETS: tuple[str, ...] = ("digits", *SOURCES)
 
 
-def load(name: str, data_dir: str | Path | None = None, download: bool = False) -> Data:
+def load(
+    name: str | os.PathLike[str],
+    data_dir: str | Path | None = None,
+    download: bool = False,
+) -> Data:
     """Load a data set.
 
     Args:
@@ -77,13 +82,17 @@ def load(name: str, data_dir: str | Path | None = None, download: bool = False) 
     (MNIST); Xiao, Rasul & Vollgraf 2017 (Fashion-MNIST); Krizhevsky 2009 (CIFAR-10);
     Karpathy 2015 (the Shakespeare text).
     """
-    return check(_read(name.strip(), data_dir, download))
+    if not isinstance(name, str | os.PathLike):
+        raise LabError(
+            f"name is a {type(name).__name__}: name a data set or a file by a text"
+        )
+    return check(_read(os.fspath(name).strip(), data_dir, download))
 
 
 def _read(name: str, data_dir: str | Path | None, download: bool) -> Data:
     path = Path(name).expanduser()
     looks_like_a_path = path.exists() or path.suffix or len(path.parts) > 1
-    if name not in DATASETS and looks_like_a_path:
+    if name and name not in DATASETS and looks_like_a_path:
         return _from_path(path)
     (name,) = known("data set", [name], DATASETS)
     return digits() if name == "digits" else _named(name, data_dir, download)
@@ -107,6 +116,8 @@ def _named(name: str, data_dir: str | Path | None, download: bool) -> Data:
     # Its own folder first: MNIST and Fashion-MNIST call their files alike.
     places = [*(folder / inner for inner in source.folders), folder]
     missing = [names for names in source.wanted if not find(places, names)]
+    if folder.exists() and not folder.is_dir():
+        raise LabError(f"--data-dir {folder} is a file: name the folder that it is in")
     if missing and download:
         _download.fetch(name, places[0], _download.FILES[name])
     elif data_dir is not None and not folder.is_dir():

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class LabError(ValueError):
@@ -10,14 +11,31 @@ class LabError(ValueError):
 
 def known(kind: str, names: Iterable[str], there_are: Iterable[str]) -> list[str]:
     """The names, each once; one that is not there is an error with the nearest."""
-    wanted = list(dict.fromkeys(name.strip() for name in names))
     there_are = list(there_are)
+    wanted = list(dict.fromkeys(_spelled(name.strip(), there_are) for name in names))
     if not wanted:
         raise LabError(f"name at least one {kind} of: {', '.join(there_are)}")
     for name in wanted:
         if name not in there_are:
             raise _unknown(kind, name, there_are)
     return wanted
+
+
+def require_names(argument: str, given: Any, what: str) -> None:
+    """Refuse objects where names are wanted: those come with a name of their own."""
+    wrong = [given] if not isinstance(given, Iterable) else given
+    for name in wrong:
+        if not isinstance(name, str):
+            raise LabError(
+                f"{argument}: {name!r} is not a name. To give a {what} as an object, "
+                f"name it: {argument}={{'mine': {what}}}"
+            )
+
+
+def _spelled(name: str, there_are: list[str]) -> str:
+    """The name as it is here; `feedback_alignment` will do for `feedback-alignment`."""
+    dashed = name.replace("_", "-")
+    return dashed if name not in there_are and dashed in there_are else name
 
 
 def _unknown(kind: str, name: str, there_are: list[str]) -> LabError:

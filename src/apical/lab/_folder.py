@@ -40,24 +40,39 @@ def open_folder(
             yield Ledger(path)
     except OSError as error:
         raise LabError(
-            f"cannot write to {path} ({error.strerror or error}). What was written "
-            f"before is kept: mend that, then `apical compare --resume {path}`, or "
-            "choose another folder with --out"
+            f"cannot write to {path} ({error.strerror or error}). {_then(path)}"
         ) from error
+
+
+def _then(path: Path) -> str:
+    if not (path / SETTINGS).is_file():
+        return "Choose another folder with --out"
+    return (
+        "What was written before is kept: mend that, then `apical compare --resume "
+        f"{path}`, or choose another folder with --out"
+    )
 
 
 def read_settings(path: Path) -> dict[str, Any]:
     """What the comparison in this folder was asked for."""
     file = path / SETTINGS
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        found = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise LabError(
             f"{path} holds no comparison (there is no {file}): name the folder that "
-            "was given as --out"
+            "was given as --out. If it was that, nothing had begun yet: run it again"
         ) from None
     except (OSError, ValueError) as error:
-        raise LabError(f"{file} cannot be read: {error}") from error
+        raise LabError(
+            f"{file} cannot be read ({error}): name a folder that was given as --out"
+        ) from error
+    if not isinstance(found, dict):
+        raise LabError(
+            f"{file} is not what `apical compare` writes: name a folder that was given "
+            "as --out"
+        )
+    return found
 
 
 def free_folder(name: str = "apical-compare") -> Path:
@@ -72,6 +87,10 @@ def free_folder(name: str = "apical-compare") -> Path:
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Nobody else works in this folder meanwhile; it is made where it is missing."""
+    if path.exists() and not path.is_dir():
+        raise LabError(
+            f"cannot write to {path}, which is a file: name another folder with --out"
+        )
     path.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path / ".lock")
     try:

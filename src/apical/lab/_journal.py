@@ -50,7 +50,10 @@ def read(path: Path, missing_ok: bool = False) -> list[Line]:
         return []
     try:
         whole = path.read_text(encoding="utf-8").rpartition("\n")[0]
-        return [json.loads(line) for line in whole.splitlines()]
+        lines = [json.loads(line) for line in whole.splitlines()]
+        if not all(isinstance(line, dict) for line in lines):
+            raise ValueError("a line is not an object of JSON")
+        return lines
     except OSError as error:
         raise LabError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:

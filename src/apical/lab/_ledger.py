@@ -15,16 +15,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 from apical.lab._checkpoint import Checkpoint
-from apical.lab._journal import Journal
+from apical.lab._journal import Journal, Line
 
 _JOURNALS = ("records", "layers", "trials", "costs", "stages")
 FILES = (*(f"{name}.jsonl" for name in _JOURNALS), "checkpoint")
 
 
+PHASES = ("trials", "cost", "training")
+
+
 class Stage(NamedTuple):
     """A part of a comparison that is done as a whole, or gone on with."""
 
-    phase: str  # "trials", "cost" or "training"
+    phase: str  # one of `PHASES`
     model: str
     rule: str
 
@@ -52,24 +55,38 @@ class Ledger:
 
     def done(self, stage: Stage) -> bool:
         """Whether the stage has ended."""
-        return any(line["stage"] == stage.name for line in self._stages.lines)
+        written = [s for s in self._stages.lines if s["stage"] == stage.name]
+        # A file that has lost lines since: the stage is done again.
+        return bool(written) and written[-1]["lines"] == self._count(stage)
 
     def finish(self, stage: Stage) -> None:
         """The stage has ended: all its lines are written."""
-        self._stages.write({"stage": stage.name})
+        self._stages.write({"stage": stage.name, "lines": self._count(stage)})
         self.checkpoint.clear()
 
     def drop(self, stage: Stage, from_epoch: int = 0) -> None:
         """Take back the lines of a stage from this epoch on: they are made again."""
-        journals = {
+        for journal in self._journals(stage):
+            journal.keep(
+                lambda line: (
+                    not _is_of(stage, line) or line.get("epoch", 0) < from_epoch
+                )
+            )
+
+    def _journals(self, stage: Stage) -> tuple[Journal, ...]:
+        return {
             "trials": (self.trials,),
             "cost": (self.costs,),
             "training": (self.records, self.layers),
-        }
-        for journal in journals[stage.phase]:
-            journal.keep(
-                lambda line: (
-                    (line["model"], line["rule"]) != stage[1:]
-                    or line.get("epoch", 0) < from_epoch
-                )
-            )
+        }[stage.phase]
+
+    def _count(self, stage: Stage) -> int:
+        return sum(
+            _is_of(stage, line)
+            for journal in self._journals(stage)
+            for line in journal.lines
+        )
+
+
+def _is_of(stage: Stage, line: Line) -> bool:
+    return (line["model"], line["rule"]) == stage[1:]

@@ -3,6 +3,7 @@
 import importlib
 import os
 import sys
+import traceback
 from typing import Any
 
 from apical.lab._errors import LabError
@@ -51,3 +52,16 @@ def _module(told: str, name: str) -> Any:
         raise LabError(
             f"{told}: {name} needs the module {error.name}, which is not installed"
         ) from error
+    except Exception as error:
+        raise LabError(
+            f"{told}: the module {name} cannot be imported: {failure(error)}"
+        ) from error
+
+
+def failure(error: Exception) -> str:
+    """What a user's own code raised, and on which line."""
+    frames = traceback.extract_tb(error.__traceback__)
+    said = f"{type(error).__name__}: {error}"
+    if isinstance(error, SyntaxError) or not frames:
+        return said
+    return f"{said} ({frames[-1].filename}:{frames[-1].lineno})"

@@ -19,7 +19,14 @@ import optax
 from apical import optim
 from apical.lab._errors import LabError, known
 
-RATES = {"adam": 3e-3, "adamw": 3e-3, "momentum": 0.05, "rmsprop": 1e-3, "sgd": 0.1}
+RATES = {
+    "batch_manhattan": 1e-3,
+    "adam": 3e-3,
+    "adamw": 3e-3,
+    "momentum": 0.05,
+    "rmsprop": 1e-3,
+    "sgd": 0.1,
+}
 _FACTOR = 30.0
 _WIDE = (1e-5, 1.0)
 
@@ -61,6 +68,11 @@ def find_optimizer(text: str, rate: float | None, swept: bool = False) -> Optimi
         >>> rate, [round(end, 4) for end in span]
         (0.1, [0.0033, 3.0])
     """
+    if not isinstance(text, str):
+        raise LabError(
+            f"optimizer is a {type(text).__name__}: name it by a text, as "
+            "'adam' or 'sgd(momentum=0.9)', and give its step size as learning_rate"
+        )
     name, arguments = _parse(text)
     makers = _makers()
     known("optimizer", [name], makers)
@@ -74,6 +86,8 @@ def find_optimizer(text: str, rate: float | None, swept: bool = False) -> Optimi
             f"--optimizer {name} has no default step size here: give one with --rate, "
             "or let a sweep choose it"
         )
+    if isinstance(rate, bool) or not isinstance(rate, int | float):
+        raise LabError(f"--rate {rate!r}: a step size must be a number")
     if not (rate > 0 and math.isfinite(rate)):
         raise LabError(f"--rate {rate}: a step size must be above 0, and finite")
     _try(text, make)

@@ -1,19 +1,20 @@
 """What a comparison is to do, decided and checked before any work begins."""
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from apical.lab._data import DATASETS, Data, check, load
-from apical.lab._errors import LabError, known
+from apical.lab._errors import LabError, known, require_names
 from apical.lab._ledger import Ledger
 from apical.lab._loss import LOSSES
 from apical.lab._optimizers import find_optimizer
 from apical.lab._records import Line, environment
 from apical.lab._registry import Entry, Rules, find_rules
 from apical.lab._stages import Bench, Sweep
-from apical.lab._work import Work
+from apical.lab._work import Work, held_out
 from apical.lab.models import Model, find_model, own_model
 
 Models = Iterable[str] | Mapping[str, Callable[..., Any]]
@@ -60,7 +61,7 @@ class Plan:
 
 def make_plan(
     *,
-    data: str | Data,
+    data: str | Path | Data,
     data_dir: str | Path | None,
     download: bool,
     models: Models | None,
@@ -72,8 +73,11 @@ def make_plan(
     learning_rate: float | None,
     loss: str,
     sweep: int,
+    shuffle: bool = True,
 ) -> Plan:
     """Check the arguments of `compare`, and find what they name."""
+    _require_whole(epochs=epochs, seeds=seeds, batch_size=batch_size, sweep=sweep)
+    data = _named(data)
     entries = find_rules(rules)
     known("loss", [loss], LOSSES)
     make, rate, span = find_optimizer(optimizer, learning_rate, swept=sweep > 0)
@@ -94,6 +98,7 @@ def make_plan(
         "learning_rate": learning_rate,
         "loss": loss,
         "sweep": sweep,
+        "shuffle": shuffle,
         "given_as_objects": _objects(data=data, models=models, rules=rules),
         "fingerprint_of_data": found.fingerprint,
         **environment(),
@@ -104,6 +109,7 @@ def make_plan(
         "epochs": epochs,
         "batch_size": batch_size,
         "loss": loss,
+        "shuffle": shuffle,
     }
     trials = Sweep(sweep, span) if sweep else None
     return Plan(found, chosen, entries, work, tuple(range(seeds)), trials, settings)
@@ -111,22 +117,39 @@ def make_plan(
 
 def arguments(settings: Line) -> Line:
     """The arguments of `compare` that a comparison was begun with."""
+    names = (
+        *("data", "data_dir", "models", "rules", "epochs", "seeds", "batch_size"),
+        *("optimizer", "learning_rate", "loss", "sweep", "shuffle"),
+    )
+    missing = [n for n in (*names, "given_as_objects") if n not in settings]
+    if missing:
+        raise LabError(
+            f"its settings.json has no {missing[0]!r}, so that it is not what `apical "
+            "compare` wrote: name the folder that was given as --out"
+        )
     if objects := settings["given_as_objects"]:
         raise LabError(
             f"this comparison was begun from Python with {' and '.join(objects)} given "
             "as objects: go on with it by `apical.lab.compare(..., out=folder, "
             "resume=True)` with the same arguments"
         )
-    names = (
-        *("data", "data_dir", "models", "rules", "epochs", "seeds", "batch_size"),
-        *("optimizer", "learning_rate", "loss", "sweep"),
-    )
     return {name: settings[name] for name in names}
 
 
 def _find_models(models: Models | None, kind: str) -> dict[str, Model]:
     if isinstance(models, Mapping):
+        for name, build in models.items():
+            if not callable(build):
+                raise LabError(
+                    f"models: {name!r} is a {type(build).__name__}, not a function of "
+                    "(key, shape, classes)"
+                )
+        models = dict(models) or []
+    if isinstance(models, dict):
         return {name: own_model(build, kind) for name, build in models.items()}
+    models = models.split(",") if isinstance(models, str) else models
+    if models is not None:
+        require_names("models", models, "factory")
     names = list(dict.fromkeys(_MODELS[kind] if models is None else models))
     if not names:
         raise LabError("name at least one model")
@@ -149,6 +172,13 @@ def _require_counts(
             f"--batch-size {batch_size}: must be 1 to {examples:,}, the number of "
             f"training examples of {data.name}"
         )
+    kept = len(held_out(data).train_y) if sweep else examples
+    if batch_size > kept:
+        raise LabError(
+            f"--batch-size {batch_size}: with --sweep it must be at most {kept:,}, as "
+            f"trials train on that many of the {examples:,} training examples of "
+            f"{data.name}" + ("" if kept else ": too few to hold some out")
+        )
 
 
 def _written(data: str | Data) -> str:
@@ -156,6 +186,28 @@ def _written(data: str | Data) -> str:
     if isinstance(data, Data):
         return data.name
     return data if data in DATASETS else str(Path(data).absolute())
+
+
+def _named(data: Any) -> str | Data:
+    """The data themselves, or their name or path as a text."""
+    if isinstance(data, Data):
+        return data
+    if not isinstance(data, str | os.PathLike):
+        raise LabError(
+            f"data is a {type(data).__name__}: name a data set or a file, or make a "
+            "`lab.Data(name, kind, train_x, train_y, test_x, test_y, classes)`"
+        )
+    return os.fspath(data)
+
+
+def _require_whole(**numbers: Any) -> None:
+    for name, number in numbers.items():
+        may_be_left_out = name == "epochs" and number is None
+        if not may_be_left_out and type(number) is not int:
+            raise LabError(
+                f"--{name.replace('_', '-')} {number!r}: must be a whole number, not a "
+                f"{type(number).__name__}"
+            )
 
 
 def _objects(**given: Any) -> list[str]:

@@ -3,9 +3,11 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+import jax
+
 from apical import rules
 from apical.lab._control import UntrainedHiddenLayers
-from apical.lab._errors import LabError, known
+from apical.lab._errors import LabError, known, require_names
 from apical.lab._modules import find_attribute
 from apical.rules._rule import SearchSpace
 
@@ -76,15 +78,16 @@ Rules = Iterable[str] | Mapping[str, rules.Rule]
 
 def find_rules(wanted: Rules) -> dict[str, Entry]:
     """The entries with these names, of these rules, or at `module:attribute`."""
-    if isinstance(wanted, Mapping):
+    if isinstance(wanted, Mapping) and wanted:
         return {name: _entry(name, rule) for name, rule in wanted.items()}
     if isinstance(wanted, str):
         wanted = wanted.split(",")
+    require_names("rules", wanted, "rule")
     names = [name.strip() for name in wanted]
-    ours = [name for name in names if ":" not in name]
-    if ours or not names:
-        known("rule", ours, RULES)
-    return {name: _named(name) for name in names}
+    if not names:
+        known("rule", names, RULES)
+    spelled = (n if ":" in n else known("rule", [n], RULES)[0] for n in names)
+    return {name: _named(name) for name in spelled}
 
 
 def _named(name: str) -> Entry:
@@ -94,7 +97,22 @@ def _named(name: str) -> Entry:
 
 
 def _entry(name: str, rule: Any) -> Entry:
-    made = rule() if isinstance(rule, type) else rule
+    made = _made(name, rule) if isinstance(rule, type) else rule
     if not isinstance(made, rules.Rule):
         raise LabError(f"{name} is no rule but {made!r}: subclass `apical.rules.Rule`")
+    if jax.tree_util.all_leaves([made]):
+        raise LabError(
+            f"{name} is not registered: write `@apical.rules.rule` above `class "
+            f"{type(made).__name__}`"
+        )
     return Entry(lambda: made)
+
+
+def _made(name: str, rule: type) -> Any:
+    try:
+        return rule()
+    except Exception as error:
+        raise LabError(
+            f"{name} cannot be made by {rule.__name__}() ({error}): give every number "
+            "a default, or name a rule that has been made"
+        ) from error

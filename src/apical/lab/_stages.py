@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from apical.lab._cost import cost_line
-from apical.lab._ledger import Ledger, Stage
+from apical.lab._ledger import PHASES, Ledger, Stage
 from apical.lab._progress import Reporter
 from apical.lab._records import (
     Line,
@@ -107,16 +107,23 @@ class Bench:
     def run(self, name: str, entry: Entry, seconds: float, progress: Reporter) -> None:
         """Run what is left of one rule: its trials, its cost, its training."""
         label = f"{self.work.model_name} · {name}"
-        stage = self._stage("training", name)
-        if not self.ledger.done(stage):
+        if not self._done(name):
             lanes = len(self.seeds) + self._lanes_of_trials
             steps = self.work.epochs * self.work.steps * lanes
             progress.begin(label, seconds, steps)
             chosen = self._trials(name, entry, progress)
             line = self.shared | run_line(self.work, name, entry, chosen)
             self._cost(name, entry, chosen, line)
-            self._training(stage, entry, chosen, line, progress)
+            self._training(name, entry, chosen, line, progress)
         progress.end(label, outcome(self._row(name)))
+
+    def _said(self, name: str) -> Line:
+        data = self.work.data.name
+        return {"data": data, "model": self.work.model_name, "rule": name}
+
+    def _done(self, name: str) -> bool:
+        phases = ("cost", "training") if self.sweep is None else PHASES
+        return all(self.ledger.done(self._stage(phase, name)) for phase in phases)
 
     @property
     def _lanes_of_trials(self) -> int:
@@ -151,22 +158,21 @@ class Bench:
             scores = run.score(train_only(run, position, watch))
             scores = averaged(scores, len(seeds))
             lines = trial_lines(lanes, len(seeds), scores, best(scores))
-            said = {
-                "data": self.work.data.name,
-                "model": stage.model,
-                "rule": stage.rule,
-            }
-            self.ledger.trials.write(*(self.shared | said | line for line in lines))
+            said = self.shared | self._said(stage.rule)
+            self.ledger.trials.write(*(said | line for line in lines))
         self.ledger.finish(stage)
 
     def _training(
         self,
-        stage: Stage,
+        name: str,
         entry: Entry,
         chosen: Choice,
         line: Line,
         progress: Reporter,
     ) -> None:
+        stage = self._stage("training", name)
+        if self.ledger.done(stage):
+            return
         lanes = Lanes.alike(self.seeds, chosen.learning_rate, chosen.numbers)
         run = Run(self.start, entry, lanes)
         watch = self._watch(stage, lanes, progress)
@@ -177,7 +183,8 @@ class Bench:
             ledger.records.write(*(line | measured for measured in lines))
         else:
             for epoch in train(run, position, watch):
-                ledger.layers.write(*(line | m for m in layer_lines(epoch, seeds)))
+                layers = layer_lines(epoch, seeds)
+                ledger.layers.write(*(self._said(name) | m for m in layers))
                 ledger.records.write(*(line | m for m in epoch_lines(epoch, seeds)))
         ledger.finish(stage)
 

@@ -13,7 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from apical.lab._errors import LabError
 from apical.lab._loss import Loss
+from apical.lab._modules import failure
 from apical.lab._work import Work
 from apical.lab.models import check_model
 
@@ -39,10 +41,23 @@ class Start:
         params, _, statistics = zip(*built, strict=True)
         return _stacked(params), _stacked(statistics)
 
+    def _build(self, key: jax.Array) -> Any:
+        data = self.work.data
+        try:
+            return self.work.model.build(key, data.shape, data.classes)
+        except LabError:
+            raise
+        except Exception as error:
+            raise LabError(
+                f"--model {self.work.model_name} cannot be built: its factory was "
+                f"called with a key, {data.shape} and {data.classes}, and raised "
+                f"{failure(error)}"
+            ) from error
+
     @lru_cache(maxsize=64)  # noqa: B019 - a Start lives as long as its comparison
     def _built(self, seed: int) -> tuple[Any, Any, Any]:
         data, key = self.work.data, jax.random.fold_in(jax.random.key(seed), 0)
-        built = self.work.model.build(key, data.shape, data.classes)
+        built = self._build(key)
         model, statistics = built if type(built) is tuple else (built, None)
         check_model(model, statistics, data, self.work.model_name)
         params, static = eqx.partition(model, eqx.is_array)
@@ -52,9 +67,10 @@ class Start:
 def batch_order(work: Work, seeds: tuple[int, ...], epoch: int) -> np.ndarray:
     """Which examples are in which batch: `(steps, seeds, batch size)`."""
     examples, size = len(work.data.train_y), work.steps * work.batch_size
+    drawn = epoch if work.shuffle else 1
 
     def one_seed(seed: int) -> np.ndarray:
-        order = np.random.default_rng((seed, epoch)).permutation(examples)
+        order = np.random.default_rng((seed, drawn)).permutation(examples)
         return order[:size].reshape(work.steps, work.batch_size)
 
     orders = {seed: one_seed(seed) for seed in dict.fromkeys(seeds)}
@@ -68,4 +84,12 @@ def parts(order: np.ndarray, length: int) -> Iterator[np.ndarray]:
 
 
 def _stacked(trees: tuple[Any, ...]) -> Any:
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+    """Leaf by leaf, in the structure of the first.
+
+    A factory that makes a new function for every seed makes structures that do not
+    compare equal, though their leaves correspond.
+    """
+    flat = zip(*(jax.tree.leaves(tree) for tree in trees), strict=True)
+    return jax.tree.unflatten(
+        jax.tree.structure(trees[0]), [jnp.stack(leaves) for leaves in flat]
+    )

@@ -106,8 +106,7 @@ def _row(records: Records, baseline: dict[int, Any], cost: dict[str, Any]) -> Ro
         alignment_start=interval([r["alignment"] for r in first]),
         alignment_end=interval([r["alignment"] for r in last]),
         seconds_per_step=_seconds(records, "seconds_per_step"),
-        time_ratio=_seconds(records, "seconds_per_step")
-        / _seconds(records, "seconds_per_step_of_backpropagation"),
+        time_ratio=_time_ratio(records),
         flops_ratio=_number(cost.get("flops_ratio")),
         memory_ratio=_number(cost.get("memory_bytes_ratio")),
         depth=_number(cost.get("depth")),
@@ -140,6 +139,17 @@ def _seconds(records: Records, field: str) -> float:
     times = [r[field] for r in records if r["seed"] == records[0]["seed"]]
     known = [t for t in times if t is not None]
     return float(np.median(known)) if known else math.nan
+
+
+def _time_ratio(records: Records) -> float:
+    """The median over epochs of the ratio to backprop's time, measured in turn."""
+    pairs = [
+        (r["seconds_per_step"], r["seconds_per_step_of_backpropagation"])
+        for r in records
+        if r["seed"] == records[0]["seed"]
+    ]
+    ratios = [mine / other for mine, other in pairs if mine and other]
+    return float(np.median(ratios)) if ratios else math.nan
 
 
 def _number(value: Any) -> float:

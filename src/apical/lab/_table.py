@@ -110,7 +110,8 @@ def _caption(record: dict[str, Any], rows: list[Row]) -> str:
         f"{tuning(record)}. Accuracy of the last epoch: mean ± 95 % interval over "
         "seeds; − backprop: the difference, seed by seed. Alignment: cosine to "
         "backprop's gradient. Time: median step against one of backprop timed in turn "
-        "with it, compilation apart. What each rule needs: `apical rules`.",
+        "with it, compilation apart; backprop's own shows the noise. What each rule "
+        "needs: `apical rules`.",
     ]
     if record["note"]:
         lines.append(escape(record["note"]))

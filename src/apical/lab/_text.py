@@ -14,7 +14,8 @@ from apical.lab._errors import LabError
 
 WINDOW = 64
 _NOTE = (
-    f"windows of {WINDOW} characters; the first 90 % of the text train, the rest tests"
+    f"windows of {WINDOW} characters; the first 90 % of the text train, the rest "
+    "tests; accuracy is that of the next character"
 )
 
 

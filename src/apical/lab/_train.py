@@ -165,7 +165,8 @@ class Run:
             times.rule.append(seconds)
             # In turn with backprop, so that whatever else the machine does meanwhile
             # slows both alike.
-            if watch.backpropagation and position.part % _BASELINE_EVERY == 1:
+            turn = position.part % _BASELINE_EVERY == 1 or position.part <= 4
+            if watch.backpropagation and turn:
                 times.backpropagation.append(watch.backpropagation())
             watch.steps(len(part))
             watch.place(position)

@@ -24,6 +24,7 @@ class Work(NamedTuple):
     epochs: int
     batch_size: int
     loss: str = "cross-entropy"
+    shuffle: bool = True  # anew in every epoch; else all have the order of the first
 
     @property
     def steps(self) -> int:

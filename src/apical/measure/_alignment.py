@@ -67,7 +67,7 @@ def alignment(
     def compare(params: Any, state: Any, *args: Any) -> Alignment:
         state = state.rule if isinstance(state, TrainState) else state
         circuit = learner.circuit(params, args)
-        grads = rule.credit(circuit, params, state, args).grads
+        grads = learner(params, state, *args).grads
         truth = rule.reference(circuit, params, state, args)
         ours, theirs = circuit.leaves.pick(grads)[0], circuit.leaves.pick(truth)[0]
         leaves = {

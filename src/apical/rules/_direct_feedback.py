@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from ..circuit import Circuit
 from ._direct_path import DirectRule
-from ._rule import SearchSpace, check_choice, rule, static
+from ._rule import SearchSpace, check_choice, check_positive, rule, static
 
 
 @rule
@@ -94,6 +94,7 @@ class DirectFeedbackAlignment(DirectRule):
     search_space: ClassVar[SearchSpace] = {"scale": (0.1, 10.0, "log")}
 
     def __post_init__(self) -> None:
+        check_positive(self.scale, "scale")
         check_choice(self.error, "error", ("full", "sign"))
 
     def sent(self, circuit: Circuit, args: Any, error: jax.Array) -> jax.Array:

@@ -13,7 +13,7 @@ import jax
 
 from ..circuit import Circuit
 from ._direct_path import DirectRule
-from ._rule import SearchSpace, rule
+from ._rule import SearchSpace, check_positive, rule
 from ._target import target_of
 
 
@@ -69,6 +69,9 @@ class DirectRandomTargetProjection(DirectRule):
         "labels in every layer",
     )
     search_space: ClassVar[SearchSpace] = {"scale": (0.1, 10.0, "log")}
+
+    def __post_init__(self) -> None:
+        check_positive(self.scale, "scale")
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
         """Draw a matrix for each node, and look at the target."""

@@ -124,6 +124,13 @@ class FeedbackAlignment(Rule):
         return FeedbackState(feedback, mask)
 
     def _path(self, state: FeedbackState) -> dict[str, Any]:
+        removed = self.removed_forward
+        known = isinstance(removed, (int, float)) and removed > 0
+        if known and state.forward_mask is None:
+            raise ValueError(
+                "`state` has no mask, and this FeedbackAlignment has "
+                f"`removed_forward={removed!r}`: make it by this rule's `init`."
+            )
         return {"feedback": state.feedback, "gains": self.gains == "feedback"}
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:

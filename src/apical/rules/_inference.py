@@ -65,6 +65,11 @@ class Sweep:
             raise ValueError(
                 f"`sweeps` must be a whole number above 0, not {self.sweeps!r}."
             )
+        if not isinstance(self.order, (tuple, list, type(None))):
+            raise ValueError(
+                "`order` must be a tuple of the nodes' names, as `('a', 'b')`, not "
+                f"{self.order!r}."
+            )
         if self.order is not None:
             object.__setattr__(self, "order", tuple(self.order))
 

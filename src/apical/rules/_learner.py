@@ -9,8 +9,16 @@ from typing import Any, Generic, Literal, NamedTuple, TypedDict, TypeVar, Unpack
 import jax
 import optax
 
-from ..circuit import Circuit, Leaves, Setting, shapes_of, trace_setting
-from ._rule import Credit, Rule, Signal
+from ..circuit import (
+    Circuit,
+    Leaves,
+    Setting,
+    require_function,
+    shapes_of,
+    trace_setting,
+)
+from ._rule import Credit, Rule, Signal, check_transformation
+from ._state import fitting, require_key
 
 R = TypeVar("R")
 _CIRCUITS_KEPT = 16
@@ -81,19 +89,31 @@ class Learner(Generic[R]):
 
     def init(self, key: jax.Array, params: Any, *args: Any) -> Any:
         """The rule's state, from a key and example arguments; refuses here if ever."""
+        require_key(key)
         return self.rule.init(self.circuit(params, args), key, params, args)
 
     def start(self, params: Any, state: Any, *args: Any) -> Any:
         """The state for a new batch; the identity for most rules."""
-        return self.rule.start(self.circuit(params, args), params, state, args)
+        return self._apply(self.rule.start, params, state, args)
 
     def __call__(self, params: Any, state: Any, *args: Any) -> Credit:
         """One tick: `Credit(value, aux, grads, state, info)`."""
-        return self.rule.credit(self.circuit(params, args), params, state, args)
+        return self._apply(self.rule.credit, params, state, args)
 
     def predict(self, params: Any, state: Any, *args: Any) -> Any:
         """The output of the network that is trained (the logits of a classifier)."""
-        return self.rule.predict(self.circuit(params, args), params, state, args)
+        return self._apply(self.rule.predict, params, state, args)
+
+    def signals(self, params: Any, state: Any, *args: Any) -> dict[str, Signal]:
+        """Value, prediction and teaching signal at each node, by name."""
+        return self._apply(self.rule.signals, params, state, args)
+
+    def _apply(
+        self, method: Callable[..., Any], params: Any, state: Any, args: Any
+    ) -> Any:
+        circuit = self.circuit(params, args)
+        with fitting(state, lambda key: self.rule.init(circuit, key, params, args)):
+            return method(circuit, params, state, args)
 
 
 class TrainState(NamedTuple):
@@ -113,6 +133,7 @@ class Trainer:
 
     def init(self, key: jax.Array, params: Any, *args: Any) -> TrainState:
         """The state of the rule and of the optimiser."""
+        require_key(key)
         circuit = self.learner.circuit(params, args)
         self.learner.rule.check_optimizer(circuit, params, self.optimizer)
         state = self.learner.rule.init(circuit, key, params, args)
@@ -120,21 +141,34 @@ class Trainer:
 
     def start(self, params: Any, state: TrainState, *args: Any) -> TrainState:
         """The state for a new batch; the identity for most rules."""
+        _require_train_state(state)
         return state._replace(rule=self.learner.start(params, state.rule, *args))
 
     def __call__(
         self, params: Any, state: TrainState, *args: Any
     ) -> tuple[Any, TrainState, Credit]:
         """One update: `(params, state, credit)`."""
+        _require_train_state(state)
         circuit = self.learner.circuit(params, args)
-        params, optimizer_state, credit = self.learner.rule.train(
-            circuit, params, state.rule, args, self.optimizer, state.optimizer
-        )
+        with fitting(state, lambda key: self.init(key, params, *args)):
+            params, optimizer_state, credit = self.learner.rule.train(
+                circuit, params, state.rule, args, self.optimizer, state.optimizer
+            )
         return params, TrainState(credit.state, optimizer_state), credit
 
     def predict(self, params: Any, state: TrainState, *args: Any) -> Any:
         """The output of the network that is trained."""
+        _require_train_state(state)
         return self.learner.predict(params, state.rule, *args)
+
+
+def _require_train_state(state: Any) -> None:
+    if not isinstance(state, TrainState):
+        raise ValueError(
+            f"`state` is a {type(state).__name__}, and a training step needs the "
+            "TrainState that its own `init(key, params, *args)` or its call before "
+            "returned: `params, state, credit = step(params, state, *args)`."
+        )
 
 
 def make_learner(
@@ -146,11 +180,23 @@ def make_learner(
     reduction: Literal["mean", "sum"] = "mean",
     batch: Any = 0,
     target: Callable[..., Any] | None = None,
+    **unknown: Any,
 ) -> Learner[Any]:
     """A learner for any rule, also for those that need `train_step`."""
+    if unknown:
+        raise TypeError(
+            f"unexpected keyword argument {next(iter(unknown))!r}: there are "
+            f"{', '.join(f'`{name}`' for name in Keywords.__annotations__)}."
+        )
+    require_function(loss_fn, "loss_fn")
     if not isinstance(rule, Rule):
         hint = f"; did you mean `{rule.__name__}()`?" if isinstance(rule, type) else "."
         raise TypeError(f"`rule` must be a rule of `apical.rules`, not {rule!r}{hint}")
+    if jax.tree_util.all_leaves([rule]):
+        raise TypeError(
+            f"{type(rule).__name__} is not registered, so that its numbers are no "
+            f"leaves: write `@apical.rules.rule` above `class {type(rule).__name__}`."
+        )
     setting = Setting(
         has_aux=has_aux,
         reduction=reduction,
@@ -253,6 +299,7 @@ def train_step(
       >>> float(credit.value), float(w[0, 0])
       (1.0, 0.5)
     """
+    check_transformation(optimizer, "optimizer")
     return Trainer(make_learner(loss_fn, rule, **keywords), optimizer)
 
 
@@ -286,6 +333,6 @@ def signals(
 
     def read(params: Any, state: Any, *args: Any) -> dict[str, Signal]:
         state = state.rule if isinstance(state, TrainState) else state
-        return rule.signals(learner.circuit(params, args), params, state, args)
+        return learner.signals(params, state, *args)
 
     return read

@@ -26,6 +26,8 @@ from ._rule import (
     SearchSpace,
     Signal,
     check_choice,
+    check_positive,
+    check_transformation,
     rule,
     squared_norm,
     static,
@@ -117,6 +119,9 @@ class PredictiveCoding(Rule):
             raise ValueError(
                 f"`steps` must be a whole number above 0, not {self.steps!r}."
             )
+        check_positive(self.rate, "rate")
+        if self.inference is not None and not isinstance(self.inference, Sweep):
+            check_transformation(self.inference, "inference")
         if self.prediction == "free" and isinstance(self.inference, Sweep):
             raise ValueError(
                 "`Sweep` needs `prediction='fixed'`: with free predictions a visit has "

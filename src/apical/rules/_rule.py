@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, NamedTuple, TypeVar, dataclass_transform
@@ -59,6 +60,8 @@ def static(*, default: Any) -> Any:
 @dataclass_transform(frozen_default=True, field_specifiers=(field, static))
 def rule(cls: type[C]) -> type[C]:
     """Make a class a rule: a frozen dataclass whose numbers are leaves of a pytree."""
+    if not isinstance(cls, type):
+        raise TypeError(f"`@rule` stands above a class, not {cls!r}.")
     made: Any = dataclass(frozen=True)(cls)
     static_names = {f.name for f in fields(made) if f.metadata.get("static")}
     jax.tree_util.register_dataclass(
@@ -100,7 +103,7 @@ class Rule:
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
         """One tick: the gradients and the new state."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not define `credit`.")
 
     def signals(
         self, circuit: Circuit, params: Any, state: Any, args: Any
@@ -159,8 +162,33 @@ def salted(key: jax.Array, salt: str) -> jax.Array:
 
 def check_fraction(value: Any, name: str) -> None:
     """Refuse a concrete number outside [0, 1]; a traced one cannot be checked."""
-    if isinstance(value, (int, float)) and not 0 <= value <= 1:
+    wrong = isinstance(value, (int, float)) and not 0 <= value <= 1
+    if wrong or isinstance(value, (str, list, tuple)):
         raise ValueError(f"`{name}` is a fraction between 0 and 1, not {value!r}.")
+
+
+def check_positive(value: Any, name: str, or_zero: bool = False) -> None:
+    """Refuse a concrete number that is not above 0 (or 0) and finite."""
+    # JAX fills trees with False where only their form matters.
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    lowest = 0.0 if or_zero else math.nextafter(0.0, 1.0)
+    if isinstance(value, (str, list, tuple)) or (
+        number and not lowest <= value < math.inf
+    ):
+        least = "of at least" if or_zero else "above"
+        raise ValueError(f"`{name}` must be a finite number {least} 0, not {value!r}.")
+
+
+def check_transformation(value: Any, name: str) -> None:
+    """Refuse what is not an optax transformation."""
+    if isinstance(value, type) or not (
+        callable(getattr(value, "init", None))
+        and callable(getattr(value, "update", None))
+    ):
+        raise TypeError(
+            f"`{name}` must be an optax transformation, as `optax.adam(1e-3)` makes "
+            f"one, not {value!r}."
+        )
 
 
 def check_choice(value: Any, name: str, choices: tuple[str, ...]) -> None:

@@ -14,7 +14,13 @@ import jax
 import jax.numpy as jnp
 
 from ..circuit import Circuit, Synapse
-from ._feedback_path import Draw, draw_leaves, require_direct, through_feedback
+from ._feedback_path import (
+    Draw,
+    draw_leaves,
+    kept,
+    require_direct,
+    through_feedback,
+)
 from ._rule import (
     Credit,
     Rule,
@@ -29,7 +35,13 @@ from ._rule import (
 
 
 class SignState(NamedTuple):
-    """Which signs agree (+1 or -1), fixed magnitudes, and the key for new ones."""
+    """Which signs agree, fixed magnitudes, and the key for new ones.
+
+    Attributes:
+      agreement: +1 or -1, and 0 where there is no connection; None: all agree.
+      magnitude: those that are fixed, or None.
+      key: for those that are drawn at every call, or None.
+    """
 
     agreement: Any
     magnitude: Any
@@ -55,6 +67,8 @@ class SignConcordance(Rule):
       magnitude: `"uniform"`, `"fixed"` or `"batch"`.
       concordance: the fraction of feedback weights whose sign agrees with the forward
         one; which ones is drawn at `init`, and the others have the opposite sign.
+      removed_backward: the fraction of backward connections that do not exist, drawn
+        at `init`.
 
     Example:
       >>> import jax, jax.numpy as jnp, apical
@@ -73,6 +87,7 @@ class SignConcordance(Rule):
 
     magnitude: str = static(default="uniform")
     concordance: float = 1.0
+    removed_backward: float = 0.0
 
     citation: ClassVar[str] = (
         "@inproceedings{liao2016important, title={How Important Is Weight Symmetry in "
@@ -91,19 +106,25 @@ class SignConcordance(Rule):
     def __post_init__(self) -> None:
         check_choice(self.magnitude, "magnitude", ("uniform", "fixed", "batch"))
         check_fraction(self.concordance, "concordance")
+        check_fraction(self.removed_backward, "removed_backward")
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
-        """Draw which signs agree, and fixed magnitudes."""
+        """Draw which signs agree, which connections exist, and fixed magnitudes."""
         del args
         circuit.require_feedback()
         own = salted(key, "apical.SignConcordance")
-        signs, sizes, later = jax.random.split(own, 3)
+        signs, sizes, later, gaps = jax.random.split(own, 4)
         agreement = magnitude = None
-        if not (isinstance(self.concordance, (int, float)) and self.concordance == 1):
+        leaves = circuit.feedback_leaves
+        if _may_differ(self.concordance, 1):
             require_direct(circuit, "Partial concordance")
             draw = Draw(jax.random.uniform, self._agreement)
-            leaves = circuit.feedback_leaves
             agreement = draw_leaves(circuit, signs, params, leaves, draw)
+        if _may_differ(self.removed_backward, 0):
+            require_direct(circuit, "`removed_backward`")
+            draw = kept(self.removed_backward)
+            there = draw_leaves(circuit, gaps, params, leaves, draw)
+            agreement = _product(there, agreement)
         if self.magnitude != "uniform":
             require_direct(circuit, "A random magnitude")
         if self.magnitude == "fixed":
@@ -117,13 +138,30 @@ class SignConcordance(Rule):
         return jnp.where(numbers < self.concordance, 1, -1).astype(leaf.dtype)
 
     def _copy(self, circuit: Circuit, params: Any, state: SignState) -> Any:
-        """The second copy: magnitude times agreement, leaf by leaf."""
+        """The second copy: magnitude times agreement, leaf by leaf; None is all 1."""
+        self._require_own(state)
         magnitude = state.magnitude
         if self.magnitude == "batch":
             magnitude = _magnitudes(circuit, state.key, params)
-        if magnitude is None or state.agreement is None:
-            return state.agreement if magnitude is None else magnitude
-        return jax.tree.map(jnp.multiply, magnitude, state.agreement)
+        return _product(magnitude, state.agreement)
+
+    def _require_own(self, state: SignState) -> None:
+        """Refuse a state of other settings, which would pass without a trace."""
+        concordance, removed = self.concordance, self.removed_backward
+        partial = isinstance(concordance, (int, float)) and concordance != 1
+        sparse = isinstance(removed, (int, float)) and removed > 0
+        wanted = {
+            "magnitude": (self.magnitude == "fixed") == (state.magnitude is not None)
+            and (self.magnitude == "batch") == (state.key is not None),
+            "concordance": state.agreement is not None or not partial,
+            "removed_backward": state.agreement is not None or not sparse,
+        }
+        for name, fits in wanted.items():
+            if not fits:
+                raise ValueError(
+                    f"`state` is of a SignConcordance with another `{name}` than "
+                    f"{getattr(self, name)!r}: make it by this rule's `init`."
+                )
 
     def _path(self, circuit: Circuit, params: Any, state: SignState) -> dict[str, Any]:
         copy = self._copy(circuit, params, state)
@@ -150,3 +188,15 @@ class SignConcordance(Rule):
 def _magnitudes(circuit: Circuit, key: jax.Array, params: Any) -> Any:
     draw = Draw(jax.random.normal, lambda numbers, leaf, fan_in: jnp.abs(numbers))
     return draw_leaves(circuit, key, params, circuit.feedback_leaves, draw)
+
+
+def _may_differ(number: Any, usual: float) -> bool:
+    """Whether a number is, or (traced) may be, another than the usual one."""
+    return not isinstance(number, (int, float)) or number != usual
+
+
+def _product(first: Any, second: Any) -> Any:
+    """Two trees entry by entry, where None is a tree of ones."""
+    if first is None or second is None:
+        return second if first is None else first
+    return jax.tree.map(jnp.multiply, first, second)

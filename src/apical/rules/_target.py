@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..circuit import Circuit
+from ..circuit import Circuit, require_arguments
 
 
 def target_of(circuit: Circuit, args: tuple[Any, ...], rule: str) -> jax.Array:
@@ -18,8 +18,19 @@ def target_of(circuit: Circuit, args: tuple[Any, ...], rule: str) -> jax.Array:
             "arguments after `params`, as in `apical.value_and_grad(loss_fn, rule, "
             "target=lambda x, y: y)`."
         )
+    require_arguments(
+        circuit.setting.target,
+        args,
+        f"`target` cannot be called with the {len(args)} arguments after `params`: "
+        "write it as `target=lambda x, y: y`, without `params`",
+    )
     target = circuit.setting.target(*args)
     output = circuit.output_shape
+    if not hasattr(target, "shape"):
+        raise ValueError(
+            f"`target` returned a {type(target).__name__}, and should return an array "
+            f"of the output's shape, {output.shape}."
+        )
     if jnp.shape(target) != output.shape:
         raise ValueError(
             f"`target` returned shape {jnp.shape(target)}, and the output has shape "

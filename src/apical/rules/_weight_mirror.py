@@ -26,6 +26,7 @@ from ._rule import (
     Rule,
     SearchSpace,
     check_fraction,
+    check_positive,
     local_signals,
     rule,
     salted,
@@ -114,7 +115,9 @@ class WeightMirror(Rule):
     }
 
     def __post_init__(self) -> None:
+        check_positive(self.mirror_rate, "mirror_rate", or_zero=True)
         check_fraction(self.decay, "decay")
+        check_positive(self.noise, "noise")
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
         """Draw the feedback weights, with the size of the forward ones."""
@@ -129,8 +132,8 @@ class WeightMirror(Rule):
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
         """One backward pass through the mirrored weights, then one mirror step."""
-        after = self._mirrored(circuit, params, state, args)
-        return through_feedback(circuit, params, args, after, feedback=state.feedback)
+        credit = through_feedback(circuit, params, args, state, feedback=state.feedback)
+        return credit._replace(state=self._mirrored(circuit, params, state, args))
 
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
         """The cotangent through the mirrored weights, at each node."""

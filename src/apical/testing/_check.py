@@ -95,12 +95,17 @@ def check_rule(
       Traceback (most recent call last):
       AssertionError: Louder breaks the law 'value' on the given problem: ...
     """
+    _check_rule(rule)
     _check_skip(skip)
     given = (loss_fn, params, args)
     if all(x is None for x in given):
+        if odd := sorted({*keywords} - {"nodes"}):
+            raise ValueError(f"`{odd[0]}` describes a `loss_fn`: give that too.")
         problems = built_in()
     elif loss_fn is None or params is None or args is None:
         raise ValueError("Give all of `loss_fn`, `params` and `args`, or none of them.")
+    elif not isinstance(args, (tuple, list)):
+        raise ValueError("`args` must be a tuple: `args=(x, y)`, or `args=(x,)`.")
     else:
         problems = (Problem("given", loss_fn, params, tuple(args), {**keywords}),)
     if "declares" not in skip:
@@ -110,7 +115,15 @@ def check_rule(
     _check_problems(rule, problems, optimizer or optax.sgd(0.1), skip)
 
 
+def _check_rule(rule: Any) -> None:
+    if not isinstance(rule, Rule):
+        hint = f": call it, `{rule.__name__}()`" if isinstance(rule, type) else ""
+        raise TypeError(f"`rule` must be a rule, not {rule!r}{hint}.")
+
+
 def _check_skip(skip: Collection[str]) -> None:
+    if isinstance(skip, str):
+        raise ValueError(f"`skip` must be a tuple of names: `skip=({skip!r},)`.")
     unknown = sorted(set(skip) - set(LAWS))
     if unknown:
         raise ValueError(f"`skip` names {unknown}; the laws are {sorted(LAWS)}.")

@@ -100,9 +100,9 @@ def _curve(
         markeredgewidth=0.6,
         markevery=(order % every, every),
     )
-    axes.fill_between(
-        x, middle - half, middle + half, color=look.colour, alpha=shade, linewidth=0
-    )
+    # Neither a cosine nor a fraction goes further than this.
+    low, high = (np.clip(middle + d, -scale, scale) for d in (-half, half))
+    axes.fill_between(x, low, high, color=look.colour, alpha=shade, linewidth=0)
 
 
 def _point(axes: Axes, row: Row, look: Look) -> None:

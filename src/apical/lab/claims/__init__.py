@@ -18,7 +18,12 @@ from apical.lab.claims._show import write_report as write_report
 from apical.lab.claims._verdict import Effect as Effect
 from apical.lab.claims._verdict import Verdict as Verdict
 
-_MODULES: tuple[str, ...] = ()
+_MODULES: tuple[str, ...] = (
+    *("pc_exact", "pc_cost", "pc_one_sweep", "pc_fixed_vs_free"),
+    *("fa_matches", "fa_sparse"),
+    *("sign_enough", "sign_frozen_top", "sign_sparse"),
+    *("bn_rates", "pc_trains"),
+)
 
 
 def _load(module: str) -> Claim:

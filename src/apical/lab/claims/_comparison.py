@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from apical.lab._compare import compare
+from apical.lab._compare import Comparison, compare
+from apical.lab._data import Data
 from apical.lab._folder import SETTINGS
 from apical.lab._journal import Line
 from apical.lab.claims._claim import Desk, Lines, Task
@@ -16,25 +17,51 @@ _KEPT = (
 )
 
 
-def comparison(name: str, arguments: Callable[[], dict[str, Any]], **said: Any) -> Task:
+def comparison(
+    name: str,
+    arguments: Callable[[], dict[str, Any]],
+    data: Callable[[Desk], Data] | None = None,
+    by_layer: bool = False,
+    **said: Any,
+) -> Task:
     """A task that runs `apical.lab.compare`, and goes on where it was cut off.
 
     Args:
         name: of the task.
         arguments: gives the arguments of `compare`, when they are needed.
+        data: gives the data where they are not named among the arguments.
+        by_layer: whether lines have the alignment of each parameter as well.
         said: more columns, the same in every line.
     """
 
     def run(desk: Desk) -> list[Line]:
+        made = {} if data is None else {"data": data(desk)}
+        where = {"data_dir": desk.data_dir, "download": desk.download}
         result = compare(
-            **{"data_dir": desk.data_dir, "download": desk.download, **arguments()},
+            **{**where, **arguments(), **made},
             out=desk.folder,
             resume=(desk.folder / SETTINGS).exists(),
             console=desk.console,
         )
-        return [{k: r[k] for k in _KEPT} | said for r in result.records]
+        more = _by_layer(result) if by_layer else {}
+        return [
+            {k: r[k] for k in _KEPT} | said | more.get(_key(r), {})
+            for r in result.records
+        ]
 
     return Task(name, run)
+
+
+def _by_layer(result: Comparison) -> dict[tuple, Line]:
+    found: dict[tuple, Line] = {}
+    for line in result.layers:
+        here = found.setdefault(_key(line), {"alignment_by_layer": {}})
+        here["alignment_by_layer"][line["parameter"]] = line["alignment"]
+    return found
+
+
+def _key(line: Line) -> tuple:
+    return line["model"], line["rule"], line["seed"], line["epoch"]
 
 
 def last(lines: Lines, field: str = "test_accuracy", **where: Any) -> dict[int, float]:

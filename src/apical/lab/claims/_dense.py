@@ -1,0 +1,87 @@
+"""Fully connected nets of the claims, with and without batch norm."""
+
+import math
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import equinox as eqx
+import jax
+from jax import Array
+
+from apical.lab.models._layers import BatchNorm, Statistics, no_statistics
+from apical.lab.models._mlp import MLP
+
+
+class NormedMLP(eqx.Module):
+    """Fully connected layers, each with batch norm before its ReLU."""
+
+    hidden: tuple[eqx.nn.Linear, ...]
+    norms: tuple[BatchNorm, ...]
+    readout: eqx.nn.Linear
+
+    def __init__(self, sizes: tuple[int, ...], key: Array):
+        *hidden, self.readout = _layers(sizes, key)
+        self.hidden = tuple(hidden)
+        self.norms = tuple(BatchNorm(width) for width in sizes[1:-1])
+
+    def __call__(
+        self, x: Array, running: tuple[Statistics, ...], training: bool
+    ) -> tuple[Array, tuple[Statistics, ...]]:
+        """Logits for `x` of `(examples, ...)`, and the new running statistics."""
+        h, updated = x.reshape(len(x), -1), []
+        for layer, norm, old in zip(self.hidden, self.norms, running, strict=True):
+            drive = jax.vmap(layer)(h)
+            normed, new = norm(drive[:, :, None, None], old, training)
+            h = jax.nn.relu(normed[:, :, 0, 0])
+            updated.append(new)
+        return jax.vmap(self.readout)(h), tuple(updated)
+
+
+class SigmoidMLP(eqx.Module):
+    """One hidden layer; sigmoid there and at the output (Lillicrap et al. 2016)."""
+
+    hidden: eqx.nn.Linear
+    readout: eqx.nn.Linear
+
+    def __init__(self, sizes: tuple[int, ...], key: Array):
+        self.hidden, self.readout = _layers(sizes, key)
+
+    def __call__(self, x: Array) -> Array:
+        """Outputs between 0 and 1 for `x` of `(examples, ...)`."""
+        h = jax.nn.sigmoid(jax.vmap(self.hidden)(x.reshape(len(x), -1)))
+        return jax.nn.sigmoid(jax.vmap(self.readout)(h))
+
+
+def plain(*widths: int) -> Callable[..., MLP]:
+    """What builds a net of these hidden widths, without batch norm."""
+    return lambda key, shape, classes: MLP(_sizes(shape, widths, classes), key)
+
+
+def normed(*widths: int) -> Callable[..., Any]:
+    """What builds a net of these hidden widths, with batch norm."""
+
+    def build(key: Array, shape: tuple[int, ...], classes: int) -> Any:
+        running = tuple(no_statistics(width) for width in widths)
+        return NormedMLP(_sizes(shape, widths, classes), key), running
+
+    return build
+
+
+def sigmoid(width: int) -> Callable[..., SigmoidMLP]:
+    """What builds a net of sigmoids with so many hidden units."""
+    return lambda key, shape, classes: SigmoidMLP(_sizes(shape, (width,), classes), key)
+
+
+def _sizes(
+    shape: tuple[int, ...], widths: tuple[int, ...], classes: int
+) -> tuple[int, ...]:
+    return (math.prod(shape), *widths, classes)
+
+
+def _layers(sizes: tuple[int, ...], key: Array) -> list[eqx.nn.Linear]:
+    keys = jax.random.split(key, len(sizes) - 1)
+    return [
+        eqx.nn.Linear(n_in, n_out, key=k)
+        for (n_in, n_out), k in zip(pairwise(sizes), keys, strict=True)
+    ]

@@ -1,0 +1,116 @@
+"""Predictive coding with fixed predictions, one literal step after another.
+
+    step     v <- v - rate dE/dv                                 all nodes at once
+    visit    v_n <- v_n - rate dE/dv_n                           one node, others held
+
+`apical.rules.PredictiveCoding` takes the same steps with `inference=optax.sgd(rate)`,
+and the same visits with `Sweep(order=...)`. Here one step is compiled once, and the
+gradient can be looked at after any number of them.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+import apical
+from apical.lab.claims._subjects import Problem
+from apical.rules._fixed_prediction import Linear, linearise
+
+
+class Gap(NamedTuple):
+    """How far a gradient is from the exact one.
+
+    Attributes:
+        distance: the norm of the difference over the norm of the exact gradient.
+        cosine: of the angle between them.
+    """
+
+    distance: float
+    cosine: float
+
+
+class Recursion:
+    """The inference of one loss function, for any parameters and data of these shapes.
+
+    Args:
+        problem: gives the loss function and the shapes.
+        nodes: which activities relax, as in `apical.value_and_grad`.
+    """
+
+    def __init__(self, problem: Problem, nodes: Any = "entry"):
+        trace = apical.trace(problem.loss_fn, nodes=nodes, **problem.keywords)
+        self.circuit = trace(problem.params, *problem.args)
+        self._begin = jax.jit(self._forward)
+        self._step = jax.jit(self._all_at_once)
+        self._visit = jax.jit(self._one_by_one, static_argnums=2)
+        self._gap = jax.jit(self._compared)
+
+    def steps(
+        self, problem: Problem, rate: float, looks: Iterable[int]
+    ) -> Iterator[tuple[int, Gap]]:
+        """The gap after each of these numbers of steps, in ascending order."""
+        network, exact = self._begin(problem.params, problem.args)
+        errors, taken = self.circuit.zeros(), 0
+        for look in looks:
+            for _ in range(look - taken):
+                errors = self._step(network, errors, rate)
+            taken = look
+            yield look, _told(self._gap(network, errors, exact))
+
+    def sweeps(
+        self, problem: Problem, rate: float, order: tuple[str, ...]
+    ) -> Iterator[Gap]:
+        """The gap after one sweep over the nodes in this order, after two, ..."""
+        network, exact = self._begin(problem.params, problem.args)
+        errors = self.circuit.zeros()
+        while True:
+            errors = self._visit(network, errors, order, rate)
+            yield _told(self._gap(network, errors, exact))
+
+    def _forward(self, params: Any, args: Any) -> tuple[Any, Any]:
+        """The network at its feed-forward values, and the exact gradient."""
+        linear = linearise(self.circuit, params, args)
+        learned, fixed = self.circuit.leaves.pick(params)
+
+        def loss(learned: Any) -> Any:
+            result = self.circuit.loss_fn(
+                self.circuit.leaves.build(learned, fixed), *args
+            )
+            return result[0] if self.circuit.setting.has_aux else result
+
+        return (linear.value, linear.transposed), jax.grad(loss)(learned)
+
+    def _linear(self, network: Any) -> Linear:
+        value, transposed = network
+        return Linear(self.circuit, value, None, {}, transposed)
+
+    def _all_at_once(self, network: Any, errors: Any, rate: Any) -> Any:
+        slope = self._linear(network).slope(errors)
+        return jax.tree.map(lambda e, s: e - rate * s, errors, slope)
+
+    def _one_by_one(self, network: Any, errors: Any, order: Any, rate: Any) -> Any:
+        for name in order:
+            slope = self._linear(network).slope(errors)[name]
+            errors = {**errors, name: errors[name] - rate * slope}
+        return errors
+
+    def _compared(self, network: Any, errors: Any, exact: Any) -> Gap:
+        found = self._linear(network).pull(1.0, errors)[0]
+        return gap(found, exact)
+
+
+def gap(found: Any, exact: Any) -> Any:
+    """How far one tree of gradients is from another, as one vector: a `Gap`."""
+    pairs = list(zip(jax.tree.leaves(found), jax.tree.leaves(exact), strict=True))
+    apart = sum(jnp.sum((f - e) ** 2) for f, e in pairs)
+    product = sum(jnp.vdot(f, e) for f, e in pairs)
+    ours = sum(jnp.sum(f**2) for f, _ in pairs)
+    theirs = sum(jnp.sum(e**2) for _, e in pairs)
+    cosine = product / jnp.sqrt(jnp.where(ours == 0, 1, ours) * theirs)
+    return Gap(jnp.sqrt(apart / theirs), cosine)
+
+
+def _told(found: Gap) -> Gap:
+    return Gap(float(found.distance), float(found.cosine))

@@ -1,0 +1,98 @@
+"""What the claims about signs have in common: data, nets, budget.
+
+Three hidden layers, so that a teaching signal passes three synapses: what is wrong with
+one of them adds up. Fully connected, because an hour on two cores trains each of some
+sixty settings 21 times that way, and a convolutional net one of them.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from apical import rules
+from apical.lab._control import UntrainedHiddenLayers
+from apical.lab._registry import BASELINE, CONTROL
+from apical.lab.claims._claim import Scale, Task
+from apical.lab.claims._comparison import comparison
+from apical.lab.claims._dense import normed, plain
+from apical.lab.claims._given import vectors
+
+NETS: dict[str, Callable[..., Any]] = {"with batch norm": normed, "plain": plain}
+MARGIN = 0.5  # points: Fashion-MNIST is like MNIST
+
+SOURCE = (
+    "Liao, Leibo & Poggio 2016, How Important Is Weight Symmetry in Backpropagation?, "
+    "AAAI"
+)
+
+
+class Size(NamedTuple):
+    """How much is run.
+
+    Attributes:
+        data: the name of the set.
+        trained: training examples; None: all.
+        tested: test examples; None: all.
+        width: of each of three hidden layers.
+        epochs: through the training part.
+        seeds: of reported runs.
+        sweep: trials of each rule; 0: the step size below.
+        rate: the step size where there is no sweep.
+    """
+
+    data: str
+    trained: int | None
+    tested: int | None
+    width: int
+    epochs: int
+    seeds: int
+    sweep: int
+    rate: float | None = None
+
+
+SIZES: dict[Scale, Size] = {
+    "full": Size("fashion-mnist", None, None, 128, 4, 5, 16),
+    # Their step sizes are for batch Manhattan with momentum.
+    "quick": Size("digits", None, None, 32, 6, 5, 0, 0.001),
+    "smoke": Size("digits", 320, 160, 16, 1, 2, 0, 0.001),
+}
+
+
+def baseline_and_control() -> dict[str, rules.Rule]:
+    """What stands beside every rule."""
+    return {BASELINE: rules.Backpropagation(), CONTROL: UntrainedHiddenLayers()}
+
+
+def trained(
+    name: str,
+    size: Size,
+    taught: dict[str, rules.Rule],
+    nets: tuple[str, ...] = tuple(NETS),
+    said: Mapping[str, Any] | None = None,
+    **arguments: Any,
+) -> Task:
+    """A task that trains these nets with these rules.
+
+    Args:
+        name: of the task; every line has it as `task`.
+        size: how much is run.
+        taught: the rules by name.
+        nets: which of `NETS`.
+        said: more columns of every line.
+        arguments: of `compare`, in place of those of the size.
+    """
+
+    def given() -> dict[str, Any]:
+        widths = (size.width,) * 3
+        return {
+            "models": {net: NETS[net](*widths) for net in nets},
+            "rules": taught,
+            "epochs": size.epochs,
+            "seeds": size.seeds,
+            "batch_size": 100 if size.data != "digits" else 20,
+            "learning_rate": size.rate,
+            "sweep": size.sweep,
+            **arguments,
+        }
+
+    data = vectors(size.data, size.trained, size.tested)
+    return comparison(name, given, data, **(said or {}))

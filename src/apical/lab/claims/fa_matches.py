@@ -1,0 +1,145 @@
+"""Fixed random feedback learns as well as backprop (Lillicrap et al. 2016)."""
+
+from collections.abc import Iterable
+
+from matplotlib.figure import Figure
+
+from apical.lab._registry import BASELINE, CONTROL
+from apical.lab.claims._claim import Claim, Lines, Published, Scale, Task
+from apical.lab.claims._comparison import last, percent
+from apical.lab.claims._decide import Finding, above, at_least_equal, below, decide
+from apical.lab.claims._linear_net import FEEDBACK, RULES, learn_linear_map
+from apical.lab.claims._panels import over_epochs, panels
+from apical.lab.claims._sigmoid_net import (
+    DIFFERENCES,
+    MARGIN,
+    SIZES,
+    SOURCE,
+    trained,
+    with_angles,
+)
+from apical.lab.claims._verdict import Verdict, effect
+
+LINEAR = "linear"
+LINEAR_MARGIN = 1.0  # percent of the error of the answer 0
+ANGLE_MARGIN = 5.0  # degrees
+_LINEAR_SIZES: dict[Scale, tuple[int, int]] = {  # seeds, examples
+    "full": (20, 4000),
+    "quick": (5, 2000),
+    "smoke": (2, 200),
+}
+
+
+def tasks(scale: Scale) -> Iterable[Task]:
+    """The handwritten digits, and the linear map."""
+    smoke = {name: RULES[name] for name in (BASELINE, FEEDBACK)}
+    yield trained(SIZES[scale], smoke if scale == "smoke" else RULES)
+    seeds, steps = _LINEAR_SIZES[scale]
+    yield Task(LINEAR, lambda desk: learn_linear_map(seeds, steps, LINEAR))
+
+
+def judge(lines: Lines) -> Verdict:
+    """From accuracy, the linear map's error, and whether the angles fall."""
+    digits = with_angles(lines)
+    linear = [line for line in lines if line["part"] == LINEAR]
+
+    def ended(rule: str) -> dict[int, float]:
+        return percent(last(digits, rule=rule))
+
+    def error(rule: str) -> dict[int, float]:
+        return percent(last(linear, "error", rule=rule))
+
+    learned = effect(
+        "digits: feedback alignment - backprop",
+        ended(FEEDBACK),
+        ended(BASELINE),
+        MARGIN,
+    )
+    taught = effect(
+        "digits: feedback alignment - untrained hidden layer",
+        ended(FEEDBACK),
+        ended(CONTROL),
+        MARGIN,
+    )
+    mapped = effect(
+        "linear map, error: feedback alignment - backprop",
+        error(FEEDBACK),
+        error(BASELINE),
+        LINEAR_MARGIN,
+    )
+    findings = [
+        Finding(learned, at_least_equal(learned), inside=True),
+        Finding(taught, above(taught, 0), inside=True),
+        Finding(mapped, below(mapped, LINEAR_MARGIN), inside=True, unit="percent"),
+    ]
+    for what, mine in (("digits", digits), ("linear map", linear)):
+        found = effect(
+            f"{what}, angle: end - start", *_angles(mine), margin=ANGLE_MARGIN
+        )
+        findings.append(Finding(found, below(found, 0), unit="degrees"))
+    return decide(findings)
+
+
+def _angles(lines: Lines) -> tuple[dict[int, float], dict[int, float]]:
+    """The angles of feedback alignment by seed, at the end and at the start."""
+    mine = [e for e in lines if e["rule"] == FEEDBACK and e["angle"] is not None]
+    begin = min((line["epoch"] for line in mine), default=0)
+    start = {line["seed"]: line["angle"] for line in mine if line["epoch"] == begin}
+    return last(mine, "angle"), start
+
+
+def draw(lines: Lines) -> Figure:
+    """Accuracy and error over training, and below each rule's angle to backprop."""
+    figure, axes, look = panels(4, RULES)
+    digits = with_angles(lines)
+    linear = [line for line in lines if line["part"] == LINEAR]
+    learning = {name: look[name] for name in (BASELINE, FEEDBACK)}
+    over_epochs(axes[0], digits, look, "test_accuracy")
+    over_epochs(axes[1], digits, learning, "angle", 1)
+    over_epochs(axes[2], linear, look, "error")
+    over_epochs(axes[3], linear, learning, "angle", 1)
+    axes[0].set_title("digits: accuracy (%)")
+    axes[1].set_title("angle to backprop (degrees)")
+    axes[2].set(title="linear map: error (%)", xlabel="examples")
+    axes[3].set(title="angle to backprop (degrees)", xlabel="examples")
+    return figure
+
+
+CLAIM = Claim(
+    id="fa-matches",
+    sentence=(
+        "Fixed random feedback weights teach as well as backprop, and the angle "
+        "between the two falls during learning."
+    ),
+    source=SOURCE,
+    work=(
+        "MNIST, 784-1000-10, sigmoid in the hidden layer and at the output, squared "
+        "error, batches of 64, momentum 0.9, 12 epochs; 16 trials of the step size for "
+        "each rule on a held-out part, 5 seeds. And a linear net, 30-20-10, that "
+        "learns y = T x from 4,000 single examples: T uniform in [-1, 1], initial "
+        "weights in [-0.01, 0.01], feedback in [-0.5, 0.5]; each rule at the best of "
+        "16 step sizes of a seed that is not shown, 20 seeds. Backprop, feedback "
+        "alignment, and the control in which only the readout learns."
+    ),
+    published=(
+        Published("MNIST, test error, backprop (mean of 20)", "2.4 %", "the paper"),
+        Published("MNIST, test error, feedback alignment", "2.1 %", "the paper"),
+        Published("the angle starts near 90 degrees and falls", "figure", "the paper"),
+    ),
+    differences=DIFFERENCES,
+    rule=(
+        "Holds if, of the paired differences by seed, (a) the accuracy of feedback "
+        "alignment on MNIST is equal to (within 0.5 points) or better than backprop's, "
+        "and above the control's; (b) its error on the linear map is not above "
+        "backprop's by 1 percent of the error of the answer 0; and (c) its angle at "
+        "the end is below that at the start (the interval lies below 0), on both. "
+        "Holds within limits if (a) and (b) hold and (c) does not. Does not hold if "
+        "one of these is settled otherwise."
+    ),
+    hours=0.7,
+    tasks=tasks,
+    judge=judge,
+    draw=draw,
+    data=("mnist",),
+    paper="lillicrap-2016",
+)

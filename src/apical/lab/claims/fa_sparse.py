@@ -1,0 +1,104 @@
+"""Feedback alignment with half of the connections gone (Lillicrap et al. 2016)."""
+
+from collections.abc import Iterable
+
+from matplotlib.figure import Figure
+
+from apical import rules
+from apical.lab._registry import BASELINE, CONTROL
+from apical.lab.claims._claim import Claim, Lines, Published, Scale, Task
+from apical.lab.claims._comparison import last, percent
+from apical.lab.claims._decide import Finding, above, at_least_equal, decide
+from apical.lab.claims._linear_net import FEEDBACK
+from apical.lab.claims._linear_net import RULES as WHOLE
+from apical.lab.claims._panels import over_epochs, panels
+from apical.lab.claims._sigmoid_net import (
+    DIFFERENCES,
+    MARGIN,
+    SIZES,
+    SOURCE,
+    trained,
+    with_angles,
+)
+from apical.lab.claims._verdict import Verdict, effect
+
+SPARSE = "feedback alignment, half removed"
+RULES: dict[str, rules.Rule] = {
+    **WHOLE,
+    SPARSE: rules.FeedbackAlignment(removed_forward=0.5, removed_backward=0.5),
+}
+
+
+def tasks(scale: Scale) -> Iterable[Task]:
+    """One comparison of all."""
+    taught = RULES if scale != "smoke" else {SPARSE: RULES[SPARSE]}
+    yield trained(SIZES[scale], taught)
+
+
+def judge(lines: Lines) -> Verdict:
+    """From the accuracy of the sparse net against the others'."""
+
+    def against(rule: str, name: str):
+        mine, other = last(lines, rule=SPARSE), last(lines, rule=rule)
+        what = f"half removed - {name}"
+        return effect(what, percent(mine), percent(other), MARGIN)
+
+    backprop = against(BASELINE, "backprop with all")
+    control = against(CONTROL, "untrained hidden layer")
+    whole = against(FEEDBACK, "feedback alignment with all")
+    return decide(
+        [
+            Finding(backprop, at_least_equal(backprop)),
+            Finding(control, above(control, 0)),
+            Finding(whole, at_least_equal(whole), decides=False),
+        ]
+    )
+
+
+def draw(lines: Lines) -> Figure:
+    """Accuracy and angle over training."""
+    figure, axes, look = panels(2, RULES)
+    found = with_angles(lines)
+    learning = {name: style for name, style in look.items() if name != CONTROL}
+    over_epochs(axes[0], found, look, "test_accuracy")
+    over_epochs(axes[1], found, learning, "angle", 1)
+    axes[0].set_title("accuracy on the test part (%)")
+    axes[1].set_title("hidden layer: angle to backprop (degrees)")
+    return figure
+
+
+CLAIM = Claim(
+    id="fa-sparse",
+    sentence=(
+        "Feedback alignment still learns as well when half of the forward and half of "
+        "the backward connections are removed."
+    ),
+    source=SOURCE,
+    work=(
+        "MNIST, 784-1000-10, sigmoid in the hidden layer and at the output, squared "
+        "error, batches of 64, momentum 0.9, 12 epochs. Feedback alignment without "
+        "half of the forward and half of the backward connections, drawn at random "
+        "once; feedback alignment and backprop with all, and the control in which only "
+        "the readout learns. 16 trials of the step size for each on a held-out part, 5 "
+        "seeds."
+    ),
+    published=(
+        Published(
+            "MNIST, test error, 50 % of W and 50 % of B removed", "2.4 %", "the paper"
+        ),
+        Published("MNIST, test error, backprop with all", "2.4 %", "the paper"),
+    ),
+    differences=DIFFERENCES,
+    rule=(
+        "Holds if the accuracy with half removed is equal to (within 0.5 points) or "
+        "better than that of backprop with all connections, and above the control's "
+        "(the interval lies above 0). Does not hold if one of these is settled "
+        "otherwise. Against feedback alignment with all: shown only."
+    ),
+    hours=0.9,
+    tasks=tasks,
+    judge=judge,
+    draw=draw,
+    data=("mnist",),
+    paper="lillicrap-2016",
+)

@@ -1,0 +1,262 @@
+"""Fixed predictions imply another network than traditional predictive coding."""
+
+from collections.abc import Iterator
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+import apical
+from apical.lab._control import UntrainedHiddenLayers
+from apical.lab._journal import Line
+from apical.lab._registry import BASELINE, CONTROL
+from apical.lab._report._canvas import blank, say
+from apical.lab._report._looks import Look, handle, looks
+from apical.lab.claims._claim import Claim, Desk, Lines, Scale, Task
+from apical.lab.claims._comparison import comparison, last, percent
+from apical.lab.claims._recursion import Gap, gap
+from apical.lab.claims._subjects import Problem, Subject
+from apical.lab.claims._tanh_net import tanh_net
+from apical.lab.claims._verdict import LEAST_SEEDS, Effect, Verdict, effect, told
+from apical.rules import Backpropagation, PredictiveCoding, Rule
+from apical.rules._rule import SearchSpace, rule
+
+FIXED, FREE = "fixed predictions", "free predictions"
+SAME_DIRECTION = 0.01  # of the cosine
+SAME_ACCURACY = 0.5  # points
+SETTLED = 1e-6  # of dE/dv, relative to the first
+_RATE = 0.2
+
+
+class Size(NamedTuple):
+    """The work at a scale: of the gradients, and of what is learned with them."""
+
+    depths: tuple[int, ...]
+    width: int
+    examples: int
+    seeds: int
+    steps: int
+    learned_depths: tuple[int, ...]
+    learning: dict[str, Any]
+    learning_steps: int
+
+
+_SIZES: dict[Scale, Size] = {
+    "full": Size(
+        *((2, 4, 6, 8, 10, 12), 64, 32, 5, 10_000, (2, 6, 12)),
+        {"data": "mnist", "epochs": 1, "seeds": 5, "sweep": 16, "batch_size": 64},
+        learning_steps=100,
+    ),
+    "quick": Size(
+        *((2, 6, 12), 32, 16, 2, 6_000, (2, 6)),
+        {"data": "digits", "epochs": 2, "seeds": 2, "sweep": 2, "batch_size": 64},
+        learning_steps=50,
+    ),
+    "smoke": Size(
+        *((2,), 4, 4, 1, 50, (2,)),
+        {"data": "digits", "epochs": 1, "seeds": 1, "sweep": 0, "batch_size": 256},
+        learning_steps=3,
+    ),
+}
+
+
+@rule
+class Untuned(PredictiveCoding):
+    """Predictive coding of which a sweep draws nothing: its inference is the claim's.
+
+    Both kinds are given the rates and steps that let them settle, so that the trials
+    of each go into the step size of the optimiser.
+    """
+
+    search_space: ClassVar[SearchSpace] = {}
+
+
+def tasks(scale: Scale) -> Iterator[Task]:
+    """The gradients by depth, then a comparison of what is learned for each depth."""
+    size = _SIZES[scale]
+    for layers in size.depths:
+        yield _gradients(layers, size)
+    for layers in size.learned_depths:
+        yield comparison(
+            f"learning-{layers}",
+            lambda n=layers: size.learning | _networks(n, size, scale),
+            part="learning",
+            layers=layers,
+        )
+
+
+def _networks(layers: int, size: Size, scale: Scale) -> dict[str, Any]:
+    rules: dict[str, Rule] = {
+        FIXED: Untuned(layers),
+        FREE: Untuned(size.learning_steps, _RATE, prediction="free"),
+    }
+    if scale != "smoke":
+        rules |= {BASELINE: Backpropagation(), CONTROL: UntrainedHiddenLayers()}
+    return {
+        "models": {f"{layers} layers": tanh_net(layers, size.width)},
+        "rules": rules,
+    }
+
+
+def _gradients(layers: int, size: Size) -> Task:
+    subject = Subject(tanh_net(layers, size.width), (1, 8, 8), 10, size.examples)
+
+    def run(desk: Desk) -> list[Line]:
+        del desk
+        with jax.enable_x64(True):
+            problems = [subject.problem(seed) for seed in range(size.seeds)]
+            free = PredictiveCoding(size.steps, _RATE, prediction="free")
+            return [
+                {"part": "gradient", "layers": layers, "seed": seed, "rule": name}
+                | line
+                for name, each in ((FIXED, PredictiveCoding(layers)), (FREE, free))
+                for seed, line in enumerate(_compared(problems, each))
+            ]
+
+    return Task(f"gradients-{layers}", run)
+
+
+def _compared(problems: list[Problem], each: PredictiveCoding) -> Iterator[Line]:
+    """A rule's gradient against backpropagation's, and how far its values settled."""
+    loss_fn, *_, keywords = problems[0]
+    learner = jax.jit(apical.value_and_grad(loss_fn, each, **keywords))
+    for problem in problems:
+        credit = learner(problem.params, (), *problem.args)
+        exact, _ = jax.grad(loss_fn, has_aux=True)(problem.params, *problem.args)
+        found = Gap(*(float(x) for x in gap(credit.grads, exact)))
+        residual = float(credit.info.residual) if each.prediction == "free" else 0.0
+        yield found._asdict() | {"residual": residual}
+
+
+def judge(lines: Lines) -> Verdict:
+    """Whether the gradients differ, and whether what is learned with them does."""
+    directions = [_direction(lines, n) for n in _layers(lines, "gradient")]
+    depths = _layers(lines, "learning")
+    learned = [_learned(lines, n, len(depths)) for n in depths]
+    effects = (*directions, *learned)
+    said = [told(found, "of the cosine") for found in directions]
+    because = "; ".join([*said, *(told(found) for found in learned)])
+    residuals = [ln["residual"] for ln in lines if ln["part"] == "gradient"]
+    if not directions or not learned:
+        return Verdict("not settled", f"a part was not run: {because}", effects)
+    if max(residuals) > SETTLED:
+        loose = f"values did not settle (residual {max(residuals):.1e}): {because}"
+        return Verdict("not settled", loose, effects)
+    if all(found.word == "equal" for found in directions):
+        return Verdict("does not hold", because, effects)
+    if not all(found.word == "worse" for found in directions):
+        return Verdict("not settled", because, effects)
+    if any(found.word in ("better", "worse") for found in learned):
+        return Verdict("holds", because, effects)
+    if all(found.word == "equal" for found in learned):
+        alone = f"of the gradient, not of what is learned: {because}"
+        return Verdict("holds within limits", alone, effects)
+    return Verdict("not settled", because, effects)
+
+
+def _layers(lines: Lines, part: str) -> list[int]:
+    return sorted({line["layers"] for line in lines if line["part"] == part})
+
+
+def _cosines(lines: Lines, layers: int, name: str) -> dict[int, float]:
+    wanted = ("gradient", layers, name)
+    return {
+        line["seed"]: line["cosine"]
+        for line in lines
+        if (line["part"], line["layers"], line["rule"]) == wanted
+    }
+
+
+def _direction(lines: Lines, layers: int) -> Effect:
+    free, fixed = (_cosines(lines, layers, name) for name in (FREE, FIXED))
+    what = f"gradient, {layers} layers, free - fixed"
+    return effect(what, free, fixed, SAME_DIRECTION)
+
+
+def _accuracies(lines: Lines, layers: int, name: str) -> dict[int, float]:
+    learned = [line for line in lines if line["part"] == "learning"]
+    return percent(last(learned, layers=layers, rule=name))
+
+
+def _learned(lines: Lines, layers: int, compared: int) -> Effect:
+    free, fixed = (_accuracies(lines, layers, name) for name in (FREE, FIXED))
+    what = f"accuracy, {layers} layers, free - fixed"
+    return effect(what, free, fixed, SAME_ACCURACY, compared)
+
+
+def draw(lines: Lines) -> Figure:
+    """The cosine by depth, and the accuracy by depth, of both kinds."""
+    figure = blank(4.2, layout="constrained")
+    left, right = figure.subplots(1, 2)
+    names = looks((FIXED, FREE, BASELINE, CONTROL))
+    left.set(title="gradients at the initial weights", xlabel="layers of weights")
+    left.set_ylabel("cosine to the gradient of backpropagation")
+    right.set(title="what is learned", xlabel="layers of weights")
+    right.set_ylabel("test accuracy after the last epoch, %")
+    for name, look in names.items():
+        _points(left, lines, "gradient", name, look)
+        _points(right, lines, "learning", name, look)
+    for axes in (left, right):
+        if not axes.lines:
+            say(axes, "nothing measured")
+    handles = [handle(look, name) for name, look in names.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=4)
+    return figure
+
+
+def _points(axes: Axes, lines: Lines, part: str, name: str, look: Look) -> None:
+    """The mean of the seeds, and each of them."""
+    measure = _cosines if part == "gradient" else _accuracies
+    found = {n: list(measure(lines, n, name).values()) for n in _layers(lines, part)}
+    found = {layers: values for layers, values in found.items() if values}
+    means = [np.mean(values) for values in found.values()]
+    style: dict[str, Any] = {"color": look.colour, "marker": look.marker}
+    if found:
+        axes.plot(list(found), means, linestyle=look.dashes, **style)
+    for layers, values in found.items():
+        axes.plot([layers] * len(values), values, linestyle="", alpha=0.3, **style)
+
+
+CLAIM = Claim(
+    id="pc-fixed-vs-free",
+    sentence=(
+        "The assumption of fixed predictions implies a different network from "
+        "traditional predictive coding."
+    ),
+    source="A comment on Millidge, Tschantz & Buckley 2020",
+    work=(
+        "Networks of tanh, 64 wide, squared error for the gradients and cross-entropy "
+        "for learning. Gradients: 2 to 12 layers, initial weights, random inputs, 5 "
+        "seeds, in double precision: the cosine to backpropagation's gradient with "
+        "fixed predictions (rate 1, as many steps as layers) and with free ones "
+        "(10,000 literal steps at rate 0.2, which leave less than a millionth of the "
+        "first dE/dv). Learning: MNIST once through, 2, 6 and 12 layers, Adam, 5 "
+        "seeds, 16 trials of the step size for each rule; free predictions take 100 steps at "
+        "rate 0.2. Beside them backpropagation and a control with untrained hidden "
+        "layers."
+    ),
+    published=(),
+    differences=(
+        "The comment names no network. While learning, 100 steps do not settle 12 "
+        "layers to the last digit, as nobody's do. `search_space` of both rules is "
+        "empty here: rates and steps of inference are those above, so that a trial "
+        "cannot choose values that do not settle."
+    ),
+    rule=(
+        "Two gradients have the same direction if the interval of the difference of "
+        f"their cosines lies within {SAME_DIRECTION:g}; accuracies are equal within "
+        f"{SAME_ACCURACY:g} points (intervals corrected for the number of depths). "
+        "Holds if the gradients differ at every depth and the accuracies at some. "
+        "Holds within limits (of the gradient alone) if the gradients differ at every "
+        "depth and the accuracies are equal at each. Does not hold if the gradients "
+        "have the same direction at every depth. Otherwise, or with fewer than "
+        f"{LEAST_SEEDS} seeds, or with a residual above {SETTLED:g}, not settled."
+    ),
+    hours=0.5,
+    tasks=tasks,
+    judge=judge,
+    draw=draw,
+    data=("mnist",),
+)

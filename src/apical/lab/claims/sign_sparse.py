@@ -1,0 +1,122 @@
+"""Sign concordance with few feedback connections against feedback alignment."""
+
+from collections.abc import Iterable
+
+from matplotlib.figure import Figure
+
+from apical import rules
+from apical.lab._registry import BASELINE, CONTROL
+from apical.lab.claims._claim import Claim, Lines, Scale, Task
+from apical.lab.claims._comparison import last, percent
+from apical.lab.claims._decide import Finding, at_least_equal, decide
+from apical.lab.claims._panels import line, panels
+from apical.lab.claims._signs import MARGIN, SIZES, baseline_and_control, trained
+from apical.lab.claims._verdict import Verdict, effect
+
+REMOVED = (0.0, 0.5, 0.75, 0.9, 0.97)
+LIMIT = 0.75  # what is called sparse within the limits
+SIGNS, FEEDBACK = "signs", "feedback alignment"
+NET = "with batch norm"
+OPTIMIZER = "batch_manhattan(momentum=0.9)"
+_KINDS = {SIGNS: rules.SignConcordance, FEEDBACK: rules.FeedbackAlignment}
+
+
+def without(kind: str, part: float) -> str:
+    """What a rule is called without this part of its feedback connections."""
+    return f"{kind} without {part:.0%}"
+
+
+RULES: dict[str, rules.Rule] = {
+    **baseline_and_control(),
+    **{
+        without(kind, part): make(removed_backward=part)
+        for kind, make in _KINDS.items()
+        for part in REMOVED
+    },
+}
+_LEVELS: dict[Scale, tuple[float, ...]] = {
+    "full": REMOVED,
+    "quick": (0.0, 0.75, 0.97),
+    "smoke": (0.75,),
+}
+
+
+def tasks(scale: Scale) -> Iterable[Task]:
+    """One comparison of all."""
+    names = [without(kind, part) for kind in _KINDS for part in _LEVELS[scale]]
+    beside = [] if scale == "smoke" else [BASELINE, CONTROL]
+    taught = {name: RULES[name] for name in (*beside, *names)}
+    size = SIZES[scale]
+    size = size._replace(epochs={"full": 8, "quick": 6, "smoke": 1}[scale])
+    yield trained("train", size, taught, (NET,), optimizer=OPTIMIZER)
+
+
+def judge(lines: Lines) -> Verdict:
+    """From sparse signs against all connections, and against as few, at each level."""
+
+    def ended(kind: str, part: float) -> dict[int, float]:
+        return percent(last(lines, rule=without(kind, part)))
+
+    findings = []
+    for part in REMOVED[1:]:
+        mine, many = ended(SIGNS, part), len(REMOVED) - 1
+        what = f"{without(SIGNS, part)} - all of {FEEDBACK}"
+        found = effect(what, mine, ended(FEEDBACK, 0.0), MARGIN, compared=many)
+        findings.append(Finding(found, at_least_equal(found), part <= LIMIT))
+        what = f"{without(SIGNS, part)} - {without(FEEDBACK, part)}"
+        found = effect(what, mine, ended(FEEDBACK, part), MARGIN, compared=many)
+        findings.append(Finding(found, at_least_equal(found), decides=False))
+    return decide(findings)
+
+
+def draw(lines: Lines) -> Figure:
+    """The last accuracy against the part of the feedback that is gone."""
+    names = [BASELINE, CONTROL, *_KINDS]
+    figure, (axes,), look = panels(1, names)
+    for kind in _KINDS:
+        points = {
+            100 * part: percent(last(lines, rule=without(kind, part))).values()
+            for part in REMOVED
+        }
+        line(axes, points, look[kind])
+    for name in (BASELINE, CONTROL):
+        values = list(percent(last(lines, rule=name)).values())
+        line(axes, {100 * REMOVED[0]: values, 100 * REMOVED[-1]: values}, look[name])
+    axes.set(
+        xlabel="feedback connections that do not exist (%)",
+        ylabel="accuracy on the test part (%)",
+    )
+    return figure
+
+
+CLAIM = Claim(
+    id="sign-sparse",
+    sentence=(
+        "Sign concordance with sparse feedback does at least as well as feedback "
+        "alignment."
+    ),
+    source="presumed in discussions; no source that tested it was found",
+    work=(
+        "Fashion-MNIST, 784-128-128-128-10 with ReLU and batch norm, batch Manhattan "
+        "(the sign of the gradient, momentum 0.9), batches of 100, 8 epochs. Sign "
+        "concordance and feedback alignment without 0, 50, 75, 90 and 97 % of their "
+        "feedback connections, drawn at random once; beside them backprop and the "
+        "control. 16 trials of the step size (1e-5 to 1) each on a held-out part, 5 "
+        "seeds."
+    ),
+    published=(),
+    differences="There is no published set-up.",
+    rule=(
+        "Holds if sign concordance without 50, 75, 90 and 97 % of its feedback is at "
+        "each level equal to (within 0.5 points) or better than feedback alignment "
+        "with all of its feedback. Holds within limits if that is so at 50 and 75 %. "
+        "Does not hold if it is worse at one of these levels and the limits do not "
+        "hold either. Intervals are corrected for four comparisons. Against feedback "
+        "alignment with as few connections: shown only."
+    ),
+    hours=0.5,
+    tasks=tasks,
+    judge=judge,
+    draw=draw,
+    data=("fashion-mnist",),
+)

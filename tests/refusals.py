@@ -1,0 +1,13 @@
+"""The rows of the tables of messages: what is done, and words that must be said."""
+
+import re
+
+import pytest
+
+
+def refuses(row):
+    """What is done raises an error of one kind that has these words, in their order."""
+    do, *words = row
+    said = ".*".join(map(re.escape, words))
+    with pytest.raises((TypeError, ValueError), match=f"(?s){said}"):
+        do()
