@@ -235,7 +235,9 @@ def test_a_control_alone_proves_nothing_and_backpropagation_may_fail_it():
 def test_one_seed_and_a_missing_baseline_are_said():
     text = said(run(seeds=1), run(rule="x", seeds=1, gain=-0.02))
     assert "With one seed there is no interval" in text and "x (−2.0)" in text
-    assert "came to no accuracy here" in said(run(rule="x"))
+    assert "Backpropagation was not among the rules" in said(run(rule="x"))
+    lost = run(rule="x") + diverged(rule=BASELINE, lost=(0, 1, 2))
+    assert "Backpropagation came to no accuracy here" in said(lost)
     assert "Not judged: kolen-pollack (diverged)" in said(run(), diverged())
 
 
