@@ -118,8 +118,13 @@ class Bench:
         progress.end(label, outcome(self._row(name)))
 
     def _said(self, name: str) -> Line:
-        data = self.work.data.name
-        return {"data": data, "model": self.work.model_name, "rule": name}
+        work = self.work
+        return {
+            "data": work.data.name,
+            "model": work.model_name,
+            "rule": name,
+            "epochs": work.epochs,
+        }
 
     def _done(self, name: str) -> bool:
         phases = ("cost", "training") if self.sweep is None else PHASES
