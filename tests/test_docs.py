@@ -11,18 +11,20 @@ from pathlib import Path
 import pytest
 
 import apical.lab
+import apical.lab.claims
 import apical.rules.tools
 import apical.testing
 
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "tools"))
 needs_and_costs = importlib.import_module("needs_and_costs")
+claims_page = importlib.import_module("claims_page")
 
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 CHOICE = needs_and_costs.PAGE.read_text("utf-8")
 MODULES = [
     *(apical, apical.rules, apical.rules.tools, apical.measure, apical.optim),
-    *(apical.testing, apical.lab),
+    *(apical.testing, apical.lab, apical.lab.claims),
 ]
 
 
@@ -183,3 +185,9 @@ def test_measured_figures_are_those_of_the_readme(form):
     figures = re.findall(form, CHOICE)
     assert figures
     assert [figure for figure in figures if figure not in readme] == []
+
+
+def test_the_page_of_claims_is_that_of_their_files():
+    assert claims_page.PAGE.read_text("utf-8") == claims_page.page(), (
+        "run: python tools/claims_page.py"
+    )

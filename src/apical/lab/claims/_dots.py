@@ -4,13 +4,14 @@ from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from apical.lab._report import _palette as palette
 from apical.lab._report._canvas import blank
 from apical.lab.claims._claim import Lines
 
 _FLOOR = 1e-17  # where 0 is drawn
+_FEW = 1e3
 
 
 def dots(
@@ -44,6 +45,9 @@ def dots(
             places = np.arange(len(groups)) + (i - (len(kinds) - 1) / 2) * 0.2
             colour = palette.HUES[i % len(palette.HUES)].light
             axes.plot(places, heights, "o", color=colour, label=kind, markersize=6)
+        low, high = axes.get_ylim()
+        if high < _FEW * low:  # the powers of ten alone would be one or two
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=9))
     handles, labels = all_axes[0].get_legend_handles_labels()
     if handles:
         figure.legend(handles, labels, loc="outside lower center", ncols=6)

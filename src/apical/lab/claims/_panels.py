@@ -53,7 +53,7 @@ def over_epochs(
                 points.setdefault(each["epoch"], []).append(scale * each[field])
         line(axes, points, look)
     axes.set_xlabel("epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
     if not lines:
         say(axes, "nothing measured")
 
@@ -67,4 +67,6 @@ def rows(axes: Axes, values: Mapping[str, BySeed]) -> None:
             error = None if math.isnan(half) else half
             axes.errorbar(mean, place, xerr=error, color=colour, marker="o")
     axes.set_yticks(range(len(values)), list(values), fontsize=7)
-    axes.set_ylim(len(values) - 0.5, -0.5)
+    axes.set_ylim(max(1, len(values)) - 0.5, -0.5)
+    if not values:
+        say(axes, "nothing measured")

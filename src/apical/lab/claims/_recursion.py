@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import apical
 from apical.lab.claims._subjects import Problem
 from apical.rules._fixed_prediction import Linear, linearise
+from apical.rules._rule import squared_norm
 
 
 class Gap(NamedTuple):
@@ -45,7 +46,7 @@ class Recursion:
         self._begin = jax.jit(self._forward)
         self._step = jax.jit(self._all_at_once)
         self._visit = jax.jit(self._one_by_one, static_argnums=2)
-        self._gap = jax.jit(self._compared)
+        self._pulled = jax.jit(self._found)
 
     def steps(
         self, problem: Problem, rate: float, looks: Iterable[int]
@@ -57,7 +58,7 @@ class Recursion:
             for _ in range(look - taken):
                 errors = self._step(network, errors, rate)
             taken = look
-            yield look, _told(self._gap(network, errors, exact))
+            yield look, gap(self._pulled(network, errors), exact)
 
     def sweeps(
         self, problem: Problem, rate: float, order: tuple[str, ...]
@@ -67,7 +68,7 @@ class Recursion:
         errors = self.circuit.zeros()
         while True:
             errors = self._visit(network, errors, order, rate)
-            yield _told(self._gap(network, errors, exact))
+            yield gap(self._pulled(network, errors), exact)
 
     def _forward(self, params: Any, args: Any) -> tuple[Any, Any]:
         """The network at its feed-forward values, and the exact gradient."""
@@ -96,21 +97,20 @@ class Recursion:
             errors = {**errors, name: errors[name] - rate * slope}
         return errors
 
-    def _compared(self, network: Any, errors: Any, exact: Any) -> Gap:
-        found = self._linear(network).pull(1.0, errors)[0]
-        return gap(found, exact)
+    def _found(self, network: Any, errors: Any) -> Any:
+        return self._linear(network).pull(1.0, errors)[0]
 
 
-def gap(found: Any, exact: Any) -> Any:
-    """How far one tree of gradients is from another, as one vector: a `Gap`."""
+def gap(found: Any, exact: Any) -> Gap:
+    """How far one tree of gradients is from another, each as one vector."""
+    return Gap(*(float(number) for number in _gap(found, exact)))
+
+
+@jax.jit
+def _gap(found: Any, exact: Any) -> tuple[jax.Array, jax.Array]:
     pairs = list(zip(jax.tree.leaves(found), jax.tree.leaves(exact), strict=True))
-    apart = sum(jnp.sum((f - e) ** 2) for f, e in pairs)
-    product = sum(jnp.vdot(f, e) for f, e in pairs)
-    ours = sum(jnp.sum(f**2) for f, _ in pairs)
-    theirs = sum(jnp.sum(e**2) for _, e in pairs)
+    product = sum((jnp.vdot(f, e) for f, e in pairs), jnp.zeros(()))
+    apart = squared_norm([f - e for f, e in pairs])
+    ours, theirs = (squared_norm(each) for each in zip(*pairs, strict=True))
     cosine = product / jnp.sqrt(jnp.where(ours == 0, 1, ours) * theirs)
-    return Gap(jnp.sqrt(apart / theirs), cosine)
-
-
-def _told(found: Gap) -> Gap:
-    return Gap(float(found.distance), float(found.cosine))
+    return jnp.sqrt(apart / theirs), cosine

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import product
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -137,15 +138,17 @@ def _ended(lines: Lines, net: str, order: str) -> dict[float, dict[int, float]]:
 def draw(lines: Lines) -> Figure:
     """The last accuracy against the rate: a panel for each rule."""
     names = [f"{net}, {order}" for net in NETS for order in ORDERS]
-    figure, axes, look = panels(len(RULES), names, sharey=True)
-    for panel, rule in zip(axes, RULES, strict=True):
+    shown = [rule for rule in RULES if any(e["rule"] == rule for e in lines)]
+    figure, axes, look = panels(max(1, len(shown)), names, sharey=True)
+    for panel, rule in zip(axes, shown, strict=False):
         mine = [each for each in lines if each["rule"] == rule]
-        for net in NETS:
-            for order in ORDERS:
-                found = _ended(mine, net, order)
-                points = {rate: percent(v).values() for rate, v in found.items()}
-                line(panel, points, look[f"{net}, {order}"])
+        for net, order in product(NETS, ORDERS):
+            found = _ended(mine, net, order)
+            points = {rate: percent(v).values() for rate, v in found.items()}
+            line(panel, points, look[f"{net}, {order}"])
         panel.set(title=rule, xscale="log", xlabel="rate")
+        panel.xaxis.set_major_formatter("{x:g}")
+        panel.xaxis.set_minor_formatter("")
     axes[0].set_ylabel("accuracy on the test part (%)")
     return figure
 

@@ -76,7 +76,7 @@ CLAIM = Claim(
     source=SOURCE,
     work=(
         "MNIST, 784-1000-10, sigmoid in the hidden layer and at the output, squared "
-        "error, batches of 64, momentum 0.9, 12 epochs. Feedback alignment without "
+        "error, batches of 64, Adam, 12 epochs. Feedback alignment without "
         "half of the forward and half of the backward connections, drawn at random "
         "once; feedback alignment and backprop with all, and the control in which only "
         "the readout learns. 16 trials of the step size for each on a held-out part, 5 "
@@ -100,5 +100,5 @@ CLAIM = Claim(
     judge=judge,
     draw=draw,
     data=("mnist",),
-    paper="lillicrap-2016",
+    paper="lillicrap2016",
 )

@@ -100,7 +100,7 @@ def steps_needed(depth: int, rate: float) -> int:
 
     Example:
         >>> steps_needed(4, 1.0), steps_needed(4, 0.1)
-        (4, 362)
+        (4, 351)
     """
     steps = depth
     while binom.cdf(depth - 1, steps, rate) > _MISSING:
@@ -113,7 +113,7 @@ def looks_until(end: int, published: int) -> list[int]:
 
     Example:
         >>> looks_until(12, 100)
-        [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]
+        [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12]
     """
     seldom = {round(10 ** (i / 16)) for i in range(16, 80)}
     wanted = {*range(11), *seldom, published}
@@ -278,9 +278,9 @@ CLAIM = Claim(
         f"close); or if the derivative of the scalar example by hand differs from the "
         f"one that we measure against."
     ),
-    hours=0.15,
+    hours=0.1,
     tasks=tasks,
     judge=judge,
     draw=draw,
-    paper="millidge-2020",
+    paper="millidge2020",
 )

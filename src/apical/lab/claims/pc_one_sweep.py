@@ -215,11 +215,11 @@ CLAIM = Claim(
         "or seed the first sweep back to front at rate 1 is not exact. Holds if it is "
         "everywhere, and every other rate and order is inexact after its first sweep "
         f"(above {SEEN:g}) and exact after some later one: delayed, but the same. "
-        "Holds within limits (of whole steps back to front alone) if some other rate or "
-        "order is exact at once, or never. Not settled with fewer than "
+        "Holds within limits (of whole steps back to front alone) if some other rate "
+        "or order is exact at once, or never. Not settled with fewer than "
         f"{LEAST_SEEDS} seeds."
     ),
-    hours=0.2,
+    hours=0.1,
     tasks=tasks,
     judge=judge,
     draw=draw,

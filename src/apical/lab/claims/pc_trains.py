@@ -170,7 +170,9 @@ CLAIM = Claim(
         "size of the weights on a held-out part; 5 seeds."
     ),
     published=(
-        _published("CIFAR-10, test accuracy", "figure only: the curves coincide"),
+        _published(
+            "CIFAR-10, test accuracy", "figure only: the curves are about the same"
+        ),
         _published(
             "weights: rate of the convolutional net, of the LSTM", "2.5e-4, 1e-5"
         ),
@@ -196,5 +198,5 @@ CLAIM = Claim(
     judge=judge,
     draw=draw,
     data=("cifar10", "shakespeare"),
-    paper="millidge-2020",
+    paper="millidge2020",
 )
