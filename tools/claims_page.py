@@ -13,20 +13,21 @@ PAGE = Path(__file__).parents[1] / "docs" / "claims.md"
 INTRODUCTION = """\
 # The claims
 
-What has been said about learning without backpropagation, as experiments: `apical claims
-run ID` runs one, `apical reproduce PAPER` those of a paper, and both print published
-figures beside measured ones. `--quick` ends within two minutes and settles nothing;
-`--smoke` only shows that it runs.
+What has been said about learning without backpropagation, as experiments:
+`apical claims run ID` runs one, `apical reproduce PAPER` those of a paper, and both print
+published figures beside measured ones. `--quick` ends within a few minutes and settles
+nothing; `--smoke` only shows that it runs.
 
-**Verdicts.** An effect is the paired difference across at least five seeds, with its 95 %
-interval. It is *equal* if the interval lies inside ± a margin, *better* or *worse* if it
-does not contain 0, and otherwise *not settled*. A claim *holds*, *holds within limits*
-(over levels that its file lists beforehand) or *does not hold* by the rule below alone.
+**Verdicts.** An effect is the paired difference across at least five seeds, with its
+95 % interval. It is *equal* if the interval lies inside ± a margin, *better* or *worse*
+if it does not contain 0, and otherwise *not settled*. A claim *holds*, *holds within
+limits* (over levels that its file lists beforehand) or *does not hold* by the rule below
+alone.
 
 **Signs.** The energy is E = ½ Σ |e_n|² with e_n = value - prediction, and everything
 descends it: dv_n/dt = - e_n + Σ_m (dp_m/dv_n)ᵀ e_m, and the weights move along
-+ (dp_n/dθ)ᵀ e_n. Readers of Millidge, Tschantz & Buckley (2020) have found equation 2 and
-algorithm 1 printed with the opposite signs; their code descends, as we do.
++ (dp_n/dθ)ᵀ e_n. Readers of Millidge, Tschantz & Buckley (2020) have found equation 2
+and algorithm 1 printed with the opposite signs.
 """
 
 

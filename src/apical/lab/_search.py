@@ -59,7 +59,7 @@ def seeds_of_trials(examples: int) -> tuple[int, ...]:
 def averaged(scores: Scores, seeds: int) -> Scores:
     """The scores of trials, of lanes in which each trial has so many seeds in a row."""
     loss, accuracy, diverged = (part.reshape(-1, seeds) for part in scores)
-    return Scores(loss.mean(1), accuracy.mean(1), diverged.any(1))
+    return Scores(loss.mean(1), accuracy.mean(1), np.any(diverged, axis=1))
 
 
 def best(scores: Scores) -> int:
