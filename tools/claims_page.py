@@ -14,15 +14,15 @@ INTRODUCTION = """\
 # The claims
 
 What has been said about learning without backpropagation, as experiments:
-`apical claims run ID` runs one, `apical reproduce PAPER` those of a paper, and both print
-published figures beside measured ones. `--quick` ends within a few minutes and settles
-nothing; `--smoke` only shows that it runs.
+`apical claims run ID` runs one, `apical reproduce PAPER` those of a paper, and both
+print published figures beside measured ones. `--quick` ends within a few minutes and
+settles nothing; `--smoke` only shows that it runs.
 
 **Verdicts.** An effect is the paired difference across at least five seeds, with its
-95 % interval. It is *equal* if the interval lies inside ± a margin, *better* or *worse*
-if it does not contain 0, and otherwise *not settled*. A claim *holds*, *holds within
-limits* (over levels that its file lists beforehand) or *does not hold* by the rule below
-alone.
+95 % interval. It is *equal* if the interval lies inside ± a margin, *better* or
+*worse* if it does not contain 0, and otherwise *not settled*. A claim *holds*, *holds
+within limits* (over levels that its file lists beforehand) or *does not hold* by the
+rule below alone.
 
 **Signs.** The energy is E = ½ Σ |e_n|² with e_n = value - prediction, and everything
 descends it: dv_n/dt = - e_n + Σ_m (dp_m/dv_n)ᵀ e_m, and the weights move along
