@@ -80,9 +80,11 @@ def test_a_file_is_replaced_wholly_or_not_at_all(tmp_path, monkeypatch):
 def test_a_comparison_is_not_overwritten(tmp_path):
     with begin(tmp_path) as ledger:
         ledger.records.write({"seed": 1})
-    with pytest.raises(LabError, match=r"--resume .*, replace it with --force, or cho"):
-        with begin(tmp_path):
-            raise AssertionError
+    with (
+        pytest.raises(LabError, match=r"--resume .*, replace it with --force, or cho"),
+        begin(tmp_path),
+    ):
+        raise AssertionError
     assert read(tmp_path / "records.jsonl") == [{"seed": 1}]
 
 
@@ -103,18 +105,22 @@ def test_with_force_the_old_comparison_goes_and_other_files_stay(tmp_path):
 def test_a_folder_in_use_is_refused_and_free_again_afterwards(tmp_path):
     with begin(tmp_path):
         for keywords in ({"force": True}, {"resume": True}):
-            with pytest.raises(LabError, match="is in use by another run"):
-                with begin(tmp_path, **keywords):
-                    raise AssertionError
+            with (
+                pytest.raises(LabError, match="is in use by another run"),
+                begin(tmp_path, **keywords),
+            ):
+                raise AssertionError
     with begin(tmp_path, resume=True):
         pass
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(LabError, match=r"cannot write to .*file.* another folder"):
-        with begin(tmp_path / "file" / "out"):
-            raise AssertionError
+    with (
+        pytest.raises(LabError, match=r"cannot write to .*file.* another folder"),
+        begin(tmp_path / "file" / "out"),
+    ):
+        raise AssertionError
 
 
 def test_settings_that_cannot_be_read_are_named(tmp_path):

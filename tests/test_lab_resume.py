@@ -9,7 +9,7 @@ import time
 import pytest
 from lab_work import compared, untimed
 
-from apical import lab
+from apical import lab, rules
 from apical.lab import _checkpoint, _stages
 from apical.lab._ledger import Ledger
 
@@ -172,6 +172,13 @@ def test_other_data_or_another_version_are_found_out(tmp_path, monkeypatch):
     settings.write_text(settings.read_text().replace('"jax": "0', '"jax": "9'))
     with pytest.raises(lab.LabError, match=r"begun with jax = '9"):
         compared(**asked, resume=True)
+
+
+def test_a_rule_of_the_same_name_with_other_numbers_is_found_out(tmp_path):
+    asked = {"out": tmp_path, "epochs": 1}
+    compared(rules={"mine": rules.KolenPollack(decay=0.1)}, **asked)
+    with pytest.raises(lab.LabError, match="was begun with hyper_parameters = "):
+        compared(rules={"mine": rules.KolenPollack(decay=0.2)}, resume=True, **asked)
 
 
 def test_objects_have_to_be_given_again(tmp_path):

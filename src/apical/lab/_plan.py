@@ -11,7 +11,7 @@ from apical.lab._errors import LabError, known, require_names
 from apical.lab._ledger import Ledger
 from apical.lab._loss import LOSSES
 from apical.lab._optimizers import find_optimizer
-from apical.lab._records import Line, environment
+from apical.lab._records import Line, environment, hyper_parameters
 from apical.lab._registry import Entry, Rules, find_rules
 from apical.lab._stages import Bench, Sweep
 from apical.lab._work import Work, held_out
@@ -99,6 +99,7 @@ def make_plan(
         "loss": loss,
         "sweep": sweep,
         "shuffle": shuffle,
+        "hyper_parameters": {n: hyper_parameters(e.make()) for n, e in entries.items()},
         "given_as_objects": _objects(data=data, models=models, rules=rules),
         "fingerprint_of_data": found.fingerprint,
         **environment(),
