@@ -92,7 +92,7 @@ def planned(monkeypatch):
     """What `compare` is asked to do; it is planned, begun, and not done."""
     plans = []
 
-    def only_plan(*, out, resume, console, **arguments):
+    def only_plan(*, out, resume, report, console, **arguments):
         plans.append(make_plan(**_whole(arguments)))
         raise InterruptedError
 
@@ -128,7 +128,7 @@ def test_the_full_form_is_fair_and_has_a_control(name, planned, tmp_path):
     assert planned
 
 
-@pytest.mark.parametrize("name", ["sign-enough", "sign-frozen-top", "sign-sparse"])
+@pytest.mark.parametrize("name", ["sign-frozen-top", "sign-sparse"])
 def test_every_rule_of_the_full_form_accepts_its_net(name, planned, tmp_path):
     plan = plan_of(CLAIMS[name], "full", planned, tmp_path)[0]
     for model_name, model in plan.models.items():

@@ -32,7 +32,9 @@ def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("out")
     console = Console(file=io.StringIO(), width=90)
     data = tiny(note="40 of 50")
-    result = compared(data=data, rules=NAMES, sweep=2, out=folder, console=console)
+    result = compared(
+        data=data, rules=NAMES, sweep=2, out=folder, report=True, console=console
+    )
     return result, folder, console.file.getvalue()
 
 

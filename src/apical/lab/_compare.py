@@ -96,6 +96,7 @@ def compare(
     out: str | Path | None = None,
     force: bool = False,
     resume: bool = False,
+    report: bool = True,
     console: Console | None = None,
 ) -> Comparison:
     """Train the same models with every rule and measure how they fare.
@@ -124,6 +125,8 @@ def compare(
         force: replace an earlier comparison in that folder.
         resume: go on with the comparison in that folder, begun with the same
             arguments.
+        report: draw the figures and write the page; they can be had later from
+            `Comparison.read(out).save_report(out)`.
         console: where to show progress. None: nothing is shown.
 
     Returns:
@@ -163,7 +166,7 @@ def compare(
         journals = ledger.records, ledger.layers, ledger.trials, ledger.costs
         lines = (journal.lines for journal in journals)
         result = Comparison(*lines, settings=plan.settings)
-        if folder is not None:
+        if folder is not None and report:
             result.save_report(folder)
     return result
 

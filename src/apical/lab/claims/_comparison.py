@@ -41,6 +41,7 @@ def comparison(
             **{**where, **arguments(), **made},
             out=desk.folder,
             resume=(desk.folder / SETTINGS).exists(),
+            report=False,
             console=desk.console,
         )
         more = _by_layer(result) if by_layer else {}
