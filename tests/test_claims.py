@@ -12,7 +12,8 @@ from apical.lab import LabError, claims
 from apical.lab.claims import CLAIMS, Claim, Effect, Published, Verdict, run_claim
 from apical.lab.claims._claim import Task
 from apical.lab.claims._comparison import comparison, last, percent
-from apical.lab.claims._verdict import effect, verdict
+from apical.lab.claims._decide import Finding, decide
+from apical.lab.claims._verdict import effect
 
 
 def draw(lines):
@@ -88,7 +89,13 @@ def made(word):
     ],
 )
 def test_the_verdict_follows_from_the_effects(words, wanted, limits, expected):
-    found = verdict([made(word) for word in words], wanted, limits)
+    findings = [
+        Finding(made(word), fits or (None if word == "unclear" else False), inside)
+        for word, fits, inside in zip(
+            words, wanted, limits or [False] * len(words), strict=True
+        )
+    ]
+    found = decide(findings)
     assert found.word == expected
     assert all(word in found.because for word in words if word != "unclear")
 

@@ -11,6 +11,7 @@
 Every line of a file has the same fields, numbers, words or null: a table.
 """
 
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,11 +66,14 @@ class Ledger:
         self.checkpoint.clear()
 
     def drop(self, stage: Stage, from_epoch: int = 0) -> None:
-        """Take back the lines of a stage from this epoch on: they are made again."""
+        """Take back the lines of a stage from this epoch on: they are made again.
+
+        Lines that are of no epoch are made at its end, and go in any case.
+        """
         for journal in self._journals(stage):
             journal.keep(
                 lambda line: (
-                    not _is_of(stage, line) or line.get("epoch", 0) < from_epoch
+                    not _is_of(stage, line) or line.get("epoch", math.inf) < from_epoch
                 )
             )
 

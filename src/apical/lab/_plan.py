@@ -14,7 +14,7 @@ from apical.lab._optimizers import find_optimizer
 from apical.lab._records import Line, environment, hyper_parameters
 from apical.lab._registry import Entry, Rules, find_rules
 from apical.lab._stages import Bench, Sweep
-from apical.lab._work import Work, held_out
+from apical.lab._work import Work, held_out_of
 from apical.lab.models import Model, find_model, own_model
 
 Models = Iterable[str] | Mapping[str, Callable[..., Any]]
@@ -145,9 +145,8 @@ def _find_models(models: Models | None, kind: str) -> dict[str, Model]:
                     f"models: {name!r} is a {type(build).__name__}, not a function of "
                     "(key, shape, classes)"
                 )
-        models = dict(models) or []
-    if isinstance(models, dict):
-        return {name: own_model(build, kind) for name, build in models.items()}
+        if models:
+            return {name: own_model(build, kind) for name, build in models.items()}
     models = models.split(",") if isinstance(models, str) else models
     if models is not None:
         require_names("models", models, "factory")
@@ -173,7 +172,7 @@ def _require_counts(
             f"--batch-size {batch_size}: must be 1 to {examples:,}, the number of "
             f"training examples of {data.name}"
         )
-    kept = len(held_out(data).train_y) if sweep else examples
+    kept = examples - held_out_of(examples) if sweep else examples
     if batch_size > kept:
         raise LabError(
             f"--batch-size {batch_size}: with --sweep it must be at most {kept:,}, as "

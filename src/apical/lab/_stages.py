@@ -32,7 +32,7 @@ from apical.lab._stopwatch import Stopwatch
 from apical.lab._summary import summarise
 from apical.lab._table import outcome
 from apical.lab._train import Position, Run, Watch, train, train_only
-from apical.lab._work import Lanes, Work, held_out
+from apical.lab._work import Lanes, Work, held_out, held_out_of
 
 _COMPILING = 5.0
 
@@ -90,7 +90,11 @@ class Bench:
     @cached_property
     def seeds_of_trials(self) -> tuple[int, ...]:
         """The seeds that every trial is trained with."""
-        return seeds_of_trials(len(held_out(self.work.data).test_y))
+        return seeds_of_trials(held_out_of(len(self.work.data.train_y)))
+
+    @cached_property
+    def _usual_seconds(self) -> float:
+        return self.baseline()
 
     def seconds(self, name: str, entry: Entry) -> float:
         """About how long a rule takes, compilation included."""
@@ -101,7 +105,7 @@ class Bench:
         lanes += todo[0] * self._lanes_of_trials
         if not lanes:
             return 0.0
-        step = entry.cost * self.baseline() / len(self.seeds)
+        step = entry.cost * self._usual_seconds / len(self.seeds)
         return _COMPILING * sum(todo) + steps * step * lanes
 
     def run(self, name: str, entry: Entry, seconds: float, progress: Reporter) -> None:
@@ -154,7 +158,6 @@ class Bench:
     def _search(
         self, stage: Stage, entry: Entry, lanes: Lanes, progress: Reporter
     ) -> None:
-        self.ledger.drop(stage)
         seeds = self.seeds_of_trials
         run = Run(self.tuning, entry, lanes.each_with(seeds))
         position = self._begin(stage, run)

@@ -69,7 +69,7 @@ def summarise(records: Records, costs: Records = ()) -> list[Row]:
         runs.setdefault((record["model"], record["rule"]), []).append(record)
     dear = {(line["model"], line["rule"]): line for line in costs}
     return [
-        _row(run, last_accuracies(runs.get((key[0], BASELINE), [])), dear.get(key, {}))
+        _row(run, at_the_end(runs.get((key[0], BASELINE), [])), dear.get(key, {}))
         for key, run in runs.items()
     ]
 
@@ -90,7 +90,7 @@ def _row(records: Records, baseline: dict[int, Any], cost: dict[str, Any]) -> Ro
     first = [r for r in records if r["epoch"] == 0]
     last = _last(records)
     diverged = sum(r["status"] == "diverged" for r in last)
-    mine = last_accuracies(records)
+    mine = at_the_end(records)
     return Row(
         model=last[0]["model"],
         rule=last[0]["rule"],
@@ -121,10 +121,10 @@ def _last(records: Records) -> Records:
     return [r for r in records if r["epoch"] == reached]
 
 
-def last_accuracies(records: Records) -> dict[int, float]:
-    """The last test accuracy of each seed that has one, at the end of its training."""
+def at_the_end(records: Records, field: str = "test_accuracy") -> dict[int, Any]:
+    """A measure after the last epoch by seed; one that was lost on the way has none."""
     ended = [r for r in records if r["epoch"] == r["epochs"] and r["status"] == "ok"]
-    return {r["seed"]: r["test_accuracy"] for r in ended}
+    return {r["seed"]: r[field] for r in ended}
 
 
 def _status(last: Records, diverged: int) -> str:

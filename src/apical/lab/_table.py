@@ -30,9 +30,11 @@ def table(records: Records, costs: Records = ()) -> Table:
         pad_edge=False,
     )
     columns = _HEADERS if swept else _HEADERS[:-1]
-    cells = {id(row): _cells(row)[: len(columns)] for row in rows}
+    lines = [(row.model, _cells(row)[: len(columns)]) for row in rows]
     grid.add_column(columns[0], overflow="fold")
-    for header, *below in list(zip(columns, *cells.values(), strict=True))[1:]:
+    for header, *below in list(
+        zip(columns, *(cells for _, cells in lines), strict=True)
+    )[1:]:
         # Where there is little room the names are folded, never the numbers.
         width = max(Text.from_markup(cell).cell_len for cell in below)
         header_width = max(map(len, header.split("\n")))
@@ -40,9 +42,9 @@ def table(records: Records, costs: Records = ()) -> Table:
     for model in dict.fromkeys(row.model for row in rows):
         grid.add_section()
         grid.add_row(f"[bold]{escape(model)}[/]")
-        for row in rows:
-            if row.model == model:
-                grid.add_row(*cells[id(row)])
+        for of, cells in lines:
+            if of == model:
+                grid.add_row(*cells)
     return grid
 
 

@@ -129,6 +129,7 @@ class Run:
         self._compiled: dict[tuple, Any] = {}
         self._rates = jnp.asarray(lanes.learning_rates)
         self._numbers = {k: jnp.asarray(v) for k, v in lanes.numbers.items()}
+        self._by_group = [_slice(self._numbers, group) for group in self.groups]
 
     def begin(self) -> Position:
         """Before the first step: initial weights, statistics and states."""
@@ -165,7 +166,9 @@ class Run:
             times.rule.append(seconds)
             # In turn with backprop, so that whatever else the machine does meanwhile
             # slows both alike.
-            turn = position.part % _BASELINE_EVERY == 1 or position.part <= 4
+            turn = (
+                position.part % _BASELINE_EVERY == 1 or position.part <= _BASELINE_EVERY
+            )
             if watch.backpropagation and turn:
                 times.backpropagation.append(watch.backpropagation())
             watch.steps(len(part))
@@ -178,14 +181,10 @@ class Run:
         """One training step for each batch in `part`: weights, losses, step time."""
         data = self.start.x, self.start.y
         work = [
-            (
-                one,
-                self._rates[group],
-                _slice(self._numbers, group),
-                *data,
-                part[:, group],
+            (one, self._rates[group], numbers, *data, part[:, group])
+            for one, numbers, group in zip(
+                learned, self._by_group, self.groups, strict=True
             )
-            for one, group in zip(learned, self.groups, strict=True)
         ]
         advance = self._compile(self._advance, *work[0])
         began = time.perf_counter()
@@ -208,8 +207,7 @@ class Run:
 
     def alignment(self, learned: list[Learned]) -> Any:
         """Alignment with backprop's gradient on one batch of the training part."""
-        numbers = [_slice(self._numbers, group) for group in self.groups]
-        pairs = list(zip(learned, numbers, strict=True))
+        pairs = list(zip(learned, self._by_group, strict=True))
         align = self._compile(self._align, *pairs[0], *self.start.batch)
         found = [align(*pair, *self.start.batch) for pair in pairs]
         return jax.tree.map(lambda *parts: np.concatenate(parts), *found)
@@ -218,8 +216,7 @@ class Run:
         """Mean loss on the test part, and the fraction of it that is right, by lane."""
         x, y = self.start.work.data.test_x, self.start.work.data.test_y
         size = min(_TEST_CHUNK, len(y))
-        numbers = [_slice(self._numbers, group) for group in self.groups]
-        pairs = list(zip(position.learned, numbers, strict=True))
+        pairs = list(zip(position.learned, self._by_group, strict=True))
         sums = np.zeros((2, self.lanes.count))
         for begin in range(0, len(y), size):
             # The last chunk is filled up from the front, so that one shape is compiled.
@@ -243,7 +240,7 @@ class Run:
         return self._compiled[key]
 
     def _rule(self, numbers: dict[str, Any]) -> Any:
-        return replace(self.rule, **numbers) if numbers else self.rule
+        return replace(self.rule, **numbers)
 
     def _step(self, numbers: dict[str, Any], rate: Any, training: bool = True) -> Any:
         loss = self.start.loss

@@ -70,6 +70,11 @@ def _repeated(values: tuple[float, ...], times: int) -> tuple[float, ...]:
     return tuple(value for value in values for _ in range(times))
 
 
+def held_out_of(number: int) -> int:
+    """How many of so many training examples are held out."""
+    return max(1, min(int(_HELD_OUT * number), _HELD_OUT_AT_MOST))
+
+
 def held_out(data: Data) -> Data:
     """The training part in two: what is trained on, and what trials are scored on.
 
@@ -77,7 +82,7 @@ def held_out(data: Data) -> Data:
     elsewhere a draw that depends on nothing but the number of examples.
     """
     number = len(data.train_y)
-    size = max(1, min(int(_HELD_OUT * number), _HELD_OUT_AT_MOST))
+    size = held_out_of(number)
     order = np.arange(number)
     if data.kind != "characters":
         order = np.random.default_rng(number).permutation(number)

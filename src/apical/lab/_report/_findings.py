@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from apical.lab._registry import BASELINE, CONTROL
 from apical.lab._report._runs import by_run
-from apical.lab._summary import Interval, Records, Row, interval, last_accuracies
+from apical.lab._summary import Interval, Records, Row, at_the_end, interval
 
 _NOTHING = 1e-12  # rounding, far below one example
 
@@ -52,7 +52,7 @@ class Findings(NamedTuple):
 
 def findings(records: Records, rows: list[Row]) -> list[Findings]:
     """What was found on each model."""
-    accuracies = {key: last_accuracies(lines) for key, lines in by_run(records).items()}
+    accuracies = {key: at_the_end(lines) for key, lines in by_run(records).items()}
     return [
         _of_model(model, [row for row in rows if row.model == model], accuracies)
         for model in dict.fromkeys(row.model for row in rows)

@@ -7,6 +7,7 @@ from apical.lab._compare import Comparison, compare
 from apical.lab._data import Data
 from apical.lab._folder import SETTINGS
 from apical.lab._journal import Line
+from apical.lab._summary import at_the_end
 from apical.lab.claims._claim import Desk, Lines, Task
 
 _KEPT = (
@@ -70,13 +71,9 @@ def last(lines: Lines, field: str = "test_accuracy", **where: Any) -> dict[int, 
 
     A seed that diverged or was refused has none.
     """
-    return {
-        line["seed"]: line[field]
-        for line in lines
-        if line["epoch"] == line["epochs"]
-        and line["status"] == "ok"
-        and all(line.get(k) == v for k, v in where.items())
-    }
+    return at_the_end(
+        [ln for ln in lines if all(ln.get(k) == v for k, v in where.items())], field
+    )
 
 
 def percent(values: dict[int, float]) -> dict[int, float]:

@@ -16,6 +16,16 @@ from apical.lab.claims._claim import Lines
 _FLOOR = 1e-17  # where 0 is drawn
 
 
+def above_zero(value: float) -> float:
+    """A value that a logarithmic scale can show."""
+    return max(value, _FLOOR)
+
+
+def geometric_mean(values: Sequence[float]) -> float:
+    """The mean on a logarithmic scale; not a number of no values."""
+    return float(np.exp(np.mean(np.log(values)))) if values else np.nan
+
+
 class Curve(NamedTuple):
     """A measure by seed against something: all seeds were looked at in one place."""
 
@@ -31,10 +41,10 @@ class Curve(NamedTuple):
         found: dict[float, list[float]] = {}
         for line in lines:
             if line[y] is not None:
-                found.setdefault(line[x], []).append(max(line[y], _FLOOR))
+                found.setdefault(line[x], []).append(above_zero(line[y]))
         places = sorted(found)
         values = [found[place] for place in places]
-        middle = [float(np.exp(np.mean(np.log(each)))) for each in values]
+        middle = [geometric_mean(each) for each in values]
         return cls(
             name, places, middle, [min(v) for v in values], [max(v) for v in values]
         )

@@ -9,8 +9,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from apical.lab._report import _palette as palette
 from apical.lab._report._canvas import blank
 from apical.lab.claims._claim import Lines
+from apical.lab.claims._curves import above_zero, geometric_mean
 
-_FLOOR = 1e-17  # where 0 is drawn
 _FEW = 1e3
 
 
@@ -55,5 +55,5 @@ def dots(
 
 
 def _mean(lines: Lines, field: str) -> float:
-    values = [max(line[field], _FLOOR) for line in lines if line[field] is not None]
-    return float(np.exp(np.mean(np.log(values)))) if values else np.nan
+    known = [line[field] for line in lines if line[field] is not None]
+    return geometric_mean([above_zero(value) for value in known])

@@ -1,7 +1,7 @@
 """The net of Lillicrap et al. 2016 on handwritten digits: 784-1000-10, all sigmoid."""
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 from apical import rules
 from apical.lab._journal import Line
@@ -9,6 +9,7 @@ from apical.lab.claims._claim import Lines, Scale, Task
 from apical.lab.claims._comparison import comparison
 from apical.lab.claims._dense import sigmoid
 from apical.lab.claims._given import vectors
+from apical.lab.claims._size import Size
 
 SOURCE = (
     "Lillicrap, Cownden, Tweed & Akerman 2016, Random synaptic feedback weights "
@@ -27,19 +28,6 @@ MARGIN = 0.5  # points, on MNIST
 PART = "digits"
 
 
-class Size(NamedTuple):
-    """How much is run: data, parts, hidden units, epochs, seeds, trials, or a rate."""
-
-    data: str
-    trained: int | None
-    tested: int | None
-    width: int
-    epochs: int
-    seeds: int
-    sweep: int
-    rate: float | None = None
-
-
 SIZES: dict[Scale, Size] = {
     "full": Size("mnist", None, None, 1000, 12, 5, 16),
     "quick": Size("digits", None, None, 100, 8, 5, 0, 0.01),
@@ -56,11 +44,8 @@ def trained(size: Size, taught: dict[str, rules.Rule]) -> Task:
             "rules": taught,
             "loss": "squared-error",
             "optimizer": "adam",
-            "learning_rate": size.rate,
-            "epochs": size.epochs,
-            "seeds": size.seeds,
             "batch_size": 64,
-            "sweep": size.sweep,
+            **size.arguments,
         }
 
     data = vectors(size.data, size.trained, size.tested)

@@ -6,7 +6,7 @@ sixty settings 21 times that way, and a convolutional net one of them.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from apical import rules
 from apical.lab._control import UntrainedHiddenLayers
@@ -15,6 +15,7 @@ from apical.lab.claims._claim import Scale, Task
 from apical.lab.claims._comparison import comparison
 from apical.lab.claims._dense import normed, plain
 from apical.lab.claims._given import vectors
+from apical.lab.claims._size import Size
 
 NETS: dict[str, Callable[..., Any]] = {"with batch norm": normed, "plain": plain}
 MARGIN = 0.5  # points: Fashion-MNIST is like MNIST
@@ -23,30 +24,6 @@ SOURCE = (
     "Liao, Leibo & Poggio 2016, How Important Is Weight Symmetry in Backpropagation?, "
     "AAAI"
 )
-
-
-class Size(NamedTuple):
-    """How much is run.
-
-    Attributes:
-        data: the name of the set.
-        trained: training examples; None: all.
-        tested: test examples; None: all.
-        width: of each of three hidden layers.
-        epochs: through the training part.
-        seeds: of reported runs.
-        sweep: trials of each rule; 0: the step size below.
-        rate: the step size where there is no sweep.
-    """
-
-    data: str
-    trained: int | None
-    tested: int | None
-    width: int
-    epochs: int
-    seeds: int
-    sweep: int
-    rate: float | None = None
 
 
 SIZES: dict[Scale, Size] = {
@@ -86,11 +63,8 @@ def trained(
         return {
             "models": {net: NETS[net](*widths) for net in nets},
             "rules": taught,
-            "epochs": size.epochs,
-            "seeds": size.seeds,
             "batch_size": 100 if size.data != "digits" else 20,
-            "learning_rate": size.rate,
-            "sweep": size.sweep,
+            **size.arguments,
             **arguments,
         }
 

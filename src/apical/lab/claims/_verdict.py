@@ -13,7 +13,7 @@ Then it is called equal.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -116,37 +116,3 @@ def told(found: Effect, unit: str = "points") -> str:
         f"{found.what}: {found.mean:+.2f} {unit} "
         f"[{found.low:+.2f}, {found.high:+.2f}], {found.word}"
     )
-
-
-def verdict(
-    effects: Sequence[Effect],
-    wanted: Sequence[bool],
-    limits: Sequence[bool] = (),
-    unit: str = "points",
-) -> Verdict:
-    """A verdict from effects and whether each is what the claim says.
-
-    Args:
-        effects: what was compared.
-        wanted: for each, whether it is as the claim says. All: the claim holds.
-        limits: which of them are inside the factor and levels that the claim's file
-            lists beforehand: if these are as wanted, it holds within limits.
-        unit: of the effects.
-
-    An effect that is not settled leaves the verdict not settled, unless another already
-    contradicts the claim.
-    """
-    because = "; ".join(told(found, unit) for found in effects)
-    effects = tuple(effects)
-    if all(wanted):
-        return Verdict("holds", because, effects)
-    if any(limits) and all(
-        w for w, inside in zip(wanted, limits, strict=True) if inside
-    ):
-        return Verdict("holds within limits", because, effects)
-    against = [
-        found
-        for found, fits in zip(effects, wanted, strict=True)
-        if not fits and found.word != "not settled"
-    ]
-    return Verdict("does not hold" if against else "not settled", because, effects)
