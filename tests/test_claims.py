@@ -260,3 +260,19 @@ def test_every_claim_says_what_it_must(name):
     for scale in ("full", "quick", "smoke"):
         names = [task.name for task in claim.tasks(scale)]
         assert names and len(set(names)) == len(names)
+
+
+def test_a_shared_task_finds_what_another_claim_has_done_there(tmp_path):
+    def work(desk):
+        done = desk.folder / "done"
+        times = int(done.read_text()) + 1 if done.exists() else 1
+        desk.folder.mkdir(parents=True, exist_ok=True)
+        done.write_text(str(times))
+        return [{"x": times}]
+
+    def counted(name, shared):
+        claim = replace(TOY, id=name, tasks=lambda scale: [Task("a", work, shared)])
+        return run_claim(claim, "smoke", tmp_path).lines[0]["x"]
+
+    assert [counted("first", True), counted("second", True)] == [1, 2]
+    assert [counted("third", False), counted("fourth", False)] == [1, 1]

@@ -47,10 +47,18 @@ class Desk(NamedTuple):
 
 
 class Task(NamedTuple):
-    """A part of a claim's work, done as a whole: its name, and what gives its lines."""
+    """A part of a claim's work, done as a whole.
+
+    Attributes:
+        name: of the task; every line has it.
+        run: gives its lines.
+        shared: whether its folder is that of all tasks of this name: what one claim has
+            done there, another finds.
+    """
 
     name: str
     run: Callable[[Desk], Iterable[Line]]
+    shared: bool = False
 
 
 @dataclass(frozen=True)

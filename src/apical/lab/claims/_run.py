@@ -15,6 +15,7 @@ from apical.lab.claims._show import write_outcome
 from apical.lab.claims._verdict import Effect, Verdict
 
 RECORDS, OUTCOME = "records.jsonl", "verdict.json"
+WORK, SHARED = "work", "shared"
 
 
 def run_claim(
@@ -55,7 +56,7 @@ def run_claim(
                 if console is not None:
                     console.print(f"{claim.id} {number}/{len(tasks)}: {task.name}")
                 desk = Desk(
-                    folder / "work" / task.name,
+                    _folder_of(task, folder),
                     None if data_dir is None else Path(data_dir),
                     download,
                     console,
@@ -79,6 +80,10 @@ def read_outcome(claim: Claim, scale: Scale, out: str | Path) -> Outcome | None:
         return None
     lines = read(folder / RECORDS)
     return Outcome(claim, scale, lines, _judge(claim, scale, lines))
+
+
+def _folder_of(task: Task, claim: Path) -> Path:
+    return (claim.parent / SHARED if task.shared else claim / WORK) / task.name
 
 
 def _lines(claim: Claim, scale: Scale, task: Task, desk: Desk) -> list[Line]:

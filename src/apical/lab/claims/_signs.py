@@ -27,7 +27,7 @@ SOURCE = (
 
 
 SIZES: dict[Scale, Size] = {
-    "full": Size("fashion-mnist", None, None, 128, 4, 5, 16),
+    "full": Size("fashion-mnist", 20_000, None, 128, 4, 5, 16),
     # Their step sizes are for batch Manhattan with momentum.
     "quick": Size("digits", None, None, 32, 6, 5, 0, 0.001),
     "smoke": Size("digits", 320, 160, 16, 1, 2, 0, 0.001),
