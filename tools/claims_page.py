@@ -1,4 +1,4 @@
-"""Write docs/claims.md: every claim, from the file that runs it.
+"""Write docs/claims.md: every claim, from the file that runs it, and what came out.
 
     python tools/claims_page.py
 
@@ -7,9 +7,11 @@
 
 from pathlib import Path
 
-from apical.lab.claims import CLAIMS, described
+from apical.lab.claims import CLAIMS, Outcome, described, read_outcome, reported
 
-PAGE = Path(__file__).parents[1] / "docs" / "claims.md"
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "claims.md"
+KEPT = ROOT / "results" / "claims"
 INTRODUCTION = """\
 # The claims
 
@@ -32,8 +34,26 @@ and algorithm 1 printed with the opposite signs.
 
 
 def page() -> str:
-    """The whole page."""
-    return "\n".join([INTRODUCTION, *(described(claim) for claim in CLAIMS.values())])
+    """The whole page: what is run, and for what has been run in full what came out."""
+    outcomes = {name: read_outcome(CLAIMS[name], "full", KEPT) for name in CLAIMS}
+    parts = [
+        described(CLAIMS[name]) if found is None else _reported(found)
+        for name, found in outcomes.items()
+    ]
+    return "\n".join([INTRODUCTION, *_verdicts(outcomes), *parts])
+
+
+def _verdicts(outcomes: dict[str, Outcome | None]) -> list[str]:
+    rows = [
+        f"| [{name}](#{name}) | {CLAIMS[name].sentence} | "
+        f"{'not run yet' if found is None else found.verdict.word} |"
+        for name, found in outcomes.items()
+    ]
+    return ["| claim | what has been said | verdict |", "|---|---|---|", *rows, ""]
+
+
+def _reported(outcome: Outcome) -> str:
+    return reported(outcome, f"images/claims/{outcome.claim.id}.svg", work_first=False)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """A journal: lines of JSON, in memory and in a file that only grows."""
 
+import gzip
 import json
 import os
 from collections.abc import Callable
@@ -45,11 +46,14 @@ class Journal:
 
 
 def read(path: Path, missing_ok: bool = False) -> list[Line]:
-    """The whole lines of a journal; what a kill has torn is left out."""
+    """The whole lines of a journal, packed (`.gz`) or not; what is torn is left out."""
     if missing_ok and not path.exists():
         return []
     try:
-        whole = path.read_text(encoding="utf-8").rpartition("\n")[0]
+        content = path.read_bytes()
+        if path.suffix == ".gz":
+            content = gzip.decompress(content)
+        whole = content.decode().rpartition("\n")[0]
         lines = [json.loads(line) for line in whole.splitlines()]
         if not all(isinstance(line, dict) for line in lines):
             raise ValueError("a line is not an object of JSON")

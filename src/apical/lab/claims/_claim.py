@@ -23,11 +23,14 @@ class Published(NamedTuple):
         what: what was measured, with its set-up.
         value: the figure, in words: `"2.4 % error"`, `"figure only"`.
         source: where it was read.
+        measured: from the lines of the claim, what stands beside it; None: nothing
+            that we measure is of the same kind.
     """
 
     what: str
     value: str
     source: str
+    measured: Callable[[Sequence[Line]], str] | None = None
 
 
 class Desk(NamedTuple):
@@ -73,6 +76,7 @@ class Claim:
         published: the figures to set beside ours.
         differences: what differs from the published set-up, and why.
         rule: in words, how the verdict follows from the numbers.
+        remaining: how the full run differs from what was published, and why it may.
         hours: about how long the full form takes on two cores.
         tasks: the work at a scale.
         judge: the verdict from the lines of all tasks.
@@ -94,6 +98,7 @@ class Claim:
     draw: Callable[[Lines], Figure]
     data: tuple[str, ...] = ()
     paper: str = ""
+    remaining: str = ""
 
     @property
     def told(self) -> dict[str, Any]:

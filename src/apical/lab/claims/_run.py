@@ -15,6 +15,7 @@ from apical.lab.claims._show import write_outcome
 from apical.lab.claims._verdict import Effect, Verdict
 
 RECORDS, OUTCOME = "records.jsonl", "verdict.json"
+PACKED = f"{RECORDS}.gz"
 WORK, SHARED = "work", "shared"
 
 
@@ -78,7 +79,8 @@ def read_outcome(claim: Claim, scale: Scale, out: str | Path) -> Outcome | None:
     folder = Path(out) / scale / claim.id
     if not (folder / OUTCOME).exists():
         return None
-    lines = read(folder / RECORDS)
+    packed = folder / PACKED
+    lines = read(packed if packed.exists() else folder / RECORDS)
     return Outcome(claim, scale, lines, _judge(claim, scale, lines))
 
 

@@ -1,6 +1,6 @@
 """Claims in words: for the terminal, for a page, for the documentation."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
@@ -8,7 +8,8 @@ from rich.table import Table
 
 from apical.lab._journal import replace_file
 from apical.lab._report._canvas import our_style, picture
-from apical.lab.claims._claim import Claim, Outcome
+from apical.lab.claims._claim import Claim, Lines, Outcome, Published
+from apical.lab.claims._verdict import Verdict
 
 
 def claims_table(outcomes: Iterable[tuple[Claim, Outcome | None]]) -> Table:
@@ -22,39 +23,84 @@ def claims_table(outcomes: Iterable[tuple[Claim, Outcome | None]]) -> Table:
 
 def described(claim: Claim) -> str:
     """Everything about a claim that is known before it runs, as Markdown."""
-    lines = [f"## {claim.id}", "", f"> {claim.sentence}", "", claim.source, ""]
-    lines += [f"**What is run.** {claim.work}", ""]
+    return "\n".join([*_sentence(claim), *_work(claim), *_published(claim.published)])
+
+
+def reported(outcome: Outcome, picture_name: str = "", work_first: bool = True) -> str:
+    """A claim that was run, as Markdown.
+
+    Args:
+        outcome: of the run.
+        picture_name: where its picture is; none is shown without it.
+        work_first: a terminal is read from its end, so what came out stands there; a
+            page begins with it.
+    """
+    claim = outcome.claim
+    parts = [_work(claim), _came_out(outcome, picture_name)]
+    return "\n".join(
+        [
+            *_sentence(claim),
+            *(line for p in parts[:: 1 if work_first else -1] for line in p),
+        ]
+    )
+
+
+def _sentence(claim: Claim) -> list[str]:
+    return [f"## {claim.id}", "", f"> {claim.sentence}", "", claim.source, ""]
+
+
+def _work(claim: Claim) -> list[str]:
+    lines = [f"**What is run.** {claim.work}", ""]
     if claim.differences:
         lines += [f"**What differs from the source.** {claim.differences}", ""]
     lines += [f"**The verdict.** {claim.rule}", ""]
-    lines += [f"The full form takes about {claim.hours:g} h on two cores.", ""]
-    if claim.published:
-        lines += ["| published | | read in |", "|---|---|---|"]
-        lines += [f"| {p.what} | {p.value} | {p.source} |" for p in claim.published]
-        lines += [""]
-    return "\n".join(lines)
+    return [*lines, f"The full form takes about {claim.hours:g} h on two cores.", ""]
 
 
-def reported(outcome: Outcome, picture_name: str = "") -> str:
-    """A claim that was run, as Markdown: all of the above, and what came out."""
-    found = outcome.verdict
-    lines = [
-        described(outcome.claim),
-        f"**{found.word.capitalize()}.** {found.because}",
-    ]
+def _came_out(outcome: Outcome, picture_name: str) -> list[str]:
+    claim, found = outcome.claim, outcome.verdict
+    lines = [f"**{found.word.capitalize()}.** {found.because}", ""]
     if outcome.scale != "full":
-        lines += ["", f"Run at the {outcome.scale} scale."]
-    if found.effects:
-        lines += ["", "| compared | difference | 95 % interval | seeds | |"]
-        lines += ["|---|--:|---|--:|---|"]
-        lines += [
-            f"| {e.what} | {e.mean:+.2f} | {e.low:+.2f} to {e.high:+.2f} "
-            f"(equal: within ± {e.margin:g}) | {e.seeds} | {e.word} |"
-            for e in found.effects
-        ]
+        lines += [f"Run at the {outcome.scale} scale.", ""]
     if picture_name:
-        lines += ["", f"![{outcome.claim.id}]({picture_name})"]
-    return "\n".join([*lines, ""])
+        lines += [f"![{claim.id}]({picture_name})", ""]
+    lines += _published(claim.published, outcome.lines)
+    if claim.remaining and outcome.scale == "full":
+        lines += [f"**What remains, and why.** {claim.remaining}", ""]
+    return lines + _effects(found)
+
+
+def _published(figures: Sequence[Published], lines: Lines | None = None) -> list[str]:
+    """What was published and, where there are lines, what was measured beside it."""
+    if not figures:
+        return []
+    head = ["", "published", *(["measured"] if lines is not None else []), "read in"]
+    table = [_row(head), _row(["---"] * len(head))]
+    for figure in figures:
+        measured = [] if lines is None else [_measured(figure, lines)]
+        table.append(_row([figure.what, figure.value, *measured, figure.source]))
+    return [*table, ""]
+
+
+def _measured(figure: Published, lines: Lines) -> str:
+    return "–" if figure.measured is None else figure.measured(lines)
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _effects(found: Verdict) -> list[str]:
+    if not found.effects:
+        return []
+    lines = ["| compared | difference | 95 % interval | equal within | seeds | |"]
+    lines += ["|---|--:|---|--:|--:|---|"]
+    lines += [
+        f"| {e.what} | {e.mean:+.2f} | {e.low:+.2f} to {e.high:+.2f} | "
+        f"{e.margin:g} | {e.seeds} | {e.word} |"
+        for e in found.effects
+    ]
+    return [*lines, ""]
 
 
 def write_outcome(outcome: Outcome, folder: Path) -> None:

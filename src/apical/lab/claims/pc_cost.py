@@ -156,6 +156,16 @@ def _cheaper(lines: Lines, model: str) -> dict[str, float]:
     return found
 
 
+def _times(lines: Lines) -> str:
+    """What so many steps cost."""
+    found = {name: cost_of(lines, name, LITERAL) for name in MODELS}
+    return ", ".join(
+        f"{SAID * 10**cost.mean:.0f} times backprop ({name})"
+        for name, cost in found.items()
+        if cost.seeds
+    )
+
+
 def _distances(lines: Lines, model: str, schedule: str) -> dict[int, float]:
     return {
         line["seed"]: line["distance"]
@@ -212,6 +222,7 @@ CLAIM = Claim(
             "steps of inference at rate 0.1",
             "100 (convolutional, recurrent), 200 (LSTM)",
             "Millidge, Tschantz & Buckley 2020",
+            _times,
         ),
     ),
     differences=(

@@ -13,6 +13,7 @@ import apical
 from apical.lab._journal import Line
 from apical.lab.claims._claim import Claim, Desk, Lines, Published, Scale, Task
 from apical.lab.claims._curves import Curve, Panel, curves
+from apical.lab.claims._measured import NOT_RUN
 from apical.lab.claims._paper_models import name_net, picture_net, text_net
 from apical.lab.claims._recursion import Recursion
 from apical.lab.claims._subjects import Problem, Subject, residual, transformer
@@ -195,14 +196,26 @@ def _begins_far(lines: Lines, name: str) -> bool:
 
 
 def _said(lines: Lines, name: str, far: float) -> str:
+    there = _distances_after_published(lines, name)
     steps = PUBLISHED_STEPS.get(name)
-    there = [
+    then = f" ({max(there):.1e} after the published {steps})" if there else ""
+    return f"{name}: within {far:.1e} at the end{then}"
+
+
+def _distances_after_published(lines: Lines, name: str) -> list[float]:
+    steps = PUBLISHED_STEPS.get(name)
+    return [
         ln["distance"]
         for ln in lines
         if ln["model"] == name and ln["rate"] < WHOLE and ln["steps"] == steps
     ]
-    then = f" ({max(there):.1e} after the published {steps})" if there else ""
-    return f"{name}: within {far:.1e} at the end{then}"
+
+
+def _after_published(lines: Lines, names: tuple[str, ...]) -> str:
+    """The distance to the gradient that the published number of steps leaves."""
+    found = {name: _distances_after_published(lines, name) for name in names}
+    left = [f"{max(far):.1e} ({name})" for name, far in found.items() if far]
+    return f"so many leave a distance of {', '.join(left)}" if left else NOT_RUN
 
 
 def draw(lines: Lines) -> Figure:
@@ -252,11 +265,15 @@ CLAIM = Claim(
             "networks: steps at rate 0.1",
             "100 (convolutional, recurrent), 200 (LSTM)",
             "Millidge, Tschantz & Buckley 2020",
+            lambda lines: _after_published(
+                lines, ("convolutional", "recurrent", "LSTM")
+            ),
         ),
         Published(
             "scalar example: v0 = 5, theta = 2, target 1, rate 0.02",
             "500 steps; the divergence is shown as a figure only",
             "the paper's code",
+            lambda lines: _after_published(lines, ("scalar",)),
         ),
     ),
     differences=(

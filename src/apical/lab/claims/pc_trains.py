@@ -14,6 +14,7 @@ from apical.lab.claims._claim import Claim, Desk, Lines, Published, Scale, Task
 from apical.lab.claims._comparison import comparison, last, percent
 from apical.lab.claims._decide import Finding, above, at_least_equal, decide
 from apical.lab.claims._given import first
+from apical.lab.claims._measured import Measured, course
 from apical.lab.claims._panels import over_epochs, panels
 from apical.lab.claims._paper_models import picture_net, text_net
 from apical.lab.claims._signs import baseline_and_control
@@ -152,8 +153,17 @@ def draw(lines: Lines) -> Figure:
     return figure
 
 
-def _published(what: str, value: str) -> Published:
-    return Published(what, value, "Millidge, Tschantz & Buckley 2020, and their code")
+def _published(what: str, value: str, measured: Measured) -> Published:
+    source = "Millidge, Tschantz & Buckley 2020, and their code"
+    return Published(what, value, source, measured)
+
+
+def _rates(lines: Lines) -> str:
+    """The step sizes of Adam that the trials of predictive coding chose."""
+    found = {
+        e["part"]: f"{e['learning_rate']:.1e}" for e in lines if e["rule"] == CODING
+    }
+    return f"chosen by trials, for Adam: {', '.join(found.values())}"
 
 
 CLAIM = Claim(
@@ -171,12 +181,20 @@ CLAIM = Claim(
     ),
     published=(
         _published(
-            "CIFAR-10, test accuracy", "figure only: the curves are about the same"
+            "CIFAR-10, test accuracy",
+            "figure only: the curves are about the same",
+            course((BASELINE, CODING), part=PICTURES),
         ),
         _published(
-            "weights: rate of the convolutional net, of the LSTM", "2.5e-4, 1e-5"
+            "weights: rate of the convolutional net, of the LSTM",
+            "2.5e-4, 1e-5",
+            _rates,
         ),
-        _published("LSTM", "1056 cells, windows of 50, 200 steps at 0.1"),
+        _published(
+            "LSTM, 1056 cells, windows of 50, 200 steps at 0.1",
+            "figure only: the curves are about the same",
+            course((BASELINE, CODING), part=TEXT),
+        ),
     ),
     differences=(
         "Two fifths of CIFAR-10, three times through, is what half an hour on two "

@@ -10,6 +10,7 @@ from apical.lab._registry import BASELINE, CONTROL
 from apical.lab.claims._claim import Claim, Lines, Published, Scale, Task
 from apical.lab.claims._comparison import last, percent
 from apical.lab.claims._decide import Finding, at_least_equal, below, decide, equal
+from apical.lab.claims._measured import several, test_error
 from apical.lab.claims._panels import panels, rows
 from apical.lab.claims._signs import (
     MARGIN,
@@ -21,7 +22,7 @@ from apical.lab.claims._signs import (
 )
 from apical.lab.claims._verdict import Verdict, effect
 
-_WITH, _ = NETS
+_WITH, _PLAIN = NETS
 # Batch Manhattan's settings: is the gradient signed, is the velocity?
 SETTINGS = {
     f"batch manhattan {number}": f"batch_manhattan(momentum=0.9, "
@@ -135,12 +136,35 @@ CLAIM = Claim(
             "concordant, with batch norm or batch Manhattan",
             "at least as well as gradient descent (in words; table not at hand)",
             "the paper's abstract",
+            several(
+                {
+                    "test error, with batch norm: gradient descent": test_error(
+                        BASELINE, task=SGD, model=_WITH
+                    ),
+                    **{
+                        f"{_signs(name)} magnitudes, batch Manhattan": test_error(
+                            _signs(name), task=BM, model=_WITH
+                        )
+                        for name in MAGNITUDES
+                    },
+                }
+            ),
         ),
         Published(
             "CIFAR-10, LeNet, test error (SGD): backprop; uniform, batch-wise, fixed "
             "magnitudes; feedback alignment",
             "14.23 %; 16.22, 16.02, 16.86 %; 46.69 %",
             "Sanfiz & Akrout 2021, Benchmarks.md of BioTorch",
+            several(
+                {
+                    name: test_error(name, task=SGD, model=_PLAIN)
+                    for name in (
+                        BASELINE,
+                        *map(_signs, ("uniform", "batch", "fixed")),
+                        "feedback-alignment",
+                    )
+                }
+            ),
         ),
     ),
     differences=(
