@@ -1,17 +1,20 @@
 """A comparison that is killed, whenever, and goes on ends with the same numbers."""
 
+import math
 import os
 import signal
 import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 from lab_work import compared, untimed
 
 from apical import lab, rules
 from apical.lab import _checkpoint, _stages
 from apical.lab._ledger import Ledger
+from apical.lab._train import Position
 
 ASKED = {"rules": ["kolen-pollack"], "sweep": 2}
 JOURNALS = ("records", "layers", "trials")
@@ -37,6 +40,7 @@ def whole():
 @pytest.fixture
 def keep_every_place(monkeypatch):
     monkeypatch.setattr(_checkpoint, "EVERY", 0.0)
+    monkeypatch.setattr(_checkpoint, "SHARE", math.inf)
     given = _stages.Bench._watch
     places = []
 
@@ -215,3 +219,22 @@ def test_sigkill_in_the_middle_and_resume_from_the_command_line(tmp_path):
     mine, other = (lab.Comparison.read(folder) for folder in (killed, whole))
     assert untimed(mine.records) == untimed(other.records)
     assert mine.rows[0].status == "ok"
+
+
+def test_large_weights_are_kept_more_seldom(tmp_path, monkeypatch):
+    now = [0.0]
+    written = []
+
+    def slowly(path, content):
+        now[0] += 3.0
+        written.append(now[0])
+
+    monkeypatch.setattr(_checkpoint.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(_checkpoint, "replace_file", slowly)
+    checkpoint = _checkpoint.Checkpoint(tmp_path / "checkpoint")
+    position = Position(1, 1, np.zeros((1, 1)), np.zeros(1, bool), [])
+    for _ in range(400):
+        now[0] += 1.0
+        checkpoint.save("a", position)
+    # Three seconds are two hundredths of 150.
+    assert written == [13.0, 166.0, 319.0]

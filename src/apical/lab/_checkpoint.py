@@ -18,7 +18,8 @@ from apical.lab._errors import LabError
 from apical.lab._journal import replace_file
 from apical.lab._train import Position
 
-EVERY = 10.0  # seconds; at most so much work is done twice after a kill
+EVERY = 10.0  # seconds; about so much work is done twice after a kill
+SHARE = 0.02  # of the time may go into writing: large weights are kept more seldom
 
 
 class Checkpoint:
@@ -30,11 +31,12 @@ class Checkpoint:
 
     def __init__(self, path: Path | None):
         self.path = path
-        self._last = time.monotonic()
+        self._last, self._wait = time.monotonic(), EVERY
 
     def save(self, stage: str, position: Position) -> None:
         """Keep this position, unless one was kept a moment ago."""
-        if self.path is None or time.monotonic() - self._last < EVERY:
+        began = time.monotonic()
+        if self.path is None or began - self._last < self._wait:
             return
         head = {
             "stage": stage,
@@ -47,6 +49,7 @@ class Checkpoint:
         eqx.tree_serialise_leaves(content, _body(position))
         replace_file(self.path, content.getvalue())
         self._last = time.monotonic()
+        self._wait = max(EVERY, (self._last - began) / SHARE)
 
     def load(self, stage: str, begun: Position) -> Position | None:
         """The position kept for this run, or None.
