@@ -311,7 +311,6 @@ def test_the_diagnostics_are_those_of_the_last_step():
     [
         ({"steps": 0}, "`steps` must be a whole number above 0"),
         ({"prediction": "fluid"}, "`prediction` must be one of"),
-        ({"prediction": "free", "inference": Sweep()}, "`Sweep` needs"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(keywords, message):

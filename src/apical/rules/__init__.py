@@ -6,10 +6,21 @@ from ._direct_random_target import (
     DirectRandomTargetProjection as DirectRandomTargetProjection,
 )
 from ._feedback_alignment import FeedbackAlignment as FeedbackAlignment
-from ._inference import Sweep as Sweep
 from ._kolen_pollack import KolenPollack as KolenPollack
-from ._predictive_coding import PredictiveCoding as PredictiveCoding
 from ._rule import Rule as Rule
 from ._rule import rule as rule
 from ._sign_concordance import SignConcordance as SignConcordance
 from ._weight_mirror import WeightMirror as WeightMirror
+from .predictive_coding import ConjugateGradients as ConjugateGradients
+from .predictive_coding import DecayingPrecision as DecayingPrecision
+from .predictive_coding import DifferentialEquation as DifferentialEquation
+from .predictive_coding import ErrorRelaxation as ErrorRelaxation
+from .predictive_coding import (
+    IncrementalPredictiveCoding as IncrementalPredictiveCoding,
+)
+from .predictive_coding import LearnedPrecision as LearnedPrecision
+from .predictive_coding import Nudge as Nudge
+from .predictive_coding import PredictiveCoding as PredictiveCoding
+from .predictive_coding import RandomFeedback as RandomFeedback
+from .predictive_coding import Sweep as Sweep
+from .predictive_coding import ZeroDivergence as ZeroDivergence

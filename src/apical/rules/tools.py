@@ -6,10 +6,10 @@ from ._feedback_path import like_forward as like_forward
 from ._feedback_path import require_different as require_different
 from ._feedback_path import require_direct as require_direct
 from ._feedback_path import through_feedback as through_feedback
-from ._inference import relax as relax
-from ._inference import repeat as repeat
 from ._rule import local_signals as local_signals
 from ._rule import salted as salted
 from ._rule import squared_norm as squared_norm
 from ._rule import static as static
 from ._target import target_of as target_of
+from .predictive_coding._relaxation import relax as relax
+from .predictive_coding._relaxation import repeat as repeat

@@ -16,8 +16,9 @@ import jax.numpy as jnp
 
 import apical
 from apical.lab.claims._subjects import Problem
-from apical.rules._fixed_prediction import Linear, linearise
 from apical.rules._rule import squared_norm
+from apical.rules.predictive_coding._energy import Terms
+from apical.rules.predictive_coding._fixed_prediction import Linear, linearise
 
 
 class Gap(NamedTuple):
@@ -72,7 +73,7 @@ class Recursion:
 
     def _forward(self, params: Any, args: Any) -> tuple[Any, Any]:
         """The network at its feed-forward values, and the exact gradient."""
-        linear = linearise(self.circuit, params, args)
+        linear = linearise(Terms(self.circuit, params, args))
         learned, fixed = self.circuit.leaves.pick(params)
 
         def loss(learned: Any) -> Any:
@@ -85,7 +86,7 @@ class Recursion:
 
     def _linear(self, network: Any) -> Linear:
         value, transposed = network
-        return Linear(self.circuit, value, None, {}, transposed)
+        return Linear(Terms(self.circuit, None, None), value, None, {}, transposed)
 
     def _all_at_once(self, network: Any, errors: Any, rate: Any) -> Any:
         slope = self._linear(network).slope(errors)

@@ -2,15 +2,15 @@
 
 With p_n and its derivatives fixed, dE/dv of one example is affine in the errors,
 
-    dE/dv = e - A e + c,     (A e)_n = sum_m <e_m, dp_m/dv_n>,     c_n = dL/dv_n
+    dE/dv = e - A e + c,    (A e)_n = sum_m <e_m, dp_m/dv_n>,    c_n = pull dL/dv_n
 
-and A^k = 0 for k as large as the longest path of nodes. Millidge et al. 2020;
-Rosenbaum 2022.
+(with a precision, pi e in place of e) and A^k = 0 for k as large as the longest path
+of nodes. Millidge et al. 2020; Rosenbaum 2022.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,24 +18,39 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..circuit import Circuit
-from ._inference import Settled, repeat
-from ._rule import relative_norm
+from ...circuit import Circuit
+from .._rule import relative_norm
+from ._energy import Terms
+from ._relaxation import repeat
+from ._settled import Settled
 
 Errors = dict[str, jax.Array]
 
 
 @dataclass(frozen=True)
 class Linear:
-    """The forward pass, and its local derivatives at the feed-forward values."""
+    """The forward pass, and its local derivatives at the feed-forward values.
 
-    circuit: Circuit
+    Its points are errors: `start` are those of the feed-forward values.
+    """
+
+    terms: Terms
     value: jax.Array
     aux: Any
     values: Errors
     transposed: Callable[[tuple[Any, Errors]], tuple[list[jax.Array], Errors]]
 
-    def pull(self, loss: float, errors: Errors) -> tuple[list[jax.Array], Errors]:
+    @property
+    def circuit(self) -> Circuit:
+        """Of the loss function."""
+        return self.terms.circuit
+
+    @property
+    def start(self) -> Errors:
+        """No errors."""
+        return self.circuit.zeros()
+
+    def pull(self, loss: Any, errors: Errors) -> tuple[list[jax.Array], Errors]:
         """`loss dL - sum_n <e_n, dp_n> / scale`, to parameters and to values.
 
         In the units of the loss, so that a user's derivative rule that is not linear
@@ -43,44 +58,52 @@ class Linear:
         """
         scale = self.circuit.scale
         seeds = jax.tree.map(lambda e: -e / scale, errors)
-        return self.transposed((jnp.full_like(self.value, loss), seeds))
+        seed = jnp.asarray(loss, self.value.dtype) * jnp.ones_like(self.value)
+        return self.transposed((seed, seeds))
 
-    def slope(self, errors: Errors) -> Errors:
-        """dE/dv of one example: e - A e + c."""
-        scale, pulled = self.circuit.scale, self.pull(1.0, errors)[1]
-        return jax.tree.map(lambda e, p: e + scale * p, errors, pulled)
+    def slope(self, errors: Errors, tick: Any = None) -> Errors:
+        """dE/dv of one example: pi e - A pi e + c."""
+        scale, weighted = self.circuit.scale, self.terms.weighted(errors, tick)
+        pulled = self.pull(self.terms.pull, weighted)[1]
+        return jax.tree.map(lambda e, p: e + scale * p, weighted, pulled)
 
-    def settled(self, errors: Errors, residual: Any) -> Settled:
+    def settled(self, errors: Errors, residual: Any, steps: Any) -> Settled:
         """Where inference ended, with the gradients of the parameters."""
-        grads = self.pull(1.0, errors)[0]
+        grads = self.pull(self.terms.pull, self.terms.weighted(errors))[0]
         values = jax.tree.map(jnp.add, self.values, errors)
-        return Settled(self.value, self.aux, grads, values, errors, residual)
+        return Settled(self.value, self.aux, grads, values, errors, residual, steps)
 
 
-def linearise(circuit: Circuit, params: Any, args: Any) -> Linear:
+def linearise(terms: Terms) -> Linear:
     """Run forward once and keep the local derivatives, no chain crossing a node."""
-    learned, fixed = circuit.leaves.pick(params)
+    circuit, args, sites = terms.circuit, terms.args, terms.sites
+    learned, fixed = circuit.leaves.pick(terms.params)
     # The steps of a loop are independent once its values are known.
-    start = circuit.run(params, args) if circuit.parallel else None
+    start = circuit.run(terms.params, args) if circuit.parallel else None
+    wanted = list(dict.fromkeys([*sites, *sites.values()]))
 
     def network(learned: Any, errors: Errors) -> Any:
         here = circuit.leaves.build(learned, fixed)
+        how: dict[str, Any] = {"feedback": terms.feedback, "sites": wanted}
         if start is None:
-            run = circuit.run(here, args, tap="hold", inject=errors)
+            run = circuit.run(here, args, tap="hold", inject=errors, **how)
         else:
             held = jax.tree.map(jnp.add, start.sites, errors)
-            run = circuit.run(here, args, tap="clamp", inject=held, parallel=True)
-        return (run.loss, run.sites), run.aux
+            run = circuit.run(
+                here, args, tap="clamp", inject=held, parallel=True, **how
+            )
+        pulled = {n: run.sites[site] for n, site in sites.items()}
+        return (run.loss, pulled), (run.aux, {n: run.sites[n] for n in sites})
 
-    (value, values), transposed, aux = jax.vjp(
+    (value, _), transposed, (aux, values) = jax.vjp(
         network, learned, circuit.zeros(), has_aux=True
     )
     if start is not None:
         value, aux, values = start.loss, start.aux, start.sites
-    return Linear(circuit, value, aux, values, transposed)
+    return Linear(terms, value, aux, values, transposed)
 
 
-def relax_in_closed_form(linear: Linear, steps: int, rate: Any) -> tuple[Errors, Any]:
+def relax_in_closed_form(linear: Linear, steps: int, rate: Any) -> Settled:
     """The errors after `steps` gradient steps, and the relative residual at the last.
 
         e_T = - sum_k a_k A^k c,     a_k = P[Binomial(T, rate) > k]
@@ -111,7 +134,7 @@ def relax_in_closed_form(linear: Linear, steps: int, rate: Any) -> tuple[Errors,
 
     state = repeat(circuit, term, (jnp.zeros((), int), first, zeros, zeros), terms - 1)
     errors, last = add(*state)  # the last power needs no further pull
-    return errors, relative_norm(last, first)
+    return linear.settled(errors, relative_norm(last, first), steps)
 
 
 def coefficients(steps: int, rate: Any, terms: int) -> tuple[jax.Array, jax.Array]:
@@ -141,35 +164,25 @@ def coefficients(steps: int, rate: Any, terms: int) -> tuple[jax.Array, jax.Arra
     return weights, slopes[-1]
 
 
-def sweep(linear: Linear, visits: Sequence[str], rate: Any) -> tuple[Errors, Any]:
-    """Move one node after the other by `rate` towards its minimum."""
-    errors = linear.circuit.zeros()
-    first = last = jnp.zeros(())
-    for i, name in enumerate(visits):
-        # Only this node's part of the slope is used, so only that is computed.
-        part = linear.slope(errors)[name]
-        errors = {**errors, name: errors[name] - jnp.asarray(rate, part.dtype) * part}
-        last = part
-        first = part if i == 0 else first
-    return errors, relative_norm(last, first)
-
-
-def sweep_exactly(circuit: Circuit, params: Any, args: Any) -> Settled:
+def sweep_exactly(terms: Terms) -> Settled:
     """One back-to-front sweep at rate 1: each node takes its minimum in turn.
 
     The minimum of node n, given those after it, is e_n = (A e)_n - c_n: reverse-mode
     differentiation, node by node, also inside loops. So it is done by one reverse
     pass, whose cotangents at the nodes are -e.
     """
-    learned, fixed = circuit.leaves.pick(params)
+    circuit = terms.circuit
+    learned, fixed = circuit.leaves.pick(terms.params)
 
     def network(learned: Any, errors: Errors) -> Any:
         here = circuit.leaves.build(learned, fixed)
-        run = circuit.run(here, args, tap="offset", inject=errors)
-        return run.loss, (run.aux, run.sites)
+        run = circuit.run(
+            here, terms.args, tap="offset", inject=errors, feedback=terms.feedback
+        )
+        return terms.pull * run.loss, (run.loss, run.aux, run.sites)
 
-    gradient = jax.value_and_grad(network, argnums=(0, 1), has_aux=True)
-    (value, (aux, values)), (grads, cotangents) = gradient(learned, circuit.zeros())
+    gradient = jax.grad(network, argnums=(0, 1), has_aux=True)
+    (grads, cotangents), (value, aux, values) = gradient(learned, circuit.zeros())
     errors = jax.tree.map(lambda c: -circuit.scale * c, cotangents)
     settled = jax.tree.map(jnp.add, values, errors)
-    return Settled(value, aux, grads, settled, errors, jnp.zeros(()))
+    return Settled(value, aux, grads, settled, errors, jnp.zeros(()), 1)

@@ -1,0 +1,69 @@
+"""Numbers of each example: products and steps of trees whose leaves are nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ...circuit import Circuit
+
+Tree = dict[str, jax.Array]
+
+
+class ByExample(NamedTuple):
+    """Products by example, and steps of another size for each.
+
+    Where an activity has no axis of examples, all examples are taken as one.
+    """
+
+    axes: dict[str, int | None]
+
+    @classmethod
+    def of(cls, circuit: Circuit) -> ByExample:
+        """For the nodes of a circuit."""
+        names = [n.name for n in circuit.nodes]
+        found = {n: circuit.example_axes[n] for n in names}
+        if any(axis is None for axis in found.values()):
+            found = dict.fromkeys(names)
+        return cls(found)
+
+    def dot(self, one: Tree, other: Tree) -> jax.Array:
+        """The product of two trees for each example (or of all)."""
+        parts = [self._summed(n, one[n] * other[n]) for n in one]
+        return sum(parts[1:], start=parts[0])
+
+    def _summed(self, name: str, product: jax.Array) -> jax.Array:
+        axis = self.axes[name]
+        kept = () if axis is None else (axis % product.ndim,)
+        return jnp.sum(product, [i for i in range(product.ndim) if i not in kept])
+
+    def times(self, numbers: jax.Array, tree: Tree) -> Tree:
+        """Each example's part of a tree times its number."""
+        return {n: self._along(n, numbers, x) * x for n, x in tree.items()}
+
+    def _along(self, name: str, numbers: jax.Array, like: jax.Array) -> jax.Array:
+        axis = self.axes[name]
+        if axis is None:
+            return numbers.astype(like.dtype)
+        shape = [1] * like.ndim
+        shape[axis] = -1
+        return numbers.reshape(shape).astype(like.dtype)
+
+    def combined(
+        self, one: Tree, numbers: jax.Array, other: Tree, sign: float = 1.0
+    ) -> Tree:
+        """`one + sign numbers other`."""
+        scaled = self.times(sign * numbers, other)
+        return {n: one[n] + scaled[n] for n in one}
+
+
+def ratio(above: jax.Array, below: jax.Array, otherwise: Any) -> jax.Array:
+    """A quotient where the divisor is above 0, else something given."""
+    fine = below > 0
+    return jnp.where(fine, above / jnp.where(fine, below, 1), otherwise)
+
+
+Slope = Callable[[Tree, Any], Tree]

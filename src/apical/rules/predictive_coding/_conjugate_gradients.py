@@ -1,0 +1,104 @@
+"""Conjugate gradients on the errors: Newton's method, each step solved inside.
+
+    H d = -dE/de,     H = d2E/de2,     e <- e + d
+
+H of one example is 1 (or pi) plus a part of the rank of its output where the network
+is linear, and there conjugate gradients are exact after one iteration more than the
+output has numbers. Each example has its own: a direction along which its energy curves
+down ends its iterations.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from .._rule import squared_norm
+from ._by_example import ByExample, Tree, ratio
+from ._free_prediction import Free, FreeErrors
+from ._relaxation import repeat, root_of_ratio
+from ._settled import Budget, Settled
+
+
+@dataclass(frozen=True)
+class ConjugateGradients:
+    """Newton's method on the errors: a solver, not a mechanism.
+
+    The `steps` of the rule are the iterations of conjugate gradients in each round; an
+    iteration costs two forward and two backward passes. A first iteration alone is a
+    step down the slope of the best size.
+
+    Args:
+      rounds: how often the energy is expanded anew.
+
+    Example:
+      >>> import apical
+      >>> rule = apical.rules.PredictiveCoding(
+      ...     steps=5, prediction="free", inference=apical.rules.ConjugateGradients()
+      ... )
+
+    Source: Hestenes & Stiefel 1952; Goemaere et al. 2026, ICML (errors as variables).
+    """
+
+    rounds: int = 2
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.rounds, int) or self.rounds < 1:
+            raise ValueError(
+                f"`rounds` must be a whole number above 0, not {self.rounds!r}."
+            )
+
+    def settle(self, energy: Free, budget: Budget) -> Settled:
+        """Newton's method from no errors."""
+        errors, by_example = FreeErrors(energy.terms), ByExample.of(energy.circuit)
+
+        def advance(point: Tree) -> Tree:
+            slope, product = jax.linearize(errors.slope, point)
+            found = _solve(energy, by_example, product, slope, budget.steps)
+            return jax.tree.map(jnp.subtract, point, found)
+
+        point = errors.start
+        first = squared_norm(errors.slope(point))
+        for _ in range(self.rounds):
+            point = advance(point)
+        last = squared_norm(errors.slope(point))
+        steps = self.rounds * budget.steps
+        return errors.settled(point, root_of_ratio(last, first), steps)
+
+
+class Iterate(NamedTuple):
+    """One iteration: solution, residual, direction, and the residual's square."""
+
+    solution: Tree
+    residual: Tree
+    direction: Tree
+    square: jax.Array
+
+
+def _solve(
+    energy: Free, by_example: ByExample, product: Any, right: Tree, iterations: int
+) -> Tree:
+    """`H x = right`, for each example by itself."""
+
+    def advance(at: Iterate) -> Iterate:
+        image = product(at.direction)
+        curvature = by_example.dot(at.direction, image)
+        # Where the energy curves down the example keeps what it has.
+        length = ratio(at.square, curvature, 0.0)
+        solution = _plus(at.solution, by_example.times(length, at.direction))
+        residual = _plus(at.residual, by_example.times(-length, image))
+        square = by_example.dot(residual, residual)
+        turn = ratio(square, at.square, 0.0)
+        direction = _plus(residual, by_example.times(turn, at.direction))
+        return Iterate(solution, residual, direction, square)
+
+    zeros = jax.tree.map(jnp.zeros_like, right)
+    begin = Iterate(zeros, right, right, by_example.dot(right, right))
+    return repeat(energy.circuit, advance, begin, iterations).solution
+
+
+def _plus(one: Tree, other: Tree) -> Tree:
+    return jax.tree.map(jnp.add, one, other)

@@ -1,0 +1,93 @@
+"""Errors as variables: the equilibrium of free predictions, reached another way.
+
+    E(e) = sum_n pi_n |e_n|^2 / 2 + pull L(v(e)),      v_n = p_n(v) + e_n
+
+    e <- e - rate dE/de
+
+The equilibrium is that of the values: dE/de = 0 where dE/dv = 0. But a signal reaches
+all layers in one step, and as the curvature of one example is 1 plus a part of the
+rank of its output, few steps are enough. The steps of Barzilai & Borwein measure it:
+
+    rate = <s, y> / <y, y>,     s, y: the last change of e and of dE/de
+
+for each example by itself, so that none depends on its batch. A step along which the
+slope does not grow (<s, y> <= 0) has the first rate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from .._rule import check_transformation
+from ._by_example import ByExample, Tree, ratio
+from ._free_prediction import Free, FreeErrors
+from ._relaxation import Relaxation
+from ._settled import Budget, Settled
+
+
+@dataclass(frozen=True)
+class ErrorRelaxation:
+    """Relax the errors in place of the values: a solver, not a mechanism.
+
+    Each step is a forward pass and a global backward pass, so it is not local: it
+    finds the equilibrium of the local dynamics sooner, on a computer. The first step
+    has the rule's rate (by default 0.3).
+
+    Args:
+      optimizer: any optax transformation; None: steps of Barzilai & Borwein.
+
+    Example:
+      >>> import apical
+      >>> rule = apical.rules.PredictiveCoding(
+      ...     steps=5, prediction="free", inference=apical.rules.ErrorRelaxation()
+      ... )
+
+    Source: Goemaere et al. 2026, ICML (errors as variables); Barzilai & Borwein 1988,
+    IMA Journal of Numerical Analysis 8 (the steps).
+    """
+
+    optimizer: optax.GradientTransformation | None = None
+
+    def __post_init__(self) -> None:
+        if self.optimizer is not None:
+            check_transformation(self.optimizer, "optimizer")
+
+    def settle(self, energy: Free, budget: Budget) -> Settled:
+        """Descend from no errors: from the feed-forward values."""
+        by_example = ByExample.of(energy.circuit)
+        steps = self.optimizer or barzilai_borwein(by_example, budget.rate)
+        return Relaxation(steps).settle(FreeErrors(energy.terms), budget)
+
+
+class Memory(NamedTuple):
+    """The last point and slope, and the number of steps taken."""
+
+    point: Tree
+    slope: Tree
+    taken: jax.Array
+
+
+def barzilai_borwein(by_example: ByExample, rate: Any) -> optax.GradientTransformation:
+    """Steps of Barzilai & Borwein as a transformation: the first has the given rate."""
+
+    def init(params: Any) -> Any:
+        return Memory(params, params, jnp.zeros((), int))
+
+    def update(updates: Any, state: Any, params: Any = None) -> Any:
+        slope, memory, point = updates, state, params
+        moved = jax.tree.map(jnp.subtract, point, memory.point)
+        grown = jax.tree.map(jnp.subtract, slope, memory.slope)
+        along = by_example.dot(moved, grown)
+        rates = jnp.where(
+            (along > 0) & (memory.taken > 0),
+            ratio(along, by_example.dot(grown, grown), rate),
+            rate,
+        )
+        return by_example.times(-rates, slope), Memory(point, slope, memory.taken + 1)
+
+    return optax.GradientTransformation(init, update)

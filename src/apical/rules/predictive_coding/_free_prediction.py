@@ -1,0 +1,146 @@
+"""Predictions that follow the values: traditional predictive coding.
+
+    dE/dv_n = pi_n e_n - sum_m pi_m <e_m, dp_m/dv_n> + pull dL/dv_n
+
+Whittington & Bogacz 2017. The same energy as a function of the errors,
+
+    E(e) = sum_n pi_n |e_n|^2 / 2 + pull L,     v_n = p_n(v) + e_n,
+
+has the same equilibrium, and a global backward pass for its slope (Goemaere et al.
+2025).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ...circuit import Circuit, Run
+from ._energy import Terms, Values
+from ._settled import Settled
+
+
+@dataclass(frozen=True)
+class Free:
+    """The energy with free predictions; its points are values."""
+
+    terms: Terms
+
+    @property
+    def circuit(self) -> Circuit:
+        """Of the loss function."""
+        return self.terms.circuit
+
+    @cached_property
+    def forward(self) -> Run:
+        """The undisturbed forward pass."""
+        return self.circuit.run(self.terms.params, self.terms.args)
+
+    @property
+    def start(self) -> Values:
+        """The feed-forward values."""
+        return self.forward.sites
+
+    def slope(self, values: Values, tick: Any = None) -> Values:
+        """dE/dv of one example."""
+        return self.pulled(values, tick)[1]
+
+    def settled(self, values: Values, residual: Any, steps: Any) -> Settled:
+        """Where inference ended, with the gradients of the parameters."""
+        grads, _, errors = self.pulled(values)
+        loss, aux, _ = self.forward
+        return Settled(loss, aux, grads, values, errors, residual, steps)
+
+    def pulled(
+        self, values: Values, tick: Any = None
+    ) -> tuple[list[jax.Array], Values, Values]:
+        """What errors pull at parameters and at values, and the errors.
+
+        Each error is pulled through a site of its own, so that this need not be the
+        gradient of an energy. What is not used of it costs nothing once compiled.
+        """
+        terms, circuit, sites = self.terms, self.circuit, self.terms.sites
+        learned, fixed = circuit.leaves.pick(terms.params)
+
+        def network(learned: Any, values: Values) -> Any:
+            run = circuit.run(
+                circuit.leaves.build(learned, fixed),
+                terms.args,
+                tap="clamp",
+                inject=values,
+                parallel=True,
+                feedback=terms.feedback,
+                sites=list(dict.fromkeys([*sites, *sites.values()])),
+            )
+            return (run.loss, {n: run.sites[s] for n, s in sites.items()}), run.sites
+
+        (loss, _), transposed, found = jax.vjp(network, learned, values, has_aux=True)
+        errors = {n: v - found[n] for n, v in values.items()}
+        weighted = terms.weighted(errors, tick)
+        seeds = jax.tree.map(lambda e: -e / circuit.scale, weighted)
+        pull = jnp.asarray(terms.pull, loss.dtype)
+        grads, pulled = transposed((pull * jnp.ones_like(loss), seeds))
+        slope = jax.tree.map(lambda e, p: e + circuit.scale * p, weighted, pulled)
+        return grads, slope, errors
+
+
+@dataclass(frozen=True)
+class FreeErrors:
+    """The energy with free predictions as a function of the errors."""
+
+    terms: Terms
+
+    @property
+    def circuit(self) -> Circuit:
+        """Of the loss function."""
+        return self.terms.circuit
+
+    @property
+    def start(self) -> Values:
+        """No errors: the feed-forward values."""
+        return self.circuit.zeros()
+
+    def slope(self, errors: Values, tick: Any = None) -> Values:
+        """dE/de of one example: pi e, and the whole derivative of the loss."""
+        pulled = jax.grad(self._loss)(errors)
+        weighted, factor = self.terms.weighted(errors, tick), self._factor
+        return jax.tree.map(lambda e, p: e + factor * p, weighted, pulled)
+
+    @property
+    def _factor(self) -> Any:
+        return self.terms.pull * self.circuit.scale
+
+    def _loss(self, errors: Values) -> jax.Array:
+        terms = self.terms
+        run = self.circuit.run(
+            terms.params,
+            terms.args,
+            tap="offset",
+            inject=errors,
+            feedback=terms.feedback,
+        )
+        return run.loss
+
+    def settled(self, errors: Values, residual: Any, steps: Any) -> Settled:
+        """Where inference ended; one more run gives values and gradients."""
+        terms, circuit = self.terms, self.circuit
+        learned, fixed = circuit.leaves.pick(terms.params)
+        weighted = terms.weighted(errors)
+
+        def share(learned: Any) -> Any:
+            here = circuit.leaves.build(learned, fixed)
+            run = circuit.run(here, terms.args, tap="hold", inject=errors)
+            products = [jnp.vdot(weighted[n], p).real for n, p in run.sites.items()]
+            whole = sum(products, jnp.zeros(())) / circuit.scale
+            return terms.pull * run.loss - whole, run.sites
+
+        grads, predictions = jax.grad(share, has_aux=True)(learned)
+        values = jax.tree.map(jnp.add, predictions, errors)
+        forward = circuit.run(terms.params, terms.args)
+        return Settled(
+            forward.loss, forward.aux, grads, values, errors, residual, steps
+        )

@@ -1,0 +1,205 @@
+"""Incremental predictive coding: values and parameters move in the same tick.
+
+    v <- v - rate dE/dv,      theta <- theta + optimizer(dE/dtheta)
+
+both at the same values and parameters. There are no phases to tell apart: nothing
+waits until the values have settled.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from ...circuit import Circuit
+from .._rule import (
+    Credit,
+    Rule,
+    SearchSpace,
+    Signal,
+    check_positive,
+    rule,
+    squared_norm,
+    static,
+)
+from ._energy import Terms, Values
+from ._free_prediction import Free
+from ._predictive_coding import SETTLED, Settling
+from ._relaxation import repeat, root_of_ratio
+
+
+class Tick(NamedTuple):
+    """Between two ticks: what moves, the last gradients, and the norms of two slopes.
+
+    `first` is not a number before the first tick.
+    """
+
+    values: Values
+    learned: Any
+    memory: Any
+    grads: Any
+    first: jax.Array
+    last: jax.Array
+
+
+@rule
+class IncrementalPredictiveCoding(Rule):
+    """Predictive coding whose parameters learn at every tick of inference.
+
+        v <- v - rate dE/dv,      theta <- theta + optimizer(dE/dtheta)
+
+    A call of `apical.train_step` takes `steps` ticks, each with an update of the
+    optimiser. Values start at the feed-forward ones in every call. With
+    `streaming=True` they do not: input and target may be others in every call, and the
+    values of the call before follow them; `step.start` puts them back.
+
+    Args:
+      steps: ticks in a call.
+      rate: of the values.
+      streaming: whether values go on from call to call.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, optax, apical
+      >>> loss_fn = lambda w, x: jnp.mean((jnp.tanh(x @ w["a"]) @ w["b"]) ** 2)
+      >>> w, x = {"a": jnp.eye(2), "b": jnp.ones((2, 1))}, jnp.ones((3, 2))
+      >>> rule = apical.rules.IncrementalPredictiveCoding(steps=5)
+      >>> step = apical.train_step(loss_fn, rule, optax.sgd(0.01))
+      >>> state = step.init(jax.random.key(0), w, x)
+      >>> after, state, credit = step(w, state, x)
+      >>> bool(loss_fn(after, x) < credit.value)
+      True
+
+    Source: Salvatori, Song, Yordanov, Millidge, Sha, Emde, Xu, Bogacz & Lukasiewicz
+    2024, ICLR (incremental); a comment on Millidge, Tschantz & Buckley 2020
+    (streaming).
+    """
+
+    steps: int = static(default=8)
+    rate: float = 0.1
+    streaming: bool = static(default=False)
+
+    citation: ClassVar[str] = (
+        "@inproceedings{salvatori2024stable, title={A Stable, Fast, and Fully "
+        "Automatic Learning Algorithm for Predictive Coding Networks}, "
+        "author={Salvatori, Tommaso and Song, Yuhang and Yordanov, Yordan and "
+        "Millidge, Beren and Sha, Lei and Emde, Cornelius and Xu, Zhenghua and Bogacz, "
+        "Rafal and Lukasiewicz, Thomas}, booktitle={ICLR}, year={2024}}"
+    )
+    needs: ClassVar[tuple[str, ...]] = (
+        "weight transport",
+        "derivative of the nonlinearity",
+        "signed error units",
+    )
+    search_space: ClassVar[SearchSpace] = {"rate": (0.01, 1.0, "log")}
+    coupled: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.steps, int) or self.steps < 1:
+            raise ValueError(
+                f"`steps` must be a whole number above 0, not {self.steps!r}."
+            )
+        check_positive(self.rate, "rate")
+
+    def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
+        """The feed-forward values where they go on from call to call."""
+        del key
+        circuit.require_nodes()
+        _ = circuit.scale
+        return Free(Terms(circuit, params, args)).start if self.streaming else ()
+
+    def start(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
+        """The feed-forward values of another batch."""
+        del state
+        return Free(Terms(circuit, params, args)).start if self.streaming else ()
+
+    def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
+        """The mean of the gradients of all ticks, the parameters held."""
+        learned, sums = circuit.learned(params), _sums()
+        _, total, credit = self.train(
+            circuit, params, state, args, sums, sums.init(learned)
+        )
+        return credit._replace(grads=jax.tree.map(lambda g: g / self.steps, total))
+
+    def train(
+        self,
+        circuit: Circuit,
+        params: Any,
+        state: Any,
+        args: Any,
+        optimizer: optax.GradientTransformation,
+        optimizer_state: Any,
+    ) -> tuple[Any, Any, Credit]:
+        """Ticks, each of which moves values and parameters."""
+        forward = circuit.run(params, args)
+        learned = circuit.learned(params)
+
+        def tick(at: Tick) -> Tick:
+            here = circuit.merged(params, at.learned)
+            found, slope, _ = Free(Terms(circuit, here, args)).pulled(at.values)
+            grads = circuit.leaves.build(found)
+            updates, memory = optimizer.update(grads, at.memory, at.learned)
+            norm = squared_norm(slope)
+            return Tick(
+                _descended(at.values, self.rate, slope),
+                optax.apply_updates(at.learned, updates),
+                memory,
+                grads,
+                jnp.where(jnp.isnan(at.first), norm, at.first),
+                norm,
+            )
+
+        unknown = jnp.full((), jnp.nan)
+        begin = Tick(
+            state if self.streaming else forward.sites,
+            learned,
+            optimizer_state,
+            jax.tree.map(jnp.zeros_like, learned),
+            unknown,
+            unknown,
+        )
+        end = repeat(circuit, tick, begin, self.steps)
+        params = circuit.merged(params, end.learned)
+        kept = end.values if self.streaming else ()
+        info = self._info(circuit, params, args, end)
+        credit = Credit(forward.loss, forward.aux, end.grads, kept, info)
+        return params, end.memory, credit
+
+    def _info(self, circuit: Circuit, params: Any, args: Any, end: Tick) -> Settling:
+        _, _, errors = Free(Terms(circuit, params, args)).pulled(end.values)
+        share = 1 / circuit.batch_size
+        energy = {n: share * squared_norm(e) / 2 for n, e in errors.items()}
+        residual = root_of_ratio(end.last, end.first)
+        return Settling(energy, residual, residual < SETTLED, self.steps)
+
+    def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
+        """Values and predictions after the ticks of a call, the parameters held."""
+        energy = Free(Terms(circuit, params, args))
+        values = state if self.streaming else energy.start
+
+        def tick(values: Values) -> Values:
+            return _descended(values, self.rate, energy.slope(values))
+
+        values = repeat(circuit, tick, values, self.steps)
+        _, _, errors = energy.pulled(values)
+        return {
+            n: Signal(values[n], values[n] - e, -e / circuit.scale)
+            for n, e in errors.items()
+        }
+
+
+def _descended(values: Values, rate: Any, slope: Values) -> Values:
+    return jax.tree.map(lambda v, s: v - jnp.asarray(rate, v.dtype) * s, values, slope)
+
+
+def _sums() -> optax.GradientTransformation:
+    """Moves nothing, and adds up the gradients."""
+    return optax.GradientTransformation(
+        lambda params: jax.tree.map(jnp.zeros_like, params),
+        lambda updates, state, params=None: (
+            jax.tree.map(jnp.zeros_like, updates),
+            jax.tree.map(jnp.add, state, updates),
+        ),
+    )

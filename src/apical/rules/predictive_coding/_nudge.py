@@ -1,0 +1,49 @@
+"""Nudging: the loss pulls weakly, towards the target, away from it, or both in turn.
+
+    E_b(v) = sum_n |e_n|^2 / 2 + b L
+
+    positive   grads = dE_b / b
+    negative   grads = dE_-b / -b
+    centred    grads = (dE_b - dE_-b) / 2b
+
+all at their equilibria; at b = 0 there are no errors. As b -> 0 each is
+backpropagation; the centred one errs by b^2, the others by b.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .._rule import check_choice, check_positive
+
+_PULLS = {"positive": (1.0,), "negative": (-1.0,), "centred": (1.0, -1.0)}
+
+
+@dataclass(frozen=True)
+class Nudge:
+    """How the loss pulls at the output.
+
+    Args:
+      strength: b above.
+      kind: `"positive"`, `"negative"` or `"centred"` (two settlings).
+
+    Example:
+      >>> import apical
+      >>> nudge = apical.rules.Nudge(0.1, "centred")
+      >>> rule = apical.rules.PredictiveCoding(prediction="free", nudge=nudge)
+
+    Source: Scellier et al. 2023, NeurIPS (for equilibrium propagation); Pinchetti et
+    al. 2025, ICLR (for predictive coding).
+    """
+
+    strength: float = 0.1
+    kind: str = "centred"
+
+    def __post_init__(self) -> None:
+        check_positive(self.strength, "strength")
+        check_choice(self.kind, "kind", tuple(_PULLS))
+
+    @property
+    def pulls(self) -> tuple[float, ...]:
+        """The pull of the loss in each settling."""
+        return tuple(sign * self.strength for sign in _PULLS[self.kind])

@@ -1,0 +1,120 @@
+"""Sweeps: values move one node, or one level of nodes, after the other.
+
+    v_n <- v_n - rate dE/dv_n,     all other values held
+
+| order             | a sweep visits                                              |
+|-------------------|-------------------------------------------------------------|
+| `None`            | every node, from the loss back to the input                 |
+| `"even/odd"`      | all nodes an even number of nodes from the loss, then odd   |
+| a tuple of names  | these, in this order                                        |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ...circuit import Circuit
+from .._rule import squared_norm
+from ._levels import levels
+from ._relaxation import Energy, repeat, root_of_ratio
+from ._settled import Budget, Settled
+
+EVEN_ODD = "even/odd"
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Visit the nodes one after the other, from the loss back to the input.
+
+    A visit moves nodes by `rate` down the energy, all others held. With fixed
+    predictions, rate 1 and the default order a single sweep is exact at the price of
+    backpropagation, on every graph: it *is* backpropagation by another route
+    (Rosenbaum 2022), not predictive coding made cheap. With free predictions a sweep
+    carries a signal through all layers, where a step carries it through one.
+
+    Args:
+      sweeps: how often all nodes are visited. The `steps` of the rule are not used.
+      order: None is back to front, also inside loops; `"even/odd"` moves every second
+        level at once (Kerjan, Hoier & Scellier 2026); or the names of the nodes. With
+        an order given, a node inside a loop is visited at all its steps at once.
+
+    Example:
+      >>> import apical
+      >>> rule = apical.rules.PredictiveCoding(inference=apical.rules.Sweep())
+
+    Source: Rosenbaum 2022, PLOS ONE 17(3); Kerjan, Hoier & Scellier 2026,
+    arXiv:2606.03584.
+    """
+
+    sweeps: int = 1
+    order: tuple[str, ...] | str | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.sweeps, int) or self.sweeps < 1:
+            raise ValueError(
+                f"`sweeps` must be a whole number above 0, not {self.sweeps!r}."
+            )
+        known = self.order is None or self.order == EVEN_ODD
+        if not known and not isinstance(self.order, (tuple, list)):
+            raise ValueError(
+                "`order` must be None, 'even/odd' or a tuple of the nodes' names, as "
+                f"`('a', 'b')`, not {self.order!r}."
+            )
+        if not known:
+            object.__setattr__(self, "order", tuple(self.order or ()))
+
+    def require_whole_visits(self, circuit: Circuit) -> None:
+        """Refuse the order inside loops where a visit takes all steps at once."""
+        if self.order is None and circuit.has_loop:
+            raise ValueError(
+                "`Sweep()` goes back to front inside loops only with fixed predictions "
+                "at a known rate of 1. Otherwise give `order=` to visit a node at all "
+                "steps of its loop at once, or use steps in place of a sweep."
+            )
+
+    def visits(self, circuit: Circuit) -> list[tuple[str, ...]]:
+        """The nodes of each visit, in the order of the visits."""
+        names = [n.name for n in circuit.nodes]
+        if self.order == EVEN_ODD:
+            level = levels(circuit)
+            halves = ([n for n in names if level[n] % 2 == odd] for odd in (0, 1))
+            return [tuple(half) for half in halves if half]
+        order = tuple(reversed(names)) if self.order is None else self.order
+        if set(order) != set(names):
+            wrong = sorted(set(order) ^ set(names))[0]
+            raise ValueError(
+                f"`order` must name every node; {wrong!r} is missing or unknown. The "
+                f"nodes are {names}."
+            )
+        return [(name,) for name in order]
+
+    def settle(self, energy: Energy, budget: Budget) -> Settled:
+        """Sweep from the feed-forward values."""
+        self.require_whole_visits(energy.circuit)
+        visits = self.visits(energy.circuit)
+
+        def sweep(state: Any) -> Any:
+            point, tick = state
+            for names in visits:
+                point = _visit(energy, point, names, budget.rate, tick)
+            return point, tick + 1
+
+        start = energy.start
+        begin = (start, jnp.zeros((), int))
+        point, _ = repeat(energy.circuit, sweep, begin, self.sweeps)
+        ends = [squared_norm(energy.slope(at)) for at in (point, start)]
+        return energy.settled(point, root_of_ratio(*ends), self.sweeps)
+
+
+def _visit(
+    energy: Energy, point: Any, names: Sequence[str], rate: Any, tick: Any
+) -> dict[str, jax.Array]:
+    # Only these nodes' part of the slope is used, so only that is computed.
+    slope = energy.slope(point, tick)
+    moved = {n: point[n] - jnp.asarray(rate, slope[n].dtype) * slope[n] for n in names}
+    return {**point, **moved}
