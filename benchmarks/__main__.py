@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from . import _lines
+from . import _closeness, _lines
 from ._models import MODELS, Model
 from ._records import Record, show, write
 
@@ -58,6 +58,9 @@ def _plan(options: argparse.Namespace) -> Iterator[tuple[Model, str, Measure]]:
         for lines, measure in LINES.items():
             if lines in options.lines:
                 yield model, lines, measure
+    if "closeness" in options.lines:
+        for model in _closeness.models():
+            yield model, "closeness", _closeness.measured
 
 
 def _parse() -> argparse.Namespace:
@@ -65,7 +68,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--only", type=_names(MODELS), default=list(MODELS), help=f"of {list(MODELS)}"
     )
-    lines = [*LINES, "seeds"]
+    lines = [*LINES, "seeds", "closeness"]
     parser.add_argument(
         "--lines", type=_names(lines), default=lines, help=f"of {lines}"
     )

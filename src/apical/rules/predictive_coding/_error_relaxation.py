@@ -11,7 +11,8 @@ rank of its output, few steps are enough. The steps of Barzilai & Borwein measur
     rate = <s, y> / <y, y>,     s, y: the last change of e and of dE/de
 
 for each example by itself, so that none depends on its batch. A step along which the
-slope does not grow (<s, y> <= 0) has the first rate.
+slope does not grow (<s, y> <= 0) has the first rate. In deep nets that have learned,
+these steps alone overshoot, and none is made longer than a given norm.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from .._rule import check_transformation
+from .._rule import check_positive, check_transformation
 from ._by_example import ByExample, Tree, ratio
 from ._free_prediction import Free, FreeErrors
 from ._relaxation import Relaxation
@@ -40,6 +41,8 @@ class ErrorRelaxation:
 
     Args:
       optimizer: any optax transformation; None: steps of Barzilai & Borwein.
+      longest: the norm, over all errors of an example, that no such step exceeds, in
+        units of activities.
 
     Example:
       >>> import apical
@@ -52,15 +55,19 @@ class ErrorRelaxation:
     """
 
     optimizer: optax.GradientTransformation | None = None
+    longest: float = 0.3
 
     def __post_init__(self) -> None:
+        check_positive(self.longest, "longest")
         if self.optimizer is not None:
             check_transformation(self.optimizer, "optimizer")
 
     def settle(self, energy: Free, budget: Budget) -> Settled:
         """Descend from no errors: from the feed-forward values."""
         by_example = ByExample.of(energy.circuit)
-        steps = self.optimizer or barzilai_borwein(by_example, budget.rate)
+        steps = self.optimizer or barzilai_borwein(
+            by_example, budget.rate, self.longest
+        )
         return Relaxation(steps).settle(FreeErrors(energy.terms), budget)
 
 
@@ -72,7 +79,9 @@ class Memory(NamedTuple):
     taken: jax.Array
 
 
-def barzilai_borwein(by_example: ByExample, rate: Any) -> optax.GradientTransformation:
+def barzilai_borwein(
+    by_example: ByExample, rate: Any, longest: float
+) -> optax.GradientTransformation:
     """Steps of Barzilai & Borwein as a transformation: the first has the given rate."""
 
     def init(params: Any) -> Any:
@@ -88,6 +97,8 @@ def barzilai_borwein(by_example: ByExample, rate: Any) -> optax.GradientTransfor
             ratio(along, by_example.dot(grown, grown), rate),
             rate,
         )
+        size = jnp.sqrt(by_example.dot(slope, slope))
+        rates = jnp.minimum(rates, ratio(jnp.full_like(size, longest), size, 1.0))
         return by_example.times(-rates, slope), Memory(point, slope, memory.taken + 1)
 
     return optax.GradientTransformation(init, update)
