@@ -191,3 +191,9 @@ def test_the_page_of_claims_is_that_of_their_files():
     assert claims_page.PAGE.read_text("utf-8") == claims_page.page(), (
         "run: python tools/claims_page.py"
     )
+
+
+def test_the_verdicts_of_the_readme_are_those_of_the_kept_records():
+    assert claims_page.README.read_text("utf-8") == claims_page.readme(), (
+        "run: python tools/claims_page.py"
+    )

@@ -1,8 +1,8 @@
-"""Write docs/claims.md: every claim, from the file that runs it, and what came out.
+"""Write docs/claims.md and the verdicts of the README, from claims and kept records.
 
     python tools/claims_page.py
 
-`tests/test_docs.py` compares the page with the files.
+`tests/test_docs.py` compares both pages with the files.
 """
 
 from pathlib import Path
@@ -11,7 +11,9 @@ from apical.lab.claims import CLAIMS, Outcome, described, read_outcome, reported
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "claims.md"
+README = ROOT / "README.md"
 KEPT = ROOT / "results" / "claims"
+BEGIN, END = "<!-- made by tools/claims_page.py -->", "<!-- end of what it makes -->"
 INTRODUCTION = """\
 # The claims
 
@@ -35,26 +37,40 @@ and algorithm 1 printed with the opposite signs.
 
 def page() -> str:
     """The whole page: what is run, and for what has been run in full what came out."""
-    outcomes = {name: read_outcome(CLAIMS[name], "full", KEPT) for name in CLAIMS}
+    found = outcomes()
     parts = [
-        described(CLAIMS[name]) if found is None else _reported(found)
-        for name, found in outcomes.items()
+        described(CLAIMS[name]) if outcome is None else _reported(outcome)
+        for name, outcome in found.items()
     ]
-    return "\n".join([INTRODUCTION, *_verdicts(outcomes), *parts])
+    return "\n".join([INTRODUCTION, *_verdicts(found, ""), *parts])
 
 
-def _verdicts(outcomes: dict[str, Outcome | None]) -> list[str]:
+def readme() -> str:
+    """The README with the table of verdicts between its two marks."""
+    before, rest = README.read_text("utf-8").split(BEGIN)
+    table = "\n".join(_verdicts(outcomes(), "docs/claims.md"))
+    return f"{before}{BEGIN}\n\n{table}\n{END}{rest.split(END)[1]}"
+
+
+def outcomes() -> dict[str, Outcome | None]:
+    """What came out of each claim that has been run in full."""
+    return {name: read_outcome(CLAIMS[name], "full", KEPT) for name in CLAIMS}
+
+
+def _verdicts(found: dict[str, Outcome | None], to: str) -> list[str]:
     rows = [
-        f"| [{name}](#{name}) | {CLAIMS[name].sentence} | "
-        f"{'not run yet' if found is None else found.verdict.word} |"
-        for name, found in outcomes.items()
+        f"| [{name}]({to}#{name}) | {CLAIMS[name].sentence} | "
+        f"{'not run yet' if outcome is None else f'**{outcome.verdict.word}**'} |"
+        for name, outcome in found.items()
     ]
     return ["| claim | what has been said | verdict |", "|---|---|---|", *rows, ""]
 
 
 def _reported(outcome: Outcome) -> str:
-    return reported(outcome, f"images/claims/{outcome.claim.id}.svg", work_first=False)
+    picture = f"images/claims/{outcome.claim.id}.svg"
+    return reported(outcome, picture, work_first=False)
 
 
 if __name__ == "__main__":
     PAGE.write_text(page(), "utf-8")
+    README.write_text(readme(), "utf-8")

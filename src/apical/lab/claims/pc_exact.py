@@ -295,6 +295,12 @@ CLAIM = Claim(
         f"close); or if the derivative of the scalar example by hand differs from the "
         f"one that we measure against."
     ),
+    remaining=(
+        "After the published numbers of steps a thousandth to half a hundredth of the"
+        " gradient is missing, too little for a figure to show. A signal that must "
+        "pass k nodes has arrived with the weight P[Binomial(steps, rate) >= k]; "
+        "three to five times as many steps bring what is missing to rounding."
+    ),
     hours=0.1,
     tasks=tasks,
     judge=judge,

@@ -119,6 +119,11 @@ CLAIM = Claim(
         "feedback alignment's lies within, or sign concordance's beyond. Intervals are "
         "corrected for two comparisons. What backprop loses is shown only."
     ),
+    remaining=(
+        "Nothing that we know of: no figure was at hand. Feedback alignment does not "
+        "only lose what it learned, it stays at chance, since a readout that does not"
+        " learn never comes to agree with the feedback weights."
+    ),
     hours=0.2,
     tasks=tasks,
     judge=judge,
