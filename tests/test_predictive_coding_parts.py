@@ -246,6 +246,15 @@ def test_a_missing_extra_is_named(monkeypatch):
         credit_of(free(inference=DifferentialEquation()))
 
 
+def test_a_solver_that_cannot_tell_examples_apart_is_refused_in_init():
+    def four(params, x, y):
+        return loss_fn(params, x + jnp.zeros((4, 1)), y)
+
+    learner = apical.value_and_grad(four, free(inference=ErrorRelaxation()))
+    with pytest.raises(ValueError, match="To find the axis of the examples"):
+        learner.init(KEY, PARAMS, *DATA)
+
+
 def test_needs_are_those_of_the_parts():
     assert "weight transport" in free().needs
     assert "weight transport" not in free(feedback=RandomFeedback()).needs

@@ -6,3 +6,5 @@ from ._alignment import alignment as alignment
 from ._cost import Cost as Cost
 from ._cost import Expense as Expense
 from ._cost import cost as cost
+from ._regime import Regime as Regime
+from ._regime import regime as regime

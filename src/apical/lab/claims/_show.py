@@ -1,5 +1,6 @@
 """Claims in words: for the terminal, for a page, for the documentation."""
 
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -96,11 +97,15 @@ def _effects(found: Verdict) -> list[str]:
     lines = ["| compared | difference | 95 % interval | equal within | seeds | |"]
     lines += ["|---|--:|---|--:|--:|---|"]
     lines += [
-        f"| {e.what} | {e.mean:+.2f} | {e.low:+.2f} to {e.high:+.2f} | "
+        f"| {e.what} | {_number(e.mean)} | {_number(e.low)} to {_number(e.high)} | "
         f"{e.margin:g} | {e.seeds} | {e.word} |"
         for e in found.effects
     ]
     return [*lines, ""]
+
+
+def _number(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:+.2f}"
 
 
 def write_outcome(outcome: Outcome, folder: Path) -> None:

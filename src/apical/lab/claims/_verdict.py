@@ -110,6 +110,8 @@ def effect(
 
 def told(found: Effect, unit: str = "points") -> str:
     """An effect in words."""
+    if math.isnan(found.mean):
+        return f"{found.what}: not run"
     if math.isnan(found.low):
         return f"{found.what}: {found.mean:+.2f} {unit}, too few seeds"
     return (

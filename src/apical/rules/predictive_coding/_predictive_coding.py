@@ -235,6 +235,8 @@ class PredictiveCoding(Rule):
             self.inference.visits(circuit)
             if not self._is_one_reverse_pass:
                 self.inference.require_whole_visits(circuit)
+        if isinstance(self.inference, _SOLVERS):
+            _ = circuit.example_axes  # each example has steps of its own
         precision = as_precision(self.precision)
         if precision is None and self.feedback is None:
             return ()
@@ -288,7 +290,8 @@ class PredictiveCoding(Rule):
             state = state._replace(feedback=moved)
         return state
 
-    def _terms(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Terms:
+    def terms(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Terms:
+        """What stands in the energy at the full pull."""
         precision = as_precision(self.precision)
         return Terms(
             circuit,
@@ -305,22 +308,23 @@ class PredictiveCoding(Rule):
         self, circuit: Circuit, params: Any, state: Any, args: Any
     ) -> list[Settled]:
         """One settling for each pull."""
-        terms = self._terms(circuit, params, state, args)
+        terms = self.terms(circuit, params, state, args)
         return [self._settle_one(terms._replace(pull=p)) for p in self._pulls]
 
     def _settle_one(self, terms: Terms) -> Settled:
-        budget = Budget(self.steps, self._rate, self.tolerance)
+        budget = Budget(self.steps, self.step_size, self.tolerance)
         if self.prediction == "free":
             return self._way.settle(Free(terms), budget)
         if self._is_one_reverse_pass:
             return sweep_exactly(terms)
         linear = linearise(terms)
         if self._has_closed_form(terms):
-            return relax_in_closed_form(linear, self.steps, self._rate)
+            return relax_in_closed_form(linear, self.steps, self.step_size)
         return self._way.settle(linear, budget)
 
     @property
-    def _rate(self) -> Any:
+    def step_size(self) -> Any:
+        """The rate, given or by default."""
         if self.rate is not None:
             return self.rate
         if self.prediction == "fixed":
@@ -330,7 +334,7 @@ class PredictiveCoding(Rule):
     @property
     def _is_one_reverse_pass(self) -> bool:
         """Whether a sweep is reverse-mode differentiation, also inside loops."""
-        way, rate = self.inference, self._rate
+        way, rate = self.inference, self.step_size
         back_to_front = isinstance(way, Sweep) and way.order is None
         whole = isinstance(rate, (int, float)) and rate == 1
         usual = self.prediction == "fixed" and self.precision is None

@@ -1,0 +1,203 @@
+"""In which regime predictive coding runs: at rest, on the way, or still backprop.
+
+    stiffness = rate * largest eigenvalue of d2E/dv2
+
+| stiffness | steps of this rate                                               |
+|-----------|------------------------------------------------------------------|
+| >= 2      | diverge: the steepest direction overshoots by more than it began |
+| < 2       | come to rest, the sooner the nearer the others are to 1          |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NamedTuple, Unpack
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..circuit import Circuit
+from ..rules import ErrorRelaxation, PredictiveCoding
+from ..rules._learner import Keywords, TrainState, make_learner
+from ..rules.predictive_coding._by_example import ByExample, ratio
+from ..rules.predictive_coding._free_prediction import Free
+from ._alignment import _agreement
+
+_POWER_STEPS = 30
+_REST = 1e-4  # the residual of what is called the equilibrium
+_REST_STEPS = 500
+
+
+class Regime(NamedTuple):
+    """Where a run of predictive coding stands.
+
+    Attributes:
+      residual: the norm of dE/dv at the last step, relative to the first.
+      energy: of each node, by name.
+      stiffness: the step size times the largest curvature of any example; not a number
+        where the steps have no one size (an optax transformation, errors as variables).
+      to_backpropagation: cosine of the update to that of backpropagation.
+      to_equilibrium: cosine to the update at the equilibrium; not a number where that
+        was not found.
+      steps: `"stable"`, `"slow"` (they have not settled) or `"diverging"`.
+      update: `"at equilibrium"`, `"backprop-like"` (nearer to backpropagation than to
+        the equilibrium) or `"partial"`.
+    """
+
+    residual: float
+    energy: dict[str, float]
+    stiffness: float
+    to_backpropagation: float
+    to_equilibrium: float
+    steps: str
+    update: str
+
+
+def regime(
+    loss_fn: Callable[..., Any], rule: PredictiveCoding, **keywords: Unpack[Keywords]
+) -> Callable[..., Regime]:
+    """Tell whether inference settles, and what its update is nearest to.
+
+    Args:
+      loss_fn: any JAX function `loss_fn(params, *args)`.
+      rule: predictive coding with free predictions.
+      **keywords: `has_aux`, `reduction`, `batch`, `nodes`, `target`, as in
+        `apical.value_and_grad`.
+
+    Returns:
+      A function of `(params, state, *args)`, with the state of `learner.init`, that
+      returns a `Regime`.
+
+    Raises:
+      ValueError: with fixed predictions, whose curvature is 1 and whose rest is
+        backpropagation.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, apical
+      >>> loss_fn = lambda w, x: jnp.mean((jnp.tanh(x @ w["a"]) @ w["b"]) ** 2)
+      >>> w, x = {"a": jnp.eye(2), "b": jnp.ones((2, 1))}, jnp.ones((3, 2))
+      >>> rule = apical.rules.PredictiveCoding(50, 0.2, "free")
+      >>> found = apical.measure.regime(loss_fn, rule)(w, (), x)
+      >>> found.steps, found.update
+      ('stable', 'at equilibrium')
+
+    Source: Goemaere et al. 2026, ICML (few steps are backpropagation scaled); Innocenti
+    et al. 2025, arXiv:2505.13124 (the conditioning of inference).
+    """
+    if not isinstance(rule, PredictiveCoding) or rule.prediction != "free":
+        raise ValueError(
+            "`regime` is about `PredictiveCoding(prediction='free')`: with fixed "
+            "predictions the curvature is 1 and the rest is backpropagation, and other "
+            f"rules have no energy that settles; this is {rule!r}."
+        )
+    learner = make_learner(loss_fn, rule, **keywords)
+    resting = None
+    if _has_rest(rule):
+        resting = make_learner(loss_fn, _to_rest(rule), **keywords)
+
+    def tell(params: Any, state: Any, *args: Any) -> Regime:
+        state = state.rule if isinstance(state, TrainState) else state
+        circuit = learner.circuit(params, args)
+        credit = learner(params, state, *args)
+        truth = rule.reference(circuit, params, state, args)
+        bound, found = _UNKNOWN, _UNKNOWN
+        if rule.inference is None:
+            bound = rule.step_size * _curvature(circuit, rule, params, state, args)
+        if resting is not None:
+            goal = resting(params, state, *args)
+            cosine = _cosine(circuit, credit.grads, goal.grads)
+            found = jnp.where(goal.info.residual <= _REST, cosine, jnp.nan)
+        info = credit.info
+        return _told(
+            float(info.residual),
+            {name: float(energy) for name, energy in info.energy.items()},
+            float(bound),
+            float(_cosine(circuit, credit.grads, truth)),
+            float(found),
+        )
+
+    return tell
+
+
+_UNKNOWN = jnp.asarray(np.nan)
+
+
+def _has_rest(rule: PredictiveCoding) -> bool:
+    """Whether what the values come to is the minimum of an energy."""
+    return rule.derivative and rule.feedback is None
+
+
+def _to_rest(rule: PredictiveCoding) -> PredictiveCoding:
+    """The same energy, settled."""
+    return replace(
+        rule,
+        rate=None,
+        inference=ErrorRelaxation(),
+        steps=_REST_STEPS,
+        tolerance=_REST,
+    )
+
+
+def _told(
+    residual: float,
+    energy: dict[str, float],
+    stiffness: float,
+    to_backpropagation: float,
+    to_equilibrium: float,
+) -> Regime:
+    if stiffness >= 2 or not np.isfinite(residual) or residual > 1:
+        steps = "diverging"
+    else:
+        steps = "stable" if residual < 1e-3 else "slow"
+    if steps == "stable":
+        update = "at equilibrium"
+    else:
+        nearer = to_backpropagation > to_equilibrium
+        update = "backprop-like" if nearer else "partial"
+    return Regime(
+        residual,
+        energy,
+        stiffness,
+        to_backpropagation,
+        to_equilibrium,
+        steps,
+        update,
+    )
+
+
+def _cosine(circuit: Circuit, one: Any, other: Any) -> jax.Array:
+    pairs = (circuit.leaves.pick(one)[0], circuit.leaves.pick(other)[0])
+    return _agreement(*pairs).cosine
+
+
+def _curvature(
+    circuit: Circuit, rule: PredictiveCoding, params: Any, state: Any, args: Any
+) -> jax.Array:
+    """The largest eigenvalue of d2E/dv2 of any example, by the power method."""
+    energy = Free(rule.terms(circuit, params, state, args))
+    by_example = ByExample.of(circuit)
+    keys = jax.random.split(jax.random.key(0), len(circuit.nodes))
+    start = {
+        n.name: jax.random.normal(key, n.shape, n.dtype)
+        for n, key in zip(circuit.nodes, keys, strict=True)
+    }
+
+    @jax.jit
+    def grow() -> jax.Array:
+        _, product = jax.linearize(energy.slope, energy.start)
+
+        def step(carry: Any, _: Any) -> Any:
+            vector, _ = carry
+            image = product(vector)
+            size = jnp.sqrt(by_example.dot(image, image))
+            unit = by_example.times(ratio(jnp.ones_like(size), size, 0.0), image)
+            return (unit, size), None
+
+        norm = jnp.sqrt(by_example.dot(start, start))
+        begin = by_example.times(1 / norm, start), norm
+        (_, largest), _ = jax.lax.scan(step, begin, length=_POWER_STEPS)
+        return jnp.max(largest)
+
+    return grow()
