@@ -1,0 +1,82 @@
+"""Draw the picture of docs/predictive-coding.md: errors that travel.
+
+python tools/predictive_coding_pictures.py
+"""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.figure import Figure
+
+import apical
+from apical.lab._report._canvas import blank, our_style, picture
+
+PICTURE = (
+    Path(__file__).parents[1] / "docs" / "images" / "predictive-coding"
+) / "travelling.svg"
+LAYERS, WIDTH, EXAMPLES = 8, 64, 64
+RATE = 0.1
+STEPS = tuple(np.unique(np.geomspace(1, 3000, 40).round().astype(int)).tolist())
+
+
+def loss_fn(params: Any, x: jax.Array, y: jax.Array) -> jax.Array:
+    """The squared error of a tanh network."""
+    for w in params[:-1]:
+        x = jnp.tanh(x @ w)
+    return jnp.mean(jnp.sum((x @ params[-1] - y) ** 2, axis=-1)) / 2
+
+
+def problem() -> tuple[Any, tuple[jax.Array, jax.Array]]:
+    """Weights and a batch."""
+    keys = jax.random.split(jax.random.key(0), LAYERS + 2)
+    sizes = [WIDTH] * LAYERS + [10]
+    params = [
+        jax.random.normal(keys[i], (sizes[i], sizes[i + 1])) / sizes[i] ** 0.5
+        for i in range(LAYERS)
+    ]
+    x = jax.random.normal(keys[-1], (EXAMPLES, WIDTH))
+    y = jax.nn.one_hot(jax.random.randint(keys[-2], (EXAMPLES,), 0, 10), 10)
+    return params, (x, 2 * y)
+
+
+def course() -> tuple[np.ndarray, list[apical.measure.Regime]]:
+    """Energies by layer and step, and the regime at each."""
+    params, args = problem()
+    found = []
+    for steps in STEPS:
+        rule = apical.rules.PredictiveCoding(steps, RATE, prediction="free")
+        found.append(apical.measure.regime(loss_fn, rule)(params, (), *args))
+    return np.array([list(one.energy.values()) for one in found]).T, found
+
+
+def draw() -> Figure:
+    """Energies, residual, and closeness, against steps."""
+    energies, regimes = course()
+    figure = blank(3.2, layout="constrained")
+    first, second, third = figure.subplots(1, 3)
+    image = first.pcolormesh(
+        STEPS, np.arange(1, LAYERS), np.log10(energies + 1e-12), shading="nearest"
+    )
+    image.set_clim(vmin=-8)
+    figure.colorbar(image, ax=first, label="log10 of the energy")
+    first.set(title="energy of each layer", ylabel="layer", xscale="log")
+    first.grid(visible=False)
+    second.plot(STEPS, [one.residual for one in regimes])
+    second.set(title="residual", xscale="log", yscale="log")
+    third.plot(STEPS, [r.to_backpropagation for r in regimes], label="backpropagation")
+    third.plot(STEPS, [r.to_equilibrium for r in regimes], label="the equilibrium")
+    third.set(title="cosine of the update to that of", xscale="log")
+    third.legend()
+    for axes in (first, second, third):
+        axes.set_xlabel("steps of inference")
+    return figure
+
+
+if __name__ == "__main__":
+    with our_style():
+        drawn = picture(draw())
+    PICTURE.parent.mkdir(parents=True, exist_ok=True)
+    PICTURE.write_text(drawn.svg, "utf-8")
