@@ -44,7 +44,7 @@ class AsPublished(rules.PredictiveCoding):
 
 def tasks(scale: Scale) -> Iterable[Task]:
     """The convolutional net on pictures, and the LSTM on text."""
-    epochs, seeds, sweep = {"full": (3, 5, 16), "quick": (2, 5, 0)}.get(
+    epochs, seeds, sweep = {"full": (3, 5, 16), "quick": (2, 2, 0)}.get(
         scale, (1, 2, 0)
     )
     budget: dict[str, Any] = {
@@ -85,7 +85,7 @@ def _pictures(scale: Scale) -> Callable[[Desk], Data]:
             return first(load("cifar10", desk.data_dir, desk.download), 20_000, None)
         # The digits in double size: two convolutions of 5 x 5 do not fit into 8 x 8.
         data = load("digits")
-        data = first(data, 640, 320) if scale == "quick" else first(data, 128, 64)
+        data = first(data, 320, 160) if scale == "quick" else first(data, 128, 64)
         return data._replace(
             train_x=_doubled(data.train_x), test_x=_doubled(data.test_x)
         )
@@ -98,7 +98,7 @@ def _text(scale: Scale) -> Callable[[Desk], Data]:
         if scale == "full":
             data = load("shakespeare", desk.data_dir, desk.download)
             return first(shortened(data), 10_000, 5_000)
-        return first(shortened(windows(_QUOTE * 300, "a line of Hamlet", "")), 640, 320)
+        return first(shortened(windows(_QUOTE * 300, "a line of Hamlet", "")), 320, 160)
 
     return give
 
