@@ -180,9 +180,9 @@ def test_a_comparison_is_a_task_that_goes_on_where_it_was_cut_off(
 
 
 def comparison_columns():
-    from apical.lab.claims._comparison import _KEPT
+    from apical.lab.claims._comparison import KEPT
 
-    return _KEPT
+    return KEPT
 
 
 def test_the_last_epoch_is_read_by_seed_and_lost_seeds_have_none():

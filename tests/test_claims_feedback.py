@@ -30,6 +30,7 @@ from apical.lab.claims import (
 )
 from apical.lab.claims._claim import SCALES, Desk
 from apical.lab.claims._decide import Finding, above, below, decide
+from apical.lab.claims._rates import trained_at
 from apical.lab.claims._verdict import Effect
 
 MODULES = {
@@ -116,17 +117,48 @@ def plan_of(claim, scale, plans, folder):
     return plans
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if name != "pc-trains"])
+COMPARED = [name for name in CASES if name not in ("bn-rates", "pc-trains")]
+
+
+@pytest.mark.parametrize("name", COMPARED)
 def test_the_full_form_is_fair_and_has_a_control(name, planned, tmp_path):
     beside = set()
     for plan in plan_of(CLAIMS[name], "full", planned, tmp_path):
         assert len(plan.seeds) == 5
         beside |= {CONTROL, BASELINE} & set(plan.entries)
-        if name == "bn-rates":  # every rate is a run of its own
-            assert plan.sweep is None
-        else:
-            assert plan.sweep is not None and plan.sweep.trials == 16
+        assert plan.sweep is not None and plan.sweep.trials == 16
     assert beside == {CONTROL, BASELINE}
+
+
+def test_every_rate_is_a_run_from_the_same_weights_on_the_same_batches(tmp_path):
+    size = bn_rates.SIZES["smoke"]._replace(epochs=2, seeds=2)
+
+    def trained(*rates, **told):
+        told = {"net": "with batch norm", "shuffle": True, "said": {}, **told}
+        taught = BASELINE, bn_rates.RULES[BASELINE]
+        task = trained_at(rates, size, taught=taught, **told)
+        return {
+            (e["learning_rate"], e["seed"], e["epoch"]): e["test_loss"]
+            for e in task.run(Desk(tmp_path))
+        }
+
+    both = trained(0.05, 0.4)
+    assert len(both) == 2 * 2 * 3
+    alone = trained(0.4)
+    for key, loss in alone.items():
+        assert both[key] == pytest.approx(loss, rel=1e-4)
+    assert both[0.05, 0, 0] == pytest.approx(both[0.4, 0, 0])
+    assert both[0.05, 0, 2] != pytest.approx(both[0.4, 0, 2], rel=1e-3)
+    fixed = trained(0.4, shuffle=False)
+    assert fixed[0.4, 0, 1] == pytest.approx(alone[0.4, 0, 1], rel=1e-4)
+    assert fixed[0.4, 0, 2] != pytest.approx(alone[0.4, 0, 2], rel=1e-4)
+
+
+def test_the_rates_are_run_with_the_control_too():
+    names = [task.name for task in CLAIMS["bn-rates"].tasks("full")]
+    assert len(set(names)) == len(names) == 2 * 2 * 4
+    assert any(CONTROL in name for name in names)
+    assert any(BASELINE in name for name in names)
 
 
 @pytest.mark.parametrize("name", ["sign-frozen-top", "sign-sparse"])

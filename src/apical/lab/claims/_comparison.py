@@ -10,7 +10,7 @@ from apical.lab._journal import Line
 from apical.lab._summary import at_the_end
 from apical.lab.claims._claim import Desk, Lines, Task
 
-_KEPT = (
+KEPT = (
     *("data", "model", "rule", "hyper_parameters", "optimizer", "learning_rate"),
     *("batch_size", "epochs", "seed", "epoch", "status", "message"),
     *("training_loss", "test_loss", "test_accuracy", "alignment"),
@@ -47,7 +47,7 @@ def comparison(
         )
         more = _by_layer(result) if by_layer else {}
         return [
-            {k: r[k] for k in _KEPT} | said | more.get(_key(r), {})
+            {k: r[k] for k in KEPT} | said | more.get(_key(r), {})
             for r in result.records
         ]
 

@@ -34,6 +34,11 @@ SIZES: dict[Scale, Size] = {
 }
 
 
+def batch_size(size: Size) -> int:
+    """Of the examples: the digits are few."""
+    return 100 if size.data != "digits" else 20
+
+
 def baseline_and_control() -> dict[str, rules.Rule]:
     """What stands beside every rule."""
     return {BASELINE: rules.Backpropagation(), CONTROL: UntrainedHiddenLayers()}
@@ -63,7 +68,7 @@ def trained(
         return {
             "models": {net: NETS[net](*widths) for net in nets},
             "rules": taught,
-            "batch_size": 100 if size.data != "digits" else 20,
+            "batch_size": batch_size(size),
             **size.arguments,
             **arguments,
         }

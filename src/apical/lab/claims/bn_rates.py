@@ -13,7 +13,8 @@ from apical.lab.claims._claim import Claim, Lines, Published, Scale, Task
 from apical.lab.claims._comparison import last, percent
 from apical.lab.claims._decide import Finding, above, decide
 from apical.lab.claims._panels import line, panels
-from apical.lab.claims._signs import NETS, SIZES, Size, baseline_and_control, trained
+from apical.lab.claims._rates import trained_at
+from apical.lab.claims._signs import NETS, SIZES, Size, baseline_and_control
 from apical.lab.claims._verdict import Effect, Verdict, effect
 
 NORMED, PLAIN = NETS
@@ -34,7 +35,7 @@ _SIZES: dict[Scale, Size] = {
     "quick": SIZES["quick"],
     "smoke": SIZES["smoke"],
 }
-_PARTS: dict[Scale, tuple[Sequence[float], Sequence[str], Sequence[str]]] = {
+_PARTS: dict[Scale, tuple[tuple[float, ...], Sequence[str], Sequence[str]]] = {
     "full": (RATES, tuple(ORDERS), tuple(RULES)),
     "quick": (RATES[2::4], (SHUFFLED,), (BASELINE,)),
     "smoke": (RATES[4:5], (FIXED,), (BASELINE,)),
@@ -42,17 +43,11 @@ _PARTS: dict[Scale, tuple[Sequence[float], Sequence[str], Sequence[str]]] = {
 
 
 def tasks(scale: Scale) -> Iterable[Task]:
-    """One comparison for each rate and order of the examples."""
+    """One for each net, rule and order of the examples, at all rates."""
     rates, orders, names = _PARTS[scale]
-    taught = {name: RULES[name] for name in names}
-    for order in orders:
-        for rate in rates:
-            given = {"optimizer": "sgd", "learning_rate": rate}
-            given["shuffle"] = ORDERS[order]
-            said = {"order": order}
-            yield trained(
-                f"{order}, rate {rate:g}", _SIZES[scale], taught, said=said, **given
-            )
+    for order, name, net in product(orders, names, NETS):
+        taught, said = (name, RULES[name]), {"order": order}
+        yield trained_at(rates, _SIZES[scale], net, taught, said, ORDERS[order])
 
 
 def judge(lines: Lines) -> Verdict:
@@ -191,7 +186,7 @@ CLAIM = Claim(
         "the plain net. Holds within limits if (a) and (b) do. Does not hold if one of "
         "these is settled otherwise. The same of the feedback rules: shown only."
     ),
-    hours=0.5,
+    hours=0.3,
     tasks=tasks,
     judge=judge,
     draw=draw,
