@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from apical.lab.claims import CLAIMS, read_outcome
+from apical.lab import LabError
+from apical.lab.claims import CLAIMS, read_outcome, run_claim, write_report
 from apical.lab.claims._measured import NOT_RUN
 from apical.lab.claims._run import OUTCOME, asdict_of
 
@@ -64,3 +65,14 @@ def test_keeping_the_same_run_twice_gives_the_same_bytes(tmp_path, monkeypatch):
     assert packed.read_bytes() == first
     assert read_outcome(CLAIMS[name], "full", tmp_path / "kept") == outcome
     assert not keep_claims.keep(name, tmp_path / "elsewhere")
+
+
+def test_a_kept_run_is_not_run_over():
+    with pytest.raises(LabError, match=r"holds a run that is kept.*--out"):
+        run_claim(CLAIMS[KEPT[0]], "full", keep_claims.KEPT)
+
+
+def test_a_report_draws_what_is_not_drawn(tmp_path):
+    path = write_report([outcome_of(KEPT[0])], tmp_path)
+    assert f"({KEPT[0]}/picture.png)" in path.read_text()
+    assert (tmp_path / KEPT[0] / "picture.png").exists()

@@ -89,6 +89,16 @@ def test_a_learned_precision_becomes_one_over_the_variance_of_the_errors():
     assert all(after[name] != state.precision[name] for name in NAMES)
 
 
+@pytest.mark.parametrize("precision", [1.0, 4.0])
+def test_the_teaching_signal_is_that_of_the_loss_whatever_the_precision(precision):
+    rule = PredictiveCoding(300, 0.1, precision=precision)
+    found = apical.signals(loss_fn, rule)(PARAMS, init(rule), *DATA)
+    exact = apical.signals(loss_fn, apical.rules.Backpropagation())(PARAMS, (), *DATA)
+    for name, signal in exact.items():
+        teaching = found[name].teaching
+        np.testing.assert_allclose(teaching, signal.teaching, rtol=1e-3, atol=1e-6)
+
+
 # ----------------------------------------------------------------------------- nudge
 
 
@@ -113,6 +123,19 @@ def test_a_positive_nudge_equals_a_weaker_loss_by_hand():
     found = credit_of(free(7, 0.2, nudge=Nudge(0.3, "positive"))).grads
     expected = jax.tree.map(lambda g: g / 0.3, ByHand(pull=0.3).after(7, 0.2))
     assert_close(found, expected)
+
+
+def test_of_two_settlings_the_one_that_is_farther_from_rest_is_told():
+    def steep(params, x, y):
+        return 25 * loss_fn(params, x, y)
+
+    def told(kind):
+        return credit_of(free(40, 0.05, nudge=Nudge(0.3, kind)), steep).info
+
+    towards, away, both = told("positive"), told("negative"), told("centred")
+    assert towards.residual < 0.5 and not away.residual < 0.5
+    np.testing.assert_array_equal(both.residual, away.residual)
+    assert not both.settled
 
 
 # -------------------------------------------------------------------------- feedback

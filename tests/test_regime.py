@@ -10,20 +10,20 @@ from predictive_coding_by_hand import DATA, PARAMS, credit_of, free
 from test_predictive_coding_free import linear_loss
 
 import apical
-from apical.rules import ErrorRelaxation, PredictiveCoding
+from apical.rules import ErrorRelaxation, Nudge, PredictiveCoding, ZeroDivergence
 
 
 def regime_of(rule, loss_fn=loss_fn, params=PARAMS, data=DATA):
     return apical.measure.regime(loss_fn, rule)(params, (), *data)
 
 
-def hessian(params):
+def hessian(params, pull=1.0):
     """d2E/dv2 of a linear network with two hidden layers: the same for all examples."""
     w2, w3 = np.asarray(params[1]["w"]), np.asarray(params[2]["w"])
     return np.block(
         [
             [np.eye(len(w2)) + w2 @ w2.T, -w2],
-            [-w2.T, np.eye(len(w3)) + w3 @ w3.T],
+            [-w2.T, np.eye(len(w3)) + pull * w3 @ w3.T],
         ]
     )
 
@@ -94,3 +94,23 @@ def test_fixed_predictions_and_other_rules_are_refused():
     for rule in (PredictiveCoding(), apical.rules.Backpropagation()):
         with pytest.raises(ValueError, match="`regime` is about"):
             apical.measure.regime(loss_fn, rule)
+
+
+def test_the_stiffness_is_that_of_a_loss_that_pulls_as_it_does():
+    strong = free(5, 0.1, nudge=Nudge(4.0, "positive"))
+    expected = np.linalg.eigvalsh(hessian(PARAMS, pull=4.0))[-1]
+    found = regime_of(strong, linear_loss).stiffness
+    np.testing.assert_allclose(found, 0.1 * expected, rtol=1e-3)
+    assert expected > 1.5 * np.linalg.eigvalsh(hessian(PARAMS))[-1]
+
+
+def test_weights_that_move_at_their_own_tick_are_backprop_like_and_not_at_rest():
+    found = regime_of(free(inference=ZeroDivergence()))
+    assert (found.steps, found.update) == ("slow", "backprop-like")
+    assert found.to_backpropagation > 0.9999 > found.to_equilibrium
+
+
+def test_where_there_is_no_equilibrium_nearness_to_backprop_decides():
+    rule = free(2, 0.01, derivative=False, nudge=Nudge(0.1, "positive"))
+    last = regime_of(rule, linear_loss)
+    assert np.isnan(last.to_equilibrium) and last.update == "partial"

@@ -24,7 +24,9 @@ settles nothing; `--smoke` only shows that it runs.
 
 **Verdicts.** An effect is the paired difference across at least five seeds, with its
 95 % interval. It is *equal* if the interval lies inside ± a margin, *better* or
-*worse* if it does not contain 0, and otherwise *not settled*. A claim *holds*, *holds
+*worse* (that is, higher or lower, whatever is measured) if it does not contain 0, and
+otherwise *not settled*. Where several are compared together, intervals are wider
+(Bonferroni). A claim *holds*, *holds
 within limits* (over levels that its file lists beforehand) or *does not hold* by the
 rule below alone.
 

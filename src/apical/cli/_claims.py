@@ -33,12 +33,14 @@ _OUT = Path("apical-claims")
 @claims.command("list")
 def list_claims(out: Out = _OUT, quick: Quick = False, smoke: Smoke = False) -> None:
     """List the claims, and the verdicts of those that have been run."""
-    found, scale = _claims(), _scale(quick, smoke)
-    table = lab_claims().claims_table(
-        (claim, lab_claims().read_outcome(claim, scale, out))
-        for claim in found.values()
-    )
-    Console().print(table)
+    scale, read = _scale(quick, smoke), lab_claims().read_outcome
+    found = [(claim, read(claim, scale, out)) for claim in _claims().values()]
+    Console().print(lab_claims().claims_table(found))
+    if not any(outcome for _, outcome in found):
+        Console().print(
+            f"None has been run at the {scale} scale in {out}; --out names another "
+            "folder. A clone of the repository has runs of its own in results/claims."
+        )
 
 
 @claims.command()

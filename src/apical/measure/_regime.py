@@ -28,6 +28,8 @@ from ._alignment import _agreement
 _POWER_STEPS = 30
 _REST = 1e-4  # the residual of what is called the equilibrium
 _REST_STEPS = 500
+_AWAY = 2.0  # a residual that is larger than the first; values that moved once exceed 1
+_ALIKE = 0.99  # a cosine, where there is no equilibrium to be nearer to
 
 
 class Regime(NamedTuple):
@@ -37,13 +39,13 @@ class Regime(NamedTuple):
       residual: the norm of dE/dv at the last step, relative to the first.
       energy: of each node, by name.
       stiffness: the step size times the largest curvature of any example; not a number
-        where the steps have no one size (an optax transformation, errors as variables).
+        where the steps have no one size, or do not move all values at once.
       to_backpropagation: cosine of the update to that of backpropagation.
       to_equilibrium: cosine to the update at the equilibrium; not a number where that
         was not found.
       steps: `"stable"`, `"slow"` (they have not settled) or `"diverging"`.
       update: `"at equilibrium"`, `"backprop-like"` (nearer to backpropagation than to
-        the equilibrium) or `"partial"`.
+        the equilibrium; where that is not known: a cosine above 0.99) or `"partial"`.
     """
 
     residual: float
@@ -147,15 +149,15 @@ def _told(
     to_backpropagation: float,
     to_equilibrium: float,
 ) -> Regime:
-    if stiffness >= 2 or not np.isfinite(residual) or residual > 1:
+    if stiffness >= 2 or not np.isfinite(residual) or residual > _AWAY:
         steps = "diverging"
     else:
         steps = "stable" if residual < 1e-3 else "slow"
     if steps == "stable":
         update = "at equilibrium"
     else:
-        nearer = to_backpropagation > to_equilibrium
-        update = "backprop-like" if nearer else "partial"
+        bound = _ALIKE if np.isnan(to_equilibrium) else to_equilibrium
+        update = "backprop-like" if to_backpropagation > bound else "partial"
     return Regime(
         residual,
         energy,

@@ -44,11 +44,16 @@ def run_claim(
         not done again.
 
     Raises:
-        LabError: the folder is in use, was begun by other versions, or cannot be
-            written to; data that are not there.
+        LabError: the folder is in use, was begun by other versions, holds a kept run,
+            or cannot be written to; data that are not there.
     """
     folder = Path(out) / scale / claim.id
     tasks = list(claim.tasks(scale))
+    if (folder / PACKED).exists():
+        raise LabError(
+            f"{folder} holds a run that is kept, in {PACKED}: choose another folder "
+            "(--out)"
+        )
     with locked(folder):
         records = Journal(folder / RECORDS)
         _require_same_versions(folder, records.lines)

@@ -110,6 +110,7 @@ def _number(value: float) -> str:
 
 def write_outcome(outcome: Outcome, folder: Path) -> None:
     """Write the picture and the report of one claim into its folder."""
+    folder.mkdir(parents=True, exist_ok=True)
     with our_style():
         drawn = picture(outcome.claim.draw(outcome.lines))
     replace_file(folder / "picture.png", drawn.png)
@@ -121,6 +122,10 @@ def write_outcome(outcome: Outcome, folder: Path) -> None:
 def write_report(outcomes: Iterable[Outcome], folder: Path) -> Path:
     """Write one report of all claims that have been run in a folder."""
     outcomes = list(outcomes)
+    for outcome in outcomes:
+        here = folder / outcome.claim.id
+        if not (here / "picture.png").exists():
+            write_outcome(outcome, here)
     lines = ["# The claims", "", "| claim | what has been said | verdict |"]
     lines += ["|---|---|---|"]
     lines += [

@@ -244,12 +244,13 @@ CLAIM = Claim(
     ),
     remaining=(
         "A literal step here reuses the local derivatives of one forward pass, so "
-        "that it costs a fifth to two thirds of a backpropagation. Code that runs "
-        "every block forward again in each step, as Torch2PC does, pays for that as "
-        "well. On the recurrent network with one example backpropagation itself is "
-        "mostly the overhead of its loop. The machine had other work while this was "
-        "measured; tried before on an idle one, the convolutional network took 60 "
-        "times and the recurrent one 6.4, and the verdict is the same."
+        "that it costs between a twenty-fifth (recurrent) and two thirds of a "
+        "backpropagation. Code that runs every block forward again in each step, as "
+        "Torch2PC does, pays for that as well. On the recurrent network with one "
+        "example backpropagation itself is mostly the overhead of its loop. The "
+        "machine had other work while this was measured; tried before on an idle one,"
+        " without a record, the convolutional network took 60 times and the recurrent"
+        " one 6.4, and the verdict is the same."
     ),
     hours=0.4,
     tasks=tasks,

@@ -119,9 +119,10 @@ CLAIM = Claim(
         "alignment with as few connections: shown only."
     ),
     remaining=(
-        "Seeds differ by half a point, so that five of them settle nothing about "
-        "differences as small. The means are at or above feedback alignment with all "
-        "connections up to 90 % removed, and below it at 97 %."
+        "Seeds differ by half a point, and intervals are corrected for four "
+        "comparisons, so that five seeds settle little. The means are at or above "
+        "feedback alignment with all connections up to 90 % removed; at 97 % all five"
+        " seeds are below it."
     ),
     hours=0.3,
     tasks=tasks,

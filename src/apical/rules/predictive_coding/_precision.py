@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -44,7 +45,7 @@ class GivenPrecision:
     Source: Friston 2005, Philosophical Transactions of the Royal Society B 360.
     """
 
-    precision: float | Mapping[str, float]
+    precision: Any
 
     def init(self, circuit: Circuit) -> Any:
         """Check that the names are those of the nodes."""
@@ -171,7 +172,7 @@ def as_precision(given: Any) -> Precision | None:
     """A number or a mapping as what it stands for."""
     if isinstance(given, tuple):
         given = dict(given)
-    if isinstance(given, (int, float, Mapping)) and not isinstance(given, bool):
+    if isinstance(given, (numbers.Real, Mapping)) and not isinstance(given, bool):
         return GivenPrecision(given)
     kinds = (GivenPrecision, DecayingPrecision, LearnedPrecision)
     if given is not None and not isinstance(given, kinds):

@@ -74,7 +74,8 @@ class Settling(NamedTuple):
     Attributes:
       energy: for each node, half its squared error, summed over the node and averaged
         over the examples.
-      residual: the norm of dE/dv at the last step, relative to the first.
+      residual: the norm of dE/dv at the last step, relative to the first; of two
+        settlings (a centred nudge) the larger.
       settled: whether the residual fell below 1e-3 (never with numbers not finite).
       steps: how many steps were taken.
     """
@@ -196,6 +197,13 @@ class PredictiveCoding(Rule):
         self._check_inference()
 
     def _check_inference(self) -> None:
+        given = self.inference
+        if given is not None and not isinstance(given, (*_WAYS, tuple)):
+            ways = ", ".join(f"`{kind.__name__}()`" for kind in _WAYS[1:])
+            raise TypeError(
+                "`inference` must be an optax transformation, as `optax.adam(0.1)` "
+                f"makes one, or one of {ways}, not {given!r}."
+            )
         way = self._way
         if isinstance(way, _FREE_ALONE):
             name = type(way).__name__
@@ -250,17 +258,20 @@ class PredictiveCoding(Rule):
         ends = self._settle(circuit, params, state, args)
         end, share = ends[0], 1 / circuit.batch_size
         energy = {n: share * squared_norm(e) / 2 for n, e in end.errors.items()}
-        info = Settling(energy, end.residual, end.residual < SETTLED, end.steps)
+        # Of two settlings the one that is farther from rest.
+        residual = jnp.max(jnp.stack([jnp.asarray(each.residual) for each in ends]))
+        info = Settling(energy, residual, residual < SETTLED, end.steps)
         grads = circuit.leaves.build(self._gradients(ends))
         after = self._learned(circuit, state, end.errors, grads)
         return Credit(end.value, end.aux, grads, after, info)
 
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
-        """Values and predictions after settling; the teaching signal is -e / pull."""
+        """Values and predictions after settling; the teaching signal: -pi e / pull."""
         end, *_ = self._settle(circuit, params, state, args)
         scale = circuit.scale * self._pulls[0]
+        weighted = self.terms(circuit, params, state, args).weighted(end.errors)
         return {
-            n: Signal(end.values[n], end.values[n] - e, -e / scale)
+            n: Signal(end.values[n], end.values[n] - e, -weighted[n] / scale)
             for n, e in end.errors.items()
         }
 
@@ -291,12 +302,13 @@ class PredictiveCoding(Rule):
         return state
 
     def terms(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Terms:
-        """What stands in the energy at the full pull."""
+        """What stands in the energy, at the (first) pull of the nudge."""
         precision = as_precision(self.precision)
         return Terms(
             circuit,
             params,
             args,
+            pull=self._pulls[0],
             precision=None
             if precision is None
             else precision.at(circuit, state.precision),

@@ -19,9 +19,12 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
+from .._rule import squared_norm
+from ._energy import Values
 from ._fixed_prediction import linearise, sweep_exactly
 from ._free_prediction import Free
 from ._levels import levels
+from ._relaxation import root_of_ratio
 from ._settled import Budget, Settled
 
 
@@ -32,7 +35,8 @@ class ZeroDivergence:
     The update is that of backpropagation, on every graph. The `steps` of the rule are
     not used: there are as many ticks as the longest path has nodes. Inside loops a
     tick would be a step of time, and all are taken in one reverse pass, as by
-    `Sweep()`, with the same numbers.
+    `Sweep()`, with the same numbers. The values have not settled when the last weights
+    move: the residual is that of free predictions.
 
     Example:
       >>> import apical
@@ -49,7 +53,8 @@ class ZeroDivergence:
         del budget
         circuit, terms = energy.circuit, energy.terms
         if circuit.has_loop:
-            return sweep_exactly(terms)
+            swept = sweep_exactly(terms)
+            return swept._replace(residual=_residual(energy, swept.values))
         level, linear, none = levels(circuit), linearise(terms), circuit.zeros()
         # The parameters after the last nodes learn from the loss at once.
         grads, pulled = linear.pull(terms.pull, none)
@@ -63,5 +68,11 @@ class ZeroDivergence:
             waiting = jax.tree.map(jnp.add, waiting, pulled)
             errors = {**errors, **{n: mine[n] for n in now}}
         values = jax.tree.map(jnp.add, linear.values, errors)
-        rest = jnp.zeros(())
-        return Settled(linear.value, linear.aux, grads, values, errors, rest, ticks)
+        residual = _residual(energy, values)
+        return Settled(linear.value, linear.aux, grads, values, errors, residual, ticks)
+
+
+def _residual(energy: Free, values: Values) -> jax.Array:
+    """How far from rest values are that have moved once each."""
+    ends = [squared_norm(energy.slope(at)) for at in (values, energy.start)]
+    return root_of_ratio(*ends)
