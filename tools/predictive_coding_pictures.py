@@ -12,7 +12,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import apical
+from apical.lab._report import _palette as palette
 from apical.lab._report._canvas import blank, our_style, picture
+from apical.lab._report._looks import looks
 
 PICTURE = (
     Path(__file__).parents[1] / "docs" / "images" / "predictive-coding"
@@ -62,17 +64,30 @@ def draw() -> Figure:
     )
     image.set_clim(vmin=-8)
     figure.colorbar(image, ax=first, label="log10 of the energy")
-    first.set(title="energy of each layer", ylabel="layer", xscale="log")
+    first.set(title="energy of each layer", ylabel="layer")
     first.grid(visible=False)
-    second.plot(STEPS, [one.residual for one in regimes])
-    second.set(title="residual", xscale="log", yscale="log")
-    third.plot(STEPS, [r.to_backpropagation for r in regimes], label="backpropagation")
-    third.plot(STEPS, [r.to_equilibrium for r in regimes], label="the equilibrium")
-    third.set(title="cosine of the update to that of", xscale="log")
+    second.plot(STEPS, [one.residual for one in regimes], color=palette.INK.light)
+    second.set(title="residual", yscale="log")
+    _plain(second.yaxis)
+    cosines = {
+        "to backpropagation's": [one.to_backpropagation for one in regimes],
+        "to the equilibrium's": [one.to_equilibrium for one in regimes],
+    }
+    for name, look in looks(cosines).items():
+        style = {"color": look.colour, "linestyle": look.dashes}
+        third.plot(STEPS, cosines[name], label=name, **style)
+    third.set(title="cosine of the update", ylim=(0, 1.02))
     third.legend()
     for axes in (first, second, third):
-        axes.set_xlabel("steps of inference")
+        axes.set(xlabel="steps of inference", xscale="log")
+        _plain(axes.xaxis)
     return figure
+
+
+def _plain(axis: Any) -> None:
+    """Powers of ten as numbers."""
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter("")
 
 
 if __name__ == "__main__":
