@@ -55,7 +55,6 @@ def test_keeping_the_same_run_twice_gives_the_same_bytes(tmp_path, monkeypatch):
     text = "".join(json.dumps(line) + "\n" for line in outcome.lines)
     (run / "records.jsonl").write_text(text)
     (run / OUTCOME).write_text("{}")
-    (run / "picture.svg").write_text("<svg/>")
     monkeypatch.setattr(keep_claims, "KEPT", tmp_path / "kept")
     monkeypatch.setattr(keep_claims, "PICTURES", tmp_path / "pictures")
     packed = tmp_path / "kept" / "full" / name / "records.jsonl.gz"

@@ -11,6 +11,7 @@ import json
 import sys
 from pathlib import Path
 
+from apical.lab._report._canvas import our_style, picture
 from apical.lab.claims import CLAIMS, read_outcome
 from apical.lab.claims._run import OUTCOME, PACKED, RECORDS
 
@@ -22,7 +23,8 @@ PICTURES = ROOT / "docs" / "images" / "claims"
 def keep(name: str, out: Path) -> bool:
     """Keep one claim; False where it has not been run in full."""
     run = out / "full" / name
-    if read_outcome(CLAIMS[name], "full", out) is None:
+    outcome = read_outcome(CLAIMS[name], "full", out)
+    if outcome is None:
         return False
     kept = KEPT / "full" / name
     kept.mkdir(parents=True, exist_ok=True)
@@ -32,7 +34,9 @@ def keep(name: str, out: Path) -> bool:
     (kept / PACKED).write_bytes(packed)
     verdict = json.loads((run / OUTCOME).read_text("utf-8"))
     (kept / OUTCOME).write_text(json.dumps(verdict, indent=2) + "\n", "utf-8")
-    (PICTURES / f"{name}.svg").write_bytes((run / "picture.svg").read_bytes())
+    with our_style():
+        drawn = picture(outcome.claim.draw(outcome.lines))
+    (PICTURES / f"{name}.svg").write_text(drawn.svg, "utf-8")
     return True
 
 
