@@ -52,7 +52,8 @@ def test_every_hyper_parameter_is_recorded_and_parts_by_name():
     sweep = rules.PredictiveCoding(inference=rules.Sweep())
     assert plain(Part()) == {"name": "Part", "gain": 2.0}
     found = hyper_parameters(sweep)
-    assert found.keys() == {"steps", "rate", "prediction", "inference"}
+    parts = {"precision", "nudge", "feedback", "derivative", "tolerance"}
+    assert found.keys() == {"steps", "rate", "prediction", "inference", *parts}
     assert found["inference"]["name"] == "Sweep"
     json.dumps(hyper_parameters(rules.PredictiveCoding(inference=optax.sgd(0.1))))
 
