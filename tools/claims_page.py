@@ -5,14 +5,14 @@
 `tests/test_docs.py` compares both pages with the files.
 """
 
-from pathlib import Path
+from functools import cache
+
+from keep_claims import KEPT, ROOT
 
 from apical.lab.claims import CLAIMS, Outcome, described, read_outcome, reported
 
-ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "claims.md"
 README = ROOT / "README.md"
-KEPT = ROOT / "results" / "claims"
 BEGIN, END = "<!-- made by tools/claims_page.py -->", "<!-- end of what it makes -->"
 INTRODUCTION = """\
 # The claims
@@ -54,6 +54,7 @@ def readme() -> str:
     return f"{before}{BEGIN}\n\n{table}\n{END}{rest.split(END)[1]}"
 
 
+@cache
 def outcomes() -> dict[str, Outcome | None]:
     """What came out of each claim that has been run in full."""
     return {name: read_outcome(CLAIMS[name], "full", KEPT) for name in CLAIMS}

@@ -167,6 +167,12 @@ def check_fraction(value: Any, name: str) -> None:
         raise ValueError(f"`{name}` is a fraction between 0 and 1, not {value!r}.")
 
 
+def check_whole(value: Any, name: str) -> None:
+    """Refuse what is not a whole number above 0."""
+    if not isinstance(value, int) or value < 1:
+        raise ValueError(f"`{name}` must be a whole number above 0, not {value!r}.")
+
+
 def check_positive(value: Any, name: str, or_zero: bool = False) -> None:
     """Refuse a concrete number that is not above 0 (or 0) and finite."""
     # JAX fills trees with False where only their form matters.
@@ -211,8 +217,12 @@ def local_signals(circuit: Circuit, params: Any, args: Any, **feedback: Any) -> 
 
 def relative_norm(last: Any, first: Any) -> jax.Array:
     """The norm of one tree over that of another; 0 where there is nothing to settle."""
-    whole, rest = squared_norm(first), squared_norm(last)
-    return jnp.sqrt(jnp.where(whole == 0, 0, rest / jnp.where(whole == 0, 1, whole)))
+    return root_of_ratio(squared_norm(last), squared_norm(first))
+
+
+def root_of_ratio(last: Any, first: Any) -> jax.Array:
+    """The same of two squared norms."""
+    return jnp.sqrt(jnp.where(first == 0, 0, last / jnp.where(first == 0, 1, first)))
 
 
 def squared_norm(tree: Any) -> jax.Array:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -52,18 +51,8 @@ class ByExample(NamedTuple):
         shape[axis] = -1
         return numbers.reshape(shape).astype(like.dtype)
 
-    def combined(
-        self, one: Tree, numbers: jax.Array, other: Tree, sign: float = 1.0
-    ) -> Tree:
-        """`one + sign numbers other`."""
-        scaled = self.times(sign * numbers, other)
-        return {n: one[n] + scaled[n] for n in one}
-
 
 def ratio(above: jax.Array, below: jax.Array, otherwise: Any) -> jax.Array:
     """A quotient where the divisor is above 0, else something given."""
     fine = below > 0
     return jnp.where(fine, above / jnp.where(fine, below, 1), otherwise)
-
-
-Slope = Callable[[Tree, Any], Tree]

@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from .._rule import squared_norm
+from .._rule import check_whole, relative_norm
 from ._by_example import ByExample, Tree, ratio
 from ._free_prediction import Free, FreeErrors
-from ._relaxation import repeat, root_of_ratio
+from ._relaxation import repeat
 from ._settled import Budget, Settled
 
 
@@ -46,10 +46,7 @@ class ConjugateGradients:
     rounds: int = 2
 
     def __post_init__(self) -> None:
-        if not isinstance(self.rounds, int) or self.rounds < 1:
-            raise ValueError(
-                f"`rounds` must be a whole number above 0, not {self.rounds!r}."
-            )
+        check_whole(self.rounds, "rounds")
 
     def settle(self, energy: Free, budget: Budget) -> Settled:
         """Newton's method from no errors."""
@@ -61,12 +58,12 @@ class ConjugateGradients:
             return jax.tree.map(jnp.subtract, point, found)
 
         point = errors.start
-        first = squared_norm(errors.slope(point))
+        first = errors.slope(point)
         for _ in range(self.rounds):
             point = advance(point)
-        last = squared_norm(errors.slope(point))
+        residual = relative_norm(errors.slope(point), first)
         steps = self.rounds * budget.steps
-        return errors.settled(point, root_of_ratio(last, first), steps)
+        return errors.settled(point, residual, steps)
 
 
 class Iterate(NamedTuple):

@@ -50,3 +50,8 @@ class Terms(NamedTuple):
         if self.derivative:
             return {n.name: n.name for n in nodes}
         return {n.name: drive_of(n.name) if n.unit else n.name for n in nodes}
+
+    @property
+    def visited(self) -> list[str]:
+        """Every node, and the sites that errors are pulled through."""
+        return list(dict.fromkeys([*self.sites, *self.sites.values()]))

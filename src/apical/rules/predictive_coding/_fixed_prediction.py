@@ -80,11 +80,10 @@ def linearise(terms: Terms) -> Linear:
     learned, fixed = circuit.leaves.pick(terms.params)
     # The steps of a loop are independent once its values are known.
     start = circuit.run(terms.params, args) if circuit.parallel else None
-    wanted = list(dict.fromkeys([*sites, *sites.values()]))
 
     def network(learned: Any, errors: Errors) -> Any:
         here = circuit.leaves.build(learned, fixed)
-        how: dict[str, Any] = {"feedback": terms.feedback, "sites": wanted}
+        how: dict[str, Any] = {"feedback": terms.feedback, "sites": terms.visited}
         if start is None:
             run = circuit.run(here, args, tap="hold", inject=errors, **how)
         else:

@@ -74,7 +74,7 @@ class Free:
                 inject=values,
                 parallel=True,
                 feedback=terms.feedback,
-                sites=list(dict.fromkeys([*sites, *sites.values()])),
+                sites=terms.visited,
             )
             return (run.loss, {n: run.sites[s] for n, s in sites.items()}), run.sites
 

@@ -21,14 +21,16 @@ from .._rule import (
     SearchSpace,
     Signal,
     check_positive,
+    check_whole,
+    root_of_ratio,
     rule,
     squared_norm,
     static,
 )
 from ._energy import Terms, Values
 from ._free_prediction import Free
-from ._predictive_coding import SETTLED, Settling
-from ._relaxation import repeat, root_of_ratio
+from ._predictive_coding import Settling, settling
+from ._relaxation import as_optimizer, relax, repeat
 
 
 class Tick(NamedTuple):
@@ -97,10 +99,7 @@ class IncrementalPredictiveCoding(Rule):
     coupled: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if not isinstance(self.steps, int) or self.steps < 1:
-            raise ValueError(
-                f"`steps` must be a whole number above 0, not {self.steps!r}."
-            )
+        check_whole(self.steps, "steps")
         check_positive(self.rate, "rate")
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
@@ -108,7 +107,7 @@ class IncrementalPredictiveCoding(Rule):
         del key
         circuit.require_nodes()
         _ = circuit.scale
-        return Free(Terms(circuit, params, args)).start if self.streaming else ()
+        return self.start(circuit, params, (), args)
 
     def start(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
         """The feed-forward values of another batch."""
@@ -169,20 +168,16 @@ class IncrementalPredictiveCoding(Rule):
 
     def _info(self, circuit: Circuit, params: Any, args: Any, end: Tick) -> Settling:
         _, _, errors = Free(Terms(circuit, params, args)).pulled(end.values)
-        share = 1 / circuit.batch_size
-        energy = {n: share * squared_norm(e) / 2 for n, e in errors.items()}
         residual = root_of_ratio(end.last, end.first)
-        return Settling(energy, residual, residual < SETTLED, self.steps)
+        return settling(circuit, errors, residual, self.steps)
 
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
         """Values and predictions after the ticks of a call, the parameters held."""
         energy = Free(Terms(circuit, params, args))
         values = state if self.streaming else energy.start
 
-        def tick(values: Values) -> Values:
-            return _descended(values, self.rate, energy.slope(values))
-
-        values = repeat(circuit, tick, values, self.steps)
+        plain = as_optimizer(None, self.rate)
+        values, *_ = relax(circuit, energy.slope, values, plain, self.steps)
         _, _, errors = energy.pulled(values)
         return {
             n: Signal(values[n], values[n] - e, -e / circuit.scale)

@@ -8,8 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .._rule import squared_norm
-from ._relaxation import Energy, root_of_ratio
+from .._rule import relative_norm
+from ._relaxation import Energy
 from ._settled import Budget, Settled
 
 
@@ -38,7 +38,7 @@ class DifferentialEquation:
     def settle(self, energy: Energy, budget: Budget) -> Settled:
         """Integrate from the feed-forward values."""
         diffrax = _diffrax()
-        first = squared_norm(energy.slope(energy.start))
+        first = energy.slope(energy.start)
 
         def flow(t: Any, point: Any, args: Any) -> Any:
             del t, args
@@ -46,8 +46,7 @@ class DifferentialEquation:
 
         def rests(t: Any, point: Any, args: Any, **rest: Any) -> Any:
             del t, args, rest
-            left = squared_norm(energy.slope(point))
-            return root_of_ratio(left, first) <= budget.tolerance
+            return relative_norm(energy.slope(point), first) <= budget.tolerance
 
         found = diffrax.diffeqsolve(
             diffrax.ODETerm(flow),
@@ -63,10 +62,8 @@ class DifferentialEquation:
             throw=False,
         )
         point = jax.tree.map(lambda x: x[-1], found.ys)
-        last = squared_norm(energy.slope(point))
-        return energy.settled(
-            point, root_of_ratio(last, first), found.stats["num_steps"]
-        )
+        residual = relative_norm(energy.slope(point), first)
+        return energy.settled(point, residual, found.stats["num_steps"])
 
 
 def _diffrax() -> Any:

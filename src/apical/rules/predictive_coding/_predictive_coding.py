@@ -35,6 +35,7 @@ from .._rule import (
     Signal,
     check_choice,
     check_positive,
+    check_whole,
     rule,
     squared_norm,
     static,
@@ -54,7 +55,7 @@ from ._sweep import Sweep
 from ._zero_divergence import ZeroDivergence
 
 # Below this fraction of the first gradient the values count as settled.
-SETTLED = 1e-3
+_SETTLED = 1e-3
 _FREE_ALONE = (ErrorRelaxation, ConjugateGradients, ZeroDivergence)
 _SOLVERS = (ErrorRelaxation, ConjugateGradients)
 _WAYS = (Relaxation, Sweep, DifferentialEquation, *_FREE_ALONE)
@@ -84,6 +85,13 @@ class Settling(NamedTuple):
     residual: jax.Array
     settled: jax.Array
     steps: Any
+
+
+def settling(circuit: Circuit, errors: Any, residual: Any, steps: Any) -> Settling:
+    """The diagnostics where inference has left these errors."""
+    share = 1 / circuit.batch_size
+    energy = {n: share * squared_norm(e) / 2 for n, e in errors.items()}
+    return Settling(energy, residual, residual < _SETTLED, steps)
 
 
 class Parts(NamedTuple):
@@ -177,10 +185,7 @@ class PredictiveCoding(Rule):
 
     def __post_init__(self) -> None:
         check_choice(self.prediction, "prediction", ("fixed", "free"))
-        if not isinstance(self.steps, int) or self.steps < 1:
-            raise ValueError(
-                f"`steps` must be a whole number above 0, not {self.steps!r}."
-            )
+        check_whole(self.steps, "steps")
         check_positive(self.rate, "rate")
         check_positive(self.tolerance, "tolerance", or_zero=True)
         if isinstance(self.precision, Mapping):  # static fields must have a hash
@@ -256,11 +261,10 @@ class PredictiveCoding(Rule):
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
         """Settle, and pull the errors back through what made each node."""
         ends = self._settle(circuit, params, state, args)
-        end, share = ends[0], 1 / circuit.batch_size
-        energy = {n: share * squared_norm(e) / 2 for n, e in end.errors.items()}
+        end = ends[0]
         # Of two settlings the one that is farther from rest.
         residual = jnp.max(jnp.stack([jnp.asarray(each.residual) for each in ends]))
-        info = Settling(energy, residual, residual < SETTLED, end.steps)
+        info = settling(circuit, end.errors, residual, end.steps)
         grads = circuit.leaves.build(self._gradients(ends))
         after = self._learned(circuit, state, end.errors, grads)
         return Credit(end.value, end.aux, grads, after, info)

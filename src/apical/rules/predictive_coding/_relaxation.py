@@ -14,7 +14,12 @@ import jax.numpy as jnp
 import optax
 
 from ...circuit import Circuit
-from .._rule import check_transformation, squared_norm
+from .._rule import (
+    check_transformation,
+    relative_norm,
+    root_of_ratio,
+    squared_norm,
+)
 from ._settled import Budget, Settled
 
 S = TypeVar("S")
@@ -149,9 +154,7 @@ def relax(
     last = first
     if steps > 1:
         state, last = move(state)
-    return Relaxed(
-        state[0], root_of_ratio(squared_norm(last), squared_norm(first)), steps
-    )
+    return Relaxed(state[0], relative_norm(last, first), steps)
 
 
 def _until(
@@ -187,8 +190,3 @@ def _until(
     small = done(state)
     point, _, tick = jax.tree.map(lambda a, b: jnp.where(small, a, b), here, there)
     return Relaxed(point, root_of_ratio(norm, first), tick)
-
-
-def root_of_ratio(last: Any, first: Any) -> jax.Array:
-    """The relative residual; 0 where there is nothing to settle."""
-    return jnp.sqrt(jnp.where(first == 0, 0, last / jnp.where(first == 0, 1, first)))

@@ -19,9 +19,9 @@ import jax
 import jax.numpy as jnp
 
 from ...circuit import Circuit
-from .._rule import squared_norm
+from .._rule import check_whole, relative_norm
 from ._levels import levels
-from ._relaxation import Energy, repeat, root_of_ratio
+from ._relaxation import Energy, repeat
 from ._settled import Budget, Settled
 
 EVEN_ODD = "even/odd"
@@ -55,10 +55,7 @@ class Sweep:
     order: tuple[str, ...] | str | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.sweeps, int) or self.sweeps < 1:
-            raise ValueError(
-                f"`sweeps` must be a whole number above 0, not {self.sweeps!r}."
-            )
+        check_whole(self.sweeps, "sweeps")
         known = self.order is None or self.order == EVEN_ODD
         if not known and not isinstance(self.order, (tuple, list)):
             raise ValueError(
@@ -107,8 +104,8 @@ class Sweep:
         start = energy.start
         begin = (start, jnp.zeros((), int))
         point, _ = repeat(energy.circuit, sweep, begin, self.sweeps)
-        ends = [squared_norm(energy.slope(at)) for at in (point, start)]
-        return energy.settled(point, root_of_ratio(*ends), self.sweeps)
+        residual = relative_norm(energy.slope(point), energy.slope(start))
+        return energy.settled(point, residual, self.sweeps)
 
 
 def _visit(

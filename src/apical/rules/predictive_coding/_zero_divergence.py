@@ -19,12 +19,11 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from .._rule import squared_norm
+from .._rule import relative_norm
 from ._energy import Values
 from ._fixed_prediction import linearise, sweep_exactly
 from ._free_prediction import Free
 from ._levels import levels
-from ._relaxation import root_of_ratio
 from ._settled import Budget, Settled
 
 
@@ -74,5 +73,4 @@ class ZeroDivergence:
 
 def _residual(energy: Free, values: Values) -> jax.Array:
     """How far from rest values are that have moved once each."""
-    ends = [squared_norm(energy.slope(at)) for at in (values, energy.start)]
-    return root_of_ratio(*ends)
+    return relative_norm(energy.slope(values), energy.slope(energy.start))
