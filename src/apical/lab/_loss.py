@@ -67,7 +67,8 @@ class Loss:
     @property
     def setting(self) -> dict[str, Any]:
         """What `apical.train_step` and `apical.measure` are told about this loss."""
-        return {"has_aux": True, "batch": self.batch, "target": self.target}
+        told = {"has_aux": True, "batch": self.batch, "target": self.target}
+        return {**told, "inputs": 1}
 
     def _loss(
         self, params: Any, statistics: Any, x: Array, y: Array, training: bool

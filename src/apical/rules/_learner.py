@@ -33,6 +33,8 @@ class Keywords(TypedDict, total=False):
     batch: Any
     nodes: Nodes | None
     target: Callable[..., Any] | None
+    inputs: int | tuple[int, ...] | None
+    carry: tuple[int, Any] | None
 
 
 class Circuits:
@@ -180,6 +182,8 @@ def make_learner(
     reduction: Literal["mean", "sum"] = "mean",
     batch: Any = 0,
     target: Callable[..., Any] | None = None,
+    inputs: int | tuple[int, ...] | None = None,
+    carry: tuple[int, Any] | None = None,
     **unknown: Any,
 ) -> Learner[Any]:
     """A learner for any rule, also for those that need `train_step`."""
@@ -203,6 +207,8 @@ def make_learner(
         batch=batch,
         nodes=nodes or rule.nodes,
         target=target,
+        inputs=(inputs,) if isinstance(inputs, int) else inputs,
+        carry=carry,
     )
     return Learner(loss_fn, rule, setting)
 
@@ -216,6 +222,8 @@ def value_and_grad(
     batch: Any = 0,
     nodes: Nodes | None = None,
     target: Callable[..., Any] | None = None,
+    inputs: int | tuple[int, ...] | None = None,
+    carry: tuple[int, Any] | None = None,
 ) -> Learner[Any]:
     """`jax.value_and_grad`, by any rule.
 
@@ -231,6 +239,11 @@ def value_and_grad(
       nodes: `"entry"`, `"unit"`, `"marked"` or `"every"`; by default the rule's own.
       target: a function of the arguments after `params` that returns what the output
         should be, of its shape; only rules that see it need it.
+      inputs: which arguments after `params`, by position, are the input of the network:
+        what rules that change it may change (`0` or `(0,)` for the first of them).
+      carry: for windows of a long sequence `(position, path)`: the argument after
+        `params` that a window starts from, and the key or keys under which `aux` holds
+        what it ended with.
 
     Returns:
       A `Learner`: `state = learner.init(key, params, *args)`, then
@@ -264,6 +277,8 @@ def value_and_grad(
         reduction=reduction,
         batch=batch,
         target=target,
+        inputs=inputs,
+        carry=carry,
     )
 
 
@@ -281,8 +296,8 @@ def train_step(
       loss_fn: any JAX function `loss_fn(params, *args)`.
       rule: one of `apical.rules`.
       optimizer: any `optax.GradientTransformation`.
-      **keywords: `has_aux`, `reduction`, `batch`, `nodes`, `target`, as in
-        `value_and_grad`.
+      **keywords: `has_aux`, `reduction`, `batch`, `nodes`, `target`, `inputs`, `carry`,
+        as in `value_and_grad`.
 
     Returns:
       A `Trainer`: `state = step.init(key, params, *args)`, then
@@ -313,8 +328,8 @@ def signals(
     Args:
       loss_fn: any JAX function `loss_fn(params, *args)`.
       rule: one of `apical.rules`.
-      **keywords: `has_aux`, `reduction`, `batch`, `nodes`, `target`, as in
-        `value_and_grad`.
+      **keywords: `has_aux`, `reduction`, `batch`, `nodes`, `target`, `inputs`, `carry`,
+        as in `value_and_grad`.
 
     Returns:
       A function of `(params, state, *args)`, with the rule's state (of `learner.init`

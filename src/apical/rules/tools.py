@@ -6,6 +6,8 @@ from ._feedback_path import like_forward as like_forward
 from ._feedback_path import require_different as require_different
 from ._feedback_path import require_direct as require_direct
 from ._feedback_path import through_feedback as through_feedback
+from ._inputs import inputs_of as inputs_of
+from ._inputs import with_inputs as with_inputs
 from ._rule import local_signals as local_signals
 from ._rule import salted as salted
 from ._rule import squared_norm as squared_norm
