@@ -90,9 +90,9 @@ def test_rules_without_feedback_accept_a_users_derivative(rule):
 
 
 def test_a_refusal_names_the_line_and_the_reason():
-    loss_fn, params, args = OPAQUE["dropout_on_weight"][0].make(KEY)
+    loss_fn, params, args = OPAQUE["masked_per_example"][0].make(KEY)
     with pytest.raises(ValueError, match=r"_hazards\.py:\d+.*close over it"):
-        init(FeedbackAlignment(), loss_fn, params, *args, batch=(0, 0, None))
+        init(FeedbackAlignment(), loss_fn, params, *args)
 
 
 def test_a_weight_chosen_by_the_data_is_refused():

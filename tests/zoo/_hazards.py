@@ -68,22 +68,6 @@ def multiply_and_sum(draw):
     return sandwich(draw, lambda h, w: (h[:, :, None] * w).sum(1))
 
 
-@enter(_TABLE, synapses=2, batch=(0, 0, None))
-def dropout_on_weight(draw):
-    """Connections dropped by a mask that all examples share: not a parameter alone."""
-    return sandwich(draw, lambda h, w, mask: h @ (2 * w * mask), draw.mask(6, 6))
-
-
-@enter(_TABLE, synapses=2, batch=(0, 0, None))
-def dropout_key(draw):
-    """The mask is drawn from a key among the arguments."""
-
-    def middle(h, w, key):
-        return h @ jnp.where(jax.random.bernoulli(key, 0.75, w.shape), w / 0.75, 0)
-
-    return sandwich(draw, middle, jax.random.key(5))
-
-
 @enter(_TABLE, synapses=2)
 def masked_per_example(draw):
     """Every example has a mask of its own over the weight."""

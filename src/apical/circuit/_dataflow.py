@@ -13,10 +13,14 @@ The kind of a value is a set of two flags, so that kinds join by *or*:
 weight times an argument is an activity that is raw in the weight; when it then meets
 data in a linear operation, no transformation can tell the weight from the activity
 any more, and `Refusal` says so.
+
+An argument that all examples share (`batch` says so) may mask a weight: what becomes
+of the two, entry by entry and no larger than the weight, is an effective weight.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -28,6 +32,7 @@ from ._primitives import (
     LINEAR_NOT_REWRITTEN,
     SYNAPTIC,
     holds_synaptic,
+    is_elementwise,
 )
 
 CONSTANT, PARAMETER, DATA, ACTIVITY = 0, 1, 2, 3
@@ -76,22 +81,36 @@ class Refusal:
 
 
 class Flow:
-    """The kind of every value of a program, and who makes and reads it."""
+    """The kind of every value of a program, and who makes and reads it.
 
-    def __init__(self, program: Program, parameters: int, constants: int) -> None:
+    The program's inputs are parameters, constants and arguments, in this order;
+    `shared` are those of them, by position, that all examples share.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        parameters: int,
+        constants: int,
+        shared: frozenset[int] = frozenset(),
+    ) -> None:
         self.program = program
+        self.varying: set[int] = set()
         self.kind: dict[int, int] = {}
         self.raw: dict[int, frozenset[int]] = {}
         self.maker: dict[int, tuple[Op, int]] = {}
         self.entry: dict[int, tuple[Op, Body, int]] = {}
         self.readers: dict[int, list[Op]] = {}
         for number in program.constants:
-            self._set(number, CONSTANT, frozenset())
+            self._set(number, CONSTANT, frozenset(), False)
         for i, number in enumerate(program.body.inputs):
             kind = PARAMETER if i < parameters else DATA
             kind = CONSTANT if parameters <= i < parameters + constants else kind
             leaves = frozenset({i}) if kind == PARAMETER else frozenset[int]()
-            self._set(number, kind, leaves)
+            self._set(number, kind, leaves, kind == DATA and i not in shared)
+        self._sizes = [
+            math.prod(program.shapes[n].shape) for n in program.body.inputs[:parameters]
+        ]
         self._link(program.body)
         self.order = {n: i for i, n in enumerate(self.maker)}  # program order
         self._body(program.body)
@@ -139,7 +158,13 @@ class Flow:
             return jnp.shape(atom.value)
         return self.program.shapes[atom].shape
 
-    def _set(self, number: int, kind: int, raw: frozenset[int]) -> None:
+    def varies(self, atom: Atom) -> bool:
+        """Whether the value depends on an argument that differs between examples."""
+        return not isinstance(atom, Literal) and atom in self.varying
+
+    def _set(self, number: int, kind: int, raw: frozenset[int], varies: bool) -> None:
+        if varies:
+            self.varying.add(number)
         dtype = self.program.shapes[number].dtype
         if kind == ACTIVITY and not jnp.issubdtype(dtype, jnp.inexact):
             kind, raw = DATA, frozenset()
@@ -165,29 +190,41 @@ class Flow:
             else:
                 self._plain(op)
 
-    def _join(self, atoms: Sequence[Atom]) -> tuple[int, frozenset[int]]:
+    def _join(self, atoms: Sequence[Atom]) -> tuple[int, frozenset[int], bool]:
         kind = 0
         for atom in atoms:
             kind |= self.kind_of(atom)
         settled = any(self.is_activity(a) and not self.raw_of(a) for a in atoms)
         raws = frozenset[int]().union(*(self.raw_of(a) for a in atoms))
-        return kind, frozenset() if settled else raws
+        return kind, frozenset() if settled else raws, any(map(self.varies, atoms))
 
     def _plain(self, op: Op) -> None:
-        kind, raw = self._join(op.inputs)
+        kind, raw, varies = self._join(op.inputs)
         if op.name == "stop_gradient" and kind == ACTIVITY:
             kind, raw = DATA, frozenset()
         if kind == ACTIVITY and (mark_of(op) or self._contracts(op)):
             raw = frozenset()
+        if kind == ACTIVITY and not varies and self._is_masked_weight(op):
+            kind = PARAMETER
         for number in op.outputs:
-            self._set(number, kind, raw)
+            self._set(number, kind, raw, varies)
+
+    def _is_masked_weight(self, op: Op) -> bool:
+        """Whether weights met what all examples share, entry by entry."""
+        size = math.prod(self.shape(op.outputs[0]))
+        return (
+            is_elementwise(op)
+            and not self._contracts(op)
+            and not any(map(self.is_activity, op.inputs))
+            and size <= sum(self._sizes[i] for i in self.raw_into(op))
+        )
 
     def _contracts(self, op: Op) -> bool:
         return op.name in SYNAPTIC or holds_synaptic(op) or is_contraction(self, op)
 
     def _copy(self, sources: Sequence[Atom], targets: Sequence[int]) -> None:
         for atom, number in zip(sources, targets, strict=True):
-            self._set(number, self.kind_of(atom), self.raw_of(atom))
+            self._set(number, self.kind_of(atom), self.raw_of(atom), self.varies(atom))
 
     def _branches(self, op: Op) -> None:
         operands = op.inputs[1:] if op.name == "cond" else op.inputs
@@ -195,10 +232,11 @@ class Flow:
             self._copy(operands, body.inputs)
             self._body(body)
         for i, number in enumerate(op.outputs):
-            kind, raw = self._join([body.outputs[i] for body in op.bodies])
+            kind, raw, varies = self._join([body.outputs[i] for body in op.bodies])
             if op.name == "cond":  # the choice itself carries no derivative
                 kind |= self.kind_of(op.inputs[0]) & DATA
-            self._set(number, kind, raw)
+                varies |= self.varies(op.inputs[0])
+            self._set(number, kind, raw, varies)
 
     def _scan(self, op: Op) -> None:
         (body,), loop = op.bodies, op.loop
@@ -207,12 +245,15 @@ class Flow:
         carried = body.inputs[loop.consts : loop.consts + loop.carry]
         while True:  # kinds only grow, so this ends
             self._body(body)
-            before = [(self.kind[c], self.raw[c]) for c in carried]
+            before = [self._state(c) for c in carried]
             for number, out in zip(carried, body.outputs[: loop.carry], strict=True):
                 self._set(number, *self._join([number, out]))
-            if before == [(self.kind[c], self.raw[c]) for c in carried]:
+            if before == [self._state(c) for c in carried]:
                 break
         self._copy(body.outputs, op.outputs)
+
+    def _state(self, number: int) -> tuple[int, frozenset[int], bool]:
+        return self.kind[number], self.raw[number], self.varies(number)
 
 
 def mark_of(op: Op) -> str | None:
@@ -344,8 +385,9 @@ def _mixed_weight(flow: Flow, op: Op) -> Refusal | None:
     return Refusal(
         op,
         leaves,
-        f"{reason} that is an argument?): close over it instead, or mark the value "
-        "with `apical.node` if it is an activity",
+        f"{reason} that is an argument?): say that all examples share it, by None in "
+        "`batch`, close over it, or mark the value with `apical.node` if it is an "
+        "activity",
     )
 
 

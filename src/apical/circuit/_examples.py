@@ -45,6 +45,14 @@ class Examples:
         return [axes[i] for i in self.given.arrays]
 
     @property
+    def shared(self) -> list[int]:
+        """Which arrays all examples share; none where there are no examples at all."""
+        axes = self.axes
+        if all(axis is None for axis in axes):
+            return []
+        return [i for i, axis in enumerate(axes) if axis is None]
+
+    @property
     def size(self) -> int:
         """The number of examples; 1 where no argument has an axis of examples."""
         sizes: dict[str, int] = {}

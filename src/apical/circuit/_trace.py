@@ -21,6 +21,7 @@ from ._dataflow import (
     meetings,
     walk,
 )
+from ._examples import Examples
 from ._jaxpr import Body, Op, trace_program
 from ._leaves import Leaves, is_array, shapes_of
 from ._places import DRIVE, OUTPUT
@@ -157,7 +158,8 @@ def trace_setting(
         return (loss, *aux_arrays)
 
     program, _ = trace_program(flat, *shapes_of([*learned, *fixed, *arrays]))
-    flow = Flow(program, *counts)
+    shared = Examples(setting, given, [x.shape for x in shapes_of(arrays)]).shared
+    flow = Flow(program, *counts, frozenset(sum(counts) + i for i in shared))
     _check_loss(flow)
     _check_loops(flow, leaves.names)
     _check_marks(flow)
