@@ -12,7 +12,7 @@ The kind of a value is a set of two flags, so that kinds join by *or*:
 `raw` are the parameter leaves that a value carries *without a synapse between*. A
 weight times an argument is an activity that is raw in the weight; when it then meets
 data in a linear operation, no transformation can tell the weight from the activity
-any more, and `Refusal` says so.
+any more, and a `Refusal` says so.
 
 An argument that all examples share (`batch` says so) may mask a weight: what becomes
 of the two, entry by entry and no larger than the weight, is an effective weight.
@@ -26,7 +26,7 @@ from dataclasses import dataclass
 
 import jax.numpy as jnp
 
-from ._jaxpr import Atom, Body, Literal, Op, Program, known_primitives
+from ._jaxpr import Atom, Body, Literal, Op, Program
 from ._primitives import (
     ELEMENTWISE_LINEAR,
     LINEAR_NOT_REWRITTEN,
@@ -39,8 +39,6 @@ CONSTANT, PARAMETER, DATA, ACTIVITY = 0, 1, 2, 3
 
 NODE_MARK = "apical.node:"
 OUTPUT_MARK = "apical.output"
-
-_KNOWN = known_primitives()
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,15 +67,6 @@ class Meeting:
         """The operands other than the weight."""
         inputs = enumerate(self.op.inputs)
         return tuple(a for i, a in inputs if i != self.weight)
-
-
-@dataclass(frozen=True, eq=False)
-class Refusal:
-    """Leaves that reach a linear operation that cannot be rewritten, and why."""
-
-    op: Op
-    leaves: frozenset[int]
-    reason: str
 
 
 class Flow:
@@ -288,7 +277,7 @@ def _meeting(flow: Flow, site: Site) -> Meeting | None:
             return Meeting(op, weight, flow.raw_of(op.inputs[weight]), site.loops)
         return None
     carried = flow.raw_into(op)
-    if carried and not op.enterable and (holds_synaptic(op) or _is_linear(op)):
+    if carried and not op.enterable and (holds_synaptic(op) or is_linear(op)):
         return Meeting(op, None, carried, site.loops)
     return None
 
@@ -306,7 +295,8 @@ def gains(flow: Flow) -> list[Meeting]:
     return found
 
 
-def _is_linear(op: Op) -> bool:
+def is_linear(op: Op) -> bool:
+    """Whether the operation is linear in its operands, and never rewritten."""
     return op.name in LINEAR_NOT_REWRITTEN
 
 
@@ -346,56 +336,3 @@ def _constant_axes(flow: Flow, atoms: Sequence[Atom]) -> set[int]:
         varying = {axis for axis, size in kept if size > 1}
         repeated |= set(range(len(flow.shape(atom)))) - varying
     return repeated
-
-
-def refusals(flow: Flow) -> list[Refusal]:
-    """What a second, backward copy of the parameters could not reach."""
-    found = (_refusal(flow, site.op) for site in walk(flow.program.body))
-    return [r for r in found if r is not None]
-
-
-def _refusal(flow: Flow, op: Op) -> Refusal | None:
-    if op.enterable or not any(flow.kind_of(a) & DATA for a in op.inputs):
-        return None
-    if op.name not in _KNOWN and any(flow.kind_of(a) & PARAMETER for a in op.inputs):
-        return Refusal(
-            op, flow.leaves_before(op), f"`{op.name}` is not known to apical"
-        )
-    weights = flow.raw_into(op)
-    if not weights:
-        return None
-    if op.name in SYNAPTIC or is_contraction(flow, op):
-        return _mixed_weight(flow, op)
-    if holds_synaptic(op):
-        reason = f"inside `{op.name}` it meets data in a linear operation"
-        return Refusal(op, weights, f"{reason}, which cannot be rewritten")
-    if _is_linear(op):
-        return Refusal(op, weights, f"it meets data in `{op.name}`, not rewritten")
-    return None
-
-
-def _mixed_weight(flow: Flow, op: Op) -> Refusal | None:
-    if any(flow.kind_of(a) == PARAMETER for a in op.inputs[:2]):
-        return None
-    mixed = [a for a in op.inputs[:2] if flow.is_mixed(a)]
-    if not mixed:
-        return None
-    leaves = frozenset[int]().union(*(flow.raw_of(a) for a in mixed))
-    reason = "it met data before it reached a linear operation (a mask or an index"
-    return Refusal(
-        op,
-        leaves,
-        f"{reason} that is an argument?): say that all examples share it, by None in "
-        "`batch`, close over it, or mark the value with `apical.node` if it is an "
-        "activity",
-    )
-
-
-def unknowns(flow: Flow) -> list[Op]:
-    """Operations on activities or parameters that apical cannot look into."""
-    found = []
-    for site in walk(flow.program.body):
-        touched = any(flow.kind_of(a) & PARAMETER for a in site.op.inputs)
-        if touched and not site.op.enterable and site.op.name not in _KNOWN:
-            found.append(site.op)
-    return found

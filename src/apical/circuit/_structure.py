@@ -18,8 +18,6 @@ from ._dataflow import (
     Flow,
     Meeting,
     gains,
-    refusals,
-    unknowns,
     walk,
 )
 from ._depth import longest_path
@@ -36,6 +34,7 @@ from ._nodes import (
 )
 from ._places import drive, names, outputs
 from ._primitives import SYNAPTIC
+from ._refusals import refusals, unknowns
 from ._synapse import make_synapses
 
 _FIXED = ([CONSTANT, ACTIVITY], [DATA, ACTIVITY])

@@ -11,6 +11,7 @@ from ._rule import Rule as Rule
 from ._rule import rule as rule
 from ._sign_concordance import SignConcordance as SignConcordance
 from ._weight_mirror import WeightMirror as WeightMirror
+from .predictive_coding import AmortisedStart as AmortisedStart
 from .predictive_coding import ConjugateGradients as ConjugateGradients
 from .predictive_coding import DecayingPrecision as DecayingPrecision
 from .predictive_coding import DifferentialEquation as DifferentialEquation

@@ -1,5 +1,6 @@
 """Predictive coding, composed of parts: each in a file of its own."""
 
+from ._amortised import AmortisedStart as AmortisedStart
 from ._conjugate_gradients import ConjugateGradients as ConjugateGradients
 from ._error_relaxation import ErrorRelaxation as ErrorRelaxation
 from ._feedback import RandomFeedback as RandomFeedback

@@ -16,6 +16,8 @@ Rosenbaum 2022 (fixed: p_n and its derivatives stay at their feed-forward values
 | nudge      | how strongly the loss pulls                 | fully, `Nudge`      |
 | feedback   | what carries errors back                    | the weights, others |
 | derivative | whether they pass that of the nonlinearity  | yes, no             |
+| free       | which arguments are inferred too            | none, masks         |
+| amortised  | where inference of these starts             | as given, a network |
 """
 
 from __future__ import annotations
@@ -25,73 +27,21 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from ...circuit import Circuit
-from .._rule import (
-    Credit,
-    Rule,
-    SearchSpace,
-    Signal,
-    check_choice,
-    check_positive,
-    check_whole,
-    rule,
-    squared_norm,
-    static,
-)
-from ._conjugate_gradients import ConjugateGradients
+from .._rule import Credit, Rule, SearchSpace, Signal, rule, static
+from ._amortised import AmortisedStart
+from ._checks import SOLVERS, Inference, check_parts, way_of
 from ._energy import Terms
 from ._error_relaxation import ErrorRelaxation
 from ._feedback import RandomFeedback
 from ._fixed_prediction import linearise, relax_in_closed_form, sweep_exactly
+from ._free_arguments import FreeArguments, FreeWithArguments, Masks
 from ._free_prediction import Free
 from ._nudge import Nudge
-from ._ode import DifferentialEquation
 from ._precision import as_precision
-from ._relaxation import Relaxation
-from ._settled import Budget, Settled
+from ._settled import Budget, Settled, settling
 from ._sweep import Sweep
-from ._zero_divergence import ZeroDivergence
-
-# Below this fraction of the first gradient the values count as settled.
-_SETTLED = 1e-3
-_FREE_ALONE = (ErrorRelaxation, ConjugateGradients, ZeroDivergence)
-_SOLVERS = (ErrorRelaxation, ConjugateGradients)
-_WAYS = (Relaxation, Sweep, DifferentialEquation, *_FREE_ALONE)
-Inference = (
-    Sweep
-    | ErrorRelaxation
-    | ConjugateGradients
-    | DifferentialEquation
-    | ZeroDivergence
-    | optax.GradientTransformation
-)
-
-
-class Settling(NamedTuple):
-    """Diagnostics of inference.
-
-    Attributes:
-      energy: for each node, half its squared error, summed over the node and averaged
-        over the examples.
-      residual: the norm of dE/dv at the last step, relative to the first; of two
-        settlings (a centred nudge) the larger.
-      settled: whether the residual fell below 1e-3 (never with numbers not finite).
-      steps: how many steps were taken.
-    """
-
-    energy: dict[str, jax.Array]
-    residual: jax.Array
-    settled: jax.Array
-    steps: Any
-
-
-def settling(circuit: Circuit, errors: Any, residual: Any, steps: Any) -> Settling:
-    """The diagnostics where inference has left these errors."""
-    share = 1 / circuit.batch_size
-    energy = {n: share * squared_norm(e) / 2 for n, e in errors.items()}
-    return Settling(energy, residual, residual < _SETTLED, steps)
 
 
 class Parts(NamedTuple):
@@ -99,6 +49,7 @@ class Parts(NamedTuple):
 
     precision: Any
     feedback: Any
+    amortised: Any
 
 
 @rule
@@ -135,6 +86,13 @@ class PredictiveCoding(Rule):
       derivative: whether errors pass the derivative of the nonlinearity on their way
         through a unit, to values and to parameters.
       tolerance: the residual at which inference ends before its last step; 0: never.
+      free: which arguments after `params` are inferred beside the values: a tuple with
+        True or False for each (or pytrees of these), or a function of the arguments
+        that returns one, whose entries may be arrays of True and False. With a free
+        cause of the data the network is generative, with a part of the data free it
+        completes; `predict` returns the arguments filled in, and `value` is the loss
+        at these. Inference starts from the arguments as given.
+      amortised: `AmortisedStart()` for a network that guesses where free arguments end.
 
     Example:
       >>> import jax, jax.numpy as jnp, apical
@@ -160,6 +118,8 @@ class PredictiveCoding(Rule):
     feedback: RandomFeedback | None = static(default=None)
     derivative: bool = static(default=True)
     tolerance: float = static(default=0.0)
+    free: FreeArguments | None = static(default=None)
+    amortised: AmortisedStart | None = static(default=None)
 
     citation: ClassVar[str] = (
         "@article{millidge2022predictive, title={Predictive Coding Approximates "
@@ -179,83 +139,35 @@ class PredictiveCoding(Rule):
             found.insert(0, "weight transport")
         if self.derivative:
             found.append("derivative of the nonlinearity")
-        if isinstance(self.inference, _SOLVERS):
+        if isinstance(self.inference, SOLVERS):
             found.append("global error")
         return tuple(found)
 
     def __post_init__(self) -> None:
-        check_choice(self.prediction, "prediction", ("fixed", "free"))
-        check_whole(self.steps, "steps")
-        check_positive(self.rate, "rate")
-        check_positive(self.tolerance, "tolerance", or_zero=True)
         if isinstance(self.precision, Mapping):  # static fields must have a hash
             pairs = tuple(sorted(self.precision.items()))
             object.__setattr__(self, "precision", pairs)
-        as_precision(self.precision)
-        for name, kind in (("nudge", Nudge), ("feedback", RandomFeedback)):
-            given = getattr(self, name)
-            if given is not None and not isinstance(given, kind):
-                raise TypeError(
-                    f"`{name}` must be `apical.rules.{kind.__name__}()` or None, not "
-                    f"{given!r}."
-                )
-        self._check_inference()
-
-    def _check_inference(self) -> None:
-        given = self.inference
-        if given is not None and not isinstance(given, (*_WAYS, tuple)):
-            ways = ", ".join(f"`{kind.__name__}()`" for kind in _WAYS[1:])
-            raise TypeError(
-                "`inference` must be an optax transformation, as `optax.adam(0.1)` "
-                f"makes one, or one of {ways}, not {given!r}."
-            )
-        way = self._way
-        if isinstance(way, _FREE_ALONE):
-            name = type(way).__name__
-            if self.prediction == "fixed":
-                raise ValueError(
-                    f"`{name}` needs `prediction='free'`: with fixed predictions the "
-                    "steps are linear, and `Sweep()` is exact at once."
-                )
-            if not self.derivative:
-                raise ValueError(
-                    f"`{name}` descends the energy itself, so it needs "
-                    "`derivative=True`; use steps of the values."
-                )
-        if isinstance(way, ZeroDivergence) and self.precision is not None:
-            raise ValueError(
-                "`ZeroDivergence` has no divergence from backpropagation only where "
-                "every error counts alike: leave `precision` at None."
-            )
-        rounds = (Sweep, ConjugateGradients, ZeroDivergence)
-        if isinstance(way, rounds) and self.tolerance:
-            raise ValueError(
-                f"`{type(way).__name__}` takes as many rounds as it is told: leave "
-                "`tolerance` at 0."
-            )
-
-    @property
-    def _way(self) -> Any:
-        given = self.inference
-        return given if isinstance(given, _WAYS) else Relaxation(given)
+        check_parts(self)
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
         """Check that nodes are separated and that the examples can be counted."""
-        del args
-        circuit.require_nodes()
+        if circuit.nodes or self.free is None:  # a free cause alone has an energy
+            circuit.require_nodes()
         _ = circuit.scale
         if isinstance(self.inference, Sweep):
             self.inference.visits(circuit)
             if not self._is_one_reverse_pass:
                 self.inference.require_whole_visits(circuit)
-        if isinstance(self.inference, _SOLVERS):
+        if isinstance(self.inference, SOLVERS):
             _ = circuit.example_axes  # each example has steps of its own
         precision = as_precision(self.precision)
-        if precision is None and self.feedback is None:
+        masks = Masks(self.free, args)  # refuses what does not fit
+        if precision is None and self.feedback is None and self.amortised is None:
             return ()
         return Parts(
             () if precision is None else precision.init(circuit),
             () if self.feedback is None else self.feedback.init(circuit, key, params),
+            () if self.amortised is None else self.amortised.init(key, masks),
         )
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
@@ -266,7 +178,7 @@ class PredictiveCoding(Rule):
         residual = jnp.max(jnp.stack([jnp.asarray(each.residual) for each in ends]))
         info = settling(circuit, end.errors, residual, end.steps)
         grads = circuit.leaves.build(self._gradients(ends))
-        after = self._learned(circuit, state, end.errors, grads)
+        after = self._learned(circuit, state, args, end, grads)
         return Credit(end.value, end.aux, grads, after, info)
 
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
@@ -278,6 +190,18 @@ class PredictiveCoding(Rule):
             n: Signal(end.values[n], end.values[n] - e, -weighted[n] / scale)
             for n, e in end.errors.items()
         }
+
+    def predict(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
+        """The output; with free arguments all arguments, these filled in."""
+        if self.free is None:
+            return super().predict(circuit, params, state, args)
+        return self._settle(circuit, params, state, args)[0].arguments
+
+    def reference(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
+        """What backpropagation says, at the arguments as they were filled in."""
+        if self.free is not None:
+            args = self._settle(circuit, params, state, args)[0].arguments
+        return super().reference(circuit, params, state, args)
 
     @property
     def _pulls(self) -> tuple[float, ...]:
@@ -294,15 +218,22 @@ class PredictiveCoding(Rule):
             for each in parts
         ]
 
-    def _learned(self, circuit: Circuit, state: Any, errors: Any, grads: Any) -> Any:
+    def _learned(
+        self, circuit: Circuit, state: Any, args: Any, end: Settled, grads: Any
+    ) -> Any:
         """The state of the parts after a batch."""
         precision = as_precision(self.precision)
         if precision is not None:
-            learned = precision.learned(circuit, state.precision, errors)
+            learned = precision.learned(circuit, state.precision, end.errors)
             state = state._replace(precision=learned)
         if self.feedback is not None:
             moved = self.feedback.learned(state.feedback, grads)
             state = state._replace(feedback=moved)
+        if self.amortised is not None:
+            masks, share = Masks(self.free, args), 1 / circuit.batch_size
+            guesses, found = state.amortised, end.arguments
+            learned = self.amortised.learned(guesses, masks, found, share)
+            state = state._replace(amortised=learned)
         return state
 
     def terms(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Terms:
@@ -325,18 +256,32 @@ class PredictiveCoding(Rule):
     ) -> list[Settled]:
         """One settling for each pull."""
         terms = self.terms(circuit, params, state, args)
+        if self.free is not None:
+            return [self._fill(terms, Masks(self.free, args), state)]
         return [self._settle_one(terms._replace(pull=p)) for p in self._pulls]
 
+    @property
+    def _budget(self) -> Budget:
+        return Budget(self.steps, self.step_size, self.tolerance)
+
+    def _fill(self, terms: Terms, masks: Masks, state: Any) -> Settled:
+        """Settle values and free arguments."""
+        guess = None
+        if self.amortised is not None:
+            guess = self.amortised.guess(state.amortised, masks)
+        energy = FreeWithArguments(terms, masks, guess)
+        return way_of(self.inference).settle(energy, self._budget)
+
     def _settle_one(self, terms: Terms) -> Settled:
-        budget = Budget(self.steps, self.step_size, self.tolerance)
+        budget = self._budget
         if self.prediction == "free":
-            return self._way.settle(Free(terms), budget)
+            return way_of(self.inference).settle(Free(terms), budget)
         if self._is_one_reverse_pass:
             return sweep_exactly(terms)
         linear = linearise(terms)
         if self._has_closed_form(terms):
             return relax_in_closed_form(linear, self.steps, self.step_size)
-        return self._way.settle(linear, budget)
+        return way_of(self.inference).settle(linear, budget)
 
     @property
     def step_size(self) -> Any:

@@ -6,6 +6,12 @@ from typing import Any, NamedTuple
 
 import jax
 
+from ...circuit import Circuit
+from .._rule import squared_norm
+
+# Below this fraction of the first gradient the values count as settled.
+_SETTLED = 1e-3
+
 
 class Settled(NamedTuple):
     """Where inference ended.
@@ -18,6 +24,7 @@ class Settled(NamedTuple):
       errors: value minus prediction, of each node.
       residual: the norm of dE/dv at the last step, relative to the first.
       steps: how many steps were taken.
+      arguments: all arguments after `params`, where some were free.
     """
 
     value: jax.Array
@@ -27,6 +34,7 @@ class Settled(NamedTuple):
     errors: dict[str, jax.Array]
     residual: jax.Array
     steps: Any
+    arguments: Any = None
 
 
 class Budget(NamedTuple):
@@ -41,3 +49,28 @@ class Budget(NamedTuple):
     steps: int
     rate: Any
     tolerance: float = 0.0
+
+
+class Settling(NamedTuple):
+    """Diagnostics of inference.
+
+    Attributes:
+      energy: for each node, half its squared error, summed over the node and averaged
+        over the examples.
+      residual: the norm of dE/dv at the last step, relative to the first; of two
+        settlings (a centred nudge) the larger.
+      settled: whether the residual fell below 1e-3 (never with numbers not finite).
+      steps: how many steps were taken.
+    """
+
+    energy: dict[str, jax.Array]
+    residual: jax.Array
+    settled: jax.Array
+    steps: Any
+
+
+def settling(circuit: Circuit, errors: Any, residual: Any, steps: Any) -> Settling:
+    """The diagnostics where inference has left these errors."""
+    share = 1 / circuit.batch_size
+    energy = {n: share * squared_norm(e) / 2 for n, e in errors.items()}
+    return Settling(energy, residual, residual < _SETTLED, steps)
