@@ -8,6 +8,7 @@ from .circuit import drive_of as drive_of
 from .circuit import node as node
 from .circuit import output as output
 from .circuit import trace as trace
+from .rules._depth_scaling import depth_scaled as depth_scaled
 from .rules._learner import signals as signals
 from .rules._learner import train_step as train_step
 from .rules._learner import value_and_grad as value_and_grad

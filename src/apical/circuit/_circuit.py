@@ -25,7 +25,8 @@ from ._jaxpr import is_concrete
 from ._leaves import Leaves
 from ._places import DRIVE, OUTPUT
 from ._run import Backward, Plan, Runner
-from ._structure import Setting, Structure
+from ._setting import Setting
+from ._structure import Structure
 from ._synapse import Synapse, make_synapses
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import jax
-import numpy as np
 
 from ._dataflow import (
     ACTIVITY,
@@ -23,6 +21,7 @@ from ._dataflow import (
 from ._depth import longest_path
 from ._enter import parallel_carries
 from ._leaves import Leaves
+from ._made_of import MadeOf, made_of
 from ._nodes import (
     LOSS,
     Reacher,
@@ -38,70 +37,6 @@ from ._refusals import refusals, unknowns
 from ._synapse import make_synapses
 
 _FIXED = ([CONSTANT, ACTIVITY], [DATA, ACTIVITY])
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What is said of a loss function: the keywords of `apical.value_and_grad`."""
-
-    has_aux: bool = False
-    reduction: str = "mean"
-    batch: Any = 0
-    nodes: str = "entry"
-    target: Callable[..., Any] | None = None
-    inputs: tuple[int, ...] | None = None
-    carry: tuple[int, Any] | None = None
-
-    def __post_init__(self) -> None:
-        if self.reduction not in ("mean", "sum"):
-            raise ValueError(
-                f"`reduction` must be 'mean' or 'sum', not {self.reduction!r}."
-            )
-        if self.nodes not in ("entry", "unit", "marked", "every"):
-            raise ValueError(
-                "`nodes` must be 'entry', 'unit', 'marked' or 'every', not "
-                f"{self.nodes!r}."
-            )
-        if not all(map(_is_axis, jax.tree.leaves(self.batch))):
-            raise ValueError(
-                "`batch` must be the axis of the examples: an integer, None, or a "
-                f"tuple of these, one per argument after `params`, not {self.batch!r}."
-            )
-        if self.target is not None and not callable(self.target):
-            raise TypeError(
-                "`target` must be a function of the arguments after `params` that "
-                "returns what the output should be (`lambda x, y: y`), not a "
-                f"{type(self.target).__name__}."
-            )
-        if self.inputs is not None and not _are_positions(self.inputs):
-            raise ValueError(
-                "`inputs` must hold the positions of arguments after `params`, as "
-                f"`(0,)` for the first of them, not {self.inputs!r}."
-            )
-        if self.carry is not None and not _is_carry(self.carry):
-            raise ValueError(
-                "`carry` must be a pair `(position, path)`: the argument after "
-                "`params` that a window starts from, and where `aux` holds what it "
-                f"ended with, as `(0, 'carry')` or `(0, (1, 'h'))`, not {self.carry!r}."
-            )
-
-
-def _are_positions(given: Any) -> bool:
-    """Whether these are whole numbers of at least 0, each once."""
-    return (
-        isinstance(given, tuple)
-        and 0 < len(given) == len(set(given))
-        and all(_is_axis(i) and i >= 0 for i in given)
-    )
-
-
-def _is_carry(given: Any) -> bool:
-    """Whether this is a position and a path."""
-    return isinstance(given, tuple) and len(given) == 2 and _are_positions(given[:1])
-
-
-def _is_axis(leaf: Any) -> bool:
-    return isinstance(leaf, (int, np.integer)) and not isinstance(leaf, bool)
 
 
 @dataclass(frozen=True)
@@ -215,6 +150,18 @@ class Structure:
         return {
             self._names[n]: tuple(sorted(self._label(t) for t in following[n]))
             for n in self._numbers
+        }
+
+    @cached_property
+    def made_of(self) -> dict[str, MadeOf]:
+        """What each node and the loss is made of, with no node or synapse between."""
+        nodes = {number: self._names[number] for number in self._numbers}
+        synapses = {m.op.outputs[0]: i for i, m in enumerate(self._live)}
+        loss = self._flow.program.body.outputs[0]
+        starts = {**{name: n for n, name in nodes.items()}, "loss": loss}
+        return {
+            name: made_of(self._flow, at, nodes, synapses)
+            for name, at in starts.items()
         }
 
     @cached_property

@@ -26,7 +26,7 @@ from ._jaxpr import Body, Op, trace_program
 from ._leaves import Leaves, is_array, shapes_of
 from ._places import DRIVE, OUTPUT
 from ._primitives import holds_synaptic
-from ._structure import Setting
+from ._setting import Setting
 
 Nodes = Literal["entry", "unit", "marked", "every"]
 
