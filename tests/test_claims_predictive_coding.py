@@ -8,6 +8,7 @@ import pytest
 import apical
 from apical.lab._report._canvas import our_style, picture
 from apical.lab.claims import pc_cost as cost
+from apical.lab.claims import pc_depth as depth
 from apical.lab.claims import pc_exact as exact
 from apical.lab.claims import pc_fixed_vs_free as kinds
 from apical.lab.claims import pc_one_sweep as sweep
@@ -18,7 +19,9 @@ from apical.lab.claims._subjects import Subject
 from apical.rules import PredictiveCoding, Sweep
 
 SEEDS = range(5)
-CLAIMS = {module.CLAIM.id: module.CLAIM for module in (exact, cost, sweep, kinds)}
+CLAIMS = {
+    module.CLAIM.id: module.CLAIM for module in (exact, cost, sweep, kinds, depth)
+}
 
 
 @pytest.mark.parametrize("claim", CLAIMS.values(), ids=CLAIMS)
@@ -218,3 +221,38 @@ def kinds_lines(cosine=0.7, gain=0.0, residual=1e-9, spread=0.001, seeds=SEEDS):
 )
 def test_both_kinds_are_judged_by_gradients_and_by_what_is_learned(lines, word):
     assert kinds.judge(lines).word == word
+
+
+# ------------------------------------------------------------------------ depth scaling
+
+
+def deep(accuracies):
+    """Lines of 8 and 64 layers, with depth scaling and as drawn, and of backprop."""
+    places = [(n, kind) for kind in (depth.SCALED, depth.PLAIN) for n in (8, 64)]
+    noise = [-0.002, 0.001, 0.0, 0.002, -0.001]
+    return [
+        {"layers": layers, "kind": kind, "rule": name, "seed": seed, "epoch": 1}
+        | {"test_accuracy": accuracy + noise[seed], "status": status}
+        for (layers, kind), (accuracy, status) in zip(places, accuracies, strict=True)
+        for name in (depth.PREDICTIVE, depth.BASELINE)
+        for seed in SEEDS
+    ]
+
+
+@pytest.mark.parametrize(
+    ("of_64", "drawn", "word"),
+    [
+        (0.91, (0.1, "ok"), "holds"),
+        (0.91, (0.9, "diverged"), "holds"),
+        (0.88, (0.1, "ok"), "holds within limits"),
+        (0.60, (0.1, "ok"), "does not hold"),
+        (0.91, (0.93, "ok"), "does not hold"),
+    ],
+)
+def test_depth_is_judged_by_64_layers_beside_8_and_beside_those_as_drawn(
+    of_64, drawn, word
+):
+    lines = deep([(0.91, "ok"), (of_64, "ok"), (0.92, "ok"), drawn])
+    verdict = depth.judge(lines)
+    assert verdict.word == word
+    assert depth.judge([ln for ln in lines if ln["seed"] < 3]).word == "not settled"

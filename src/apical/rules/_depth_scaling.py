@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Unpack
 import jax
 import jax.numpy as jnp
 
-from ..circuit import Circuit
+from ..circuit import Circuit, is_concrete
 from ._backpropagation import Backpropagation
 from ._learner import Keywords, make_learner
 
@@ -100,7 +100,7 @@ def depth_scaled(
 
 def _size(leaf: jax.Array, name: str) -> jax.Array:
     size = jnp.sqrt(jnp.mean(jnp.square(jnp.abs(leaf))))
-    if size == 0:
+    if is_concrete(size) and size == 0:
         raise ValueError(
             f"The weight {name!r} is zero everywhere, so that it has no size to be "
             "scaled to. Draw it at random first."
