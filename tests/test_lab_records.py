@@ -53,6 +53,7 @@ def test_every_hyper_parameter_is_recorded_and_parts_by_name():
     assert plain(Part()) == {"name": "Part", "gain": 2.0}
     found = hyper_parameters(sweep)
     parts = {"precision", "nudge", "feedback", "derivative", "tolerance"}
+    parts |= {"free", "amortised"}
     assert found.keys() == {"steps", "rate", "prediction", "inference", *parts}
     assert found["inference"]["name"] == "Sweep"
     json.dumps(hyper_parameters(rules.PredictiveCoding(inference=optax.sgd(0.1))))

@@ -115,6 +115,8 @@ def compare(
                 console=console,
             )
     console.print(result.table)
+    if result.regimes:
+        console.print(result.regime_table)
     console.print(f"The page: {folder / 'report.html'}. Records and figures beside it.")
 
 

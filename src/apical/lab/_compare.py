@@ -14,6 +14,7 @@ from apical.lab._ledger import Ledger
 from apical.lab._plan import Models, Plan, arguments, make_plan
 from apical.lab._progress import Reporter, reporter
 from apical.lab._records import Line
+from apical.lab._regimes import regime_table
 from apical.lab._registry import RULES, Rules
 from apical.lab._report import write_report
 from apical.lab._summary import Row, summarise
@@ -29,6 +30,8 @@ class Comparison:
         layers: alignment, for each of these and each parameter.
         trials: the trials of a sweep.
         costs: time, FLOPs, memory and sequential depth, for each model and rule.
+        regimes: of free predictive coding, before training and after the last epoch:
+            residual, curvature, and what the update is nearest to.
         settings: what was asked for, and the versions.
     """
 
@@ -36,13 +39,14 @@ class Comparison:
     layers: list[Line] = field(default_factory=list)
     trials: list[Line] = field(default_factory=list)
     costs: list[Line] = field(default_factory=list)
+    regimes: list[Line] = field(default_factory=list)
     settings: Line = field(default_factory=dict)
 
     @classmethod
     def read(cls, folder: str | Path) -> "Comparison":
         """The comparison in this folder, as far as it has come."""
         folder = Path(folder)
-        names = ("records", "layers", "trials", "costs")
+        names = ("records", "layers", "trials", "costs", "regimes")
         files = [folder / f"{name}.jsonl" for name in names]
         if not files[0].is_file():
             raise LabError(
@@ -65,6 +69,11 @@ class Comparison:
     def table(self) -> Table:
         """The rows as a table, to be printed by rich."""
         return table(self.records, self.costs)
+
+    @property
+    def regime_table(self) -> Table:
+        """Where predictive coding stood, as a table, to be printed by rich."""
+        return regime_table(self.regimes)
 
     def save_report(self, folder: str | Path) -> None:
         """Draw the figures (PNG and SVG) and write the page `report.html`."""
@@ -163,8 +172,8 @@ def compare(
     with open_folder(folder, plan.settings, force, resume) as ledger:
         with reporter(console) as progress:
             _run(plan, ledger, progress)
-        journals = ledger.records, ledger.layers, ledger.trials, ledger.costs
-        lines = (journal.lines for journal in journals)
+        journals = (ledger.records, ledger.layers, ledger.trials, ledger.costs)
+        lines = (journal.lines for journal in (*journals, ledger.regimes))
         result = Comparison(*lines, settings=plan.settings)
         if folder is not None and report:
             result.save_report(folder)

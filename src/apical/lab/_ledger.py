@@ -5,6 +5,7 @@
 | `records.jsonl` | model, rule, seed and epoch: losses, accuracy, times |
 | `layers.jsonl`  | the same and parameter: alignment                    |
 | `trials.jsonl`  | trial of a sweep                                     |
+| `regimes.jsonl` | model and free predictive coding, first and last     |
 | `costs.jsonl`   | model and rule: time, FLOPs, memory, depth           |
 | `stages.jsonl`  | stage that has ended                                 |
 
@@ -18,7 +19,7 @@ from typing import NamedTuple
 from apical.lab._checkpoint import Checkpoint
 from apical.lab._journal import Journal, Line
 
-_JOURNALS = ("records", "layers", "trials", "costs", "stages")
+_JOURNALS = ("records", "layers", "regimes", "trials", "costs", "stages")
 FILES = (*(f"{name}.jsonl" for name in _JOURNALS), "checkpoint")
 
 
@@ -49,6 +50,7 @@ class Ledger:
         paths = {n: folder and folder / f"{n}.jsonl" for n in _JOURNALS}
         self.records = Journal(paths["records"])
         self.layers = Journal(paths["layers"])
+        self.regimes = Journal(paths["regimes"])
         self.trials = Journal(paths["trials"])
         self.costs = Journal(paths["costs"])
         self._stages = Journal(paths["stages"])
@@ -81,7 +83,7 @@ class Ledger:
         return {
             "trials": (self.trials,),
             "cost": (self.costs,),
-            "training": (self.records, self.layers),
+            "training": (self.records, self.layers, self.regimes),
         }[stage.phase]
 
     def _count(self, stage: Stage) -> int:

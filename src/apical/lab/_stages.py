@@ -18,6 +18,7 @@ from apical.lab._records import (
     run_line,
     trial_lines,
 )
+from apical.lab._regimes import regime_lines
 from apical.lab._registry import Entry
 from apical.lab._search import (
     Choice,
@@ -193,6 +194,8 @@ class Bench:
             for epoch in train(run, position, watch):
                 layers = layer_lines(epoch, seeds)
                 ledger.layers.write(*(self._said(name) | m for m in layers))
+                found = regime_lines(epoch, seeds[0])
+                ledger.regimes.write(*(self._said(name) | m for m in found))
                 ledger.records.write(*(line | m for m in epoch_lines(epoch, seeds)))
         ledger.finish(stage)
 

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import apical
+from apical.lab._regimes import has_regime, regime_of
 from apical.lab._registry import Entry
 from apical.lab._start import Start, batch_order, parts
 from apical.lab._work import Lanes
@@ -60,6 +61,7 @@ class Epoch(NamedTuple):
     seconds_per_step: float  # of all lanes together; not a number at epoch 0
     seconds_per_step_of_backpropagation: float  # measured in turn with it
     seconds_compiling: float
+    regime: Any = None  # apical.measure.Regime of the first lane, first and last
 
 
 class Times(NamedTuple):
@@ -203,7 +205,16 @@ class Run:
             seconds_per_step=_median(times.rule),
             seconds_per_step_of_backpropagation=_median(times.backpropagation),
             seconds_compiling=self.seconds_compiling,
+            regime=self._regime(number, position.learned),
         )
+
+    def _regime(self, number: int, learned: list[Learned]) -> Any:
+        """The regime before training and after the last epoch, where there is one."""
+        if number not in (0, self.start.work.epochs) or not has_regime(self.rule):
+            return None
+        numbers = {name: values[0] for name, values in self._numbers.items()}
+        rule = self._rule(numbers)
+        return regime_of(self.start.loss, rule, learned[0], self.start.batch)
 
     def alignment(self, learned: list[Learned]) -> Any:
         """Alignment with backprop's gradient on one batch of the training part."""

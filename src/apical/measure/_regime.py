@@ -99,8 +99,8 @@ def regime(
     if _has_rest(rule):
         resting = make_learner(loss_fn, _to_rest(rule), **keywords)
 
-    def tell(params: Any, state: Any, *args: Any) -> Regime:
-        state = state.rule if isinstance(state, TrainState) else state
+    @jax.jit
+    def measured(params: Any, state: Any, *args: Any) -> Any:
         circuit = learner.circuit(params, args)
         credit = learner(params, state, *args)
         truth = rule.reference(circuit, params, state, args)
@@ -111,14 +111,14 @@ def regime(
             goal = resting(params, state, *args)
             cosine = _cosine(circuit, credit.grads, goal.grads)
             found = jnp.where(goal.info.residual <= _REST, cosine, jnp.nan)
-        info = credit.info
-        return _told(
-            float(info.residual),
-            {name: float(energy) for name, energy in info.energy.items()},
-            float(bound),
-            float(_cosine(circuit, credit.grads, truth)),
-            float(found),
-        )
+        cosine = _cosine(circuit, credit.grads, truth)
+        return credit.info.residual, credit.info.energy, bound, cosine, found
+
+    def tell(params: Any, state: Any, *args: Any) -> Regime:
+        state = state.rule if isinstance(state, TrainState) else state
+        residual, energy, *others = measured(params, state, *args)
+        energy = {name: float(value) for name, value in energy.items()}
+        return _told(float(residual), energy, *map(float, others))
 
     return tell
 
@@ -186,20 +186,16 @@ def _curvature(
         for n, key in zip(circuit.nodes, keys, strict=True)
     }
 
-    @jax.jit
-    def grow() -> jax.Array:
-        _, product = jax.linearize(energy.slope, energy.start)
+    _, product = jax.linearize(energy.slope, energy.start)
 
-        def step(carry: Any, _: Any) -> Any:
-            vector, _ = carry
-            image = product(vector)
-            size = jnp.sqrt(by_example.dot(image, image))
-            unit = by_example.times(ratio(jnp.ones_like(size), size, 0.0), image)
-            return (unit, size), None
+    def step(carry: Any, _: Any) -> Any:
+        vector, _ = carry
+        image = product(vector)
+        size = jnp.sqrt(by_example.dot(image, image))
+        unit = by_example.times(ratio(jnp.ones_like(size), size, 0.0), image)
+        return (unit, size), None
 
-        norm = jnp.sqrt(by_example.dot(start, start))
-        begin = by_example.times(1 / norm, start), norm
-        (_, largest), _ = jax.lax.scan(step, begin, length=_POWER_STEPS)
-        return jnp.max(largest)
-
-    return grow()
+    norm = jnp.sqrt(by_example.dot(start, start))
+    begin = by_example.times(1 / norm, start), norm
+    (_, largest), _ = jax.lax.scan(step, begin, length=_POWER_STEPS)
+    return jnp.max(largest)

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from apical.lab._regimes import COLUMNS as REGIME_COLUMNS
+from apical.lab._regimes import regime_rows
 from apical.lab._registry import BASELINE, CONTROL
 from apical.lab._report import _numbers as numbers
 from apical.lab._report._again import again, sources, to_come
@@ -92,6 +94,8 @@ def _content(comparison: Any) -> dict[str, Any]:
         "findings": findings(records, rows),
         "columns": COLUMNS,
         "tables": _tables(records, rows),
+        "regimes": regime_rows(comparison.regimes),
+        "regime_columns": REGIME_COLUMNS,
         "searches": _searches(trials),
         "points_allowed": POINTS,
         "needs": list(dict.fromkeys(need for row in rows for need in row.needs)),
