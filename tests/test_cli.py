@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 import apical
 from apical.cli import app
-from apical.lab import RULES, _plan
+from apical.lab import COMPARED, RULES, _plan
 
 SMALL = "--model mlp --rules backpropagation --epochs 1 --seeds 2 --batch-size 8"
 
@@ -66,7 +66,7 @@ def test_the_default_folder_is_a_fresh_one(tmp_path, monkeypatch):
     )
     run("compare")
     assert str(seen[0]["out"]) == "apical-compare-2"
-    assert seen[0]["rules"] == tuple(RULES) and seen[0]["models"] is None
+    assert seen[0]["rules"] == COMPARED and seen[0]["models"] is None
 
 
 def test_options_reach_the_comparison(monkeypatch):

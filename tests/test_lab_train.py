@@ -10,7 +10,8 @@ from lab_work import epochs, run, work
 
 from apical import rules
 from apical.lab import _train
-from apical.lab._registry import RULES, Entry
+from apical.lab._entry import Entry
+from apical.lab._registry import RULES
 from apical.lab._start import Start, batch_order
 from apical.lab._stopwatch import Stopwatch
 from apical.lab._train import Run, Watch

@@ -38,8 +38,8 @@ def compare(
     rules: Annotated[
         str | None,
         typer.Option(
-            help="Names with commas between, see `apical rules`, or your_module:Rule. "
-            "Default: all."
+            help="Names with commas between, see `apical rules`, or your_module:Rule; "
+            "all: every rule there is. Default: those of the README's first table."
         ),
     ] = None,
     epochs: Annotated[
@@ -102,7 +102,7 @@ def compare(
                 data_dir=data_dir,
                 download=download,
                 models=model or None,
-                rules=tuple(lab().RULES) if rules is None else rules.split(","),
+                rules=lab().COMPARED if rules is None else rules.split(","),
                 epochs=epochs,
                 seeds=seeds,
                 batch_size=batch_size,

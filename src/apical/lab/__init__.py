@@ -9,6 +9,7 @@ try:
     from apical.lab._errors import LabError as LabError
     from apical.lab._errors import known as known
     from apical.lab._folder import free_folder as free_folder
+    from apical.lab._registry import COMPARED as COMPARED
     from apical.lab._registry import RULES as RULES
 except ModuleNotFoundError as missing:
     package = (missing.name or "").partition(".")[0]

@@ -15,7 +15,7 @@ from apical.lab._plan import Models, Plan, arguments, make_plan
 from apical.lab._progress import Reporter, reporter
 from apical.lab._records import Line
 from apical.lab._regimes import regime_table
-from apical.lab._registry import RULES, Rules
+from apical.lab._registry import COMPARED, Rules
 from apical.lab._report import write_report
 from apical.lab._summary import Row, summarise
 from apical.lab._table import table
@@ -93,7 +93,7 @@ def compare(
     data_dir: str | Path | None = None,
     download: bool = False,
     models: Models | None = None,
-    rules: Rules = tuple(RULES),
+    rules: Rules = COMPARED,
     epochs: int | None = None,
     seeds: int = 5,
     batch_size: int = 64,
@@ -117,7 +117,8 @@ def compare(
         download: fetch what is not there.
         models: names of models, `module:factory`, or factories by name
             (default: by kind of data).
-        rules: names of rules, `module:Rule`, or rules by name.
+        rules: names of rules, `module:Rule`, or rules by name; `"all"` for all of
+            `lab.RULES` (default: `lab.COMPARED`).
         epochs: how often to go through the training part (default: by data set).
         seeds: how many seeds, from 0 up; they are trained all at once.
         batch_size: examples in a batch.

@@ -5,8 +5,8 @@ from dataclasses import replace
 import jax
 
 import apical
+from apical.lab._entry import Entry
 from apical.lab._records import Line, plain
-from apical.lab._registry import Entry
 from apical.lab._search import Choice
 from apical.lab._start import Start
 

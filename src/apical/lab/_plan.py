@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from apical.lab._data import DATASETS, Data, check, load
+from apical.lab._entry import Entry
 from apical.lab._errors import LabError, known, require_names
 from apical.lab._ledger import Ledger
 from apical.lab._loss import LOSSES
 from apical.lab._optimizers import find_optimizer
 from apical.lab._records import Line, environment, hyper_parameters
-from apical.lab._registry import Entry, Rules, find_rules
+from apical.lab._registry import Rules, find_rules
 from apical.lab._stages import Bench, Sweep
 from apical.lab._work import Work, held_out_of
 from apical.lab.models import Model, find_model, own_model

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 import apical
-from apical.lab._registry import Entry
+from apical.lab._entry import Entry
 from apical.lab._search import Choice
 from apical.lab._train import Epoch, Scores
 from apical.lab._work import Lanes, Work

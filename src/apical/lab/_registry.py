@@ -1,45 +1,16 @@
 """The rows of a comparison: each name, and the rule it stands for."""
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import jax
 
 from apical import rules
 from apical.lab._control import UntrainedHiddenLayers
+from apical.lab._entry import Entry
 from apical.lab._errors import LabError, known, require_names
 from apical.lab._modules import find_attribute
-from apical.rules._rule import SearchSpace
-
-
-class Entry(NamedTuple):
-    """A rule under a name.
-
-    Attributes:
-        make: makes the rule.
-        cost: about how many steps of backpropagation one step takes: a guess from which
-            the time left is told, never a result.
-        space: the numbers that a sweep draws; None: those of the rule's `search_space`.
-    """
-
-    make: Callable[[], Any]
-    cost: float = 1.0
-    space: SearchSpace | None = None
-
-    @property
-    def citation(self) -> str:
-        """The source, as BibTeX; the control has none."""
-        return self.make().citation
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        """What the rule needs that a neuron does not have."""
-        return self.make().needs
-
-    @property
-    def search_space(self) -> SearchSpace:
-        """The numbers of the rule that a sweep draws."""
-        return self.make().search_space if self.space is None else self.space
+from apical.lab._rows_predictive_coding import PREDICTIVE_CODING
 
 
 def _sweep() -> rules.PredictiveCoding:
@@ -57,7 +28,7 @@ def _free() -> rules.PredictiveCoding:
 BASELINE = "backpropagation"
 CONTROL = "untrained-hidden-layers"
 
-RULES: dict[str, Entry] = {
+_FIRST: dict[str, Entry] = {
     BASELINE: Entry(rules.Backpropagation),
     "feedback-alignment": Entry(rules.FeedbackAlignment),
     "sign-concordance": Entry(rules.SignConcordance),
@@ -72,6 +43,14 @@ RULES: dict[str, Entry] = {
     "predictive-coding-free": Entry(_free, cost=8.0),
     CONTROL: Entry(UntrainedHiddenLayers, cost=0.3),
 }
+# Every rule, the control last: what `--rules all` compares.
+RULES: dict[str, Entry] = {
+    **{name: entry for name, entry in _FIRST.items() if name != CONTROL},
+    **PREDICTIVE_CODING,
+    CONTROL: _FIRST[CONTROL],
+}
+# Those that are compared if none is named.
+COMPARED: tuple[str, ...] = tuple(_FIRST)
 
 Rules = Iterable[str] | Mapping[str, rules.Rule]
 
@@ -82,6 +61,8 @@ def find_rules(wanted: Rules) -> dict[str, Entry]:
         return {name: _entry(name, rule) for name, rule in wanted.items()}
     if isinstance(wanted, str):
         wanted = wanted.split(",")
+    if list(wanted) == ["all"]:
+        return dict(RULES)
     require_names("rules", wanted, "rule")
     names = [name.strip() for name in wanted]
     if not names:

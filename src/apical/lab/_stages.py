@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from apical.lab._cost import cost_line
+from apical.lab._entry import Entry
 from apical.lab._ledger import PHASES, Ledger, Stage
 from apical.lab._progress import Reporter
 from apical.lab._records import (
@@ -19,7 +20,6 @@ from apical.lab._records import (
     trial_lines,
 )
 from apical.lab._regimes import regime_lines
-from apical.lab._registry import Entry
 from apical.lab._search import (
     Choice,
     averaged,

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import apical
+from apical.lab._entry import Entry
 from apical.lab._regimes import has_regime, regime_of
-from apical.lab._registry import Entry
 from apical.lab._start import Start, batch_order, parts
 from apical.lab._work import Lanes
 

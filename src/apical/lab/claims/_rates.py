@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from apical import rules
+from apical.lab._entry import Entry
 from apical.lab._journal import Line
 from apical.lab._optimizers import find_optimizer
 from apical.lab._records import epoch_lines, run_line
-from apical.lab._registry import Entry
 from apical.lab._search import Choice
 from apical.lab._start import Start
 from apical.lab._train import Run, train
