@@ -8,6 +8,7 @@ from ._circuit import drive_of as drive_of
 from ._jaxpr import is_concrete as is_concrete
 from ._leaves import Leaves as Leaves
 from ._leaves import shapes_of as shapes_of
+from ._nonlinearity import nonlinearity as nonlinearity
 from ._setting import Setting as Setting
 from ._structure import Node as Node
 from ._synapse import Synapse as Synapse

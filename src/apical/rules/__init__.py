@@ -25,3 +25,9 @@ from .predictive_coding import PredictiveCoding as PredictiveCoding
 from .predictive_coding import RandomFeedback as RandomFeedback
 from .predictive_coding import Sweep as Sweep
 from .predictive_coding import ZeroDivergence as ZeroDivergence
+from .target_propagation import DifferenceReconstruction as DifferenceReconstruction
+from .target_propagation import (
+    DifferenceTargetPropagation as DifferenceTargetPropagation,
+)
+from .target_propagation import NoiseReconstruction as NoiseReconstruction
+from .target_propagation import TargetPropagation as TargetPropagation

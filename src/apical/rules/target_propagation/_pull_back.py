@@ -1,0 +1,167 @@
+"""The inverse that a circuit brings with it: its own operations, run backwards.
+
+    G_n(u) = rho_n( phi^T u + c_n )
+
+phi^T u is the pull-back of what stands above node n through a second copy phi of the
+weights, so that convolutions, skips, loops and attention have an inverse of their own
+shape. Units pass u on from their drives. What is neither a synapse nor the nonlinearity
+of a unit (a pooling, a normalisation, a softmax) is passed by its derivative at the
+feed-forward values, as max pooling is inverted through its switches by Ernoult et al.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ...circuit import Circuit, nonlinearity
+from .._feedback_path import draw_leaves, like_forward, require_different
+from ._places import OUTPUT, Places, Values
+
+
+class Weights(NamedTuple):
+    """The second copy phi of the weights, and the shift c of each node's drive."""
+
+    feedback: Any
+    shift: Values
+
+
+class PullBack:
+    """The inverse of one circuit at the values of one forward pass."""
+
+    def __init__(
+        self, circuit: Circuit, params: Any, args: Any, where: Places, values: Values
+    ) -> None:
+        self.circuit, self.where, self.values = circuit, where, values
+        self.params, self.args = params, args
+
+    @staticmethod
+    def init(circuit: Circuit, key: jax.Array, params: Any, where: Places) -> Weights:
+        """Weights of the size of the forward ones; no shift."""
+        drawn = draw_leaves(circuit, key, params, circuit.feedback_leaves, like_forward)
+        require_different(circuit, params, drawn)
+        nodes = {n.name: n for n in circuit.nodes}
+        shift = {
+            n: jnp.zeros(_of_one_example(circuit, n), nodes[n].dtype)
+            for n in where.above
+        }
+        return Weights(drawn, shift)
+
+    @cached_property
+    def rho(self) -> dict[str, Callable[[jax.Array], jax.Array]]:
+        """The nonlinearity of each unit that has an inverse, in one step of a loop."""
+        given = (self.circuit, self.params, self.args)
+        units = [n.name for n in self.circuit.nodes if n.unit]
+        return {n: nonlinearity(*given, n) for n in units if n in self.where.above}
+
+    def back(self, weights: Weights, above: Values) -> Values:
+        """G_n of what stands above each node."""
+        drives = self.drives(weights, above)
+        loops = {n.name: len(n.loops) for n in self.circuit.nodes}
+        return {n: self._squashed(n, z, loops[n]) for n, z in drives.items()}
+
+    def _squashed(self, name: str, drive: jax.Array, loops: int) -> jax.Array:
+        rho = self.rho.get(name, lambda z: z)
+        for _ in range(loops):
+            rho = jax.vmap(rho)
+        return rho(drive)
+
+    def drives(self, weights: Weights, above: Values) -> Values:
+        """phi^T u + c_n."""
+        made, held = self.where.made, self._held
+
+        def network(held: Values) -> Values:
+            run = self._run(weights, tap="clamp", inject=held, parallel=True)
+            return {n: run.sites[made[n]] for n in made}
+
+        pulled = jax.vjp(network, held)[1](above)[0]
+        axes = self.circuit.example_axes
+        loops = {n.name: len(n.loops) for n in self.circuit.nodes}
+        return {
+            n: pulled[n] + _over_examples(weights.shift[n], axes[n], loops[n])
+            for n in self.where.above
+        }
+
+    @property
+    def _held(self) -> Values:
+        return {n: v for n, v in self.values.items() if n != OUTPUT}
+
+    def _run(self, weights: Weights, **options: Any) -> Any:
+        return self.circuit.run(
+            self.params,
+            self.args,
+            feedback=weights.feedback,
+            sites=self.where.visited,
+            **options,
+        )
+
+    def changes(self, weights: Weights, steps: Values, difference: bool) -> Values:
+        """How far each target lies from the value, in one reverse sweep.
+
+            d_n = G_n(t) - G_n(s) + step_n      or      G_n(t) - s_n + step_n
+
+        As phi^T is linear, G_n(t) = rho_n(a_n + phi^T d) with a_n = phi^T s + c_n. So
+        it is a backward pass in which each node turns the phi^T d that arrives into
+        what it sends on, also from step to step of a loop.
+        """
+        where, stash = self.where, dict[str, Any]()
+
+        def tap(site: str, computed: Any, injected: Any) -> Any:
+            if injected is not None:  # here a target passes: what is injected is a_n
+                zero = injected - jax.lax.stop_gradient(injected)
+                stash[site] = (computed + zero, jax.lax.stop_gradient(injected))
+            if site not in where.above:
+                return computed
+            made, drive = stash[where.made[site]]
+            send = _sender(self.rho.get(site, lambda z: z), difference)
+            return send(jax.lax.stop_gradient(computed), made, drive)
+
+        def network(drives: Values) -> Values:
+            inject = {where.made[n]: a for n, a in drives.items()}
+            run = self._run(weights, tap=tap, inject=inject)
+            return {n: run.sites[where.made[n]] for n in where.made}
+
+        drives = self.drives(weights, self.values)
+        arrived = jax.vjp(network, drives)[1](steps)[0]
+        return {n: s + arrived[n] if n in arrived else s for n, s in steps.items()}
+
+
+def _sender(
+    rho: Callable[[jax.Array], jax.Array], difference: bool
+) -> Callable[[Any, Any, Any], Any]:
+    """A node that sends down the change of its target: see `PullBack.changes`."""
+
+    @jax.custom_vjp
+    def send(value: Any, made: Any, drive: Any) -> Any:
+        del made, drive
+        return value
+
+    def forward(value: Any, made: Any, drive: Any) -> Any:
+        return send(value, made, drive), (value, drive)
+
+    def backward(kept: Any, arrived: Any) -> Any:
+        value, drive = kept
+        rest = rho(drive) if difference else value
+        change = rho(drive + arrived) - rest
+        return None, change.astype(value.dtype), None
+
+    send.defvjp(forward, backward)
+    return send
+
+
+def _of_one_example(circuit: Circuit, name: str) -> tuple[int, ...]:
+    """The shape of a node without its loops and without the axis of the examples."""
+    node = next(n for n in circuit.nodes if n.name == name)
+    axis = circuit.example_axes[name]
+    rest = range(len(node.loops), len(node.shape))
+    return tuple(node.shape[i] for i in rest if i != axis)
+
+
+def _over_examples(shift: jax.Array, axis: int | None, loops: int) -> jax.Array:
+    """The shift with an axis in the place of the examples'."""
+    inside = axis is not None and axis >= loops
+    return jnp.expand_dims(shift, axis - loops) if inside else shift

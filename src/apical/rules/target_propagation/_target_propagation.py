@@ -1,0 +1,345 @@
+"""Target propagation: every node is told what it should have been.
+
+    t_top = s_top - target_step dL/ds_top,        t_n = G_n(t_m)
+    delta_n = (s_n - t_n) / target_step,          dW_n = the pull-back of delta_n
+
+with m what stands directly above n, L the loss of one example and G_n an inverse of the
+forward computation from n to m that learns beside it. Bengio 2014. As G_n is never
+exact, difference target propagation takes its error out (Lee et al. 2015):
+
+    t_n = s_n + G_n(t_m) - G_n(s_m)
+
+| part         | what it says                   | choices                              |
+|--------------|--------------------------------|--------------------------------------|
+| inverse      | what G is                      | the circuit's own, a user's          |
+| training     | what G learns from             | `NoiseReconstruction`,               |
+|              |                                | `DifferenceReconstruction`, nothing  |
+| first target | where the first target stands  | at the output, at the last nodes     |
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from ...circuit import Circuit
+from .._rule import (
+    Credit,
+    Rule,
+    SearchSpace,
+    Signal,
+    check_choice,
+    check_positive,
+    check_transformation,
+    rule,
+    salted,
+    static,
+)
+from .._trained import adam, updated
+from ..predictive_coding._relaxation import repeat
+from ._given_inverse import GivenInverse, as_pair
+from ._places import OUTPUT, Places, Values, first_steps, places, zeros_at
+from ._pull_back import PullBack
+from ._training import TRAININGS, Forward, Inverse, NoiseReconstruction
+
+
+class InverseState(NamedTuple):
+    """The weights of the inverses, their optimiser's state, and the key of the noise.
+
+    With the default inverse the weights are `feedback` (phi) and `shift` (c).
+    """
+
+    weights: Any
+    optimizer: Any
+    key: jax.Array
+
+
+class Reconstruction(NamedTuple):
+    """Diagnostics of the inverses.
+
+    Attributes:
+      loss: for each node with an inverse what the inverse was trained on, at the last
+        of its steps and before it: the mean over the examples. Empty where inverses
+        stay as they are.
+    """
+
+    loss: dict[str, jax.Array]
+
+
+class Taught(NamedTuple):
+    """One tick: what it computed, and the targets."""
+
+    value: jax.Array
+    aux: Any
+    values: Values
+    changes: Values
+    inverse: Inverse
+
+
+@rule
+class TargetPropagation(Rule):
+    """Send targets down through learned inverses, and let each layer approach its own.
+
+        t_top = s_top - target_step dL/ds_top,     t_n = G_n(t_m)
+        delta_n = (s_n - t_n) / target_step
+
+    so that no gradient passes from node to node. L is the loss of one example: targets
+    do not depend on the batch size. Dividing by `target_step` gives the signal the
+    units of the gradient (Lee et al. leave the factor to the learning rate). What comes
+    after the last target takes the true gradient. The inverses take their steps after
+    the targets were sent, as in Lee et al.'s algorithm 1.
+
+    The error of an inverse becomes part of its target, and weighs 1/`target_step`: with
+    inverses that are not exact this learns little. `DifferenceTargetPropagation` is the
+    rule to use; this one is here to be compared with.
+
+    State: `InverseState`, trained inside each call.
+
+    Args:
+      target_step: how far the first target lies down the slope of the loss. With linear
+        inverses and difference targets it does not matter.
+      training: `NoiseReconstruction()` or `DifferenceReconstruction()`; None: inverses
+        stay as they were drawn.
+      inverse_rate: the size of the inverses' steps, by Adam.
+      optimizer: any optax transformation in place of Adam; `inverse_rate` is then not
+        used.
+      inverse: None for the circuit's own operations run backwards with other weights,
+        `G_n(u) = rho_n(phi^T u + c_n)`; or `(init, apply)`: `init(key, node, above)`
+        makes weights from the shape of a node and, by name, of what stands above it,
+        `apply(weights, above)` gives an array of the node's shape.
+      first_target: `"output"`, or `"nodes"` for the nodes that the loss reads (through
+        the readout, whose weights then carry the error back).
+
+    Example:
+      >>> import jax, jax.numpy as jnp, apical
+      >>> def loss_fn(w, x):
+      ...     return jnp.mean((jnp.tanh(x @ w["a"]) @ w["b"]) ** 2)
+      >>> w, x = {"a": jnp.eye(2), "b": jnp.ones((2, 2))}, jnp.ones((3, 2))
+      >>> rule = apical.rules.TargetPropagation()
+      >>> learner = apical.value_and_grad(loss_fn, rule)
+      >>> state = learner.init(jax.random.key(0), w, x)
+      >>> credit = learner(w, state, x)
+      >>> credit.state.weights.feedback["b"].shape, list(credit.info.loss)
+      ((2, 2), ['a'])
+
+    Raises:
+      ValueError: in `init`, where a second copy of the weights cannot be followed;
+        where the output is not one; where examples have no axis of their own; where a
+        loss function has a reverse rule of its own, which need not be linear; for plain
+        targets, where a node is read both by the loss and by a node.
+
+    Source: Bengio 2014, arXiv:1407.7906.
+    """
+
+    target_step: float = 0.1
+    training: Any = NoiseReconstruction()  # noqa: RUF009 (frozen)
+    inverse_rate: float = 1e-3
+    optimizer: optax.GradientTransformation | None = static(default=None)
+    inverse: Any = static(default=None)
+    first_target: str = static(default="output")
+
+    difference: ClassVar[bool] = False
+    citation: ClassVar[str] = (
+        "@article{bengio2014autoencoders, title={How Auto-Encoders Could Provide "
+        "Credit Assignment in Deep Networks via Target Propagation}, author={Bengio, "
+        "Yoshua}, journal={arXiv:1407.7906}, year={2014}}"
+    )
+    search_space: ClassVar[SearchSpace] = {
+        "target_step": (0.01, 1.0, "log"),
+        "inverse_rate": (1e-4, 1e-2, "log"),
+    }
+
+    @property
+    def needs(  # pyright: ignore[reportIncompatibleVariableOverride]
+        self,
+    ) -> tuple[str, ...]:
+        """What the chosen parts need; the last nodes' targets pass the readout."""
+        found = (
+            "separate phases",
+            "stored activities",
+            "derivative of the nonlinearity",
+            "update locking",
+            "second network",
+        )
+        return found if self.first_target == "output" else ("weight transport", *found)
+
+    def __post_init__(self) -> None:
+        check_positive(self.target_step, "target_step")
+        check_positive(self.inverse_rate, "inverse_rate", or_zero=True)
+        check_choice(self.first_target, "first_target", ("output", "nodes"))
+        if self.optimizer is not None:
+            check_transformation(self.optimizer, "optimizer")
+        if self.inverse is not None:
+            as_pair(self.inverse)
+
+    def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
+        """Draw the inverses."""
+        if not isinstance(self.training, (*TRAININGS, type(None))):
+            raise TypeError(
+                "`training` must be `apical.rules.NoiseReconstruction()`, `apical."
+                f"rules.DifferenceReconstruction()` or None, not {self.training!r}."
+            )
+        circuit.require_nodes()
+        where = self._places(circuit)
+        own, noise = jax.random.split(salted(key, "apical.TargetPropagation"))
+        if self.inverse is None:
+            weights = self._pull_back(circuit, own, params, args, where)
+        else:
+            pair = as_pair(self.inverse)
+            weights = GivenInverse.init(pair, circuit, own, where)
+        if not self.difference:
+            _require_one_way(circuit, where)
+        _ = circuit.scale
+        memory = () if self.training is None else self._optimizer.init(weights)
+        return InverseState(weights, memory, noise)
+
+    def _pull_back(
+        self, circuit: Circuit, key: jax.Array, params: Any, args: Any, where: Places
+    ) -> Any:
+        circuit.require_feedback()
+        if not circuit.linear_derivatives:
+            raise ValueError(
+                "The loss function has a reverse rule of its own (`jax.custom_vjp`), "
+                "which need not be linear, and the default inverse is made of reverse "
+                "rules. Hand in `inverse=`, or use `jax.custom_jvp`."
+            )
+        weights = PullBack.init(circuit, key, params, where)
+        inverse = PullBack(circuit, params, args, where, circuit.zeros())
+        zeros = zeros_at(circuit, where)
+        jax.eval_shape(inverse.back, weights, zeros)  # every nonlinearity can be had
+        return weights
+
+    def _places(self, circuit: Circuit) -> Places:
+        if self.first_target == "output":
+            circuit.require_output()
+        return places(circuit, self.first_target == "output")
+
+    @property
+    def _optimizer(self) -> optax.GradientTransformation:
+        return adam(self.inverse_rate) if self.optimizer is None else self.optimizer
+
+    def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
+        """Targets down, a local step at every node, and steps of the inverses."""
+        found = self._teach(circuit, params, state, args)
+        held, delta = self._signals(circuit, found)
+        grads = circuit.pull(params, args, held, delta, loss=1.0)
+        state, info = self._learned(circuit, params, state, args, found)
+        return Credit(found.value, found.aux, grads, state, info)
+
+    def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
+        """Values, and (s - t) / target_step, each example's share of it."""
+        found = self._teach(circuit, params, state, args)
+        values, delta = self._signals(circuit, found)
+        return {n: Signal(v, v, delta[n]) for n, v in values.items()}
+
+    def _teach(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Taught:
+        where = self._places(circuit)
+        value, aux, values, steps = first_steps(
+            circuit, params, args, where, self.target_step
+        )
+        inverse = self._inverse(circuit, params, args, where, values)
+        changes = inverse.changes(state.weights, steps, self.difference)
+        return Taught(value, aux, values, changes, inverse)
+
+    def _inverse(
+        self, circuit: Circuit, params: Any, args: Any, where: Places, values: Values
+    ) -> Inverse:
+        if self.inverse is None:
+            return PullBack(circuit, params, args, where, values)
+        return GivenInverse(as_pair(self.inverse), circuit, where, values)
+
+    def _signals(self, circuit: Circuit, found: Taught) -> tuple[Values, Values]:
+        """The values of the nodes, and their teaching signals."""
+        share = -1 / (self.target_step * circuit.scale)
+        held = {n: v for n, v in found.values.items() if n != OUTPUT}
+        delta = {n: (share * found.changes[n]).astype(v.dtype) for n, v in held.items()}
+        return held, delta
+
+    def _learned(
+        self, circuit: Circuit, params: Any, state: Any, args: Any, found: Taught
+    ) -> tuple[Any, Reconstruction]:
+        """The state after the inverses have taken their steps."""
+        if self.training is None:
+            return state, Reconstruction({})
+        training, where = self.training, self._places(circuit)
+        values = jax.tree.map(jax.lax.stop_gradient, found.values)
+        forward = Forward(circuit, params, args, where, values)
+
+        def step(carried: Any) -> Any:
+            weights, memory, key, _ = carried
+            now, key = jax.random.split(key)
+
+            def mean(weights: Any) -> Any:
+                each = training.losses(found.inverse, weights, forward, now)
+                each = {n: x / circuit.batch_size for n, x in each.items()}
+                return sum(each.values(), jnp.zeros(())), each
+
+            grads, each = jax.grad(mean, has_aux=True)(weights)
+            moved = updated(self._optimizer, grads, memory, weights)
+            return (*moved, key, each)
+
+        begin = (*state, {n: jnp.zeros(()) for n in where.above})
+        *after, each = repeat(circuit, step, begin, training.steps)
+        return InverseState(*after), Reconstruction(each)
+
+
+@rule
+class DifferenceTargetPropagation(TargetPropagation):
+    """Send changes of targets down through learned inverses.
+
+        t_top = s_top - target_step dL/ds_top,     t_n = s_n + G_n(t_m) - G_n(s_m)
+        delta_n = (s_n - t_n) / target_step
+
+    A value that is its target is told so, however bad the inverse. By its parts it is
+
+    | training                     | the rule                                          |
+    |------------------------------|---------------------------------------------------|
+    | `NoiseReconstruction()`      | difference target propagation (Lee et al. 2015)   |
+    | `DifferenceReconstruction()` | local difference reconstruction (Ernoult et al.   |
+    |                              | 2022): towards backpropagation                    |
+    | `None`                       | fixed weights, FW-DTP (Shibuya et al. 2023)       |
+
+    Lee et al. set the first target at the last hidden layer (`first_target="nodes"`),
+    the others at the output, where no weight is transported. A node that is no unit
+    (after a pooling, a stream) has a linear inverse, `phi^T u + c`.
+
+    Everything else is as in `TargetPropagation`, its arguments too.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, apical
+      >>> def loss_fn(w, x):
+      ...     return jnp.mean((jnp.tanh(x @ w["a"]) @ w["b"]) ** 2)
+      >>> w, x = {"a": jnp.eye(2), "b": jnp.ones((2, 2))}, jnp.ones((3, 2))
+      >>> rule = apical.rules.DifferenceTargetPropagation(
+      ...     training=apical.rules.DifferenceReconstruction(steps=5)
+      ... )
+      >>> learner = apical.value_and_grad(loss_fn, rule)
+      >>> state = learner.init(jax.random.key(0), w, x)
+      >>> credit = jax.jit(learner)(w, state, x)
+      >>> fixed = apical.rules.DifferenceTargetPropagation(training=None)
+
+    Source: Lee, Zhang, Fischer & Bengio 2015, ECML; Ernoult et al. 2022, ICML; Shibuya
+    et al. 2023, AAAI.
+    """
+
+    difference: ClassVar[bool] = True
+    citation: ClassVar[str] = (
+        "@inproceedings{lee2015difference, title={Difference Target Propagation}, "
+        "author={Lee, Dong-Hyun and Zhang, Saizheng and Fischer, Asja and Bengio, "
+        "Yoshua}, booktitle={ECML PKDD}, year={2015}}"
+    )
+
+
+def _require_one_way(circuit: Circuit, where: Places) -> None:
+    """Refuse plain targets where the loss and a node would each name another."""
+    for name, reached in circuit.reach.items():
+        read_by_loss = "loss" in reached and OUTPUT not in where.above.get(name, ())
+        if name in where.above and read_by_loss:
+            raise ValueError(
+                f"Node {name!r} is read by the loss and by {where.above[name][0]!r}: "
+                "without differences their two targets cannot be joined. Use "
+                "`DifferenceTargetPropagation`."
+            )
