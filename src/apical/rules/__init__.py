@@ -25,6 +25,11 @@ from .predictive_coding import PredictiveCoding as PredictiveCoding
 from .predictive_coding import RandomFeedback as RandomFeedback
 from .predictive_coding import Sweep as Sweep
 from .predictive_coding import ZeroDivergence as ZeroDivergence
+from .synthetic_gradients import Critic as Critic
+from .synthetic_gradients import SyntheticGradients as SyntheticGradients
+from .synthetic_gradients import (
+    WindowedSyntheticGradients as WindowedSyntheticGradients,
+)
 from .target_propagation import DifferenceReconstruction as DifferenceReconstruction
 from .target_propagation import (
     DifferenceTargetPropagation as DifferenceTargetPropagation,

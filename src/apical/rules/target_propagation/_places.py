@@ -78,7 +78,8 @@ def first_steps(
         run = circuit.run(params, args, tap="hold", inject=errors)
         return run.loss, (run.loss, run.aux, run.sites)
 
-    slopes, (value, aux, values) = jax.grad(loss, has_aux=True)(zeros_at(circuit, where))
+    zeros = zeros_at(circuit, where)
+    slopes, (value, aux, values) = jax.grad(loss, has_aux=True)(zeros)
     factor = -size * circuit.scale
     steps = {n: (factor * s).astype(s.dtype) for n, s in slopes.items()}
     return value, aux, values, steps

@@ -163,5 +163,6 @@ def _of_one_example(circuit: Circuit, name: str) -> tuple[int, ...]:
 
 def _over_examples(shift: jax.Array, axis: int | None, loops: int) -> jax.Array:
     """The shift with an axis in the place of the examples'."""
-    inside = axis is not None and axis >= loops
-    return jnp.expand_dims(shift, axis - loops) if inside else shift
+    if axis is None or axis < loops:
+        return shift
+    return jnp.expand_dims(shift, axis - loops)

@@ -135,7 +135,7 @@ class TargetPropagation(Rule):
     """
 
     target_step: float = 0.1
-    training: Any = NoiseReconstruction()  # noqa: RUF009 (frozen)
+    training: Any = NoiseReconstruction()
     inverse_rate: float = 1e-3
     optimizer: optax.GradientTransformation | None = static(default=None)
     inverse: Any = static(default=None)

@@ -1,0 +1,114 @@
+"""Critics: small networks that say what the gradient will be.
+
+    M(x) = x A + b,      A and b zero at the start
+
+so that before it learns a critic says nothing, rather than something wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+
+from .._rule import check_whole
+
+
+@runtime_checkable
+class CriticLike(Protocol):
+    """A network of one's own, in place of `Critic`."""
+
+    def init(self, key: jax.Array, shape: tuple[int, ...], units: int, /) -> Any:
+        """Weights for inputs of this shape, units last, and this many outputs."""
+        ...
+
+    def apply(self, weights: Any, inputs: jax.Array, /) -> jax.Array:
+        """The gradient: the shape of the inputs, but for its units."""
+        ...
+
+
+@dataclass(frozen=True)
+class Critic:
+    """A critic on the units of a node, the same at every position; zero at the start.
+
+    Args:
+      hidden: the widths of hidden layers; none: it is linear.
+      nonlinearity: between them.
+
+    Example:
+      >>> import jax, apical
+      >>> critic = apical.rules.Critic(hidden=(32,), nonlinearity=jax.nn.tanh)
+      >>> rule = apical.rules.SyntheticGradients(critic=critic)
+
+    Source: Jaderberg et al. 2017, ICML, section A.3.
+    """
+
+    hidden: tuple[int, ...] = ()
+    nonlinearity: Callable[[jax.Array], jax.Array] = jax.nn.relu
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "hidden", tuple(self.hidden))
+        for width in self.hidden:
+            check_whole(width, "hidden")
+
+    def init(self, key: jax.Array, shape: tuple[int, ...], units: int) -> Any:
+        """Weights with 1/sqrt(fan in), and a last layer of zeros."""
+        widths = (shape[-1], *self.hidden, units)
+        layers = []
+        for i, (rows, columns) in enumerate(pairwise(widths)):
+            size = 0.0 if i == len(self.hidden) else rows**-0.5
+            drawn = jax.random.normal(jax.random.fold_in(key, i), (rows, columns))
+            layers.append({"w": size * drawn, "b": jnp.zeros(columns)})
+        return layers
+
+    def apply(self, weights: Any, inputs: jax.Array) -> jax.Array:
+        """The gradient at each position."""
+        for i, layer in enumerate(weights):
+            inputs = self.nonlinearity(inputs) if i else inputs
+            inputs = inputs @ layer["w"] + layer["b"]
+        return inputs
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A critic from two functions."""
+
+    init: Callable[[jax.Array, tuple[int, ...], int], Any]
+    apply: Callable[[Any, jax.Array], jax.Array]
+
+
+def as_critic(given: Any) -> CriticLike:
+    """A critic from what a user hands in, or refuse."""
+    if isinstance(given, tuple) and len(given) == 2 and all(map(callable, given)):
+        return Pair(*given)
+    if isinstance(given, CriticLike) and not isinstance(given, type):
+        return given
+    raise TypeError(
+        "`critic` must be `apical.rules.Critic()`, or a pair of functions `(init, "
+        "apply)`: `init(key, shape, units)` makes weights for inputs of this shape, "
+        "`apply(weights, inputs)` gives `units` numbers at each position; not "
+        f"{given!r}."
+    )
+
+
+def weights_for(
+    critic: CriticLike,
+    key: jax.Array,
+    inputs: jax.ShapeDtypeStruct,
+    units: int,
+    where: str,
+) -> Any:
+    """The weights of a critic; refuses one that does not give the gradient's shape."""
+    weights = critic.init(key, inputs.shape, units)
+    made = jax.eval_shape(critic.apply, weights, inputs)
+    wanted = (*inputs.shape[:-1], units)
+    if jnp.shape(made) != wanted:
+        raise ValueError(
+            f"`critic` returns shape {jnp.shape(made)} at {where}, and the gradient "
+            f"there has shape {wanted} (units last)."
+        )
+    return weights

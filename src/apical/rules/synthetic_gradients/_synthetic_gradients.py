@@ -1,0 +1,299 @@
+"""Synthetic gradients: each node learns at once from what its critic says.
+
+    delta_n = M_n(s_n),           dW_n = the pull-back of delta_n
+    M_n learns from               |M_n(s_n) - g_n|^2 / 2,
+    g_n = dL/ds_n + sum_m (ds_m/ds_n)^T M_m(s_m),      every node held
+
+with m what n reaches directly: the gradient, bootstrapped from the next critics, and
+the true one at the last nodes. Jaderberg et al. 2017.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from ...circuit import Circuit
+from .._rule import (
+    Credit,
+    Rule,
+    SearchSpace,
+    Signal,
+    check_positive,
+    check_transformation,
+    rule,
+    salted,
+    squared_norm,
+    static,
+)
+from .._target import target_of
+from .._trained import adam, updated
+from ._critic import Critic, as_critic, weights_for
+from ._reading import Reading, readings
+
+Values = dict[str, jax.Array]
+
+
+class CriticState(NamedTuple):
+    """The weights of the critics, and the state of what moves them."""
+
+    weights: Any
+    optimizer: Any
+
+
+class Criticism(NamedTuple):
+    """Diagnostics of the critics.
+
+    Attributes:
+      loss: for each node half the squared distance of what its critic said to what it
+        learned from, the mean over the examples; in units of one example's gradient.
+    """
+
+    loss: dict[str, jax.Array]
+
+
+class Taught(NamedTuple):
+    """One tick: the forward pass, what the critics said, and what they learn from."""
+
+    value: jax.Array
+    aux: Any
+    grads: list[jax.Array]
+    values: Values
+    said: Values
+    targets: Values
+
+
+@rule
+class SyntheticGradients(Rule):
+    """Teach each node by a critic that predicts the gradient from the node's value.
+
+        delta_n = M_n(s_n),     M_n <- descent of |M_n(s_n) - g_n|^2 / 2
+
+    M_n is in units of one example's gradient, so that its rate does not depend on the
+    batch size. The update of a node depends on its critic alone: layers below need not
+    wait for those above (`unlocked`). What comes after the last node takes the true
+    gradient. Critics are trained after they were asked, all at once.
+
+    A node in a loop has one critic for all steps, bootstrapped from step to step. For
+    windows of a long sequence see `WindowedSyntheticGradients`.
+
+    The linear critic of a layer of n units has n^2 weights: beside equally wide layers
+    it adds two products to backpropagation's three. Critics start from zero, so that
+    the layer below the last critic waits for it to learn, and so on down: in deep
+    networks learning starts late.
+
+    State: `CriticState`: for each node the weights of its critic; their optimiser's.
+
+    Args:
+      critic_rate: the size of the critics' steps, by Adam.
+      critic: `Critic()` (linear; zero at the start), or a pair of functions `(init,
+        apply)`: `init(key, shape, units)` makes weights for inputs of this shape, units
+        last, `apply(weights, inputs)` gives `units` numbers at each position.
+      optimizer: any optax transformation in place of Adam; `critic_rate` is then not
+        used.
+      conditioned: whether critics read the target of the output too (`target=`).
+
+    Example:
+      >>> import jax, jax.numpy as jnp, apical
+      >>> def loss_fn(w, x):
+      ...     return jnp.mean((jnp.tanh(x @ w["a"]) @ w["b"]) ** 2)
+      >>> w, x = {"a": jnp.eye(2), "b": jnp.ones((2, 1))}, jnp.ones((3, 2))
+      >>> rule = apical.rules.SyntheticGradients(critic_rate=0.1)
+      >>> learner = apical.value_and_grad(loss_fn, rule)
+      >>> state = learner.init(jax.random.key(0), w, x)
+      >>> for _ in range(200):
+      ...     credit = learner(w, state, x)
+      ...     state = credit.state
+      >>> bool(jnp.allclose(credit.grads["a"], jax.grad(loss_fn)(w, x)["a"], rtol=0.01))
+      True
+
+    Raises:
+      ValueError: in `init`, where nodes are not separated; where examples have no axis
+        of their own; with `conditioned`, without `target=`.
+
+    Source: Jaderberg, Czarnecki, Osindero, Vinyals, Graves, Silver & Kavukcuoglu 2017,
+    ICML (DNI, and conditioned: cDNI).
+    """
+
+    critic_rate: float = 1e-3
+    critic: Any = static(default=Critic())
+    optimizer: optax.GradientTransformation | None = static(default=None)
+    conditioned: bool = static(default=False)
+
+    citation: ClassVar[str] = (
+        "@inproceedings{jaderberg2017decoupled, title={Decoupled Neural Interfaces "
+        "using Synthetic Gradients}, author={Jaderberg, Max and Czarnecki, Wojciech "
+        "Marian and Osindero, Simon and Vinyals, Oriol and Graves, Alex and Silver, "
+        "David and Kavukcuoglu, Koray}, booktitle={ICML}, year={2017}}"
+    )
+    search_space: ClassVar[SearchSpace] = {"critic_rate": (1e-4, 1e-1, "log")}
+
+    @property
+    def needs(  # pyright: ignore[reportIncompatibleVariableOverride]
+        self,
+    ) -> tuple[str, ...]:
+        """Critics learn from a gradient that crosses one layer, later."""
+        found = (
+            "weight transport",
+            "stored activities",
+            "derivative of the nonlinearity",
+            "signed error units",
+            "second network",
+        )
+        return (*found, "labels in every layer") if self.conditioned else found
+
+    def __post_init__(self) -> None:
+        check_positive(self.critic_rate, "critic_rate", or_zero=True)
+        as_critic(self.critic)
+        if self.optimizer is not None:
+            check_transformation(self.optimizer, "optimizer")
+
+    def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
+        """Make the critics."""
+        del params
+        circuit.require_nodes()
+        label, critic = self._label(circuit, args), as_critic(self.critic)
+        own, weights = salted(key, "apical.SyntheticGradients"), {}
+        shapes = {n.name: jax.ShapeDtypeStruct(n.shape, n.dtype) for n in circuit.nodes}
+        for number, read in enumerate(self._readings(circuit).values()):
+            shape = shapes[read.node]
+            inputs = jax.eval_shape(read.inputs, shape, label)
+            units = 1 if read.axis is None else shape.shape[read.axis]
+            where = f"the node {read.node!r}"
+            key = jax.random.fold_in(own, number)
+            weights[read.node] = weights_for(critic, key, inputs, units, where)
+        return CriticState(weights, self._optimizer.init(weights))
+
+    def _readings(self, circuit: Circuit) -> dict[str, Reading]:
+        if self.conditioned:
+            circuit.require_output()
+        return readings(circuit, self.conditioned)
+
+    def _label(self, circuit: Circuit, args: Any) -> jax.Array | None:
+        if not self.conditioned:
+            return None
+        return target_of(circuit, args, "SyntheticGradients(conditioned=True)")
+
+    @property
+    def _optimizer(self) -> optax.GradientTransformation:
+        return adam(self.critic_rate) if self.optimizer is None else self.optimizer
+
+    def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
+        """Ask the critics, learn from what they say, then train them."""
+        found, back = self._teach(circuit, params, state, args)
+        off = jax.tree.map(jnp.subtract, found.said, found.targets)
+        share = 1 / circuit.batch_size
+        (grads,) = back(jax.tree.map(lambda e: (share * e).astype(e.dtype), off))
+        moved = updated(self._optimizer, grads, state.optimizer, state.weights)
+        loss = {n: share * squared_norm(e) / 2 for n, e in off.items()}
+        grads = circuit.leaves.build(found.grads)
+        return Credit(
+            found.value, found.aux, grads, CriticState(*moved), Criticism(loss)
+        )
+
+    def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
+        """What the critics say, each example's share of it."""
+        found, _ = self._teach(circuit, params, state, args)
+        shares = self._shares(circuit, found.said)
+        return {n: Signal(v, v, shares[n]) for n, v in found.values.items()}
+
+    def unlocked(
+        self,
+        circuit: Circuit,
+        params: Any,
+        state: Any,
+        args: Any,
+        nodes: Collection[str],
+    ) -> Any:
+        """The gradients of what makes these nodes, before anything above them has run.
+
+        They are those of `credit`, from the node's own critic alone: under `jax.jit`
+        nothing above the nodes is computed. All other gradients are zero.
+
+        Args:
+          circuit: `learner.circuit(params, args)`.
+          params: the parameters.
+          state: this rule's state.
+          args: the arguments after the parameters.
+          nodes: the names of the nodes.
+
+        Example:
+          >>> import jax, jax.numpy as jnp, apical
+          >>> def loss_fn(w, x):
+          ...     return jnp.mean((jnp.tanh(x @ w["a"]) @ w["b"]) ** 2)
+          >>> w, x = {"a": jnp.eye(2), "b": jnp.ones((2, 1))}, jnp.ones((3, 2))
+          >>> rule = apical.rules.SyntheticGradients()
+          >>> learner = apical.value_and_grad(loss_fn, rule)
+          >>> state = learner.init(jax.random.key(0), w, x)
+          >>> circuit = learner.circuit(w, (x,))
+          >>> below = rule.unlocked(circuit, w, state, (x,), ["a"])
+          >>> bool(jnp.array_equal(below["a"], learner(w, state, x).grads["a"]))
+          True
+        """
+        known = [n.name for n in circuit.nodes]
+        if unknown := sorted(set(nodes) - set(known)):
+            raise ValueError(f"`nodes` names {unknown[0]!r}; the nodes are {known}.")
+        label, (learned, fixed) = (
+            self._label(circuit, args),
+            circuit.leaves.pick(params),
+        )
+
+        # Not `circuit.pull`, which runs up to the loss, also where it counts for 0.
+        def product(learned: Any) -> Any:
+            here = circuit.leaves.build(learned, fixed)
+            values = circuit.run(here, args, tap="stop").sites
+            held = jax.tree.map(jax.lax.stop_gradient, values)
+            said = self._said(circuit, state.weights, held, label, nodes)
+            shares = self._shares(circuit, said).items()
+            return sum(jnp.vdot(share, values[n]).real for n, share in shares)
+
+        return circuit.leaves.build(jax.grad(product)(learned))
+
+    def _teach(
+        self, circuit: Circuit, params: Any, state: Any, args: Any
+    ) -> tuple[Taught, Any]:
+        """One tick, and what carries errors of the critics to their weights."""
+        learned, fixed = circuit.leaves.pick(params)
+
+        def network(learned: Any, errors: Values) -> Any:
+            here = circuit.leaves.build(learned, fixed)
+            run = circuit.run(here, args, tap="hold", inject=errors)
+            return (run.loss, run.sites), run.aux
+
+        (loss, values), transposed, aux = jax.vjp(
+            network, learned, circuit.zeros(), has_aux=True
+        )
+        label = self._label(circuit, args)
+        said, back = jax.vjp(
+            lambda w: self._said(circuit, w, values, label, values), state.weights
+        )
+        shares = self._shares(circuit, said)
+        grads, slopes = transposed((jnp.ones_like(loss), shares))
+        scale = circuit.scale
+        targets = {n: (scale * s).astype(s.dtype) for n, s in slopes.items()}
+        return Taught(loss, aux, grads, values, said, targets), back
+
+    def _said(
+        self,
+        circuit: Circuit,
+        weights: Any,
+        values: Values,
+        label: jax.Array | None,
+        nodes: Collection[str],
+    ) -> Values:
+        """M_n(s_n), of the node's shape."""
+        critic, said = as_critic(self.critic), {}
+        for name, read in self._readings(circuit).items():
+            if name in nodes:
+                inputs = read.inputs(values[name], label)
+                output = critic.apply(weights[name], inputs)
+                said[name] = read.gradient(output).astype(values[name].dtype)
+        return said
+
+    def _shares(self, circuit: Circuit, said: Values) -> Values:
+        """Gradients of single examples as each one's share of the loss."""
+        return {n: (m / circuit.scale).astype(m.dtype) for n, m in said.items()}

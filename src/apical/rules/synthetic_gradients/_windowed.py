@@ -1,0 +1,241 @@
+"""Synthetic gradients at a cut in time: windows of a sequence that has no end.
+
+    dW = d/dW [ L_k + <M(c_k), c_k> ]         c_k what window k ended with
+    M learns from                             |M(c_{k-1}) - g_k|^2 / 2,
+    g_k = d/dc_{k-1} [ L_k + <M(c_k), c_k> ]
+
+M(c) predicts the gradient of all that is lost after the window. Jaderberg et al. 2017.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from ...circuit import Circuit
+from .._rule import (
+    Credit,
+    Rule,
+    SearchSpace,
+    Signal,
+    check_positive,
+    check_transformation,
+    rule,
+    salted,
+    squared_norm,
+    static,
+)
+from .._trained import adam, updated
+from ._critic import Critic, as_critic, weights_for
+from ._synthetic_gradients import CriticState
+
+
+class CutCriticism(NamedTuple):
+    """Diagnostics of the critic at the cut.
+
+    Attributes:
+      loss: half the squared distance of what it said to what it learned from, the mean
+        over the examples; in units of one example's gradient.
+    """
+
+    loss: jax.Array
+
+
+@rule
+class WindowedSyntheticGradients(Rule):
+    """Backpropagate through windows of a sequence, and beyond them by a critic.
+
+        dW = d/dW [ L + <M(c_out), c_out> ],     M(c_in) learns from the gradient there
+
+    Within a window it is backpropagation through time; M, at the end of the window,
+    says what the rest of the sequence would send back. Without M (truncated
+    backpropagation) nothing that pays off after the window is learned.
+
+    Windows follow one another: argument `carry[0]` of a call is what the call before it
+    returned in `aux` at `carry[1]`. M reads nothing else: what it cannot tell from the
+    carry (the inputs to come) it predicts on average. Where a sequence ends, M still
+    expects more of it: start the next one from a carry that tells (zeros), or let
+    streams be long.
+
+    State: `CriticState`.
+
+    Args:
+      critic_rate: the size of the critic's steps, by Adam.
+      critic: `Critic()` (linear; zero at the start), or a pair `(init, apply)`, as in
+        `SyntheticGradients`; it reads all arrays of the carry side by side.
+      optimizer: any optax transformation in place of Adam; `critic_rate` is then not
+        used.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, apical
+      >>> def loss_fn(w, h, x):
+      ...     h, _ = jax.lax.scan(lambda h, x: (jnp.tanh(h @ w + x), None), h, x)
+      ...     return jnp.mean(h**2), {"h": h}
+      >>> w, h, x = jnp.eye(2), jnp.zeros((3, 2)), jnp.ones((4, 3, 2))
+      >>> learner = apical.value_and_grad(
+      ...     loss_fn, apical.rules.WindowedSyntheticGradients(), has_aux=True,
+      ...     batch=(0, 1), carry=(0, "h"))
+      >>> state = learner.init(jax.random.key(0), w, h, x)
+      >>> for _ in range(3):
+      ...     credit = learner(w, state, h, x)
+      ...     h, state = credit.aux["h"], credit.state
+
+    Raises:
+      ValueError: in `init`, without `carry=` and `has_aux`, or where what a window ends
+        with has not the structure and shapes of what it starts from.
+
+    Source: Jaderberg et al. 2017, ICML, section 2.2 and figure 4.
+    """
+
+    critic_rate: float = 1e-3
+    critic: Any = static(default=Critic())
+    optimizer: optax.GradientTransformation | None = static(default=None)
+
+    citation: ClassVar[str] = (
+        "@inproceedings{jaderberg2017decoupled, title={Decoupled Neural Interfaces "
+        "using Synthetic Gradients}, author={Jaderberg, Max and Czarnecki, Wojciech "
+        "Marian and Osindero, Simon and Vinyals, Oriol and Graves, Alex and Silver, "
+        "David and Kavukcuoglu, Koray}, booktitle={ICML}, year={2017}}"
+    )
+    needs: ClassVar[tuple[str, ...]] = (
+        "weight transport",
+        "separate phases",
+        "stored activities",
+        "derivative of the nonlinearity",
+        "update locking",
+        "signed error units",
+        "second network",
+        "backward through time",
+    )
+    search_space: ClassVar[SearchSpace] = {"critic_rate": (1e-4, 1e-1, "log")}
+
+    def __post_init__(self) -> None:
+        check_positive(self.critic_rate, "critic_rate", or_zero=True)
+        as_critic(self.critic)
+        if self.optimizer is not None:
+            check_transformation(self.optimizer, "optimizer")
+
+    def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
+        """Make the critic."""
+        position, path = _carry(circuit, args)
+        ended = jax.eval_shape(lambda: circuit.run(params, args, sites=()).aux)
+        _require_same(args[position], _at(ended, path), position, path)
+        inputs = jax.eval_shape(_side_by_side, args[position])
+        own = salted(key, "apical.WindowedSyntheticGradients")
+        weights = weights_for(
+            as_critic(self.critic), own, inputs, inputs.shape[-1], "the carry"
+        )
+        _ = circuit.scale
+        return CriticState(weights, self._optimizer.init(weights))
+
+    @property
+    def _optimizer(self) -> optax.GradientTransformation:
+        return adam(self.critic_rate) if self.optimizer is None else self.optimizer
+
+    def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
+        """Through the window and its end; then train the critic at its start."""
+        learned, fixed = circuit.leaves.pick(params)
+        position, _ = _carry(circuit, args)
+
+        def total(learned: Any, carry: Any) -> Any:
+            here = circuit.leaves.build(learned, fixed)
+            given = (*args[:position], carry, *args[position + 1 :])
+            run = circuit.run(here, given, sites=())
+            return self._total(circuit, state, given, run), (run.loss, run.aux)
+
+        (grads, slope), (value, aux) = jax.grad(total, (0, 1), has_aux=True)(
+            learned, args[position]
+        )
+        target = circuit.scale * _side_by_side(slope)
+        said, back = jax.vjp(
+            lambda w: self._said(w, _side_by_side(args[position])), state.weights
+        )
+        off, share = said - target, 1 / circuit.batch_size
+        moved = updated(
+            self._optimizer, back(share * off)[0], state.optimizer, state.weights
+        )
+        info = CutCriticism(share * squared_norm(off) / 2)
+        grads = circuit.leaves.build(grads)
+        return Credit(value, aux, grads, CriticState(*moved), info)
+
+    def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
+        """The gradient at each node, with what the critic says at the end."""
+
+        def total(errors: Any) -> Any:
+            run = circuit.run(params, args, tap="offset", inject=errors)
+            return self._total(circuit, state, args, run), run.sites
+
+        slopes, values = jax.grad(total, has_aux=True)(circuit.zeros())
+        return {n: Signal(v, v, slopes[n]) for n, v in values.items()}
+
+    def _total(self, circuit: Circuit, state: Any, args: Any, run: Any) -> jax.Array:
+        """The loss of the window, and what the critic says of the rest."""
+        _, path = _carry(circuit, args)
+        ended = _side_by_side(_at(run.aux, path))
+        said = jax.lax.stop_gradient(self._said(state.weights, ended))
+        rest = jnp.vdot(said, ended) / circuit.scale
+        return run.loss + rest.astype(run.loss.dtype)
+
+    def _said(self, weights: Any, carry: jax.Array) -> jax.Array:
+        return as_critic(self.critic).apply(weights, carry).astype(carry.dtype)
+
+
+def _carry(circuit: Circuit, args: Any) -> tuple[int, tuple[Any, ...]]:
+    """The position of the carry among the arguments, and its path in `aux`."""
+    if circuit.setting.carry is None or not circuit.setting.has_aux:
+        raise ValueError(
+            "WindowedSyntheticGradients follows a sequence from window to window: pass "
+            "`has_aux=True` and `carry=`, the position of what a window starts from "
+            "and where `aux` holds what it ended with, as in `apical.value_and_grad("
+            "loss_fn, rule, has_aux=True, carry=(0, 'h'))`."
+        )
+    position, path = circuit.setting.carry
+    if position >= len(args):
+        raise ValueError(
+            f"`carry` names argument {position}, and there are {len(args)} after "
+            "`params`: the first of them is 0."
+        )
+    return position, path if isinstance(path, tuple) else (path,)
+
+
+def _at(aux: Any, path: tuple[Any, ...]) -> Any:
+    """What stands in `aux` at a path of keys, positions or attributes."""
+    for key in path:
+        try:
+            aux = getattr(aux, key) if _is_field(aux, key) else aux[key]
+        except (KeyError, IndexError, TypeError) as error:
+            raise ValueError(
+                f"`carry` looks for {key!r} in `aux`, and does not find it there: "
+                f"{jax.tree.map(jnp.shape, aux)}."
+            ) from error
+    return aux
+
+
+def _is_field(aux: Any, key: Any) -> bool:
+    return isinstance(key, str) and not isinstance(aux, dict) and hasattr(aux, key)
+
+
+def _require_same(begun: Any, ended: Any, position: int, path: Any) -> None:
+    shapes = [jax.tree.map(jnp.shape, tree) for tree in (begun, ended)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(
+            f"A window starts from {shapes[0]} (argument {position} after `params`) "
+            f"and ends with {shapes[1]} (in `aux` at {path}): the next one could not "
+            "start from that. Let both have one structure and shape."
+        )
+    leaves = jax.tree.leaves(begun)
+    fine = all(jnp.issubdtype(jnp.result_type(x), jnp.floating) for x in leaves)
+    if not leaves or not fine or len({jnp.shape(x)[:-1] for x in leaves}) > 1:
+        raise ValueError(
+            f"The carry (argument {position} after `params`) has shapes {shapes[0]}: a "
+            "critic reads arrays of floating-point numbers that differ in their last "
+            "axis alone."
+        )
+
+
+def _side_by_side(carry: Any) -> jax.Array:
+    """All arrays of a carry, joined along their last axis."""
+    return jnp.concatenate(jax.tree.leaves(carry), axis=-1)
