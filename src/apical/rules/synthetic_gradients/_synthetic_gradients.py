@@ -119,7 +119,7 @@ class SyntheticGradients(Rule):
     ICML (DNI, and conditioned: cDNI).
     """
 
-    critic_rate: float = 1e-3
+    critic_rate: float = 1e-2
     critic: Any = static(default=Critic())
     optimizer: optax.GradientTransformation | None = static(default=None)
     conditioned: bool = static(default=False)
