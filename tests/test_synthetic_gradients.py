@@ -339,5 +339,5 @@ def test_only_conditioned_critics_need_labels():
 
 
 def test_the_rule_keeps_the_laws():
-    check_rule(SyntheticGradients())
+    check_rule(SyntheticGradients(), **given())
     check_rule(LABELLED, **given(), target=lambda x: jnp.ones((len(x), 2)))

@@ -62,14 +62,17 @@ class PullBack:
     def back(self, weights: Weights, above: Values) -> Values:
         """G_n of what stands above each node."""
         drives = self.drives(weights, above)
-        loops = {n.name: len(n.loops) for n in self.circuit.nodes}
-        return {n: self._squashed(n, z, loops[n]) for n, z in drives.items()}
+        return {n: self._squashed(n, z) for n, z in drives.items()}
 
-    def _squashed(self, name: str, drive: jax.Array, loops: int) -> jax.Array:
-        rho = self.rho.get(name, lambda z: z)
-        for _ in range(loops):
+    def _squashed(self, name: str, drive: jax.Array) -> jax.Array:
+        rho = self.rho.get(name, _same)
+        for _ in range(self._loops[name]):
             rho = jax.vmap(rho)
         return rho(drive)
+
+    @cached_property
+    def _loops(self) -> dict[str, int]:
+        return {n.name: len(n.loops) for n in self.circuit.nodes}
 
     def drives(self, weights: Weights, above: Values) -> Values:
         """phi^T u + c_n."""
@@ -80,8 +83,7 @@ class PullBack:
             return {n: run.sites[made[n]] for n in made}
 
         pulled = jax.vjp(network, held)[1](above)[0]
-        axes = self.circuit.example_axes
-        loops = {n.name: len(n.loops) for n in self.circuit.nodes}
+        axes, loops = self.circuit.example_axes, self._loops
         return {
             n: pulled[n] + _over_examples(weights.shift[n], axes[n], loops[n])
             for n in self.where.above
@@ -112,13 +114,15 @@ class PullBack:
         where, stash = self.where, dict[str, Any]()
 
         def tap(site: str, computed: Any, injected: Any) -> Any:
-            if injected is not None:  # here a target passes: what is injected is a_n
-                zero = injected - jax.lax.stop_gradient(injected)
-                stash[site] = (computed + zero, jax.lax.stop_gradient(injected))
+            if injected is not None:
+                # A target passes here, and a_n is injected. It adds nothing; its
+                # gradient is what passes.
+                drive = jax.lax.stop_gradient(injected)
+                stash[site] = (computed + (injected - drive), drive)
             if site not in where.above:
                 return computed
-            made, drive = stash[where.made[site]]
-            send = _sender(self.rho.get(site, lambda z: z), difference)
+            made, drive = stash[where.made[site]]  # of the drive, which came before
+            send = _sender(self.rho.get(site, _same), difference)
             return send(jax.lax.stop_gradient(computed), made, drive)
 
         def network(drives: Values) -> Values:
@@ -129,6 +133,10 @@ class PullBack:
         drives = self.drives(weights, self.values)
         arrived = jax.vjp(network, drives)[1](steps)[0]
         return {n: s + arrived[n] if n in arrived else s for n, s in steps.items()}
+
+
+def _same(z: jax.Array) -> jax.Array:
+    return z
 
 
 def _sender(

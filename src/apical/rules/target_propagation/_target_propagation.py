@@ -93,8 +93,9 @@ class TargetPropagation(Rule):
     the targets were sent, as in Lee et al.'s algorithm 1.
 
     The error of an inverse becomes part of its target, and weighs 1/`target_step`: with
-    inverses that are not exact this learns little. `DifferenceTargetPropagation` is the
-    rule to use; this one is here to be compared with.
+    inverses that are not exact this does not learn (digits: no better than untrained
+    hidden layers). `DifferenceTargetPropagation` is the rule to use; this one is here
+    to be compared with.
 
     State: `InverseState`, trained inside each call.
 
