@@ -307,6 +307,10 @@ class DifferenceTargetPropagation(TargetPropagation):
     the others at the output, where no weight is transported. A node that is no unit
     (after a pooling, a stream) has a linear inverse, `phi^T u + c`.
 
+    On digits (64-64-64-10, tanh, Adam at 3e-3, 20 epochs, 3 seeds) these three reach
+    97.3, 96.3 and 96.9 %, backpropagation 97.9 and untrained hidden layers 90.0. Where
+    layers narrow much the inverse of a node is a guess, and deep networks learn slowly.
+
     Everything else is as in `TargetPropagation`, its arguments too.
 
     Example:
