@@ -2,10 +2,12 @@
 
 from ._calls import require_arguments as require_arguments
 from ._calls import require_function as require_function
+from ._chains import chains as chains
 from ._circuit import Circuit as Circuit
 from ._circuit import Run as Run
 from ._circuit import drive_of as drive_of
 from ._inner import inner_leaves as inner_leaves
+from ._holomorphic import not_holomorphic as not_holomorphic
 from ._jaxpr import is_concrete as is_concrete
 from ._leaves import Leaves as Leaves
 from ._leaves import shapes_of as shapes_of

@@ -24,7 +24,7 @@ def drive(flow: Flow, node: int) -> int | None:
             return frontier.pop()
         latest = max(frontier, key=order.__getitem__)
         op = flow.maker[latest][0]
-        before = set().union(*(_behind(flow, a) for a in op.inputs))
+        before = set().union(*(behind(flow, a) for a in op.inputs))
         if not _is_pointwise(flow, op, node) or not before:
             return None
         frontier = (frontier - {latest}) | before
@@ -33,7 +33,7 @@ def drive(flow: Flow, node: int) -> int | None:
         nonlinear = nonlinear or _is_nonlinear(flow, op)
 
 
-def _behind(flow: Flow, atom: Atom) -> set[int]:
+def behind(flow: Flow, atom: Atom) -> set[int]:
     """The activities of which a value, or a comparison, is made."""
     if isinstance(atom, Literal):
         return set()
@@ -42,7 +42,7 @@ def _behind(flow: Flow, atom: Atom) -> set[int]:
     boolean = flow.program.shapes[atom].dtype == bool
     if not boolean or atom not in flow.maker:
         return set()
-    return set().union(*(_behind(flow, a) for a in flow.maker[atom][0].inputs))
+    return set().union(*(behind(flow, a) for a in flow.maker[atom][0].inputs))
 
 
 def _is_pointwise(flow: Flow, op: Op, node: int) -> bool:
@@ -64,7 +64,7 @@ def _is_of_rho(flow: Flow, atom: Atom) -> bool:
 
 def _is_nonlinear(flow: Flow, op: Op) -> bool:
     if op.name == "select_n":  # a choice that the activities do not make is a mask
-        return bool(_behind(flow, op.inputs[0]))
+        return bool(behind(flow, op.inputs[0]))
     if not is_linear_elementwise(op):
         return True
     activities = sum(flow.is_activity(a) for a in op.inputs)
@@ -164,7 +164,7 @@ def _name(
     weights: Mapping[int, frozenset[int]],
     chosen: Mapping[int, str],
 ) -> str:
-    through, others, parents = _makers(flow, number, nodes, weights)
+    through, others, parents = makers(flow, number, nodes, weights)
     for leaves in (through, others):
         if leaves:
             return common_path([paths[i] for i in sorted(leaves)])
@@ -173,7 +173,7 @@ def _name(
     return f"{named[0]}/{operation}" if named else operation
 
 
-def _makers(
+def makers(
     flow: Flow, number: int, nodes: set[int], weights: Mapping[int, frozenset[int]]
 ) -> tuple[set[int], set[int], set[int]]:
     """Leaves of the synapses, other leaves, and nodes from which a node is made."""

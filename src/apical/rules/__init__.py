@@ -36,3 +36,5 @@ from .target_propagation import (
 )
 from .target_propagation import NoiseReconstruction as NoiseReconstruction
 from .target_propagation import TargetPropagation as TargetPropagation
+from .equilibrium import EquilibriumPropagation as EquilibriumPropagation
+from .equilibrium import Holomorphic as Holomorphic

@@ -1,0 +1,64 @@
+"""The same network with complex numbers in it, for nudges that are complex."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ...circuit import Circuit, not_holomorphic, trace_setting
+
+
+def complex_network(circuit: Circuit, params: Any, args: Any) -> tuple[Circuit, Any]:
+    """The circuit at complex parameters, and these; or refuse.
+
+    Its loss is the real part, the complex loss is its aux: a loss has to be real.
+    """
+    learned, fixed = circuit.leaves.pick(params)
+    params = circuit.leaves.build([_complex(x) for x in learned], fixed)
+    setting = replace(circuit.setting, has_aux=True)
+    try:
+        found = trace_setting(_with_complex_loss(circuit), setting, params, args)
+    except Exception as error:
+        culprits = not_holomorphic(circuit)
+        _refuse(culprits)
+        raise ValueError(
+            "`Holomorphic` nudges by complex numbers, and `loss_fn` cannot be traced "
+            f"with complex parameters: {error}. Cast nothing to a real dtype in it (as "
+            "by `jnp.zeros(..., float)` for the start of a loop), or use "
+            "`estimate='centred'`."
+        ) from error
+    _refuse(not_holomorphic(found))
+    names = [[node.name for node in each.nodes] for each in (circuit, found)]
+    if names[0] != names[1]:
+        raise ValueError(
+            "`loss_fn` is another network with complex parameters (units "
+            f"{names[1]}, not {names[0]}), so `Holomorphic` does not reach it. Use "
+            "`estimate='centred'`."
+        )
+    return found, params
+
+
+def _refuse(culprits: tuple[str, ...]) -> None:
+    if culprits:
+        raise ValueError(
+            f"{culprits[0]} is not holomorphic, so that nudges by complex numbers would "
+            "give a wrong gradient. Use smooth operations (`jnp.tanh`, "
+            "`jax.nn.sigmoid`, `jax.nn.log_softmax`), or `estimate='centred'`."
+        )
+
+
+def _with_complex_loss(circuit: Circuit) -> Callable[..., Any]:
+    def loss_fn(params: Any, *args: Any) -> Any:
+        result = circuit.loss_fn(params, *args)
+        loss = result[0] if circuit.setting.has_aux else result
+        return jnp.real(loss), jnp.asarray(loss)
+
+    return loss_fn
+
+
+def _complex(x: jax.Array) -> jax.Array:
+    return jnp.asarray(x, jnp.result_type(x, jnp.complex64))

@@ -1,0 +1,211 @@
+"""Equilibrium propagation: a network settles freely, and again nudged by its loss.
+
+    Phi(s; b) = sum_n <s_n, z_n(s)> - b L(s)
+    s_n <- rho_n(dPhi/ds_n)                                          until at rest: s^b
+    dL/dtheta = -lim (1/b) [dPhi/dtheta(s^b; b) - dPhi/dtheta(s^0; 0)],   b -> 0
+
+for one example, where L is the loss at the free equilibrium. Scellier & Bengio 2017;
+in this form, from any primitive Phi, Ernoult et al. 2019 and Laborieux et al. 2021.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ...circuit import Circuit
+from .._rule import (
+    Credit,
+    SearchSpace,
+    Signal,
+    check_choice,
+    check_positive,
+    check_whole,
+    rule,
+    salted,
+    static,
+)
+from ._complex_network import complex_network
+from ._estimates import KINDS, Holomorphic, Stencil, stencil
+from ._free import FreeNetwork
+from ._settling import State, Units, settle, settling, stacked
+
+
+class Contrast(NamedTuple):
+    """The states of one call, and how they are weighed.
+
+    Attributes:
+      units: the network that the nudged states are those of.
+      free: the free state.
+      nudged: the nudged states, stacked.
+      values: the states that are contrasted, stacked.
+      points: their nudges and weights.
+    """
+
+    units: Units
+    free: State
+    nudged: State
+    values: Any
+    points: Stencil
+
+
+@rule
+class EquilibriumPropagation(FreeNetwork):
+    """Contrast a free equilibrium with equilibria nudged towards a smaller loss.
+
+        s_n <- (1 - rate) s_n + rate rho_n(z_n + sum_m g_nm <s_m, dz_m/ds_n> - ...)
+
+    all units at once, from zeros to the free state in `free_steps`, and from there to
+    each nudged state in `nudged_steps`. The update is a difference of two Hebbian
+    products, at the drives: no derivative of the nonlinearity is taken.
+
+    The network that is trained is the one that settles: `credit.value` is its loss,
+    `predict` its output, and a unit hears the units that it drives through the same
+    weights. A nonlinearity at the output is a unit only if marked so:
+    `apical.output(apical.node(rho(z), "out"))`; else it is a part of the loss.
+    Inside a `lax.scan` all steps settle together, and hear the steps after them.
+
+    Args:
+      nudge: b above.
+      estimate: `"centred"` (b and -b; error O(b^2)), `"one-sided"`, `"random sign"`
+        (one-sided, the sign drawn anew at every call), or `Holomorphic(points)`.
+      free_steps: steps to the free state.
+      nudged_steps: steps from there to a nudged one.
+      rate: the size of a step: 1 takes the new value, less damps.
+      gain: how much weaker what comes back is from layer to layer (c_m / c_n is gain
+        to the difference of their places); 1 in the papers. Below 1 rectifiers of
+        ordinary size stay finite, and as gain -> 0 this is backpropagation.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, apical
+      >>> def loss_fn(w, x):
+      ...     return jnp.mean((jnp.tanh(x @ w["a"]) @ w["b"]) ** 2)
+      >>> w, x = {"a": jnp.eye(2), "b": jnp.ones((2, 1))}, jnp.ones((3, 2))
+      >>> rule = apical.rules.EquilibriumPropagation(0.01, nudged_steps=20)
+      >>> learner = apical.value_and_grad(loss_fn, rule)
+      >>> state = learner.init(jax.random.key(0), w, x)
+      >>> credit = learner(w, state, x)
+      >>> bool(jnp.all(credit.info.settled))
+      True
+      >>> truth = jax.grad(loss_fn)(w, x)  # one layer of units: nothing comes back
+      >>> bool(jnp.allclose(credit.grads["a"], truth["a"], rtol=1e-2))
+      True
+
+    Raises:
+      ValueError: in `init`, without units; where a synapse meets another with no unit
+        between; where examples depend on each other (batch norm); with `Holomorphic`,
+        where an operation is not holomorphic.
+
+    Source: Scellier & Bengio 2017, Frontiers in Computational Neuroscience 11:24;
+    Laborieux et al. 2021, Frontiers in Neuroscience 15:633674; Laborieux & Zenke 2022,
+    NeurIPS; gain: Xie & Seung 2003, Neural Computation 15.
+    """
+
+    nudge: float = 0.1
+    free_steps: int = static(default=30)
+    nudged_steps: int = static(default=10)
+    rate: float = 1.0
+    gain: float = 1.0
+    estimate: str | Holomorphic = static(default="centred")
+
+    citation: ClassVar[str] = (
+        "@article{scellier2017equilibrium, title={Equilibrium Propagation: Bridging "
+        "the Gap between Energy-Based Models and Backpropagation}, author={Scellier, "
+        "Benjamin and Bengio, Yoshua}, journal={Frontiers in Computational "
+        "Neuroscience}, volume={11}, year={2017}}"
+    )
+    needs: ClassVar[tuple[str, ...]] = (
+        "weight transport",
+        "separate phases",
+        "update locking",
+    )
+    search_space: ClassVar[SearchSpace] = {"nudge": (0.01, 1.0, "log")}
+
+    def __post_init__(self) -> None:
+        self.check_free()
+        check_whole(self.nudged_steps, "nudged_steps")
+        check_positive(self.nudge, "nudge")
+        if not isinstance(self.estimate, Holomorphic):
+            check_choice(self.estimate, "estimate", KINDS)
+
+    def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
+        """Refuse where it is not defined; a key where signs are drawn."""
+        super().init(circuit, key, params, args)
+        if isinstance(self.estimate, Holomorphic):
+            complex_network(circuit, params, args)
+        drawn = self.estimate == "random sign"
+        return salted(key, "apical.EquilibriumPropagation") if drawn else ()
+
+    def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
+        """Settle freely and nudged, and contrast."""
+        found = self._contrast(circuit, params, state, args)
+        rest = self.units(circuit, params, args).at_rest(found.free.values)
+        grads = self._gradient(found)
+        after = jax.random.split(state)[1] if self.estimate == "random sign" else state
+        info = settling(found.units, found.free, found.nudged)
+        return Credit(rest.loss, rest.aux, circuit.leaves.build(grads), after, info)
+
+    def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
+        """The free state; the teaching signal is the gradient by the drive."""
+        found = self._contrast(circuit, params, state, args)
+        run = circuit.run(params, args, tap="clamp", inject=found.free.values)
+        weights = found.points.weights / circuit.scale
+
+        def teaching(name: str) -> jax.Array:
+            moved = jnp.tensordot(weights, found.values[name], 1).real
+            return -found.units.strength[name] * moved
+
+        values = found.free.values
+        return {n: Signal(values[n], run.sites[n], teaching(n)) for n in values}
+
+    def _contrast(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
+        """Settle freely, then from there at every nudge."""
+        units = self.units(circuit, params, args)
+        free = self.settle_freely(units)
+        key = jax.random.split(state)[0] if self.estimate == "random sign" else None
+        points = stencil(self.estimate, self.nudge, key)
+        start = free.values
+        if isinstance(self.estimate, Holomorphic):
+            units = _complexified(units)
+            zeros = units.circuit.zeros()
+            start = jax.tree.map(lambda v, z: v.astype(z.dtype), start, zeros)
+
+        def settle_nudged(nudge: Any) -> State:
+            return settle(
+                units,
+                start,
+                lambda values: units.step(values, self.rate, nudge),
+                self.nudged_steps,
+                self.rate,
+            )
+
+        if not points.with_free:
+            nudged = jax.vmap(settle_nudged)(points.nudges)
+            return Contrast(units, free, nudged, nudged.values, points)
+        alone = settle_nudged(points.nudges[0])
+        values = stacked(alone.values, start)
+        return Contrast(units, free, stacked(alone), values, points)
+
+    def _gradient(self, found: Contrast) -> list[jax.Array]:
+        """-sum_k w_k dPhi_k/dtheta, in the units of the loss."""
+        units, points = found.units, found.points
+        learned = units.circuit.leaves.pick(units.params)[0]
+
+        def weighted(learned: Any) -> Any:
+            energies = jax.vmap(units.primitive, (None, 0, 0))(
+                learned, found.values, points.nudges
+            )
+            return -jnp.sum(points.weights * energies) / units.circuit.scale
+
+        is_complex = isinstance(self.estimate, Holomorphic)
+        grads = jax.grad(weighted, holomorphic=is_complex)(learned)
+        return [g.real for g in grads] if is_complex else grads
+
+
+def _complexified(units: Units) -> Units:
+    circuit, params = complex_network(units.circuit, units.params, units.args)
+    return Units(
+        circuit, params, units.args, units.strength, loss_of=lambda run: run.aux
+    )

@@ -1,0 +1,87 @@
+"""Which nudged states are contrasted, and how.
+
+    dL/dtheta ~ -sum_k w_k dPhi_k/dtheta,      Phi_k at the state nudged by b_k
+
+| estimate        | b_k                   | w_k                          | error    |
+|-----------------|-----------------------|------------------------------|----------|
+| one-sided       | b, 0                  | 1/b, -1/b                    | O(b)     |
+| random sign     | the same with b or -b | the same                     | O(b)     |
+| centred         | b, -b                 | 1/2b, -1/2b                  | O(b^2)   |
+| Holomorphic(N)  | b e^(2 pi i k/N)      | e^(-2 pi i k/N) / (N b)      | O(b^N)   |
+
+The last is a discrete Fourier series: the first coefficient of what depends on b, by
+Cauchy's formula on a circle. Points in conjugate pairs give conjugate numbers, so that
+one of each pair is settled and counts twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+KINDS = ("one-sided", "random sign", "centred")
+
+
+@dataclass(frozen=True)
+class Holomorphic:
+    """Nudges around a circle of the complex plane.
+
+    With N points the error is O(nudge^N) as long as the nudge lies within the radius
+    up to which the equilibrium is a power series of it; beyond that it does not shrink
+    with N. With N = 2 it is the centred estimate.
+
+    Args:
+      points: N, at least 2.
+
+    Example:
+      >>> import apical
+      >>> estimate = apical.rules.Holomorphic(4)
+      >>> rule = apical.rules.EquilibriumPropagation(0.4, estimate=estimate)
+
+    Source: Laborieux & Zenke 2022, NeurIPS.
+    """
+
+    points: int = 4
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.points, int) or self.points < 2:
+            raise ValueError(
+                f"`points` must be a whole number of at least 2, not {self.points!r}."
+            )
+
+
+class Stencil(NamedTuple):
+    """Nudges and weights; the last nudge is 0 where the free state is one of them."""
+
+    nudges: Any
+    weights: Any
+    with_free: bool
+
+
+def stencil(estimate: str | Holomorphic, nudge: Any, key: Any) -> Stencil:
+    """The points of an estimate; `key` draws the sign."""
+    if isinstance(estimate, Holomorphic):
+        return _circle(estimate.points, nudge)
+    if estimate == "centred":
+        signs = np.array([1.0, -1.0])
+        return Stencil(signs * nudge, signs / (2 * nudge), False)
+    if estimate == "random sign":
+        nudge = nudge * jax.random.rademacher(key, (), float)
+    signs = jnp.array([1.0, -1.0])
+    return Stencil(jnp.array([1.0, 0.0]) * nudge, signs / nudge, True)
+
+
+def _circle(points: int, nudge: Any) -> Stencil:
+    half = np.arange(points // 2 + 1)
+    circle = np.exp(2j * np.pi * half / points)
+    alone = (half == 0) | (2 * half == points)
+    weights = np.where(alone, 1, 2) / (points * circle)
+    dtype = jnp.result_type(complex)
+    radius = jnp.asarray(nudge, float)
+    return Stencil(
+        jnp.asarray(circle, dtype) * radius, jnp.asarray(weights, dtype) / radius, False
+    )

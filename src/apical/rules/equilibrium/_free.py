@@ -1,0 +1,74 @@
+"""What the rules share whose network is one that settles: its free state.
+
+    predict       the output of the free state
+    reference     the gradient of the loss there, by backpropagation through settling
+    value, aux    those of the free state
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+
+from ...circuit import Circuit
+from .._rule import Rule, check_positive, check_whole
+from ._settling import OUTPUT, State, Units, settle
+from ._units import require_units, strengths
+
+
+class FreeNetwork(Rule):
+    """A rule whose trained network settles before it answers."""
+
+    free_steps: int
+    rate: Any
+    gain: Any
+    nodes = "unit"
+
+    def check_free(self) -> None:
+        """Check the fields that all of them have."""
+        check_whole(self.free_steps, "free_steps")
+        check_positive(self.rate, "rate")
+        check_positive(self.gain, "gain")
+
+    def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
+        """Refuse where there is no energy of units."""
+        del key
+        require_units(circuit, params, args, type(self).__name__)
+        return ()
+
+    def units(self, circuit: Circuit, params: Any, args: Any) -> Units:
+        """The network, as this rule reads it."""
+        return Units(circuit, params, args, strengths(circuit, self.gain))
+
+    def settle_freely(self, units: Units) -> State:
+        """The free state, from zeros."""
+        zeros = units.circuit.zeros()
+        return settle(
+            units,
+            zeros,
+            lambda values: units.step(values, self.rate),
+            self.free_steps,
+            self.rate,
+        )
+
+    def predict(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
+        """The output of the free state."""
+        del state
+        free = self.settle_freely(self.units(circuit, params, args))
+        run = circuit.run(
+            params, args, tap="clamp", inject=free.values, sites=(OUTPUT,)
+        )
+        return run.sites[OUTPUT]
+
+    def reference(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
+        """Backpropagation through the settling of the free state."""
+        del state
+        learned, fixed = circuit.leaves.pick(params)
+
+        def loss(learned: Any) -> Any:
+            here = circuit.leaves.build(learned, fixed)
+            units = self.units(circuit, here, args)
+            return units.at_rest(self.settle_freely(units).values).loss
+
+        return circuit.leaves.build(jax.grad(loss)(learned))

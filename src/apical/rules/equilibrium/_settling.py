@@ -1,0 +1,209 @@
+"""How a network of units settles, shared by all rules that contrast its states.
+
+    s_n <- (1 - rate) s_n + rate rho_n(z_n + feedback_n),
+    feedback_n = sum_m (c_m / c_n) <s_m, dz_m/ds_n> + what the loss or the output adds,
+
+all units at once. A step is one forward pass and one backward pass to the units, none
+to parameters; nothing of one step is kept for the next. Rates are damping: at 1 a unit
+takes its new value, and what oscillates at 1 may settle below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ...circuit import Circuit, drive_of
+from .._rule import root_of_ratio, squared_norm
+from ..predictive_coding._relaxation import repeat
+
+Values = dict[str, jax.Array]
+OUTPUT = "output"
+# The update is then right to about a hundredth.
+_SETTLED = 1e-2
+
+
+class Settling(NamedTuple):
+    """Diagnostics of settling, for each state: the free one first.
+
+    Attributes:
+      residual: how much the last step still moved the units (over the rate), relative
+        to how far apart the states are that are contrasted: about the error of the
+        update. Units count as in the energy.
+      settled: whether that is below 1e-2 (never with numbers not finite).
+    """
+
+    residual: jax.Array
+    settled: jax.Array
+
+
+class Read(NamedTuple):
+    """What a network reads with every unit held."""
+
+    drives: Values
+    loss: Any
+    output: Any
+
+
+@dataclass(frozen=True)
+class Units:
+    """A network whose units are held at given values.
+
+    Attributes:
+      circuit: of the loss function, its nodes all units.
+      params: the parameters.
+      args: the arguments after them.
+      strength: c_n of each node.
+      with_output: whether the output is read too.
+      loss_of: the loss of a run (that of a complex network is in its aux).
+    """
+
+    circuit: Circuit
+    params: Any
+    args: Any
+    strength: Mapping[str, Any]
+    with_output: bool = False
+    loss_of: Callable[[Any], Any] = lambda run: run.loss
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the units."""
+        return [node.name for node in self.circuit.nodes]
+
+    def read(self, values: Values, learned: Any = None) -> Read:
+        """The drives, the loss and the output, at other parameters if given."""
+        circuit, params = self.circuit, self.params
+        if learned is not None:
+            params = circuit.leaves.build(learned, circuit.leaves.pick(params)[1])
+        output = [OUTPUT] if self.with_output else []
+        run = circuit.run(
+            params,
+            self.args,
+            tap="clamp",
+            inject=values,
+            sites=[*map(drive_of, self.names), *output],
+            parallel=True,
+        )
+        drives = {n: run.sites[drive_of(n)] for n in self.names}
+        return Read(drives, self.loss_of(run), run.sites.get(OUTPUT))
+
+    def answers(self, values: Values, drives: Values) -> Values:
+        """rho of given drives; the values only hold the steps of a loop apart."""
+        inject = {**values, **{drive_of(n): z for n, z in drives.items()}}
+        run = self.circuit.run(
+            self.params,
+            self.args,
+            tap="clamp",
+            inject=inject,
+            sites=self.names,
+            parallel=True,
+        )
+        return {n: run.sites[n] for n in self.names}
+
+    def scaled(self, values: Values) -> Values:
+        """c_n s_n."""
+        return {n: _times(self.strength[n], v) for n, v in values.items()}
+
+    def feedback(
+        self,
+        values: Values,
+        sent: Values,
+        nudge: Any = 0.0,
+        output: Callable[[Any], Any] | None = None,
+    ) -> tuple[Values, Values]:
+        """The drives, and what comes back to each unit.
+
+        Args:
+          values: what consumers read.
+          sent: what each unit sends back through its own drive.
+          nudge: how strongly the loss of an example pulls.
+          output: what a linear output sends back, given what it reads.
+        """
+        found, back = jax.vjp(self.read, values)
+        loss = jnp.asarray(-nudge * self.circuit.scale, found.loss.dtype)
+        silent = None if found.output is None else jnp.zeros_like(found.output)
+        message = silent if output is None else output(found.output)
+        cotangent = Read({n: sent[n] for n in found.drives}, loss, message)
+        (came,) = back(cotangent)
+        return found.drives, came
+
+    def step(
+        self,
+        values: Values,
+        rate: Any,
+        nudge: Any = 0.0,
+        output: Callable[[Any], Any] | None = None,
+    ) -> Values:
+        """All units move at once."""
+        drives, came = self.feedback(values, self.scaled(values), nudge, output)
+        total = {
+            n: z + _times(1 / self.strength[n], came[n]) for n, z in drives.items()
+        }
+        return damped(values, self.answers(values, total), rate)
+
+    def primitive(
+        self, learned: Any, values: Values, nudge: Any = 0.0, output: Any = None
+    ) -> Any:
+        """sum_n c_n <s_n, z_n> - nudge L, with `output` also its product."""
+        found = self.read(values, learned)
+        parts = [jnp.sum(v * found.drives[n]) for n, v in self.scaled(values).items()]
+        if output is not None:
+            parts.append(jnp.sum(output * found.output))
+        return sum(parts) - nudge * self.circuit.scale * found.loss
+
+    def at_rest(self, values: Values) -> Any:
+        """The run in which every unit is held: its loss, aux, and output."""
+        sites = [OUTPUT] if self.with_output else []
+        return self.circuit.run(
+            self.params, self.args, tap="clamp", inject=values, sites=sites
+        )
+
+
+def _times(number: Any, array: jax.Array) -> jax.Array:
+    return jnp.asarray(number, array.dtype) * array
+
+
+def damped(values: Values, moved: Values, rate: Any) -> Values:
+    """A step of a rate from some values towards others."""
+
+    def mix(old: jax.Array, new: jax.Array) -> jax.Array:
+        part = jnp.asarray(rate, old.dtype)
+        return (1 - part) * old + part * new
+
+    return jax.tree.map(mix, values, moved)
+
+
+class State(NamedTuple):
+    """Where a network came to rest: values, and how far the last step went, squared."""
+
+    values: Values
+    unrest: jax.Array
+
+
+def settle(
+    units: Units, values: Values, step: Callable[[Values], Values], steps: int, rate: Any
+) -> State:
+    """Take all steps, and measure the last."""
+    before = repeat(units.circuit, step, values, steps - 1)
+    after = step(before)
+    moved = units.scaled(jax.tree.map(jnp.subtract, after, before))
+    return State(after, squared_norm(moved) / jnp.square(jnp.asarray(rate, float)))
+
+
+def settling(units: Units, free: State, others: State) -> Settling:
+    """The diagnostics of a free state and of others, stacked."""
+    apart = jax.tree.map(lambda s, f: s - f, others.values, free.values)
+    count = len(others.unrest)
+    distance = squared_norm(units.scaled(apart)) / count
+    unrest = jnp.concatenate([free.unrest[None], others.unrest])
+    residual = root_of_ratio(unrest, distance)
+    return Settling(residual, residual < _SETTLED)
+
+
+def stacked(*states: Any) -> Any:
+    """Trees of one structure as one tree, the states in front."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
