@@ -150,7 +150,7 @@ class EquilibriumPropagation(FreeNetwork):
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
         """The free state; the teaching signal is the gradient by the drive."""
         found = self._contrast(circuit, params, state, args)
-        run = circuit.run(params, args, tap="clamp", inject=found.free.values)
+        run = self.units(circuit, params, args).at_rest(found.free.values)
         weights = found.points.weights / circuit.scale
 
         def teaching(name: str) -> jax.Array:
@@ -193,10 +193,12 @@ class EquilibriumPropagation(FreeNetwork):
         units, points = found.units, found.points
         learned = units.circuit.leaves.pick(units.params)[0]
 
+        def primitive(learned: Any, values: Any, nudge: Any) -> Any:
+            return units.product(learned, values, units.scaled(values), nudge)
+
         def weighted(learned: Any) -> Any:
-            energies = jax.vmap(units.primitive, (None, 0, 0))(
-                learned, found.values, points.nudges
-            )
+            states = found.values, points.nudges
+            energies = jax.vmap(primitive, (None, 0, 0))(learned, *states)
             return -jnp.sum(points.weights * energies) / units.circuit.scale
 
         is_complex = isinstance(self.estimate, Holomorphic)

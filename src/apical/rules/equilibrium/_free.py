@@ -13,7 +13,7 @@ import jax
 
 from ...circuit import Circuit
 from .._rule import Rule, check_positive, check_whole
-from ._settling import OUTPUT, State, Units, settle
+from ._settling import OUTPUT, State, Units, Values, settle
 from ._units import require_units, strengths
 
 
@@ -43,14 +43,17 @@ class FreeNetwork(Rule):
 
     def settle_freely(self, units: Units) -> State:
         """The free state, from zeros."""
-        zeros = units.circuit.zeros()
         return settle(
             units,
-            zeros,
-            lambda values: units.step(values, self.rate),
+            units.circuit.zeros(),
+            lambda values: self.free_step(units, values),
             self.free_steps,
             self.rate,
         )
+
+    def free_step(self, units: Units, values: Values) -> Values:
+        """One step towards the free state."""
+        return units.step(values, self.rate)
 
     def predict(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
         """The output of the free state."""

@@ -74,7 +74,9 @@ class Units:
         """The names of the units."""
         return [node.name for node in self.circuit.nodes]
 
-    def read(self, values: Values, learned: Any = None) -> Read:
+    def read(
+        self, values: Values, learned: Any = None, with_loss: bool = True
+    ) -> Read:
         """The drives, the loss and the output, at other parameters if given."""
         circuit, params = self.circuit, self.params
         if learned is not None:
@@ -89,7 +91,8 @@ class Units:
             parallel=True,
         )
         drives = {n: run.sites[drive_of(n)] for n in self.names}
-        return Read(drives, self.loss_of(run), run.sites.get(OUTPUT))
+        loss = self.loss_of(run) if with_loss else None
+        return Read(drives, loss, run.sites.get(OUTPUT))
 
     def answers(self, values: Values, drives: Values) -> Values:
         """rho of given drives; the values only hold the steps of a loop apart."""
@@ -112,7 +115,7 @@ class Units:
         self,
         values: Values,
         sent: Values,
-        nudge: Any = 0.0,
+        nudge: Any = None,
         output: Callable[[Any], Any] | None = None,
     ) -> tuple[Values, Values]:
         """The drives, and what comes back to each unit.
@@ -120,22 +123,22 @@ class Units:
         Args:
           values: what consumers read.
           sent: what each unit sends back through its own drive.
-          nudge: how strongly the loss of an example pulls.
-          output: what a linear output sends back, given what it reads.
+          nudge: how strongly the loss of an example pulls; None: it is not read.
+          output: what the output sends back, given what it reads, where it is read.
         """
-        found, back = jax.vjp(self.read, values)
-        loss = jnp.asarray(-nudge * self.circuit.scale, found.loss.dtype)
-        silent = None if found.output is None else jnp.zeros_like(found.output)
-        message = silent if output is None else output(found.output)
-        cotangent = Read({n: sent[n] for n in found.drives}, loss, message)
-        (came,) = back(cotangent)
+        nudged = nudge is not None
+        found, back = jax.vjp(lambda v: self.read(v, with_loss=nudged), values)
+        message = None if output is None else output(found.output)
+        pull = nudge * self.circuit.scale if nudged else 0.0
+        loss = _times(-pull, jnp.ones_like(found.loss)) if nudged else None
+        (came,) = back(Read({n: sent[n] for n in found.drives}, loss, message))
         return found.drives, came
 
     def step(
         self,
         values: Values,
         rate: Any,
-        nudge: Any = 0.0,
+        nudge: Any = None,
         output: Callable[[Any], Any] | None = None,
     ) -> Values:
         """All units move at once."""
@@ -145,22 +148,26 @@ class Units:
         }
         return damped(values, self.answers(values, total), rate)
 
-    def primitive(
-        self, learned: Any, values: Values, nudge: Any = 0.0, output: Any = None
+    def product(
+        self,
+        learned: Any,
+        values: Values,
+        sent: Values,
+        nudge: Any = None,
+        output: Any = None,
     ) -> Any:
-        """sum_n c_n <s_n, z_n> - nudge L, with `output` also its product."""
-        found = self.read(values, learned)
-        parts = [jnp.sum(v * found.drives[n]) for n, v in self.scaled(values).items()]
+        """sum_n <sent_n, z_n> + <output, y> - nudge L, with the values held."""
+        found = self.read(values, learned, with_loss=nudge is not None)
+        parts = [jnp.sum(v * found.drives[n]) for n, v in sent.items()]
         if output is not None:
             parts.append(jnp.sum(output * found.output))
-        return sum(parts) - nudge * self.circuit.scale * found.loss
+        if nudge is not None:
+            parts.append(-nudge * self.circuit.scale * found.loss)
+        return sum(parts)
 
     def at_rest(self, values: Values) -> Any:
-        """The run in which every unit is held: its loss, aux, and output."""
-        sites = [OUTPUT] if self.with_output else []
-        return self.circuit.run(
-            self.params, self.args, tap="clamp", inject=values, sites=sites
-        )
+        """The run in which every unit is held: its loss and aux, and the predictions."""
+        return self.circuit.run(self.params, self.args, tap="clamp", inject=values)
 
 
 def _times(number: Any, array: jax.Array) -> jax.Array:
