@@ -54,7 +54,9 @@ def not_holomorphic(circuit: Circuit) -> tuple[str, ...]:
         live = any(circuit._reacher.reach.get(n) for n in op.outputs)
         moves = any(flow.kind_of(a) & PARAMETER for a in op.inputs)
         if live and moves and last not in op.outputs:
-            found |= {f"`{name}` at {op.where}": None for name in _culprits(circuit, op)}
+            found |= {
+                f"`{name}` at {op.where}": None for name in _culprits(circuit, op)
+            }
     return tuple(found)
 
 
@@ -81,7 +83,9 @@ def _becomes_real(circuit: Circuit, op: Op) -> bool:
     shapes = circuit._flow.program.shapes
 
     def is_complex(numbers: tuple[int, ...]) -> bool:
-        return any(jnp.issubdtype(shapes[n].dtype, jnp.complexfloating) for n in numbers)
+        return any(
+            jnp.issubdtype(shapes[n].dtype, jnp.complexfloating) for n in numbers
+        )
 
     inputs = tuple(a for a in op.inputs if not isinstance(a, Literal))
     return is_complex(inputs) and not is_complex(op.outputs)

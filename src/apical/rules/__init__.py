@@ -12,6 +12,13 @@ from ._rule import rule as rule
 from ._sign_concordance import SignConcordance as SignConcordance
 from ._weight_mirror import WeightMirror as WeightMirror
 from .predictive_coding import AmortisedStart as AmortisedStart
+from .equilibrium import ActivationRelaxation as ActivationRelaxation
+from .equilibrium import ContrastiveHebbian as ContrastiveHebbian
+from .equilibrium import CoupledLearning as CoupledLearning
+from .equilibrium import DualPropagation as DualPropagation
+from .equilibrium import EquilibriumPropagation as EquilibriumPropagation
+from .equilibrium import GeneRec as GeneRec
+from .equilibrium import Holomorphic as Holomorphic
 from .predictive_coding import ConjugateGradients as ConjugateGradients
 from .predictive_coding import DecayingPrecision as DecayingPrecision
 from .predictive_coding import DifferentialEquation as DifferentialEquation

@@ -1,4 +1,9 @@
-"""Rules that contrast the states of a network that settles."""
+"""Rules that contrast the states of a network that settles, and their relatives."""
 
+from ._activation_relaxation import ActivationRelaxation as ActivationRelaxation
+from ._contrastive_hebbian import ContrastiveHebbian as ContrastiveHebbian
+from ._contrastive_hebbian import CoupledLearning as CoupledLearning
+from ._dual_propagation import DualPropagation as DualPropagation
 from ._equilibrium_propagation import EquilibriumPropagation as EquilibriumPropagation
 from ._estimates import Holomorphic as Holomorphic
+from ._generec import GeneRec as GeneRec

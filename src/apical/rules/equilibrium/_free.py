@@ -1,8 +1,8 @@
 """What the rules share whose network is one that settles: its free state.
 
-    predict       the output of the free state
-    reference     the gradient of the loss there, by backpropagation through settling
-    value, aux    those of the free state
+predict       the output of the free state
+reference     the gradient of the loss there, by backpropagation through settling
+value, aux    those of the free state
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from ..predictive_coding._relaxation import repeat
 Values = dict[str, jax.Array]
 OUTPUT = "output"
 # The update is then right to about a hundredth.
-_SETTLED = 1e-2
+SETTLED = 1e-2
 
 
 class Settling(NamedTuple):
@@ -74,9 +74,7 @@ class Units:
         """The names of the units."""
         return [node.name for node in self.circuit.nodes]
 
-    def read(
-        self, values: Values, learned: Any = None, with_loss: bool = True
-    ) -> Read:
+    def read(self, values: Values, learned: Any = None, with_loss: bool = True) -> Read:
         """The drives, the loss and the output, at other parameters if given."""
         circuit, params = self.circuit, self.params
         if learned is not None:
@@ -95,7 +93,7 @@ class Units:
         return Read(drives, loss, run.sites.get(OUTPUT))
 
     def answers(self, values: Values, drives: Values) -> Values:
-        """rho of given drives; the values only hold the steps of a loop apart."""
+        """What units answer to drives; the values hold the steps of a loop apart."""
         inject = {**values, **{drive_of(n): z for n, z in drives.items()}}
         run = self.circuit.run(
             self.params,
@@ -166,8 +164,11 @@ class Units:
         return sum(parts)
 
     def at_rest(self, values: Values) -> Any:
-        """The run in which every unit is held: its loss and aux, and the predictions."""
-        return self.circuit.run(self.params, self.args, tap="clamp", inject=values)
+        """The run with every unit held: loss, aux, predictions and the output."""
+        sites = [*self.names, *([OUTPUT] if self.with_output else [])]
+        return self.circuit.run(
+            self.params, self.args, tap="clamp", inject=values, sites=sites
+        )
 
 
 def _times(number: Any, array: jax.Array) -> jax.Array:
@@ -192,7 +193,11 @@ class State(NamedTuple):
 
 
 def settle(
-    units: Units, values: Values, step: Callable[[Values], Values], steps: int, rate: Any
+    units: Units,
+    values: Values,
+    step: Callable[[Values], Values],
+    steps: int,
+    rate: Any,
 ) -> State:
     """Take all steps, and measure the last."""
     before = repeat(units.circuit, step, values, steps - 1)
@@ -208,7 +213,7 @@ def settling(units: Units, free: State, others: State) -> Settling:
     distance = squared_norm(units.scaled(apart)) / count
     unrest = jnp.concatenate([free.unrest[None], others.unrest])
     residual = root_of_ratio(unrest, distance)
-    return Settling(residual, residual < _SETTLED)
+    return Settling(residual, residual < SETTLED)
 
 
 def stacked(*states: Any) -> Any:

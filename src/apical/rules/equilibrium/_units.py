@@ -8,7 +8,7 @@ that it drives:
     s_n = rho_n(z_n + sum_m (c_m / c_n) <s_m, dz_m/ds_n>).
 
 c_n = gain^-k, with k nodes behind n on the longest path to the loss, makes what comes
-back `gain` times weaker from layer to layer (Xie & Seung 2003); with gain 1 all c are 1.
+back `gain` times weaker from layer to layer (Xie & Seung 2003); all are 1 at gain 1.
 """
 
 from __future__ import annotations

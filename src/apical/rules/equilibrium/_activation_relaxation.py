@@ -1,0 +1,154 @@
+"""Activation relaxation: activities relax until they are gradients.
+
+    x_l <- x_l - rate (x_l - (x_{l+1} * rho'(z_{l+1})) W_{l+1}'),    x_L = dL/dy
+    dW_l = (x_l * rho'(z_l)) h_{l-1}'
+
+from x = h, the feed-forward values, with rho' and the weights read at these. Millidge,
+Tschantz, Seth & Buckley 2020. The recursion is that of predictive coding with fixed
+predictions, x being minus the error: the same rule, from another start.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ...circuit import Circuit
+from .._rule import (
+    Credit,
+    Rule,
+    SearchSpace,
+    Signal,
+    check_positive,
+    check_whole,
+    relative_norm,
+    rule,
+    static,
+)
+from ..predictive_coding import RandomFeedback
+from ..predictive_coding._energy import Terms
+from ..predictive_coding._fixed_prediction import Linear, linearise
+from ..predictive_coding._relaxation import repeat
+from ._settling import SETTLED, Settling, damped
+
+
+class Relaxed(NamedTuple):
+    """The forward pass, minus the relaxed activities, and the diagnostics."""
+
+    linear: Linear
+    errors: Any
+    info: Settling
+
+
+@rule
+class ActivationRelaxation(Rule):
+    """Let activities relax to the gradient of the loss, and learn from them.
+
+    It is `PredictiveCoding(steps, rate, inference=optax.sgd(rate))` with fixed
+    predictions, except for the start: activities begin at their feed-forward values,
+    errors at 0. What is left of the start after T steps is (1 - rate)^T of it where no
+    signal arrives, and at rate 1 nothing: after as many steps as the longest path of
+    nodes both are backpropagation, bit for bit the same on a chain.
+
+    Args:
+      steps: how many steps; None: as many as the longest path of nodes.
+      rate: kappa of the paper, the size of a step.
+      feedback: `RandomFeedback()` to carry signals back by other weights (fixed, or
+        learned); None: by the forward ones.
+      derivative: whether signals pass the derivative of the nonlinearity.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, apical
+      >>> def loss_fn(w, x):
+      ...     return jnp.mean((jnp.tanh(x @ w["a"]) @ w["b"]) ** 2)
+      >>> w, x = {"a": jnp.eye(2), "b": jnp.ones((2, 1))}, jnp.ones((3, 2))
+      >>> learner = apical.value_and_grad(loss_fn, apical.rules.ActivationRelaxation())
+      >>> state = learner.init(jax.random.key(0), w, x)
+      >>> grads = learner(w, state, x).grads
+      >>> bool(jnp.allclose(grads["a"], jax.grad(loss_fn)(w, x)["a"]))
+      True
+
+    Raises:
+      ValueError: in `init`, where nodes are not separated.
+
+    Source: Millidge, Tschantz, Seth & Buckley 2020, arXiv:2009.05359.
+    """
+
+    steps: int | None = static(default=None)
+    rate: float = 1.0
+    feedback: RandomFeedback | None = static(default=None)
+    derivative: bool = static(default=True)
+
+    citation: ClassVar[str] = (
+        "@article{millidge2020activation, title={Activation Relaxation: A Local "
+        "Dynamical Approximation to Backpropagation in the Brain}, author={Millidge, "
+        "Beren and Tschantz, Alexander and Seth, Anil K. and Buckley, Christopher L.}, "
+        "journal={arXiv preprint arXiv:2009.05359}, year={2020}}"
+    )
+    search_space: ClassVar[SearchSpace] = {"rate": (0.1, 1.0, "log")}
+
+    @property
+    def needs(  # pyright: ignore[reportIncompatibleVariableOverride]
+        self,
+    ) -> tuple[str, ...]:
+        """What the chosen parts need."""
+        found = ["separate phases", "stored activities", "update locking"]
+        found.append("signed error units")
+        if self.feedback is None:
+            found.insert(0, "weight transport")
+        if self.derivative:
+            found.append("derivative of the nonlinearity")
+        return tuple(found)
+
+    def __post_init__(self) -> None:
+        if self.steps is not None:
+            check_whole(self.steps, "steps")
+        check_positive(self.rate, "rate")
+        if self.feedback is not None and not isinstance(self.feedback, RandomFeedback):
+            raise TypeError(
+                "`feedback` must be `apical.rules.RandomFeedback()` or None, not "
+                f"{self.feedback!r}."
+            )
+
+    def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
+        """Check that nodes are separated; the state of the feedback weights."""
+        del args
+        circuit.require_nodes()
+        _ = circuit.scale
+        return () if self.feedback is None else self.feedback.init(circuit, key, params)
+
+    def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
+        """Relax, and pull the activities back through what made each node."""
+        linear, errors, info = self._relax(circuit, params, state, args)
+        grads = circuit.leaves.build(linear.pull(1.0, errors)[0])
+        if self.feedback is not None:
+            state = self.feedback.learned(state, grads)
+        return Credit(linear.value, linear.aux, grads, state, info)
+
+    def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
+        """The feed-forward values; the teaching signals are the relaxed activities."""
+        linear, errors, _ = self._relax(circuit, params, state, args)
+        scale = circuit.scale
+        return {n: Signal(v, v, -errors[n] / scale) for n, v in linear.values.items()}
+
+    def _relax(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Relaxed:
+        weights = None if self.feedback is None else state.weights
+        linear = linearise(
+            Terms(circuit, params, args, feedback=weights, derivative=self.derivative)
+        )
+
+        def target(errors: Any) -> Any:
+            pulled = linear.pull(1.0, errors)[1]
+            return jax.tree.map(lambda p: -circuit.scale * p, pulled)
+
+        def step(errors: Any) -> Any:
+            return damped(errors, target(errors), self.rate)
+
+        start = jax.tree.map(jnp.negative, linear.values)
+        steps = circuit.depth if self.steps is None else self.steps
+        errors = repeat(circuit, step, start, steps)
+        away = jax.tree.map(jnp.subtract, target(errors), errors)
+        residual = relative_norm(away, errors)
+        return Relaxed(linear, errors, Settling(residual, residual < SETTLED))

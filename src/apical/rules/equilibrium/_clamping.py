@@ -1,0 +1,110 @@
+"""What the rules share that clamp the output: a free state and a clamped one.
+
+    free      every unit settles; a linear output answers what it reads, y = o(s)
+    clamped   the output is held at y + nudge (target - y)
+
+and in both the output sends back to the units that it reads, through its own weights.
+An output that is a unit (marked `apical.node`) is held as such.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ...circuit import Circuit
+from .._rule import Credit, Signal, check_whole
+from .._target import target_of
+from ._free import FreeNetwork
+from ._settling import OUTPUT, State, Units, Values, settle, settling, stacked
+from ._units import strengths
+
+
+class Phases(NamedTuple):
+    """The two states, and what the output is in each (None where it is a unit)."""
+
+    units: Units
+    free: State
+    clamped: State
+    outputs: tuple[Any, Any]
+
+
+class ClampedNetwork(FreeNetwork):
+    """A rule that contrasts a free state with one whose output is clamped."""
+
+    clamped_steps: int
+
+    @property
+    def strength_of_clamp(self) -> Any:
+        """How far the output is moved towards the target."""
+        return 1.0
+
+    def objective(self, learned: Any, phases: Phases) -> Any:
+        """What the gradient of the parameters is taken of, of all examples."""
+        raise NotImplementedError
+
+    def check_steps(self) -> None:
+        """Check the fields that all of them have."""
+        self.check_free()
+        check_whole(self.clamped_steps, "clamped_steps")
+
+    def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
+        """Refuse without units, an output and a target."""
+        state = super().init(circuit, key, params, args)
+        circuit.require_output()
+        target_of(circuit, args, type(self).__name__)
+        return state
+
+    def units(self, circuit: Circuit, params: Any, args: Any) -> Units:
+        """The network, whose output counts as a unit."""
+        linear = circuit.output_node is None
+        found = strengths(circuit, self.gain, behind=int(linear))
+        return Units(circuit, params, args, found, with_output=linear)
+
+    def free_step(self, units: Units, values: Values) -> Values:
+        """A linear output sends back what it reads."""
+        output = (lambda y: y) if units.with_output else None
+        return units.step(values, self.rate, output=output)
+
+    def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
+        """Settle freely and clamped, and contrast."""
+        phases, rest = self._settle(circuit, params, args)
+        learned = circuit.leaves.pick(params)[0]
+        scale = circuit.scale * self.strength_of_clamp
+        grads = jax.grad(lambda x: self.objective(x, phases) / scale)(learned)
+        info = settling(phases.units, phases.free, stacked(phases.clamped))
+        return Credit(rest.loss, rest.aux, circuit.leaves.build(grads), state, info)
+
+    def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
+        """The free state; the teaching signal is the gradient by the drive."""
+        del state
+        phases, rest = self._settle(circuit, params, args)
+        units, free = phases.units, phases.free.values
+        change = jax.tree.map(lambda f, c: f - c, free, phases.clamped.values)
+        scale = 1 / (circuit.scale * self.strength_of_clamp)
+        teaching = jax.tree.map(lambda x: scale * x, units.scaled(change))
+        return {n: Signal(v, rest.sites[n], teaching[n]) for n, v in free.items()}
+
+    def _settle(self, circuit: Circuit, params: Any, args: Any) -> Any:
+        units = self.units(circuit, params, args)
+        free = self.settle_freely(units)
+        rest = units.at_rest(free.values)
+        target = target_of(circuit, args, type(self).__name__)
+        here = free.values.get(circuit.output_node, rest.sites.get(OUTPUT))
+        held = here + jnp.asarray(self.strength_of_clamp, here.dtype) * (target - here)
+
+        def clamp(values: Values) -> Values:
+            return (
+                values if units.with_output else {**values, circuit.output_node: held}
+            )
+
+        def step(values: Values) -> Values:
+            output = (lambda y: held) if units.with_output else None
+            return clamp(units.step(values, self.rate, output=output))
+
+        start = clamp(free.values)
+        clamped = settle(units, start, step, self.clamped_steps, self.rate)
+        outputs = (here, held) if units.with_output else (None, None)
+        return Phases(units, free, clamped, outputs), rest

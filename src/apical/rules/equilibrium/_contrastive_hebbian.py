@@ -1,0 +1,162 @@
+"""Contrastive Hebbian learning: Hebbian in a clamped state, anti-Hebbian in a free one.
+
+    dW_k ~ gain^(k-L) (s+_k s+_(k-1)' - s-_k s-_(k-1)')
+
+- at the free equilibrium, + at that with the output clamped to its target. Movellan
+1991; with feedback `gain` times weaker than the forward weights Xie & Seung 2003, who
+show that it becomes backpropagation as gain -> 0.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from .._rule import SearchSpace, check_positive, rule, static
+from ._clamping import ClampedNetwork, Phases
+
+
+def contrast(learned: Any, phases: Phases) -> Any:
+    """The Hebbian product at the free state less that at the clamped one."""
+    units = phases.units
+    free, clamped = (
+        units.product(learned, s.values, units.scaled(s.values), output=y)
+        for s, y in zip((phases.free, phases.clamped), phases.outputs, strict=True)
+    )
+    return free - clamped
+
+
+@rule
+class ContrastiveHebbian(ClampedNetwork):
+    """Contrast the free state with the state whose output is clamped to its target.
+
+        s_n <- rho_n(z_n + gain sum_m <s_m, dz_m/ds_n>)
+        dtheta = -sum_n c_n (<s+_n, dz_n/dtheta(s+)> - <s-_n, dz_n/dtheta(s-)>)
+
+    The output is one of the units that settle: linear, with feedback to the units that
+    it reads, unless it is marked as a unit with a nonlinearity:
+    `apical.output(apical.node(rho(z), "out"))`. As gain -> 0 this is backpropagation of
+    half the squared error (with a nonlinearity at the output: of the loss whose
+    gradient by the drive is y - target). The loss function is reported, not descended:
+    what else it adds (a penalty) teaches nothing.
+
+    The network that is trained is the one that settles: `credit.value` is its loss,
+    `predict` its output. With gain 1 and weights of ordinary size rectifiers grow
+    without bound, and a linear output with many units before it drives them into
+    saturation; a gain of 0.1 to 0.5 does neither. In single precision a small gain
+    costs as many digits as it has noughts, at every layer.
+
+    Args:
+      gain: gamma of Xie & Seung, how strong feedback is; 1 is Movellan's.
+      free_steps: steps to the free state, from zeros.
+      clamped_steps: steps from there to the clamped one.
+      rate: the size of a step: 1 takes the new value, less damps.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, apical
+      >>> def loss_fn(w, x, y):
+      ...     out = jnp.tanh(x @ w["a"]) @ w["b"]
+      ...     return 0.5 * jnp.mean(jnp.sum((out - y) ** 2, axis=1))
+      >>> w, x = {"a": jnp.eye(2), "b": jnp.ones((2, 1))}, jnp.ones((3, 2))
+      >>> args = (w, x, jnp.zeros((3, 1)))
+      >>> rule = apical.rules.ContrastiveHebbian(gain=0.01)
+      >>> learner = apical.value_and_grad(loss_fn, rule, target=lambda x, y: y)
+      >>> state = learner.init(jax.random.key(0), *args)
+      >>> grads = learner(w, state, *args[1:]).grads
+      >>> bool(jnp.allclose(grads["a"], jax.grad(loss_fn)(*args)["a"], rtol=0.05))
+      True
+
+    Raises:
+      ValueError: in `init`, without units, one output and `target=`; where a synapse
+        meets another with no unit between; where examples depend on each other.
+
+    Source: Movellan 1991, Connectionist Models: Proceedings of the 1990 Summer School;
+    Xie & Seung 2003, Neural Computation 15(2).
+    """
+
+    gain: float = 0.5
+    free_steps: int = static(default=30)
+    clamped_steps: int = static(default=20)
+    rate: float = 1.0
+
+    citation: ClassVar[str] = (
+        "@article{xie2003equivalence, title={Equivalence of Backpropagation and "
+        "Contrastive Hebbian Learning in a Layered Network}, author={Xie, Xiaohui and "
+        "Seung, H. Sebastian}, journal={Neural Computation}, volume={15}, number={2}, "
+        "year={2003}}"
+    )
+    needs: ClassVar[tuple[str, ...]] = (
+        "weight transport",
+        "separate phases",
+        "update locking",
+    )
+    search_space: ClassVar[SearchSpace] = {"gain": (0.01, 1.0, "log")}
+
+    def __post_init__(self) -> None:
+        self.check_steps()
+
+    def objective(self, learned: Any, phases: Phases) -> Any:
+        """The contrast of the two states."""
+        return contrast(learned, phases)
+
+
+@rule
+class CoupledLearning(ClampedNetwork):
+    """Contrast the free state with one whose output is moved a little to its target.
+
+        y_clamped = y_free + nudge (target - y_free)
+        dtheta = -(1/nudge) (dE/dtheta(free) - dE/dtheta(clamped))
+
+    with the energy E of the units: a learning rule for physical networks. With nudge 1
+    it is `ContrastiveHebbian`, and all that is said there holds here.
+
+    Args:
+      nudge: eta of the paper, how far the output is moved, up to 1.
+      gain: how strong feedback is; 1 in the paper.
+      free_steps: steps to the free state, from zeros.
+      clamped_steps: steps from there to the clamped one.
+      rate: the size of a step: 1 takes the new value, less damps.
+
+    Example:
+      >>> import apical
+      >>> rule = apical.rules.CoupledLearning(nudge=0.1)
+
+    Raises:
+      ValueError: as `ContrastiveHebbian`.
+
+    Source: Stern, Hexner, Rocks & Liu 2021, Physical Review X 11:021045.
+    """
+
+    nudge: float = 0.1
+    gain: float = 0.5
+    free_steps: int = static(default=30)
+    clamped_steps: int = static(default=20)
+    rate: float = 1.0
+
+    citation: ClassVar[str] = (
+        "@article{stern2021supervised, title={Supervised Learning in Physical "
+        "Networks: From Machine Learning to Learning Machines}, author={Stern, "
+        "Menachem and Hexner, Daniel and Rocks, Jason W. and Liu, Andrea J.}, "
+        "journal={Physical Review X}, volume={11}, pages={021045}, year={2021}}"
+    )
+    needs: ClassVar[tuple[str, ...]] = (
+        "weight transport",
+        "separate phases",
+        "update locking",
+    )
+    search_space: ClassVar[SearchSpace] = {
+        "nudge": (0.01, 1.0, "log"),
+        "gain": (0.01, 1.0, "log"),
+    }
+
+    def __post_init__(self) -> None:
+        self.check_steps()
+        check_positive(self.nudge, "nudge")
+
+    @property
+    def strength_of_clamp(self) -> Any:
+        """The paper's eta."""
+        return self.nudge
+
+    def objective(self, learned: Any, phases: Phases) -> Any:
+        """The contrast of the two states."""
+        return contrast(learned, phases)

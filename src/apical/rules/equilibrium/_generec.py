@@ -1,0 +1,95 @@
+"""GeneRec: what a unit does before, times how its partner changes.
+
+    dw_ij = x-_i (y+_j - y-_j)
+
+with - the free (expectation) phase and + the phase with the output clamped (outcome).
+The error is nowhere a signal of its own: it is the change of a unit's rate over time.
+O'Reilly 1996. With the mean of both phases in place of x-_i, and the updates of both
+directions of a symmetric weight summed, it is contrastive Hebbian learning; with one of
+the two alone it is not.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import jax
+
+from .._rule import SearchSpace, rule, static
+from ._clamping import ClampedNetwork, Phases
+
+
+@rule
+class GeneRec(ClampedNetwork):
+    """Learn from the activity before and the change of activity after the outcome.
+
+        dtheta = -sum_n c_n <s+_n - s-_n, dz_n/dtheta(s-)>                    (plain)
+        midpoint:   dz_n/dtheta at (s- + s+) / 2 in place of s-
+        symmetric:  and what the other direction of each weight would learn,
+                    -sum_n c_n (<s-_n, dz_n/dtheta(s+)> - <s-_n, dz_n/dtheta(s-)>)
+
+    Weights carry feedback as they carry drives, so that they stay symmetric; the plain
+    rule gives each the update of its forward direction alone. With `midpoint` and
+    `symmetric` this is `ContrastiveHebbian`, and what is said there of the output, of
+    the gain and of the loss holds here.
+
+    Args:
+      midpoint: whether the sender counts with the mean of both phases.
+      symmetric: whether the updates of both directions are summed.
+      gain: how strong feedback is.
+      free_steps: steps to the free state, from zeros.
+      clamped_steps: steps from there to the clamped one.
+      rate: the size of a step: 1 takes the new value, less damps.
+
+    Example:
+      >>> import apical
+      >>> rule = apical.rules.GeneRec(midpoint=True, symmetric=True)
+
+    Raises:
+      ValueError: as `ContrastiveHebbian`.
+
+    Source: O'Reilly 1996, Neural Computation 8(5).
+    """
+
+    gain: float = 0.5
+    midpoint: bool = static(default=False)
+    symmetric: bool = static(default=False)
+    free_steps: int = static(default=30)
+    clamped_steps: int = static(default=20)
+    rate: float = 1.0
+
+    citation: ClassVar[str] = (
+        "@article{oreilly1996biologically, title={Biologically Plausible Error-Driven "
+        "Learning Using Local Activation Differences: The Generalized Recirculation "
+        "Algorithm}, author={O'Reilly, Randall C.}, journal={Neural Computation}, "
+        "volume={8}, number={5}, year={1996}}"
+    )
+    needs: ClassVar[tuple[str, ...]] = (
+        "weight transport",
+        "separate phases",
+        "stored activities",
+        "update locking",
+    )
+    search_space: ClassVar[SearchSpace] = {"gain": (0.01, 1.0, "log")}
+
+    def __post_init__(self) -> None:
+        self.check_steps()
+
+    def objective(self, learned: Any, phases: Phases) -> Any:
+        """The product of one phase's activity with the change to the other."""
+        units, linear = phases.units, phases.units.with_output
+        states = [phases.free.values, phases.clamped.values]
+        # The output is one more sender and receiver, where it is not a unit itself.
+        minus, plus = zip(states, phases.outputs, strict=True)
+        change = jax.tree.map(lambda a, b: b - a, minus, plus)
+        mean = jax.tree.map(lambda a, b: (a + b) / 2, minus, plus)
+        before = mean if self.midpoint else minus
+
+        def product(at: Any, sent: Any) -> Any:
+            output = sent[1] if linear else None
+            return units.product(learned, at[0], units.scaled(sent[0]), output=output)
+
+        forward = -product(before, change)
+        if not self.symmetric:
+            return forward
+        return forward - product(plus, before) + product(minus, before)
