@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from ._dataflow import CONSTANT, PARAMETER, Flow, Meeting
+from ._dataflow import CONSTANT, PARAMETER, Flow, Meeting, mark_of
 from ._jaxpr import Atom, Body, Literal, Op
 from ._nodes import LOSS, Reach, bound
 from ._primitives import SUMS, is_elementwise, is_identity, is_linear_elementwise
@@ -14,23 +14,36 @@ def drive(flow: Flow, node: int) -> int | None:
     """The activity z of which the node is an elementwise, nonlinear function rho(z).
 
     Walks back from the node through elementwise operations of activities and
-    constants until a single activity is left on every path. A function that is only
-    affine (a division after pooling) is no nonlinearity and is walked through.
+    constants until a single activity is left on every path, and on through further
+    nonlinearities that nothing else reads (the two halves of a clip). A function that
+    is only affine (a division after pooling) is no nonlinearity and is walked through.
     """
     order = flow.order
-    frontier, nonlinear = {node}, False
+    frontier, nonlinear, found = {node}, False, None
+    crossed: set[int] = set()
     while True:
         if len(frontier) == 1 and nonlinear:
-            return frontier.pop()
+            (found,), nonlinear = frontier, False
         latest = max(frontier, key=order.__getitem__)
         op = flow.maker[latest][0]
         before = set().union(*(behind(flow, a) for a in op.inputs))
+        if found is not None and not _is_read_within(flow, latest, crossed):
+            return found
         if not _is_pointwise(flow, op, node) or not before:
-            return None
+            return found
         frontier = (frontier - {latest}) | before
         if not frontier <= order.keys():  # an input of the loop's body
-            return None
+            return found
+        crossed.add(id(op))
         nonlinear = nonlinear or _is_nonlinear(flow, op)
+
+
+def _is_read_within(flow: Flow, number: int, crossed: set[int]) -> bool:
+    """Whether an activity is read by these operations alone, and has no name."""
+    readers = flow.readers.get(number, [])
+    inside = all(id(op) in crossed for op in readers)
+    named = mark_of(flow.maker[number][0]) is not None
+    return inside and not named and _out_of_body(flow, number) is None
 
 
 def behind(flow: Flow, atom: Atom) -> set[int]:

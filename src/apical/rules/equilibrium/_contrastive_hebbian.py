@@ -49,7 +49,8 @@ class ContrastiveHebbian(ClampedNetwork):
       gain: gamma of Xie & Seung, how strong feedback is; 1 is Movellan's.
       free_steps: steps to the free state, from zeros.
       clamped_steps: steps from there to the clamped one.
-      rate: the size of a step: 1 takes the new value, less damps.
+      rate: the size of a step: 1 takes the new value, at which units may go up and down
+        for ever; less damps.
 
     Example:
       >>> import jax, jax.numpy as jnp, apical
@@ -76,7 +77,7 @@ class ContrastiveHebbian(ClampedNetwork):
     gain: float = 0.5
     free_steps: int = static(default=30)
     clamped_steps: int = static(default=20)
-    rate: float = 1.0
+    rate: float = 0.5
 
     citation: ClassVar[str] = (
         "@article{xie2003equivalence, title={Equivalence of Backpropagation and "
@@ -114,7 +115,8 @@ class CoupledLearning(ClampedNetwork):
       gain: how strong feedback is; 1 in the paper.
       free_steps: steps to the free state, from zeros.
       clamped_steps: steps from there to the clamped one.
-      rate: the size of a step: 1 takes the new value, less damps.
+      rate: the size of a step: 1 takes the new value, at which units may go up and down
+        for ever; less damps.
 
     Example:
       >>> import apical
@@ -130,7 +132,7 @@ class CoupledLearning(ClampedNetwork):
     gain: float = 0.5
     free_steps: int = static(default=30)
     clamped_steps: int = static(default=20)
-    rate: float = 1.0
+    rate: float = 0.5
 
     citation: ClassVar[str] = (
         "@article{stern2021supervised, title={Supervised Learning in Physical "

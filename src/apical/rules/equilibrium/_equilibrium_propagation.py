@@ -73,7 +73,8 @@ class EquilibriumPropagation(FreeNetwork):
         (one-sided, the sign drawn anew at every call), or `Holomorphic(points)`.
       free_steps: steps to the free state.
       nudged_steps: steps from there to a nudged one.
-      rate: the size of a step: 1 takes the new value, less damps.
+      rate: the size of a step: 1 takes the new value, at which units may go up and down
+        for ever; less damps.
       gain: how much weaker what comes back is from layer to layer (c_m / c_n is gain
         to the difference of their places); 1 in the papers. Below 1 rectifiers of
         ordinary size stay finite, and as gain -> 0 this is backpropagation.
@@ -106,7 +107,7 @@ class EquilibriumPropagation(FreeNetwork):
     nudge: float = 0.1
     free_steps: int = static(default=30)
     nudged_steps: int = static(default=10)
-    rate: float = 1.0
+    rate: float = 0.5
     gain: float = 1.0
     estimate: str | Holomorphic = static(default="centred")
 

@@ -39,7 +39,8 @@ class GeneRec(ClampedNetwork):
       gain: how strong feedback is.
       free_steps: steps to the free state, from zeros.
       clamped_steps: steps from there to the clamped one.
-      rate: the size of a step: 1 takes the new value, less damps.
+      rate: the size of a step: 1 takes the new value, at which units may go up and down
+        for ever; less damps.
 
     Example:
       >>> import apical
@@ -56,7 +57,7 @@ class GeneRec(ClampedNetwork):
     symmetric: bool = static(default=False)
     free_steps: int = static(default=30)
     clamped_steps: int = static(default=20)
-    rate: float = 1.0
+    rate: float = 0.5
 
     citation: ClassVar[str] = (
         "@article{oreilly1996biologically, title={Biologically Plausible Error-Driven "

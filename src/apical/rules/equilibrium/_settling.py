@@ -23,8 +23,8 @@ from ..predictive_coding._relaxation import repeat
 
 Values = dict[str, jax.Array]
 OUTPUT = "output"
-# The update is then right to about a hundredth.
-SETTLED = 1e-2
+# Units that are slow to settle are then still up to ten times as far from rest.
+SETTLED = 1e-3
 
 
 class Settling(NamedTuple):
@@ -32,9 +32,9 @@ class Settling(NamedTuple):
 
     Attributes:
       residual: how much the last step still moved the units (over the rate), relative
-        to how far apart the states are that are contrasted: about the error of the
-        update. Units count as in the energy.
-      settled: whether that is below 1e-2 (never with numbers not finite).
+        to how far apart the states are that are contrasted. Units count as in the
+        energy. The error of the update is about that, or more where units are slow.
+      settled: whether that is below 1e-3 (never with numbers not finite).
     """
 
     residual: jax.Array
