@@ -12,7 +12,7 @@ import apical
 def weights() -> tuple[Any, tuple[Any, Any]]:
     """Parameters and a batch; made where numbers have 64 bits, they have 64.
 
-    Half of the usual size: there is one state to settle in, and it is smooth in a nudge.
+    Half of the usual size: there is one state to settle in, smooth in a nudge.
     """
     params = layers(5, 7, 6, 3)
     return [{**p, "w": p["w"] / 2} for p in params], batch(4, 5, 3)

@@ -43,18 +43,19 @@ def dual_by_hand(nudge=0.2, balance=0.5, steps=3, rate=0.8):
     one = np.tanh(net.x @ net.w[0] + net.b[0])
     two = np.tanh(one @ net.w[1] + net.b[1])
     plus, minus = [one, two], [one, two]
-    for _ in range(steps + 1):
-        mean = [balance * p + (1 - balance) * m for p, m in zip(plus, minus)]
-        gap = [p - m for p, m in zip(plus, minus)]
+    for step in range(steps + 1):
+        pairs = list(zip(plus, minus, strict=True))
+        mean = [balance * p + (1 - balance) * m for p, m in pairs]
+        gap = [p - m for p, m in pairs]
         error = mean[1] @ net.w[2] + net.b[2] - net.y
-        if _ == steps:
+        if step == steps:
             break
         back = gap[1] @ net.w[1].T, -nudge * error @ net.w[2].T
         drives = net.x @ net.w[0] + net.b[0], mean[0] @ net.w[1] + net.b[1]
 
         def moved(old, part, drives=drives, back=back):
-            new = [np.tanh(z + part * b) for z, b in zip(drives, back)]
-            return [(1 - rate) * o + rate * n for o, n in zip(old, new)]
+            new = [np.tanh(z + part * b) for z, b in zip(drives, back, strict=True)]
+            return [(1 - rate) * o + rate * n for o, n in zip(old, new, strict=True)]
 
         plus, minus = moved(plus, balance), moved(minus, balance - 1)
     signals = [-gap[0] / nudge, -gap[1] / nudge, error]
@@ -178,7 +179,7 @@ def test_the_rules_keep_the_laws():
 
 def stream(params, x, y):
     h = x @ params[0]["w"]
-    return loss_fn(params, x, y) + jnp.mean((h + jnp.tanh(h @ params[1]["w"])[:, :1]))
+    return loss_fn(params, x, y) + jnp.mean(h + jnp.tanh(h @ params[1]["w"])[:, :1])
 
 
 REFUSED = {

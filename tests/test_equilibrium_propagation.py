@@ -104,7 +104,7 @@ def test_the_free_state_answers_and_its_drives_are_taught():
 
 
 def equilibrium(theta, x, y, gain):
-    """Where one example rests, and the gradient of its loss, by implicit derivatives."""
+    """The gradient of one example at rest, by implicit derivatives."""
 
     def moved(theta, s):
         one, two = s[:7], s[7:]

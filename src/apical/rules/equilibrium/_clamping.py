@@ -92,13 +92,12 @@ class ClampedNetwork(FreeNetwork):
         free = self.settle_freely(units)
         rest = units.at_rest(free.values)
         target = target_of(circuit, args, type(self).__name__)
-        here = free.values.get(circuit.output_node, rest.sites.get(OUTPUT))
+        last = circuit.output_node
+        here = rest.sites[OUTPUT] if last is None else free.values[last]
         held = here + jnp.asarray(self.strength_of_clamp, here.dtype) * (target - here)
 
         def clamp(values: Values) -> Values:
-            return (
-                values if units.with_output else {**values, circuit.output_node: held}
-            )
+            return values if last is None else {**values, last: held}
 
         def step(values: Values) -> Values:
             output = (lambda y: held) if units.with_output else None
