@@ -222,6 +222,9 @@ def test_the_residual_is_about_the_error_that_is_left():
 # ------------------------------------------------------------------- as in the papers
 
 
+PAPER = EP(nudge=0.1, free_steps=30, nudged_steps=10, rate=1.0)
+
+
 def hard_sigmoid(z):
     return jnp.clip(z, 0, 1)
 
@@ -252,12 +255,12 @@ def test_an_output_of_units_with_hard_sigmoids_by_hand():
     expected = jax.tree.map(lambda g: g / (2 * 0.1) / 5, expected)
     params = {"in": jnp.asarray(w), "out": jnp.asarray(v)}
     args = jnp.asarray(x), jnp.asarray(y)
-    found = credit_of(EP(0.1, rate=1.0), perceptron, params, args)
+    found = credit_of(PAPER, perceptron, params, args)
     assert_close(found.grads, expected, 1e-8)
     assert 0 < np.mean((out == 0) | (out == 1)) < 1  # both branches are met
-    learner = apical.value_and_grad(perceptron, EP(0.1, rate=1.0))
+    learner = apical.value_and_grad(perceptron, PAPER)
     np.testing.assert_allclose(learner.predict(params, (), *args), out)
-    step = apical.train_step(perceptron, EP(0.1, rate=1.0), optax.adam(5e-2))
+    step = apical.train_step(perceptron, PAPER, optax.adam(5e-2))
     state, call, losses = step.init(KEY, params, *args), jax.jit(step), []
     for _ in range(30):
         params, state, credit = call(params, state, *args)

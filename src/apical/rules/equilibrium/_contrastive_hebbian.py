@@ -40,10 +40,12 @@ class ContrastiveHebbian(ClampedNetwork):
     what else it adds (a penalty) teaches nothing.
 
     The network that is trained is the one that settles: `credit.value` is its loss,
-    `predict` its output. With gain 1 and weights of ordinary size rectifiers grow
-    without bound, and a linear output with many units before it drives them into
-    saturation; a gain of 0.1 to 0.5 does neither. In single precision a small gain
-    costs as many digits as it has noughts, at every layer.
+    `predict` its output. With gain 1, or 0.5, and weights of ordinary size rectifiers
+    grow without bound, and other units saturate; 0.1 does neither. In single precision
+    a small gain costs as many digits as it has noughts, at every layer. (Digits,
+    64-64-64-10, squared error, Adam at 1e-3, 10 epochs, gain 1, 0.5, 0.1: tanh 48.9,
+    77.2 and 95.3 %, backpropagation 94.2 %; rectifiers not learned, not learned, and
+    97.2 %, backpropagation 97.8 %.)
 
     Args:
       gain: gamma of Xie & Seung, how strong feedback is; 1 is Movellan's.
@@ -74,7 +76,7 @@ class ContrastiveHebbian(ClampedNetwork):
     Xie & Seung 2003, Neural Computation 15(2).
     """
 
-    gain: float = 0.5
+    gain: float = 0.1
     free_steps: int = static(default=30)
     clamped_steps: int = static(default=20)
     rate: float = 0.5
@@ -108,7 +110,9 @@ class CoupledLearning(ClampedNetwork):
         dtheta = -(1/nudge) (dE/dtheta(free) - dE/dtheta(clamped))
 
     with the energy E of the units: a learning rule for physical networks. With nudge 1
-    it is `ContrastiveHebbian`, and all that is said there holds here.
+    it is `ContrastiveHebbian`, and all that is said there holds here. It needs a free
+    state that resists its output being moved: on the same digits it learns with
+    tanh (gain 0.1: 92.2 %), and not with rectifiers.
 
     Args:
       nudge: eta of the paper, how far the output is moved, up to 1.
@@ -129,7 +133,7 @@ class CoupledLearning(ClampedNetwork):
     """
 
     nudge: float = 0.1
-    gain: float = 0.5
+    gain: float = 0.1
     free_steps: int = static(default=30)
     clamped_steps: int = static(default=20)
     rate: float = 0.5

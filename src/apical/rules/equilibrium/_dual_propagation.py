@@ -23,13 +23,12 @@ from .._rule import (
     check_fraction,
     check_positive,
     check_whole,
-    root_of_ratio,
     rule,
     squared_norm,
     static,
 )
 from ..predictive_coding._relaxation import repeat
-from ._settling import SETTLED, Settling, Units, Values, damped
+from ._settling import Units, Values, damped, judged
 from ._units import require_units, strengths
 
 
@@ -165,5 +164,4 @@ class DualPropagation(Rule):
         pair = step(before)
         moved = squared_norm(jax.tree.map(jnp.subtract, pair, before)) / 2
         size = squared_norm(pair.difference) * jnp.square(jnp.asarray(self.rate, float))
-        residual = root_of_ratio(moved, size)
-        return units, pair, Settling(residual, residual < SETTLED), forward
+        return units, pair, judged(moved, size), forward

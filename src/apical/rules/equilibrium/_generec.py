@@ -52,7 +52,7 @@ class GeneRec(ClampedNetwork):
     Source: O'Reilly 1996, Neural Computation 8(5).
     """
 
-    gain: float = 0.5
+    gain: float = 0.1
     midpoint: bool = static(default=False)
     symmetric: bool = static(default=False)
     free_steps: int = static(default=30)

@@ -212,7 +212,14 @@ def settling(units: Units, free: State, others: State) -> Settling:
     count = len(others.unrest)
     distance = squared_norm(units.scaled(apart)) / count
     unrest = jnp.concatenate([free.unrest[None], others.unrest])
-    residual = root_of_ratio(unrest, distance)
+    return judged(unrest, distance)
+
+
+def judged(unrest: jax.Array, distance: jax.Array) -> Settling:
+    """The diagnostics from two squares: how much moved, and how far apart it is."""
+    # States that do not differ have settled only where nothing moves.
+    apart = jnp.where(unrest == 0, 0, jnp.inf)
+    residual = jnp.where(distance == 0, apart, root_of_ratio(unrest, distance))
     return Settling(residual, residual < SETTLED)
 
 
