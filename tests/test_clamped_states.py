@@ -67,7 +67,7 @@ def test_two_layers_by_hand(name):
     np.testing.assert_allclose(credit.value, np.sum((free.out - net.y) ** 2) / 8)
     params, data = weights()
     learner = apical.value_and_grad(loss_fn, rule, target=second)
-    np.testing.assert_allclose(learner.predict(params, (), *data), free.out)
+    np.testing.assert_allclose(jax.jit(learner.predict)(params, (), *data), free.out)
     for other in (
         contrast_by_hand(nudge / 2),
         contrast_by_hand(nudge, gain=0.5),
@@ -82,7 +82,8 @@ def test_what_is_taught_is_the_change_of_the_units():
     net, free, clamped = states()
     params, data = weights()
     learner = ContrastiveHebbian(**NUMBERS)
-    signals = apical.signals(loss_fn, learner, target=second)(params, (), *data)
+    read = apical.signals(loss_fn, learner, target=second)
+    signals = jax.jit(read)(params, (), *data)
     taught = (free.two - clamped.two) / net.gain / 4
     np.testing.assert_allclose(signals["1"].teaching, taught)
 

@@ -90,8 +90,8 @@ def test_the_free_state_answers_and_its_drives_are_taught():
     rule = EP(0.2, 6, 4, rate=0.8, gain=0.6)
     free, _ = by_hand(0.2, ESTIMATES["centred"](0.2))
     learner = apical.value_and_grad(loss_fn, rule)
-    np.testing.assert_allclose(learner.predict(params, (), *data), free.out)
-    signals = apical.signals(loss_fn, rule)(params, (), *data)
+    np.testing.assert_allclose(jax.jit(learner.predict)(params, (), *data), free.out)
+    signals = jax.jit(apical.signals(loss_fn, rule))(params, (), *data)
     np.testing.assert_allclose(signals["0"].value, free.one)
     predicted = np.tanh(np.asarray(data[0]) @ params[0]["w"] + params[0]["b"])
     np.testing.assert_allclose(signals["0"].prediction, predicted)
@@ -259,7 +259,7 @@ def test_an_output_of_units_with_hard_sigmoids_by_hand():
     assert_close(found.grads, expected, 1e-8)
     assert 0 < np.mean((out == 0) | (out == 1)) < 1  # both branches are met
     learner = apical.value_and_grad(perceptron, PAPER)
-    np.testing.assert_allclose(learner.predict(params, (), *args), out)
+    np.testing.assert_allclose(jax.jit(learner.predict)(params, (), *args), out)
     step = apical.train_step(perceptron, PAPER, optax.adam(5e-2))
     state, call, losses = step.init(KEY, params, *args), jax.jit(step), []
     for _ in range(30):
