@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from . import _closeness, _lines
+from . import _closeness, _lines, _scalar_feedback
 from ._models import MODELS, Model
 from ._records import Record, show, write
 
@@ -18,6 +18,7 @@ LINES: dict[str, Measure] = {
     "mirror": _lines.mirrored_step,
     "steps": _lines.relaxation,
     "first": _lines.first_call,
+    "scalar": _scalar_feedback.one_pair,
 }
 SEEDS_BATCH = 64
 

@@ -4,6 +4,7 @@ from . import measure as measure
 from . import optim as optim
 from . import rules as rules
 from .circuit import Circuit as Circuit
+from .circuit import bernoulli as bernoulli
 from .circuit import drive_of as drive_of
 from .circuit import node as node
 from .circuit import output as output

@@ -13,8 +13,12 @@ from ._leaves import Leaves as Leaves
 from ._leaves import shapes_of as shapes_of
 from ._nonlinearity import nonlinearity as nonlinearity
 from ._setting import Setting as Setting
+from ._node_kinds import drive_sites as drive_sites
+from ._node_kinds import stochastic_nodes as stochastic_nodes
+from ._one_by_one import OneByOne as OneByOne
 from ._structure import Node as Node
 from ._synapse import Synapse as Synapse
+from ._trace import bernoulli as bernoulli
 from ._trace import node as node
 from ._trace import output as output
 from ._trace import trace as trace

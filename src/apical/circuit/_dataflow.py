@@ -38,7 +38,9 @@ from ._primitives import (
 CONSTANT, PARAMETER, DATA, ACTIVITY = 0, 1, 2, 3
 
 NODE_MARK = "apical.node:"
+BERNOULLI_MARK = "apical.bernoulli:"
 OUTPUT_MARK = "apical.output"
+NODE_MARKS = (NODE_MARK, BERNOULLI_MARK)
 
 
 @dataclass(frozen=True, eq=False)
@@ -246,9 +248,14 @@ class Flow:
 
 
 def mark_of(op: Op) -> str | None:
-    """The name given by `apical.node`, or the mark of `apical.output`."""
+    """The mark of `apical.node`, `apical.bernoulli` or `apical.output`, if any."""
     name = str(op.params["name"]) if op.name == "name" else ""
-    return name if name.startswith((NODE_MARK, OUTPUT_MARK)) else None
+    return name if name.startswith((*NODE_MARKS, OUTPUT_MARK)) else None
+
+
+def draws(op: Op) -> bool:
+    """Whether the operation is the mark of a stochastic node."""
+    return (mark_of(op) or "").startswith(BERNOULLI_MARK)
 
 
 def walk(body: Body, loops: tuple[int, ...] = ()) -> Iterator[Site]:

@@ -11,7 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ._dataflow import ACTIVITY, DATA, OUTPUT_MARK, Flow, Meeting, mark_of, walk
+from ._dataflow import (
+    ACTIVITY,
+    DATA,
+    OUTPUT_MARK,
+    Flow,
+    Meeting,
+    draws,
+    mark_of,
+    walk,
+)
 from ._jaxpr import Atom, Body, Literal, Op
 from ._primitives import is_identity
 
@@ -42,6 +51,8 @@ def _origins(flow: Flow, number: int) -> list[Atom]:
     op, i = flow.maker[number]
     if op.enterable:
         return [body.outputs[i] for body in op.bodies]
+    if draws(op):  # a spike is another activity than its probability
+        return []
     if mark_of(op) or is_identity(op):
         return [a for a in op.inputs if flow.is_activity(a)]
     return []
@@ -56,14 +67,15 @@ def bound(op: Op, body: Body, i: int) -> list[Atom]:
     return [op.inputs[i], body.outputs[i - op.loop.consts]]
 
 
-def marked(flow: Flow, prefix: str) -> dict[int, str]:
+def marked(flow: Flow, prefixes: Sequence[str]) -> dict[int, str]:
     """Canonical activities that carry a mark, with the rest of the mark's name."""
     found: dict[int, str] = {}
     for site in walk(flow.program.body):
-        mark = mark_of(site.op)
-        if mark is None or not mark.startswith(prefix):
+        mark = mark_of(site.op) or ""
+        prefix = next((p for p in prefixes if mark.startswith(p)), None)
+        if prefix is None:
             continue
-        name = mark[len(prefix) :]
+        name = mark.removeprefix(prefix)
         for number in _marked_sources(flow, site.op, mark):
             if found.get(number, name) != name:
                 raise ValueError(
@@ -88,7 +100,7 @@ def marked_outputs(flow: Flow) -> dict[int, int]:
 
 
 def _marked_sources(flow: Flow, op: Op, mark: str) -> set[int]:
-    found = sources(flow, op.inputs[0])
+    found = sources(flow, op.outputs[0])
     if len(found) == 1:
         return found
     if not found:

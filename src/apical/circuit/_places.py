@@ -160,7 +160,7 @@ def names(
             flow, number, set(nodes), paths, weights, chosen
         )
         taken[name] = taken.get(name, 0) + 1
-        if number in given and taken[name] > 1:
+        if given.get(number) and taken[name] > 1:
             raise ValueError(
                 f"Two activities are marked {name!r}; give each `apical.node` a name "
                 "of its own."

@@ -12,7 +12,7 @@ from ._dataflow import (
     ACTIVITY,
     CONSTANT,
     DATA,
-    NODE_MARK,
+    NODE_MARKS,
     Flow,
     Meeting,
     gains,
@@ -71,7 +71,7 @@ class Structure:
         self, flow: Flow, found: list[Meeting], leaves: Leaves, nodes: str
     ) -> None:
         self.leaves, self._flow, self._found, self._policy = leaves, flow, found, nodes
-        self._given_names = marked(flow, NODE_MARK)
+        self._given_names = marked(flow, NODE_MARKS)
         self._reacher = Reacher(flow, self._chosen(), complete=nodes == "entry")
         self._check_marks()
         self._numbers = [n for n in flow.maker if n in self._reacher.nodes]

@@ -13,6 +13,7 @@ from ._calls import call_loss, kind, require_function
 from ._circuit import Circuit
 from ._dataflow import (
     ACTIVITY,
+    BERNOULLI_MARK,
     NODE_MARK,
     OUTPUT_MARK,
     PARAMETER,
@@ -129,6 +130,47 @@ def output(y: Any) -> Any:
       2.0
     """
     return jax.ad_checkpoint.checkpoint_name(y, OUTPUT_MARK)
+
+
+def bernoulli(probability: Any, name: str = "") -> Any:
+    """Mark a stochastic binary node: a spike, 1 with this probability and else 0.
+
+    By itself it is an identity: the loss function reads the mean of the spike, its
+    rate. Rules for stochastic nodes (`apical.rules.ScoreFunction`, `StraightThrough`,
+    `Concrete`) draw the spike, from the key in their state. What reads the
+    probability by another way than through this mark goes on reading the probability.
+
+    Args:
+      probability: an activity (an array) inside a loss function, between 0 and 1.
+      name: what the node is called; by default the path of the parameters that make it.
+
+    Returns:
+      `probability`.
+
+    Raises:
+      ValueError: for a name that is not a text, or that stands for something else.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, apical
+      >>> def loss_fn(w, x, y):
+      ...     spikes = apical.bernoulli(jax.nn.sigmoid(x @ w["a"]), "hidden")
+      ...     return jnp.mean((spikes @ w["b"] - y) ** 2)
+      >>> w = {"a": jnp.eye(2), "b": jnp.ones((2, 1))}
+      >>> circuit = apical.trace(loss_fn)(w, jnp.ones((3, 2)), jnp.ones((3, 1)))
+      >>> [node.name for node in circuit.nodes]
+      ['hidden']
+    """
+    if not isinstance(name, str):
+        raise ValueError(
+            "`name` must be a text, as in `apical.bernoulli(p, 'hidden')`, not a "
+            f"{type(name).__name__}."
+        )
+    if name == OUTPUT or name.endswith(DRIVE):
+        raise ValueError(
+            f"A stochastic node cannot be called {name!r}: {OUTPUT!r} is the output of "
+            f"the network and '...{DRIVE}' the drive of a node. Choose another `name`."
+        )
+    return jax.ad_checkpoint.checkpoint_name(probability, BERNOULLI_MARK + name)
 
 
 def trace_setting(

@@ -45,3 +45,10 @@ from .target_propagation import NoiseReconstruction as NoiseReconstruction
 from .target_propagation import TargetPropagation as TargetPropagation
 from .equilibrium import EquilibriumPropagation as EquilibriumPropagation
 from .equilibrium import Holomorphic as Holomorphic
+from .scalar_feedback import Concrete as Concrete
+from .scalar_feedback import EvolutionStrategy as EvolutionStrategy
+from .scalar_feedback import ForwardGradient as ForwardGradient
+from .scalar_feedback import NodePerturbation as NodePerturbation
+from .scalar_feedback import ScoreFunction as ScoreFunction
+from .scalar_feedback import StraightThrough as StraightThrough
+from .scalar_feedback import WeightPerturbation as WeightPerturbation

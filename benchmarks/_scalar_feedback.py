@@ -1,0 +1,40 @@
+"""What scalar feedback costs: one pair, one direction, sixteen pairs."""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+from apical import rules
+
+from . import _calls
+from ._harness import paired
+from ._lines import BASE, Budget, _try
+from ._models import Model
+from ._records import Record, timed
+
+# Two forward passes beside each other, one undisturbed, the noise, and the product.
+ONE_PAIR: dict[str, rules.Rule] = {
+    "weight perturbation, 1 pair": rules.WeightPerturbation(),
+    "weight perturbation, 1 pair of signs": rules.WeightPerturbation(kind="sign"),
+    "node perturbation, 1 pair": rules.NodePerturbation(),
+    "node perturbation, 1 pair of signs": rules.NodePerturbation(kind="sign"),
+    "forward gradient, weights": rules.ForwardGradient(),
+    "forward gradient, activities": rules.ForwardGradient("activities"),
+}
+MANY: dict[str, rules.Rule] = {
+    "evolution strategy, 16 pairs": rules.EvolutionStrategy(),
+    "node perturbation, 16 pairs": rules.NodePerturbation(pairs=16),
+}
+
+
+def one_pair(model: Model, budget: Budget) -> Iterator[Record]:
+    """Each rule's call against `jax.value_and_grad`."""
+    calls: dict[str, Any] = {BASE: _calls.backprop(model)}
+    for what, rule in (ONE_PAIR | MANY).items():
+        make = partial(_calls.learner, model, rule)
+        yield from _try(calls, "scalar feedback", model.name, what, make)
+    timings = paired(calls, budget.rounds)
+    for what in list(calls)[1:]:
+        limit = 1.60 if what in ONE_PAIR else None
+        pair = (timings[what], timings[BASE])
+        yield timed("scalar feedback", model.name, what, pair, limit=limit)

@@ -1,0 +1,114 @@
+"""Evolution strategy: descend the loss of a cloud of parameters around theta.
+
+    J(theta) = E L(theta + sigma xi),     dJ/dtheta = E[L(theta + sigma xi) xi] / sigma
+
+Salimans et al. 2017, with pairs (xi, -xi).
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from ...circuit import Circuit
+from .._rule import (
+    Credit,
+    Rule,
+    SearchSpace,
+    check_choice,
+    check_positive,
+    check_whole,
+    rule,
+    salted,
+    static,
+)
+from ._noise import correlation, draw, require_precise, require_real
+from ._weights import both_sides, combined, leaf_types, loss_of
+
+
+@rule
+class EvolutionStrategy(Rule):
+    """The gradient of the loss averaged over a normal cloud of parameters.
+
+        g = mean_k [F(theta + sigma xi_k) - F(theta - sigma xi_k)] xi_k / (2 sigma)
+
+    with F the loss: unbiased for the gradient of the smoothed loss J at any sigma (for
+    the loss itself up to O(sigma^2): there it is `WeightPerturbation`). With
+    `fitness="rank"` F is the rank of the loss among the 2 pairs, from -1/2 to 1/2:
+    no outlier counts, and the size of the update no longer follows the loss's.
+
+    The variance is that of weight perturbation, (N + 1)/pairs for N parameters; what
+    speaks for it are many pairs at once on many machines, and losses without
+    derivatives (J has one).
+
+    It is evosax's `Open_ES` (a test compares them), which brings an optimiser of its
+    own; here any optax optimiser takes the gradients.
+
+    State: a key.
+
+    Args:
+      noise: sigma, the width of the cloud, in the units of the parameters.
+      pairs: how many pairs, in one mapped call.
+      fitness: `"loss"`, or `"rank"`, as Salimans et al. shape it.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, apical
+      >>> loss_fn = lambda w, x: jnp.mean((x * w) ** 4)
+      >>> w, x = jnp.ones(1), jnp.ones((1, 1))
+      >>> rule = apical.rules.EvolutionStrategy(noise=0.5, pairs=20000)
+      >>> learner = apical.value_and_grad(loss_fn, rule)
+      >>> credit = learner(w, learner.init(jax.random.key(0), w, x), x)
+      >>> bool(abs(credit.grads[0] - (4 + 12 * 0.5**2)) < 0.2)  # that of J, not L: 4
+      True
+
+    Raises:
+      ValueError: in `init`, for parameters that are complex or of less than 32 bits.
+
+    Source: Salimans, Ho, Chen, Sidor & Sutskever 2017, arXiv:1703.03864.
+    """
+
+    noise: float = 0.05
+    pairs: int = static(default=16)
+    fitness: str = static(default="loss")
+
+    citation: ClassVar[str] = (
+        "@article{salimans2017evolution, title={Evolution Strategies as a Scalable "
+        "Alternative to Reinforcement Learning}, author={Salimans, Tim and Ho, "
+        "Jonathan and Chen, Xi and Sidor, Szymon and Sutskever, Ilya}, "
+        "journal={arXiv:1703.03864}, year={2017}}"
+    )
+    needs: ClassVar[tuple[str, ...]] = ("separate phases", "global reward")
+    search_space: ClassVar[SearchSpace] = {"noise": (1e-2, 0.3, "log")}
+
+    def __post_init__(self) -> None:
+        check_positive(self.noise, "noise")
+        check_whole(self.pairs, "pairs")
+        check_choice(self.fitness, "fitness", ("loss", "rank"))
+
+    def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
+        """A key of its own."""
+        del args
+        require_real(leaf_types(circuit, params), "EvolutionStrategy")
+        require_precise(leaf_types(circuit, params), "EvolutionStrategy")
+        return salted(key, "apical.EvolutionStrategy")
+
+    def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
+        """The loss of everyone in the cloud, side by side."""
+        now, later = jax.random.split(state)
+        run = circuit.run(params, args, sites=())
+        learned, loss = loss_of(circuit, params, args)
+        directions = draw(now, learned, self.pairs, "normal")
+        losses = both_sides(loss, learned, directions, self.noise)
+        scores = losses if self.fitness == "loss" else centred_ranks(losses)
+        slopes = (scores[:, 0] - scores[:, 1]) / (2 * self.noise)
+        grads = circuit.leaves.build(combined(slopes, directions))
+        return Credit(run.loss, run.aux, grads, later, correlation(slopes))
+
+
+def centred_ranks(losses: jax.Array) -> jax.Array:
+    """The rank of each of at least two losses, from -1/2 to 1/2; ties share theirs."""
+    ranks = jax.scipy.stats.rankdata(losses, axis=None) - 1
+    shaped = ranks / (losses.size - 1) - 0.5
+    return jnp.reshape(shaped, losses.shape).astype(losses.dtype)

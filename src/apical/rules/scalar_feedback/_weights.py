@@ -1,0 +1,55 @@
+"""Slopes of the loss along random directions in the space of all parameters.
+
+    g = mean_k (slope of L along v_k) v_k,      v_k of unit variance,
+
+so that E g = E[v v^T] dL/dtheta = dL/dtheta, and for normal v with N parameters
+E|g - dL/dtheta|^2 = (N + 1)/K |dL/dtheta|^2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ...circuit import Circuit
+
+Leaves = list[jax.Array]
+Loss = Callable[[Leaves], jax.Array]
+
+
+def loss_of(circuit: Circuit, params: Any, args: Any) -> tuple[Leaves, Loss]:
+    """The learned leaves, and the loss as a function of them."""
+    learned, fixed = circuit.leaves.pick(params)
+
+    def loss(learned: Leaves) -> jax.Array:
+        here = circuit.leaves.build(learned, fixed)
+        return circuit.run(here, args, sites=()).loss
+
+    return [jnp.asarray(leaf) for leaf in learned], loss
+
+
+def leaf_types(circuit: Circuit, params: Any) -> list[tuple[str, Any]]:
+    """Each learned leaf as a message names it, with its dtype."""
+    pairs = zip(circuit.leaves.names, circuit.leaves.pick(params)[0], strict=True)
+    return [(f"parameter {path!r}", leaf.dtype) for path, leaf in pairs]
+
+
+def both_sides(loss: Loss, at: Leaves, directions: Leaves, size: Any) -> jax.Array:
+    """The losses at `at + size v` and `at - size v` for each direction: `[K, 2]`."""
+
+    def moved(direction: Leaves, step: Any) -> jax.Array:
+        pairs = zip(at, direction, strict=True)
+        return loss([x + (step * v).astype(x.dtype) for x, v in pairs])
+
+    steps = size * jnp.array([1.0, -1.0])
+    beside = jax.vmap(moved, in_axes=(None, 0))
+    return jax.vmap(beside, in_axes=(0, None))(directions, steps)
+
+
+def combined(slopes: jax.Array, directions: Leaves) -> Leaves:
+    """The mean over the draws of each slope times its direction."""
+    share = slopes / slopes.shape[0]
+    return [jnp.tensordot(share.astype(v.dtype), v, axes=1) for v in directions]
