@@ -1,4 +1,7 @@
-"""What scalar feedback costs: one pair, one direction, sixteen pairs."""
+"""What scalar feedback costs: one pair, one direction, sixteen pairs.
+
+Of what has no limit most is the generator of normal numbers, 14 ns for each on a CPU.
+"""
 
 from collections.abc import Iterator
 from functools import partial
@@ -14,14 +17,14 @@ from ._records import Record, timed
 
 # Two forward passes beside each other, one undisturbed, the noise, and the product.
 ONE_PAIR: dict[str, rules.Rule] = {
-    "weight perturbation, 1 pair": rules.WeightPerturbation(),
-    "weight perturbation, 1 pair of signs": rules.WeightPerturbation(kind="sign"),
+    "weight perturbation, 1 pair of signs": rules.WeightPerturbation(),
     "node perturbation, 1 pair": rules.NodePerturbation(),
     "node perturbation, 1 pair of signs": rules.NodePerturbation(kind="sign"),
-    "forward gradient, weights": rules.ForwardGradient(),
-    "forward gradient, activities": rules.ForwardGradient("activities"),
 }
-MANY: dict[str, rules.Rule] = {
+OTHERS: dict[str, rules.Rule] = {
+    "forward gradient, weights": rules.ForwardGradient(),
+    "forward gradient, weights, signs": rules.ForwardGradient(kind="sign"),
+    "forward gradient, activities": rules.ForwardGradient("activities"),
     "evolution strategy, 16 pairs": rules.EvolutionStrategy(),
     "node perturbation, 16 pairs": rules.NodePerturbation(pairs=16),
 }
@@ -30,7 +33,7 @@ MANY: dict[str, rules.Rule] = {
 def one_pair(model: Model, budget: Budget) -> Iterator[Record]:
     """Each rule's call against `jax.value_and_grad`."""
     calls: dict[str, Any] = {BASE: _calls.backprop(model)}
-    for what, rule in (ONE_PAIR | MANY).items():
+    for what, rule in (ONE_PAIR | OTHERS).items():
         make = partial(_calls.learner, model, rule)
         yield from _try(calls, "scalar feedback", model.name, what, make)
     timings = paired(calls, budget.rounds)

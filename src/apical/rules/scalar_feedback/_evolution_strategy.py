@@ -100,7 +100,7 @@ class EvolutionStrategy(Rule):
         run = circuit.run(params, args, sites=())
         learned, loss = loss_of(circuit, params, args)
         directions = draw(now, learned, self.pairs, "normal")
-        losses = both_sides(loss, learned, directions, self.noise)
+        losses = both_sides(circuit, loss, learned, directions, self.noise)
         scores = losses if self.fitness == "loss" else centred_ranks(losses)
         slopes = (scores[:, 0] - scores[:, 1]) / (2 * self.noise)
         grads = circuit.leaves.build(combined(slopes, directions))

@@ -27,7 +27,7 @@ from ._activities import (
     teach,
 )
 from ._noise import KINDS, correlation, draw, require_real
-from ._weights import combined, leaf_types, loss_of
+from ._weights import beside, combined, leaf_types, loss_of
 
 
 @rule
@@ -120,7 +120,7 @@ class ForwardGradient(Rule):
         def slope(direction: Any) -> jax.Array:
             return jax.jvp(loss, (learned,), (direction,))[1]
 
-        slopes = jax.vmap(slope)(directions)
+        slopes = beside(circuit)(slope)(directions)
         grads = circuit.leaves.build(combined(slopes, directions))
         return Credit(run.loss, run.aux, grads, later, correlation(slopes))
 

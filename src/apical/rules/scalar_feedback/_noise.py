@@ -35,17 +35,22 @@ def draw(key: jax.Array, tree: Any, count: int, kind: str) -> Any:
     sizes = [math.prod(leaf.shape) for leaf in leaves]
     # All at once: a generator is compiled anew for every shape.
     form = (count, sum(sizes))
-    if kind == "normal":
-        numbers = jax.random.normal(key, form)
-    else:
-        bits = jax.random.bits(key, (count, -(-form[1] // 8)), "uint8")
-        numbers = 2.0 * jnp.unpackbits(bits, axis=-1)[:, : form[1]] - 1.0
+    generator = jax.random.normal if kind == "normal" else signs
+    numbers = generator(key, form)
     parts = jnp.split(numbers, list(accumulate(sizes))[:-1], axis=1)
     shaped = [
         part.reshape(count, *leaf.shape).astype(leaf.dtype)
         for part, leaf in zip(parts, leaves, strict=True)
     ]
     return jax.tree.unflatten(treedef, shaped)
+
+
+def signs(key: jax.Array, form: tuple[int, int]) -> jax.Array:
+    """Minus or plus one, each bit of the generator used: a tenth of a normal's time."""
+    words = jax.random.bits(key, (form[0], -(-form[1] // 32)), "uint32")
+    places = jnp.arange(32, dtype="uint32")
+    bits = (words[..., None] >> places) & 1
+    return 2.0 * bits.reshape(form[0], -1)[:, : form[1]].astype(float) - 1.0
 
 
 def require_real(numbers: Iterable[tuple[str, Any]], rule: str) -> None:
