@@ -45,8 +45,8 @@ def test_node_perturbation_keeps_the_laws():
     check_rule(NodePerturbation(0.03), skip=BY_EXAMPLE)
 
 
-AT_WEIGHTS = [WeightPerturbation(0.03), EvolutionStrategy(pairs=2), ForwardGradient()]
-AT_NODES = [ForwardGradient("activities"), NodePerturbation(0.03, at="drive")]
+AT_WEIGHTS = [WeightPerturbation(0.03), ForwardGradient()]
+AT_NODES = [ForwardGradient("activities")]
 SPIKING = [StraightThrough(), Concrete(), ScoreFunction()]
 
 
@@ -75,14 +75,13 @@ def test_what_draws_spikes_keeps_the_laws(rule):
 
 # --------------------------------------------------------------------------- the zoo
 
-EVERYWHERE = [NodePerturbation(), ForwardGradient("activities"), WeightPerturbation()]
+EVERYWHERE = [NodePerturbation(at="drive"), ForwardGradient("activities")]
 
 
-@pytest.mark.parametrize("name", ["conv_residual", "rnn", "mlp_residual"])
+@pytest.mark.parametrize("name", ["linen_conv", "rnn"])
 def test_it_runs_on_convolutions_loops_and_residual_streams(name):
     found = problem(name)
-    drive = NodePerturbation(at="drive")
-    for rule in (*EVERYWHERE, drive):
+    for rule in (*EVERYWHERE, WeightPerturbation()):
         learner, state = start(
             rule, found.params, found.args, found.loss_fn, **found.keywords
         )
@@ -202,9 +201,7 @@ def test_a_derivative_for_reverse_mode_alone_is_refused_by_forward_mode():
 
 def test_a_loss_that_no_mark_makes_stochastic_is_refused():
     for rule in SPIKING:
-        with pytest.raises(
-            ValueError, match=r"marks none: write `h = apical.bernoulli"
-        ):
+        with pytest.raises(ValueError, match=r"marks none: write `h = apical"):
             start(rule)
 
 
@@ -291,3 +288,19 @@ def test_two_stochastic_nodes_of_one_name_are_refused():
 
     with pytest.raises(ValueError, match="Two activities are marked 'h'"):
         start(ScoreFunction(), loss_fn=loss_fn)
+
+
+def test_two_nodes_of_one_drive_are_perturbed_once():
+    """Noise counted twice there would make the signal twice as large."""
+
+    def loss_fn(params, x, y):
+        z = x @ params[0]["w"]
+        one, two = jnp.tanh(z) @ params[1]["w"], jax.nn.relu(z) @ params[1]["w"]
+        return jnp.mean(((one + two) @ params[2]["w"] - y) ** 2)
+
+    rule = NodePerturbation(pairs=4000, at="drive")
+    learner, state = start(rule, loss_fn=loss_fn)
+    found = jax.jit(learner)(PARAMS, state, *DATA).grads[0]["w"]
+    true = jax.grad(loss_fn)(PARAMS, *DATA)[0]["w"]
+    assert np.linalg.norm(found - true) < 0.2 * np.linalg.norm(true)
+    assert np.linalg.norm(found - 2 * true) > 0.5 * np.linalg.norm(true)

@@ -13,10 +13,14 @@ def stochastic_nodes(circuit: Circuit) -> tuple[str, ...]:
 
 
 def drive_sites(circuit: Circuit) -> dict[str, str]:
-    """For each node the site of its drive; nodes of one drive have one site."""
+    """For each node the site of its drive, or of its value where it has none.
+
+    Nodes of one drive have one site, and so have a drive and the node that it is.
+    """
     first: dict[int, str] = {}
     found: dict[str, str] = {}
-    for number in circuit._numbers:
-        name = circuit._names[number]
-        found[name] = first.setdefault(circuit._drive(number), drive_of(name))
+    for number, node in zip(circuit._numbers, circuit.nodes, strict=True):
+        at = circuit._drive(number) if node.unit else number
+        site = drive_of(node.name) if node.unit else node.name
+        found[node.name] = first.setdefault(at, site)
     return found

@@ -62,7 +62,8 @@ class NodePerturbation(Rule):
       pairs: how many pairs (+xi, -xi), in one mapped call.
       at: `"value"`: the noise is what consumers read more of a node, and the pull-back
         multiplies by rho'. `"drive"`: the noise is in z, before the nonlinearity, as
-        in Fiete & Seung, and needs no derivative of it; the nodes are then the units.
+        in Fiete & Seung, and needs no derivative of it. (A node without a drive, as a
+        residual stream, has its noise in the value.)
       kind: `"normal"` noise, or the `"sign"` of it.
 
     Example:
@@ -105,13 +106,6 @@ class NodePerturbation(Rule):
         """Noise in the drive is correlated without the nonlinearity's derivative."""
         found = ("separate phases", "global reward", "stored activities")
         return found if self.at == "drive" else (*found, _DERIVATIVE)
-
-    @property
-    def nodes(  # pyright: ignore[reportIncompatibleVariableOverride]
-        self,
-    ) -> str:
-        """Only units have a drive."""
-        return "unit" if self.at == "drive" else "entry"
 
     def __post_init__(self) -> None:
         check_positive(self.noise, "noise")
