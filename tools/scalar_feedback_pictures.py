@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 import apical
 from apical import rules
+from apical.lab._report import _palette as palette
 from apical.lab._report._canvas import blank, our_style, picture
 from apical.lab._report._looks import looks
 
@@ -25,9 +26,7 @@ PICTURE = (
 WIDTHS, EXAMPLES, DRAWS = (4, 8, 16, 32, 64, 128), 8, 400
 RULES = {
     "weight perturbation": rules.WeightPerturbation(),
-    "forward gradient, weights": rules.ForwardGradient(),
     "node perturbation": rules.NodePerturbation(),
-    "forward gradient, activities": rules.ForwardGradient("activities"),
 }
 
 
@@ -83,11 +82,15 @@ def draw(found: dict[str, list[float]]) -> Figure:
         style = {"color": look.colour, "linestyle": look.dashes}
         axes.plot(WIDTHS, found[name], label=name, **style)
     counts = [flat(layers(8, w, w, 4)).size for w in WIDTHS]
-    axes.plot(WIDTHS, counts, "k.", label="number of weights")
+    units = [2 * w + 4 for w in WIDTHS]
+    ink = {"color": palette.INK.light, "linestyle": "none", "markersize": 4}
+    axes.plot(WIDTHS, counts, marker="o", label="number of weights", **ink)
+    axes.plot(WIDTHS, units, marker="^", label="number of nodes and outputs", **ink)
     axes.set(xscale="log", yscale="log", xlabel="units in each hidden layer")
     axes.set(title="squared error of one estimate, over the squared true gradient")
     axes.set_xticks(WIDTHS, [str(w) for w in WIDTHS])
     axes.xaxis.set_minor_formatter("")
+    axes.yaxis.set_major_formatter("{x:g}")
     axes.legend()
     return figure
 

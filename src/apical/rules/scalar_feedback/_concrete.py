@@ -87,11 +87,15 @@ class Concrete(PathwiseRule):
 
     def spike(self, probability: jax.Array, uniform: jax.Array) -> jax.Array:
         """The softened spike, or the spike with its derivative."""
-        tiny = jnp.finfo(probability.dtype).tiny
-        room = jnp.finfo(probability.dtype).epsneg
         # Where p is 0 or 1 in rounding, its logit has no derivative.
-        p = jnp.clip(probability, tiny, 1 - room)
-        u = jnp.clip(uniform, tiny, 1 - room)
+        p, u = _inside(probability), _inside(uniform)
         # u and 1 - u have the same law; so the same u fires here as in `fires`.
         soft = jax.nn.sigmoid((logit(p) - logit(u)) / self.temperature)
+        soft = soft.astype(probability.dtype)
         return added(fires(probability, uniform), soft) if self.hard else soft
+
+
+def _inside(x: jax.Array) -> jax.Array:
+    """Between 0 and 1, and neither; not a number stays what it is."""
+    form = jnp.finfo(x.dtype)
+    return jnp.clip(x, form.tiny, 1 - form.epsneg)

@@ -52,7 +52,8 @@ class ScoreFunction(StochasticRule):
 
     Unbiased for the gradient of the expected loss, whatever follows the spikes, also
     what has no derivative. Its variance grows with the number of stochastic nodes, and
-    without a baseline with the square of the loss itself. With the baseline "rates" it
+    without a baseline with the square of the loss itself: on digits, with two layers of
+    64 spikes, it learned slowly with one draw and well with sixteen. With the baseline "rates" it
     is a perturbation: what spikes did beyond their means, times the change of the
     loss against the undisturbed pass.
 

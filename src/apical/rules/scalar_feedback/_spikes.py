@@ -51,7 +51,10 @@ def uniforms(key: jax.Array, shapes: Tree, count: int) -> Tree:
     """What decides which nodes fire: `count` draws for each, in front."""
     keys = jax.random.split(key, len(shapes))
     return {
-        name: jax.random.uniform(k, (count, *x.shape), x.dtype)
+        # With fewer bits than 32 a probability would be rounded to them.
+        name: jax.random.uniform(
+            k, (count, *x.shape), jnp.promote_types(x.dtype, jnp.float32)
+        )
         for k, (name, x) in zip(keys, shapes.items(), strict=True)
     }
 
