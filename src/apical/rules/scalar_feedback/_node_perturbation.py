@@ -79,8 +79,9 @@ class NodePerturbation(Rule):
 
     Raises:
       ValueError: in `init`, where there is not one output, or a node stands after it;
-        where the loss is not one of single examples (batch normalisation); for
-        activities that are complex or of less than 32 bits.
+        where the loss is not one of single examples (batch normalisation; seen where
+        `init` is not under `jit`); for activities that are complex or of less than 32
+        bits.
 
     Source: Fiete & Seung 2006, Physical Review Letters 97:048104; Werfel, Xie & Seung
     2005, Neural Computation 17 (how the variance grows).

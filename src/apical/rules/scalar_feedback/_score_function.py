@@ -52,9 +52,9 @@ class ScoreFunction(StochasticRule):
 
     Unbiased for the gradient of the expected loss, whatever follows the spikes, also
     what has no derivative. Its variance grows with the number of stochastic nodes, and
-    without a baseline with the square of the loss itself: on digits, with two layers of
-    64 spikes, it learned slowly with one draw and well with sixteen. With the baseline "rates" it
-    is a perturbation: what spikes did beyond their means, times the change of the
+    without a baseline with the square of the loss itself. (Two layers of 64 spikes
+    learn digits slowly with one draw, and well with sixteen.) With the baseline "rates"
+    it is a perturbation: what spikes did beyond their means, times the change of the
     loss against the undisturbed pass.
 
     The value of the credit is the loss at the rates, `info.loss` that of the spikes.
@@ -84,7 +84,7 @@ class ScoreFunction(StochasticRule):
     Raises:
       ValueError: in `init`, where no node is marked by `apical.bernoulli`, where
         what is marked is no probability, and where the loss is not one of single
-        examples (batch normalisation).
+        examples (batch normalisation); both are seen where `init` is not under `jit`.
 
     Source: Williams 1992, Machine Learning 8 (REINFORCE for Bernoulli units).
     """
