@@ -10,7 +10,10 @@ from apical.lab._control import UntrainedHiddenLayers
 from apical.lab._entry import Entry
 from apical.lab._errors import LabError, known, require_names
 from apical.lab._modules import find_attribute
+from apical.lab._rows_energy import ENERGY
 from apical.lab._rows_predictive_coding import PREDICTIVE_CODING
+from apical.lab._rows_scalar_feedback import SCALAR_FEEDBACK
+from apical.lab._rows_targets import TARGETS
 
 
 def _sweep() -> rules.PredictiveCoding:
@@ -47,6 +50,9 @@ _FIRST: dict[str, Entry] = {
 RULES: dict[str, Entry] = {
     **{name: entry for name, entry in _FIRST.items() if name != CONTROL},
     **PREDICTIVE_CODING,
+    **ENERGY,
+    **TARGETS,
+    **SCALAR_FEEDBACK,
     CONTROL: _FIRST[CONTROL],
 }
 # Those that are compared if none is named.

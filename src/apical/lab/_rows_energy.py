@@ -1,7 +1,7 @@
 """The rows of the rules that settle."""
 
 from apical import rules
-from apical.lab._registry import Entry
+from apical.lab._entry import Entry
 
 _GAIN = {"gain": (0.03, 1.0, "log")}
 _NUDGE_AND_GAIN = {"nudge": (0.01, 1.0, "log"), **_GAIN}

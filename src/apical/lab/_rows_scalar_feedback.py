@@ -1,7 +1,7 @@
 """The rows of scalar feedback. Rules for stochastic nodes need marks in the model."""
 
 from apical import rules
-from apical.lab._registry import Entry
+from apical.lab._entry import Entry
 
 
 def _activities() -> rules.ForwardGradient:

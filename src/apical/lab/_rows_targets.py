@@ -1,7 +1,7 @@
 """Rows of a comparison: targets that come down, and synthetic gradients."""
 
 from apical import rules
-from apical.lab._registry import Entry
+from apical.lab._entry import Entry
 
 
 def _plain() -> rules.TargetPropagation:

@@ -11,7 +11,6 @@ from ._rule import Rule as Rule
 from ._rule import rule as rule
 from ._sign_concordance import SignConcordance as SignConcordance
 from ._weight_mirror import WeightMirror as WeightMirror
-from .predictive_coding import AmortisedStart as AmortisedStart
 from .equilibrium import ActivationRelaxation as ActivationRelaxation
 from .equilibrium import ContrastiveHebbian as ContrastiveHebbian
 from .equilibrium import CoupledLearning as CoupledLearning
@@ -19,6 +18,7 @@ from .equilibrium import DualPropagation as DualPropagation
 from .equilibrium import EquilibriumPropagation as EquilibriumPropagation
 from .equilibrium import GeneRec as GeneRec
 from .equilibrium import Holomorphic as Holomorphic
+from .predictive_coding import AmortisedStart as AmortisedStart
 from .predictive_coding import ConjugateGradients as ConjugateGradients
 from .predictive_coding import DecayingPrecision as DecayingPrecision
 from .predictive_coding import DifferentialEquation as DifferentialEquation
@@ -32,6 +32,13 @@ from .predictive_coding import PredictiveCoding as PredictiveCoding
 from .predictive_coding import RandomFeedback as RandomFeedback
 from .predictive_coding import Sweep as Sweep
 from .predictive_coding import ZeroDivergence as ZeroDivergence
+from .scalar_feedback import Concrete as Concrete
+from .scalar_feedback import EvolutionStrategy as EvolutionStrategy
+from .scalar_feedback import ForwardGradient as ForwardGradient
+from .scalar_feedback import NodePerturbation as NodePerturbation
+from .scalar_feedback import ScoreFunction as ScoreFunction
+from .scalar_feedback import StraightThrough as StraightThrough
+from .scalar_feedback import WeightPerturbation as WeightPerturbation
 from .synthetic_gradients import Critic as Critic
 from .synthetic_gradients import SyntheticGradients as SyntheticGradients
 from .synthetic_gradients import (
@@ -43,12 +50,3 @@ from .target_propagation import (
 )
 from .target_propagation import NoiseReconstruction as NoiseReconstruction
 from .target_propagation import TargetPropagation as TargetPropagation
-from .equilibrium import EquilibriumPropagation as EquilibriumPropagation
-from .equilibrium import Holomorphic as Holomorphic
-from .scalar_feedback import Concrete as Concrete
-from .scalar_feedback import EvolutionStrategy as EvolutionStrategy
-from .scalar_feedback import ForwardGradient as ForwardGradient
-from .scalar_feedback import NodePerturbation as NodePerturbation
-from .scalar_feedback import ScoreFunction as ScoreFunction
-from .scalar_feedback import StraightThrough as StraightThrough
-from .scalar_feedback import WeightPerturbation as WeightPerturbation
