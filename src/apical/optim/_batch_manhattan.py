@@ -1,4 +1,9 @@
-"""Optax transformations from this literature that optax does not have."""
+"""Batch Manhattan: keep only the sign of what a batch says.
+
+    tau = gradient,   kappa = m kappa + tau + d w,   w <- w - rate kappa,
+
+with the sign of tau, of kappa, of both or of neither. Liao, Leibo & Poggio 2016.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +13,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+
+from ._check import check_number
 
 
 class BatchManhattanState(NamedTuple):
@@ -65,9 +72,9 @@ def batch_manhattan(
     Source: Liao, Leibo & Poggio 2016, AAAI, section "Batch Manhattan".
     """
     if not callable(learning_rate):
-        _check("learning_rate", learning_rate, 0, math.inf)
-    _check("momentum", momentum, 0, 1)
-    _check("weight_decay", weight_decay, 0, math.inf)
+        check_number("learning_rate", learning_rate, 0, math.inf)
+    check_number("momentum", momentum, 0, 1)
+    check_number("weight_decay", weight_decay, 0, math.inf)
 
     def init(params: Any) -> BatchManhattanState:
         return BatchManhattanState(jax.tree.map(jnp.zeros_like, params))
@@ -89,13 +96,3 @@ def batch_manhattan(
         optax.GradientTransformation(init, update),
         optax.scale_by_learning_rate(learning_rate),
     )
-
-
-def _check(name: str, value: Any, low: float, high: float) -> None:
-    """Refuse a concrete number outside [low, high); a traced one cannot be checked."""
-    number = isinstance(value, (int, float))
-    if value is None or isinstance(value, str) or (number and not low <= value < high):
-        above = "" if high == math.inf else f" and below {high}"
-        raise ValueError(
-            f"`{name}` must be a finite number of at least {low}{above}, not {value!r}."
-        )
