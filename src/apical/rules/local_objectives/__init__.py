@@ -1,0 +1,6 @@
+"""Local objectives: every node, or block of nodes, learns by one of its own."""
+
+from ._clapp import CLAPP as CLAPP
+from ._forward_forward import ForwardForward as ForwardForward
+from ._local_losses import LocalLosses as LocalLosses
+from ._pepita import PEPITA as PEPITA

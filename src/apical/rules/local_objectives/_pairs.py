@@ -1,0 +1,119 @@
+"""Other arguments in place of the batch's: right and wrong ones, and how they are made.
+
+By default a label is laid over the input: the first entries of each example, as many as
+there are classes, become the label, as large as the largest entry of that example.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ...circuit import Circuit
+from .._inputs import inputs_of, with_inputs
+from .._target import target_of
+
+# From a key and the arguments after `params` to other arguments.
+Pair = Callable[..., tuple[Any, ...]]
+# From an input and a label for each example to the input with that label.
+Overlay = Callable[[Any, jax.Array], Any]
+
+
+def made(
+    circuit: Circuit, params: Any, args: Any, key: jax.Array, make: Pair, name: str
+) -> tuple[Any, ...]:
+    """What `positive` or `negative` makes of the arguments, or refuse."""
+    found = make(key, *args)
+    if not isinstance(found, (tuple, list)) or len(found) != len(args):
+        raise ValueError(
+            f"`{name}` must return a tuple of the {len(args)} arguments after "
+            f"`params`, as `lambda key, *args: args` does, not {_described(found)}."
+        )
+    try:
+        circuit.inputs(params, tuple(found))
+    except ValueError as error:
+        raise ValueError(
+            f"`{name}` returned arguments that do not fit those it was given: {error}"
+        ) from error
+    return tuple(found)
+
+
+def _described(found: Any) -> str:
+    if isinstance(found, (tuple, list)):
+        return f"{len(found)} of them"
+    return f"a {type(found).__name__}"
+
+
+def example_axis(circuit: Circuit, position: int, rule: str) -> int:
+    """The axis of the examples of an argument, from `batch=`, or refuse."""
+    batch = circuit.setting.batch
+    axis = batch[position] if isinstance(batch, (tuple, list)) else batch
+    if not isinstance(axis, int):
+        raise ValueError(
+            f"{rule} needs to know where the examples are in argument {position} "
+            f"(after `params`), and `batch` says {axis!r} of it: give an integer."
+        )
+    return axis
+
+
+def over_first_entries(x: jax.Array, label: jax.Array) -> jax.Array:
+    """The label in place of the first entries of each example."""
+    flat = x.reshape(len(x), -1)
+    size = jnp.max(jnp.abs(flat), axis=1, keepdims=True)
+    written = flat.at[:, : label.shape[1]].set((size * label).astype(x.dtype))
+    return written.reshape(x.shape)
+
+
+def labelled(
+    circuit: Circuit, args: Any, overlay: Overlay | None, label: jax.Array, rule: str
+) -> tuple[Any, ...]:
+    """The arguments with a label for each example laid over the input."""
+    (x,) = inputs_of(circuit, args, rule)
+    return with_inputs(circuit, args, ((overlay or over_first_entries)(x, label),))
+
+
+def require_labels(
+    circuit: Circuit, args: Any, overlay: Overlay | None, rule: str
+) -> None:
+    """Refuse where a label for each example cannot be laid over the input."""
+    inputs, fix = inputs_of(circuit, args, rule), "Give `positive` and `negative`."
+    target = target_of(circuit, args, rule)
+    if target.ndim != 2 or target.shape[1] < 2:
+        raise ValueError(
+            f"{rule} lays a label over each example, and `target` has shape "
+            f"{target.shape}, not (examples, classes) with two classes or more. {fix}"
+        )
+    if len(inputs) != 1:
+        raise ValueError(
+            f"{rule} lays a label over one input, and `inputs` names {len(inputs)}. "
+            + fix
+        )
+    if overlay is None:
+        _require_room(circuit, inputs[0], target, rule)
+
+
+def _require_room(circuit: Circuit, x: Any, target: jax.Array, rule: str) -> None:
+    fix = "Give `overlay`, a function of the input and a label for each example."
+    (position,) = circuit.setting.inputs or (0,)
+    if example_axis(circuit, position, rule) != 0 or not hasattr(x, "shape"):
+        raise ValueError(
+            f"{rule} writes labels over the first entries of an input that is one "
+            f"array with the examples on axis 0; argument {position} is not. {fix}"
+        )
+    room, classes = x[0].size, target.shape[1]
+    if room <= classes:
+        raise ValueError(
+            f"{rule} writes labels over the first entries of the input, and an example "
+            f"has {room} of them for {classes} classes. {fix}"
+        )
+
+
+def wrong_labels(key: jax.Array, target: jax.Array) -> jax.Array:
+    """For each example another class than its own, all of them alike likely."""
+    examples, classes = target.shape
+    shift = jax.random.randint(key, (examples,), 1, classes)
+    other = (jnp.argmax(target, axis=1) + shift) % classes
+    return jax.nn.one_hot(other, classes, dtype=target.dtype)

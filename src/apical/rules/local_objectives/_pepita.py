@@ -1,0 +1,200 @@
+"""PEPITA: present the error to perturb the input, to modulate activity.
+
+    h_l = rho(W_l h_{l-1}),         h_0 = x                    first pass
+    h~_l = rho(W_l h~_{l-1}),       h~_0 = x + F e             second pass
+
+    dW_l = (h_l - h~_l) h~_{l-1}^T,         dW_L = e~ h~_{L-1}^T
+
+with e and e~ the error of the output in the two passes, and F fixed and random.
+Dellaferrera & Kreiman 2022.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ...circuit import Circuit, Run, drive_of
+from .._inputs import inputs_of, with_inputs
+from .._rule import Credit, Rule, SearchSpace, Signal, check_positive, rule, salted
+from ._pairs import example_axis
+
+_NAME, OUTPUT = "PEPITA", "output"
+
+
+class Passes(NamedTuple):
+    """The two passes, and the arguments of the second."""
+
+    first: Run
+    second: Run
+    args: tuple[Any, ...]
+    delta: dict[str, jax.Array]
+
+
+@rule
+class PEPITA(Rule):
+    """Show the network its error as a change of the input, and learn from what changes.
+
+        dW_l = (h_l - h~_l) h~_{l-1}^T,      h~: the activities at x + F e
+
+    e is the gradient of an example's loss at the output: y - y* for half a squared
+    error, softmax - one-hot for a cross-entropy. There is no backward pass and no
+    derivative of a nonlinearity: the change of a unit's value stands where the gradient
+    at its drive would. A node that is no nonlinearity of one activity (a residual
+    stream, an LSTM's cell) has no drive; its change is pulled back through what made
+    it. Parameters after the last node take the gradient of the loss in the second pass,
+    as in the published code.
+
+    State: F, for each input a matrix `[entries, outputs]` of one example, uniform
+    within scale sqrt(6 / entries), as in the published code. An example's input hears
+    its whole output, all steps of it.
+
+    Args:
+      scale: the size of F.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, apical
+      >>> def loss_fn(w, x, y):
+      ...     return jnp.mean((jax.nn.relu(x @ w["a"]) @ w["b"] - y) ** 2)
+      >>> w, x = {"a": jnp.eye(2), "b": jnp.ones((2, 1))}, jnp.ones((3, 2))
+      >>> rule, y = apical.rules.PEPITA(scale=1.0), jnp.zeros((3, 1))
+      >>> learner = apical.value_and_grad(loss_fn, rule, inputs=0)
+      >>> state = learner.init(jax.random.key(0), w, x, y)
+      >>> state[0].shape
+      (2, 1)
+      >>> state = [jnp.array([[0.1], [0.0]])]  # e is 4: the first input becomes 1.4
+      >>> learner(w, state, x, y).grads["a"][0]  # (1 - 1.4) 1.4, and nothing changes
+      Array([-0.56,  0.  ], dtype=float32)
+
+    Raises:
+      ValueError: in `init`, without `inputs=`, or where that is no array of numbers;
+        where the output is not one; where the examples have no axis of their own.
+
+    It learns nets of one or two hidden layers. The change fades or grows from layer to
+    layer, and nothing rescales it: deeper nets learn little below.
+
+    Source: Dellaferrera & Kreiman 2022, ICML.
+    """
+
+    scale: float = 0.05
+
+    citation: ClassVar[str] = (
+        "@inproceedings{dellaferrera2022error, title={Error-driven Input Modulation: "
+        "Solving the Credit Assignment Problem without a Backward Pass}, author={"
+        "Dellaferrera, Giorgia and Kreiman, Gabriel}, booktitle={ICML}, year={2022}}"
+    )
+    needs: ClassVar[tuple[str, ...]] = (
+        "separate phases",
+        "global error",
+        "stored activities",
+        "signed error units",
+        "update locking",
+    )
+    search_space: ClassVar[SearchSpace] = {"scale": (1e-3, 1.0, "log")}
+
+    def __post_init__(self) -> None:
+        check_positive(self.scale, "scale")
+
+    def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
+        """Draw F for each array of the input."""
+        del params
+        circuit.require_nodes()
+        circuit.require_output()
+        _ = circuit.example_axes  # refuses examples without an axis of their own
+        outputs = _by_example(circuit, circuit.output_shape, OUTPUT)[1]
+        found, drawn = _inputs(circuit, args), []
+        keys = jax.random.split(salted(key, f"apical.{_NAME}"), len(found))
+        for own, (leaf, axis) in zip(keys, found, strict=True):
+            entries = leaf.size // leaf.shape[axis]
+            limit = (6 / entries) ** 0.5
+            shape, dtype = (entries, outputs), jnp.result_type(leaf)
+            f = jax.random.uniform(own, shape, minval=-limit, maxval=limit)
+            drawn.append(f.astype(jnp.finfo(dtype).dtype))
+        return drawn
+
+    def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
+        """Two passes, and the local product of what differs between them."""
+        found = self._passes(circuit, params, state, args)
+        units = {n.name for n in circuit.nodes if n.unit}
+        delta = {
+            drive_of(n) if n in units else n: d
+            for n, d in found.delta.items()
+            if n != circuit.output_node
+        }
+        held = {n: v for n, v in found.second.sites.items() if n in found.delta}
+        grads = circuit.pull(params, found.args, held, delta, loss=1.0)
+        return Credit(found.first.loss, found.first.aux, grads, state, ())
+
+    def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
+        """Values in the second pass, and in the first; teaching: what differs."""
+        found = self._passes(circuit, params, state, args)
+        return {
+            n: Signal(found.second.sites[n], found.first.sites[n], found.delta[n])
+            for n in found.delta
+        }
+
+    def _passes(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Passes:
+        first, error = _error(circuit, params, args)
+        axis, outputs = _by_example(circuit, circuit.output_shape, OUTPUT)
+        rows = jnp.moveaxis(error, axis, 0).reshape(-1, outputs)
+        other = with_inputs(circuit, args, self._modulated(circuit, state, args, rows))
+        second = circuit.run(params, other)
+        share = 1 / circuit.scale
+        delta = {
+            n.name: share * (first.sites[n.name] - second.sites[n.name])
+            for n in circuit.nodes
+        }
+        return Passes(first, second, other, delta)
+
+    def _modulated(
+        self, circuit: Circuit, state: Any, args: Any, rows: jax.Array
+    ) -> Any:
+        """The inputs, each array of them with F e added."""
+        moved = []
+        for f, (leaf, axis) in zip(state, _inputs(circuit, args), strict=True):
+            shape = np.moveaxis(np.empty(leaf.shape, bool), axis, 0).shape
+            change = jnp.moveaxis((self.scale * rows @ f.T).reshape(shape), 0, axis)
+            moved.append((leaf + change).astype(jnp.result_type(leaf)))
+        inputs = inputs_of(circuit, args, _NAME)
+        return jax.tree.unflatten(jax.tree.structure(inputs), moved)
+
+
+def _error(circuit: Circuit, params: Any, args: Any) -> tuple[Run, jax.Array]:
+    """The first pass, and the gradient of each example's own loss at the output."""
+    output = circuit.output_shape
+    names = [n.name for n in circuit.nodes]
+
+    def loss(offset: jax.Array) -> Any:
+        run = circuit.run(
+            params, args, tap="offset", inject={OUTPUT: offset}, sites=names
+        )
+        return run.loss, run
+
+    zero = jnp.zeros(output.shape, output.dtype)
+    error, run = jax.grad(loss, has_aux=True)(zero)
+    return run, circuit.scale * error
+
+
+def _inputs(circuit: Circuit, args: Any) -> list[tuple[Any, int]]:
+    """The arrays of the inputs, each with the axis of its examples."""
+    found = []
+    for position, given in zip(
+        circuit.setting.inputs or (), inputs_of(circuit, args, _NAME), strict=True
+    ):
+        axis = example_axis(circuit, position, _NAME)
+        found += [(jnp.asarray(leaf), axis) for leaf in jax.tree.leaves(given)]
+    return found
+
+
+def _by_example(circuit: Circuit, struct: Any, site: str) -> tuple[int, int]:
+    """The axis of the examples, and how many numbers each of them has."""
+    axis = circuit.example_axes[site]
+    if axis is None:
+        raise ValueError(
+            "The output has no axis of examples, so no input can hear its own error. "
+            "See that `batch` describes the arguments."
+        )
+    return axis, int(np.prod(struct.shape)) // struct.shape[axis]
