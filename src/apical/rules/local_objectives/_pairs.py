@@ -61,7 +61,7 @@ def example_axis(circuit: Circuit, position: int, rule: str) -> int:
 
 def over_first_entries(x: jax.Array, label: jax.Array) -> jax.Array:
     """The label in place of the first entries of each example."""
-    flat = x.reshape(len(x), -1)
+    flat = jnp.asarray(x).reshape(len(x), -1)
     size = jnp.max(jnp.abs(flat), axis=1, keepdims=True)
     written = flat.at[:, : label.shape[1]].set((size * label).astype(x.dtype))
     return written.reshape(x.shape)

@@ -155,8 +155,9 @@ class PEPITA(Rule):
         """The inputs, each array of them with F e added."""
         moved = []
         for f, (leaf, axis) in zip(state, _inputs(circuit, args), strict=True):
-            shape = np.moveaxis(np.empty(leaf.shape, bool), axis, 0).shape
-            change = jnp.moveaxis((self.scale * rows @ f.T).reshape(shape), 0, axis)
+            others = np.delete(leaf.shape, axis).tolist()
+            change = (self.scale * rows @ f.T).reshape(-1, *others)
+            change = jnp.moveaxis(change, 0, axis)
             moved.append((leaf + change).astype(jnp.result_type(leaf)))
         inputs = inputs_of(circuit, args, _NAME)
         return jax.tree.unflatten(jax.tree.structure(inputs), moved)
