@@ -80,7 +80,7 @@ class LocalLosses(Rule):
       blocks: how many nodes stand in a block, or the names of the nodes that end one.
       readout: `"learned"`, along the same objectives, or `"fixed"` as drawn.
       columns: of the similarity's read-out, at most as many as a node has units; the
-        source has as many.
+        source has as many, which costs more than the network itself.
       optimizer: what the read-outs learn by, an optax transformation; None: Adam at
         1e-3. Its gradients are those of a mean over examples.
 
@@ -111,7 +111,7 @@ class LocalLosses(Rule):
     objective: str = static(default="prediction")
     blocks: Any = static(default=1)
     readout: str = static(default="learned")
-    columns: int = static(default=128)
+    columns: int = static(default=32)
     optimizer: optax.GradientTransformation | None = static(default=None)
 
     citation: ClassVar[str] = (

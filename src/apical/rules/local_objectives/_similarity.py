@@ -2,7 +2,13 @@
 
     l_n = <(S(s_n R_n) - S(y*))^2>,       S_ij = cos(x_i - mean x_i, x_j - mean x_j)
 
-with the mean over all pairs of examples. Nøkland & Eidnes 2019, equations 2 and 3.
+with the mean over all pairs of examples. With U and V the centred rows of the node and
+of the target, each of length 1, S are U U^T and V V^T, and
+
+    N^2 l_n = |U^T U|^2 - 2 |U^T V|^2 + |V^T V|^2
+
+is the same with matrices as large as there are columns, however many examples there
+are. Nøkland & Eidnes 2019, equations 2 and 3.
 """
 
 from __future__ import annotations
@@ -17,12 +23,11 @@ from ._layout import Layout, output_table
 _NOTHING = 1e-12
 
 
-def similarities(rows: jax.Array) -> jax.Array:
-    """The cosines between all rows, each centred: `[..., rows, rows]`."""
+def directions(rows: jax.Array) -> jax.Array:
+    """Each row, centred and of length 1: their products are the similarities."""
     centred = rows - jnp.mean(rows, axis=-1, keepdims=True)
     size = jnp.sum(jnp.square(centred), axis=-1, keepdims=True)
-    unit = centred * jax.lax.rsqrt(size + _NOTHING)
-    return unit @ jnp.swapaxes(unit, -1, -2)
+    return centred * jax.lax.rsqrt(size + _NOTHING)
 
 
 def similarity(
@@ -34,7 +39,15 @@ def similarity(
     """For each node its distance to the target's, summed over turns."""
     found = {}
     for name, (layout, wiring) in layouts.items():
-        wanted = similarities(output_table(wiring, target))
-        here = similarities(layout.table(values[name]) @ readouts[name])
-        found[name] = jnp.sum(jnp.mean(jnp.square(here - wanted), axis=(-1, -2)))
+        wanted = directions(output_table(wiring, target))
+        here = directions(layout.table(values[name]) @ readouts[name])
+        apart = _crossed(here, here) - 2 * _crossed(here, wanted)
+        apart += _crossed(wanted, wanted)
+        found[name] = jnp.sum(apart) / layout.rows**2
     return found
+
+
+def _crossed(one: jax.Array, other: jax.Array) -> jax.Array:
+    """The squared norm of `one^T other`, for each turn."""
+    product = jnp.swapaxes(one, -1, -2) @ other
+    return jnp.sum(jnp.square(product), axis=(-1, -2))
