@@ -77,7 +77,7 @@ def test_right_and_wrong_data_of_ones_own():
     def turned(key, x, y):
         return x[:, ::-1], y
 
-    rule = ForwardForward(positive=lambda key, *args: args, negative=turned)
+    rule = ForwardForward(1.0, positive=lambda key, *args: args, negative=turned)
     state, credit = ticked(rule, data=DATA, inputs=None, target=None)
     assert_close(credit.grads, by_hand(1.0, False, X, X[:, ::-1], X))
     learner = apical.value_and_grad(loss_fn, rule)
@@ -165,7 +165,7 @@ def test_a_step_of_a_loop_reads_the_step_before_normalised():
     params = {n: jnp.asarray(draw.normal(size=s), float) for n, s in shapes.items()}
     x = jnp.asarray(draw.normal(size=(2, 4, 2)), float)
     rule = ForwardForward(
-        positive=lambda key, *args: args, negative=lambda key, x, y: (-x, y)
+        1.0, positive=lambda key, *args: args, negative=lambda key, x, y: (-x, y)
     )
     given = {"batch": (1, 0), "inputs": None, "target": None}
     _, found = ticked(rule, params, loop, (x, DATA[1]), **given)

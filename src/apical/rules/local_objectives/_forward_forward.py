@@ -73,7 +73,8 @@ class ForwardForward(Rule):
     State: the key of the wrong labels to come.
 
     Args:
-      threshold: theta for each unit: theta is this times the number of units.
+      threshold: theta for each unit: theta is this times the number of units. Published
+        code has 1; nets that start with small activities then take long to get there.
       goodness: `"sum"` of squares; or `"mean"`, where theta is `threshold` itself.
       positive: `positive(key, *args)`, the arguments after `params` with right data;
         None: the target laid over the input.
@@ -97,13 +98,15 @@ class ForwardForward(Rule):
       ValueError: in `init`, without `inputs=` or `target=` where a label is laid over;
         where an example has no room for it; where a node has no axis of examples.
 
-    It learns where labels stand in a flat input. A convolution sees a label in one
-    corner only: give it `overlay`, or right and wrong data.
+    It learns where labels stand in a flat input, slowly, and one layer after the other:
+    while the first is learning, what a second makes of its normalised activity may well
+    be lower for the right class. A convolution sees a label in one corner only: give it
+    `overlay`, or right and wrong data.
 
     Source: Hinton 2022, arXiv:2212.13345.
     """
 
-    threshold: float = 1.0
+    threshold: float = 0.3
     goodness: str = static(default="sum")
     positive: Pair | None = static(default=None)
     negative: Pair | None = static(default=None)
