@@ -10,6 +10,8 @@ from laws import problem
 from local_objectives import ZOO, assert_nothing_comes_down, on_zoo
 
 import apical
+from apical.lab._registry import RULES as REGISTERED
+from apical.lab._rows_local_objectives import LOCAL_OBJECTIVES
 from apical.rules import Backpropagation, LocalLosses
 from apical.testing import check_rule
 
@@ -288,6 +290,16 @@ def test_what_a_local_loss_cannot_do_without_is_asked_for():
 def test_a_setting_that_is_none_is_refused(given, words):
     with pytest.raises((TypeError, ValueError), match=words):
         LocalLosses(**given)
+
+
+def test_the_rows_of_a_comparison_are_rules_under_names_of_their_own():
+    assert not set(LOCAL_OBJECTIVES) & set(REGISTERED)
+    assert all(
+        isinstance(e.make(), apical.rules.Rule) for e in LOCAL_OBJECTIVES.values()
+    )
+    assert (
+        LOCAL_OBJECTIVES["local-losses-both"].search_space == LocalLosses.search_space
+    )
 
 
 def test_the_rule_keeps_the_laws_and_says_what_it_needs():
