@@ -11,6 +11,7 @@ from apical.lab._entry import Entry
 from apical.lab._errors import LabError, known, require_names
 from apical.lab._modules import find_attribute
 from apical.lab._rows_energy import ENERGY
+from apical.lab._rows_local_objectives import LOCAL_OBJECTIVES
 from apical.lab._rows_predictive_coding import PREDICTIVE_CODING
 from apical.lab._rows_scalar_feedback import SCALAR_FEEDBACK
 from apical.lab._rows_targets import TARGETS
@@ -52,6 +53,7 @@ RULES: dict[str, Entry] = {
     **PREDICTIVE_CODING,
     **ENERGY,
     **TARGETS,
+    **LOCAL_OBJECTIVES,
     **SCALAR_FEEDBACK,
     CONTROL: _FIRST[CONTROL],
 }

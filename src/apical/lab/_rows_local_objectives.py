@@ -1,7 +1,7 @@
 """The rows of a comparison for rules whose nodes have objectives of their own."""
 
 from apical import rules
-from apical.lab._registry import Entry
+from apical.lab._entry import Entry
 
 
 def _similarity() -> rules.LocalLosses:
