@@ -8,7 +8,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from . import _closeness, _lines, _scalar_feedback
+from . import (
+    _closeness,
+    _equilibrium,
+    _lines,
+    _local_objectives,
+    _scalar_feedback,
+    _targets,
+)
 from ._models import MODELS, Model
 from ._records import Record, show, write
 
@@ -19,6 +26,8 @@ LINES: dict[str, Measure] = {
     "steps": _lines.relaxation,
     "first": _lines.first_call,
     "scalar": _scalar_feedback.one_pair,
+    "targets": _targets.targets,
+    "local": _local_objectives.local_objectives,
 }
 SEEDS_BATCH = 64
 
@@ -59,6 +68,9 @@ def _plan(options: argparse.Namespace) -> Iterator[tuple[Model, str, Measure]]:
         for lines, measure in LINES.items():
             if lines in options.lines:
                 yield model, lines, measure
+    if "settling" in options.lines:
+        for model in _equilibrium.models():
+            yield model, "settling", _equilibrium.settled
     if "closeness" in options.lines:
         for model in _closeness.models():
             yield model, "closeness", _closeness.measured
@@ -69,7 +81,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--only", type=_names(MODELS), default=list(MODELS), help=f"of {list(MODELS)}"
     )
-    lines = [*LINES, "seeds", "closeness"]
+    lines = [*LINES, "seeds", "settling", "closeness"]
     parser.add_argument(
         "--lines", type=_names(lines), default=lines, help=f"of {lines}"
     )

@@ -27,14 +27,14 @@ FREE, NUDGED = 30, 10
 ESTIMATES = {"one-sided": FREE + NUDGED, "centred": FREE + 2 * NUDGED}
 
 
+def models() -> Iterator[Model]:
+    """The perceptrons of the literature."""
+    yield _perceptron(784, 512, 10)
+    yield _perceptron(784, 256, 256, 10)
+
+
 def settled(model: Model, budget: Budget) -> Iterator[Record]:
     """30 + 10 steps, or 30 + 10 + 10, against that many forward passes."""
-    del model
-    for small in (_perceptron(784, 512, 10), _perceptron(784, 256, 256, 10)):
-        yield from _against_forward(small, budget)
-
-
-def _against_forward(model: Model, budget: Budget) -> Iterator[Record]:
     for estimate, passes in ESTIMATES.items():
         rule = rules.EquilibriumPropagation(
             free_steps=FREE, nudged_steps=NUDGED, estimate=estimate

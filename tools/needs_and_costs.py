@@ -8,6 +8,7 @@ timed, on a network with three hidden layers, so every machine finds the same.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ BEGIN, END = (
     "<!-- end of what it makes -->",
 )
 WIDTHS, EXAMPLES = (32, 64, 64, 64, 10), 32
+SPIKING = (rules.Concrete, rules.ScoreFunction, rules.StraightThrough)
 # Of these the default is not all that there is to choose from.
 VARIANTS: dict[str, rules.Rule] = {
     "PredictiveCoding(inference=Sweep())": rules.PredictiveCoding(
@@ -57,22 +59,35 @@ def loss_fn(params: Any, x: jax.Array, y: jax.Array) -> jax.Array:
     return jnp.mean(jnp.sum((x @ params[-1] - y) ** 2, axis=-1))
 
 
+def spiking_loss_fn(params: Any, x: jax.Array, y: jax.Array) -> jax.Array:
+    """The same with stochastic nodes, for rules that are about these."""
+    for layer in params[:-1]:
+        x = apical.bernoulli(jax.nn.sigmoid(x @ layer))
+    return jnp.mean(jnp.sum((x @ params[-1] - y) ** 2, axis=-1))
+
+
+def _shifted(key: jax.Array, x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """What comes next, for rules that compare an example with it."""
+    del key
+    return jnp.roll(x, 1, axis=-1), y
+
+
 def ratios(rule: rules.Rule) -> tuple[float | None, float | None]:
     """Work and sequential depth of a rule, over those of backpropagation."""
+    if isinstance(rule, rules.WindowedSyntheticGradients):
+        return None, None  # it costs what its windows do
+    if isinstance(rule, rules.CLAPP):
+        rule = replace(rule, positive=_shifted)
     keys = jax.random.split(jax.random.key(0), len(WIDTHS))
     pairs = zip(keys, pairwise(WIDTHS), strict=False)
     params = [jax.random.normal(key, shape) for key, shape in pairs]
     x, y = jnp.ones((EXAMPLES, WIDTHS[0])), jnp.ones((EXAMPLES, WIDTHS[-1]))
-
-    def target(x: jax.Array, y: jax.Array) -> jax.Array:
-        del x
-        return y
-
-    step = apical.train_step(loss_fn, rule, optax.sgd(0.0), target=target)
+    loss = spiking_loss_fn if isinstance(rule, SPIKING) else loss_fn
+    told = {"target": lambda x, y: y, "inputs": 0}
+    step = apical.train_step(loss, rule, optax.sgd(0.0), **told)
     state = step.init(keys[-1], params, x, y)
-    measure = apical.measure.cost(loss_fn, rule, repeats=1, target=target)
-    found = measure(params, state, x, y).ratio
-    return found.flops, found.depth
+    found = apical.measure.cost(loss, rule, repeats=1, **told)(params, state, x, y)
+    return found.ratio.flops, found.ratio.depth
 
 
 def table() -> str:

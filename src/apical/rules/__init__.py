@@ -18,11 +18,11 @@ from .equilibrium import DualPropagation as DualPropagation
 from .equilibrium import EquilibriumPropagation as EquilibriumPropagation
 from .equilibrium import GeneRec as GeneRec
 from .equilibrium import Holomorphic as Holomorphic
-from .predictive_coding import AmortisedStart as AmortisedStart
 from .local_objectives import CLAPP as CLAPP
 from .local_objectives import PEPITA as PEPITA
 from .local_objectives import ForwardForward as ForwardForward
 from .local_objectives import LocalLosses as LocalLosses
+from .predictive_coding import AmortisedStart as AmortisedStart
 from .predictive_coding import ConjugateGradients as ConjugateGradients
 from .predictive_coding import DecayingPrecision as DecayingPrecision
 from .predictive_coding import DifferentialEquation as DifferentialEquation
