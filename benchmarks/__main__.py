@@ -8,14 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from . import (
-    _closeness,
-    _equilibrium,
-    _lines,
-    _local_objectives,
-    _scalar_feedback,
-    _targets,
-)
+from . import _closeness, _lines, _peers
 from ._models import MODELS, Model
 from ._records import Record, show, write
 
@@ -74,6 +67,10 @@ def _plan(options: argparse.Namespace) -> Iterator[tuple[Model, str, Measure]]:
     if "closeness" in options.lines:
         for model in _closeness.models():
             yield model, "closeness", _closeness.measured
+    if "peers" in options.lines:
+        for model in _peers.models():
+            if model.name in options.only:
+                yield model, "peers", _peers.measured
 
 
 def _parse() -> argparse.Namespace:
@@ -81,9 +78,11 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--only", type=_names(MODELS), default=list(MODELS), help=f"of {list(MODELS)}"
     )
-    lines = [*LINES, "seeds", "settling", "closeness"]
+    lines = [*LINES, "seeds", "closeness"]
+    known = [*lines, "peers"]
+    # The peers make environments of their own, and are asked for by name.
     parser.add_argument(
-        "--lines", type=_names(lines), default=lines, help=f"of {lines}"
+        "--lines", type=_names(known), default=lines, help=f"of {known}"
     )
     parser.add_argument("--quick", action="store_true", help="fewer rounds")
     parser.add_argument("--out", type=Path, help="a file for the records, JSON lines")

@@ -21,7 +21,7 @@ import numpy as np
 from ...circuit import Circuit
 from .._rule import relative_norm
 from ._energy import Terms
-from ._relaxation import repeat
+from ._relaxation import Stage, repeat
 from ._settled import Settled
 
 Errors = dict[str, jax.Array]
@@ -49,6 +49,10 @@ class Linear:
     def start(self) -> Errors:
         """No errors."""
         return self.circuit.zeros()
+
+    def stages(self, steps: int) -> list[Stage]:
+        """All steps alike."""
+        return [(self.slope, steps)]
 
     def pull(self, loss: Any, errors: Errors) -> tuple[list[jax.Array], Errors]:
         """`loss dL - sum_n <e_n, dp_n> / scale`, to parameters and to values.

@@ -12,8 +12,9 @@ has the same equilibrium, and a global backward pass for its slope (Goemaere et 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -21,6 +22,8 @@ import jax.numpy as jnp
 
 from ...circuit import Circuit, Run
 from ._energy import Terms, Values
+from ._front import Front, stages
+from ._relaxation import Stage, written_out
 from ._settled import Settled
 
 
@@ -45,9 +48,28 @@ class Free:
         """The feed-forward values."""
         return self.forward.sites
 
-    def slope(self, values: Values, tick: Any = None) -> Values:
-        """dE/dv of one example."""
-        return self.pulled(values, tick)[1]
+    def slope(
+        self, values: Values, tick: Any = None, front: Front | None = None
+    ) -> Values:
+        """dE/dv of one example; 0 where no signal has been."""
+        erring = None if front is None else front.erring
+        moving = {n: v for n, v in values.items() if not front or n in front.moving}
+
+        def network(moving: Values) -> Any:
+            return self._network(self.terms.params, {**values, **moving}, erring)
+
+        (pulled,), weighted, _ = self._pulled(network, (moving,), values, tick)
+        return {
+            n: self._sum(weighted.get(n, 0), pulled[n])
+            if n in moving
+            else jnp.zeros_like(v)
+            for n, v in values.items()
+        }
+
+    def stages(self, steps: int) -> list[Stage]:
+        """Steps from the feed-forward values: at first few nodes have a slope."""
+        found = stages(self.circuit, steps, written_out(self.circuit))
+        return [(partial(self.slope, front=front), count) for front, count in found]
 
     def settled(self, values: Values, residual: Any, steps: Any) -> Settled:
         """Where inference ended, with the gradients of the parameters."""
@@ -58,34 +80,56 @@ class Free:
     def pulled(
         self, values: Values, tick: Any = None
     ) -> tuple[list[jax.Array], Values, Values]:
-        """What errors pull at parameters and at values, and the errors.
+        """What errors pull at parameters and at values, and the errors."""
+        learned, fixed = self.circuit.leaves.pick(self.terms.params)
+
+        def network(learned: Any, values: Values) -> Any:
+            return self._network(self.circuit.leaves.build(learned, fixed), values)
+
+        at = (learned, values)
+        (grads, pulled), weighted, errors = self._pulled(network, at, values, tick)
+        return grads, jax.tree.map(self._sum, weighted, pulled), errors
+
+    def _network(
+        self, params: Any, values: Values, erring: Collection[str] | None = None
+    ) -> Any:
+        """The loss and what (given) errors are pulled through; the predictions."""
+        terms, sites = self.terms, self.terms.sites
+        run = self.circuit.run(
+            params,
+            terms.args,
+            tap="clamp",
+            inject=values,
+            parallel=True,
+            feedback=terms.feedback,
+            sites=terms.visited,
+        )
+        through = {
+            n: run.sites[sites[n]] for n in (sites if erring is None else erring)
+        }
+        return (run.loss, through), run.sites
+
+    def _pulled(
+        self,
+        network: Callable[..., Any],
+        at: tuple[Any, ...],
+        values: Values,
+        tick: Any,
+    ) -> tuple[Any, Values, Values]:
+        """What errors pull at the arguments of a network, pi e, and e.
 
         Each error is pulled through a site of its own, so that this need not be the
         gradient of an energy. What is not used of it costs nothing once compiled.
         """
-        terms, circuit, sites = self.terms, self.circuit, self.terms.sites
-        learned, fixed = circuit.leaves.pick(terms.params)
+        (loss, through), transposed, found = jax.vjp(network, *at, has_aux=True)
+        errors = {n: values[n] - found[n] for n in through}
+        weighted = self.terms.weighted(errors, tick)
+        seeds = jax.tree.map(lambda e: -e / self.circuit.scale, weighted)
+        pull = jnp.asarray(self.terms.pull, loss.dtype)
+        return transposed((pull * jnp.ones_like(loss), seeds)), weighted, errors
 
-        def network(learned: Any, values: Values) -> Any:
-            run = circuit.run(
-                circuit.leaves.build(learned, fixed),
-                terms.args,
-                tap="clamp",
-                inject=values,
-                parallel=True,
-                feedback=terms.feedback,
-                sites=terms.visited,
-            )
-            return (run.loss, {n: run.sites[s] for n, s in sites.items()}), run.sites
-
-        (loss, _), transposed, found = jax.vjp(network, learned, values, has_aux=True)
-        errors = {n: v - found[n] for n, v in values.items()}
-        weighted = terms.weighted(errors, tick)
-        seeds = jax.tree.map(lambda e: -e / circuit.scale, weighted)
-        pull = jnp.asarray(terms.pull, loss.dtype)
-        grads, pulled = transposed((pull * jnp.ones_like(loss), seeds))
-        slope = jax.tree.map(lambda e, p: e + circuit.scale * p, weighted, pulled)
-        return grads, slope, errors
+    def _sum(self, weighted: Any, pulled: jax.Array) -> jax.Array:
+        return weighted + self.circuit.scale * pulled
 
 
 @dataclass(frozen=True)
@@ -103,6 +147,10 @@ class FreeErrors:
     def start(self) -> Values:
         """No errors: the feed-forward values."""
         return self.circuit.zeros()
+
+    def stages(self, steps: int) -> list[Stage]:
+        """All steps alike: a signal reaches every node at once."""
+        return [(self.slope, steps)]
 
     def slope(self, errors: Values, tick: Any = None) -> Values:
         """dE/de of one example: pi e, and the whole derivative of the loss."""

@@ -177,7 +177,7 @@ class IncrementalPredictiveCoding(Rule):
         values = state if self.streaming else energy.start
 
         plain = as_optimizer(None, self.rate)
-        values, *_ = relax(circuit, energy.slope, values, plain, self.steps)
+        values, *_ = relax(circuit, [(energy.slope, self.steps)], values, plain)
         _, _, errors = energy.pulled(values)
         return {
             n: Signal(values[n], values[n] - e, -e / circuit.scale)

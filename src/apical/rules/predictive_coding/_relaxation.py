@@ -5,8 +5,9 @@ v <- v - rate dE/dv
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import jax
@@ -23,6 +24,8 @@ from .._rule import (
 from ._settled import Budget, Settled
 
 S = TypeVar("S")
+# A slope, as a function of a point and a tick, and how many steps go down it.
+Stage = tuple[Callable[..., Any], int]
 
 
 class Energy(Protocol):
@@ -40,6 +43,10 @@ class Energy(Protocol):
 
     def slope(self, point: Any, tick: Any = None, /) -> Any:
         """dE/dv of one example."""
+        ...
+
+    def stages(self, steps: int, /) -> list[Stage]:
+        """The same in as many steps from the start, where the first have less to do."""
         ...
 
     def settled(self, point: Any, residual: Any, steps: Any, /) -> Settled:
@@ -74,14 +81,12 @@ class Relaxation:
     def settle(self, energy: Energy, budget: Budget) -> Settled:
         """Descend from the feed-forward values."""
         optimizer = as_optimizer(self.optimizer, budget.rate)
-        relaxed = relax(
-            energy.circuit,
-            energy.slope,
-            energy.start,
-            optimizer,
-            budget.steps,
-            budget.tolerance,
-        )
+        circuit, start = energy.circuit, energy.start
+        if budget.tolerance:
+            relaxed = relax_until(circuit, energy.slope, start, optimizer, budget)
+        else:
+            stages = energy.stages(budget.steps)
+            relaxed = relax(circuit, stages, start, optimizer)
         return energy.settled(*relaxed)
 
 
@@ -106,7 +111,7 @@ def repeat(circuit: Circuit, step: Callable[[S], S], state: S, steps: int) -> S:
     there the loop is written out; everywhere else it stays rolled, and the time to
     compile does not grow with the number of steps.
     """
-    if written_out(circuit):
+    if steps <= 1 or written_out(circuit):
         for _ in range(steps):
             state = step(state)
         return state
@@ -120,73 +125,103 @@ def written_out(circuit: Circuit) -> bool:
 
 def relax(
     circuit: Circuit,
-    slope: Callable[[Any, Any], Any],
+    stages: Sequence[Stage],
     point: Any,
     optimizer: optax.GradientTransformation,
-    steps: int,
-    tolerance: float = 0.0,
 ) -> Relaxed:
     """Steps of an optimiser down a slope: a function of a point and a tick.
+
+    Args:
+      circuit: decides whether loops are rolled.
+      stages: `(slope, count)`, one after the other.
+      point: where to start: any pytree.
+      optimizer: gives the steps.
+    """
+    # Only the first and the last slope are measured, so that the steps between, which
+    # are what takes the time, do nothing else.
+    (slope, _), (final, _) = stages[0], stages[-1]
+    state, first = _move(slope, optimizer, _begin(point, optimizer))
+    steps, last = sum(count for _, count in stages), first
+    between = [count for _, count in stages]
+    between[0] -= 1
+    between[-1] -= 1
+    for (slope, _), count in zip(stages, between, strict=True):
+        state = repeat(circuit, partial(_moved, slope, optimizer), state, count)
+    if steps > 1:
+        state, last = _move(final, optimizer, state)
+    return Relaxed(state.point, relative_norm(last, first), steps)
+
+
+class State(NamedTuple):
+    """Between two steps: the point, the optimiser's memory, the steps taken."""
+
+    point: Any
+    memory: Any
+    tick: jax.Array
+
+
+def _begin(point: Any, optimizer: optax.GradientTransformation) -> State:
+    return State(point, optimizer.init(point), jnp.zeros((), int))
+
+
+def _move(
+    slope: Callable[..., Any], optimizer: optax.GradientTransformation, at: State
+) -> tuple[State, Any]:
+    """A step, and the slope down which it went."""
+    grads = slope(at.point, at.tick)
+    updates, memory = optimizer.update(grads, at.memory, at.point)
+    return State(optax.apply_updates(at.point, updates), memory, at.tick + 1), grads
+
+
+def _moved(
+    slope: Callable[..., Any], optimizer: optax.GradientTransformation, at: State
+) -> State:
+    return _move(slope, optimizer, at)[0]
+
+
+def relax_until(
+    circuit: Circuit,
+    slope: Callable[..., Any],
+    point: Any,
+    optimizer: optax.GradientTransformation,
+    budget: Budget,
+) -> Relaxed:
+    """Steps until the slope, measured before each, is small enough.
+
+    A step that meets a small slope is not taken: what is returned has that residual.
 
     Args:
       circuit: decides whether the loop is rolled.
       slope: `slope(point, tick)`.
       point: where to start: any pytree.
       optimizer: gives the steps.
-      steps: how many at most.
-      tolerance: ends at the first slope whose norm, relative to the first, is not
-        above it; 0: takes all steps.
-    """
-
-    def move(state: Any) -> Any:
-        point, memory, tick = state
-        grads = slope(point, tick)
-        updates, memory = optimizer.update(grads, memory, point)
-        return (optax.apply_updates(point, updates), memory, tick + 1), grads
-
-    begin = (point, optimizer.init(point), jnp.zeros((), int))
-    if tolerance:
-        return _until(circuit, move, begin, steps, tolerance)
-    # Only the first and the last slope are measured, so that the steps between, which
-    # are what takes the time, do nothing else.
-    state, first = move(begin)
-    state = repeat(circuit, lambda s: move(s)[0], state, max(steps - 2, 0))
-    last = first
-    if steps > 1:
-        state, last = move(state)
-    return Relaxed(state[0], relative_norm(last, first), steps)
-
-
-def _until(
-    circuit: Circuit, move: Callable[[Any], Any], begin: Any, steps: int, tol: float
-) -> Relaxed:
-    """Steps until the slope, measured before each, is small enough.
-
-    A step that meets a small slope is not taken: what is returned has that residual.
+      budget: how many steps at most, and the norm of the slope, relative to the first,
+        that ends them.
     """
     first = None
 
     def advance(state: Any) -> Any:
         here, _, _ = state
-        there, grads = move(here)
+        there, grads = _move(slope, optimizer, here)
         return there, here, squared_norm(grads)
 
     def done(state: Any) -> Any:
-        return root_of_ratio(state[2], first) <= tol
+        return root_of_ratio(state[2], first) <= budget.tolerance
 
+    begin = _begin(point, optimizer)
     state = advance((begin, begin, jnp.zeros(())))
     first = state[2]
     if written_out(circuit):
-        for _ in range(steps - 1):
+        for _ in range(budget.steps - 1):
             held = done(state)
             moved = advance(state)
             state = jax.tree.map(lambda a, b, h=held: jnp.where(h, a, b), state, moved)
     else:
         state = jax.lax.while_loop(
-            lambda s: ~done(s) & (s[0][2] < steps), advance, state
+            lambda s: ~done(s) & (s[0].tick < budget.steps), advance, state
         )
     there, here, norm = state
     # The slope was measured at `here`; where that was small the step is taken back.
     small = done(state)
-    point, _, tick = jax.tree.map(lambda a, b: jnp.where(small, a, b), here, there)
-    return Relaxed(point, root_of_ratio(norm, first), tick)
+    end = jax.tree.map(lambda a, b: jnp.where(small, a, b), here, there)
+    return Relaxed(end.point, root_of_ratio(norm, first), end.tick)

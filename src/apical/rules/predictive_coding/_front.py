@@ -1,0 +1,89 @@
+"""The active front: which nodes a signal has reached, step by step.
+
+At the feed-forward values there are no errors, and the loss alone pulls. In a step a
+signal passes from a node to those that it is predicted from, and to those that it
+predicts:
+
+    moved_0   = {}
+    erring_t  = moved_t, and what they predict directly
+    moved_t+1 = erring_t, what predicts them, and what the loss reads
+
+All other errors and slopes are exactly 0, and need not be computed.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ...circuit import Circuit
+
+# Each stage is compiled by itself: few, so that compiling takes as long as so many
+# passes whatever the depth; many, so that little is computed that is 0.
+_STAGES = 8
+
+
+class Front(NamedTuple):
+    """Where a signal can be, in a step.
+
+    Attributes:
+      erring: the nodes that may have an error.
+      moving: the nodes that may have a slope.
+    """
+
+    erring: frozenset[str]
+    moving: frozenset[str]
+
+
+def fronts(circuit: Circuit, steps: int) -> list[Front]:
+    """The front in each step from the feed-forward values, until it stays the same.
+
+    Inside loops, and where a user's reverse rule may say anything of no error, it is
+    everywhere at once.
+
+    Example:
+      >>> import jax.numpy as jnp, apical
+      >>> def loss_fn(w, x):
+      ...     for w_l in w:
+      ...         x = jnp.tanh(x @ w_l)
+      ...     return jnp.mean(x**2)
+      >>> w = [jnp.eye(2)] * 4
+      >>> circuit = apical.trace(loss_fn)(w, jnp.ones((3, 2)))
+      >>> [sorted(front.moving) for front in fronts(circuit, 20)]
+      [['2'], ['1', '2'], ['0', '1', '2'], ['0', '1', '2']]
+    """
+    every = frozenset(node.name for node in circuit.nodes)
+    if circuit.has_loop or not circuit.linear_derivatives:
+        return [Front(every, every)]
+    after = {name: frozenset(circuit.reach[name]) for name in every}
+    pulled = frozenset(name for name in every if "loss" in after[name])
+    found: list[Front] = []
+    moved: frozenset[str] = frozenset()
+    for _ in range(steps):
+        predicted = frozenset[str]().union(*(after[name] for name in moved))
+        erring = moved | (predicted & every)
+        behind = frozenset(name for name in every if after[name] & erring)
+        front = Front(erring, erring | behind | pulled)
+        if found and front == found[-1]:
+            break
+        found.append(front)
+        moved = front.moving
+    return found
+
+
+def stages(circuit: Circuit, steps: int, written_out: bool) -> list[tuple[Front, int]]:
+    """Steps in a row with one front that covers them all: the front, and how many.
+
+    Args:
+      circuit: of the loss function.
+      steps: how many there are in all.
+      written_out: whether each step is compiled by itself anyway.
+    """
+    each = fronts(circuit, steps)
+    length = 1 if written_out else -(-len(each) // _STAGES)
+    # The last front stays, so that its stage takes all the steps that are left.
+    firsts = range(0, len(each), length)
+    ends = [*firsts[1:], steps]
+    return [
+        (each[min(end, len(each)) - 1], end - first)
+        for first, end in zip(firsts, ends, strict=True)
+    ]
