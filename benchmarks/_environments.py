@@ -122,9 +122,9 @@ class Worker:
         return found
 
     def _ended(self) -> UnavailableError:
-        return UnavailableError(
-            f"{self.library.name}: its worker ended ({self._process.wait()})"
-        )
+        self._process.communicate()  # closes its pipes
+        code = self._process.returncode
+        return UnavailableError(f"{self.library.name}: its worker ended ({code})")
 
     def __enter__(self) -> "Worker":
         return self

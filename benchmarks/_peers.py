@@ -118,7 +118,7 @@ def _task(
         except UnavailableError as error:
             yield left_out(name, error)
             continue
-        settled[library], firsts[library] = _read(found["values"]), found["first"]
+        settled[library], firsts[library] = read(found["values"]), found["first"]
         timed_calls[library] = worker, name
     apart = require_equal(start, settled)
     mine = timed_calls[APICAL.name][0]
@@ -129,7 +129,7 @@ def _task(
     for library, distance in apart.items():
         note = f"values within {distance:.0e} of apical's before any was timed"
         pair, what = (one, timings[library]), f"against {library}"
-        bound = _front(len(model.params), steps)
+        bound = reached(len(model.params), steps)
         yield timed("peers", name, what, pair, library, limit, bound, note)
     pair, over = (one, timings[_STEP]), _OVER_BACKPROP.get(model.name)
     yield timed("peers", name, "against backprop", pair, _STEP, over)
@@ -146,7 +146,8 @@ def _start(model: Model) -> Values:
     return [np.asarray(sites[node.name]) for node in circuit.nodes]
 
 
-def _read(path: str) -> Values:
+def read(path: str) -> Values:
+    """What a worker left in a file, in its order."""
     with np.load(path) as found:
         return [found[name] for name in found.files]
 
@@ -203,7 +204,7 @@ def in_turn(calls: Mapping[str, tuple[Worker, str]], rounds: int) -> dict[str, T
     return {name: Timing(np.array(values)) for name, values in found.items()}
 
 
-def _front(layers: int, steps: int) -> float:
+def reached(layers: int, steps: int) -> float:
     """What part of all layers' steps are those that a signal has reached."""
     reached = sum(min(step, layers) for step in range(1, steps + 1))
     return reached / (layers * steps)

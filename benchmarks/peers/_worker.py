@@ -3,7 +3,7 @@
 A worker reads one JSON object a line and answers with one:
 
     {"do": "build", "name": ..., "problem": path, ...}   make a call, and call it once
-    {"do": "time", "name": ..., "repeats": n}            seconds per call
+    {"do": "time", "name": ..., "repeats": n}            seconds per call, by two clocks
     {"do": "forget", "name": ...}
     {"do": "stop"}
 
@@ -76,7 +76,10 @@ def _answers() -> Iterator[Callable[[dict[str, Any]], None]]:
 def _done(build: Build, calls: dict[str, Built], told: dict[str, Any]) -> Any:
     name = told["name"]
     if told["do"] == "time":
-        return {"seconds": _timed(calls[name].call, told["repeats"])}
+        before = time.process_time()
+        seconds = _timed(calls[name].call, told["repeats"])
+        used = (time.process_time() - before) / told["repeats"]
+        return {"seconds": seconds, "processor": used}
     if told["do"] == "forget":
         del calls[name]
         return {}
