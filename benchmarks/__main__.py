@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from . import _closeness, _lines, _peers
+from . import _closeness, _lines, _peers, _peers_closeness
 from ._models import MODELS, Model
 from ._records import Record, show, write
 
@@ -71,6 +71,9 @@ def _plan(options: argparse.Namespace) -> Iterator[tuple[Model, str, Measure]]:
         for model in _peers.models():
             if model.name in options.only:
                 yield model, "peers", _peers.measured
+    if "peers-closeness" in options.lines:
+        for model in _peers_closeness.models():
+            yield model, "peers-closeness", _peers_closeness.measured
 
 
 def _parse() -> argparse.Namespace:
@@ -79,7 +82,7 @@ def _parse() -> argparse.Namespace:
         "--only", type=_names(MODELS), default=list(MODELS), help=f"of {list(MODELS)}"
     )
     lines = [*LINES, "seeds", "closeness"]
-    known = [*lines, "peers"]
+    known = [*lines, "peers", "peers-closeness"]
     # The peers make environments of their own, and are asked for by name.
     parser.add_argument(
         "--lines", type=_names(known), default=lines, help=f"of {known}"

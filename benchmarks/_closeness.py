@@ -94,8 +94,8 @@ def _trained(params: Any, x: Any, y: Any) -> Any:
 def measured(model: Model, budget: Budget) -> Iterator[Record]:
     """The ratio at the fewest steps that are close enough, for each way there."""
     layers = len(model.params)
-    goal = _equilibrium(model)
-    backprop = _closeness(jax.grad(model.loss)(model.params, *model.args), goal)
+    goal = equilibrium(model)
+    backprop = closeness(jax.grad(model.loss)(model.params, *model.args), goal)
     for what, (way, rate, counts) in WAYS.items():
         found = _fewest(model, goal, way, rate, counts)
         if found is None:
@@ -111,7 +111,7 @@ def measured(model: Model, budget: Budget) -> Iterator[Record]:
         yield timed("closeness", model.name, what, pair, limit=limit, note=note)
 
 
-def _equilibrium(model: Model) -> Any:
+def equilibrium(model: Model) -> Any:
     """The update at the equilibrium, in double precision."""
     with jax.enable_x64(True):
         params, args = jax.tree.map(_double, (model.params, model.args))
@@ -133,13 +133,13 @@ def _fewest(
 ) -> tuple[int, Prepared, float] | None:
     for steps in counts:
         call = _calls.learner(model, _free(steps, way, rate))
-        close = _closeness(call().grads, goal)
+        close = closeness(call().grads, goal)
         if close >= CLOSE:
             return steps, call, close
     return None
 
 
-def _closeness(grads: Any, goal: Any) -> float:
+def closeness(grads: Any, goal: Any) -> float:
     """The smallest cosine over the parameters."""
 
     def cosine(one: Any, other: Any) -> float:

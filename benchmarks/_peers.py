@@ -10,16 +10,25 @@ import itertools
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 import apical
 from apical import rules
+from apical.rules.predictive_coding._relaxation import (
+    Energy,
+    Relaxation,
+    as_optimizer,
+    relax,
+)
+from apical.rules.predictive_coding._settled import Budget as Settling
 
 from . import _calls
 from ._environments import APICAL, PEERS, UnavailableError, Worker
-from ._harness import Prepared, Timing
+from ._harness import Prepared, Timing, paired
 from ._lines import Budget
 from ._models import Model
 from ._records import Record, timed
@@ -91,6 +100,7 @@ def measured(model: Model, budget: Budget) -> Iterator[Record]:
                 yield left_out(model.name, error)
         for steps, limit in TASKS[model.name].items():
             yield from _task(model, workers, steps, limit, folder, budget)
+    yield from _lever(model, budget)
     yield from memory(model)
 
 
@@ -127,12 +137,14 @@ def _task(
     timings = in_turn(timed_calls, budget.rounds)
     one = timings[APICAL.name]
     for library, distance in apart.items():
-        note = f"values within {distance:.0e} of apical's before any was timed"
-        pair, what = (one, timings[library]), f"against {library}"
+        other, what = timings[library], f"against {library}"
+        note = f"values within {distance:.0e} of apical's; {one.told(other)}"
+        pair = one.wall, other.wall
         bound = reached(len(model.params), steps)
         yield timed("peers", name, what, pair, library, limit, bound, note)
-    pair, over = (one, timings[_STEP]), _OVER_BACKPROP.get(model.name)
-    yield timed("peers", name, "against backprop", pair, _STEP, over)
+    other, over = timings[_STEP], _OVER_BACKPROP.get(model.name)
+    pair, note = (one.wall, other.wall), one.told(other)
+    yield timed("peers", name, "against backprop", pair, _STEP, over, note=note)
     for library, seconds in firsts.items():
         longest = library == APICAL.name and len(model.params) * steps > 1000
         pair = Timing(np.array([seconds])), Timing(np.ones(1))
@@ -189,25 +201,72 @@ def _length(values: Values, origin: Values) -> float:
     return float(np.sqrt(sum(np.sum((a - b) ** 2, dtype=float) for a, b in pairs)))
 
 
-def in_turn(calls: Mapping[str, tuple[Worker, str]], rounds: int) -> dict[str, Timing]:
-    """Seconds of each call in every round, as the worker that runs it measured."""
+class Turns(NamedTuple):
+    """Time of each round by the wall's clock, and by the processor's.
 
-    def seconds(name: str, repeats: int) -> float:
+    On a machine that others use the second is the steadier.
+    """
+
+    wall: Timing
+    processor: Timing
+
+    def told(self, base: "Turns") -> str:
+        """The ratio by the processor's clock, for a note."""
+        return f"{self.processor.ratio(base.processor)[1]:.2f} by processor time"
+
+
+def in_turn(calls: Mapping[str, tuple[Worker, str]], rounds: int) -> dict[str, Turns]:
+    """The time of each call in every round, as the worker that runs it measured."""
+
+    def taken(name: str, repeats: int) -> tuple[float, float]:
         worker, call = calls[name]
-        return worker.ask("time", name=call, repeats=repeats)["seconds"]
+        told = worker.ask("time", name=call, repeats=repeats)
+        return told["seconds"], told["processor"]
 
-    repeats = {n: max(1, round(_TURN / min(seconds(n, 2), _TURN))) for n in calls}
-    found: dict[str, list[float]] = {name: [] for name in calls}
+    repeats = {n: max(1, round(_TURN / min(taken(n, 2)[0], _TURN))) for n in calls}
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
     for index in range(rounds):
         for name in list(calls)[:: 1 if index % 2 == 0 else -1]:
-            found[name].append(seconds(name, repeats[name]))
-    return {name: Timing(np.array(values)) for name, values in found.items()}
+            found[name].append(taken(name, repeats[name]))
+    pairs = {name: np.array(rows).T for name, rows in found.items()}
+    return {
+        name: Turns(Timing(wall), Timing(own)) for name, (wall, own) in pairs.items()
+    }
 
 
 def reached(layers: int, steps: int) -> float:
     """What part of all layers' steps are those that a signal has reached."""
     reached = sum(min(step, layers) for step in range(1, steps + 1))
     return reached / (layers * steps)
+
+
+@dataclass(frozen=True)
+class _Whole(Relaxation):
+    """Plain steps that compute every slope at every step."""
+
+    def settle(self, energy: Energy, budget: Settling) -> Any:
+        """Descend from the feed-forward values."""
+        plain = as_optimizer(None, budget.rate)
+        whole = [(energy.slope, budget.steps)]
+        return energy.settled(*relax(energy.circuit, whole, energy.start, plain))
+
+
+def _lever(model: Model, budget: Budget) -> Iterator[Record]:
+    """What the active front saves."""
+    for steps in TASKS[model.name]:
+        name = f"{model.name}, T={steps}"
+        ways = {"active front": None, "without it": _Whole()}
+        calls = {
+            what: _calls.learner(
+                model, rules.PredictiveCoding(steps, _RATE, "free", inference=way)
+            )
+            for what, way in ways.items()
+        }
+        one, other = paired(calls, budget.rounds).values()
+        bound = reached(len(model.params), steps)
+        yield timed(
+            "peers", name, "active front", (one, other), "without it", bound=bound
+        )
 
 
 def memory(model: Model) -> Iterator[Record]:
