@@ -28,7 +28,7 @@ from .peers._problem import Problem, loss_fn
 _DEPTHS = (4, 8, 20)  # layers of weights
 _WIDTH, _BATCH = 128, 128
 _FEW = (1, 2, 3, 4, 5, 6, 8, 10, 14, 20, 30)
-_MANY = (20, 50, 100, 200, 400, 800, 1600)
+_MANY = (10, 20, 30, 40, 50, 70, 100, 140, 200, 280, 400, 560, 800, 1120, 1600)
 
 
 class Way(NamedTuple):
