@@ -8,7 +8,16 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from . import _closeness, _lines, _peers, _peers_closeness
+from . import (
+    _closeness,
+    _equilibrium,
+    _lines,
+    _local_objectives,
+    _peers,
+    _peers_closeness,
+    _scalar_feedback,
+    _targets,
+)
 from ._models import MODELS, Model
 from ._records import Record, show, write
 
@@ -81,7 +90,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--only", type=_names(MODELS), default=list(MODELS), help=f"of {list(MODELS)}"
     )
-    lines = [*LINES, "seeds", "closeness"]
+    lines = [*LINES, "seeds", "settling", "closeness"]
     known = [*lines, "peers", "peers-closeness"]
     # The peers make environments of their own, and are asked for by name.
     parser.add_argument(

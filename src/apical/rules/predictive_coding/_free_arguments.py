@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from ...circuit import Circuit, require_arguments
 from ._energy import Terms, Values
 from ._free_prediction import Free
+from ._relaxation import Stage
 from ._settled import Settled
 
 # A pytree prefix of the arguments with True, False or arrays of these; or a function
@@ -121,6 +122,10 @@ class FreeWithArguments:
         """dE/dv, and dE/du where u is free."""
         found = jax.grad(self.energy)(point, tick)
         return found._replace(arguments=self.masks.kept(found.arguments))
+
+    def stages(self, steps: int) -> list[Stage]:
+        """All steps alike: a free argument may pull everywhere at once."""
+        return [(self.slope, steps)]
 
     def settled(self, point: Point, residual: Any, steps: Any) -> Settled:
         """Where inference ended; the loss is that of the arguments as filled in."""
