@@ -1,8 +1,8 @@
 """Incremental predictive coding: values and parameters move in the same tick.
 
-    v <- v - rate dE/dv,      theta <- theta + optimizer(dE/dtheta)
+    v <- v + inference(dE/dv),      theta <- theta + optimizer(dE/dtheta)
 
-both at the same values and parameters. There are no phases to tell apart: nothing
+both at the same values and parameters; plain inference is -rate dE/dv. There are no phases to tell apart: nothing
 waits until the values have settled.
 """
 
@@ -21,6 +21,7 @@ from .._rule import (
     SearchSpace,
     Signal,
     check_positive,
+    check_transformation,
     check_whole,
     root_of_ratio,
     rule,
@@ -29,8 +30,15 @@ from .._rule import (
 )
 from ._energy import Terms, Values
 from ._free_prediction import Free
-from ._relaxation import as_optimizer, relax, repeat
-from ._settled import Settling, settling
+from ._predictive_coding import Settling, settling
+from ._relaxation import as_optimizer, repeat
+
+
+class Moving(NamedTuple):
+    """The values, and the state of what moves them."""
+
+    values: Values
+    inference: Any
 
 
 class Tick(NamedTuple):
@@ -39,7 +47,7 @@ class Tick(NamedTuple):
     `first` is not a number before the first tick.
     """
 
-    values: Values
+    moving: Moving
     learned: Any
     memory: Any
     grads: Any
@@ -51,17 +59,20 @@ class Tick(NamedTuple):
 class IncrementalPredictiveCoding(Rule):
     """Predictive coding whose parameters learn at every tick of inference.
 
-        v <- v - rate dE/dv,      theta <- theta + optimizer(dE/dtheta)
+        v <- v + inference(dE/dv),      theta <- theta + optimizer(dE/dtheta)
 
     A call of `apical.train_step` takes `steps` ticks, each with an update of the
-    optimiser. Values start at the feed-forward ones in every call. With
-    `streaming=True` they do not: input and target may be others in every call, and the
-    values of the call before follow them; `step.start` puts them back.
+    optimiser. Values start at the feed-forward ones in every call, and what moves them
+    starts anew. With `streaming=True` they do not: input and target may be others in
+    every call, and the values of the call before follow them; `step.start` puts them
+    back.
 
     Args:
       steps: ticks in a call.
-      rate: of the values.
+      rate: of the values. Not used with an optax transformation.
       streaming: whether values go on from call to call.
+      inference: None for plain steps of the values, -rate dE/dv, or any
+        `optax.GradientTransformation`.
 
     Example:
       >>> import jax, jax.numpy as jnp, optax, apical
@@ -82,6 +93,7 @@ class IncrementalPredictiveCoding(Rule):
     steps: int = static(default=8)
     rate: float = 0.1
     streaming: bool = static(default=False)
+    inference: optax.GradientTransformation | None = static(default=None)
 
     citation: ClassVar[str] = (
         "@inproceedings{salvatori2024stable, title={A Stable, Fast, and Fully "
@@ -101,6 +113,8 @@ class IncrementalPredictiveCoding(Rule):
     def __post_init__(self) -> None:
         check_whole(self.steps, "steps")
         check_positive(self.rate, "rate")
+        if self.inference is not None:
+            check_transformation(self.inference, "inference")
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
         """The feed-forward values where they go on from call to call."""
@@ -112,7 +126,9 @@ class IncrementalPredictiveCoding(Rule):
     def start(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
         """The feed-forward values of another batch."""
         del state
-        return Free(Terms(circuit, params, args)).start if self.streaming else ()
+        if not self.streaming:
+            return ()
+        return self._begun(Free(Terms(circuit, params, args)).start)
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
         """The mean of the gradients of all ticks, the parameters held."""
@@ -137,12 +153,12 @@ class IncrementalPredictiveCoding(Rule):
 
         def tick(at: Tick) -> Tick:
             here = circuit.merged(params, at.learned)
-            found, slope, _ = Free(Terms(circuit, here, args)).pulled(at.values)
+            found, slope, _ = Free(Terms(circuit, here, args)).pulled(at.moving.values)
             grads = circuit.leaves.build(found)
             updates, memory = optimizer.update(grads, at.memory, at.learned)
             norm = squared_norm(slope)
             return Tick(
-                _descended(at.values, self.rate, slope),
+                self._moved(at.moving, slope),
                 optax.apply_updates(at.learned, updates),
                 memory,
                 grads,
@@ -152,7 +168,7 @@ class IncrementalPredictiveCoding(Rule):
 
         unknown = jnp.full((), jnp.nan)
         begin = Tick(
-            state if self.streaming else forward.sites,
+            state if self.streaming else self._begun(forward.sites),
             learned,
             optimizer_state,
             jax.tree.map(jnp.zeros_like, learned),
@@ -161,32 +177,41 @@ class IncrementalPredictiveCoding(Rule):
         )
         end = repeat(circuit, tick, begin, self.steps)
         params = circuit.merged(params, end.learned)
-        kept = end.values if self.streaming else ()
+        kept = end.moving if self.streaming else ()
         info = self._info(circuit, params, args, end)
         credit = Credit(forward.loss, forward.aux, end.grads, kept, info)
         return params, end.memory, credit
 
     def _info(self, circuit: Circuit, params: Any, args: Any, end: Tick) -> Settling:
-        _, _, errors = Free(Terms(circuit, params, args)).pulled(end.values)
+        _, _, errors = Free(Terms(circuit, params, args)).pulled(end.moving.values)
         residual = root_of_ratio(end.last, end.first)
         return settling(circuit, errors, residual, self.steps)
 
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
         """Values and predictions after the ticks of a call, the parameters held."""
         energy = Free(Terms(circuit, params, args))
-        values = state if self.streaming else energy.start
 
-        plain = as_optimizer(None, self.rate)
-        values, *_ = relax(circuit, [(energy.slope, self.steps)], values, plain)
+        def tick(at: Moving) -> Moving:
+            return self._moved(at, energy.slope(at.values))
+
+        begin = state if self.streaming else self._begun(energy.start)
+        values = repeat(circuit, tick, begin, self.steps).values
         _, _, errors = energy.pulled(values)
         return {
             n: Signal(values[n], values[n] - e, -e / circuit.scale)
             for n, e in errors.items()
         }
 
+    @property
+    def _mover(self) -> optax.GradientTransformation:
+        return as_optimizer(self.inference, self.rate)
 
-def _descended(values: Values, rate: Any, slope: Values) -> Values:
-    return jax.tree.map(lambda v, s: v - jnp.asarray(rate, v.dtype) * s, values, slope)
+    def _begun(self, values: Values) -> Moving:
+        return Moving(values, self._mover.init(values))
+
+    def _moved(self, at: Moving, slope: Values) -> Moving:
+        updates, state = self._mover.update(slope, at.inference, at.values)
+        return Moving(optax.apply_updates(at.values, updates), state)
 
 
 def _sums() -> optax.GradientTransformation:
