@@ -22,7 +22,8 @@ _MODULES: tuple[str, ...] = (
     *("pc_exact", "pc_cost", "pc_one_sweep", "pc_fixed_vs_free"),
     *("fa_matches", "fa_sparse"),
     *("sign_enough", "sign_frozen_top", "sign_sparse"),
-    *("bn_rates", "pc_trains", "pc_depth"),
+    *("bn_rates", "pc_trains"),
+    *("pc_incremental",),
 )
 
 

@@ -53,6 +53,35 @@ class SigmoidMLP(eqx.Module):
         return jax.nn.sigmoid(jax.vmap(self.readout)(h))
 
 
+class ActivatedMLP(eqx.Module):
+    """Fully connected layers with any function of the units between them."""
+
+    layers: tuple[eqx.nn.Linear, ...]
+    activation: Callable[[Array], Array] = eqx.field(static=True)
+
+    def __init__(
+        self, sizes: tuple[int, ...], activation: Callable[[Array], Array], key: Array
+    ):
+        self.layers, self.activation = tuple(_layers(sizes, key)), activation
+
+    def __call__(self, x: Array) -> Array:
+        """Outputs for `x` of `(examples, ...)`."""
+        *hidden, readout = self.layers
+        h = x.reshape(len(x), -1)
+        for layer in hidden:
+            h = self.activation(jax.vmap(layer)(h))
+        return jax.vmap(readout)(h)
+
+
+def activated(
+    activation: Callable[[Array], Array], *widths: int
+) -> Callable[..., ActivatedMLP]:
+    """What builds a net of these hidden widths with this function between them."""
+    return lambda key, shape, classes: ActivatedMLP(
+        _sizes(shape, widths, classes), activation, key
+    )
+
+
 def plain(*widths: int) -> Callable[..., MLP]:
     """What builds a net of these hidden widths, without batch norm."""
     return lambda key, shape, classes: MLP(_sizes(shape, widths, classes), key)

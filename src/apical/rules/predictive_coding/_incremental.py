@@ -2,8 +2,8 @@
 
     v <- v + inference(dE/dv),      theta <- theta + optimizer(dE/dtheta)
 
-both at the same values and parameters; plain inference is -rate dE/dv. There are no phases to tell apart: nothing
-waits until the values have settled.
+both at the same values and parameters; plain inference is -rate dE/dv. There are no
+phases to tell apart: nothing waits until the values have settled.
 """
 
 from __future__ import annotations

@@ -1,0 +1,287 @@
+"""A published figure of incremental predictive coding, from its published numbers."""
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import product
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+from matplotlib.figure import Figure
+
+from apical import rules
+from apical.lab._data import Data
+from apical.lab._journal import Line
+from apical.lab._records import epoch_lines, run_line
+from apical.lab._registry import BASELINE, Entry
+from apical.lab._search import Choice
+from apical.lab._start import Start
+from apical.lab._train import Run, train
+from apical.lab._work import Lanes, Work
+from apical.lab.claims._claim import Claim, Desk, Lines, Published, Scale, Task
+from apical.lab.claims._comparison import KEPT
+from apical.lab.claims._decide import Finding, above, decide
+from apical.lab.claims._dense import activated
+from apical.lab.claims._given import vectors
+from apical.lab.claims._measured import NOT_RUN
+from apical.lab.claims._panels import over_epochs, panels
+from apical.lab.claims._verdict import Verdict, effect
+from apical.lab.models import Model
+
+INCREMENTAL = "incremental-predictive-coding"
+PUBLISHED = {INCREMENTAL: 98.45, BASELINE: 98.29}  # percent, as the source counts
+MARGIN = 0.3  # points
+COUNTED = 5  # of seven seeds, in the source
+SOURCE = (
+    "Pinchetti et al. 2025, Benchmarking Predictive Coding Networks - Made Simple, "
+    "ICLR, arXiv:2407.01163"
+)
+
+
+class Setting(NamedTuple):
+    """The numbers that the source's code gives for a rule.
+
+    Attributes:
+        rule: how it learns.
+        activation: of the hidden units.
+        rate: of AdamW, before its schedule.
+        decay: of its weights.
+        updates: of the weights on each batch.
+    """
+
+    rule: rules.Rule
+    activation: Callable[..., Any]
+    rate: float
+    decay: float
+    updates: int = 1
+
+
+TICKS = 8
+SETTINGS = {
+    INCREMENTAL: Setting(
+        rules.IncrementalPredictiveCoding(
+            TICKS, inference=optax.sgd(0.8495322487988946, momentum=0.35)
+        ),
+        jax.nn.leaky_relu,
+        0.0002525584875644335,
+        0.032533390000821956,
+        TICKS,
+    ),
+    BASELINE: Setting(
+        rules.Backpropagation(),
+        jax.nn.gelu,
+        0.00027487989229471686,
+        0.0051207238497154115,
+    ),
+}
+
+
+class Amount(NamedTuple):
+    """How much is run: data, their sizes, width of the hidden layers, epochs, seeds."""
+
+    data: str
+    trained: int | None
+    tested: int | None
+    width: int
+    epochs: int
+    seeds: int
+
+
+_AMOUNTS: dict[Scale, Amount] = {
+    "full": Amount("mnist", None, None, 128, 25, 7),
+    "quick": Amount("digits", None, None, 128, 25, 2),
+    "smoke": Amount("digits", 256, 160, 16, 1, 1),
+}
+
+
+def tasks(scale: Scale) -> Iterable[Task]:
+    """One for each rule and seed, so that a run that is cut off has few to do again."""
+    amount = _AMOUNTS[scale]
+    for name, seed in product(SETTINGS, range(amount.seeds)):
+        yield Task(f"{name}-{seed}", _trained(amount, name, seed))
+
+
+def _trained(amount: Amount, name: str, seed: int) -> Callable[[Desk], Iterator[Line]]:
+    setting = SETTINGS[name]
+
+    def run(desk: Desk) -> Iterator[Line]:
+        data = scaled(vectors(amount.data, amount.trained, amount.tested)(desk))
+        work = work_of(amount, setting, data)
+        entry = Entry(lambda: setting.rule)
+        training = Run(Start(work), entry, Lanes.alike((seed,), work.learning_rate, {}))
+        shared = run_line(work, name, entry, Choice(work.learning_rate, {}))
+        for epoch in train(training, training.begin()):
+            for line in epoch_lines(epoch, (seed,)):
+                told = {**shared, **line, "optimizer": "adamw, warm-up and cosine"}
+                yield {key: told[key] for key in KEPT}
+
+    return run
+
+
+def scaled(data: Data) -> Data:
+    """The same with inputs from -1 to 1, over the training part."""
+    low, high = data.train_x.min(), data.train_x.max()
+
+    def scale(part: np.ndarray) -> np.ndarray:
+        return (2 * (part - low) / (high - low) - 1).astype(np.float32)
+
+    return data._replace(train_x=scale(data.train_x), test_x=scale(data.test_x))
+
+
+def work_of(amount: Amount, setting: Setting, data: Data) -> Work:
+    """The work of a rule: its net, and AdamW over the length of the whole training."""
+    batch_size = 128
+    steps = len(data.train_y) // batch_size
+    model = Model(
+        activated(setting.activation, *(amount.width,) * 3), ("vectors",), steps
+    )
+    updates = steps * amount.epochs * setting.updates
+    pace = optax.warmup_cosine_decay_schedule(1.0, 1.1, updates // 10, updates, 0.1)
+
+    def optimizer(rate: Any) -> optax.GradientTransformation:
+        return optax.adamw(lambda count: rate * pace(count), weight_decay=setting.decay)
+
+    return Work(
+        data,
+        f"three hidden layers of {amount.width}",
+        model,
+        optimizer,
+        setting.rate,
+        amount.epochs,
+        batch_size,
+        "squared-error",
+    )
+
+
+def judge(lines: Lines) -> Verdict:
+    """From the accuracies against the published one, counted in two ways."""
+    mine = ended(lines, INCREMENTAL)
+    best = best_seeds(lines, INCREMENTAL)
+    last = effect("last epoch, all seeds - published", mine, _published(mine), MARGIN)
+    counted = effect(
+        f"best epoch, best {COUNTED} seeds - published", best, _published(best), MARGIN
+    )
+    other = ended(lines, BASELINE)
+    beside = effect("last epoch: incremental - backprop", mine, other, MARGIN)
+    known = effect(
+        "last epoch of backprop, all seeds - published",
+        other,
+        dict.fromkeys(other, PUBLISHED[BASELINE]),
+        MARGIN,
+    )
+    return decide(
+        [
+            Finding(last, above(last, -MARGIN)),
+            Finding(counted, above(counted, -MARGIN), inside=True),
+            Finding(beside, None, decides=False),
+            Finding(known, None, decides=False),
+        ]
+    )
+
+
+def _published(of: dict[int, float]) -> dict[int, float]:
+    return dict.fromkeys(of, PUBLISHED[INCREMENTAL])
+
+
+def _by_seed(lines: Lines, rule: str) -> dict[int, list[float]]:
+    """The accuracies (percent) after each epoch; one that diverged is 0."""
+    found: dict[int, list[float]] = {}
+    for line in sorted(lines, key=lambda line: line["epoch"]):
+        if line["rule"] == rule and line["epoch"]:
+            value = 100 * line["test_accuracy"] if line["status"] == "ok" else 0.0
+            found.setdefault(line["seed"], []).append(value)
+    return found
+
+
+def ended(lines: Lines, rule: str) -> dict[int, float]:
+    """The accuracy after the last epoch, of every seed."""
+    return {seed: values[-1] for seed, values in _by_seed(lines, rule).items()}
+
+
+def best_seeds(lines: Lines, rule: str) -> dict[int, float]:
+    """The accuracy of the best epoch, of the best seeds: as the source counts."""
+    best = {seed: max(values) for seed, values in _by_seed(lines, rule).items()}
+    return dict(sorted(best.items(), key=lambda each: each[1])[-COUNTED:])
+
+
+def _counted_twice(rule: str) -> Callable[[Lines], str]:
+    def say(lines: Lines) -> str:
+        every, best = ended(lines, rule), best_seeds(lines, rule)
+        if not every:
+            return NOT_RUN
+        spread = f" ± {np.std(list(every.values()), ddof=1):.2f}" * (len(every) > 1)
+        return (
+            f"{np.mean(list(every.values())):.2f}{spread} % after the last epoch, all "
+            f"seeds; {np.mean(list(best.values())):.2f} % as the source counts"
+        )
+
+    return say
+
+
+def draw(lines: Lines) -> Figure:
+    """Test accuracy over the epochs, and beside it the angle to backprop."""
+    figure, axes, look = panels(2, SETTINGS)
+    learned = [line for line in lines if line["epoch"]]
+    over_epochs(axes[0], learned, look, "test_accuracy")
+    over_epochs(axes[1], lines, {INCREMENTAL: look[INCREMENTAL]}, "alignment", 1)
+    for rule, percent in PUBLISHED.items():
+        axes[0].axhline(percent, color=look[rule].colour, lw=0.8)
+    axes[0].set_title("test accuracy (%); thin: published")
+    axes[1].set(title="cosine to backprop's gradient", ylim=(0, 1.05))
+    return figure
+
+
+CLAIM = Claim(
+    id="pc-incremental",
+    sentence=(
+        "Incremental predictive coding with its published numbers reaches 98.45 % on "
+        "MNIST."
+    ),
+    source=SOURCE,
+    work=(
+        "MNIST, inputs from -1 to 1, 784-128-128-128-10, squared error to one-hot, "
+        "batches of 128, 25 epochs, 7 seeds. Incremental predictive coding as the "
+        "source's code has it: leaky ReLU, 8 ticks on each batch, values from the "
+        "feed-forward ones by gradient descent at rate 0.850 with momentum 0.35, "
+        "weights at every tick by AdamW (rate 2.53e-4, decay 3.25e-2; warm-up to 1.1 "
+        "times that over a tenth of the ticks, then a cosine to a tenth). Beside it "
+        "backprop with the numbers that the same code has for it: GELU, AdamW (rate "
+        "2.75e-4, decay 5.12e-3), the same schedule."
+    ),
+    published=(
+        Published(
+            "MNIST, incremental: best epoch on the test part, best five of seven seeds",
+            f"{PUBLISHED[INCREMENTAL]} %",
+            "Pinchetti et al. 2025, table 1",
+            _counted_twice(INCREMENTAL),
+        ),
+        Published(
+            "MNIST, backprop with squared error, counted in the same way",
+            f"{PUBLISHED[BASELINE]} %",
+            "Pinchetti et al. 2025, table 1",
+            _counted_twice(BASELINE),
+        ),
+    ),
+    differences=(
+        "No other network, data or number: nothing was tuned here. The source takes "
+        "the best epoch on the test part and the best five of seven seeds, and leaves "
+        "out the last 16 test pictures, which do not fill a batch; here the last epoch "
+        "of all seeds and all pictures count, and its way of counting is shown beside. "
+        "The initial weights are drawn from the same distribution by another "
+        "generator."
+    ),
+    rule=(
+        "Holds if, over all 7 seeds, the 95 % interval of the test accuracy after the "
+        "last epoch lies above 98.15 % (0.3 points below what was published), and so "
+        "it does as the source counts (the best epoch on the test part, the best five "
+        "seeds). Holds within limits if it does as the source counts alone. Does not "
+        "hold if one of these is settled otherwise. A seed that diverges counts as 0 "
+        "%. Backprop: shown only."
+    ),
+    hours=0.4,
+    tasks=tasks,
+    judge=judge,
+    draw=draw,
+    data=("mnist",),
+    paper="pinchetti2025",
+)
