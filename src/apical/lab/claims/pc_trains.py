@@ -60,7 +60,7 @@ def tasks(scale: Scale) -> Iterable[Task]:
             "rules": {**beside, CODING: AsPublished(steps=100, rate=0.1)},
             "loss": "squared-error",
         },
-        _pictures(scale),
+        pictures(scale),
         part=PICTURES,
     )
     if scale == "smoke":
@@ -79,7 +79,9 @@ def tasks(scale: Scale) -> Iterable[Task]:
     )
 
 
-def _pictures(scale: Scale) -> Callable[[Desk], Data]:
+def pictures(scale: Scale) -> Callable[[Desk], Data]:
+    """What gives the pictures of a scale: CIFAR-10, or digits large enough."""
+
     def give(desk: Desk) -> Data:
         if scale == "full":
             return first(load("cifar10", desk.data_dir, desk.download), 10_000, None)
