@@ -206,13 +206,14 @@ def best_seeds(lines: Lines, rule: str) -> dict[int, float]:
 
 def _counted_twice(rule: str) -> Callable[[Lines], str]:
     def say(lines: Lines) -> str:
-        every, best = ended(lines, rule), best_seeds(lines, rule)
+        every = list(ended(lines, rule).values())
+        best = list(best_seeds(lines, rule).values())
         if not every:
             return NOT_RUN
-        spread = f" ± {np.std(list(every.values()), ddof=1):.2f}" * (len(every) > 1)
+        spread = f" ± {np.std(every, ddof=1):.2f}" if len(every) > 1 else ""
         return (
-            f"{np.mean(list(every.values())):.2f}{spread} % after the last epoch, all "
-            f"seeds; {np.mean(list(best.values())):.2f} % as the source counts"
+            f"{np.mean(every):.2f}{spread} % after the last epoch, all seeds; "
+            f"{np.mean(best):.2f} % as the source counts"
         )
 
     return say
