@@ -114,11 +114,11 @@ def test_inputs_reach_from_minus_one_to_one(tmp_path):
     assert data.test_x.dtype == np.float32 and abs(data.test_x).max() <= 1
 
 
-def test_the_nudged_rule_is_centred_and_free_and_its_trials_draw_a_rate():
+def test_the_nudged_rule_is_centred_and_free_and_trials_draw_none_of_its_numbers():
     rule = nudged.RULE
     assert (rule.prediction, rule.nudge.kind, rule.steps) == ("free", "centred", 7)
     assert rule._pulls == (0.1, -0.1)
-    assert rule.search_space == {"rate": (0.1, 1.0, "log")}
+    assert rule.search_space == {} and rule.rate == 0.5
 
 
 def test_the_nudge_is_compared_at_equal_trials_with_a_control(monkeypatch, tmp_path):
@@ -134,7 +134,7 @@ def test_the_nudge_is_compared_at_equal_trials_with_a_control(monkeypatch, tmp_p
     with pytest.raises(InterruptedError):
         task.run(Desk(tmp_path))
     assert set(asked["rules"]) == {BASELINE, CONTROL, nudged.NUDGED}
-    assert (asked["sweep"], asked["seeds"], asked["epochs"]) == (16, 8, 3)
+    assert (asked["sweep"], asked["seeds"], asked["epochs"]) == (8, 7, 3)
 
 
 @pytest.mark.parametrize("name", MODULES)
