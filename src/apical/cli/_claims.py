@@ -87,7 +87,7 @@ def reproduce(
     smoke: Smoke = False,
     out: Out = _OUT,
 ) -> None:
-    """Run the claims of a paper: millidge2020, lillicrap2016 or liao2016."""
+    """Run a paper's claims: millidge2020, lillicrap2016, liao2016, pinchetti2025."""
     with stops("To go on: the same command."):
         for claim in _of_paper(paper):
             _run(claim, _scale(quick, smoke), out, data_dir, download)

@@ -211,7 +211,8 @@ class IncrementalPredictiveCoding(Rule):
 
     def _moved(self, at: Moving, slope: Values) -> Moving:
         updates, state = self._mover.update(slope, at.inference, at.values)
-        return Moving(optax.apply_updates(at.values, updates), state)
+        values: Any = optax.apply_updates(at.values, updates)
+        return Moving(values, state)
 
 
 def _sums() -> optax.GradientTransformation:
