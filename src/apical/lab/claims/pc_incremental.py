@@ -259,7 +259,7 @@ CLAIM = Claim(
         Published(
             "MNIST, backprop with squared error, counted in the same way",
             f"{PUBLISHED[BASELINE]} %",
-            "Pinchetti et al. 2025, table 1",
+            "Pinchetti et al. 2025, table 1 (noted down, not read again)",
             _counted_twice(BASELINE),
         ),
     ),

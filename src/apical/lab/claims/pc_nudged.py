@@ -113,7 +113,7 @@ CLAIM = Claim(
             "CIFAR-10, VGG5, squared error, 50 epochs: centred nudge, backprop (best "
             "epoch on the test part, best five of seven seeds)",
             "89.47 %, 89.43 %",
-            "Pinchetti et al. 2025, table 1",
+            "Pinchetti et al. 2025, table 1 (backprop's noted down, not read again)",
             course((NUDGED, BASELINE)),
         ),
         Published(
