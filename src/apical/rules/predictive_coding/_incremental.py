@@ -30,8 +30,8 @@ from .._rule import (
 )
 from ._energy import Terms, Values
 from ._free_prediction import Free
-from ._predictive_coding import Settling, settling
 from ._relaxation import as_optimizer, repeat
+from ._settled import Settling, settling
 
 
 class Moving(NamedTuple):
