@@ -42,10 +42,9 @@ class ContrastiveHebbian(ClampedNetwork):
     The network that is trained is the one that settles: `credit.value` is its loss,
     `predict` its output. With gain 1, or 0.5, and weights of ordinary size rectifiers
     grow without bound, and other units saturate; 0.1 does neither. In single precision
-    a small gain costs as many digits as it has noughts, at every layer. (Digits,
-    64-64-64-10, squared error, Adam at 1e-3, 10 epochs, gain 1, 0.5, 0.1: tanh 48.9,
-    77.2 and 95.3 %, backpropagation 94.2 %; rectifiers not learned, not learned, and
-    97.2 %, backpropagation 97.8 %.)
+    a small gain costs as many digits as it has noughts, at every layer. (On handwritten
+    digits two hidden layers of tanh or of rectifiers learn at 0.1 about as well as by
+    backpropagation; at 1 tanh learns half, and rectifiers nothing.)
 
     Args:
       gain: gamma of Xie & Seung, how strong feedback is; 1 is Movellan's.
@@ -112,7 +111,7 @@ class CoupledLearning(ClampedNetwork):
     with the energy E of the units: a learning rule for physical networks. With nudge 1
     it is `ContrastiveHebbian`, and all that is said there holds here. It needs a free
     state that resists its output being moved: on the same digits it learns with
-    tanh (gain 0.1: 92.2 %), and not with rectifiers.
+    tanh, and not with rectifiers.
 
     Args:
       nudge: eta of the paper, how far the output is moved, up to 1.

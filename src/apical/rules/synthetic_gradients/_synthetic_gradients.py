@@ -85,8 +85,7 @@ class SyntheticGradients(Rule):
     it adds two products to backpropagation's three. Critics start from zero, so that
     the layer below the last critic waits for it to learn, and so on down: in deep
     networks learning starts late. They have to learn faster than the network that they
-    teach: on digits (64-64-64-10, tanh, Adam, 20 epochs, 3 seeds, the best of three
-    rates) 95.6 % without the label and 97.4 with it, backpropagation 97.9.
+    teach. Critics that see the label teach better than those that do not.
 
     State: `CriticState`: for each node the weights of its critic; their optimiser's.
 
