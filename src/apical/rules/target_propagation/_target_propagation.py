@@ -308,9 +308,9 @@ class DifferenceTargetPropagation(TargetPropagation):
     (after a pooling, a stream) has a linear inverse, `phi^T u + c`.
 
     On handwritten digits two hidden layers of tanh learn with all three nearly as well
-    as by backpropagation. Where layers narrow much the inverse of a node is a guess, and
-    deep networks learn slowly. With rectifiers an inverse is silent wherever its drive
-    is below 0, and noise reconstruction learns much worse, less so with
+    as by backpropagation. Where layers narrow much the inverse of a node is a guess,
+    and deep networks learn slowly. With rectifiers an inverse is silent wherever its
+    drive is below 0, and noise reconstruction learns much worse, less so with
     `first_target="nodes"`: the papers use tanh or ELU.
 
     Everything else is as in `TargetPropagation`, its arguments too.
