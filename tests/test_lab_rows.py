@@ -28,7 +28,8 @@ def test_a_row_says_what_it_costs_needs_and_draws(name):
 
 def test_all_stands_for_every_rule_the_control_last():
     assert list(find_rules("all")) == list(RULES)
-    assert list(RULES)[0] == BASELINE and list(RULES)[-1] == CONTROL
+    names = list(RULES)
+    assert (names[0], names[-1]) == (BASELINE, CONTROL)
     assert set(COMPARED) < set(RULES)
 
 
