@@ -23,7 +23,7 @@ _MODULES: tuple[str, ...] = (
     *("fa_matches", "fa_sparse"),
     *("sign_enough", "sign_frozen_top", "sign_sparse"),
     *("bn_rates", "pc_trains"),
-    *("pc_incremental", "pc_nudged", "pc_depth"),
+    *("pc_incremental", "pc_nudged", "pc_nudged_tuned", "pc_depth"),
 )
 
 

@@ -16,7 +16,7 @@ from apical.lab.claims._paper_models import picture_net
 from apical.lab.claims._signs import baseline_and_control
 from apical.lab.claims._verdict import Verdict, effect
 from apical.lab.claims.pc_trains import pictures
-from apical.rules import Nudge, rule
+from apical.rules import Nudge, Rule, rule
 from apical.rules._rule import SearchSpace
 
 NUDGED = "centred-nudge"
@@ -42,13 +42,18 @@ RULE = CentredNudge(7, 0.5, prediction="free", nudge=Nudge(0.1, "centred"))
 
 def tasks(scale: Scale) -> Iterable[Task]:
     """One comparison."""
+    return compared(scale, RULE)
+
+
+def compared(scale: Scale, nudged: Rule) -> Iterable[Task]:
+    """Backprop, the control and a nudge, each with as many trials."""
     epochs, seeds, sweep = {"full": (3, 7, 8), "quick": (2, 2, 0)}.get(scale, (1, 2, 0))
     beside = {} if scale == "smoke" else baseline_and_control()
 
     def given() -> dict[str, Any]:
         return {
             "models": {"convolutional": picture_net},
-            "rules": {**beside, NUDGED: RULE},
+            "rules": {**beside, NUDGED: nudged},
             "loss": "squared-error",
             "batch_size": 64,
             "epochs": epochs,
