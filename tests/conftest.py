@@ -15,9 +15,9 @@ jax.config.update("jax_disable_most_optimizations", True)
 # `x @ w + b`, which is how the people write whose models are to work here. And a
 # compilation cache on disk could answer a test with what an older build compiled.
 
-# On the newest of two Pythons `make test` leaves these out, to end within 20 minutes. The
-# oldest runs all. What a new JAX may break is the reading of programs, and every family
-# of rules has a file that stays.
+# On the newest of two Pythons `make test` leaves these out, to end within 20 minutes;
+# the oldest runs all. What a new JAX may break is the reading of programs, and every
+# family of rules has a file that stays.
 _ABOVE_THE_CORE = ("lab_*", "claims*", "cli", "tools", "docs", "notebooks", "readme")
 _SLOW_PROOFS = (
     *("house", "messages*", "rules_and_models", "later_families", "random_graphs"),

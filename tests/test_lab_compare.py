@@ -94,7 +94,8 @@ def test_the_cost_is_told_beside_that_of_backpropagation(whole):
 def test_everything_lies_in_the_folder(whole):
     names = {path.name for path in whole[1].iterdir()}
     journals = {
-        f"{n}.jsonl" for n in ("records", "layers", "trials", "costs", "stages")
+        f"{n}.jsonl"
+        for n in ("records", "layers", "regimes", "trials", "costs", "stages")
     }
     assert journals | {"settings.json"} | set(REPORTS) | {".lock"} == names
 

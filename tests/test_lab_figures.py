@@ -20,7 +20,7 @@ from lab_lines import (
 )
 from matplotlib.colors import to_hex
 
-from apical.lab._registry import BASELINE, CONTROL, RULES
+from apical.lab._registry import BASELINE, COMPARED, CONTROL, RULES
 from apical.lab._report import draw_all, write_report
 from apical.lab._report._canvas import our_style, picture
 from apical.lab._report._costs import draw_costs, spread
@@ -104,10 +104,14 @@ def test_figures_are_drawn_whatever_happened(records):
 
 
 def test_twenty_rules_can_be_told_apart_by_colour_and_dashes():
-    names = [*RULES, *(f"rule {i}" for i in range(14))]
+    names = [*COMPARED, *(f"rule {i}" for i in range(14))]
     found = looks(names)
     assert len({look[:2] for look in found.values()}) == len(names) > 20
     assert list(found) == names
+
+
+def test_all_rules_can_be_told_apart_by_colour_dashes_and_marker():
+    assert len(set(looks(RULES).values())) == len(RULES) > 24
 
 
 def test_backpropagation_and_the_control_look_the_same_in_every_comparison():

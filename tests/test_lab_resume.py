@@ -197,7 +197,7 @@ def test_a_folder_without_a_comparison_is_named(tmp_path):
 
 
 def test_sigkill_in_the_middle_and_resume_from_the_command_line(tmp_path):
-    asked = "--model mlp --rules feedback-alignment --epochs 40 --seeds 2 --out"
+    asked = "--model mlp --rules feedback-alignment --epochs 15 --seeds 2 --out"
     words = ("compare", *asked.split())
     environment = os.environ | {"JAX_PLATFORMS": "cpu"}
 

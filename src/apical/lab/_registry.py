@@ -69,10 +69,10 @@ def find_rules(wanted: Rules) -> dict[str, Entry]:
         return {name: _entry(name, rule) for name, rule in wanted.items()}
     if isinstance(wanted, str):
         wanted = wanted.split(",")
-    if list(wanted) == ["all"]:
-        return dict(RULES)
     require_names("rules", wanted, "rule")
     names = [name.strip() for name in wanted]
+    if names == ["all"]:
+        return dict(RULES)
     if not names:
         known("rule", names, RULES)
     spelled = (n if ":" in n else known("rule", [n], RULES)[0] for n in names)

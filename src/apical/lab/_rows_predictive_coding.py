@@ -37,9 +37,9 @@ def _learned_precision() -> rules.PredictiveCoding:
 PREDICTIVE_CODING: dict[str, Entry] = {
     "predictive-coding-errors": Entry(_errors, cost=5.0, space={}),
     "predictive-coding-nudged": Entry(_nudged, cost=16.0),
-    "predictive-coding-random-feedback": Entry(_random_feedback, cost=10.0),
-    "predictive-coding-learned-feedback": Entry(_learned_feedback, cost=10.0),
-    "predictive-coding-learned-precision": Entry(_learned_precision, cost=8.0),
+    "coding-with-random-feedback": Entry(_random_feedback, cost=10.0),
+    "coding-with-learned-feedback": Entry(_learned_feedback, cost=10.0),
+    "coding-with-learned-precision": Entry(_learned_precision, cost=8.0),
     # Its steps are those of the levels: there is nothing to draw.
     "zero-divergence": Entry(_zero_divergence, cost=2.0, space={}),
     "incremental-predictive-coding": Entry(rules.IncrementalPredictiveCoding, cost=5.0),
