@@ -8,7 +8,8 @@ help:
 	@echo 'make demo    compare the learning rules on a small task; the results go to demo/'
 	@echo 'make test    lint, types and tests, on Python 3.11 and on the newest Python here'
 	@echo '             (make test-3.12: on that one)'
-	@echo 'make bench   measure speed against backpropagation, and try 1,000 random graphs'
+	@echo 'make bench   measure speed against backpropagation, try 1,000 random graphs,'
+	@echo '             and the whole runs that make test leaves out'
 	@echo 'make docs    build the documentation site into build/site; a broken link fails'
 	@echo 'make clean   remove the virtual environments and everything else made here'
 
@@ -18,6 +19,7 @@ demo: .venv/installed-lab
 bench: .venv/installed-bench
 	.venv/bin/python -m benchmarks
 	APICAL_EXAMPLES=1000 .venv/bin/python -m pytest -n 2 tests/test_random_graphs.py
+	APICAL_SLOW=1 .venv/bin/python -m pytest -n 2 -m slow tests
 
 docs: .venv/installed-docs
 	.venv/bin/zensical build --strict --clean

@@ -29,6 +29,15 @@ _SLOW_PROOFS = (
 if os.environ.get("APICAL_TESTS") == "core":
     collect_ignore_glob = [f"test_{n}.py" for n in (*_ABOVE_THE_CORE, *_SLOW_PROOFS)]
 
+
+def pytest_collection_modifyitems(config, items):
+    """Leave whole runs to `make bench`, which asks for them."""
+    if not os.environ.get("APICAL_SLOW"):
+        slow = [item for item in items if "slow" in item.keywords]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if "slow" not in item.keywords]
+
+
 # A first call compiles, so no deadline; the same examples in every run.
 hypothesis.settings.register_profile("apical", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("apical")

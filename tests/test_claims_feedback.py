@@ -130,6 +130,7 @@ def test_the_full_form_is_fair_and_has_a_control(name, planned, tmp_path):
     assert beside == {CONTROL, BASELINE}
 
 
+@pytest.mark.slow
 def test_every_rate_is_a_run_from_the_same_weights_on_the_same_batches(tmp_path):
     size = bn_rates.SIZES["smoke"]._replace(epochs=2, seeds=2)
 
@@ -221,6 +222,7 @@ def outcomes(tmp_path_factory):
     }
 
 
+@pytest.mark.slow
 def test_a_smoke_gives_lines_that_are_judged_and_settle_nothing(outcomes):
     for name, outcome in outcomes.items():
         assert outcome.lines and outcome.verdict.word == "not settled", name
@@ -230,6 +232,7 @@ def test_a_smoke_gives_lines_that_are_judged_and_settle_nothing(outcomes):
         }
 
 
+@pytest.mark.slow
 def test_what_was_trained_is_drawn(outcomes):
     with our_style():
         for outcome in outcomes.values():
@@ -237,6 +240,7 @@ def test_what_was_trained_is_drawn(outcomes):
             assert any(axes.lines for axes in drawn.axes)
 
 
+@pytest.mark.slow
 def test_feedback_alignment_learns_the_linear_map_and_turns_towards_backprop(outcomes):
     lines = [e for e in outcomes["fa-matches"].lines if e["part"] == "linear"]
     mine = [e for e in lines if e["rule"] == "feedback-alignment" and e["seed"] == 0]
@@ -248,6 +252,7 @@ def test_feedback_alignment_learns_the_linear_map_and_turns_towards_backprop(out
     assert max(exact) < 0.1
 
 
+@pytest.mark.slow
 def test_hidden_layers_have_an_angle_of_their_own(outcomes):
     lines = fa_matches.with_angles(outcomes["fa-matches"].lines)
     ours = [e["angle"] for e in lines if e["rule"] == "feedback-alignment"]

@@ -145,6 +145,7 @@ def test_a_claim_has_work_at_every_scale(name):
         assert not any("/" in task for task in names)
 
 
+@pytest.mark.slow
 def test_the_smallest_form_runs_settles_nothing_and_is_drawn(tmp_path):
     outcome = run_claim(incremental.CLAIM, "smoke", tmp_path)
     assert {line["rule"] for line in outcome.lines} == set(incremental.SETTINGS)

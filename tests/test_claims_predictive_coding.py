@@ -24,6 +24,7 @@ CLAIMS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("claim", CLAIMS.values(), ids=CLAIMS)
 def test_the_smallest_form_runs_settles_nothing_and_is_drawn(claim, tmp_path):
     outcome = run_claim(claim, "smoke", tmp_path)

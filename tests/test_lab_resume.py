@@ -196,6 +196,7 @@ def test_a_folder_without_a_comparison_is_named(tmp_path):
         lab.resume(tmp_path)
 
 
+@pytest.mark.slow
 def test_sigkill_in_the_middle_and_resume_from_the_command_line(tmp_path):
     asked = "--model mlp --rules feedback-alignment --epochs 15 --seeds 2 --out"
     words = ("compare", *asked.split())
