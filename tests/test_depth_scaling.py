@@ -105,6 +105,33 @@ def test_a_branch_of_two_layers_is_scaled_where_it_ends():
     assert found["out"] == 1 / 4
 
 
+def test_two_branches_into_one_sum_are_two():
+    def loss_fn(p, x, y):
+        h = x @ p["in"]
+        h = h + jnp.tanh(h) @ p["one"] + jax.nn.relu(h) @ p["two"]
+        return jnp.mean((h @ p["out"] - y) ** 2)
+
+    square = {name: jnp.ones((4, 4)) for name in ("one", "two")}
+    params = {"in": jnp.ones((8, 4)), **square, "out": jnp.ones((4, 2))}
+    found = apical.depth_scaled(loss_fn, params, X, Y).factors
+    assert found["one"] == found["two"] == pytest.approx((4 * 2) ** -0.5)
+    assert found["out"] == 1 / 4
+
+
+def test_a_loss_that_reads_the_stream_is_no_readout():
+    def loss_fn(p, x, y):
+        h = jnp.tanh(x @ p["in"])
+        for i in range(3):
+            h = h + jnp.tanh(h) @ p[f"layer{i}"]
+        return jnp.mean((h - y) ** 2)
+
+    params = {"in": jnp.ones((8, 2))}
+    params |= {f"layer{i}": jnp.ones((2, 2)) for i in range(3)}
+    found = apical.depth_scaled(loss_fn, params, X, Y).factors
+    layers = [found[f"layer{i}"] for i in range(3)]
+    assert layers == pytest.approx([(2 * 3) ** -0.5] * 3)
+
+
 def test_a_chain_is_scaled_by_width_alone():
     def loss_fn(p, x, y):
         return jnp.mean((jnp.tanh(x @ p["in"]) @ p["out"] - y) ** 2)

@@ -342,3 +342,13 @@ def test_numbers_that_are_traced_or_only_a_form_are_let_through():
     assert traced == 1.0
     assert jax.tree.map(lambda _: None, rule).scale is None
     assert apical.optim.batch_manhattan(optax.constant_schedule(0.1)).init(PARAMS)
+
+
+def test_a_state_that_is_one_key_is_not_blamed_for_what_else_fails():
+    rule = apical.rules.WeightPerturbation()
+    learner = apical.value_and_grad(loss_fn, rule)
+    state = learner.init(jax.random.key(0), PARAMS, X, Y)
+    with pytest.raises(NotImplementedError, match="does not define `signals`"):
+        learner.signals(PARAMS, state, X, Y)
+    with pytest.raises(ValueError, match=r"it is a tuple, and should be an array"):
+        learner(PARAMS, (), X, Y)

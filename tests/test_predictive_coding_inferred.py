@@ -285,6 +285,11 @@ def test_masks_that_do_not_fit_the_arguments_are_refused(free, words):
         learner.init(KEYS[0], PARAMS, Z, X, jnp.zeros(5, int))
 
 
+def test_a_regime_is_that_of_nodes_alone():
+    with pytest.raises(ValueError, match="leave `free` at None"):
+        apical.measure.regime(loss_fn, generative())
+
+
 def test_a_guess_that_does_not_fit_is_refused():
     class Other(Linear):
         def apply(self, weights, z, x):

@@ -22,7 +22,8 @@ COLUMNS = (
 
 def has_regime(rule: Rule) -> bool:
     """Whether values of the rule descend an energy towards a rest of their own."""
-    return isinstance(rule, PredictiveCoding) and rule.prediction == "free"
+    free = isinstance(rule, PredictiveCoding) and rule.prediction == "free"
+    return free and rule.free is None
 
 
 def regime_of(loss: Loss, rule: Any, learned: Any, batch: Any) -> Regime:

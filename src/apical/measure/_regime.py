@@ -94,6 +94,11 @@ def regime(
             "predictions the curvature is 1 and the rest is backpropagation, and other "
             f"rules have no energy that settles; this is {rule!r}."
         )
+    if rule.free is not None:
+        raise ValueError(
+            "`regime` is about the values of nodes alone: leave `free` at None. How far "
+            "free arguments are from rest is told by `credit.info`."
+        )
     learner = make_learner(loss_fn, rule, **keywords)
     resting = None
     if _has_rest(rule):

@@ -111,9 +111,7 @@ def _size(leaf: jax.Array, name: str) -> jax.Array:
 def _factors(circuit: Circuit) -> dict[str, float]:
     """The factor of each weight, by the leaf's path."""
     branches = _branches(circuit)
-    into_loss = set(circuit.made_of["loss"].synapses)
-    depth = len({node for node, _ in branches})
-    in_branch = {i for _, i in branches}
+    into_loss = set(circuit.made_of["loss"].synapses) - branches
     found: dict[str, float] = {}
     for i, synapse in enumerate(circuit.synapses):
         if synapse.loops or not synapse.direct:
@@ -125,8 +123,8 @@ def _factors(circuit: Circuit) -> dict[str, float]:
             )
         root = math.sqrt(synapse.fan_in)
         factor = 1 / root
-        if i in in_branch:
-            factor /= math.sqrt(depth)
+        if i in branches:
+            factor /= math.sqrt(len(branches))
         if i in into_loss:
             factor = 1 / synapse.fan_in
         if found.setdefault(synapse.name, factor) != factor:
@@ -138,11 +136,10 @@ def _factors(circuit: Circuit) -> dict[str, float]:
     return found
 
 
-def _branches(circuit: Circuit) -> list[tuple[str, int]]:
-    """Each node that adds branches to an earlier one, with the branches' synapses."""
-    return [
-        (node, synapse)
-        for node, (nodes, synapses) in circuit.made_of.items()
-        if node != "loss" and nodes
-        for synapse in synapses
-    ]
+def _branches(circuit: Circuit) -> set[int]:
+    """The synapses by which branches enter a sum with an earlier node, also a last one.
+
+    Where the loss reads the stream itself, the last branch ends in the loss.
+    """
+    found = circuit.made_of.values()
+    return {synapse for nodes, synapses in found if nodes for synapse in synapses}

@@ -55,6 +55,10 @@ def _misfit(state: Any, init: Callable[[jax.Array], Any]) -> str | None:
 
 def difference(found: Any, wanted: Any) -> str | None:
     """The first difference in form between two trees; None if there is none."""
+    if isinstance(wanted, jax.ShapeDtypeStruct):
+        known = getattr(found, "shape", None) == wanted.shape
+        told = f"an array of shape {wanted.shape}"
+        return None if known else f"it is {_told(found)}, and should be {told}"
     if type(found) is not type(wanted):
         return f"it is a {type(found).__name__}, and should be a {_kind(wanted)}"
     ours, theirs = _shapes(found), _shapes(wanted)
@@ -68,6 +72,11 @@ def difference(found: Any, wanted: Any) -> str | None:
     if jax.tree.structure(found) != jax.tree.structure(wanted):
         return f"it is {jax.tree.structure(found)}"
     return None
+
+
+def _told(found: Any) -> str:
+    shape = getattr(found, "shape", None)
+    return f"a {type(found).__name__}" if shape is None else f"of shape {shape}"
 
 
 def _kind(tree: Any) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ...circuit import Circuit
 from .._inputs import inputs_of, with_inputs
@@ -51,12 +52,12 @@ def example_axis(circuit: Circuit, position: int, rule: str) -> int:
     """The axis of the examples of an argument, from `batch=`, or refuse."""
     batch = circuit.setting.batch
     axis = batch[position] if isinstance(batch, (tuple, list)) else batch
-    if not isinstance(axis, int):
+    if not isinstance(axis, (int, np.integer)):
         raise ValueError(
             f"{rule} needs to know where the examples are in argument {position} "
             f"(after `params`), and `batch` says {axis!r} of it: give an integer."
         )
-    return axis
+    return int(axis)
 
 
 def over_first_entries(x: jax.Array, label: jax.Array) -> jax.Array:
