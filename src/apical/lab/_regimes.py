@@ -22,8 +22,9 @@ COLUMNS = (
 
 def has_regime(rule: Rule) -> bool:
     """Whether values of the rule descend an energy towards a rest of their own."""
-    free = isinstance(rule, PredictiveCoding) and rule.prediction == "free"
-    return free and rule.free is None
+    if not isinstance(rule, PredictiveCoding):
+        return False
+    return rule.prediction == "free" and rule.free is None
 
 
 def regime_of(loss: Loss, rule: Any, learned: Any, batch: Any) -> Regime:

@@ -96,8 +96,8 @@ def regime(
         )
     if rule.free is not None:
         raise ValueError(
-            "`regime` is about the values of nodes alone: leave `free` at None. How far "
-            "free arguments are from rest is told by `credit.info`."
+            "`regime` is about the values of nodes alone: leave `free` at None. How "
+            "far free arguments are from rest is told by `credit.info`."
         )
     learner = make_learner(loss_fn, rule, **keywords)
     resting = None
