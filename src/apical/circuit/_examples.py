@@ -109,18 +109,25 @@ class Examples:
 
     def losses(self, loss_fn: Callable[..., Any], params: Any, args: Any) -> jax.Array:
         """The loss on a batch of one, for each example."""
-        size, axes = self.size, self.axes
-        arrays = self.given.pick(args)[1]
-        if all(a is None for a in axes):
+        if all(a is None for a in self.axes):
             return jnp.reshape(self._loss(loss_fn, params, args), (1,))
-        del size
+        return self.mapped(lambda one: self._loss(loss_fn, params, one), args)
 
-        def one(arrays: Any) -> Any:
+    def mapped(self, function: Callable[..., Any], args: Any, *mapped: Any) -> Any:
+        """`function(args of one example, *mapped)`, side by side for every example.
+
+        What comes back has the examples in front; so must what is `mapped`.
+        """
+        size, axes = self.size, self.axes
+
+        def one(arrays: Any, *rest: Any) -> Any:
             pairs = zip(arrays, axes, strict=True)
             single = [x if a is None else jnp.expand_dims(x, a) for x, a in pairs]
-            return self._loss(loss_fn, params, self.given.build([], single))
+            return function(self.given.build([], single), *rest)
 
-        return jax.vmap(one, in_axes=(axes,))(arrays)
+        every = (axes, *[0 for _ in mapped])
+        arrays = self.given.pick(args)[1]
+        return jax.vmap(one, in_axes=every, axis_size=size)(arrays, *mapped)
 
     def _loss(self, loss_fn: Callable[..., Any], params: Any, args: Any) -> Any:
         result = loss_fn(params, *args)

@@ -41,17 +41,7 @@ class OneByOne:
 
         What comes back has the examples in front; so must what is `mapped`.
         """
-        given, axes = self.batch._given, self.batch._examples.axes
-
-        def one(arrays: Any, *rest: Any) -> Any:
-            pairs = zip(arrays, axes, strict=True)
-            single = [x if a is None else jnp.expand_dims(x, a) for x, a in pairs]
-            return function(given.build([], single), *rest)
-
-        every = (axes, *[0 for _ in mapped])
-        arrays = given.pick(args)[1]
-        size = self.batch.batch_size
-        return jax.vmap(one, in_axes=every, axis_size=size)(arrays, *mapped)
+        return self.batch._examples.mapped(function, args, *mapped)
 
     def together(self, site: str, values: jax.Array, *, shared: str) -> jax.Array:
         """What single examples have at a site, as the whole batch has it there.

@@ -1,4 +1,4 @@
-"""Weights that a rule trains beside the parameters: inverses, critics."""
+"""Weights that a rule trains beside the parameters: inverses, critics, read-outs."""
 
 from __future__ import annotations
 

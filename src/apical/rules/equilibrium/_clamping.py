@@ -42,11 +42,19 @@ class ClampedNetwork(FreeNetwork):
         return 1.0
 
     def objective(self, learned: Any, phases: Phases) -> Any:
-        """What the gradient of the parameters is taken of, of all examples."""
-        raise NotImplementedError
+        """What the gradient of the parameters is taken of: the contrast of both.
 
-    def check_steps(self) -> None:
-        """Check the fields that all of them have."""
+        The Hebbian product at the free state less that at the clamped one, of all
+        examples.
+        """
+        units = phases.units
+        free, clamped = (
+            units.product(learned, s.values, units.scaled(s.values), output=y)
+            for s, y in zip((phases.free, phases.clamped), phases.outputs, strict=True)
+        )
+        return free - clamped
+
+    def __post_init__(self) -> None:
         self.check_free()
         check_whole(self.clamped_steps, "clamped_steps")
 

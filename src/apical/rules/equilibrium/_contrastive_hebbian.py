@@ -12,17 +12,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from .._rule import SearchSpace, check_positive, rule, static
-from ._clamping import ClampedNetwork, Phases
-
-
-def contrast(learned: Any, phases: Phases) -> Any:
-    """The Hebbian product at the free state less that at the clamped one."""
-    units = phases.units
-    free, clamped = (
-        units.product(learned, s.values, units.scaled(s.values), output=y)
-        for s, y in zip((phases.free, phases.clamped), phases.outputs, strict=True)
-    )
-    return free - clamped
+from ._clamping import ClampedNetwork
 
 
 @rule
@@ -93,13 +83,6 @@ class ContrastiveHebbian(ClampedNetwork):
     )
     search_space: ClassVar[SearchSpace] = {"gain": (0.01, 1.0, "log")}
 
-    def __post_init__(self) -> None:
-        self.check_steps()
-
-    def objective(self, learned: Any, phases: Phases) -> Any:
-        """The contrast of the two states."""
-        return contrast(learned, phases)
-
 
 @rule
 class CoupledLearning(ClampedNetwork):
@@ -154,14 +137,10 @@ class CoupledLearning(ClampedNetwork):
     }
 
     def __post_init__(self) -> None:
-        self.check_steps()
+        super().__post_init__()
         check_positive(self.nudge, "nudge")
 
     @property
     def strength_of_clamp(self) -> Any:
         """The paper's eta."""
         return self.nudge
-
-    def objective(self, learned: Any, phases: Phases) -> Any:
-        """The contrast of the two states."""
-        return contrast(learned, phases)

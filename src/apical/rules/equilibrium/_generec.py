@@ -73,9 +73,6 @@ class GeneRec(ClampedNetwork):
     )
     search_space: ClassVar[SearchSpace] = {"gain": (0.01, 1.0, "log")}
 
-    def __post_init__(self) -> None:
-        self.check_steps()
-
     def objective(self, learned: Any, phases: Phases) -> Any:
         """The product of one phase's activity with the change to the other."""
         units, linear = phases.units, phases.units.with_output

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from ...circuit import Circuit
+from .._trained import updated
 
 Shapes = dict[str, dict[str, tuple[int, int]]]
 
@@ -50,6 +51,4 @@ def moved(
     """One step, along the gradient of a mean over the examples."""
     share = circuit.scale / circuit.batch_size
     grads = jax.tree.map(lambda g: share * g, grads)
-    updates, after = optimizer.update(grads, state.optimizer, state.weights)
-    weights: Any = optax.apply_updates(state.weights, updates)
-    return ReadoutState(weights, after)
+    return ReadoutState(*updated(optimizer, grads, state.optimizer, state.weights))

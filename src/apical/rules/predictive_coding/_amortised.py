@@ -16,6 +16,7 @@ import jax
 import optax
 
 from .._rule import check_transformation, salted, squared_norm
+from .._trained import updated
 from ._free_arguments import Masks
 
 
@@ -108,5 +109,5 @@ class AmortisedStart:
             return share * squared_norm(masks.kept(apart)) / 2
 
         slope = jax.grad(distance)(state.weights)
-        updates, memory = self.optimizer.update(slope, state.optimizer, state.weights)
-        return AmortisedState(optax.apply_updates(state.weights, updates), memory)
+        moved = updated(self.optimizer, slope, state.optimizer, state.weights)
+        return AmortisedState(*moved)

@@ -16,6 +16,7 @@ import optax
 from ...circuit import Circuit
 from .._feedback_path import draw_leaves, like_forward, require_different
 from .._rule import check_transformation, salted
+from .._trained import updated
 
 
 class FeedbackState(NamedTuple):
@@ -72,5 +73,5 @@ class RandomFeedback:
             grads,
             is_leaf=lambda x: x is None,
         )
-        updates, memory = self.optimizer.update(mine, state.optimizer, state.weights)
-        return FeedbackState(optax.apply_updates(state.weights, updates), memory)
+        moved = updated(self.optimizer, mine, state.optimizer, state.weights)
+        return FeedbackState(*moved)

@@ -7,29 +7,24 @@ Salimans et al. 2017, with pairs (xi, -xi).
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
-from ...circuit import Circuit
 from .._rule import (
-    Credit,
-    Rule,
     SearchSpace,
     check_choice,
     check_positive,
     check_whole,
     rule,
-    salted,
     static,
 )
-from ._noise import correlation, draw, require_precise, require_real
-from ._weights import both_sides, combined, leaf_types, loss_of
+from ._paired import PairedRule
 
 
 @rule
-class EvolutionStrategy(Rule):
+class EvolutionStrategy(PairedRule):
     """The gradient of the loss averaged over a normal cloud of parameters.
 
         g = mean_k [F(theta + sigma xi_k) - F(theta - sigma xi_k)] xi_k / (2 sigma)
@@ -87,24 +82,9 @@ class EvolutionStrategy(Rule):
         check_whole(self.pairs, "pairs")
         check_choice(self.fitness, "fitness", ("loss", "rank"))
 
-    def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
-        """A key of its own."""
-        del args
-        require_real(leaf_types(circuit, params), "EvolutionStrategy")
-        require_precise(leaf_types(circuit, params), "EvolutionStrategy")
-        return salted(key, "apical.EvolutionStrategy")
-
-    def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
-        """The loss of everyone in the cloud, side by side."""
-        now, later = jax.random.split(state)
-        run = circuit.run(params, args, sites=())
-        learned, loss = loss_of(circuit, params, args)
-        directions = draw(now, learned, self.pairs, "normal")
-        losses = both_sides(circuit, loss, learned, directions, self.noise)
-        scores = losses if self.fitness == "loss" else centred_ranks(losses)
-        slopes = (scores[:, 0] - scores[:, 1]) / (2 * self.noise)
-        grads = circuit.leaves.build(combined(slopes, directions))
-        return Credit(run.loss, run.aux, grads, later, correlation(slopes))
+    def weighed(self, losses: jax.Array) -> jax.Array:
+        """The losses, or their ranks."""
+        return losses if self.fitness == "loss" else centred_ranks(losses)
 
 
 def centred_ranks(losses: jax.Array) -> jax.Array:

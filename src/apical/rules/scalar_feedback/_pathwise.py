@@ -21,7 +21,7 @@ class PathwiseRule(StochasticRule):
 
     def spike(self, probability: jax.Array, uniform: jax.Array) -> jax.Array:
         """What consumers read, with a derivative by the probability."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not define `spike`.")
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
         """One forward and one backward pass for each draw, side by side."""

@@ -9,28 +9,22 @@ number but the variance does.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import jax
-
-from ...circuit import Circuit
 from .._rule import (
-    Credit,
-    Rule,
     SearchSpace,
     check_choice,
     check_positive,
     check_whole,
     rule,
-    salted,
     static,
 )
-from ._noise import KINDS, correlation, draw, require_precise, require_real
-from ._weights import both_sides, combined, leaf_types, loss_of
+from ._noise import KINDS
+from ._paired import PairedRule
 
 
 @rule
-class WeightPerturbation(Rule):
+class WeightPerturbation(PairedRule):
     """Correlate noise in the parameters with the change of the loss.
 
         g = mean_k [L(theta + sigma xi_k) - L(theta - sigma xi_k)] xi_k / (2 sigma)
@@ -84,20 +78,7 @@ class WeightPerturbation(Rule):
         check_whole(self.pairs, "pairs")
         check_choice(self.kind, "kind", KINDS)
 
-    def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
-        """A key of its own."""
-        del args
-        require_real(leaf_types(circuit, params), "WeightPerturbation")
-        require_precise(leaf_types(circuit, params), "WeightPerturbation")
-        return salted(key, "apical.WeightPerturbation")
-
-    def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
-        """Two losses for each pair, all side by side."""
-        now, later = jax.random.split(state)
-        run = circuit.run(params, args, sites=())
-        learned, loss = loss_of(circuit, params, args)
-        directions = draw(now, learned, self.pairs, self.kind)
-        losses = both_sides(circuit, loss, learned, directions, self.noise)
-        slopes = (losses[:, 0] - losses[:, 1]) / (2 * self.noise)
-        grads = circuit.leaves.build(combined(slopes, directions))
-        return Credit(run.loss, run.aux, grads, later, correlation(slopes))
+    @property
+    def directions(self) -> str:
+        """As the rule was told."""
+        return self.kind
