@@ -377,5 +377,9 @@ def test_examples_that_are_not_independent_are_refused():
         circuit_of(normalised).examples(PARAMS, (X,))
     with pytest.raises(ValueError, match="sum of the losses"):
         circuit_of(fine, reduction="sum").examples(PARAMS, (X,))
+    with pytest.raises(ValueError, match="parameters and arguments is nan"):
+        circuit_of(fine).examples(PARAMS, (X.at[0, 0].set(jnp.nan),))
+    with pytest.raises(ValueError, match="said to be a sum"):
+        circuit_of(fine, X[:1], reduction="sum").examples(PARAMS, (X[:1],))
     losses = circuit_of(fine).examples(PARAMS, (X,))
     np.testing.assert_allclose(losses.mean(), fine(PARAMS, X), rtol=1e-5)

@@ -88,7 +88,7 @@ def test_the_error_of_dual_propagation_falls_as_the_nudge(balance, order):
     found = jax.jit(jax.vmap(grads))(jnp.array([0.1, 0.05]))
     rows = [jax.tree.map(lambda x, i=i: x[i], found) for i in range(2)]
     errors = [distance(row, truth) for row in rows]
-    assert 1e-6 < errors[0] < 0.2
+    assert 1e-6 < errors[0] < 0.3
     np.testing.assert_allclose(errors[0] / errors[1], 2**order, rtol=0.1)
 
 
@@ -98,8 +98,10 @@ def test_one_step_short_of_the_longest_path_is_not_enough():
     enough, short = (grads_of(DualPropagation(0.01, steps=n)) for n in (2, 1))
     assert distance(enough, truth) < 1e-4
     assert not np.any(short[0]["w"])
-    info = credit_of(DualPropagation(0.01, steps=9), loss_fn, params, data).info
-    assert bool(info.settled)
+    # One step more is taken by default, so that it shows that nothing moves.
+    for steps, settled in ((2, False), (None, True)):
+        rule = DualPropagation(0.01, steps=steps)
+        assert bool(credit_of(rule, loss_fn, params, data).info.settled) is settled
 
 
 # ---------------------------------------------------------------- activation relaxation

@@ -21,7 +21,7 @@ from local_objectives import (
 
 import apical
 from apical.rules import ForwardForward
-from apical.rules.local_objectives._pairs import wrong_labels
+from apical.rules.local_objectives._pairs import over_first_entries, wrong_labels
 from apical.testing import check_rule
 
 # Two classes: the wrong one is known.
@@ -34,6 +34,14 @@ def with_label(label):
     """The input with a label in its first two entries, as large as its largest."""
     size = np.abs(X).max(axis=1, keepdims=True)
     return np.concatenate([size * label, X[:, 2:]], axis=1)
+
+
+def test_an_empty_example_has_a_label_of_its_own():
+    """As large as 1, where there is no largest entry to be as large as."""
+    x = jnp.asarray(X).at[1].set(0)
+    found = over_first_entries(x, jnp.asarray(Y))
+    assert_close(found[1], np.concatenate([Y[1], np.zeros(X.shape[1] - 2)]))
+    assert_close(found[0], with_label(Y)[0])
 
 
 def normalised(value):

@@ -12,7 +12,7 @@ from by_hand import assert_close, batch, distance, layers, network
 from by_hand import loss_fn as mlp_loss
 
 import apical
-from apical.rules import PredictiveCoding
+from apical.rules import IncrementalPredictiveCoding, PredictiveCoding
 
 KEY = jax.random.key(0)
 PARAMS, DATA = layers(5, 7, 6, 3), batch(4, 5, 3)
@@ -244,3 +244,48 @@ def test_many_rates_at_once_equal_one_after_the_other(prediction):
 def test_predict_is_the_feed_forward_network():
     learner = apical.value_and_grad(mlp_loss, FREE)
     assert_close(learner.predict(PARAMS, (), *DATA), network(PARAMS, DATA[0]))
+
+
+# ------------------------------------------------------------------- what the loss is
+
+
+def total(params, x, y):
+    return len(x) * mlp_loss(params, x, y)
+
+
+def begun(rule, loss_fn, data=DATA, **keywords):
+    step = apical.train_step(loss_fn, rule, optax.sgd(0.1), **keywords)
+    return step.init(KEY, PARAMS, *data)
+
+
+@pytest.mark.parametrize("rule", [FREE, IncrementalPredictiveCoding()], ids=repr)
+@pytest.mark.parametrize("examples", [4, 1])
+def test_a_loss_that_is_not_reduced_as_it_is_said_to_be_is_refused(rule, examples):
+    data = batch(examples, 5, 3)
+    begun(rule, mlp_loss, data)
+    begun(rule, total, data, reduction="sum")
+    with pytest.raises(ValueError, match=r"said to be a mean.*as a sum does"):
+        begun(rule, total, data)
+    with pytest.raises(ValueError, match=r"said to be a sum.*as a mean does"):
+        begun(rule, mlp_loss, data, reduction="sum")
+
+
+def test_a_loss_that_says_nothing_of_how_it_is_reduced_passes():
+    """Examples that depend on each other, noise, a fixed number of examples."""
+
+    def normed(params, x, y):
+        return mlp_loss(params, (x - x.mean(0)) / x.std(0), y)
+
+    def noisy(params, x, y):
+        return mlp_loss(params, x + jax.random.normal(KEY, x.shape), y)
+
+    def fixed(params, x, y):
+        return mlp_loss(params, x.reshape(4, 5), y)
+
+    def nothing(params, x, y):
+        return 0 * total(params, x, y)
+
+    for loss_fn in (normed, noisy, fixed, nothing):
+        begun(FREE, loss_fn)
+    begun(PredictiveCoding(), total)  # fixed predictions are exact all the same
+    jax.jit(lambda x: begun(FREE, total, (x, DATA[1])))(DATA[0])  # no numbers to see

@@ -89,6 +89,20 @@ def test_missing_entries_equal_two_layers_by_hand_and_the_others_stay():
     assert distance(found[1][:, 2], X[:, 2]) > 1e-2
 
 
+def test_missing_data_may_be_not_a_number():
+    """They start at 0, and are filled in as zeros would be."""
+    missing = jnp.zeros_like(X, bool).at[:2, 1].set(True)
+    rule = PredictiveCoding(20, 0.1, prediction="free", free=(True, missing))
+    found = [
+        learner_of(rule)(PARAMS, (), Z, jnp.where(missing, gap, X))
+        for gap in (0.0, jnp.nan)
+    ]
+    assert_close(found[1].grads, found[0].grads)
+    assert_close(found[1].value, found[0].value)
+    given = learner_of(rule)(PARAMS, (), Z, X.at[4, 0].set(jnp.nan))
+    assert jnp.isnan(given.value)  # what is not free is not filled in
+
+
 def test_the_value_is_the_loss_at_the_arguments_as_filled_in():
     learner = learner_of(generative(steps=20))
     credit = learner(PARAMS, (), Z, X)

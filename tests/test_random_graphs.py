@@ -1,6 +1,6 @@
 """The laws of circuits on networks that nobody thought of.
 
-`APICAL_EXAMPLES` says on how many: 50, if it says nothing.
+`APICAL_EXAMPLES` says on how many: 30, if it says nothing.
 """
 
 import os
@@ -16,7 +16,7 @@ from zoo import random_graph
 from apical.rules import PredictiveCoding, Sweep
 
 PARTS = 5  # so that they can be shared out among processes
-EXAMPLES = int(os.environ.get("APICAL_EXAMPLES", "50"))
+EXAMPLES = int(os.environ.get("APICAL_EXAMPLES", "30"))
 # Rounding, relative to the largest number of a leaf; loops add to it.
 TOLERANCE = 1e-5
 

@@ -78,10 +78,13 @@ def ratios(rule: rules.Rule) -> tuple[float | None, float | None]:
         return None, None  # it costs what its windows do
     if isinstance(rule, rules.CLAPP):
         rule = replace(rule, positive=_shifted)
-    keys = jax.random.split(jax.random.key(0), len(WIDTHS))
-    pairs = zip(keys, pairwise(WIDTHS), strict=False)
+    # The output of a network that reconstructs is as wide as its input.
+    around = isinstance(rule, rules.Recirculation)
+    widths = (*WIDTHS[:-1], WIDTHS[0]) if around else WIDTHS
+    keys = jax.random.split(jax.random.key(0), len(widths))
+    pairs = zip(keys, pairwise(widths), strict=False)
     params = [jax.random.normal(key, shape) for key, shape in pairs]
-    x, y = jnp.ones((EXAMPLES, WIDTHS[0])), jnp.ones((EXAMPLES, WIDTHS[-1]))
+    x, y = jnp.ones((EXAMPLES, widths[0])), jnp.ones((EXAMPLES, widths[-1]))
     loss = spiking_loss_fn if isinstance(rule, SPIKING) else loss_fn
     told = {"target": lambda x, y: y, "inputs": 0}
     step = apical.train_step(loss, rule, optax.sgd(0.0), **told)

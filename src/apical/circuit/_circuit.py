@@ -24,6 +24,7 @@ from ._given import (
 from ._jaxpr import is_concrete
 from ._leaves import Leaves
 from ._places import DRIVE, OUTPUT
+from ._reduction import require_reduction
 from ._run import Backward, Plan, Runner
 from ._setting import Setting
 from ._structure import Structure
@@ -297,9 +298,10 @@ class Circuit(Structure):
         self.inputs(params, args)  # refuses what does not fit
         losses = self._examples.losses(self.loss_fn, params, args)
         if is_concrete((losses, params, args)):
-            result = self.loss_fn(params, *args)
-            loss = result[0] if self.setting.has_aux else result
+            loss = self._examples.loss(self.loss_fn, params, args)
             self._examples.check(losses, loss)
+            if self.batch_size == 1:  # of one example a sum is a mean
+                require_reduction(self, params, args)
         return losses
 
     def at_synapses(

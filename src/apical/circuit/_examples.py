@@ -110,8 +110,8 @@ class Examples:
     def losses(self, loss_fn: Callable[..., Any], params: Any, args: Any) -> jax.Array:
         """The loss on a batch of one, for each example."""
         if all(a is None for a in self.axes):
-            return jnp.reshape(self._loss(loss_fn, params, args), (1,))
-        return self.mapped(lambda one: self._loss(loss_fn, params, one), args)
+            return jnp.reshape(self.loss(loss_fn, params, args), (1,))
+        return self.mapped(lambda one: self.loss(loss_fn, params, one), args)
 
     def mapped(self, function: Callable[..., Any], args: Any, *mapped: Any) -> Any:
         """`function(args of one example, *mapped)`, side by side for every example.
@@ -129,12 +129,25 @@ class Examples:
         arrays = self.given.pick(args)[1]
         return jax.vmap(one, in_axes=every, axis_size=size)(arrays, *mapped)
 
-    def _loss(self, loss_fn: Callable[..., Any], params: Any, args: Any) -> Any:
+    def loss(self, loss_fn: Callable[..., Any], params: Any, args: Any) -> Any:
+        """The loss alone, where the function returns more."""
         result = loss_fn(params, *args)
         return result[0] if self.setting.has_aux else result
 
+    def twice(self, args: Any) -> Any:
+        """The arguments with every example twice."""
+        arrays = self.given.pick(args)[1]
+        pairs = zip(arrays, self.axes, strict=True)
+        doubled = [x if a is None else jnp.concatenate([x, x], a) for x, a in pairs]
+        return self.given.build([], doubled)
+
     def check(self, losses: Any, loss: Any) -> None:
         """Refuse if the loss is not the mean (or sum) of the examples' losses."""
+        if not np.isfinite(loss):
+            raise ValueError(
+                f"The loss of these parameters and arguments is {float(loss)}: look "
+                "for numbers in them that are not finite."
+            )
         reduced = jnp.mean(losses) if self.setting.reduction == "mean" else losses.sum()
         if not np.allclose(reduced, loss, rtol=1e-3, atol=1e-6):
             raise ValueError(

@@ -87,7 +87,7 @@ def reproduce(
     smoke: Smoke = False,
     out: Out = _OUT,
 ) -> None:
-    """Run a paper's claims: millidge2020, lillicrap2016, liao2016, pinchetti2025."""
+    """Run a paper's claims: millidge2020, lillicrap2016, liao2016 and others."""
     with stops("To go on: the same command."):
         for claim in _of_paper(paper):
             _run(claim, _scale(quick, smoke), out, data_dir, download)

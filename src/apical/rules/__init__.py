@@ -18,6 +18,7 @@ from .equilibrium import DualPropagation as DualPropagation
 from .equilibrium import EquilibriumPropagation as EquilibriumPropagation
 from .equilibrium import GeneRec as GeneRec
 from .equilibrium import Holomorphic as Holomorphic
+from .equilibrium import Recirculation as Recirculation
 from .local_objectives import CLAPP as CLAPP
 from .local_objectives import PEPITA as PEPITA
 from .local_objectives import ForwardForward as ForwardForward

@@ -24,6 +24,8 @@ _MODULES: tuple[str, ...] = (
     *("sign_enough", "sign_frozen_top", "sign_sparse"),
     *("bn_rates", "pc_trains"),
     *("pc_incremental", "pc_nudged", "pc_nudged_tuned", "pc_depth"),
+    *("mlp_table", "ep_digits", "pepita_digits", "ff_digits"),
+    *("synthetic_equal", "forward_gradient"),
 )
 
 

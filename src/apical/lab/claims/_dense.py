@@ -73,6 +73,41 @@ class ActivatedMLP(eqx.Module):
         return jax.vmap(readout)(h)
 
 
+class LayerNormedMLP(eqx.Module):
+    """Fully connected layers, each of which reads what a layer norm has passed."""
+
+    norms: tuple[eqx.nn.LayerNorm, ...]
+    layers: tuple[eqx.nn.Linear, ...]
+    activation: Callable[[Array], Array] = eqx.field(static=True)
+
+    def __init__(
+        self, sizes: tuple[int, ...], activation: Callable[[Array], Array], key: Array
+    ):
+        self.layers, self.activation = tuple(_layers(sizes, key)), activation
+        # Without gains and biases of their own: the layer behind has both.
+        plain = {"use_weight": False, "use_bias": False}
+        self.norms = tuple(eqx.nn.LayerNorm(width, **plain) for width in sizes[:-1])
+
+    def __call__(self, x: Array) -> Array:
+        """Outputs for `x` of `(examples, ...)`."""
+        h = x.reshape(len(x), -1)
+        for place, (norm, layer) in enumerate(
+            zip(self.norms, self.layers, strict=True)
+        ):
+            h = self.activation(h) if place else h
+            h = jax.vmap(layer)(jax.vmap(norm)(h))
+        return h
+
+
+def layer_normed(
+    activation: Callable[[Array], Array], *widths: int
+) -> Callable[..., LayerNormedMLP]:
+    """What builds such a net of these hidden widths with this function between."""
+    return lambda key, shape, classes: LayerNormedMLP(
+        _sizes(shape, widths, classes), activation, key
+    )
+
+
 def activated(
     activation: Callable[[Array], Array], *widths: int
 ) -> Callable[..., ActivatedMLP]:

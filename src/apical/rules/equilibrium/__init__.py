@@ -7,3 +7,4 @@ from ._dual_propagation import DualPropagation as DualPropagation
 from ._equilibrium_propagation import EquilibriumPropagation as EquilibriumPropagation
 from ._estimates import Holomorphic as Holomorphic
 from ._generec import GeneRec as GeneRec
+from ._recirculation import Recirculation as Recirculation

@@ -22,12 +22,12 @@ class ContrastiveHebbian(ClampedNetwork):
         s_n <- rho_n(z_n + gain sum_m <s_m, dz_m/ds_n>)
         dtheta = -sum_n c_n (<s+_n, dz_n/dtheta(s+)> - <s-_n, dz_n/dtheta(s-)>)
 
-    The output is one of the units that settle: linear, with feedback to the units that
-    it reads, unless it is marked as a unit with a nonlinearity:
-    `apical.output(apical.node(rho(z), "out"))`. As gain -> 0 this is backpropagation of
-    half the squared error (with a nonlinearity at the output: of the loss whose
-    gradient by the drive is y - target). The loss function is reported, not descended:
-    what else it adds (a penalty) teaches nothing.
+    The output is one of the units: linear, answering at once what it reads and sending
+    feedback there, unless it is marked as a unit with a nonlinearity, which settles as
+    the others do: `apical.output(apical.node(rho(z), "out"))`. As gain -> 0 this is
+    backpropagation of half the squared error (with a nonlinearity at the output: of the
+    loss whose gradient by the drive is y - target). The loss function is reported, not
+    descended: what else it adds (a penalty) teaches nothing.
 
     The network that is trained is the one that settles: `credit.value` is its loss,
     `predict` its output. With gain 1, or 0.5, and weights of ordinary size rectifiers

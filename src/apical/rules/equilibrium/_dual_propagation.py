@@ -61,7 +61,8 @@ class DualPropagation(Rule):
     Args:
       nudge: beta of the paper: how strongly the loss pulls.
       balance: a above (alpha of the paper), from 0 to 1.
-      steps: how many steps; None: as many as the longest path of nodes.
+      steps: how many steps; None: one more than the longest path of nodes is long, by
+        which it shows that they rest.
       rate: the size of a step: 1 takes the new value, less damps.
 
     Example:
@@ -142,7 +143,7 @@ class DualPropagation(Rule):
     def _settle(self, circuit: Circuit, params: Any, args: Any) -> Any:
         units = Units(circuit, params, args, strengths(circuit, 1.0))
         forward = circuit.run(params, args)
-        steps = circuit.depth if self.steps is None else self.steps
+        steps = circuit.depth + 1 if self.steps is None else self.steps
 
         def step(pair: Pair) -> Pair:
             mean = self._mean(pair)

@@ -1,7 +1,8 @@
 """Other arguments in place of the batch's: right and wrong ones, and how they are made.
 
 By default a label is laid over the input: the first entries of each example, as many as
-there are classes, become the label, as large as the largest entry of that example.
+there are classes, become the label, as large as the largest entry of that example,
+or 1 where all are 0.
 """
 
 from __future__ import annotations
@@ -63,7 +64,8 @@ def example_axis(circuit: Circuit, position: int, rule: str) -> int:
 def over_first_entries(x: jax.Array, label: jax.Array) -> jax.Array:
     """The label in place of the first entries of each example."""
     flat = jnp.asarray(x).reshape(len(x), -1)
-    size = jnp.max(jnp.abs(flat), axis=1, keepdims=True)
+    largest = jnp.max(jnp.abs(flat), axis=1, keepdims=True)
+    size = jnp.where(largest > 0, largest, 1)
     written = flat.at[:, : label.shape[1]].set((size * label).astype(x.dtype))
     return written.reshape(x.shape)
 

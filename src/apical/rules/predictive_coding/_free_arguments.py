@@ -68,9 +68,13 @@ class Masks:
 
     @property
     def given(self) -> list[jax.Array]:
-        """The arguments that are free, or free in part, as they were given."""
+        """The arguments that are free, or free in part, as they were given.
+
+        Where a free entry is not a number, as missing data often are, it is 0.
+        """
         leaves = jax.tree.leaves(self.args)
-        return [jnp.asarray(leaves[i]) for i in self.masks]
+        pairs = ((jnp.asarray(leaves[i]), mask) for i, mask in self.masks.items())
+        return [jnp.where(mask & jnp.isnan(x), 0, x) for x, mask in pairs]
 
     def filled(self, arguments: list[Any]) -> tuple[Any, ...]:
         """All arguments, with these in place of the free entries."""

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ...circuit import Circuit
+from ...circuit import Circuit, require_reduction
 from .._rule import (
     Credit,
     Rule,
@@ -120,7 +120,7 @@ class IncrementalPredictiveCoding(Rule):
         """The feed-forward values where they go on from call to call."""
         del key
         circuit.require_nodes()
-        _ = circuit.scale
+        require_reduction(circuit, params, args)
         return self.start(circuit, params, (), args)
 
     def start(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:

@@ -28,7 +28,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ...circuit import Circuit
+from ...circuit import Circuit, require_reduction
 from .._rule import Credit, Rule, SearchSpace, Signal, rule, static
 from ._amortised import AmortisedStart
 from ._checks import SOLVERS, Inference, check_parts, way_of
@@ -154,6 +154,8 @@ class PredictiveCoding(Rule):
         if circuit.nodes or self.free is None:  # a free cause alone has an energy
             circuit.require_nodes()
         _ = circuit.scale
+        if self.prediction == "free":  # errors and the loss have to count alike
+            require_reduction(circuit, params, args)
         if isinstance(self.inference, Sweep):
             self.inference.visits(circuit)
             if not self._is_one_reverse_pass:

@@ -1,0 +1,61 @@
+"""Five rules on one deep narrow net, as a table of the literature has them."""
+
+import jax
+
+from apical import rules
+from apical.lab._registry import BASELINE
+from apical.lab.claims._anchor import RULE, Anchor
+from apical.lab.claims._claim import Claim
+from apical.lab.claims._dense import activated
+from apical.lab.claims._size import Size
+
+FIXED = "fixed-weight-target-propagation"
+ANCHOR = Anchor(
+    net=lambda width: activated(jax.nn.tanh, *(width,) * 5),
+    taught={
+        "feedback-alignment": rules.FeedbackAlignment(),
+        "direct-feedback-alignment": rules.DirectFeedbackAlignment(),
+        FIXED: rules.DifferenceTargetPropagation(training=None),
+        "direct-random-target-projection": rules.DirectRandomTargetProjection(),
+    },
+    errors={
+        BASELINE: 1.81,
+        "feedback-alignment": 3.04,
+        "direct-feedback-alignment": 2.73,
+        FIXED: 2.80,
+        "direct-random-target-projection": 7.84,
+    },
+    sizes={
+        "full": Size("mnist", None, None, 256, 8, 5, 6),
+        "quick": Size("digits", None, None, 64, 8, 5, 0, 1e-3),
+        "smoke": Size("digits", 320, 160, 16, 1, 2, 0, 1e-3),
+    },
+    arguments={"batch_size": 128},
+    published_by="Counter-Current Learning (CCL), NeurIPS 2024, table 1",
+    setup="six layers of 256, tanh",
+)
+CLAIM = Claim(
+    id="mlp-table",
+    sentence="On one net of six layers four rules reach 92 to 97 % on MNIST.",
+    source="Counter-Current Learning, NeurIPS 2024, tables 1 and 2",
+    work=(
+        "MNIST, 784-256-256-256-256-256-10, tanh, cross-entropy, batches of 128, Adam, "
+        "8 epochs; feedback alignment, direct feedback alignment, target propagation "
+        "with fixed inverses, direct random target projection, backprop and the "
+        "control with untrained hidden layers, each with 6 trials of the step size "
+        "(and of the numbers of the rule) on a held-out part; 5 seeds."
+    ),
+    published=ANCHOR.published,
+    differences=(
+        "Adam at a rate chosen by trials, where the numbers that the source gave the "
+        "rules beside its own are not noted; 8 epochs, where it says no number here. "
+        "Six layers are taken to be five hidden ones and the readout. The last epoch "
+        "of all seeds counts."
+    ),
+    rule=RULE,
+    hours=0.5,
+    tasks=ANCHOR.tasks,
+    judge=ANCHOR.judge,
+    draw=ANCHOR.draw,
+    data=("mnist",),
+)

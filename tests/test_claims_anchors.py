@@ -1,0 +1,149 @@
+"""Published accuracies as anchors: their work, their judges and their control."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from by_hand import batch, cosine, layers, loss_fn
+from claims_feedback_lines import runs
+from quick import compile_quickly as compile_quickly
+
+import apical
+from apical.lab._registry import BASELINE, CONTROL
+from apical.lab._report._canvas import our_style, picture
+from apical.lab.claims import (
+    CLAIMS,
+    ep_digits,
+    ff_digits,
+    forward_gradient,
+    mlp_table,
+    pepita_digits,
+    run_claim,
+    synthetic_equal,
+)
+from apical.lab.claims._claim import SCALES
+from apical.lab.claims._dense import layer_normed
+
+MODULES = {
+    module.CLAIM.id: module
+    for module in (
+        ep_digits,
+        ff_digits,
+        forward_gradient,
+        mlp_table,
+        pepita_digits,
+        synthetic_equal,
+    )
+}
+ANCHORED = [name for name in MODULES if name != "synthetic-equal"]
+
+
+def reached(module, by=0.001, control=0.5, **said):
+    """Every rule by so much above its published figure."""
+    errors = module.ANCHOR.errors
+    right = {rule: 1 - error / 100 + by for rule, error in errors.items()}
+    others = {BASELINE: 0.98} | dict.fromkeys(module.ANCHOR.taught, 0.9)
+    return runs({**others, **right, CONTROL: control}, **said)
+
+
+@pytest.mark.parametrize("name", ANCHORED)
+def test_an_anchor_holds_if_every_figure_is_reached_and_the_control_beaten(name):
+    module = MODULES[name]
+    judge = module.CLAIM.judge
+    assert judge(reached(module)).word == "holds"
+    assert judge(reached(module, by=-0.002, spread=0.1)).word == "holds"
+    assert judge(reached(module, by=-0.006)).word == "does not hold"
+    assert judge(reached(module, control=0.999)).word == "does not hold"
+    assert judge(reached(module, by=-0.003)).word == "not settled"
+    assert judge(reached(module, seeds=4)).word == "not settled"
+    assert judge([]).word == "not settled"
+
+
+def test_a_seed_that_diverged_counts_as_nothing():
+    lines = reached(ep_digits)
+    for line in lines:
+        if line["seed"] == 2 and line["epoch"] == 2:
+            line["status"], line["test_accuracy"] = "diverged", None
+    assert ep_digits.CLAIM.judge(lines).word != "holds"
+
+
+def equal(plain=0.98, conditioned=0.98, random=0.9, **said):
+    taught = {
+        synthetic_equal.PLAIN: plain,
+        synthetic_equal.CONDITIONED: conditioned,
+        synthetic_equal.RANDOM: random,
+    }
+    return runs({BASELINE: 0.98, CONTROL: 0.8, **taught}, **said)
+
+
+@pytest.mark.parametrize(
+    ("lines", "word"),
+    [
+        (equal(), "holds"),
+        (equal(plain=0.97), "holds within limits"),
+        (equal(conditioned=0.97), "does not hold"),
+        (equal(random=0.99), "does not hold"),
+        (equal(spread=10), "not settled"),
+        ([], "not settled"),
+    ],
+)
+def test_synthetic_gradients_are_judged_against_backprop_and_chance(lines, word):
+    assert synthetic_equal.judge(lines).word == word
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_work_in_words_is_the_work_that_is_run(name):
+    module = MODULES[name]
+    size, told = module.ANCHOR.sizes["full"], module.CLAIM.work
+    assert f"{size.epochs} epochs" in told
+    assert f"{size.seeds} seeds" in told
+    assert f"-{size.width}-" in told
+    assert not size.sweep or f"{size.sweep} trials" in told
+    given = {"batch_size": 64} | dict(module.ANCHOR.arguments)
+    assert f"batches of {given['batch_size']}" in told
+    assert set(module.ANCHOR.errors) <= {BASELINE, *module.ANCHOR.taught}
+    for scale in SCALES:
+        assert len(list(module.CLAIM.tasks(scale))) == 1
+    assert re.search(r"\d\.\d\d %", module.CLAIM.published[0].value)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_lines_are_drawn_and_so_is_nothing(name):
+    lines = equal() if name == "synthetic-equal" else reached(MODULES[name])
+    with our_style():
+        for given in (lines, []):
+            assert len(picture(CLAIMS[name].draw(given)).png) > 10_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODULES)
+def test_the_smallest_form_runs_and_settles_nothing(name, tmp_path):
+    outcome = run_claim(CLAIMS[name], "smoke", tmp_path)
+    rules = {BASELINE, CONTROL, *MODULES[name].ANCHOR.taught}
+    assert {line["rule"] for line in outcome.lines} == rules
+    assert {line["status"] for line in outcome.lines} == {"ok"}
+    assert outcome.verdict.word == "not settled"
+
+
+def test_random_directions_have_the_size_of_the_true_signals_and_no_more():
+    params, data = layers(5, 16, 12, 2), batch(32, 5, 2)
+    rule, key = synthetic_equal.RandomDirections(), jax.random.key(0)
+    learner = apical.value_and_grad(loss_fn, rule)
+    credit = learner(params, learner.init(key, params, *data), *data)
+    truth = jax.grad(loss_fn)(params, *data)
+    np.testing.assert_allclose(credit.grads[-1]["w"], truth[-1]["w"], rtol=1e-5)
+    for mine, theirs in zip(credit.grads[:-1], truth[:-1], strict=True):
+        assert abs(cosine(mine, theirs)) < 0.5
+    again = learner(params, credit.state, *data)
+    assert cosine(again.grads[0], credit.grads[0]) < 0.9
+
+
+def test_the_mixer_of_one_patch_has_a_norm_before_each_layer():
+    build = layer_normed(jax.nn.relu, 256, 256)
+    net = build(jax.random.key(0), (784,), 10)
+    size = sum(x.size for x in jax.tree.leaves(net) if hasattr(x, "size"))
+    assert 265_000 < size < 275_000  # 272 thousand in the source
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(3, 784)), jnp.float32)
+    np.testing.assert_allclose(net(x), net(7 * x + 3), rtol=1e-2, atol=1e-3)
