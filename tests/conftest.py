@@ -32,7 +32,8 @@ _SLOW_PROOFS = (
     *("predictive_coding_*", "clamped_states", "dual_and_relaxed", "equilibrium_reach"),
     *("gauss_newton_targets", "windowed_synthetic_gradients", "peers", "examples"),
     *("clapp", "forward_forward", "local_losses", "sign_optimizers"),
-    *("scalar_feedback", "stochastic_nodes", "regime", "weight_mirror", "testing"),
+    *("scalar_feedback", "stochastic_nodes", "regime", "weight_mirror", "testing*"),
+    *("direct_feedback", "target_propagation", "sequential_depth"),
 )
 if os.environ.get("APICAL_TESTS") == "core":
     collect_ignore_glob = [f"test_{n}.py" for n in (*_ABOVE_THE_CORE, *_SLOW_PROOFS)]
