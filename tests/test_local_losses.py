@@ -51,6 +51,19 @@ def readout(two):
     return {"w": two.T @ error, "b": error.sum(axis=0)}
 
 
+def test_a_model_may_hold_what_is_no_array():
+    """As the activation function of an equinox module."""
+
+    def held(params, x, y):
+        return loss_fn(params["layers"], x, params["scale"](y))
+
+    params = {"layers": PARAMS, "scale": jnp.asarray}
+    for rule in (PREDICTION, BOTH):
+        learner = apical.value_and_grad(held, rule, target=second)
+        credit = learner(params, learner.init(KEY, params, *DATA), *DATA)
+        assert_close(credit.grads["layers"], ticked(rule)[1].grads)
+
+
 # ------------------------------------------------------------------------ on two layers
 
 

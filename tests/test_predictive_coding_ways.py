@@ -24,6 +24,7 @@ from apical.rules import (
     ErrorRelaxation,
     Sweep,
 )
+from apical.rules.predictive_coding import _relaxation
 
 
 def test_the_network_by_hand_is_that_of_the_other_tests():
@@ -124,18 +125,23 @@ def test_inference_ends_where_the_residual_is_small_enough(inference):
     assert credit_of(never).info.steps == 9
 
 
-def test_inference_ends_early_in_loops_that_are_written_out_too():
-    def convolved(params, x, y):
-        h = jnp.tanh(jax.lax.conv(x, params["kernel"], (1, 1), "SAME"))
-        return jnp.mean((h.reshape(len(x), -1) @ params["out"] - y) ** 2)
+def convolved(params, x, y):
+    h = jnp.tanh(jax.lax.conv(x, params["kernel"], (1, 1), "SAME"))
+    return jnp.mean((h.reshape(len(x), -1) @ params["out"] - y) ** 2)
 
+
+def pictures():
     draw = np.random.default_rng(0)
     params = {
         "kernel": jnp.asarray(draw.normal(size=(2, 1, 3, 3)), jnp.float32) / 3,
         "out": jnp.asarray(draw.normal(size=(32, 3)), jnp.float32) / 6,
     }
     x = jnp.asarray(draw.normal(size=(4, 1, 4, 4)), jnp.float32)
-    data = x, jnp.asarray(draw.normal(size=(4, 3)), jnp.float32)
+    return params, (x, jnp.asarray(draw.normal(size=(4, 3)), jnp.float32))
+
+
+def test_inference_ends_early_in_loops_that_are_written_out_too():
+    params, data = pictures()
     early = free(30, 0.2, tolerance=0.3)
     info = credit_of(early, convolved, params, data).info
     assert 1 < info.steps < 30 and info.residual <= 0.3
@@ -144,3 +150,23 @@ def test_inference_ends_early_in_loops_that_are_written_out_too():
         credit_of(early, convolved, params, data).grads,
         credit_of(exact, convolved, params, data).grads,
     )
+
+
+@pytest.mark.parametrize("tolerance", [0.0, 1e-9])
+@pytest.mark.parametrize("inference", [None, ErrorRelaxation()])
+def test_many_steps_are_a_loop_also_where_few_are_written_out(inference, tolerance):
+    """What is compiled does not grow with their number, and is the same."""
+    params, data = pictures()
+
+    def size(steps):
+        rule = free(steps, 0.2, inference=inference, tolerance=tolerance)
+        learner = apical.value_and_grad(convolved, rule)
+        return str(jax.make_jaxpr(learner)(params, (), *data)).count("\n")
+
+    assert size(400) == size(200) < 2 * size(64)
+    steps, early = 66, free(66, 0.2, inference=inference, tolerance=tolerance)
+    looped = credit_of(early, convolved, params, data).grads
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_relaxation, "_WRITTEN_OUT", steps)
+        written = credit_of(early, convolved, params, data).grads
+    assert_close(looped, written)

@@ -105,13 +105,14 @@ def regime(
         resting = make_learner(loss_fn, _to_rest(rule), **keywords)
 
     @jax.jit
-    def measured(params: Any, state: Any, *args: Any) -> Any:
+    def measured(key: jax.Array, params: Any, state: Any, *args: Any) -> Any:
         circuit = learner.circuit(params, args)
         credit = learner(params, state, *args)
         truth = rule.reference(circuit, params, state, args)
         bound, found = _UNKNOWN, _UNKNOWN
         if rule.inference is None:
-            bound = rule.step_size * _curvature(circuit, rule, params, state, args)
+            energy = Free(rule.terms(circuit, params, state, args))
+            bound = rule.step_size * _curvature(energy, key)
         if resting is not None:
             goal = resting(params, state, *args)
             cosine = _cosine(circuit, credit.grads, goal.grads)
@@ -121,7 +122,9 @@ def regime(
 
     def tell(params: Any, state: Any, *args: Any) -> Regime:
         state = state.rule if isinstance(state, TrainState) else state
-        residual, energy, *others = measured(params, state, *args)
+        # A key that the compiler knew would have it draw the numbers, for minutes.
+        key = jax.random.key(0)
+        residual, energy, *others = measured(key, params, state, *args)
         energy = {name: float(value) for name, value in energy.items()}
         return _told(float(residual), energy, *map(float, others))
 
@@ -179,13 +182,11 @@ def _cosine(circuit: Circuit, one: Any, other: Any) -> jax.Array:
     return _agreement(*pairs).cosine
 
 
-def _curvature(
-    circuit: Circuit, rule: PredictiveCoding, params: Any, state: Any, args: Any
-) -> jax.Array:
+def _curvature(energy: Free, key: jax.Array) -> jax.Array:
     """The largest eigenvalue of d2E/dv2 of any example, by the power method."""
-    energy = Free(rule.terms(circuit, params, state, args))
+    circuit = energy.circuit
     by_example = ByExample.of(circuit)
-    keys = jax.random.split(jax.random.key(0), len(circuit.nodes))
+    keys = jax.random.split(key, len(circuit.nodes))
     start = {
         n.name: jax.random.normal(key, n.shape, n.dtype)
         for n, key in zip(circuit.nodes, keys, strict=True)

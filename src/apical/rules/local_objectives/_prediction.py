@@ -31,7 +31,8 @@ def prediction(
 ) -> dict[str, jax.Array]:
     """For each node the loss of its own output, summed over the turns of its loops."""
     shape = circuit.output_shape
-    params = jax.lax.stop_gradient(params)
+    learned, fixed = circuit.leaves.pick(params)
+    params = circuit.leaves.build(jax.lax.stop_gradient(learned), fixed)
 
     def head(output: jax.Array) -> jax.Array:
         run = circuit.run(params, args, tap="clamp", inject={OUTPUT: output}, sites=())

@@ -68,7 +68,7 @@ class Free:
 
     def stages(self, steps: int) -> list[Stage]:
         """Steps from the feed-forward values: at first few nodes have a slope."""
-        found = stages(self.circuit, steps, written_out(self.circuit))
+        found = stages(self.circuit, steps, written_out(self.circuit, steps))
         return [(partial(self.slope, front=front), count) for front, count in found]
 
     def settled(self, values: Values, residual: Any, steps: Any) -> Settled:

@@ -26,6 +26,8 @@ from ._settled import Budget, Settled
 S = TypeVar("S")
 # A slope, as a function of a point and a tick, and how many steps go down it.
 Stage = tuple[Callable[..., Any], int]
+# More steps than these are never compiled one by one: that takes minutes, and memory.
+_WRITTEN_OUT = 64
 
 
 class Energy(Protocol):
@@ -107,21 +109,23 @@ def as_optimizer(
 def repeat(circuit: Circuit, step: Callable[[S], S], state: S, steps: int) -> S:
     """Apply a step `steps` times.
 
-    XLA runs a convolution inside a loop on a CPU 10-50 times slower than outside, so
-    there the loop is written out; everywhere else it stays rolled, and the time to
-    compile does not grow with the number of steps. (Dense layers are no faster when
-    two, five or all steps are written out.)
+    XLA runs a convolution inside a loop on a CPU slower than outside (twice, and 10-50
+    times in older versions), so there a loop that is not long is written out;
+    everywhere else it stays rolled, and the time to compile does not grow with the
+    number of steps. (Dense layers are no faster when two, five or all steps are written
+    out.)
     """
-    if steps <= 1 or written_out(circuit):
+    if steps <= 1 or written_out(circuit, steps):
         for _ in range(steps):
             state = step(state)
         return state
     return jax.lax.scan(lambda s, _: (step(s), None), state, length=steps)[0]
 
 
-def written_out(circuit: Circuit) -> bool:
-    """Whether loops are written out rather than rolled."""
-    return circuit.has_convolution and jax.default_backend() == "cpu"
+def written_out(circuit: Circuit, steps: int) -> bool:
+    """Whether a loop of so many steps is written out rather than rolled."""
+    slow = circuit.has_convolution and jax.default_backend() == "cpu"
+    return slow and steps <= _WRITTEN_OUT
 
 
 def relax(
@@ -212,7 +216,7 @@ def relax_until(
     begin = _begin(point, optimizer)
     state = advance((begin, begin, jnp.zeros(())))
     first = state[2]
-    if written_out(circuit):
+    if written_out(circuit, budget.steps):
         for _ in range(budget.steps - 1):
             held = done(state)
             moved = advance(state)
