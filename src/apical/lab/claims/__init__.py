@@ -23,7 +23,8 @@ _MODULES: tuple[str, ...] = (
     *("fa_matches", "fa_sparse"),
     *("sign_enough", "sign_frozen_top", "sign_sparse"),
     *("bn_rates", "pc_trains"),
-    *("pc_incremental", "pc_nudged", "pc_nudged_tuned", "pc_depth"),
+    *("pc_incremental", "pc_depth"),
+    *("pc_nudged", "pc_nudged_tuned", "pc_nudged_step"),
     *("mlp_table", "ep_digits", "pepita_digits", "ff_digits"),
     *("synthetic_equal", "forward_gradient"),
 )

@@ -45,9 +45,10 @@ def tasks(scale: Scale) -> Iterable[Task]:
     return compared(scale, RULE)
 
 
-def compared(scale: Scale, nudged: Rule) -> Iterable[Task]:
-    """Backprop, the control and a nudge, each with as many trials."""
+def compared(scale: Scale, nudged: Rule, rate: float | None = None) -> Iterable[Task]:
+    """Backprop, the control and a nudge: at one step size, or each with its trials."""
     epochs, seeds, sweep = {"full": (3, 7, 8), "quick": (2, 2, 0)}.get(scale, (1, 2, 0))
+    sweep = 0 if rate else sweep
     beside = {} if scale == "smoke" else baseline_and_control()
 
     def given() -> dict[str, Any]:
@@ -59,7 +60,7 @@ def compared(scale: Scale, nudged: Rule) -> Iterable[Task]:
             "epochs": epochs,
             "seeds": seeds,
             "sweep": sweep,
-            "learning_rate": None if sweep else 3e-3,
+            "learning_rate": None if sweep else rate or 3e-3,
         }
 
     yield comparison("train", given, pictures(scale))

@@ -48,6 +48,13 @@ CLAIM = Claim(
         "visits to every other layer in turn."
     ),
     rule=fixed.CLAIM.rule,
+    remaining=(
+        "Which step size the trials could choose. Of the eight, one drew the step size "
+        "that is best for backprop, 9.6e-4, and with it a rate of the values at which "
+        "settling diverges. At the next best, 4.1e-4, both rules learn alike: 47.0 % "
+        "of the held-out part with the nudge, 46.8 % with backprop. Eight trials find "
+        "one number and not two."
+    ),
     hours=0.3,
     tasks=tasks,
     judge=fixed.judge,
