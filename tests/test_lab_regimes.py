@@ -10,7 +10,7 @@ from test_lab_page import Parsed, made
 
 from apical import lab
 from apical.lab import Comparison
-from apical.lab._regimes import COLUMNS, regime_rows
+from apical.lab._regimes import COLUMNS, has_regime, regime_rows
 
 FREE = "predictive-coding-free"
 RULES = {
@@ -33,6 +33,14 @@ def test_it_is_measured_before_training_and_at_the_end_of_free_predictions_alone
         (line["rule"], line["epoch"], line["seed"]) for line in compared[0].regimes
     ]
     assert found == [(FREE, 0, 0), (FREE, 2, 0)]
+
+
+def test_rules_whose_values_do_not_come_to_rest_have_none():
+    """One pass over the levels is no settling."""
+    found = {name: has_regime(entry.make()) for name, entry in lab.RULES.items()}
+    assert found[FREE] and found["predictive-coding-errors"]
+    assert not found["zero-divergence"] and not found["predictive-coding"]
+    assert not found["incremental-predictive-coding"]
 
 
 def test_what_is_measured_says_how_far_inference_came(compared):

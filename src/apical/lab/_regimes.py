@@ -12,7 +12,7 @@ import apical
 from apical.lab._journal import Line
 from apical.lab._loss import Loss
 from apical.measure import Regime
-from apical.rules import PredictiveCoding, Rule
+from apical.rules import PredictiveCoding, Rule, ZeroDivergence
 
 COLUMNS = (
     *("model", "rule", "epoch", "residual", "rate x curvature"),
@@ -24,7 +24,9 @@ def has_regime(rule: Rule) -> bool:
     """Whether values of the rule descend an energy towards a rest of their own."""
     if not isinstance(rule, PredictiveCoding):
         return False
-    return rule.prediction == "free" and rule.free is None
+    # One step for each level, and the weights of each move on its way.
+    passes = isinstance(rule.inference, ZeroDivergence)
+    return rule.prediction == "free" and rule.free is None and not passes
 
 
 def regime_of(loss: Loss, rule: Any, learned: Any, batch: Any) -> Regime:

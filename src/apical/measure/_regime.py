@@ -27,7 +27,7 @@ from ._alignment import _agreement
 
 _POWER_STEPS = 30
 _REST = 1e-4  # the residual of what is called the equilibrium
-_REST_STEPS = 500
+_REST_STEPS = 200
 _AWAY = 2.0  # a residual that is larger than the first; values that moved once exceed 1
 _ALIKE = 0.99  # a cosine, where there is no equilibrium to be nearer to
 
