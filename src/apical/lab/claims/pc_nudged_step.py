@@ -39,6 +39,11 @@ CLAIM = Claim(
         "source settles by visits to every other layer in turn."
     ),
     rule=fixed.CLAIM.rule,
+    remaining=(
+        "Size alone: early in training, on a small net, the two learn alike. That the "
+        "nudge kept up at this step size and not where trials had to find two numbers "
+        "at once says that its rate is one more number to get right."
+    ),
     hours=0.2,
     tasks=tasks,
     judge=fixed.judge,
