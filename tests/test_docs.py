@@ -1,6 +1,7 @@
 """The site builds without a warning, and its pages have what they promise."""
 
 import importlib
+import json
 import re
 import shutil
 import subprocess
@@ -14,11 +15,13 @@ import apical.lab
 import apical.lab.claims
 import apical.rules.tools
 import apical.testing
+from apical.lab import _registry
 
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "tools"))
 needs_and_costs = importlib.import_module("needs_and_costs")
 claims_page = importlib.import_module("claims_page")
+every_rule = importlib.import_module("every_rule")
 
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 CHOICE = needs_and_costs.PAGE.read_text("utf-8")
@@ -197,3 +200,27 @@ def test_the_verdicts_of_the_readme_are_those_of_the_kept_records():
     assert claims_page.README.read_text("utf-8") == claims_page.readme(), (
         "run: python tools/claims_page.py"
     )
+
+
+# ------------------------------------------------------------- the table of every rule
+
+
+def test_the_table_of_every_rule_is_that_of_the_kept_comparison():
+    assert every_rule.README.read_text("utf-8") == every_rule.readme(), (
+        "run: python tools/every_rule.py"
+    )
+    assert set(json.loads(every_rule.KEPT.read_text("utf-8"))) == set(_registry.RULES)
+
+
+def test_a_rule_that_is_not_above_the_control_is_said_to_fail_with_the_reason():
+    lines = json.loads(every_rule.KEPT.read_text("utf-8"))
+    failing = {rule for rule, line in lines.items() if every_rule.fails(line)}
+    assert failing - {_registry.CONTROL} == set(every_rule.REASONS)
+    assert _registry.BASELINE not in failing
+
+
+@pytest.mark.parametrize(
+    ("apart", "fails"), [([3.1, 1.0], False), ([2.9, 1.0], True), (None, True)]
+)
+def test_what_is_not_three_standard_errors_above_the_control_fails(apart, fails):
+    assert every_rule.fails({"above the control": apart}) is fails
