@@ -4,7 +4,8 @@
     python tools/rules_and_models.py --check    # say where it differs, and fail
 
 Each word of the table comes from running the rule under `jax.jit` and `jax.vmap` over
-seeds. What is wrong inside `jax.grad` with respect to the rule's numbers is printed.
+seeds. For rules of feedback and of predictive coding, what is wrong inside `jax.grad`
+with respect to the rule's numbers is printed.
 """
 
 from __future__ import annotations
@@ -26,16 +27,36 @@ import optax
 
 import apical
 from apical.rules import (
+    CLAPP,
+    PEPITA,
+    ActivationRelaxation,
     Backpropagation,
+    ContrastiveHebbian,
+    CoupledLearning,
+    DifferenceReconstruction,
+    DifferenceTargetPropagation,
     DirectFeedbackAlignment,
     DirectRandomTargetProjection,
+    DualPropagation,
+    EquilibriumPropagation,
+    EvolutionStrategy,
     FeedbackAlignment,
+    ForwardForward,
+    ForwardGradient,
+    GeneRec,
+    Holomorphic,
+    IncrementalPredictiveCoding,
     KolenPollack,
+    LocalLosses,
+    NodePerturbation,
     PredictiveCoding,
     Rule,
     SignConcordance,
     Sweep,
+    SyntheticGradients,
+    TargetPropagation,
     WeightMirror,
+    WeightPerturbation,
 )
 
 ROOT = Path(__file__).parents[1]
@@ -46,8 +67,19 @@ END = "<!-- end of what it makes -->"
 sys.path.append(str(ROOT / "tests"))
 from zoo import MODELS, OPAQUE, Model, backpropagation, learned  # noqa: E402
 
+
+def shifted(key: jax.Array, *args: Any) -> tuple[Any, ...]:
+    """In place of every example the one before it, as what comes next to it."""
+    del key
+
+    def before(x: Any) -> Any:
+        return jnp.roll(x, 1, axis=0) if jnp.ndim(x) else x
+
+    return tuple(jax.tree.map(before, arg) for arg in args)
+
+
 # By their column: what the page calls them is what a user would write.
-RULES: dict[str, Rule] = {
+FEEDBACK: dict[str, Rule] = {
     "Backpropagation()": Backpropagation(),
     "FeedbackAlignment()": FeedbackAlignment(),
     "FeedbackAlignment(0.3, 0.3)": FeedbackAlignment(0.3, 0.3),
@@ -63,6 +95,51 @@ RULES: dict[str, Rule] = {
     "DirectFeedbackAlignment()": DirectFeedbackAlignment(),
     'DirectFeedbackAlignment(error="sign")': DirectFeedbackAlignment(error="sign"),
     "DirectRandomTargetProjection()": DirectRandomTargetProjection(),
+    "IncrementalPredictiveCoding()": IncrementalPredictiveCoding(),
+}
+SETTLING: dict[str, Rule] = {
+    "EquilibriumPropagation()": EquilibriumPropagation(),
+    "EquilibriumPropagation(estimate=Holomorphic())": EquilibriumPropagation(
+        estimate=Holomorphic()
+    ),
+    "ContrastiveHebbian()": ContrastiveHebbian(),
+    "CoupledLearning()": CoupledLearning(),
+    "GeneRec()": GeneRec(),
+    "DualPropagation()": DualPropagation(),
+    "ActivationRelaxation()": ActivationRelaxation(),
+}
+TARGETS: dict[str, Rule] = {
+    "TargetPropagation()": TargetPropagation(),
+    "DifferenceTargetPropagation()": DifferenceTargetPropagation(),
+    "DifferenceTargetPropagation(training=DifferenceReconstruction())": (
+        DifferenceTargetPropagation(training=DifferenceReconstruction())
+    ),
+    "DifferenceTargetPropagation(training=None)": DifferenceTargetPropagation(
+        training=None
+    ),
+    "SyntheticGradients()": SyntheticGradients(),
+    "SyntheticGradients(conditioned=True)": SyntheticGradients(conditioned=True),
+}
+LOCAL: dict[str, Rule] = {
+    "LocalLosses()": LocalLosses(),
+    'LocalLosses(objective="similarity")': LocalLosses(objective="similarity"),
+    "ForwardForward()": ForwardForward(),
+    "CLAPP(positive=shifted)": CLAPP(positive=shifted),
+    "PEPITA()": PEPITA(),
+}
+SCALAR: dict[str, Rule] = {
+    "WeightPerturbation()": WeightPerturbation(),
+    "NodePerturbation()": NodePerturbation(),
+    "ForwardGradient()": ForwardGradient(),
+    'ForwardGradient("activities")': ForwardGradient("activities"),
+    "EvolutionStrategy()": EvolutionStrategy(),
+}
+FAMILIES = {
+    "Feedback and predictive coding": FEEDBACK,
+    "States that settle": SETTLING,
+    "Targets and synthetic gradients": TARGETS,
+    "Local objectives": LOCAL,
+    "Scalar feedback": SCALAR,
 }
 ZOO = {**MODELS, **{name: model for name, (model, _) in OPAQUE.items()}}
 # The update equals backpropagation's if it is this close, relative to its size.
@@ -123,7 +200,10 @@ def refusal(name: str, rule: Rule) -> Outcome | None:
     given = problem(name)
     init = _step(given, rule).init
     try:
-        jax.eval_shape(lambda key: init(key, given.params, *given.args), _KEYS[0])
+        if given.model.separable:
+            jax.eval_shape(lambda key: init(key, given.params, *given.args), _KEYS[0])
+        else:  # that examples depend on each other is seen in numbers
+            init(_KEYS[0], given.params, *given.args)
     except ValueError as error:
         return Outcome("refuses", _general(str(error), given))
     undefined = _without_gradient(name)
@@ -160,10 +240,16 @@ def flaw(name: str, rule: Rule) -> str:
 
 def _step(given: Problem, rule: Rule) -> Any:
     keywords = {"has_aux": given.model.has_aux, "batch": given.model.batch}
-    target = _target(given, keywords)
-    return apical.train_step(
-        given.loss_fn, rule, optax.sgd(0.1), target=target, **keywords
-    )
+    told = {"target": _target(given, keywords), "inputs": _first_input(given)}
+    return apical.train_step(given.loss_fn, rule, optax.sgd(0.1), **told, **keywords)
+
+
+def _first_input(given: Problem) -> int:
+    """The first argument that has examples."""
+    batch = given.model.batch
+    if not isinstance(batch, tuple):
+        return 0
+    return next((i for i, axis in enumerate(batch) if axis is not None), 0)
 
 
 def _target(given: Problem, keywords: Any) -> Callable[..., jax.Array]:
@@ -245,6 +331,9 @@ def _distance(actual: Any, expected: Any) -> float:
 def _general(message: str, given: Problem) -> str:
     """A message without what belongs to one model: lines and names of parameters."""
     message = re.sub(r" at \S+\.py:\S+ \([^)]*\)", " at ...", message)
+    message = re.sub(r" \(\S+\.py:\S+ \([^)]*\)\)", "", message)
+    message = re.sub(r"-?\d+\.\d{3,}(e[-+]\d+)?", "...", message)
+    message = " ".join(message.split())
     names = "|".join(re.escape(n) for n in _paths(given.params))
     listed = rf"(?:{names})(?: \+ (?:{names})|, (?:{names}))*"
     return re.sub(rf"'{listed}'", "'...'", re.sub(rf"\({listed}\)", "(...)", message))
@@ -258,29 +347,36 @@ def _paths(params: Any) -> list[str]:
 # ------------------------------------------------------------------------- the page
 
 Rows = dict[str, dict[str, Outcome]]
+Tables = dict[str, Rows]
 
 
-def rows() -> tuple[Rows, list[str]]:
-    """Every outcome, by model and column, and what is wrong."""
-    found: Rows = {}
+def tables() -> tuple[Tables, list[str]]:
+    """Every outcome, by family, model and column, and what is wrong."""
+    found: Tables = {family: {} for family in FAMILIES}
     flaws = []
     for name in ZOO:
-        found[name] = {}
-        for column, rule in RULES.items():
-            found[name][column] = outcome(name, rule)
+        for family, rules in FAMILIES.items():
+            found[family][name] = row = {c: outcome(name, r) for c, r in rules.items()}
+            print(name, *(o.word for o in row.values()), file=sys.stderr, flush=True)
+        for column, rule in FEEDBACK.items():
             wrong = flaw(name, rule)
             flaws += [f"{column} on {name}: {wrong}"] if wrong else []
-        words = (each.word for each in found[name].values())
-        print(name, *words, file=sys.stderr, flush=True)
+        jax.clear_caches()  # thousands of programs that no one runs again
     return found, flaws
 
 
-def table(found: Rows) -> str:
+def made(found: Tables) -> str:
     """The generated part of the page."""
+    parts = [f"### {family}\n\n{table(family, rows)}" for family, rows in found.items()]
+    return "\n\n".join(parts)
+
+
+def table(family: str, found: Rows) -> str:
+    """A legend, a row for each model, and the messages by their numbers."""
     cells = [cell for row in found.values() for cell in row.values()]
     messages = dict.fromkeys(cell.message for cell in cells if cell.message)
     numbers = {message: i for i, message in enumerate(messages, start=1)}
-    letters = dict(zip(RULES, string.ascii_uppercase, strict=False))
+    letters = dict(zip(FAMILIES[family], string.ascii_uppercase, strict=False))
     legend = [f"- **{letter}** `{column}`" for column, letter in letters.items()]
     head = ["| model |" + "".join(f" {letter} |" for letter in letters.values())]
     head += ["|---|" + "---|" * len(letters)]
@@ -289,24 +385,32 @@ def table(found: Rows) -> str:
         for name, row in found.items()
     ]
     listed = [f"{i}. {message}" for message, i in numbers.items()]
-    return "\n".join([*legend, "", *head, *body, "", *listed])
+    return "\n".join([*legend, "", *head, *body, "", *listed]).strip()
 
 
 def _cell(found: Outcome, numbers: dict[str, int]) -> str:
     return found.word + (f" [{numbers[found.message]}]" if found.message else "")
 
 
-def read(page: str) -> Rows:
+def read(page: str) -> Tables:
     """The outcomes that a page shows."""
-    messages = dict(re.findall(r"^(\d+)\. (.*)$", made_part(page), re.MULTILINE))
-    lines = re.findall(r"^\| (\w+) \| (.*) \|$", made_part(page), re.MULTILINE)
+    parts = re.split(r"^### (.*)$", made_part(page), flags=re.MULTILINE)[1:]
+    return {
+        family: _rows(part, FAMILIES[family])
+        for family, part in zip(parts[::2], parts[1::2], strict=True)
+    }
+
+
+def _rows(part: str, rules: dict[str, Rule]) -> Rows:
+    messages = dict(re.findall(r"^(\d+)\. (.*)$", part, re.MULTILINE))
+    lines = re.findall(r"^\| (\w+) \| (.*) \|$", part, re.MULTILINE)
 
     def cell(text: str) -> Outcome:
         word, _, number = text.partition(" ")
         return Outcome(word, messages[number.strip("[]")] if number else "")
 
     return {
-        name: dict(zip(RULES, map(cell, cells.split(" | ")), strict=True))
+        name: dict(zip(rules, map(cell, cells.split(" | ")), strict=True))
         for name, cells in lines
         if name != "model"
     }
@@ -317,10 +421,10 @@ def made_part(page: str) -> str:
     return page.split(START)[1].split(END)[0].strip()
 
 
-def with_table(page: str, found: Rows) -> str:
-    """The page with another table."""
+def with_tables(page: str, found: Tables) -> str:
+    """The page with other tables."""
     before, after = page.split(START)[0], page.split(END)[1]
-    return f"{before}{START}\n\n{table(found)}\n\n{END}{after}"
+    return f"{before}{START}\n\n{made(found)}\n\n{END}{after}"
 
 
 def main() -> int:
@@ -328,10 +432,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--check", action="store_true", help="write nothing; compare")
     check = parser.parse_args().check
-    found, flaws = rows()
+    found, flaws = tables()
     print(*flaws, sep="\n", file=sys.stderr)
     old = PAGE.read_text("utf-8")
-    new = with_table(old, found)
+    new = with_tables(old, found)
     if not check:
         PAGE.write_text(new, "utf-8")
     return int(bool(flaws) or (check and new != old))
