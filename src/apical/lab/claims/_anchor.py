@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from apical.lab._registry import BASELINE, CONTROL
-from apical.lab.claims._claim import Lines, Published, Scale, Task
+from apical.lab.claims._claim import Claim, Lines, Published, Scale, Task
 from apical.lab.claims._comparison import comparison, last, percent
 from apical.lab.claims._decide import Finding, above, decide
 from apical.lab.claims._given import vectors
@@ -97,6 +97,18 @@ class Anchor:
         axes[0].set_title("test accuracy (%); thin: published")
         axes[1].set(title="cosine to backprop's gradient", ylim=(0, 1.05))
         return figure
+
+    def claim(self, **said: Any) -> Claim:
+        """The claim that this work decides; what is said of it may replace any part."""
+        given: dict[str, Any] = {
+            "published": self.published,
+            "rule": RULE,
+            "tasks": self.tasks,
+            "judge": self.judge,
+            "draw": self.draw,
+            "data": ("mnist",),
+        }
+        return Claim(**given | said)
 
     @property
     def published(self) -> tuple[Published, ...]:

@@ -1,8 +1,7 @@
 """Forward-forward on MNIST, as published code has it (Hinton 2022)."""
 
 from apical import rules
-from apical.lab.claims._anchor import RULE, Anchor
-from apical.lab.claims._claim import Claim
+from apical.lab.claims._anchor import Anchor
 from apical.lab.claims._dense import plain
 from apical.lab.claims._size import Size
 
@@ -19,7 +18,7 @@ ANCHOR = Anchor(
     published_by="a re-implementation by others of Hinton 2022 (its own record)",
     setup="three layers of 1000, peer normalisation, linear probe, 100 epochs",
 )
-CLAIM = Claim(
+CLAIM = ANCHOR.claim(
     id="ff-digits",
     sentence="Forward-forward learns MNIST about as well as backprop.",
     source="Hinton 2022, arXiv:2212.13345, and re-implementations",
@@ -29,7 +28,6 @@ CLAIM = Claim(
         "Beside it backprop and the control with untrained hidden layers at the same "
         "step size."
     ),
-    published=ANCHOR.published,
     differences=(
         "Half the width and a seventh of the epochs are what half an hour has time "
         "for. No peer normalisation; the class with the largest goodness, not a linear "
@@ -37,10 +35,5 @@ CLAIM = Claim(
         "that code has 1; gradients of rectifiers as they are, where that code lets "
         "them pass where a unit is off."
     ),
-    rule=RULE,
     hours=0.4,
-    tasks=ANCHOR.tasks,
-    judge=ANCHOR.judge,
-    draw=ANCHOR.draw,
-    data=("mnist",),
 )

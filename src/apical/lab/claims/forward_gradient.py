@@ -4,8 +4,7 @@ import jax
 
 from apical import rules
 from apical.lab._registry import BASELINE
-from apical.lab.claims._anchor import RULE, Anchor
-from apical.lab.claims._claim import Claim
+from apical.lab.claims._anchor import Anchor
 from apical.lab.claims._dense import layer_normed
 from apical.lab.claims._size import Size
 
@@ -31,7 +30,7 @@ ANCHOR = Anchor(
     published_by="Ren, Kornblith, Liao & Hinton 2023, table 3",
     setup="LocalMixer S/1/1, 272 thousand parameters, no augmentation",
 )
-CLAIM = Claim(
+CLAIM = ANCHOR.claim(
     id="forward-gradient",
     sentence=(
         "Forward gradients of activities train a small mixer nearly as well as "
@@ -49,7 +48,6 @@ CLAIM = Claim(
         "untrained hidden layers, each with 6 trials of the step size on a held-out "
         "part; 5 seeds."
     ),
-    published=ANCHOR.published,
     differences=(
         "A mixer of one patch and one group mixes nothing over patches: what is left "
         "are layers of 256, here two and a readout with a layer norm before each (269 "
@@ -58,11 +56,6 @@ CLAIM = Claim(
         "they are chosen by trials, with neither decay nor schedule. Pixels "
         "standardised. The last epoch of all seeds counts."
     ),
-    rule=RULE,
     hours=0.4,
-    tasks=ANCHOR.tasks,
-    judge=ANCHOR.judge,
-    draw=ANCHOR.draw,
-    data=("mnist",),
     paper="ren2023",
 )

@@ -4,8 +4,7 @@ import jax
 
 from apical import rules
 from apical.lab._registry import BASELINE
-from apical.lab.claims._anchor import RULE, Anchor
-from apical.lab.claims._claim import Claim
+from apical.lab.claims._anchor import Anchor
 from apical.lab.claims._dense import activated
 from apical.lab.claims._size import Size
 
@@ -34,7 +33,7 @@ ANCHOR = Anchor(
     published_by="Counter-Current Learning (CCL), NeurIPS 2024, table 1",
     setup="six layers of 256, tanh",
 )
-CLAIM = Claim(
+CLAIM = ANCHOR.claim(
     id="mlp-table",
     sentence="On one net of six layers four rules reach 92 to 97 % on MNIST.",
     source="Counter-Current Learning, NeurIPS 2024, tables 1 and 2",
@@ -45,17 +44,11 @@ CLAIM = Claim(
         "control with untrained hidden layers, each with 6 trials of the step size "
         "(and of the numbers of the rule) on a held-out part; 5 seeds."
     ),
-    published=ANCHOR.published,
     differences=(
         "Adam at a rate chosen by trials, where the numbers that the source gave the "
         "rules beside its own are not noted; 8 epochs, where it says no number here. "
         "Six layers are taken to be five hidden ones and the readout. The last epoch "
         "of all seeds counts."
     ),
-    rule=RULE,
     hours=0.5,
-    tasks=ANCHOR.tasks,
-    judge=ANCHOR.judge,
-    draw=ANCHOR.draw,
-    data=("mnist",),
 )

@@ -2,8 +2,7 @@
 
 from apical import rules
 from apical.lab._registry import BASELINE
-from apical.lab.claims._anchor import RULE, Anchor
-from apical.lab.claims._claim import Claim
+from apical.lab.claims._anchor import Anchor
 from apical.lab.claims._dense import plain
 from apical.lab.claims._size import Size
 
@@ -20,7 +19,7 @@ ANCHOR = Anchor(
     published_by="Dellaferrera & Kreiman 2022 (noted down, not read again)",
     setup="784-1024-10, ReLU, dropout of 10 %, 100 epochs",
 )
-CLAIM = Claim(
+CLAIM = ANCHOR.claim(
     id="pepita-digits",
     sentence="PEPITA learns MNIST with one hidden layer nearly as well as backprop.",
     source=(
@@ -33,17 +32,11 @@ CLAIM = Claim(
         "hidden layer, each with 6 trials of the step size (PEPITA's also draw the "
         "size of its projection) on a held-out part; 5 seeds."
     ),
-    published=ANCHOR.published,
     differences=(
         "8 epochs at one rate, where the source had 100 with two steps down of the "
         "rate, and no dropout; pixels standardised, where the source has them between "
         "0 and 1. The last epoch of all seeds counts."
     ),
-    rule=RULE,
     hours=0.4,
-    tasks=ANCHOR.tasks,
-    judge=ANCHOR.judge,
-    draw=ANCHOR.draw,
-    data=("mnist",),
     paper="dellaferrera2022",
 )

@@ -9,7 +9,7 @@ from apical import Credit, rules
 from apical.circuit import Circuit
 from apical.lab._registry import BASELINE
 from apical.lab.claims._anchor import Anchor
-from apical.lab.claims._claim import Claim, Lines
+from apical.lab.claims._claim import Lines
 from apical.lab.claims._comparison import last, percent
 from apical.lab.claims._decide import Finding, above, at_least_equal, decide
 from apical.lab.claims._dense import normed
@@ -91,7 +91,7 @@ def judge(lines: Lines) -> Verdict:
     return decide(findings)
 
 
-CLAIM = Claim(
+CLAIM = ANCHOR.claim(
     id="synthetic-equal",
     sentence="Synthetic gradients are equally effective, and unlock the layers.",
     source=(
@@ -106,7 +106,6 @@ CLAIM = Claim(
         "backprop and the control with untrained hidden layers; each with 6 trials of "
         "the step size (critics also of theirs) on a held-out part; 5 seeds."
     ),
-    published=ANCHOR.published,
     differences=(
         "8 epochs at a rate chosen by trials (1,880 steps of 256), where the source "
         "took 500 thousand at 3e-5. Its three layers are taken to be two hidden ones "
@@ -123,9 +122,6 @@ CLAIM = Claim(
         "settled otherwise."
     ),
     hours=0.4,
-    tasks=ANCHOR.tasks,
     judge=judge,
-    draw=ANCHOR.draw,
-    data=("mnist",),
     paper="jaderberg2017",
 )
