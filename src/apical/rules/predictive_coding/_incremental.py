@@ -120,6 +120,7 @@ class IncrementalPredictiveCoding(Rule):
         """The feed-forward values where they go on from call to call."""
         del key
         circuit.require_nodes()
+        _ = circuit.scale  # refuses examples that cannot be counted
         require_reduction(circuit, params, args)
         return self.start(circuit, params, (), args)
 
