@@ -7,6 +7,7 @@
 
 from functools import cache
 
+from between_marks import replaced
 from keep_claims import KEPT, ROOT
 
 from apical.lab.claims import CLAIMS, Outcome, described, read_outcome, reported
@@ -49,9 +50,8 @@ def page() -> str:
 
 def readme() -> str:
     """The README with the table of verdicts between its two marks."""
-    before, rest = README.read_text("utf-8").split(BEGIN)
-    table = "\n".join(_verdicts(outcomes(), "docs/claims.md"))
-    return f"{before}{BEGIN}\n\n{table}\n{END}{rest.split(END)[1]}"
+    table = "\n".join(_verdicts(outcomes(), "docs/claims.md")).removesuffix("\n")
+    return replaced(README.read_text("utf-8"), BEGIN, table, END)
 
 
 @cache

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from between_marks import replaced
 
 from apical.lab import Comparison
 from apical.lab._registry import CONTROL, RULES
@@ -140,10 +141,8 @@ def _number(value: float | None, places: int = 2) -> str:
 
 def readme() -> str:
     """The README with the table of what was kept."""
-    page = README.read_text("utf-8")
-    before, rest = page.split(BEGIN)
     made = table(json.loads(KEPT.read_text("utf-8")))
-    return f"{before}{BEGIN}\n\n{made}\n\n{END}{rest.split(END)[1]}"
+    return replaced(README.read_text("utf-8"), BEGIN, made, END)
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from between_marks import replaced
 
 import apical
 from apical import rules
@@ -115,9 +116,7 @@ def row(name: str, rule: rules.Rule) -> str:
 
 def with_table(page: str, made: str) -> str:
     """The page with this table between its two marks."""
-    before, rest = page.split(BEGIN)
-    after = rest.split(END)[1]
-    return f"{before}{BEGIN}\n\n{made}\n\n{END}{after}"
+    return replaced(page, BEGIN, made, END)
 
 
 def main() -> None:

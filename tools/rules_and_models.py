@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from between_marks import replaced
 
 import apical
 from apical.rules import (
@@ -423,8 +424,7 @@ def made_part(page: str) -> str:
 
 def with_tables(page: str, found: Tables) -> str:
     """The page with other tables."""
-    before, after = page.split(START)[0], page.split(END)[1]
-    return f"{before}{START}\n\n{made(found)}\n\n{END}{after}"
+    return replaced(page, START, made(found), END)
 
 
 def main() -> int:
