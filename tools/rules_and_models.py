@@ -25,40 +25,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from between_marks import replaced
+from rule_columns import FAMILIES, FEEDBACK
 
 import apical
-from apical.rules import (
-    CLAPP,
-    PEPITA,
-    ActivationRelaxation,
-    Backpropagation,
-    ContrastiveHebbian,
-    CoupledLearning,
-    DifferenceReconstruction,
-    DifferenceTargetPropagation,
-    DirectFeedbackAlignment,
-    DirectRandomTargetProjection,
-    DualPropagation,
-    EquilibriumPropagation,
-    EvolutionStrategy,
-    FeedbackAlignment,
-    ForwardForward,
-    ForwardGradient,
-    GeneRec,
-    Holomorphic,
-    IncrementalPredictiveCoding,
-    KolenPollack,
-    LocalLosses,
-    NodePerturbation,
-    PredictiveCoding,
-    Rule,
-    SignConcordance,
-    Sweep,
-    SyntheticGradients,
-    TargetPropagation,
-    WeightMirror,
-    WeightPerturbation,
-)
+from apical.rules import PredictiveCoding, Rule
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "rules-and-models.md"
@@ -68,80 +38,6 @@ END = "<!-- end of what it makes -->"
 sys.path.append(str(ROOT / "tests"))
 from zoo import MODELS, OPAQUE, Model, backpropagation, learned  # noqa: E402
 
-
-def shifted(key: jax.Array, *args: Any) -> tuple[Any, ...]:
-    """In place of every example the one before it, as what comes next to it."""
-    del key
-
-    def before(x: Any) -> Any:
-        return jnp.roll(x, 1, axis=0) if jnp.ndim(x) else x
-
-    return tuple(jax.tree.map(before, arg) for arg in args)
-
-
-# By their column: what the page calls them is what a user would write.
-FEEDBACK: dict[str, Rule] = {
-    "Backpropagation()": Backpropagation(),
-    "FeedbackAlignment()": FeedbackAlignment(),
-    "FeedbackAlignment(0.3, 0.3)": FeedbackAlignment(0.3, 0.3),
-    "SignConcordance()": SignConcordance(),
-    'SignConcordance("batch")': SignConcordance("batch"),
-    "KolenPollack()": KolenPollack(),
-    "PredictiveCoding()": PredictiveCoding(),
-    "PredictiveCoding(inference=Sweep())": PredictiveCoding(inference=Sweep()),
-    'PredictiveCoding(rate=0.1, prediction="free")': PredictiveCoding(
-        rate=0.1, prediction="free"
-    ),
-    "WeightMirror()": WeightMirror(),
-    "DirectFeedbackAlignment()": DirectFeedbackAlignment(),
-    'DirectFeedbackAlignment(error="sign")': DirectFeedbackAlignment(error="sign"),
-    "DirectRandomTargetProjection()": DirectRandomTargetProjection(),
-    "IncrementalPredictiveCoding()": IncrementalPredictiveCoding(),
-}
-SETTLING: dict[str, Rule] = {
-    "EquilibriumPropagation()": EquilibriumPropagation(),
-    "EquilibriumPropagation(estimate=Holomorphic())": EquilibriumPropagation(
-        estimate=Holomorphic()
-    ),
-    "ContrastiveHebbian()": ContrastiveHebbian(),
-    "CoupledLearning()": CoupledLearning(),
-    "GeneRec()": GeneRec(),
-    "DualPropagation()": DualPropagation(),
-    "ActivationRelaxation()": ActivationRelaxation(),
-}
-TARGETS: dict[str, Rule] = {
-    "TargetPropagation()": TargetPropagation(),
-    "DifferenceTargetPropagation()": DifferenceTargetPropagation(),
-    "DifferenceTargetPropagation(training=DifferenceReconstruction())": (
-        DifferenceTargetPropagation(training=DifferenceReconstruction())
-    ),
-    "DifferenceTargetPropagation(training=None)": DifferenceTargetPropagation(
-        training=None
-    ),
-    "SyntheticGradients()": SyntheticGradients(),
-    "SyntheticGradients(conditioned=True)": SyntheticGradients(conditioned=True),
-}
-LOCAL: dict[str, Rule] = {
-    "LocalLosses()": LocalLosses(),
-    'LocalLosses(objective="similarity")': LocalLosses(objective="similarity"),
-    "ForwardForward()": ForwardForward(),
-    "CLAPP(positive=shifted)": CLAPP(positive=shifted),
-    "PEPITA()": PEPITA(),
-}
-SCALAR: dict[str, Rule] = {
-    "WeightPerturbation()": WeightPerturbation(),
-    "NodePerturbation()": NodePerturbation(),
-    "ForwardGradient()": ForwardGradient(),
-    'ForwardGradient("activities")': ForwardGradient("activities"),
-    "EvolutionStrategy()": EvolutionStrategy(),
-}
-FAMILIES = {
-    "Feedback and predictive coding": FEEDBACK,
-    "States that settle": SETTLING,
-    "Targets and synthetic gradients": TARGETS,
-    "Local objectives": LOCAL,
-    "Scalar feedback": SCALAR,
-}
 ZOO = {**MODELS, **{name: model for name, (model, _) in OPAQUE.items()}}
 # The update equals backpropagation's if it is this close, relative to its size.
 EXACT = 1e-4
