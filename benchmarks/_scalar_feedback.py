@@ -18,10 +18,10 @@ from ._records import Record, timed
 # Two forward passes beside each other, one undisturbed, the noise, and the product.
 ONE_PAIR: dict[str, rules.Rule] = {
     "weight perturbation, 1 pair of signs": rules.WeightPerturbation(),
-    "node perturbation, 1 pair": rules.NodePerturbation(),
-    "node perturbation, 1 pair of signs": rules.NodePerturbation(kind="sign"),
+    "node perturbation, 1 pair of signs": rules.NodePerturbation(),
 }
 OTHERS: dict[str, rules.Rule] = {
+    "node perturbation, 1 normal pair": rules.NodePerturbation(kind="normal"),
     "forward gradient, weights": rules.ForwardGradient(),
     "forward gradient, weights, signs": rules.ForwardGradient(kind="sign"),
     "forward gradient, activities": rules.ForwardGradient("activities"),

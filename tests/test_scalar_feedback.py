@@ -232,7 +232,7 @@ def test_forward_gradients_are_unbiased(rule):
 
 PAIRS = {
     "weights": (WeightPerturbation, ForwardGradient(kind="sign")),
-    "nodes": (NodePerturbation, ForwardGradient("activities")),
+    "nodes": (NodePerturbation, ForwardGradient("activities", kind="sign")),
     "evolution": (
         lambda size: EvolutionStrategy(size, pairs=1),
         ForwardGradient(),
@@ -259,17 +259,21 @@ def test_variance_grows_with_the_number_of_weights(width, kind):
     np.testing.assert_allclose(spread(estimates, truth), expected, rtol=0.1)
 
 
-@pytest.mark.parametrize(("width", "pairs"), [(2, 1), (18, 1), (18, 4)])
-def test_variance_of_the_teaching_signals_grows_with_the_number_of_nodes(width, pairs):
+AT_NODES = [(2, 1, "normal"), (18, 1, "normal"), (18, 4, "normal"), (18, 1, "sign")]
+
+
+@pytest.mark.parametrize(("width", "pairs", "kind"), AT_NODES)
+def test_variance_of_the_teaching_signals_grows_with_the_nodes(width, pairs, kind):
     params = chain(2, width, 2)
     data = DATA[0][:1], DATA[1][:1]
-    rule = NodePerturbation(1e-3, pairs)
+    rule = NodePerturbation(1e-3, pairs, kind=kind)
     estimates, truth = many(rule, params, data, signals=True)
     hidden = np.tanh(data[0] @ params[0]["w"] + params[0]["b"])
     error = hidden @ params[1]["w"] + params[1]["b"] - data[1]
     whole = np.sum(truth**2) + np.sum(error**2)
-    # E|delta_n - t_n|^2, summed over the hidden units alone.
-    expected = (width * whole + np.sum(truth**2)) / pairs / np.sum(truth**2)
+    # E|delta_n - t_n|^2, over the hidden units alone; E xi^4 is 3 or, of signs, 1.
+    own = np.sum(truth**2) * (1 if kind == "normal" else -1)
+    expected = (width * whole + own) / pairs / np.sum(truth**2)
     np.testing.assert_allclose(spread(estimates, truth), expected, rtol=0.1)
 
 

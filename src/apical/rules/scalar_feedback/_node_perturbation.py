@@ -51,9 +51,10 @@ class NodePerturbation(Rule):
 
     Its mean is the true teaching signal up to O(sigma^2); its variance grows with the
     number N of perturbed entries of one example (units, times steps and pixels), not
-    of weights: E|delta - dL_i/dn|^2 = (N + 1)/pairs |dL_i/dn|^2 for normal noise. The
-    mean over a batch of B examples divides the variance of the gradient by about B. It
-    trains small networks well; with width, depth and steps it slows in proportion.
+    of weights: E|delta - dL_i/dn|^2 = (N - 1)/pairs |dL_i/dn|^2 for signs, and
+    (N + 1)/pairs for normal noise. The mean over a batch of B examples divides the
+    variance of the gradient by about B. It trains small networks well; with width,
+    depth and steps it slows in proportion.
 
     State: a key.
 
@@ -64,7 +65,8 @@ class NodePerturbation(Rule):
         multiplies by rho'. `"drive"`: the noise is in z, before the nonlinearity, as
         in Fiete & Seung, and needs no derivative of it. (A node without a drive, as a
         residual stream, has its noise in the value.)
-      kind: `"normal"` noise, or the `"sign"` of it.
+      kind: `"sign"`: noise of one size and random sign, drawn in a tenth of the time;
+        or `"normal"` noise, as in the sources.
 
     Example:
       >>> import jax, jax.numpy as jnp, apical
@@ -90,7 +92,7 @@ class NodePerturbation(Rule):
     noise: float = 0.01
     pairs: int = static(default=1)
     at: str = static(default="value")
-    kind: str = static(default="normal")
+    kind: str = static(default="sign")
 
     citation: ClassVar[str] = (
         "@article{fiete2006gradient, title={Gradient Learning in Spiking Neural "
