@@ -4,7 +4,8 @@
     python tools/every_rule.py all
 
 The comparison's lines that the table is made of are kept in `results/every-rule.json`;
-without a folder the table is written anew from these. `tests/test_docs.py` compares.
+a later folder, of some rules alone, takes the place of these rules' lines. Without a
+folder the table is written anew from what is kept. `tests/test_docs.py` compares.
 """
 
 from __future__ import annotations
@@ -146,9 +147,12 @@ def readme() -> str:
 
 
 def main() -> None:
-    """Keep the comparison, if one is named, and write the table."""
-    if len(sys.argv) > 1:
-        KEPT.write_text(json.dumps(kept(sys.argv[1]), indent=1) + "\n", "utf-8")
+    """Keep the comparisons that are named, and write the table."""
+    lines = json.loads(KEPT.read_text("utf-8")) if KEPT.exists() else {}
+    for folder in sys.argv[1:]:
+        lines |= kept(folder)
+    lines = {rule: lines[rule] for rule in RULES if rule in lines}
+    KEPT.write_text(json.dumps(lines, indent=1) + "\n", "utf-8")
     README.write_text(readme(), "utf-8")
 
 

@@ -30,7 +30,8 @@ def _learned_feedback() -> rules.PredictiveCoding:
 
 
 def _learned_precision() -> rules.PredictiveCoding:
-    precision = rules.LearnedPrecision(highest=10.0)
+    # At 10 steps of inference outgrow two over the curvature before the last epoch.
+    precision = rules.LearnedPrecision(highest=2.0)
     return rules.PredictiveCoding(prediction="free", precision=precision)
 
 

@@ -135,6 +135,9 @@ class LearnedPrecision:
     Args:
       rate: of the logarithm, for each batch.
       highest: no precision becomes larger: where errors vanish it would have no end.
+        Precisions stiffen the energy: where `rate` times the curvature, which grows
+        with them, comes above 2, values no longer settle and learning falls apart
+        (`apical.measure.regime` shows it). Choose it with the rate of inference.
 
     Source: Friston 2005, Philosophical Transactions of the Royal Society B 360.
     """
