@@ -114,6 +114,13 @@ def test_a_batch_that_does_not_fit_the_arguments_is_refused(axes, message):
         learner.init(KEY, PARAMS, *DATA)
 
 
+@pytest.mark.parametrize("rule", [FREE, rules.IncrementalPredictiveCoding()])
+def test_examples_that_cannot_be_counted_are_refused_under_jit_too(rule):
+    step = apical.train_step(loss_fn, rule, optax.sgd(0.1), batch=(0, 1))
+    with pytest.raises(ValueError, match="differ in their number of examples"):
+        jax.jit(step.init)(KEY, PARAMS, *DATA)
+
+
 @pytest.mark.parametrize("keywords", [{"reduction": "max"}, {"nodes": "all"}])
 def test_other_words_are_refused(keywords):
     (name,) = keywords
