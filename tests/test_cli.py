@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 import apical
 from apical.cli import app
-from apical.lab import COMPARED, RULES, _plan
+from apical.lab import APART, COMPARED, RULES, _plan
 
 SMALL = "--model mlp --rules backpropagation --epochs 1 --seeds 2 --batch-size 8"
 
@@ -32,8 +32,9 @@ def test_the_version_is_printed():
 def test_the_rules_are_listed_with_source_and_needs():
     result = run("rules", width=160)
     assert result.exit_code == 0
-    for name in RULES:
+    for name in (*RULES, *APART):
         assert f"{name} " in result.stdout
+    assert "score-function: for networks with stochastic nodes" in flat(result.stdout)
     assert "lillicrap2016random" in result.stdout
     assert "weight transport · separate phases" in flat(result.stdout)
 

@@ -153,7 +153,13 @@ def smooth(rho):
     return mean_of(lambda p, x: rho(x @ p["a"]) @ p["b"])
 
 
+def ending(last):
+    loss = smooth(jnp.tanh)
+    return lambda p, *data: last(loss(p, *data))
+
+
 HOLOMORPHIC = EP(estimate=Holomorphic(4))
+REAL_LOSS = (HOLOMORPHIC, "makes a complex loss real")
 REFUSED = {
     "no units": (mean_of(lambda p, x: x @ p["a"]), None, "needs units, and none"),
     "chain": (mean_of(chained), None, "between 'a' and 'b' (", "apical.node"),
@@ -170,10 +176,15 @@ REFUSED = {
         smooth(lambda z: jnp.tanh(z).astype(jnp.float32)),
         *(HOLOMORPHIC, "complex"),
     ),
+    "loss cast": (ending(lambda x: x.astype(jnp.float32)), *REAL_LOSS),
+    "loss asarray": (ending(lambda x: jnp.asarray(x, jnp.float32)), *REAL_LOSS),
+    "loss abs": (ending(jnp.abs), *REAL_LOSS),
+    "loss real": (ending(jnp.real), *REAL_LOSS),
     "error function": (smooth(jax.scipy.special.erf), HOLOMORPHIC, "`erf` at"),
 }
 
 
+@pytest.mark.filterwarnings("ignore:Casting")  # of complex numbers to real ones
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_not_defined_is_refused(name):
     loss, rule, *words = REFUSED[name]

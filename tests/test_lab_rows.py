@@ -3,7 +3,8 @@
 import pytest
 from lab_work import work
 
-from apical.lab import COMPARED, RULES, LabError
+from apical import rules
+from apical.lab import APART, COMPARED, RULES, LabError
 from apical.lab._registry import BASELINE, CONTROL, find_rules
 from apical.lab._start import Start
 from apical.lab._train import Run
@@ -24,6 +25,16 @@ def test_a_row_says_what_it_costs_needs_and_draws(name):
     assert entry.cost > 0
     assert set(entry.search_space) <= set(vars(entry.make()))
     assert entry.citation or name == CONTROL
+
+
+def test_every_rule_has_a_row_or_a_reason_to_have_none():
+    kinds = {k for k in vars(rules).values() if isinstance(k, type)}
+    every = {k for k in kinds if issubclass(k, rules.Rule)} - {rules.Rule}
+    rows = {type(entry.make()) for entry in RULES.values()}
+    apart = {type(entry.make()) for entry, _ in APART.values()}
+    assert every == (rows | apart) & every
+    assert not rows & apart
+    assert all(why for _, why in APART.values())
 
 
 def test_all_stands_for_every_rule_the_control_last():

@@ -71,6 +71,43 @@ def test_the_error_is_that_of_the_loss():
     assert_close(credit.grads[0]["w"], moved.T @ (one - layer(0, moved)) / 4)
 
 
+def test_an_autoencoder_is_compared_with_the_true_input():
+    params = layers(5, 4, 5)
+
+    def again(params, x, y):
+        del y
+        return loss_fn(params, x, x)
+
+    state, credit = ticked(LARGE, loss_fn=again, params=params)
+    (f,) = map(np.asarray, state)
+    w = jax.tree.map(np.asarray, params)
+
+    def second(target_of):
+        hidden = np.tanh(X @ w[0]["w"] + w[0]["b"])
+        moved = X + (hidden @ w[1]["w"] + w[1]["b"] - X) @ f.T
+        other = np.tanh(moved @ w[0]["w"] + w[0]["b"])
+        return other.T @ (other @ w[1]["w"] + w[1]["b"] - target_of(moved)) / 4
+
+    assert_close(credit.grads[1]["w"], second(lambda moved: X))
+    assert distance(second(lambda moved: moved), second(lambda moved: X)) > 0.1
+
+
+def test_an_output_that_is_a_node_learns_as_one_that_is_none():
+    def squashed(mark):
+        def loss(params, x, y):
+            out = mark(jax.nn.sigmoid(network(params, x)))
+            return jnp.sum((apical.output(out) - y) ** 2) / 2 / len(x)
+
+        return loss
+
+    plain, marked = (
+        ticked(LARGE, loss_fn=squashed(mark))[1].grads
+        for mark in (lambda out: out, lambda out: apical.node(out, "out"))
+    )
+    assert_close(marked, plain)
+    assert np.max(np.abs(plain[2]["w"])) > 1e-3
+
+
 def test_all_that_a_layer_hears_from_above_is_the_error_of_the_output():
     """Where other weights above leave that as it is, the update is bit-identical."""
 

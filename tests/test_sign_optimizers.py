@@ -187,6 +187,7 @@ def test_with_it_feedback_of_the_first_signs_agrees_for_ever():
     [
         (lambda: power_sign(-1.0), "`learning_rate` must be a finite number"),
         (lambda: power_sign(0.1, base=-1.0), "`base` must be a finite number"),
+        (lambda: power_sign(0.1, base=0.0), "`base` must be above 0"),
         (lambda: add_sign(0.1, alpha="x"), "`alpha` must be a finite number"),
         (lambda: add_sign(0.1, momentum=1.0), "`momentum` must be .* below 1"),
         (lambda: add_sign(0.1, decay=0.5), "`decay` must be a function of the step"),

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -128,6 +128,16 @@ def list_rules() -> None:
     grid.add_column("source", overflow="fold")
     grid.add_column("needs")
     for name, entry in lab().RULES.items():
-        keys = ", ".join(re.findall(r"@\w+\{\s*([^,\s]+)", entry.citation))
-        grid.add_row(name, keys or "–", " · ".join(entry.needs))
-    Console().print(grid)
+        grid.add_row(name, _key(entry), " · ".join(entry.needs))
+    grid.add_section()
+    for name, (entry, _) in lab().APART.items():
+        grid.add_row(name, _key(entry), " · ".join(entry.needs))
+    console = Console()
+    console.print(grid)
+    console.print("Not in a comparison by these names:")
+    for name, (_, why) in lab().APART.items():
+        console.print(f"  {name}: {why}", highlight=False)
+
+
+def _key(entry: Any) -> str:
+    return ", ".join(re.findall(r"@\w+\{\s*([^,\s]+)", entry.citation)) or "–"

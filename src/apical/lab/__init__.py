@@ -1,6 +1,7 @@
 """The lab: what `apical compare` runs, to be called from Python too."""
 
 try:
+    from apical.lab._apart import APART as APART
     from apical.lab._compare import Comparison as Comparison
     from apical.lab._compare import compare as compare
     from apical.lab._compare import resume as resume

@@ -12,7 +12,6 @@ def _both() -> rules.LocalLosses:
     return rules.LocalLosses(objective="both")
 
 
-# CLAPP is not among them: what comes next is not in the data of a comparison.
 LOCAL_OBJECTIVES: dict[str, Entry] = {
     # One objective has nothing to balance.
     "local-losses": Entry(rules.LocalLosses, cost=1.3, space={}),

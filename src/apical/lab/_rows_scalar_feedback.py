@@ -1,4 +1,4 @@
-"""The rows of scalar feedback. Rules for stochastic nodes need marks in the model."""
+"""The rows of scalar feedback."""
 
 from apical import rules
 from apical.lab._entry import Entry

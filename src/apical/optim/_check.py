@@ -14,3 +14,10 @@ def check_number(name: str, value: Any, low: float, high: float) -> None:
         raise ValueError(
             f"`{name}` must be a finite number of at least {low}{above}, not {value!r}."
         )
+
+
+def check_positive(name: str, value: Any) -> None:
+    """Refuse a concrete number that is not above 0."""
+    check_number(name, value, 0, math.inf)
+    if isinstance(value, (int, float)) and value == 0:
+        raise ValueError(f"`{name}` must be above 0, not {value!r}.")

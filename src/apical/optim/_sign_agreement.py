@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ._check import check_number
+from ._check import check_number, check_positive
 
 
 class SignAgreementState(NamedTuple):
@@ -62,7 +62,7 @@ def power_sign(
 
     Source: Bello, Zoph, Vasudevan & Le 2017, ICML, arXiv:1709.07417.
     """
-    check_number("base", base, 0, math.inf)
+    check_positive("base", base)
     return _by_agreement(
         learning_rate, momentum, decay, lambda a: jnp.power(jnp.asarray(base, float), a)
     )

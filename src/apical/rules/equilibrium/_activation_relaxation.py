@@ -87,7 +87,13 @@ class ActivationRelaxation(Rule):
         "Beren and Tschantz, Alexander and Seth, Anil K. and Buckley, Christopher L.}, "
         "journal={arXiv preprint arXiv:2009.05359}, year={2020}}"
     )
-    search_space: ClassVar[SearchSpace] = {"rate": (0.1, 1.0, "log")}
+
+    @property
+    def search_space(  # pyright: ignore[reportIncompatibleVariableOverride]
+        self,
+    ) -> SearchSpace:
+        """In as many steps as there are nodes on a path only rate 1 comes to rest."""
+        return {} if self.steps is None else {"rate": (0.1, 1.0, "log")}
 
     @property
     def needs(  # pyright: ignore[reportIncompatibleVariableOverride]

@@ -20,8 +20,10 @@ def complex_network(circuit: Circuit, params: Any, args: Any) -> tuple[Circuit, 
     learned, fixed = circuit.leaves.pick(params)
     params = circuit.leaves.build([_complex(x) for x in learned], fixed)
     setting = replace(circuit.setting, has_aux=True)
+    loss_fn = _with_complex_loss(circuit)
     try:
-        found = trace_setting(_with_complex_loss(circuit), setting, params, args)
+        found = trace_setting(loss_fn, setting, params, args)
+        loss = jax.eval_shape(loss_fn, params, *args)[1]
     except Exception as error:
         culprits = not_holomorphic(circuit)
         _refuse(culprits)
@@ -32,6 +34,13 @@ def complex_network(circuit: Circuit, params: Any, args: Any) -> tuple[Circuit, 
             "`estimate='centred'`."
         ) from error
     _refuse(not_holomorphic(found))
+    if not jnp.issubdtype(loss.dtype, jnp.complexfloating):
+        # What makes the loss itself is the real part that is taken here, or this.
+        raise ValueError(
+            "The last operation of `loss_fn` makes a complex loss real (a cast, "
+            "`jnp.real`, `jnp.abs`), so that complex nudges would give a wrong "
+            "gradient. Leave it out, or use `estimate='centred'`."
+        )
     names = [[node.name for node in each.nodes] for each in (circuit, found)]
     if names[0] != names[1]:
         raise ValueError(

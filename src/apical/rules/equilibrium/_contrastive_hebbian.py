@@ -71,10 +71,9 @@ class ContrastiveHebbian(ClampedNetwork):
     rate: float = 0.5
 
     citation: ClassVar[str] = (
-        "@article{xie2003equivalence, title={Equivalence of Backpropagation and "
-        "Contrastive Hebbian Learning in a Layered Network}, author={Xie, Xiaohui and "
-        "Seung, H. Sebastian}, journal={Neural Computation}, volume={15}, number={2}, "
-        "year={2003}}"
+        "@incollection{movellan1991contrastive, title={Contrastive {H}ebbian Learning "
+        "in the Continuous {H}opfield Model}, author={Movellan, Javier R.}, booktitle={"
+        "Connectionist Models: Proceedings of the 1990 Summer School}, year={1991}}"
     )
     needs: ClassVar[tuple[str, ...]] = (
         "weight transport",

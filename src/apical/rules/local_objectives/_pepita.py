@@ -45,8 +45,8 @@ class PEPITA(Rule):
     derivative of a nonlinearity: the change of a unit's value stands where the gradient
     at its drive would. A node that is no nonlinearity of one activity (a residual
     stream, an LSTM's cell) has no drive; its change is pulled back through what made
-    it. Parameters after the last node take the gradient of the loss in the second pass,
-    as in the published code.
+    it. Parameters after the last node take the gradient of the loss at the output of
+    the second pass, as in the published code; a loss reads the input as it was.
 
     State: F, for each input a matrix `[entries, outputs]` of one example, uniform
     within scale sqrt(6 / entries), as in the published code. An example's input hears
@@ -128,7 +128,10 @@ class PEPITA(Rule):
             if n != circuit.output_node
         }
         held = {n: v for n, v in found.second.sites.items() if n in found.delta}
-        grads = circuit.pull(params, found.args, held, delta, loss=1.0)
+        error, beyond = _after(circuit, params, args, found.second.sites)
+        delta[circuit.output_node or OUTPUT] = error
+        grads = circuit.pull(params, found.args, held, delta)
+        grads = jax.tree.map(jnp.add, grads, beyond)
         return Credit(found.first.loss, found.first.aux, grads, state, ())
 
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
@@ -144,7 +147,8 @@ class PEPITA(Rule):
         axis, outputs = _by_example(circuit, circuit.output_shape, OUTPUT)
         rows = jnp.moveaxis(error, axis, 0).reshape(-1, outputs)
         other = with_inputs(circuit, args, self._modulated(circuit, state, args, rows))
-        second = circuit.run(params, other)
+        names = [n.name for n in circuit.nodes]
+        second = circuit.run(params, other, sites=[*names, OUTPUT])
         share = 1 / circuit.scale
         delta = {
             n.name: share * (first.sites[n.name] - second.sites[n.name])
@@ -180,6 +184,25 @@ def _error(circuit: Circuit, params: Any, args: Any) -> tuple[Run, jax.Array]:
     zero = jnp.zeros(output.shape, output.dtype)
     error, run = jax.grad(loss, has_aux=True)(zero)
     return run, circuit.scale * error
+
+
+def _after(circuit: Circuit, params: Any, args: Any, sites: Any) -> tuple[Any, Any]:
+    """What the loss says of an output: its error, and the gradient of what it reads.
+
+    With the arguments as they were: a loss that compares with the input (an
+    autoencoder's) is about the true one.
+    """
+    top = circuit.output_node or OUTPUT
+    held = {n: v for n, v in sites.items() if n not in (top, OUTPUT)}
+    learned, fixed = circuit.leaves.pick(params)
+
+    def loss(learned: Any, output: jax.Array) -> jax.Array:
+        here = circuit.leaves.build(learned, fixed)
+        inject = {**held, top: output}
+        return circuit.run(here, args, tap="clamp", inject=inject, sites=()).loss
+
+    grads, error = jax.grad(loss, (0, 1))(learned, sites[OUTPUT])
+    return error, circuit.leaves.build(grads)
 
 
 def _inputs(circuit: Circuit, args: Any) -> list[tuple[Any, int]]:

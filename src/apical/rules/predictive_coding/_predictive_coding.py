@@ -135,6 +135,8 @@ class PredictiveCoding(Rule):
     ) -> tuple[str, ...]:
         """What the chosen parts need; a solver needs a backward pass of the whole."""
         found = ["separate phases", "update locking", "signed error units"]
+        if self.prediction == "fixed":  # at the forward pass, while values move
+            found.append("stored activities")
         if self.feedback is None:
             found.insert(0, "weight transport")
         if self.derivative:

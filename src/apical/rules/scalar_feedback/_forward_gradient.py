@@ -9,7 +9,7 @@ Baydin et al. 2022 (weights), Ren et al. 2023 (activities).
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -76,17 +76,20 @@ class ForwardGradient(Rule):
     directions: int = static(default=1)
     kind: str = static(default="normal")
 
-    citation: ClassVar[str] = (
-        "@article{baydin2022gradients, title={Gradients without Backpropagation}, "
-        'author={Baydin, At{\\i}l{\\i}m G{\\"u}ne{\\c{s}} and Pearlmutter, Barak A. '
-        "and Syme, Don and Wood, Frank and Torr, Philip}, "
-        "journal={arXiv:2202.08587}, year={2022}}"
-    )
-    needs: ClassVar[tuple[str, ...]] = (
-        "global reward",
-        "stored activities",
-        "derivative of the nonlinearity",
-    )
+    @property
+    def citation(  # pyright: ignore[reportIncompatibleVariableOverride]
+        self,
+    ) -> str:
+        """At the activities another paper's."""
+        return _BAYDIN if self.at == "weights" else _REN
+
+    @property
+    def needs(  # pyright: ignore[reportIncompatibleVariableOverride]
+        self,
+    ) -> tuple[str, ...]:
+        """At the weights slopes go along with the activities: none is kept."""
+        kept = () if self.at == "weights" else ("stored activities",)
+        return ("global reward", *kept, "derivative of the nonlinearity")
 
     def __post_init__(self) -> None:
         check_choice(self.at, "at", ("weights", "activities"))
@@ -144,6 +147,19 @@ class ForwardGradient(Rule):
             kind=self.kind,
             slopes_of=slopes_along,
         )
+
+
+_BAYDIN = (
+    "@article{baydin2022gradients, title={Gradients without Backpropagation}, "
+    'author={Baydin, At{\\i}l{\\i}m G{\\"u}ne{\\c{s}} and Pearlmutter, Barak A. '
+    "and Syme, Don and Wood, Frank and Torr, Philip}, "
+    "journal={arXiv:2202.08587}, year={2022}}"
+)
+_REN = (
+    "@inproceedings{ren2023scaling, title={Scaling Forward Gradient with Local "
+    "Losses}, author={Ren, Mengye and Kornblith, Simon and Liao, Renjie and Hinton, "
+    "Geoffrey}, booktitle={ICLR}, year={2023}}"
+)
 
 
 def slopes_along(losses: Losses, directions: Tree) -> jax.Array:

@@ -163,8 +163,9 @@ class TargetPropagation(Rule):
             "stored activities",
             "derivative of the nonlinearity",
             "update locking",
-            "second network",
         )
+        if self.training is not None:
+            found = (*found, "second network")
         return found if self.first_target == "output" else ("weight transport", *found)
 
     def __post_init__(self) -> None:
@@ -333,11 +334,34 @@ class DifferenceTargetPropagation(TargetPropagation):
     """
 
     difference: ClassVar[bool] = True
-    citation: ClassVar[str] = (
-        "@inproceedings{lee2015difference, title={Difference Target Propagation}, "
-        "author={Lee, Dong-Hyun and Zhang, Saizheng and Fischer, Asja and Bengio, "
-        "Yoshua}, booktitle={ECML PKDD}, year={2015}}"
-    )
+
+    @property
+    def citation(  # pyright: ignore[reportIncompatibleVariableOverride]
+        self,
+    ) -> str:
+        """What trains the inverses has a source of its own."""
+        if self.training is None:
+            return _SHIBUYA
+        return _LEE if isinstance(self.training, NoiseReconstruction) else _ERNOULT
+
+
+_LEE = (
+    "@inproceedings{lee2015difference, title={Difference Target Propagation}, "
+    "author={Lee, Dong-Hyun and Zhang, Saizheng and Fischer, Asja and Bengio, "
+    "Yoshua}, booktitle={ECML PKDD}, year={2015}}"
+)
+_ERNOULT = (
+    "@inproceedings{ernoult2022towards, title={Towards Scaling Difference Target "
+    "Propagation by Learning Backprop Targets}, author={Ernoult, Maxence M. and "
+    "Normandin, Fabrice and Moudgil, Abhinav and Spinney, Sean and Belilovsky, Eugene "
+    "and Rish, Irina and Richards, Blake and Bengio, Yoshua}, booktitle={ICML}, "
+    "year={2022}}"
+)
+_SHIBUYA = (
+    "@inproceedings{shibuya2023fixed, title={Fixed-Weight Difference Target "
+    "Propagation}, author={Shibuya, Tatsukichi and Inoue, Nakamasa and Kawakami, Rei "
+    "and Sato, Ikuro}, booktitle={AAAI}, year={2023}}"
+)
 
 
 def _require_one_way(circuit: Circuit, where: Places) -> None:
