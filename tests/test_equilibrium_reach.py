@@ -109,9 +109,11 @@ def test_a_sum_over_examples_has_as_many_times_the_gradient_of_the_mean():
     assert_close(whole, jax.tree.map(lambda g: 4 * g, mean), 1e-8)
 
 
-def test_the_rule_keeps_the_laws():
+@pytest.mark.parametrize("estimate", ["centred", "random sign", Holomorphic(3)])
+def test_the_rule_keeps_the_laws(estimate):
     # The loss is that at equilibrium, and the update is taken through the drives.
-    check_rule(EP(rate=0.9), **given(), skip=("value", "pull"))
+    rule = EP(rate=0.9, estimate=estimate)
+    check_rule(rule, **given(), skip=("value", "pull"))
 
 
 # ------------------------------------------------------------------------- refusals

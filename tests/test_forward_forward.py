@@ -261,3 +261,14 @@ def test_the_rule_keeps_the_laws():
     """Three passes are not one local product; with two classes nothing is drawn."""
     given = {"loss_fn": loss_fn, "params": PARAMS, "args": DATA, "target": second}
     check_rule(SUM, **given, inputs=0, skip=("pull",))
+
+
+def test_numbers_that_are_no_classes_are_refused():
+    with pytest.raises(ValueError, match="a row of `target` is no class"):
+        ticked(SUM, data=(DATA[0], 2 * DATA[1] - 1))
+
+
+def test_data_that_are_made_without_a_key_are_refused():
+    rule = ForwardForward(positive=lambda x, y: (x, y), negative=lambda x, y: (x, y))
+    with pytest.raises(TypeError, match="`positive` cannot be called with a key and"):
+        ticked(rule, data=DATA)

@@ -296,6 +296,7 @@ def test_what_a_local_loss_cannot_do_without_is_asked_for():
         ({"readout": "random"}, "`readout` must be one of"),
         ({"balance": 2.0}, "`balance` is a fraction"),
         ({"blocks": 0}, "`blocks` must be a whole number"),
+        ({"blocks": "3"}, r"a tuple of the names of nodes, as \('3',\)"),
         ({"columns": 0.5}, "`columns` must be a whole number"),
         ({"optimizer": 0.1}, "`optimizer` must be an optax transformation"),
     ],

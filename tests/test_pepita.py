@@ -208,3 +208,8 @@ def test_the_rule_keeps_the_laws():
     """A change at a drive is not pulled through a prediction."""
     given = {"loss_fn": loss_fn, "params": PARAMS, "args": DATA, "inputs": 0}
     check_rule(PEPITA(), **given, skip=("pull",))
+
+
+def test_an_input_of_which_no_node_is_made_is_refused():
+    with pytest.raises(ValueError, match=r"no node is made of `inputs=\(1,\)`"):
+        ticked(PEPITA(), inputs=1)

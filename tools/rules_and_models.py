@@ -150,11 +150,13 @@ def _first_input(given: Problem) -> int:
 
 
 def _target(given: Problem, keywords: Any) -> Callable[..., jax.Array]:
-    """Ones in the output's shape: what a target is does not matter here."""
+    """The first class: what a target is does not matter here."""
 
     def target(*args: Any) -> jax.Array:
         circuit = apical.trace(given.loss_fn, **keywords)(given.params, *args)
-        return jnp.ones(circuit.output_shape.shape, circuit.output_shape.dtype)
+        *rest, classes = circuit.output_shape.shape
+        none = jnp.zeros(rest, int)
+        return jax.nn.one_hot(none, classes, dtype=circuit.output_shape.dtype)
 
     return target
 

@@ -6,6 +6,7 @@ from ._chains import chains as chains
 from ._circuit import Circuit as Circuit
 from ._circuit import Run as Run
 from ._circuit import drive_of as drive_of
+from ._hearing import nodes_made_of as nodes_made_of
 from ._holomorphic import not_holomorphic as not_holomorphic
 from ._inner import inner_leaves as inner_leaves
 from ._jaxpr import is_concrete as is_concrete

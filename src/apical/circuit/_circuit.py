@@ -69,7 +69,7 @@ class Circuit(Structure):
         rebuild_aux: Callable[[Any], Any],
         retrace: Callable[[Any, Any], Circuit],
     ) -> None:
-        super().__init__(flow, found, leaves, setting.nodes)
+        super().__init__(flow, found, leaves, setting)
         self.loss_fn, self.setting = loss_fn, setting
         self._given, self._rebuild_aux, self._retrace = given, rebuild_aux, retrace
         arrays = flow.program.body.inputs[len(leaves.learned) + len(leaves.arrays) :]

@@ -129,11 +129,15 @@ class Reacher:
 
     With `complete`, an activity that reaches two terminals becomes a node. The walk
     through a loop is repeated until the sets of its carries no longer change; should
-    new nodes make them change for ever, nodes once chosen are kept.
+    new nodes make them change for ever, nodes once chosen are kept. `judged` reach the
+    loss also where no derivative leads there.
     """
 
-    def __init__(self, flow: Flow, chosen: set[int], *, complete: bool) -> None:
+    def __init__(
+        self, flow: Flow, chosen: set[int], judged: set[int], *, complete: bool
+    ) -> None:
         self.flow, self.chosen, self.complete = flow, chosen, complete
+        self.judged = judged
         self.reach: dict[int, Reach] = {}
         self.next: dict[int, Reach] = {}
         self.added: set[int] = set()
@@ -172,6 +176,8 @@ class Reacher:
         if self.flow.kind[number] == DATA:  # it carries no derivative
             self.reach[number] = frozenset()
         out = self.reach[number]
+        if not out and number in self.judged:
+            out = frozenset({(LOSS, False)})
         if self._is_node(number, op, out):
             self.next[number] = out
             self.reach[number] = frozenset({(number, False)}) if out else out

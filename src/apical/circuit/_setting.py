@@ -21,6 +21,7 @@ class Setting:
     target: Callable[..., Any] | None = None
     inputs: tuple[int, ...] | None = None
     carry: tuple[int, Any] | None = None
+    derivative: bool = True  # whether the loss must have one by the parameters
 
     def __post_init__(self) -> None:
         if self.reduction not in ("mean", "sum"):

@@ -10,6 +10,7 @@ import jax
 
 from ._dataflow import (
     ACTIVITY,
+    BERNOULLI_MARK,
     CONSTANT,
     DATA,
     NODE_MARKS,
@@ -34,6 +35,7 @@ from ._nodes import (
 from ._places import drive, names, outputs
 from ._primitives import SYNAPTIC
 from ._refusals import refusals, unknowns
+from ._setting import Setting
 from ._synapse import make_synapses
 
 _FIXED = ([CONSTANT, ACTIVITY], [DATA, ACTIVITY])
@@ -68,11 +70,15 @@ class Structure:
     """Nodes and synapses, found once in a traced program."""
 
     def __init__(
-        self, flow: Flow, found: list[Meeting], leaves: Leaves, nodes: str
+        self, flow: Flow, found: list[Meeting], leaves: Leaves, setting: Setting
     ) -> None:
-        self.leaves, self._flow, self._found, self._policy = leaves, flow, found, nodes
+        self.leaves, self._flow, self._found = leaves, flow, found
+        self._policy = setting.nodes
         self._given_names = marked(flow, NODE_MARKS)
-        self._reacher = Reacher(flow, self._chosen(), complete=nodes == "entry")
+        # What a spike does is seen in the loss, also through what has no derivative.
+        judged = set() if setting.derivative else set(marked(flow, (BERNOULLI_MARK,)))
+        complete = self._policy == "entry"
+        self._reacher = Reacher(flow, self._chosen(), judged, complete=complete)
         self._check_marks()
         self._numbers = [n for n in flow.maker if n in self._reacher.nodes]
         self._live = [m for m in found if self._reacher.reach.get(m.op.outputs[0])]

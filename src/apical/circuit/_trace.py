@@ -202,7 +202,8 @@ def trace_setting(
     program, _ = trace_program(flat, *shapes_of([*learned, *fixed, *arrays]))
     shared = Examples(setting, given, [x.shape for x in shapes_of(arrays)]).shared
     flow = Flow(program, *counts, frozenset(sum(counts) + i for i in shared))
-    _check_loss(flow)
+    if setting.derivative:
+        _check_loss(flow)
     _check_loops(flow, leaves.names)
     _check_marks(flow)
     return Circuit(
@@ -285,7 +286,11 @@ def _check_loss(flow: Flow) -> None:
             "`loss_fn` closes over its data, pass them as arguments: apical has to "
             "tell data from parameters."
         )
-    raise ValueError("The loss does not depend on `params` (through a derivative).")
+    raise ValueError(
+        "The loss does not depend on `params` through a derivative. Rules that read "
+        "nothing but losses (`EvolutionStrategy`, `WeightPerturbation`, and "
+        "`ScoreFunction` where nodes are stochastic) need none."
+    )
 
 
 def _check_loops(flow: Flow, paths: Sequence[str]) -> None:

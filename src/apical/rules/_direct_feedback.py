@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from ..circuit import Circuit
+from ..circuit import Circuit, require_reduction
 from ._direct_path import DirectRule
 from ._rule import SearchSpace, check_choice, check_positive, rule, static
 
@@ -96,6 +96,12 @@ class DirectFeedbackAlignment(DirectRule):
     def __post_init__(self) -> None:
         check_positive(self.scale, "scale")
         check_choice(self.error, "error", ("full", "sign"))
+
+    def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
+        """Draw a matrix for each node."""
+        if self.error == "sign":  # has no size of its own
+            require_reduction(circuit, params, args)
+        return super().init(circuit, key, params, args)
 
     def sent(self, circuit: Circuit, args: Any, error: jax.Array) -> jax.Array:
         """The error, or its sign in the units of the loss."""

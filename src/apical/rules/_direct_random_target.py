@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import jax
 
-from ..circuit import Circuit
+from ..circuit import Circuit, require_reduction
 from ._direct_path import DirectRule
 from ._rule import SearchSpace, check_positive, rule
 from ._target import target_of
@@ -77,6 +77,7 @@ class DirectRandomTargetProjection(DirectRule):
         """Draw a matrix for each node, and look at the target."""
         state = super().init(circuit, key, params, args)
         target_of(circuit, args, type(self).__name__)
+        require_reduction(circuit, params, args)
         return state
 
     def sent(self, circuit: Circuit, args: Any, error: jax.Array) -> jax.Array:

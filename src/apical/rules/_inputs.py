@@ -8,7 +8,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..circuit import Circuit
+from ..circuit import Circuit, nodes_made_of
+
+
+def require_heard(circuit: Circuit, rule: str) -> None:
+    """Refuse inputs of which no node is made, as a target."""
+    positions = circuit.setting.inputs or ()
+    if not nodes_made_of(circuit, positions):
+        raise ValueError(
+            f"{rule} changes the input of the network, and no node is made of "
+            f"`inputs={positions}`: positions are counted from 0 after `params`."
+        )
 
 
 def inputs_of(circuit: Circuit, args: tuple[Any, ...], rule: str) -> tuple[Any, ...]:
@@ -35,7 +45,7 @@ def _require_numbers(given: Any, position: int, rule: str) -> None:
         dtype = jnp.result_type(leaf)
         if not jnp.issubdtype(dtype, jnp.inexact):
             raise ValueError(
-                f"{rule} changes the input by small amounts, and argument {position} "
+                f"{rule} writes real numbers into the input, and argument {position} "
                 f"(after `params`){jax.tree_util.keystr(path)} is {dtype}: cast it "
                 "with `.astype(float)`; ids of an embedding cannot be changed."
             )

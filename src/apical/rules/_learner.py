@@ -209,6 +209,7 @@ def make_learner(
         target=target,
         inputs=(inputs,) if isinstance(inputs, int) else inputs,
         carry=carry,
+        derivative=not rule.derivative_free,
     )
     return Learner(loss_fn, rule, setting)
 

@@ -83,6 +83,7 @@ class Rule:
       search_space: the numbers that a sweep may draw, each `(low, high, scale)`.
       nodes: the nodes that the rule works on unless the caller says otherwise.
       coupled: whether parameters and state must move together (`apical.train_step`).
+      derivative_free: whether the loss need not have a derivative by the parameters.
     """
 
     citation: ClassVar[str] = ""
@@ -90,6 +91,7 @@ class Rule:
     search_space: ClassVar[SearchSpace] = {}
     nodes: ClassVar[str] = "entry"
     coupled: ClassVar[bool] = False
+    derivative_free: ClassVar[bool] = False
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
         """The state before the first call. Every refusal happens here."""

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ...circuit import Circuit
+from ...circuit import Circuit, require_reduction
 from .._rule import Credit, Rule, Signal, check_transformation, rule, salted, static
 from ._blocks import ends_of
 from ._layout import Layout, layouts
@@ -119,6 +119,7 @@ class CLAPP(Rule):
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
         """Draw the predictions' weights, and look at the pairs."""
         circuit.require_nodes()
+        require_reduction(circuit, params, args)
         found = self._layouts(circuit)
         if self.positive is None:
             raise ValueError(

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ...circuit import Circuit, Run
+from ...circuit import Circuit, Run, require_reduction
 from .._rule import (
     Credit,
     Rule,
@@ -140,6 +140,7 @@ class ForwardForward(Rule):
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
         """Check that right and wrong data can be made, and look at the nodes."""
         circuit.require_nodes()
+        require_reduction(circuit, params, args)
         self._layouts(circuit)
         if self.positive is None:
             require_labels(circuit, args, self.overlay, _NAME)

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ...circuit import Circuit
+from ...circuit import Circuit, require_reduction
 from .._rule import (
     Credit,
     Rule,
@@ -146,6 +146,11 @@ class LocalLosses(Rule):
             check_transformation(self.optimizer, "optimizer")
         if isinstance(self.blocks, (list, tuple)):
             object.__setattr__(self, "blocks", tuple(self.blocks))
+        elif isinstance(self.blocks, str):
+            raise TypeError(
+                "`blocks` must be a whole number, or a tuple of the names of nodes, as "
+                f"({self.blocks!r},), not {self.blocks!r}."
+            )
         else:
             check_whole(self.blocks, "blocks")
 
@@ -163,9 +168,9 @@ class LocalLosses(Rule):
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
         """Find the blocks, and draw a read-out for the end of each."""
-        del params
         circuit.require_nodes()
         circuit.require_output()
+        require_reduction(circuit, params, args)
         found = self._layouts(circuit)
         if "similarity" in self._uses:
             self._require_pairs(circuit, found, target_of(circuit, args, _NAME))

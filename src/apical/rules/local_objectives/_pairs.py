@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ...circuit import Circuit
-from .._inputs import inputs_of, with_inputs
+from ...circuit import Circuit, is_concrete, require_arguments
+from .._inputs import inputs_of, require_heard, with_inputs
 from .._target import target_of
 
 # From a key and the arguments after `params` to other arguments.
@@ -28,6 +28,12 @@ def made(
     circuit: Circuit, params: Any, args: Any, key: jax.Array, make: Pair, name: str
 ) -> tuple[Any, ...]:
     """What `positive` or `negative` makes of the arguments, or refuse."""
+    require_arguments(
+        make,
+        (key, *args),
+        f"`{name}` cannot be called with a key and the {len(args)} arguments after "
+        f"`params`: write it as `{name}=lambda key, x, y: ...`",
+    )
     found = make(key, *args)
     if not isinstance(found, (tuple, list)) or len(found) != len(args):
         raise ValueError(
@@ -94,8 +100,22 @@ def require_labels(
             f"{rule} lays a label over one input, and `inputs` names {len(inputs)}. "
             + fix
         )
+    _require_classes(target, rule, fix)
+    require_heard(circuit, rule)
     if overlay is None:
         _require_room(circuit, inputs[0], target, rule)
+
+
+def _require_classes(target: jax.Array, rule: str, fix: str) -> None:
+    """A wrong label is another class: numbers that are no classes have none."""
+    if is_concrete(target):
+        rows = np.asarray(target, float)
+        if np.any(rows < 0) or not np.allclose(rows.sum(axis=1), 1, atol=1e-3):
+            raise ValueError(
+                f"{rule} lays the label of an example's class over it, and a row of "
+                "`target` is no class: its entries must be 0 or more and their sum 1, "
+                f"as `jax.nn.one_hot` gives. {fix}"
+            )
 
 
 def _require_room(circuit: Circuit, x: Any, target: jax.Array, rule: str) -> None:

@@ -17,8 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ...circuit import Circuit, Run, drive_of
-from .._inputs import inputs_of, with_inputs
+from ...circuit import Circuit, Run, drive_of, require_reduction
+from .._inputs import inputs_of, require_heard, with_inputs
 from .._rule import Credit, Rule, SearchSpace, Signal, check_positive, rule, salted
 from ._pairs import example_axis
 
@@ -103,12 +103,13 @@ class PEPITA(Rule):
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
         """Draw F for each array of the input."""
-        del params
         circuit.require_nodes()
         circuit.require_output()
+        require_reduction(circuit, params, args)
         _ = circuit.example_axes  # refuses examples without an axis of their own
         outputs = _by_example(circuit, circuit.output_shape, OUTPUT)[1]
         found, drawn = _inputs(circuit, args), []
+        require_heard(circuit, _NAME)
         keys = jax.random.split(salted(key, f"apical.{_NAME}"), len(found))
         for own, (leaf, axis) in zip(keys, found, strict=True):
             entries = leaf.size // leaf.shape[axis]

@@ -63,8 +63,9 @@ class NodePerturbation(Rule):
       pairs: how many pairs (+xi, -xi), in one mapped call.
       at: `"value"`: the noise is what consumers read more of a node, and the pull-back
         multiplies by rho'. `"drive"`: the noise is in z, before the nonlinearity, as
-        in Fiete & Seung, and needs no derivative of it. (A node without a drive, as a
-        residual stream, has its noise in the value.)
+        in Fiete & Seung, and needs no derivative of it: below a step or a sign it is
+        the one that teaches. (A node without a drive, as a residual stream, has its
+        noise in the value.)
       kind: `"sign"`: noise of one size and random sign, drawn in a tenth of the time;
         or `"normal"` noise, as in the sources.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 
@@ -17,6 +17,7 @@ class PairedRule(Rule):
 
     noise: Any
     pairs: int
+    derivative_free: ClassVar[bool] = True
 
     @property
     def directions(self) -> str:

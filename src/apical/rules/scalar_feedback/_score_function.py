@@ -104,6 +104,7 @@ class ScoreFunction(StochasticRule):
         "stored activities",
         "derivative of the nonlinearity",
     )
+    derivative_free: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_draws(self.draws, self.readout)

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ...circuit import Circuit
+from ...circuit import Circuit, require_reduction
 from .._rule import (
     Credit,
     Rule,
@@ -155,8 +155,8 @@ class SyntheticGradients(Rule):
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
         """Make the critics."""
-        del params
         circuit.require_nodes()
+        require_reduction(circuit, params, args)
         label, critic = self._label(circuit, args), as_critic(self.critic)
         own, weights = salted(key, "apical.SyntheticGradients"), {}
         shapes = {n.name: jax.ShapeDtypeStruct(n.shape, n.dtype) for n in circuit.nodes}

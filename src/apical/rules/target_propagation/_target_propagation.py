@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ...circuit import Circuit
+from ...circuit import Circuit, require_reduction
 from .._rule import (
     Credit,
     Rule,
@@ -195,6 +195,7 @@ class TargetPropagation(Rule):
         if not self.difference:
             _require_one_way(circuit, where)
         _ = circuit.scale
+        require_reduction(circuit, params, args)
         memory = () if self.training is None else self._optimizer.init(weights)
         return InverseState(weights, memory, noise)
 
