@@ -105,7 +105,11 @@ def test_of_models_that_convolve_one_step_is_made_at_a_time():
     ("name", "kind", "message"),
     [
         ("resnett", "pictures", "no model is called 'resnett'. Did you mean 'resnet'"),
-        ("rnn", "pictures", "reads characters, not pictures. .*: mlp, cnn, lenet, res"),
+        (
+            "rnn",
+            "pictures",
+            "reads characters, not pictures. .*: mlp, mlp-tanh, cnn, lenet, res",
+        ),
         ("mlp", "characters", "reads pictures and vectors, not .*: rnn, lstm, transf"),
         (
             "no_such_module:f",

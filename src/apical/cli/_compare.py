@@ -30,7 +30,7 @@ def compare(
     model: Annotated[
         list[str] | None,
         typer.Option(
-            help="mlp, cnn, lenet, resnet (pictures); rnn, lstm, transformer "
+            help="mlp, mlp-tanh, cnn, lenet, resnet (pictures); rnn, lstm, transformer "
             "(characters); or your_module:factory. May be given again. Default: by the "
             "data."
         ),

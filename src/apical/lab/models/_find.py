@@ -10,6 +10,7 @@ from apical.lab.models._model import Model
 
 MODELS: dict[str, Model] = {
     "mlp": _mlp.MODEL,
+    "mlp-tanh": _mlp.TANH,
     "cnn": _cnn.MODEL,
     "lenet": _lenet.MODEL,
     "resnet": _resnet.MODEL,

@@ -1,4 +1,7 @@
-"""Fully connected layers with ReLU."""
+"""Fully connected layers with ReLU, or with tanh."""
+
+from collections.abc import Callable
+from functools import partial
 
 import equinox as eqx
 import jax
@@ -8,12 +11,19 @@ from apical.lab.models._model import Model
 
 
 class MLP(eqx.Module):
-    """Fully connected layers with ReLU between them."""
+    """Fully connected layers with a nonlinearity between them."""
 
     hidden: tuple[eqx.nn.Linear, ...]
     readout: eqx.nn.Linear
+    activation: Callable[[Array], Array] = eqx.field(static=True)
 
-    def __init__(self, sizes: tuple[int, ...], key: Array):
+    def __init__(
+        self,
+        sizes: tuple[int, ...],
+        key: Array,
+        activation: Callable[[Array], Array] = jax.nn.relu,
+    ):
+        self.activation = activation
         keys = jax.random.split(key, len(sizes) - 1)
         *hidden, self.readout = (
             eqx.nn.Linear(n_in, n_out, key=k)
@@ -25,16 +35,26 @@ class MLP(eqx.Module):
         """Logits for `x` of `(examples, ...)`."""
         h = x.reshape(len(x), -1)
         for layer in self.hidden:
-            h = jax.nn.relu(jax.vmap(layer)(h))
+            h = self.activation(jax.vmap(layer)(h))
         return jax.vmap(self.readout)(h)
 
 
-def _build(key: Array, shape: tuple[int, ...], classes: int) -> MLP:
+def _build(
+    activation: Callable[[Array], Array],
+    key: Array,
+    shape: tuple[int, ...],
+    classes: int,
+) -> MLP:
     features = 1
     for length in shape:
         features *= length
     width = 128 if features <= 64 else 256
-    return MLP((features, width, width, classes), key)
+    return MLP((features, width, width, classes), key, activation)
 
 
-MODEL = Model(_build, reads=("pictures", "vectors"), steps_per_call=64)
+def _model(activation: Callable[[Array], Array]) -> Model:
+    build = partial(_build, activation)
+    return Model(build, reads=("pictures", "vectors"), steps_per_call=64)
+
+
+MODEL, TANH = _model(jax.nn.relu), _model(jax.nn.tanh)
