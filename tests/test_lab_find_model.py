@@ -108,7 +108,7 @@ def test_of_models_that_convolve_one_step_is_made_at_a_time():
         (
             "rnn",
             "pictures",
-            "reads characters, not pictures. .*: mlp, mlp-tanh, cnn, lenet, res",
+            "reads characters, not pictures. .*: mlp, mlp-tanh, cnn, lenet",
         ),
         ("mlp", "characters", "reads pictures and vectors, not .*: rnn, lstm, transf"),
         (
