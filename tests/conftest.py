@@ -33,7 +33,8 @@ _SLOW_PROOFS = (
     *("gauss_newton_targets", "windowed_synthetic_gradients", "peers", "examples"),
     *("clapp", "forward_forward", "local_losses", "sign_optimizers"),
     *("scalar_feedback", "stochastic_nodes", "regime", "weight_mirror", "testing*"),
-    *("direct_feedback", "target_propagation", "sequential_depth"),
+    *("direct_feedback", "target_propagation", "sequential_depth", "reductions"),
+    *("equilibrium_kinks",),
 )
 if os.environ.get("APICAL_TESTS") == "core":
     collect_ignore_glob = [f"test_{n}.py" for n in (*_ABOVE_THE_CORE, *_SLOW_PROOFS)]

@@ -147,16 +147,36 @@ def test_an_output_that_is_a_unit_is_held_as_one():
 # ------------------------------------------------------------------------- GeneRec
 
 
-def generec_by_hand():
-    net, minus, plus = states()
-    change = [p - m for p, m in zip(plus, minus, strict=True)]
-    signals = [-change[0] / net.gain**2, -change[1] / net.gain, -change[2]]
-    return net.products(signals, [net.x, minus.one, minus.two])
+def generec_by_hand(midpoint=False, symmetric=False):
+    net, *both = states()
+    minus, plus = ([net.x, *state] for state in both)
+    layers = list(zip(minus, plus, strict=True))
+    change = [p - m for m, p in layers]
+    before = [(m + p) / 2 if midpoint else m for m, p in layers]
+    grads = []
+    for i, counts in enumerate([net.gain**-2, 1 / net.gain, 1]):
+        # From layer i to the next; then what the same weight hears the other way.
+        w = before[i].T @ change[i + 1]
+        w = w + symmetric * change[i].T @ before[i + 1]
+        grads.append({"w": w, "b": change[i + 1].sum(axis=0)})
+        grads[i] = jax.tree.map(lambda g, c=counts: -c * g / 4, grads[i])
+    return grads
 
 
-def test_generec_by_hand():
-    assert_close(found(GeneRec(**NUMBERS)).grads, generec_by_hand(), 1e-8)
-    assert distance(contrast_by_hand(), generec_by_hand()) > 0.05
+FLAGS = {
+    "plain": {},
+    "midpoint": {"midpoint": True},
+    "symmetric": {"symmetric": True},
+    "both": {"midpoint": True, "symmetric": True},
+}
+
+
+@pytest.mark.parametrize("name", FLAGS)
+def test_generec_by_hand(name):
+    grads = found(GeneRec(**FLAGS[name], **NUMBERS)).grads
+    assert_close(grads, generec_by_hand(**FLAGS[name]), 1e-8)
+    for other in FLAGS.keys() - {name}:
+        assert distance(generec_by_hand(**FLAGS[other]), grads) > 0.02
 
 
 def test_generec_is_contrastive_hebbian_with_the_midpoint_and_symmetry_only():
@@ -212,7 +232,10 @@ def test_a_loop_and_a_convolution_are_taught():
     assert all(np.any(g) and np.all(np.isfinite(g)) for g in jax.tree.leaves(grads))
 
 
-@pytest.mark.parametrize("rule", [ContrastiveHebbian(), GeneRec()], ids=repr)
+LAWFUL = [ContrastiveHebbian(), CoupledLearning(), GeneRec()]
+
+
+@pytest.mark.parametrize("rule", LAWFUL, ids=repr)
 def test_the_rules_keep_the_laws(rule):
     # The loss is that at equilibrium, and the update is taken through the drives.
     target = {"target": lambda x: jnp.ones((len(x), 2), x.dtype)}

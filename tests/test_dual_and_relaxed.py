@@ -170,6 +170,23 @@ def test_other_weights_may_carry_the_signals():
     assert "weight transport" not in rule.needs
 
 
+def test_weights_that_carry_the_signals_learn_by_the_same_product():
+    params, data = weights()
+    rule = ActivationRelaxation(feedback=RandomFeedback(optax.sgd(0.3)))
+    learner = apical.value_and_grad(loss_fn, rule)
+    state, call = learner.init(KEY, params, *data), jax.jit(learner)
+    copies = [each["w"] for each in state.weights]
+    for _ in range(3):
+        credit = call(params, state, *data)
+        state, before = credit.state, copies
+        expected, _ = backward(params, copies, *data)
+        assert_close(credit.grads, expected, 1e-8)
+        copies = [w - 0.3 * g["w"] for w, g in zip(copies, expected, strict=True)]
+        assert_close([each["w"] for each in state.weights], copies, 1e-8)
+        stale, _ = backward(params, before, *data)
+        assert distance(backward(params, copies, *data)[0], stale) > 0.01
+
+
 # ------------------------------------------------------------------ laws and refusals
 
 

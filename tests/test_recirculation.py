@@ -5,10 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from by_hand import array, assert_close, assert_same, cosine, distance
+from by_hand import array, assert_close, assert_same, cosine, distance, layers
+from by_hand import loss_fn as deep_loss
 
 import apical
 from apical.rules import Recirculation
+from apical.testing import LAWS, check_rule
 
 DRAW = np.random.default_rng(0)
 X = array(DRAW, 6, 5)
@@ -53,6 +55,40 @@ def test_two_rounds_by_hand():
     assert_close(credit.grads, expected)
     assert distance(by_hand(W, 0.9)["encoder"], expected["encoder"]) > 0.01
     assert_close(credit.value, loss_fn(W, X))
+
+
+def deep(params, x):
+    return deep_loss(params, x, x)
+
+
+def deep_by_hand(params, regression):
+    """Every layer compares its own two rounds."""
+
+    def rounded(x):
+        values = [x]
+        for each in params[:-1]:
+            values.append(np.tanh(values[-1] @ each["w"] + each["b"]))
+        return values
+
+    first = rounded(X)
+    miss = first[-1] @ params[-1]["w"] + params[-1]["b"] - X
+    second = rounded(X + (1 - regression) * miss)
+    pairs = zip(first[1:], second[1:], strict=True)
+    errors = [(after - before) / (1 - regression) for before, after in pairs]
+    below = [*second[:-1], first[-1]]
+    return [
+        {"w": v.T @ e / len(X), "b": e.sum(axis=0) / len(X)}
+        for v, e in zip(below, [*errors, miss], strict=True)
+    ]
+
+
+@pytest.mark.parametrize("widths", [(5, 4, 3, 5), (5, 4, 3, 4, 5)])
+def test_several_hidden_layers_by_hand(widths):
+    params = layers(*widths)
+    expected = deep_by_hand(params, 0.6)
+    assert_close(found(Recirculation(0.6), params, deep).grads, expected, 1e-3)
+    for i, other in enumerate(deep_by_hand(params, 0.9)[:-1]):
+        assert distance(other, expected[i]) > 0.01
 
 
 def test_with_transposed_weights_it_tends_to_backpropagation_and_with_others_not():
@@ -172,6 +208,15 @@ def test_what_it_refuses(name):
     make, words = REFUSED[name]
     with pytest.raises(ValueError, match=words):
         make()
+
+
+def test_the_rule_keeps_the_laws():
+    # The decoder learns from the first round and the encoder from the second, on an
+    # input that is moved: with the nodes held once, no pull-back gives both.
+    given = {"loss_fn": loss_fn, "params": W, "args": (X,), "inputs": 0}
+    check_rule(Recirculation(), **given, skip=("pull",))
+    with pytest.raises(AssertionError, match="breaks the law 'pull'"):
+        check_rule(Recirculation(), **given, skip=set(LAWS) - {"pull"})
 
 
 def test_the_state_is_empty():

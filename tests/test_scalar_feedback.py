@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from by_hand import assert_close, distance, loss_fn
+from by_hand import assert_close, distance, loss_fn, network
 from scalar_feedback_by_hand import (
     X,
     Y,
@@ -147,6 +147,34 @@ def test_forward_gradients_at_the_activities_by_hand():
     deltas = [np.mean(slopes[..., None] * n, axis=0) / 4 for n in noise]
     assert_close(found, pulled(PARAMS, deltas), 1e-8)
     assert distance(found, pulled(PARAMS, [*deltas[:2], true[2] / 4])) > 0.1
+
+
+def past_the_output(decay):
+    """The loss reads a gain that the output is multiplied by, and every weight."""
+
+    def loss_fn(params, x, y):
+        out = apical.output(network(params["net"], x))
+        penalty = sum(jnp.sum(w**2) for w in jax.tree.leaves(params["net"]))
+        error = jnp.sum((params["gain"] * out - y) ** 2, axis=1)
+        return jnp.mean(error) + decay * penalty
+
+    return loss_fn
+
+
+@pytest.mark.parametrize("rule", [NodePerturbation(), ForwardGradient("activities")])
+def test_what_the_loss_reads_past_the_output_takes_its_true_gradient(rule):
+    params = {"net": PARAMS, "gain": np.array([0.5, 2.0, -1.0])}
+    without, found = (
+        grads_of(rule, params=params, loss_fn=past_the_output(decay))
+        for decay in (0.0, 0.3)
+    )
+    true = true_grads(params, loss_fn=past_the_output(0.3))
+    assert_close(found["gain"], true["gain"], 1e-8)
+    decayed = jax.tree.map(lambda g, w: g + 2 * 0.3 * w, without["net"], PARAMS)
+    assert_close(found["net"], decayed, 1e-7)
+    # The rest is an estimate, in which neither would be seen.
+    assert distance(found["net"], true["net"]) > 0.3
+    assert distance(without["net"], decayed) > 0.1
 
 
 @pytest.mark.parametrize("fitness", ["loss", "rank"])

@@ -45,8 +45,8 @@ def test_node_perturbation_keeps_the_laws():
     check_rule(NodePerturbation(0.03), skip=BY_EXAMPLE)
 
 
-AT_WEIGHTS = [WeightPerturbation(0.03), ForwardGradient()]
-AT_NODES = [ForwardGradient("activities")]
+AT_WEIGHTS = [WeightPerturbation(0.03), ForwardGradient(), EvolutionStrategy(0.03)]
+AT_NODES = [ForwardGradient("activities"), NodePerturbation(0.03, at="drive")]
 SPIKING = [StraightThrough(), Concrete(), ScoreFunction()]
 
 
@@ -71,6 +71,34 @@ def test_what_draws_spikes_keeps_the_laws(rule):
     """Signals too: pulled back through each probability they are the gradients."""
     given = {"loss_fn": spiking, "params": PARAMS, "args": DATA}
     check_rule(rule, skip=("batch",), **given)
+
+
+# ------------------------------------------------------------------- sure spikes
+
+SURE = {
+    "sigmoid": lambda z: jax.nn.sigmoid(z * jnp.array([1e4, 1e4, 1.0, 1.0])),
+    "clip": lambda z: jnp.clip(z + 0.5, 0, 1),
+}
+DRAWN = [ScoreFunction(), Concrete(), Concrete(hard=True)]
+
+
+@pytest.mark.parametrize("name", SURE)
+@pytest.mark.parametrize("rule", DRAWN, ids=repr)
+def test_a_spike_that_is_sure_teaches_nothing_and_spoils_nothing(rule, name):
+    """Probabilities of 0 and 1, in rounding or exactly, beside others."""
+
+    def loss_fn(params, x, y):
+        h = apical.bernoulli(SURE[name](x @ params[0]["w"]), "hidden")
+        return jnp.mean(jnp.sum((h @ params[2]["w"] - y) ** 2, axis=1))
+
+    learner, state = start(rule, loss_fn=loss_fn)
+    grads = jax.jit(learner)(PARAMS, state, *DATA).grads
+    assert all(np.all(np.isfinite(g)) for g in jax.tree.leaves(grads))
+    p = np.asarray(SURE[name](DATA[0] @ PARAMS[0]["w"]))
+    sure = (p == 0) | (p == 1)
+    assert {0.0, 1.0} < set(p.ravel())
+    found = jax.jit(apical.signals(loss_fn, rule))(PARAMS, state, *DATA)["hidden"]
+    assert np.all((found.teaching == 0) == sure)
 
 
 # --------------------------------------------------------------------------- the zoo

@@ -365,4 +365,5 @@ def test_only_targets_through_the_readout_transport_weights():
 
 
 def test_the_rules_keep_the_laws():
-    check_rule(DifferenceTargetPropagation(), **given())
+    for rule in (DifferenceTargetPropagation(), TargetPropagation()):
+        check_rule(rule, **given())

@@ -2,6 +2,7 @@
 
     python tools/rules_and_models.py            # write it
     python tools/rules_and_models.py --check    # say where it differs, and fail
+    python tools/rules_and_models.py --columns "PEPITA()"  # of others refusals alone
 
 Each word of the table comes from running the rule under `jax.jit` and `jax.vmap` over
 seeds. For rules of feedback and of predictive coding, what is wrong inside `jax.grad`
@@ -41,6 +42,7 @@ from zoo import MODELS, OPAQUE, Model, backpropagation, learned  # noqa: E402
 ZOO = {**MODELS, **{name: model for name, (model, _) in OPAQUE.items()}}
 # The update equals backpropagation's if it is this close, relative to its size.
 EXACT = 1e-4
+NOT_FINITE = "some number of the update is not finite"
 # The time goes into compiling: compile badly. Older XLAs know a second short cut.
 QUICK = {
     "xla_backend_optimization_level": 0,
@@ -88,7 +90,7 @@ def outcome(name: str, rule: Rule) -> Outcome:
     given = problem(name)
     grads = _compiled(jax.vmap(_update(given, rule)), _KEYS, given.stacked)
     if not _is_finite(grads):
-        return Outcome("undefined", "some number of the update is not finite")
+        return Outcome("undefined", NOT_FINITE)
     return Outcome("exact" if _distance(grads, truth(name)) < EXACT else "works")
 
 
@@ -249,19 +251,43 @@ Rows = dict[str, dict[str, Outcome]]
 Tables = dict[str, Rows]
 
 
-def tables() -> tuple[Tables, list[str]]:
-    """Every outcome, by family, model and column, and what is wrong."""
+def tables(columns: list[str] | None, shown: Tables) -> tuple[Tables, list[str]]:
+    """Every outcome, by family, model and column, and what is wrong.
+
+    With some columns named, every other one keeps the word that is shown where what it
+    refuses has not changed.
+    """
     found: Tables = {family: {} for family in FAMILIES}
     flaws = []
     for name in ZOO:
         for family, rules in FAMILIES.items():
-            found[family][name] = row = {c: outcome(name, r) for c, r in rules.items()}
+            before = shown.get(family, {}).get(name, {})
+            found[family][name] = row = {
+                c: outcome(name, r)
+                if columns is None or c in columns
+                else _kept(name, r, before.get(c))
+                for c, r in rules.items()
+            }
             print(name, *(o.word for o in row.values()), file=sys.stderr, flush=True)
-        for column, rule in FEEDBACK.items():
+        for column, rule in FEEDBACK.items() if columns is None else ():
             wrong = flaw(name, rule)
             flaws += [f"{column} on {name}: {wrong}"] if wrong else []
         jax.clear_caches()  # thousands of programs that no one runs again
     return found, flaws
+
+
+def _kept(name: str, rule: Rule, shown: Outcome | None) -> Outcome:
+    """The word that is shown, unless the rule refuses now and did not, or not now."""
+    refused = refusal(name, rule)
+    if refused:
+        return refused
+    ran = shown is not None and (shown.word in ("exact", "works") or _ended(shown))
+    return shown if shown is not None and ran else outcome(name, rule)
+
+
+def _ended(shown: Outcome) -> bool:
+    """Whether it ran, and what came out is not finite."""
+    return shown == Outcome("undefined", NOT_FINITE)
 
 
 def made(found: Tables) -> str:
@@ -329,10 +355,11 @@ def main() -> int:
     """Write the table, or check it; fail if something is wrong."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--check", action="store_true", help="write nothing; compare")
-    check = parser.parse_args().check
-    found, flaws = tables()
+    parser.add_argument("--columns", action="append", help="run this one, not all")
+    given = parser.parse_args()
+    check, old = given.check, PAGE.read_text("utf-8")
+    found, flaws = tables(given.columns, read(old))
     print(*flaws, sep="\n", file=sys.stderr)
-    old = PAGE.read_text("utf-8")
     new = with_tables(old, found)
     if not check:
         PAGE.write_text(new, "utf-8")

@@ -54,9 +54,10 @@ def complex_network(circuit: Circuit, params: Any, args: Any) -> tuple[Circuit, 
 def _refuse(culprits: tuple[str, ...]) -> None:
     if culprits:
         raise ValueError(
-            f"{culprits[0]} is not holomorphic, so that complex nudges would give "
-            "a wrong gradient. Use smooth operations (`jnp.tanh`, "
-            "`jax.nn.sigmoid`, `jax.nn.log_softmax`), or `estimate='centred'`."
+            f"{culprits[0]} is not holomorphic, so that complex nudges have no "
+            "order of error, and may be plainly wrong. Use smooth operations "
+            "(`jnp.tanh`, `jax.nn.sigmoid`, `jax.nn.log_softmax`), or "
+            "`estimate='centred'`."
         )
 
 

@@ -27,6 +27,7 @@ class GeneRec(ClampedNetwork):
         midpoint:   dz_n/dtheta at (s- + s+) / 2 in place of s-
         symmetric:  and what the other direction of each weight would learn,
                     -sum_n c_n (<s-_n, dz_n/dtheta(s+)> - <s-_n, dz_n/dtheta(s-)>)
+                    (with midpoint: <(s- + s+)_n / 2, ...> in place of <s-_n, ...>)
 
     Weights carry feedback as they carry drives, so that they stay symmetric; the plain
     rule gives each the update of its forward direction alone. With `midpoint` and
