@@ -214,3 +214,15 @@ FIELDS = {
 @pytest.mark.parametrize("name", FIELDS)
 def test_careless_settings_are_refused(name):
     refuses(FIELDS[name])
+
+
+def test_a_module_that_holds_functions_is_taken():
+    eqx = pytest.importorskip("equinox")
+    params = eqx.nn.MLP(3, 2, 4, 1, jnp.tanh, key=jax.random.key(0))
+
+    def loss(model, x, y):
+        return jnp.mean(jnp.sum((jax.vmap(model)(x) - y) ** 2, axis=-1))
+
+    learner = apical.value_and_grad(loss, HOLOMORPHIC)
+    data = jnp.ones((4, 3)), jnp.ones((4, 2))
+    assert learner.init(jax.random.key(0), params, *data) == ()

@@ -23,7 +23,7 @@ def complex_network(circuit: Circuit, params: Any, args: Any) -> tuple[Circuit, 
     loss_fn = _with_complex_loss(circuit)
     try:
         found = trace_setting(loss_fn, setting, params, args)
-        loss = jax.eval_shape(loss_fn, params, *args)[1]
+        loss = jax.eval_shape(lambda: loss_fn(params, *args)[1])
     except Exception as error:
         culprits = not_holomorphic(circuit)
         _refuse(culprits)
