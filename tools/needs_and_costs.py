@@ -85,7 +85,8 @@ def ratios(rule: rules.Rule) -> tuple[float | None, float | None]:
     keys = jax.random.split(jax.random.key(0), len(widths))
     pairs = zip(keys, pairwise(widths), strict=False)
     params = [jax.random.normal(key, shape) for key, shape in pairs]
-    x, y = jnp.ones((EXAMPLES, widths[0])), jnp.ones((EXAMPLES, widths[-1]))
+    x = jnp.ones((EXAMPLES, widths[0]))
+    y = jax.nn.one_hot(jnp.arange(EXAMPLES) % widths[-1], widths[-1])
     loss = spiking_loss_fn if isinstance(rule, SPIKING) else loss_fn
     told = {"target": lambda x, y: y, "inputs": 0}
     step = apical.train_step(loss, rule, optax.sgd(0.0), **told)
