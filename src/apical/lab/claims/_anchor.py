@@ -95,7 +95,8 @@ class Anchor:
         for rule, error in self.errors.items():
             axes[0].axhline(100 - error, color=look[rule].colour, lw=0.8)
         axes[0].set_title("test accuracy (%); thin: published")
-        axes[1].set(title="cosine to backprop's gradient", ylim=(0, 1.05))
+        axes[1].set_title("cosine to backprop's gradient")
+        axes[1].set_ylim(min(0, axes[1].get_ylim()[0]), 1.05)
         return figure
 
     def claim(self, **said: Any) -> Claim:

@@ -37,8 +37,8 @@ CLAIM = ANCHOR.claim(
     ),
     remaining=(
         "4.8 % of errors where that code has 1.45 %: half the width, a seventh of the "
-        "epochs and no peer normalisation, and it reads out by a linear probe, which is "
-        "trained by the gradient of the loss. From the tenth epoch the accuracy goes up "
+        "epochs and no peer normalisation; and that code reads out by a linear probe, "
+        "trained by the gradient of the loss. Late in training the accuracy goes up "
         "and down by half a point, so that a step size that falls is the next to try. "
         "It is 5 points above hidden layers that are not trained."
     ),
