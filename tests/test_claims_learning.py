@@ -74,7 +74,7 @@ def published_by_hand(params, batches, setting, rate, momentum):
 
 def parameters(learned):
     """The weights of every layer, and then the biases, of the only seed."""
-    layers = learned.params.layers
+    layers = (*learned.params.hidden, learned.params.readout)
     kinds = [layer.weight for layer in layers], [layer.bias for layer in layers]
     return [np.asarray(each[0]) for kind in kinds for each in kind]
 

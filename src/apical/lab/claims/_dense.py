@@ -53,26 +53,6 @@ class SigmoidMLP(eqx.Module):
         return jax.nn.sigmoid(jax.vmap(self.readout)(h))
 
 
-class ActivatedMLP(eqx.Module):
-    """Fully connected layers with any function of the units between them."""
-
-    layers: tuple[eqx.nn.Linear, ...]
-    activation: Callable[[Array], Array] = eqx.field(static=True)
-
-    def __init__(
-        self, sizes: tuple[int, ...], activation: Callable[[Array], Array], key: Array
-    ):
-        self.layers, self.activation = tuple(_layers(sizes, key)), activation
-
-    def __call__(self, x: Array) -> Array:
-        """Outputs for `x` of `(examples, ...)`."""
-        *hidden, readout = self.layers
-        h = x.reshape(len(x), -1)
-        for layer in hidden:
-            h = self.activation(jax.vmap(layer)(h))
-        return jax.vmap(readout)(h)
-
-
 class LayerNormedMLP(eqx.Module):
     """Fully connected layers, each of which reads what a layer norm has passed."""
 
@@ -108,18 +88,16 @@ def layer_normed(
     )
 
 
-def activated(
-    activation: Callable[[Array], Array], *widths: int
-) -> Callable[..., ActivatedMLP]:
+def activated(activation: Callable[[Array], Array], *widths: int) -> Callable[..., MLP]:
     """What builds a net of these hidden widths with this function between them."""
-    return lambda key, shape, classes: ActivatedMLP(
-        _sizes(shape, widths, classes), activation, key
+    return lambda key, shape, classes: MLP(
+        _sizes(shape, widths, classes), key, activation
     )
 
 
 def plain(*widths: int) -> Callable[..., MLP]:
-    """What builds a net of these hidden widths, without batch norm."""
-    return lambda key, shape, classes: MLP(_sizes(shape, widths, classes), key)
+    """What builds a net of these hidden widths with ReLU, without batch norm."""
+    return activated(jax.nn.relu, *widths)
 
 
 def normed(*widths: int) -> Callable[..., Any]:
