@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from . import _view
 from ._cut import TAPS, Tap, find_tap
-from ._dataflow import Flow, Meeting
+from ._dataflow import Flow
 from ._enter import ENTER
 from ._examples import Examples
 from ._given import (
@@ -24,11 +24,13 @@ from ._given import (
 from ._jaxpr import is_concrete
 from ._leaves import Leaves
 from ._places import DRIVE, OUTPUT
+from ._products import Products
 from ._reduction import require_reduction
 from ._run import Backward, Plan, Runner
 from ._setting import Setting
 from ._structure import Structure
 from ._synapse import Synapse, make_synapses
+from ._weight_transport import Read, weight_reads
 
 
 class Run(NamedTuple):
@@ -63,13 +65,13 @@ class Circuit(Structure):
         loss_fn: Callable[..., Any],
         setting: Setting,
         flow: Flow,
-        found: list[Meeting],
+        products: Products,
         leaves: Leaves,
         given: Leaves,
         rebuild_aux: Callable[[Any], Any],
         retrace: Callable[[Any, Any], Circuit],
     ) -> None:
-        super().__init__(flow, found, leaves, setting)
+        super().__init__(flow, products, leaves, setting)
         self.loss_fn, self.setting = loss_fn, setting
         self._given, self._rebuild_aux, self._retrace = given, rebuild_aux, retrace
         arrays = flow.program.body.inputs[len(leaves.learned) + len(leaves.arrays) :]
@@ -207,7 +209,7 @@ class Circuit(Structure):
         if backward is None:
             return lambda number, weight, copy: copy
         found = [*self._found, *self._gains]
-        every = make_synapses(self._flow, found, self.leaves.names)
+        every = make_synapses(self._flow, self._products, found, self.leaves.names)
         return lambda number, weight, copy: backward(every[number], weight, copy)
 
     def _second(self, params: Any, feedback: Any) -> list[Any]:
@@ -342,6 +344,24 @@ class Circuit(Structure):
         runner = Runner(self._flow, plan, ENTER, TAPS["stop"], {}, None, send=send)
         _, found = runner(self.inputs(params, args), [])
         return [found[str(i)] for i in numbers]
+
+    def require_feedback(self) -> None:
+        """Refuse if a leaf meets data where no second copy stands in for it."""
+        super().require_feedback()
+        if self._reads:
+            read = self._reads[0]
+            names = " + ".join(self.leaves.names[i] for i in sorted(read.leaves))
+            raise ValueError(
+                f"The backward path reads the true {names!r} at {read.where} "
+                f"(`{read.operation}`), where no copy stands in for it. Write that "
+                "layer as a matrix product or a convolution; if it scales an activity "
+                "entry by entry, mark the result with `apical.node`."
+            )
+
+    @cached_property
+    def _reads(self) -> list[Read]:
+        count = len(self.leaves.learned)
+        return weight_reads(self._flow, self._found, self._gains, count)
 
     @cached_property
     def example_axes(self) -> dict[str, int | None]:

@@ -12,7 +12,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ._dataflow import ACTIVITY, Flow, walk
+from ._dataflow import ACTIVITY, Flow
+from ._graph import walk
 from ._jaxpr import Body, Literal, Op
 from ._run import Runner, Scope
 

@@ -12,6 +12,7 @@ batched products need nothing of their own, and the work equals backpropagation'
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -35,11 +36,18 @@ def cross(op: Op, weight: int, x: Any, w: Any, b: Any) -> Any:
         (x, w, b), (dx, dw, _) = primals, tangents
         y, parts = apply(x, w), []
         if not isinstance(dx, SymbolicZero):
-            parts.append(apply(dx, b))
+            linear = op.name != "div" or weight == 1
+            parts.append(_slope(lambda x: apply(x, b), x, dx, linear))
         if not isinstance(dw, SymbolicZero):
-            parts.append(apply(x, dw))
+            linear = op.name != "div" or weight == 0
+            parts.append(_slope(lambda w: apply(x, w), w, dw, linear))
         dy = sum(parts[1:], parts[0]) if parts else jax.numpy.zeros_like(y)
         return y, dy
 
     synapse.defjvp(tangent, symbolic_zeros=True)
     return synapse(x, w, b)
+
+
+def _slope(function: Callable[[Any], Any], at: Any, along: Any, linear: bool) -> Any:
+    """The derivative along a direction; a quotient is not linear in its divisor."""
+    return function(along) if linear else jax.jvp(function, (at,), (along,))[1]

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 
-from ._dataflow import PARAMETER, walk
+from ._dataflow import PARAMETER
+from ._graph import walk
 from ._jaxpr import Literal, Op
 from ._places import behind
 from ._primitives import STRUCTURAL, SUMS, SYNAPTIC

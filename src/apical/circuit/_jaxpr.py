@@ -57,6 +57,10 @@ class Loop:
     reverse: bool
     unroll: int | bool
 
+    def carries(self, i: int) -> bool:
+        """Whether an operand is carried from step to step."""
+        return self.consts <= i < self.consts + self.carry
+
 
 @dataclass(frozen=True, eq=False)
 class Body:
@@ -109,6 +113,11 @@ class Op:
         """Whether the body may be evaluated in place of the operation."""
         return self.name in ("scan", "cond", "remat")
 
+    @property
+    def operands(self) -> tuple[Atom, ...]:
+        """What the inputs of its bodies are bound to."""
+        return self.inputs[1:] if self.name == "cond" else self.inputs
+
 
 @dataclass(frozen=True, eq=False)
 class Program:
@@ -139,13 +148,18 @@ def is_concrete(x: Any) -> bool:
     return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(x))
 
 
-def trace_program(fun: Callable[..., Any], *args: Any) -> tuple[Program, Any]:
+def trace_program(
+    fun: Callable[..., Any], *args: Any, derived: bool = False
+) -> tuple[Program, Any]:
     """Trace `fun` at the shapes of `args`.
 
-    Returns the program and the structure of what `fun` returned, with shapes.
+    Returns the program and the structure of what `fun` returned, with shapes. Where all
+    derivatives have been taken (`derived`), a function with a derivative of the user's
+    is written in place too.
     """
     closed, structure = jax.make_jaxpr(fun, return_shape=True)(*args)
-    return _Reader().program(closed), structure
+    inlined = _INLINED | {"custom_jvp_call"} if derived else _INLINED
+    return _Reader(inlined).program(closed), structure
 
 
 def _opened(jaxpr: Any) -> tuple[Any, Sequence[Any]]:
@@ -174,7 +188,8 @@ def _inner(params: Mapping[str, Any]) -> list[Any]:
 class _Reader:
     """Reads a jaxpr into a `Program`, numbering variables in program order."""
 
-    def __init__(self) -> None:
+    def __init__(self, inlined: frozenset[str]) -> None:
+        self.inlined = inlined
         self.constants: dict[int, Any] = {}
         self.shapes: dict[int, jax.ShapeDtypeStruct] = {}
 
@@ -218,7 +233,7 @@ class _Reader:
             scope = "/".join(s for s in (outer, stack) if s)
             # Inside JAX's own functions no line is the user's: theirs is the call's.
             where = _line(equation) or line
-            if equation.primitive.name in _INLINED:
+            if equation.primitive.name in self.inlined:
                 yield from self.inline(equation, names, scope, where)
             else:
                 yield self.op(jaxpr, equation, names, scope, where)

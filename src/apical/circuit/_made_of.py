@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from ._dataflow import Flow
+from ._graph import bound
 from ._jaxpr import Atom, Literal
-from ._nodes import bound
 
 
 class MadeOf(NamedTuple):

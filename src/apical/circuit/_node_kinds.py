@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ._circuit import Circuit, drive_of
-from ._dataflow import draws
+from ._marks import draws
 
 
 def stochastic_nodes(circuit: Circuit) -> tuple[str, ...]:

@@ -11,18 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ._dataflow import (
-    ACTIVITY,
-    DATA,
-    OUTPUT_MARK,
-    Flow,
-    Meeting,
-    draws,
-    mark_of,
-    walk,
-)
+from ._dataflow import ACTIVITY, DATA, Flow
+from ._graph import bound, walk
 from ._jaxpr import Atom, Body, Literal, Op
+from ._marks import OUTPUT_MARK, draws, mark_of
 from ._primitives import is_identity
+from ._synapse import Meeting
 
 LOSS = -1
 # A terminal is a node, by the number of its variable, or the loss; `later` marks what
@@ -56,15 +50,6 @@ def _origins(flow: Flow, number: int) -> list[Atom]:
     if mark_of(op) or is_identity(op):
         return [a for a in op.inputs if flow.is_activity(a)]
     return []
-
-
-def bound(op: Op, body: Body, i: int) -> list[Atom]:
-    """What the input of a body is bound to; a carry also to the step before."""
-    if op.name == "cond":
-        return [op.inputs[i + 1]]
-    if op.loop is None or not op.loop.consts <= i < op.loop.consts + op.loop.carry:
-        return [op.inputs[i]]
-    return [op.inputs[i], body.outputs[i - op.loop.consts]]
 
 
 def marked(flow: Flow, prefixes: Sequence[str]) -> dict[int, str]:

@@ -9,8 +9,8 @@ import jax
 
 from ._circuit import Circuit
 from ._dataflow import Flow
+from ._graph import bound
 from ._jaxpr import Atom, Literal
-from ._nodes import bound
 
 
 def nonlinearity(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from ._dataflow import CONSTANT, PARAMETER, Flow, Meeting, mark_of
+from ._dataflow import CONSTANT, PARAMETER, Flow
 from ._jaxpr import Atom, Body, Literal, Op
+from ._marks import mark_of
 from ._nodes import LOSS, Reach, bound
 from ._primitives import SUMS, is_elementwise, is_identity, is_linear_elementwise
+from ._synapse import Meeting
 
 
 def drive(flow: Flow, node: int) -> int | None:

@@ -40,8 +40,32 @@ ELEMENTWISE_NONLINEAR = frozenset(
     | {"one_minus_square", "polynomial", "stop_gradient", "bessel_i1e"}
 )
 
+# Linear in what they choose among, or take apart.
+LINEAR_SELECTIONS = frozenset({"select_n", "imag", "complex", "conj"})
+
 # Sums of an operand: affine, so an output may be on their far side.
 SUMS = frozenset({"reduce_sum", "reduce_window_sum", "cumsum"})
+
+
+# Linear operations that add entries of one operand to each other in other ways.
+OTHER_SUMS = frozenset(
+    {"fft", "scatter-add", "scatter_add", "reduce_window", "select_and_scatter_add"}
+    | {"select_and_gather_add", "custom_linear_solve", "triangular_solve"}
+)
+
+# Nonlinear, and not entry by entry.
+NONLINEAR = frozenset(
+    {"argmax", "argmin", "cholesky", "cumlogsumexp", "cummax", "cummin", "cumprod"}
+    | {"eigh", "lu", "qr", "reduce_and", "reduce_max", "reduce_min", "reduce_or"}
+    | {"reduce_prod", "reduce_window_max", "reduce_window_min", "sort", "svd", "top_k"}
+)
+
+
+def is_nonlinear(op: Op) -> bool:
+    """Whether an operation, or one inside it, is known not to be linear."""
+    if op.name in NONLINEAR or op.name in ELEMENTWISE_NONLINEAR:
+        return op.name != "select_n"
+    return any(is_nonlinear(o) for body in op.bodies for o in body.ops)
 
 
 def is_identity(op: Op) -> bool:

@@ -4,16 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ._dataflow import (
-    DATA,
-    PARAMETER,
-    Flow,
-    is_contraction,
-    is_linear,
-    walk,
-)
+from ._dataflow import DATA, PARAMETER, Flow
+from ._graph import walk
 from ._jaxpr import Op, known_primitives
-from ._primitives import SYNAPTIC, holds_synaptic
+from ._primitives import LINEAR_NOT_REWRITTEN, SYNAPTIC, holds_synaptic
 
 _KNOWN = known_primitives()
 
@@ -38,24 +32,35 @@ def _refusal(flow: Flow, op: Op) -> Refusal | None:
         return None
     if op.name not in _KNOWN and any(flow.kind_of(a) & PARAMETER for a in op.inputs):
         return Refusal(
-            op, flow.leaves_before(op), f"`{op.name}` is not known to apical"
+            op, flow.leaves_before(*op.inputs), f"`{op.name}` is not known to apical"
         )
+    if _has_active_kernel(flow, op):
+        reason = "it makes a kernel that is an activity, which has no second copy"
+        return Refusal(op, flow.leaves_before(op.inputs[1]), reason)
     weights = flow.raw_into(op)
     if not weights:
         return None
-    if op.name in SYNAPTIC or is_contraction(flow, op):
+    if op.name in SYNAPTIC:
         return _mixed_weight(flow, op)
     if holds_synaptic(op):
         reason = f"inside `{op.name}` it meets data in a linear operation"
         return Refusal(op, weights, f"{reason}, which cannot be rewritten")
-    if is_linear(op):
+    if op.name in LINEAR_NOT_REWRITTEN:
         return Refusal(op, weights, f"it meets data in `{op.name}`, not rewritten")
     return None
 
 
+def _has_active_kernel(flow: Flow, op: Op) -> bool:
+    """Whether the kernel of a convolution is an activity and no weight."""
+    convolution = op.name == "conv_general_dilated"
+    return convolution and flow.is_activity(op.inputs[1]) and flow.weight_of(op) is None
+
+
 def _mixed_weight(flow: Flow, op: Op) -> Refusal | None:
-    if any(flow.kind_of(a) == PARAMETER for a in op.inputs[:2]):
+    if flow.weight_of(op) is not None:
         return None
+    if not all(flow.kind_of(a) & DATA for a in op.inputs[:2]):
+        return None  # sums with fixed coefficients, of what was weighted above
     mixed = [a for a in op.inputs[:2] if flow.is_mixed(a)]
     if not mixed:
         return None

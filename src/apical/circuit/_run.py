@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ._cut import Tap
-from ._dataflow import PARAMETER, Flow
+from ._dataflow import Flow
 from ._feedback import cross
 from ._jaxpr import Atom, Body, Literal, Op
 
@@ -107,16 +107,18 @@ class Runner:
             return self.enter[op.name](self, op, scope, inject)
         if id(op) in self.plan.crossed and self.send is not None:
             return self.sent(op, scope, self.send)
-        if id(op) in self.plan.crossed and self.backward is not None:
-            return [self.cross(op, scope)]
-        values = [scope.read(a) for a in op.inputs]
-        if scope.has_second(op.inputs) and self.is_weight(op):
-            seconds = op(*[scope.read_second(a) for a in op.inputs])
-            scope.second.update(zip(op.outputs, seconds, strict=True))
-        return op(*values)
+        if self.backward is not None:
+            self.make_second(op, scope)
+            if id(op) in self.plan.crossed:
+                return [self.cross(op, scope)]
+        return op(*[scope.read(a) for a in op.inputs])
 
-    def is_weight(self, op: Op) -> bool:
-        return any(self.flow.kind[n] == PARAMETER for n in op.outputs)
+    def make_second(self, op: Op, scope: Scope) -> None:
+        """The second copy of what is a weight still; what is none is held."""
+        if scope.has_second(op.inputs) and any(map(self.flow.is_weight, op.outputs)):
+            pairs = zip(op.inputs, self.flow.weights_among(op), strict=True)
+            values = [scope.read_second(a) if w else scope.read(a) for a, w in pairs]
+            scope.second.update(zip(op.outputs, op(*values), strict=True))
 
     def cross(self, op: Op, scope: Scope) -> Any:
         number, weight = self.plan.crossed[id(op)]
@@ -159,7 +161,7 @@ class Runner:
         """Which outputs of an operation are effective weights."""
         if self.backward is None:
             return [False] * len(op.outputs)
-        return [self.flow.kind[n] == PARAMETER for n in op.outputs]
+        return [self.flow.is_weight(n) for n in op.outputs]
 
 
 def _sites_inside(body: Body, sites: Mapping[int, Any]) -> dict[int, list[str]]:

@@ -8,21 +8,13 @@ from typing import Any
 
 import jax
 
-from ._dataflow import (
-    ACTIVITY,
-    BERNOULLI_MARK,
-    CONSTANT,
-    DATA,
-    NODE_MARKS,
-    Flow,
-    Meeting,
-    gains,
-    walk,
-)
+from ._dataflow import ACTIVITY, CONSTANT, DATA, Flow
 from ._depth import longest_path
 from ._enter import parallel_carries
+from ._graph import walk
 from ._leaves import Leaves
 from ._made_of import MadeOf, made_of
+from ._marks import BERNOULLI_MARK, NODE_MARKS
 from ._nodes import (
     LOSS,
     Reacher,
@@ -34,11 +26,10 @@ from ._nodes import (
 )
 from ._places import drive, names, outputs
 from ._primitives import SYNAPTIC
+from ._products import Products
 from ._refusals import refusals, unknowns
 from ._setting import Setting
-from ._synapse import make_synapses
-
-_FIXED = ([CONSTANT, ACTIVITY], [DATA, ACTIVITY])
+from ._synapse import Meeting, gains, make_synapses, meetings
 
 
 @dataclass(frozen=True)
@@ -70,9 +61,10 @@ class Structure:
     """Nodes and synapses, found once in a traced program."""
 
     def __init__(
-        self, flow: Flow, found: list[Meeting], leaves: Leaves, setting: Setting
+        self, flow: Flow, products: Products, leaves: Leaves, setting: Setting
     ) -> None:
-        self.leaves, self._flow, self._found = leaves, flow, found
+        self.leaves, self._flow, self._products = leaves, flow, products
+        self._found = found = meetings(flow, products)
         self._policy = setting.nodes
         self._given_names = marked(flow, NODE_MARKS)
         # What a spike does is seen in the loss, also through what has no derivative.
@@ -86,7 +78,7 @@ class Structure:
             flow, self._numbers, leaves.names, self._live, self._given_names
         )
         self.nodes = tuple(self._node(n) for n in self._numbers)
-        self.synapses = make_synapses(flow, self._live, leaves.names)
+        self.synapses = make_synapses(flow, products, self._live, leaves.names)
 
     def _check_marks(self) -> None:
         for number, name in self._given_names.items():
@@ -221,7 +213,18 @@ class Structure:
 
     @cached_property
     def _gains(self) -> list[Meeting]:
-        return gains(self._flow)
+        return gains(self._flow, self._products)
+
+    @cached_property
+    def gains(self) -> tuple[tuple[str, str], ...]:
+        """What scales an activity entry by entry: the parameters, and the line.
+
+        A signal passes back through a gain as it is, unless a rule replaces that too.
+        """
+        return tuple(
+            (" + ".join(self.leaves.names[i] for i in sorted(m.leaves)), m.op.where)
+            for m in self._gains
+        )
 
     @cached_property
     def gain_leaves(self) -> tuple[int, ...]:
@@ -249,12 +252,24 @@ class Structure:
     @cached_property
     def fixed(self) -> tuple[str, ...]:
         """Products of an activity with what is not learned, which no rule replaces."""
+        return self._products_of([CONSTANT, ACTIVITY], [DATA, ACTIVITY])
+
+    @cached_property
+    def exact(self) -> tuple[str, ...]:
+        """Products of two activities: signals pass back through either as it is."""
+        return self._products_of([ACTIVITY, ACTIVITY])
+
+    def _products_of(self, *kinds: list[int]) -> tuple[str, ...]:
+        """The live linear operations, no synapses, of two operands of these kinds."""
+        synapses = {id(m.op) for m in self._found}
         found = []
         for site in walk(self._flow.program.body):
-            kinds = sorted(self._flow.kind_of(a) for a in site.op.inputs[:2])
-            live = any(self._reacher.reach.get(n) for n in site.op.outputs)
-            if site.op.name in SYNAPTIC and live and kinds in _FIXED:
-                found.append(f"`{site.op.name}` at {site.op.where}")
+            op = site.op
+            if op.name not in SYNAPTIC or id(op) in synapses:
+                continue
+            live = any(self._reacher.reach.get(n) for n in op.outputs)
+            if live and sorted(map(self._flow.kind_of, op.inputs[:2])) in kinds:
+                found.append(f"`{op.name}` at {op.where}")
         return tuple(found)
 
     @cached_property

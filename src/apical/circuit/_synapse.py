@@ -1,4 +1,4 @@
-"""Synapses as a reader of a circuit sees them."""
+"""Synapses: where an effective weight meets data, and as a reader sees them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ._dataflow import Flow, Meeting
-from ._jaxpr import Literal, Op
-from ._primitives import is_identity
+from ._dataflow import DATA, Flow
+from ._graph import walk
+from ._jaxpr import Atom, Literal, Op
+from ._primitives import LINEAR_NOT_REWRITTEN, holds_synaptic, is_identity
+from ._products import Products
+
+
+@dataclass(frozen=True, eq=False)
+class Meeting:
+    """A linear operation where an effective weight meets a value made from data.
+
+    `weight` is the position of the weight among the operands, None in an operation
+    that is not rewritten (its user-written derivative, say, stands as it is).
+    """
+
+    op: Op
+    weight: int | None
+    leaves: frozenset[int]
+    loops: tuple[int, ...]
+
+    @property
+    def activities(self) -> tuple[Atom, ...]:
+        """The operands other than the weight."""
+        inputs = enumerate(self.op.inputs)
+        return tuple(a for i, a in inputs if i != self.weight)
 
 
 @dataclass(frozen=True)
@@ -43,14 +65,52 @@ class Synapse:
     where: str
 
 
+def meetings(flow: Flow, products: Products) -> list[Meeting]:
+    """The synapses of a program, in program order."""
+    found: list[Meeting] = []
+    for site in walk(flow.program.body):
+        op = site.op
+        if id(op) in products.weight:
+            weight = products.weight[id(op)] if products.verdict(op).reason else None
+        else:
+            weight = flow.weight_of(op)
+        if weight is not None:
+            leaves = flow.raw_of(op.inputs[weight])
+            found.append(Meeting(op, weight, leaves, site.loops))
+        elif _is_not_rewritten(flow, op):
+            found.append(Meeting(op, None, flow.raw_into(op), site.loops))
+    return found
+
+
+def _is_not_rewritten(flow: Flow, op: Op) -> bool:
+    linear = op.name in LINEAR_NOT_REWRITTEN or holds_synaptic(op)
+    meets = any(flow.kind_of(a) & DATA for a in op.inputs)
+    return linear and meets and not op.enterable and bool(flow.raw_into(op))
+
+
+def gains(flow: Flow, products: Products) -> list[Meeting]:
+    """Products that scale an activity entry by entry, in program order."""
+    found: list[Meeting] = []
+    for site in walk(flow.program.body):
+        op, weight = site.op, products.weight.get(id(site.op))
+        if weight is None or products.verdict(op).reason:
+            continue
+        if flow.is_activity(op.inputs[1 - weight]):
+            leaves = flow.raw_of(op.inputs[weight])
+            found.append(Meeting(op, weight, leaves, site.loops))
+    return found
+
+
 def make_synapses(
-    flow: Flow, found: Sequence[Meeting], paths: Sequence[str]
+    flow: Flow, products: Products, found: Sequence[Meeting], paths: Sequence[str]
 ) -> tuple[Synapse, ...]:
     """A `Synapse` for each meeting, in order."""
-    return tuple(_synapse(flow, m, paths) for m in found)
+    return tuple(_synapse(flow, products, m, paths) for m in found)
 
 
-def _synapse(flow: Flow, found: Meeting, paths: Sequence[str]) -> Synapse:
+def _synapse(
+    flow: Flow, products: Products, found: Meeting, paths: Sequence[str]
+) -> Synapse:
     op, leaves = found.op, sorted(found.leaves)
     shape = () if found.weight is None else flow.shape(op.inputs[found.weight])
     if 0 in shape:
@@ -58,7 +118,10 @@ def _synapse(flow: Flow, found: Meeting, paths: Sequence[str]) -> Synapse:
             f"The weight {' + '.join(paths[i] for i in leaves)!r} at {op.where} has "
             f"shape {shape}: it holds no number. Leave that layer out."
         )
-    fan_in, fan_out = _fans(flow, op, found.weight, shape)
+    if id(op) in products.weight:
+        fan_in, fan_out = products.fans(op)
+    else:
+        fan_in, fan_out = _fans(op, found.weight, shape)
     return Synapse(
         name=" + ".join(paths[i] for i in leaves),
         operation=op.name,
@@ -74,12 +137,10 @@ def _synapse(flow: Flow, found: Meeting, paths: Sequence[str]) -> Synapse:
     )
 
 
-def _fans(flow: Flow, op: Op, weight: int | None, shape: Any) -> tuple[int, int]:
+def _fans(op: Op, weight: int | None, shape: Any) -> tuple[int, int]:
     """Sizes of the summed axes and of the axes that reach the output."""
     if weight is None:
         return 1, 1
-    if op.name == "mul":
-        return math.prod(shape), 1
     if op.name == "dot_general":
         contracted, shared = op.params["dimension_numbers"]
         summed = math.prod(shape[i] for i in contracted[weight])

@@ -11,23 +11,17 @@ import jax.numpy as jnp
 
 from ._calls import call_loss, kind, require_function
 from ._circuit import Circuit
-from ._dataflow import (
-    ACTIVITY,
-    BERNOULLI_MARK,
-    NODE_MARK,
-    OUTPUT_MARK,
-    PARAMETER,
-    Flow,
-    mark_of,
-    meetings,
-    walk,
-)
+from ._dataflow import ACTIVITY, PARAMETER, Flow
 from ._examples import Examples
+from ._graph import walk
 from ._jaxpr import Body, Op, trace_program
 from ._leaves import Leaves, is_array, shapes_of
+from ._marks import BERNOULLI_MARK, NODE_MARK, OUTPUT_MARK, mark_of
 from ._places import DRIVE, OUTPUT
 from ._primitives import holds_synaptic
+from ._products import Products
 from ._setting import Setting
+from ._shared_weights import shared_weights
 
 Nodes = Literal["entry", "unit", "marked", "every"]
 
@@ -202,6 +196,9 @@ def trace_setting(
     program, _ = trace_program(flat, *shapes_of([*learned, *fixed, *arrays]))
     shared = Examples(setting, given, [x.shape for x in shapes_of(arrays)]).shared
     flow = Flow(program, *counts, frozenset(sum(counts) + i for i in shared))
+    flow = flow.knowing(*shared_weights(flow))
+    products = Products(flow)
+    flow = flow.knowing(sums=products.sums)
     if setting.derivative:
         _check_loss(flow)
     _check_loops(flow, leaves.names)
@@ -210,7 +207,7 @@ def trace_setting(
         loss_fn,
         setting,
         flow,
-        meetings(flow),
+        products,
         leaves,
         given,
         aux_structure[0],

@@ -41,6 +41,13 @@ def table(circuit: Circuit) -> str:
             "not learned, so that signals pass back through it as it is: "
             + ", ".join(circuit.fixed)
         )
+    if circuit.gains:
+        parts.append(_grid(["gain", "where"], [list(g) for g in circuit.gains]))
+    if circuit.exact:
+        parts.append(
+            "products of two activities, so that signals pass back through either as "
+            "it is: " + ", ".join(circuit.exact)
+        )
     if circuit.unknown:
         parts.append("not known to apical: " + ", ".join(circuit.unknown))
     return "\n\n".join(p for p in parts if p)
