@@ -114,8 +114,6 @@ def test_gains_are_replaced_where_that_is_asked_for():
 
 # --------------------------------------------------------------- the backward path
 
-NOT_FED_BACK = {"w"}
-
 
 @pytest.mark.parametrize("name", SYNAPSES)
 def test_the_true_weight_is_seen_where_a_synapse_is_left_out(name):
@@ -140,6 +138,39 @@ def test_a_true_weight_in_the_backward_path_is_refused_by_name(monkeypatch):
         circuit.require_feedback()
 
 
+def decayed(scan):
+    """A leaky sum over time with a learned decay, by one of JAX's two scans."""
+
+    def loss_fn(params, x, y):
+        u = jnp.tanh(x[:, None] * jnp.ones((1, 6, 1)) @ params["below"])
+        rate = jnp.broadcast_to(jax.nn.sigmoid(params["w"]), u.shape)
+
+        def together(a, b):
+            return a[0] * b[0], b[0] * a[1] + b[1]
+
+        def step(state, slices):
+            state = slices[0] * state + slices[1]
+            return state, state
+
+        if scan == "associative":
+            states = jax.lax.associative_scan(together, (rate, u), axis=1)[1]
+        else:
+            series = jnp.moveaxis(rate, 1, 0), jnp.moveaxis(u, 1, 0)
+            states = jnp.moveaxis(jax.lax.scan(step, 0 * u[:, 0], series)[1], 0, 1)
+        return jnp.mean((jnp.tanh(states).mean(1) @ params["above"] - y) ** 2)
+
+    return loss_fn
+
+
+def test_a_decay_in_an_associative_scan_is_refused_and_in_a_scan_a_gain():
+    params = {"below": normal(1, 5, 6), "w": normal(2, 6), "above": normal(3, 6, 3)}
+    with pytest.raises(ValueError, match=r"test_gains_and_synapses.*`lax.scan`"):
+        apical.trace(decayed("associative"))(params, X, Y).require_feedback()
+    circuit = apical.trace(decayed("sequential"))(params, X, Y)
+    circuit.require_feedback()
+    assert [path for path, _ in circuit.gains] == ["w"]
+
+
 # ---------------------------------------------------------------------------- fans
 
 
@@ -161,6 +192,29 @@ def test_equal_functions_have_equal_fans():
         circuit = problem("synapse", name)[0].circuit
         found = {(s.fan_in, s.fan_out) for s in circuit.synapses if s.name == "w"}
         assert found == {fans}, name
+
+
+def test_a_depthwise_convolution_has_the_fans_of_its_taps():
+    def convolved(h, w):
+        numbers = jax.lax.conv_dimension_numbers(
+            (4, 3, 2), w.shape, ("NWC", "WIO", "NWC")
+        )
+        h = h.reshape(4, 3, 2)
+        h = jax.lax.conv_general_dilated(
+            h, w, (1,), [(2, 0)], dimension_numbers=numbers, feature_group_count=2
+        )
+        return h.reshape(4, 6)
+
+    loss_fn, params = layered(convolved, (3, 1, 2))
+    circuit = apical.trace(lambda p, x, y: loss_fn(p, x, y))(params, X, Y)
+    taps = problem("synapse", "shifted_taps_of_channels")[0].circuit
+    fans = {
+        (s.fan_in, s.fan_out)
+        for found in (circuit, taps)
+        for s in found.synapses
+        if s.name == "w"
+    }
+    assert fans == {(3, 3)}
 
 
 # ----------------------------------------------------------------------- generator

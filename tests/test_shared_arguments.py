@@ -48,16 +48,15 @@ def test_a_weight_times_a_shared_mask_is_a_synapse(masked):
     assert [s.name for s in circuit.synapses] == ["a", "b", "c"]
 
 
-def test_a_mask_of_each_example_makes_no_weight():
+def test_a_mask_of_each_entry_and_example_makes_no_weight():
     def loss_fn(params, x, y, mask):
         hidden = jnp.tanh(x @ params["a"])
-        weights = params["b"] * mask[:, None, None]
-        hidden = jnp.tanh(jnp.einsum("ni,nij->nj", hidden, weights))
+        hidden = jnp.tanh(jnp.einsum("ni,nij->nj", hidden, params["b"] * mask))
         return jnp.mean((hidden @ params["c"] - y) ** 2)
 
     learner = apical.value_and_grad(loss_fn, FeedbackAlignment())
     with pytest.raises(ValueError, match="by None in `batch`"):
-        learner.init(jax.random.key(0), PARAMS, X, Y, jnp.ones(6))
+        learner.init(jax.random.key(0), PARAMS, X, Y, jnp.ones((6, 5, 5)))
 
 
 def by_hand(phi):

@@ -18,6 +18,16 @@ NONLINEARITIES = {
     "softplus": jax.nn.softplus,
     "identity": lambda z: z,
 }
+SPELLINGS = {
+    "dot": lambda h, w: h @ w,
+    "summed": lambda h, w: (h[..., :, None] * w).sum(-2),
+    "added": lambda h, w: sum(h[..., i : i + 1] * w[i] for i in range(len(w))),
+    "cumulated": lambda h, w: jnp.cumsum(h[..., :, None] * w, axis=-2)[..., -1, :],
+    "divided": lambda h, w: (h[..., :, None] / (1 / w)).sum(-2),
+    "looped": lambda h, w: lax.fori_loop(
+        0, len(w), lambda i, s: s + h[..., i, None] * w[i], 0 * (h @ (0 * w))
+    ),
+}
 WRAPPERS = {
     "none": lambda layer: layer,
     "jit": jax.jit,
@@ -39,6 +49,8 @@ class Node:
     loop: str  # "none", "closed" (one weight for all steps) or "stacked"
     owner: int  # whose weight it uses: its own, or that of an earlier node
     skip: bool  # add the first parent to what comes out
+    spelling: str  # how its weight meets what comes in
+    scaled: bool  # by a gain
 
 
 @dataclass(frozen=True)
@@ -71,6 +83,8 @@ class RandomGraph:
             params[f"node{index}"] = own = {"b": draw.bias(node.width)}
             if node.owner == index:
                 own["w"] = draw.weight(node.rows, node.width)
+            if node.scaled:
+                own["g"] = draw.gain(node.width)
             if node.loop != "none":
                 steps = (STEPS,) if node.loop == "stacked" else ()
                 square = (*steps, node.width, node.width)
@@ -93,7 +107,9 @@ def _joined(join: str, parents: list[jax.Array]) -> jax.Array:
 
 def _layer(node: Node, own: dict[str, jax.Array], h: jax.Array) -> jax.Array:
     nonlinearity = NONLINEARITIES[node.nonlinearity]
-    drive = h @ own["w"] + own["b"]
+    drive = SPELLINGS[node.spelling](h, own["w"]) + own["b"]
+    if node.scaled:
+        drive = drive * own["g"]
     if node.loop == "none":
         return nonlinearity(drive)
 
@@ -137,6 +153,8 @@ def _node(draw: st.DrawFn, before: list[Node], width: int, loop: str) -> Node:
         loop,
         draw(_owners(before, rows, width)),
         width == sizes[0] and draw(st.booleans()),
+        draw(st.sampled_from(["dot", *sorted(SPELLINGS)])),
+        draw(st.booleans()),
     )
 
 

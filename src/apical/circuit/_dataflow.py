@@ -30,7 +30,7 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 
 from ._axes import VaryingAxes
-from ._graph import Graph, walk
+from ._graph import Graph
 from ._jaxpr import Atom, Body, Literal, Op, Program
 from ._marks import mark_of
 from ._primitives import (

@@ -66,6 +66,7 @@ class Products:
         self._verdicts: dict[int, Verdict] = {}
         self._roots: dict[int, frozenset[int]] = {}
         self._ends: dict[int, bool] = {}
+        self._lowest: dict[int, frozenset[int]] = {}
 
     def verdict(self, op: Op) -> Verdict:
         """What one of these products is, and why."""
@@ -203,6 +204,27 @@ class Products:
         own = self.roots(op)
         return {id(o) for o in self.ops if o is not op and own & self.roots(o)}
 
+    def split(self) -> tuple[Op, Op] | None:
+        """A synapse and a gain of the same weight that end in the same values, if any.
+
+        So it is where an associative scan multiplies by powers of one decay: a copy
+        would stand in for some of them alone.
+        """
+        for op in self.ops:
+            if not self.verdict(op).reason:
+                continue
+            leaves, siblings = self._leaves(op), self.siblings(op)
+            for other in self.ops:
+                if id(other) not in siblings or self.verdict(other).reason:
+                    continue
+                shared = leaves & self._leaves(other)
+                if shared and self._ends_of(op) & self._ends_of(other):
+                    return op, other
+        return None
+
+    def _leaves(self, op: Op) -> frozenset[int]:
+        return self.flow.raw_of(op.inputs[self.weight[id(op)]])
+
     # --------------------------------------------------------------------- the fans
 
     def fans(self, op: Op) -> tuple[int, int]:
@@ -229,6 +251,11 @@ class Products:
 
     def _ends_of(self, op: Op) -> frozenset[int]:
         """Where the region below a product ends."""
+        if id(op) not in self._lowest:
+            self._lowest[id(op)] = self._find_ends(op)
+        return self._lowest[id(op)]
+
+    def _find_ends(self, op: Op) -> frozenset[int]:
         flow, first = self.flow, op.outputs[0]
         found, seen, stack = set[int](), set[int](), [first]
         while stack:

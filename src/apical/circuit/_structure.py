@@ -311,6 +311,13 @@ class Structure:
                 f"Parameter {paths!r} cannot be given feedback at {refusal.op.where}: "
                 f"{refusal.reason}."
             )
+        if split := self._products.split():
+            synapse, gain = (op.where for op in split)
+            raise ValueError(
+                f"One weight adds up an activity at {synapse} and scales it at {gain}, "
+                "so a copy would stand in for a part of it. Is this an "
+                "`associative_scan` with a learned decay? Write it as `lax.scan`."
+            )
         if not self.feedback_leaves:
             raise ValueError(
                 "No synapse was found: nothing in `params` meets data in a matrix "

@@ -149,7 +149,8 @@ def _fans(op: Op, weight: int | None, shape: Any) -> tuple[int, int]:
         )
     numbers = op.params["dimension_numbers"].rhs_spec
     window = math.prod(shape[i] for i in numbers[2:])
-    return shape[numbers[1]] * window, shape[numbers[0]] * window
+    groups = op.params["feature_group_count"] * op.params["batch_group_count"]
+    return shape[numbers[1]] * window, shape[numbers[0]] * window // groups
 
 
 def _is_direct(flow: Flow, atom: Any) -> bool:
