@@ -25,7 +25,7 @@ class Measured(NamedTuple):
     """Gradients of one graph, all computed by one compiled program."""
 
     true: Any
-    feedback: Any  # through the weights themselves, and through others
+    feedback: Any  # through the weights themselves, others, and zeros
     pulled: Any  # local products of the true cotangents, and of none
     settled: Any  # predictive coding with as many steps as the longest path of nodes
     unsettled: Any  # the same with one step fewer
@@ -63,7 +63,9 @@ def measure(found: Problem, params, copies, x, y) -> Measured:
 def check(loss_fn, params, args) -> None:
     found = traced(loss_fn, params, *args)
     compute = jax.jit(lambda *arrays: measure(found, *arrays))
-    result = compute(params, stacked(params, drawn(params)), *args)
+    found.circuit.require_feedback()  # checks the backward path too
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    result = compute(params, stacked(params, drawn(params), zeros), *args)
     itself, other = row(0, result.feedback), row(1, result.feedback)
     pulled, unpulled = row(0, result.pulled), row(1, result.pulled)
     circuit, true = found.circuit, result.true
@@ -72,6 +74,8 @@ def check(loss_fn, params, args) -> None:
     assert circuit.separated is True
     assert_same(itself, true, TOLERANCE)
     assert lowest <= found.changed(other, true)
+    silent = {k: v for k, v in row(2, result.feedback).items() if k != "out"}
+    assert not any(map(jnp.any, jax.tree.leaves(silent)))
     assert_same(pulled, true, TOLERANCE)
     assert lowest <= found.changed(unpulled, true)
     assert_same(result.settled, true, TOLERANCE)

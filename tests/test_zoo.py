@@ -209,6 +209,8 @@ def test_random_graphs_have_every_kind_of_node():
         for index, node in enumerate(drawn[0].nodes, start=1):
             seen.update({node.join, node.loop, node.wrapper, node.nonlinearity})
             seen.update({("shared", node.owner != index), ("skip", node.skip)})
+            seen.update({("spelled", node.spelling), ("scaled", node.scaled)})
 
     look()
-    assert len(seen) == 3 + 3 + 4 + 5 - 1 + 4  # "none" is a loop and a wrapper
+    # "none" is a loop and a wrapper
+    assert len(seen) == 3 + 3 + 4 + 5 - 1 + 4 + 5 + 2

@@ -24,9 +24,6 @@ SPELLINGS = {
     "added": lambda h, w: sum(h[..., i : i + 1] * w[i] for i in range(len(w))),
     "cumulated": lambda h, w: jnp.cumsum(h[..., :, None] * w, axis=-2)[..., -1, :],
     "divided": lambda h, w: (h[..., :, None] / (1 / w)).sum(-2),
-    "looped": lambda h, w: lax.fori_loop(
-        0, len(w), lambda i, s: s + h[..., i, None] * w[i], 0 * (h @ (0 * w))
-    ),
 }
 WRAPPERS = {
     "none": lambda layer: layer,
