@@ -6,6 +6,8 @@ from ._chains import chains as chains
 from ._circuit import Circuit as Circuit
 from ._circuit import Run as Run
 from ._circuit import drive_of as drive_of
+from ._edges import LOSS as LOSS
+from ._edges import Edge as Edge
 from ._hearing import nodes_made_of as nodes_made_of
 from ._holomorphic import not_holomorphic as not_holomorphic
 from ._inner import inner_leaves as inner_leaves
