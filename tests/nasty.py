@@ -41,6 +41,13 @@ class Odd(NamedTuple):
 
 
 CHOSEN = {
+    "a loss that ends a branch": {
+        "a": 0,
+        "loss": 0,
+        "output": 0,
+        "x": 0,
+        "x (later)": 0,
+    },
     "terminals": {"loss": 0, "output": 0, "x (later)": 0, "x:drive": 0, "x": 0},
     "dots": {"h.b": 0, "h": {"b": 0, "b.": 0}, "h.b.": 0, ".": {"": 0}},
     "twins": Twins(0, 0, 0, [0, 0]),
