@@ -14,6 +14,7 @@ from ._inner import inner_leaves as inner_leaves
 from ._jaxpr import is_concrete as is_concrete
 from ._leaves import Leaves as Leaves
 from ._leaves import is_array as is_array
+from ._leaves import is_weak as is_weak
 from ._leaves import shapes_of as shapes_of
 from ._node_kinds import drive_sites as drive_sites
 from ._node_kinds import stochastic_nodes as stochastic_nodes

@@ -185,7 +185,6 @@ def trace_setting(
             "cast them with `.astype(float)`, and make arrays of Python's numbers with "
             "`jnp.asarray`."
         )
-    _require_arrays(leaves)
     learned, fixed = leaves.pick(params)
     arrays = given.pick(args)[1]
     counts = len(learned), len(fixed)
@@ -260,19 +259,6 @@ def _found(leaves: Leaves, params: Any) -> str:
     first = jax.tree.leaves(params)[0]
     told = first.dtype if is_array(first) else kind(first)
     return f" ({leaves.paths[0]!r} is {told})"
-
-
-def _require_arrays(leaves: Leaves) -> None:
-    """Refuse numbers that `jax.jit` would make parameters of."""
-    for i, leaf in leaves.static:
-        if isinstance(leaf, (float, complex)):
-            raise ValueError(
-                f"`params` holds the Python number {leaf!r} at {leaves.paths[i]!r}, "
-                "which would be learned under `jax.jit` and not outside of it. To "
-                "learn it, make it an array: `jnp.asarray(...)`. To leave it as it is, "
-                "keep it out of `params`: pass it as an argument or close over it (of "
-                "an equinox module: `eqx.partition(model, eqx.is_array)`)."
-            )
 
 
 def _aux_arrays(aux: Any) -> tuple[list[Any], Callable[[Any], Any]]:

@@ -16,7 +16,7 @@ from ..circuit import (
     trace_setting,
 )
 from ._rule import Credit, Rule, Signal, check_transformation
-from ._signature import signature
+from ._signature import Numbers, signature
 from ._state import fitting, require_key
 
 R = TypeVar("R")
@@ -42,9 +42,11 @@ class Circuits:
     def __init__(self, loss_fn: Callable[..., Any], setting: Setting) -> None:
         self.loss_fn, self.setting = loss_fn, setting
         self._found: OrderedDict[Any, Circuit] = OrderedDict()
+        self._numbers = Numbers()
 
     def __call__(self, params: Any, args: tuple[Any, ...]) -> Circuit:
         """The circuit at these shapes, traced the first time."""
+        self._numbers.require_alike(params)
         key = signature(params, args)
         if key in self._found:
             self._found.move_to_end(key)

@@ -16,7 +16,7 @@ from typing import Any
 
 import jax
 
-from ..circuit import is_array, shapes_of
+from ..circuit import is_array, is_weak, shapes_of
 
 _CODE = (type, FunctionType, BuiltinFunctionType, ModuleType)
 
@@ -53,6 +53,36 @@ def signature(params: Any, args: tuple[Any, ...]) -> Hashable | None:
     rest = [(i, leaf) for i, leaf in enumerate(leaves) if not is_array(leaf)]
     given = Exact((treedef, rest))
     return (given, shapes, *_context()) if given.told else None
+
+
+class Numbers:
+    """Numbers of Python among the parameters, which `jax.jit` makes arrays of.
+
+    As numbers they are not learned, and as arrays they are. So each has to stay what
+    it was in the first call.
+    """
+
+    def __init__(self) -> None:
+        self._learned: dict[str, bool] = {}
+
+    def require_alike(self, params: Any) -> None:
+        """Refuse a leaf that was a number in one call and is an array in another."""
+        for path, leaf in jax.tree.leaves_with_path(params):
+            learned = is_array(leaf)
+            if learned and not (is_weak(leaf) and leaf.shape == ()):
+                continue
+            if learned or isinstance(leaf, (float, complex)):
+                name = jax.tree_util.keystr(path)
+                if self._learned.setdefault(name, learned) != learned:
+                    raise ValueError(
+                        f"`params{name}` was a number of Python in one call, which is "
+                        "not learned, and an array in another, which is: `jax.jit` "
+                        "makes arrays of numbers. To learn it, make it an array from "
+                        "the start: `jnp.asarray(...)`. To leave it as it is, keep it "
+                        "out of `params`: close over it, or hand it in as an argument "
+                        "(of an equinox module: `eqx.filter_jit`, or "
+                        "`eqx.partition(model, eqx.is_array)`)."
+                    )
 
 
 @jax.jit
