@@ -15,6 +15,7 @@ from laws import assert_same, distance, dotted, normal, traced
 import apical
 from apical import Credit, drive_of
 from apical.rules import Rule, rule
+from apical.rules.tools import LOSS
 
 KEY = jax.random.key(0)
 
@@ -136,8 +137,8 @@ class Targets(Rule):
 
         slope, targets = jax.grad(at_top)(values), {}
         for node in reversed(circuit.nodes):
-            (above,), name = circuit.reach[node.name], node.name
-            if above == "loss":
+            ((above, _),), name = circuit.reach[node.name], node.name
+            if above is LOSS:
                 step = self.rate * circuit.batch_size * slope[name]
                 targets[name] = values[name] - step
             else:

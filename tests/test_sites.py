@@ -9,6 +9,7 @@ from laws import assert_same, distance, normal, problem, traced
 
 import apical
 from apical.rules import Backpropagation, PredictiveCoding
+from apical.rules.tools import LOSS, Edge
 
 X, Y = normal(1, 5, 3), normal(2, 5, 2)
 BIAS = {"b": normal(3, 4, size=0.3), "o": normal(4, 2, size=0.3)}
@@ -192,26 +193,30 @@ def test_the_output_can_be_disturbed_and_taught():
 
 
 REACHES = {
-    "mlp_tanh": {"0": ("1",), "1": ("loss",)},
+    "mlp_tanh": {"0": ["1"], "1": [LOSS]},
     "mlp_residual": {
-        "embed": ("blocks.0.0", "blocks.0.1"),
-        "blocks.0.0": ("blocks.0.1",),
-        "blocks.0.1": ("blocks.1.0", "blocks.1.1"),
-        "blocks.1.0": ("blocks.1.1",),
-        "blocks.1.1": ("loss",),
+        "embed": ["blocks.0.0", "blocks.0.1"],
+        "blocks.0.0": ["blocks.0.1"],
+        "blocks.0.1": ["blocks.1.0", "blocks.1.1"],
+        "blocks.1.0": ["blocks.1.1"],
+        "blocks.1.1": [LOSS],
     },
-    "rnn": {"in+u": ("in+u (later)", "loss")},
+    "rnn": {"in+u": [Edge("in+u", later=True), LOSS]},
     "attention": {
-        "in": ("attention",),
-        "attention": ("attention#2",),
-        "attention#2": ("loss",),
+        "in": ["attention"],
+        "attention": ["attention#2"],
+        "attention#2": [LOSS],
     },
 }
 
 
 @pytest.mark.parametrize("name", REACHES)
 def test_reach_says_what_a_node_reaches_directly(name):
-    assert problem(name).circuit.reach == REACHES[name]
+    found = problem(name).circuit.reach
+    assert found == {
+        source: tuple(to if isinstance(to, Edge) else Edge(to) for to in reached)
+        for source, reached in REACHES[name].items()
+    }
 
 
 @pytest.mark.parametrize("name", ["mlp_residual", "attention"])
@@ -229,13 +234,15 @@ def test_reach_is_where_the_derivatives_are(name):
 
         def run(values):
             run = found.run(found.learned, found.args, tap="clamp", inject=values)
-            return {**run.sites, "loss": run.loss}
+            return run.sites, run.loss
 
         return jax.jvp(run, (values,), (along,))[1]
 
     moved = jax.jit(lambda values: {name: change(name, values) for name in names})(held)
     for source in names:
-        felt = {target for target, by in moved[source].items() if np.any(by)}
+        sites, loss = moved[source]
+        felt = {Edge(target) for target, by in sites.items() if np.any(by)}
+        felt |= {Edge(LOSS)} if np.any(loss) else set()
         assert felt == set(found.circuit.reach[source])
 
 

@@ -6,11 +6,15 @@ from ._chains import chains as chains
 from ._circuit import Circuit as Circuit
 from ._circuit import Run as Run
 from ._circuit import drive_of as drive_of
+from ._edges import LOSS as LOSS
+from ._edges import Edge as Edge
 from ._hearing import nodes_made_of as nodes_made_of
 from ._holomorphic import not_holomorphic as not_holomorphic
 from ._inner import inner_leaves as inner_leaves
 from ._jaxpr import is_concrete as is_concrete
 from ._leaves import Leaves as Leaves
+from ._leaves import is_array as is_array
+from ._leaves import is_weak as is_weak
 from ._leaves import shapes_of as shapes_of
 from ._node_kinds import drive_sites as drive_sites
 from ._node_kinds import stochastic_nodes as stochastic_nodes

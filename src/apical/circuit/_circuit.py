@@ -55,7 +55,7 @@ class Circuit(Structure):
     Attributes:
       nodes: every `Node`, in the order of the forward computation.
       synapses: every `Synapse`, in that order.
-      reach: for each node, the nodes (or `"loss"`) that it reaches directly.
+      reach: for each node, an `Edge` to each node, or the loss, that it reaches.
       separated: whether each synapse reaches exactly one node or the loss.
       depth: the largest number of nodes on a path to the loss.
     """

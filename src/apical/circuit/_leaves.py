@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ._paths import paths_of, texts_of
+
 
 def is_array(leaf: Any) -> bool:
     """Whether a leaf has values that can be traced."""
@@ -23,10 +25,14 @@ def is_learned(leaf: Any) -> bool:
 
 @dataclass(frozen=True)
 class Leaves:
-    """The leaves of a pytree: learned, other arrays, and everything else (static)."""
+    """The leaves of a pytree: learned, other arrays, and everything else (static).
+
+    `paths` are their names, no two alike; `texts` the keys that these are made of.
+    """
 
     treedef: Any
     paths: tuple[str, ...]
+    texts: tuple[tuple[str, ...], ...]
     learned: tuple[int, ...]
     arrays: tuple[int, ...]
     static: tuple[tuple[int, Any], ...]
@@ -35,7 +41,7 @@ class Leaves:
     def of(cls, tree: Any, *, learn: bool = True) -> Leaves:
         """Sort the leaves of a tree; with `learn=False` every array is data."""
         flat, treedef = jax.tree_util.tree_flatten_with_path(tree)
-        paths = tuple(_path(p) for p, _ in flat)
+        paths = [path for path, _ in flat]
         learned, arrays, static = [], [], []
         for i, (_, leaf) in enumerate(flat):
             if learn and is_learned(leaf):
@@ -44,7 +50,14 @@ class Leaves:
                 arrays.append(i)
             else:
                 static.append((i, leaf))
-        return cls(treedef, paths, tuple(learned), tuple(arrays), tuple(static))
+        return cls(
+            treedef,
+            paths_of(paths),
+            tuple(map(texts_of, paths)),
+            tuple(learned),
+            tuple(arrays),
+            tuple(static),
+        )
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -67,10 +80,6 @@ class Leaves:
             for i, leaf in self.static:
                 flat[i] = leaf
         return jax.tree.unflatten(self.treedef, flat)
-
-
-def _path(path: Any) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator=".") or "params"
 
 
 def shapes_of(leaves: Sequence[Any]) -> list[jax.ShapeDtypeStruct]:

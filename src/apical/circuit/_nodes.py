@@ -93,7 +93,7 @@ def _marked_sources(flow: Flow, op: Op, mark: str) -> set[int]:
     else:
         problem = "joins several activities; mark each of them before they are joined"
     raise ValueError(
-        f"The value marked {mark.split(':')[-1]!r} at {op.where} {problem}."
+        f"The value marked {mark.partition(':')[2] or mark!r} at {op.where} {problem}."
     )
 
 

@@ -8,6 +8,7 @@ from ._dataflow import CONSTANT, PARAMETER, Flow
 from ._jaxpr import Atom, Body, Literal, Op
 from ._marks import mark_of
 from ._nodes import LOSS, Reach, bound
+from ._paths import unlike
 from ._primitives import SUMS, is_elementwise, is_identity, is_linear_elementwise
 from ._synapse import Meeting
 
@@ -149,25 +150,29 @@ OUTPUT, DRIVE = "output", ":drive"
 def names(
     flow: Flow,
     nodes: Sequence[int],
-    paths: Sequence[str],
+    paths: Sequence[Sequence[str]],
     found: Sequence[Meeting],
     given: Mapping[int, str],
 ) -> dict[int, str]:
-    """A name for each node, from the paths of the parameters that make it."""
+    """A name for each node, from the paths of the parameters that make it.
+
+    No two are alike, none is that of the output or of a drive, and those that the user
+    gave stay as they are.
+    """
     weights = {id(m.op): m.leaves for m in found}
-    chosen: dict[int, str] = {}
-    taken = {OUTPUT: 1}
-    for number in nodes:
-        name = given.get(number) or _name(
-            flow, number, set(nodes), paths, weights, chosen
-        )
-        taken[name] = taken.get(name, 0) + 1
-        if given.get(number) and taken[name] > 1:
+    chosen = {number: given[number] for number in nodes if given.get(number)}
+    taken = {OUTPUT}
+    for name in chosen.values():
+        if name in taken:
             raise ValueError(
                 f"Two activities are marked {name!r}; give each `apical.node` a name "
                 "of its own."
             )
-        chosen[number] = name if taken[name] == 1 else f"{name}#{taken[name]}"
+        taken.add(name)
+    for number in (n for n in nodes if n not in chosen):
+        name = _name(flow, number, set(nodes), paths, weights, chosen)
+        chosen[number] = unlike(name, lambda n: n in taken or n.endswith(DRIVE))
+        taken.add(chosen[number])
     return chosen
 
 
@@ -175,7 +180,7 @@ def _name(
     flow: Flow,
     number: int,
     nodes: set[int],
-    paths: Sequence[str],
+    paths: Sequence[Sequence[str]],
     weights: Mapping[int, frozenset[int]],
     chosen: Mapping[int, str],
 ) -> str:
@@ -220,9 +225,12 @@ def _before(flow: Flow, number: int) -> Sequence[Atom]:
     return [b.outputs[i] for b in op.bodies] if op.enterable else op.inputs
 
 
-def common_path(paths: Sequence[str]) -> str:
-    """The longest common path of parameter leaves, without the leaf's own name."""
-    parts = [p.split(".") for p in paths]
+def common_path(paths: Sequence[Sequence[str]]) -> str:
+    """The longest common path of parameter leaves, without the leaf's own name.
+
+    A key that is a path itself, as in a flat dictionary, counts as its parts.
+    """
+    parts = [".".join(path or ("params",)).split(".") for path in paths]
     if len(parts) > 1 or len(parts[0]) > 1:
         parts = [p[:-1] or p for p in parts]
     shared = []
@@ -230,4 +238,5 @@ def common_path(paths: Sequence[str]) -> str:
         if len(set(column)) > 1:
             break
         shared.append(column[0])
-    return ".".join(shared) or "+".join(dict.fromkeys(p[0] for p in parts))
+    rest = "+".join(dict.fromkeys(p[0] for p in parts))
+    return ".".join(shared) or rest or "+".join(map(".".join, paths))

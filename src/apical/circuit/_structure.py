@@ -10,15 +10,18 @@ import jax
 
 from ._dataflow import ACTIVITY, CONSTANT, DATA, Flow
 from ._depth import longest_path
+from ._edges import LOSS as THE_LOSS
+from ._edges import Edge, End
 from ._enter import parallel_carries
 from ._graph import walk
+from ._jaxpr import Atom
 from ._leaves import Leaves
 from ._made_of import MadeOf, made_of
 from ._marks import BERNOULLI_MARK, NODE_MARKS
 from ._nodes import (
     LOSS,
+    Reach,
     Reacher,
-    Terminal,
     entering,
     everything,
     marked,
@@ -75,7 +78,11 @@ class Structure:
         self._numbers = [n for n in flow.maker if n in self._reacher.nodes]
         self._live = [m for m in found if self._reacher.reach.get(m.op.outputs[0])]
         self._names = names(
-            flow, self._numbers, leaves.names, self._live, self._given_names
+            flow,
+            self._numbers,
+            [leaves.texts[i] for i in leaves.learned],
+            self._live,
+            self._given_names,
         )
         self.nodes = tuple(self._node(n) for n in self._numbers)
         self.synapses = make_synapses(flow, products, self._live, leaves.names)
@@ -135,28 +142,27 @@ class Structure:
     def _loops(self) -> dict[int, tuple[int, ...]]:
         return {id(s.op): s.loops for s in walk(self._flow.program.body)}
 
-    def _label(self, terminal: Terminal) -> str:
-        number, later = terminal
-        if number == LOSS:
-            return "loss"
-        return self._names[number] + (" (later)" if later else "")
-
     @cached_property
-    def reach(self) -> dict[str, tuple[str, ...]]:
-        """For each node, what it reaches directly; "(later)": through a carry."""
+    def reach(self) -> dict[str, tuple[Edge, ...]]:
+        """For each node, what it reaches directly: in forward order, the loss last."""
         following = self._reacher.next
-        return {
-            self._names[n]: tuple(sorted(self._label(t) for t in following[n]))
-            for n in self._numbers
-        }
+        return {self._names[n]: self._edges(following[n]) for n in self._numbers}
+
+    def _edges(self, reached: Reach) -> tuple[Edge, ...]:
+        at = {**{n: i for i, n in enumerate(self._numbers)}, LOSS: len(self._numbers)}
+        return tuple(
+            Edge(THE_LOSS if number == LOSS else self._names[number], later)
+            for number, later in sorted(reached, key=lambda t: (at[t[0]], t[1]))
+        )
 
     @cached_property
-    def made_of(self) -> dict[str, MadeOf]:
+    def made_of(self) -> dict[str | End, MadeOf]:
         """What each node and the loss is made of, with no node or synapse between."""
         nodes = {number: self._names[number] for number in self._numbers}
         synapses = {m.op.outputs[0]: i for i, m in enumerate(self._live)}
         loss = self._flow.program.body.outputs[0]
-        starts = {**{name: n for n, name in nodes.items()}, "loss": loss}
+        starts: dict[str | End, Atom] = {name: n for n, name in nodes.items()}
+        starts[THE_LOSS] = loss
         return {
             name: made_of(self._flow, at, nodes, synapses)
             for name, at in starts.items()
@@ -346,11 +352,11 @@ class Structure:
         reached = (
             reacher.next[number] if number in self._names else reacher.reach[number]
         )
-        after = sorted(self._label(t) for t in reached if t[0] != LOSS)
+        after = [edge for edge in self._edges(reached) if edge.to is not THE_LOSS]
         if after:
             raise ValueError(
-                f"The output reaches the node {after[0]!r}, and this rule needs an "
-                "output that only the loss reads. Mark a later activity with "
+                f"The output reaches the node {str(after[0])!r}, and this rule needs "
+                "an output that only the loss reads. Mark a later activity with "
                 "`apical.output`, or choose the nodes by `nodes=`."
             )
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from ._edges import LOSS, Edge, End
 
 if TYPE_CHECKING:
     from ._circuit import Circuit
@@ -14,7 +17,7 @@ def table(circuit: Circuit) -> str:
     nodes = [
         [n.name, _shape(n.shape), n.why, "unit" if n.unit else "", reach, n.where]
         for n, reach in zip(
-            circuit.nodes, (", ".join(r) for r in circuit.reach.values()), strict=True
+            circuit.nodes, (_listed(r) for r in circuit.reach.values()), strict=True
         )
     ]
     synapses = [
@@ -53,6 +56,10 @@ def table(circuit: Circuit) -> str:
     return "\n\n".join(p for p in parts if p)
 
 
+def _listed(edges: Sequence[Edge]) -> str:
+    return ", ".join(map(str, edges))
+
+
 def _shape(shape: Sequence[int]) -> str:
     return "[" + ", ".join(map(str, shape)) + "]"
 
@@ -74,15 +81,18 @@ def _grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def mermaid(circuit: Circuit) -> str:
     """A Mermaid flowchart: one box per node, one arrow per direct reach."""
-    numbers = {n.name: f"n{i}" for i, n in enumerate(circuit.nodes)}
+    numbers: dict[str | End, str] = {
+        **{n.name: f"n{i}" for i, n in enumerate(circuit.nodes)},
+        LOSS: "loss",
+    }
     lines = ["flowchart TD"]
     for node in circuit.nodes:
-        label = f"{node.name}<br/>{_shape(node.shape)}".replace('"', "'")
+        name = html.escape(node.name.replace('"', "'"), quote=False)
+        label = f"{name}<br/>{_shape(node.shape)}"
         lines.append(f'  {numbers[node.name]}["{label}"]')
     lines.append("  loss((loss))")
     for name, reached in circuit.reach.items():
         for target in reached:
-            plain = target.removesuffix(" (later)")
-            arrow = "-.->" if target != plain else "-->"
-            lines.append(f"  {numbers[name]} {arrow} {numbers.get(plain, 'loss')}")
+            arrow = "-.->" if target.later else "-->"
+            lines.append(f"  {numbers[name]} {arrow} {numbers[target.to]}")
     return "\n".join(lines)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from ..rules import Rule
 from ..rules._learner import Keywords, TrainState, make_learner
+from ..rules._signature import Exact
 
 
 class Agreement(NamedTuple):
@@ -82,8 +83,8 @@ def alignment(
 def _jit_arrays(compare: Callable[..., Alignment]) -> Callable[..., Alignment]:
     """Compile a function whose arguments may hold leaves that are not arrays."""
     compiled = jax.jit(
-        lambda treedef, static, arrays: compare(*_together(treedef, static, arrays)),
-        static_argnums=(0, 1),
+        lambda rest, arrays: compare(*_together(*rest.value, arrays=arrays)),
+        static_argnums=0,
     )
 
     def call(*args: Any) -> Alignment:
@@ -91,7 +92,7 @@ def _jit_arrays(compare: Callable[..., Alignment]) -> Callable[..., Alignment]:
         dynamic = [isinstance(x, jax.Array) or hasattr(x, "__array__") for x in flat]
         static = tuple(None if d else x for d, x in zip(dynamic, flat, strict=True))
         arrays = [x if d else None for d, x in zip(dynamic, flat, strict=True)]
-        return compiled(treedef, static, arrays)
+        return compiled(Exact((treedef, static)), arrays)
 
     return call
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Unpack
 import jax
 import jax.numpy as jnp
 
-from ..circuit import Circuit, is_concrete
+from ..circuit import LOSS, Circuit, is_concrete
 from ._backpropagation import Backpropagation
 from ._learner import Keywords, make_learner
 
@@ -111,7 +111,7 @@ def _size(leaf: jax.Array, name: str) -> jax.Array:
 def _factors(circuit: Circuit) -> dict[str, float]:
     """The factor of each weight, by the leaf's path."""
     branches = _branches(circuit)
-    into_loss = set(circuit.made_of["loss"].synapses) - branches
+    into_loss = set(circuit.made_of[LOSS].synapses) - branches
     found: dict[str, float] = {}
     for i, synapse in enumerate(circuit.synapses):
         if synapse.loops or not synapse.direct:

@@ -11,13 +11,12 @@ import optax
 
 from ..circuit import (
     Circuit,
-    Leaves,
     Setting,
     require_function,
-    shapes_of,
     trace_setting,
 )
 from ._rule import Credit, Rule, Signal, check_transformation
+from ._signature import Numbers, signature
 from ._state import fitting, require_key
 
 R = TypeVar("R")
@@ -38,15 +37,17 @@ class Keywords(TypedDict, total=False):
 
 
 class Circuits:
-    """The circuits of one loss function, one for each set of shapes."""
+    """The circuits of one loss function, one for each set of shapes and settings."""
 
     def __init__(self, loss_fn: Callable[..., Any], setting: Setting) -> None:
         self.loss_fn, self.setting = loss_fn, setting
         self._found: OrderedDict[Any, Circuit] = OrderedDict()
+        self._numbers = Numbers()
 
     def __call__(self, params: Any, args: tuple[Any, ...]) -> Circuit:
         """The circuit at these shapes, traced the first time."""
-        key = _signature(params, args)
+        self._numbers.require_alike(params)
+        key = signature(params, args)
         if key in self._found:
             self._found.move_to_end(key)
             return self._found[key]
@@ -59,29 +60,12 @@ class Circuits:
         return circuit
 
 
-def _signature(params: Any, args: tuple[Any, ...]) -> Any:
-    """What a trace depends on; None if that cannot be compared."""
-    parts = []
-    for leaves, tree in (
-        (Leaves.of(params), params),
-        (Leaves.of(args, learn=False), args),
-    ):
-        arrays = [x for group in leaves.pick(tree) for x in group]
-        shapes = tuple(shapes_of(arrays))
-        parts.append((leaves, shapes))
-    key = (*parts, jax.numpy.result_type(float))
-    try:
-        hash(key)
-    except TypeError:
-        return None
-    return key
-
-
 class Learner(Generic[R]):
     """A loss function with a rule; made by `apical.value_and_grad`. Pure: jit it.
 
-    The loss function is traced once for each set of shapes, so, as under `jax.jit`,
-    what it closes over is read then and not again.
+    The loss function is traced once for each set of shapes, of values that are not
+    arrays, and of settings of JAX; so, as under `jax.jit`, what it closes over is read
+    then and not again.
     """
 
     def __init__(

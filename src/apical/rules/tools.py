@@ -1,5 +1,7 @@
 """What rules are made of, for people who write their own."""
 
+from ..circuit import LOSS as LOSS
+from ..circuit import Edge as Edge
 from ._feedback_path import Draw as Draw
 from ._feedback_path import draw_leaves as draw_leaves
 from ._feedback_path import like_forward as like_forward

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from apical.circuit import Circuit
+from apical.circuit import LOSS, Circuit
 from apical.lab._journal import Line
 from apical.lab.claims._claim import Claim, Desk, Lines, Scale, Task
 from apical.lab.claims._curves import Curve, Panel, curves
@@ -91,8 +91,8 @@ def waits(circuit: Circuit, order: tuple[str, ...]) -> bool:
     return any(
         place[name] < place[other]
         for name in order
-        for other in circuit.reach[name]
-        if other in place
+        for other, _ in circuit.reach[name]
+        if other is not LOSS and other in place
     )
 
 

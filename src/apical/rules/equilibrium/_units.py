@@ -16,7 +16,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from ...circuit import Circuit, chains, is_concrete
+from ...circuit import LOSS, Circuit, chains, is_concrete
 
 
 def require_units(circuit: Circuit, params: Any, args: Any, rule: str) -> None:
@@ -91,7 +91,8 @@ def levels(circuit: Circuit) -> dict[str, int]:
 
     @cache
     def level(name: str) -> int:
-        after = [m for m in circuit.reach[name] if m in circuit.reach]
+        edges = circuit.reach[name]
+        after = [to for to, later in edges if not later and to is not LOSS]
         return 1 + max(map(level, after)) if after else 0
 
     return {node.name: level(node.name) for node in circuit.nodes}

@@ -7,9 +7,7 @@ it: such blocks are refused.
 
 from __future__ import annotations
 
-from ...circuit import Circuit
-
-LOSS = "loss"
+from ...circuit import LOSS, Circuit
 
 
 def ends_of(circuit: Circuit, blocks: int | tuple[str, ...]) -> tuple[str, ...]:
@@ -36,24 +34,28 @@ def ends_of(circuit: Circuit, blocks: int | tuple[str, ...]) -> tuple[str, ...]:
 
 def _require_one_end(circuit: Circuit, ends: list[str], hidden: list[str]) -> None:
     for name in hidden:
-        reached = {name} if name in ends else _reached(circuit, name, ends)
+        reached = {repr(name)} if name in ends else _reached(circuit, name, ends)
         if len(reached) > 1:
             first, second = sorted(reached)[:2]
             raise ValueError(
-                f"Node {name!r} reaches the end of more than one block ({first!r} and "
-                f"{second!r}), so a gradient would cross a block. Let a block end at "
+                f"Node {name!r} reaches the end of more than one block ({first} and "
+                f"{second}), so a gradient would cross a block. Let a block end at "
                 f"{name!r} too: `blocks=1`, or name it in `blocks`."
             )
 
 
 def _reached(circuit: Circuit, name: str, ends: list[str]) -> set[str]:
-    """The ends, or the loss, that a node reaches through nodes that are no ends."""
+    """The ends, or the loss, that a node reaches through nodes that are no ends.
+
+    Each as a message calls it.
+    """
     found, seen, waiting = set[str](), {name}, [name]
     while waiting:
-        for label in circuit.reach[waiting.pop()]:
-            node = label.removesuffix(" (later)")
-            if node in ends or node in (LOSS, circuit.output_node):
-                found.add(node if node in ends else LOSS)
+        for node, _ in circuit.reach[waiting.pop()]:
+            if node is LOSS or node == circuit.output_node:
+                found.add(LOSS.value)
+            elif node in ends:
+                found.add(repr(node))
             elif node not in seen:
                 seen.add(node)
                 waiting.append(node)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ...circuit import Circuit
+from ...circuit import LOSS, Circuit
 
 # Each stage is compiled by itself: few, so that compiling takes as long as so many
 # passes whatever the depth; many, so that little is computed that is 0. Of 20 layers
@@ -56,13 +56,13 @@ def fronts(circuit: Circuit, steps: int) -> list[Front]:
     every = frozenset(node.name for node in circuit.nodes)
     if circuit.has_loop or not circuit.linear_derivatives:
         return [Front(every, every)]
-    after = {name: frozenset(circuit.reach[name]) for name in every}
-    pulled = frozenset(name for name in every if "loss" in after[name])
+    after = {name: frozenset(edge.to for edge in circuit.reach[name]) for name in every}
+    pulled = frozenset(name for name in every if LOSS in after[name])
     found: list[Front] = []
     moved: frozenset[str] = frozenset()
     for _ in range(steps):
-        predicted = frozenset[str]().union(*(after[name] for name in moved))
-        erring = moved | (predicted & every)
+        predicted = {name for below in moved for name in after[below]}
+        erring = moved | (every & predicted)
         behind = frozenset(name for name in every if after[name] & erring)
         front = Front(erring, erring | behind | pulled)
         if found and front == found[-1]:

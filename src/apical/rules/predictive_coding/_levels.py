@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
 
-from ...circuit import Circuit
+from ...circuit import LOSS, Circuit
 
 
 def levels(circuit: Circuit) -> dict[str, int]:
@@ -21,12 +20,12 @@ def levels(circuit: Circuit) -> dict[str, int]:
       >>> levels(apical.trace(loss_fn)(w, jnp.ones((3, 2))))
       {'a': 1}
     """
-    reach: dict[str, Any] = circuit.reach
+    reach = circuit.reach
 
     @cache
     def level(name: str) -> int:
-        after = [n for n in reach[name] if n in reach]
-        return 1 + max((level(n) for n in after), default=0)
+        after = [to for to, later in reach[name] if not later and to is not LOSS]
+        return 1 + max(map(level, after), default=0)
 
     # From the loss back, so that the recursion never goes deep.
     return {n.name: level(n.name) for n in reversed(circuit.nodes)}

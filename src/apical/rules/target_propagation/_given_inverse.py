@@ -92,7 +92,7 @@ class GivenInverse:
 
 
 def _require_no_loop(circuit: Circuit, name: str) -> None:
-    if any(reached.endswith(" (later)") for reached in circuit.reach[name]):
+    if any(edge.later for edge in circuit.reach[name]):
         raise ValueError(
             f"Node {name!r} reaches a later step of its loop, so that its target waits "
             "for that of the step after it, and an `inverse` of one's own is called "

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ...circuit import Circuit, drive_of
+from ...circuit import LOSS, Circuit, Edge, drive_of
 
 OUTPUT = "output"
 Values = dict[str, jax.Array]
@@ -49,9 +49,9 @@ def places(circuit: Circuit, from_output: bool) -> Places:
     return Places(made, {name: each for name, each in above.items() if each})
 
 
-def _above(reached: tuple[str, ...], has_output: bool) -> tuple[str, ...]:
-    nodes = [n.removesuffix(" (later)") for n in reached if n != "loss"]
-    ends = [OUTPUT] if has_output and "loss" in reached else []
+def _above(reached: tuple[Edge, ...], has_output: bool) -> tuple[str, ...]:
+    nodes = [edge.to for edge in reached if edge.to is not LOSS]
+    ends = [OUTPUT] if has_output and Edge(LOSS) in reached else []
     return tuple(dict.fromkeys([*nodes, *ends]))
 
 

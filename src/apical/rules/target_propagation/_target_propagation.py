@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ...circuit import Circuit, require_reduction
+from ...circuit import LOSS, Circuit, Edge, require_reduction
 from .._rule import (
     Credit,
     Rule,
@@ -368,7 +368,8 @@ _SHIBUYA = (
 def _require_one_way(circuit: Circuit, where: Places) -> None:
     """Refuse plain targets where the loss and a node would each name another."""
     for name, reached in circuit.reach.items():
-        read_by_loss = "loss" in reached and OUTPUT not in where.above.get(name, ())
+        ends_here = Edge(LOSS) in reached
+        read_by_loss = ends_here and OUTPUT not in where.above.get(name, ())
         if name in where.above and read_by_loss:
             raise ValueError(
                 f"Node {name!r} is read by the loss and by {where.above[name][0]!r}: "
