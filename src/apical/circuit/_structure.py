@@ -21,6 +21,7 @@ from ._dataflow import (
 )
 from ._depth import longest_path
 from ._enter import parallel_carries
+from ._frozen import Frozen, frozen
 from ._leaves import Leaves
 from ._made_of import MadeOf, made_of
 from ._nodes import (
@@ -70,9 +71,14 @@ class Structure:
     """Nodes and synapses, found once in a traced program."""
 
     def __init__(
-        self, flow: Flow, found: list[Meeting], leaves: Leaves, setting: Setting
+        self,
+        flow: Flow,
+        found: list[Meeting],
+        leaves: Leaves,
+        given: Leaves,
+        setting: Setting,
     ) -> None:
-        self.leaves, self._flow, self._found = leaves, flow, found
+        self.leaves, self._given, self._flow, self._found = leaves, given, flow, found
         self._policy = setting.nodes
         self._given_names = marked(flow, NODE_MARKS)
         # What a spike does is seen in the loss, also through what has no derivative.
@@ -220,6 +226,19 @@ class Structure:
         return tuple(sorted(frozenset[int]().union(*crossed)))
 
     @cached_property
+    def carrying_leaves(self) -> tuple[int, ...]:
+        """Those of them that a teaching signal passes back through.
+
+        A weight that meets data alone has no node below it, and no one reads its copy.
+        """
+        crossed = (
+            m.leaves
+            for m in self._live
+            if m.weight is not None and any(map(self._flow.is_activity, m.activities))
+        )
+        return tuple(sorted(frozenset[int]().union(*crossed)))
+
+    @cached_property
     def _gains(self) -> list[Meeting]:
         return gains(self._flow)
 
@@ -256,6 +275,13 @@ class Structure:
             if site.op.name in SYNAPTIC and live and kinds in _FIXED:
                 found.append(f"`{site.op.name}` at {site.op.where}")
         return tuple(found)
+
+    @cached_property
+    def frozen(self) -> tuple[Frozen, ...]:
+        """Arrays that all examples share and that an activity meets as a weight."""
+        reach = self._reacher.reach
+        paths = [self._given.paths[i] for i in self._given.arrays]
+        return frozen(self._flow, paths, {n for n in reach if reach[n]})
 
     @cached_property
     def has_convolution(self) -> bool:

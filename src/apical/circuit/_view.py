@@ -41,6 +41,11 @@ def table(circuit: Circuit) -> str:
             "not learned, so that signals pass back through it as it is: "
             + ", ".join(circuit.fixed)
         )
+    if circuit.frozen:
+        parts.append(
+            "the same for all examples, acts as a weight, and is not learned: "
+            + ", ".join(map(str, circuit.frozen))
+        )
     if circuit.unknown:
         parts.append("not known to apical: " + ", ".join(circuit.unknown))
     return "\n\n".join(p for p in parts if p)
