@@ -13,6 +13,7 @@ from zoo import MODELS
 
 import apical
 from apical.rules import DirectFeedbackAlignment, DirectRandomTargetProjection
+from apical.rules._connections import FeedbackState
 from apical.testing import check_rule
 
 KEY = jax.random.key(0)
@@ -28,12 +29,13 @@ def second(x, y):
 
 def grads_of(rule, state, params=PARAMS, loss_fn=loss_fn, data=DATA, **keywords):
     learner = apical.value_and_grad(loss_fn, rule, target=second, **keywords)
+    state = FeedbackState(state)
     return jax.jit(lambda params: learner(params, state, *data).grads)(params)
 
 
 def drawn(rule, params=PARAMS, loss_fn=loss_fn, data=DATA, **keywords):
     learner = apical.value_and_grad(loss_fn, rule, target=second, **keywords)
-    return learner.init(KEY, params, *data)
+    return learner.init(KEY, params, *data).feedback
 
 
 def by_hand(matrices, message):
@@ -86,7 +88,7 @@ def test_the_transposed_jacobian_is_backpropagation_on_a_linear_network():
     exact = {"0": w[1] @ w[2] @ w[3], "1": w[2] @ w[3], "2": w[3]}
     true = jax.grad(linear)(params, *DATA)
     assert_close(grads_of(FULL, exact, params, linear), true)
-    signals = apical.signals(linear, FULL)(params, exact, *DATA)
+    signals = apical.signals(linear, FULL)(params, FeedbackState(exact), *DATA)
     cotangents = apical.signals(linear, apical.rules.Backpropagation())(
         params, (), *DATA
     )
@@ -224,7 +226,7 @@ def taught(name, rule=FULL):
         return teaching, error
 
     teaching, error = compute(found.learned)
-    return teaching, state, error
+    return teaching, state.feedback, error
 
 
 WIRED = {
@@ -280,7 +282,7 @@ def test_a_recurrent_update_by_hand():
         drive = values[-1] @ p["u"] + x[:, t] @ p["in"]["w"] + p["in"]["b"]
         values.append(np.tanh(drive))
     error = (values[-1] @ p["out"]["w"] + p["out"]["b"] - y) / 4
-    (matrix,) = state.values()
+    (matrix,) = state.feedback.values()
     deltas = [error @ np.asarray(matrix).T * (1 - v**2) for v in values[1:]]
     pairs = list(zip(values, deltas, strict=False))
     assert_close(grads["u"], sum(v.T @ d for v, d in pairs), 1e-3)

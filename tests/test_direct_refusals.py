@@ -85,7 +85,7 @@ def test_a_marked_output_is_taken():
         return jnp.mean((one - y) ** 2) + jnp.mean(jnp.sin(hidden @ params["two"]))
 
     learner = apical.value_and_grad(loss_fn, ERROR)
-    assert learner.init(KEY, HEADS, *DATA)["in"].shape == (4, 3)
+    assert learner.init(KEY, HEADS, *DATA).feedback["in"].shape == (4, 3)
 
 
 def test_an_output_before_a_node_is_refused():

@@ -155,22 +155,23 @@ SPARSE = FeedbackAlignment(removed_forward=0.5, removed_backward=0.25)
 def test_the_fractions_of_connections_are_removed():
     params, data = layers(40, 50, 40, 30), batch(2, 40, 30)
     _, state = start(loss_fn, params, data, SPARSE)
-    for mask, copy in zip(state.forward_mask, state.feedback, strict=True):
-        assert mask["b"] is copy["b"] is None
-        assert set(np.unique(mask["w"])) == {0, 1}
+    forward, backward, _ = state.connections
+    for mask, other in zip(forward, backward, strict=True):
+        assert mask["b"] is other["b"] is None
+        assert set(np.unique(mask["w"])) == set(np.unique(other["w"])) == {0, 1}
         assert abs(np.mean(mask["w"] == 0) - 0.5) < 0.05
-        assert abs(np.mean(copy["w"] == 0) - 0.25) < 0.05
-    together = np.mean(
-        (state.forward_mask[1]["w"] == 0) & (state.feedback[1]["w"] == 0)
-    )
+        assert abs(np.mean(other["w"] == 0) - 0.25) < 0.05
+    together = np.mean((forward[1]["w"] == 0) & (backward[1]["w"] == 0))
     assert abs(together - 0.125) < 0.03  # which ones: drawn independently
 
 
 def test_removed_connections_equal_a_sparse_network_by_hand():
     learner, state = usual(SPARSE)
-    there = [{"w": m["w"], "b": 1.0} for m in state.forward_mask]
+    there = [{"w": m["w"], "b": 1.0} for m in state.connections.forward]
     sparse = jax.tree.map(jnp.multiply, PARAMS, there)
-    expected, _ = backward(sparse, weights(state.feedback), *DATA)
+    pairs = zip(state.feedback, state.connections.backward, strict=True)
+    copies = [b["w"] * m["w"] for b, m in pairs]
+    expected, _ = backward(sparse, copies, *DATA)
     expected = jax.tree.map(np.multiply, expected, there)
     credit = learner(PARAMS, state, *DATA)
     assert_close(credit.grads, expected)
@@ -189,7 +190,9 @@ def test_removed_connections_stay_removed_through_training(optimizer):
         losses.append(credit.value)
     assert_same(state.rule, first)
     assert losses[-1] < 0.9 * losses[0]
-    for now, before, mask in zip(params, PARAMS, first.forward_mask, strict=True):
+    for now, before, mask in zip(
+        params, PARAMS, first.connections.forward, strict=True
+    ):
         removed = np.asarray(mask["w"]) == 0
         stayed = np.asarray(now["w"]) == np.asarray(before["w"])
         np.testing.assert_array_equal(stayed, removed)
@@ -200,11 +203,11 @@ def test_predict_reads_removed_connections_as_zero():
     _, state = usual(SPARSE)
     zeroed = [
         {"w": p["w"] * m["w"], "b": p["b"]}
-        for p, m in zip(PARAMS, state.forward_mask, strict=True)
+        for p, m in zip(PARAMS, state.connections.forward, strict=True)
     ]
     wild = [
         {"w": z["w"] + 99 * (1 - m["w"]), "b": z["b"]}
-        for z, m in zip(zeroed, state.forward_mask, strict=True)
+        for z, m in zip(zeroed, state.connections.forward, strict=True)
     ]
     expected = network(zeroed, DATA[0])
     assert_close(predict(PARAMS, state, *DATA), expected)

@@ -12,6 +12,7 @@ from refusals import refuses
 
 import apical
 from apical import rules
+from apical.rules._connections import FeedbackState
 
 KEY = jax.random.key(0)
 _draw = np.random.default_rng(0)
@@ -132,7 +133,7 @@ def test_a_list_for_batch_is_a_tuple_and_an_old_key_a_key():
     rule = rules.PredictiveCoding()
     assert init(rule, batch=[0, 0]) == ()
     learner = apical.value_and_grad(loss_fn, FA)
-    assert learner.init(jax.random.PRNGKey(0), PARAMS, X, Y).forward_mask is None
+    assert learner.init(jax.random.PRNGKey(0), PARAMS, X, Y).connections.forward is None
 
 
 def test_a_rule_without_credit_is_told_so():
@@ -208,7 +209,7 @@ STATES = {
     "fa, none": (lambda: call(None), "`state`", "a NoneType"),
     "fa, of another rule": (
         lambda: call(init(rules.SignConcordance())),
-        *("a SignState", "FeedbackState of feedback, forward_mask"),
+        *("a SignState", "FeedbackState of feedback, connections"),
     ),
     "fa, of a step": (lambda: call(stepped()), "a TrainState", "a FeedbackState"),
     "fa, of a wider model": (
@@ -221,7 +222,7 @@ STATES = {
     ),
     "fa, without a mask": (
         lambda: call(init(), rules.FeedbackAlignment(removed_forward=0.5)),
-        *("state.forward_mask", "`removed_forward=0.5`"),
+        *("state.connections.forward", "`removed_forward=0.5`"),
     ),
     "sc, other magnitude": (
         lambda: call(init(rules.SignConcordance()), rules.SignConcordance("fixed")),
@@ -239,15 +240,17 @@ STATES = {
     ),
     "dfa, ()": (
         lambda: call((), rules.DirectFeedbackAlignment()),
-        *("a tuple", "a dict"),
+        *("a tuple", "a FeedbackState"),
     ),
     "dfa, of no node": (
-        lambda: call({}, rules.DirectFeedbackAlignment()),
-        "state['a'] is missing",
+        lambda: call(FeedbackState({}), rules.DirectFeedbackAlignment()),
+        "state.feedback['a'] is missing",
     ),
     "dfa, turned": (
-        lambda: call({"a": jnp.ones((2, 4))}, rules.DirectFeedbackAlignment()),
-        *("state['a'] has shape (2, 4)", "(4, 2)"),
+        lambda: call(
+            FeedbackState({"a": jnp.ones((2, 4))}), rules.DirectFeedbackAlignment()
+        ),
+        *("state.feedback['a'] has shape (2, 4)", "(4, 2)"),
     ),
     "step, ()": (lambda: step(()), "`state` is a tuple", "TrainState"),
     "step, of a learner": (lambda: step(init()), "a FeedbackState", "TrainState"),
@@ -259,7 +262,7 @@ STATES = {
         lambda: step(
             stepped(rule=rules.KolenPollack(), params=WIDER), rule=rules.KolenPollack()
         ),
-        *("state.rule['a']", "(3, 6)"),
+        *("state.rule.feedback['b']", "(6, 2)"),
     ),
     "signals": (
         lambda: apical.signals(loss_fn, FA)(PARAMS, (), X, Y),
@@ -297,9 +300,17 @@ def test_the_right_states_are_taken():
 # ------------------------------------------------------------------- rules' own numbers
 
 NUMBERS = {
-    "a text": (lambda: rules.FeedbackAlignment("0.5"), "`removed_forward`", "'0.5'"),
+    "a text": (
+        lambda: rules.FeedbackAlignment(removed_forward="0.5"),
+        "`removed_forward`",
+        "'0.5'",
+    ),
     "a list": (lambda: rules.KolenPollack([0.1]), "`decay`", "[0.1]"),
-    "no number": (lambda: rules.FeedbackAlignment(NAN), "`removed_forward`", "nan"),
+    "no number": (
+        lambda: rules.FeedbackAlignment(removed_forward=NAN),
+        "`removed_forward`",
+        "nan",
+    ),
     "dfa": (lambda: rules.DirectFeedbackAlignment(0.0), "`scale`", "above 0", "0.0"),
     "dfa, word": (lambda: rules.DirectFeedbackAlignment("sign"), "`scale`", "'sign'"),
     "drtp": (lambda: rules.DirectRandomTargetProjection(NAN), "`scale`", "nan"),

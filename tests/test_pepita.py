@@ -43,7 +43,7 @@ def by_hand(f, scale=1.0):
 
 def test_two_passes_by_hand():
     state, credit = ticked(LARGE)
-    (f,) = map(np.asarray, state)
+    (f,) = map(np.asarray, state.feedback)
     assert f.shape == (5, 2)
     assert 0.5 < np.max(np.abs(f)) <= (6 / 5) ** 0.5
     expected = by_hand(f)
@@ -64,7 +64,7 @@ def test_the_error_is_that_of_the_loss():
         return -jnp.mean(jnp.sum(y * logs, axis=1))
 
     state, credit = ticked(LARGE, loss_fn=classify, data=(DATA[0], labels))
-    (f,) = map(np.asarray, state)
+    (f,) = map(np.asarray, state.feedback)
     one = layer(0, X)
     error = np.asarray(jax.nn.softmax(network(PARAMS, DATA[0])) - labels)
     moved = X + error @ f.T
@@ -79,7 +79,7 @@ def test_an_autoencoder_is_compared_with_the_true_input():
         return loss_fn(params, x, x)
 
     state, credit = ticked(LARGE, loss_fn=again, params=params)
-    (f,) = map(np.asarray, state)
+    (f,) = map(np.asarray, state.feedback)
     w = jax.tree.map(np.asarray, params)
 
     def second(target_of):
@@ -136,7 +136,7 @@ def test_no_derivative_of_the_nonlinearity_is_needed():
     assert not np.any(
         ticked(Backpropagation(), params, stairs, state=())[1].grads[0]["w"]
     )
-    (f,) = map(np.asarray, state)
+    (f,) = map(np.asarray, state.feedback)
 
     def value(x):
         return np.floor(x @ W[0]["w"] + W[0]["b"])
@@ -162,8 +162,8 @@ def test_each_of_several_inputs_hears_the_error_by_its_own_projection():
     data = (DATA[0] - 1, jnp.ones((5, 4)), DATA[1])
     given = {"batch": (0, 1, 0), "target": None, "inputs": (0, 1)}
     state, found = ticked(LARGE, loss_fn=apart, data=data, **given)
-    assert [f.shape for f in state] == [(5, 2), (5, 2)]
-    assert_close(found.grads, by_hand(sum(map(np.asarray, state))), rtol=1e-3)
+    assert [f.shape for f in state.feedback] == [(5, 2), (5, 2)]
+    assert_close(found.grads, by_hand(sum(map(np.asarray, state.feedback))), rtol=1e-3)
     alone = ticked(LARGE, loss_fn=apart, data=data, **{**given, "inputs": 0})[1]
     assert distance(alone.grads[0], found.grads[0]) > 0.1
 

@@ -10,7 +10,6 @@ from ._edges import LOSS as LOSS
 from ._edges import Edge as Edge
 from ._hearing import nodes_made_of as nodes_made_of
 from ._holomorphic import not_holomorphic as not_holomorphic
-from ._inner import inner_leaves as inner_leaves
 from ._jaxpr import is_concrete as is_concrete
 from ._leaves import Leaves as Leaves
 from ._leaves import is_array as is_array

@@ -71,9 +71,9 @@ class Circuit(Structure):
         rebuild_aux: Callable[[Any], Any],
         retrace: Callable[[Any, Any], Circuit],
     ) -> None:
-        super().__init__(flow, products, leaves, setting)
+        super().__init__(flow, products, leaves, given, setting)
         self.loss_fn, self.setting = loss_fn, setting
-        self._given, self._rebuild_aux, self._retrace = given, rebuild_aux, retrace
+        self._rebuild_aux, self._retrace = rebuild_aux, retrace
         arrays = flow.program.body.inputs[len(leaves.learned) + len(leaves.arrays) :]
         self._examples = Examples(
             setting, given, [flow.program.shapes[n].shape for n in arrays]

@@ -13,6 +13,7 @@ from ._depth import longest_path
 from ._edges import LOSS as THE_LOSS
 from ._edges import Edge, End
 from ._enter import parallel_carries
+from ._frozen import Frozen, frozen
 from ._graph import walk
 from ._jaxpr import Atom
 from ._leaves import Leaves
@@ -64,9 +65,15 @@ class Structure:
     """Nodes and synapses, found once in a traced program."""
 
     def __init__(
-        self, flow: Flow, products: Products, leaves: Leaves, setting: Setting
+        self,
+        flow: Flow,
+        products: Products,
+        leaves: Leaves,
+        given: Leaves,
+        setting: Setting,
     ) -> None:
-        self.leaves, self._flow, self._products = leaves, flow, products
+        self.leaves, self._given = leaves, given
+        self._flow, self._products = flow, products
         self._found = found = meetings(flow, products)
         self._policy = setting.nodes
         self._given_names = marked(flow, NODE_MARKS)
@@ -218,6 +225,19 @@ class Structure:
         return tuple(sorted(frozenset[int]().union(*crossed)))
 
     @cached_property
+    def carrying_leaves(self) -> tuple[int, ...]:
+        """Those of them that a teaching signal passes back through.
+
+        A weight that meets data alone has no node below it, and no one reads its copy.
+        """
+        crossed = (
+            m.leaves
+            for m in self._live
+            if m.weight is not None and any(map(self._flow.is_activity, m.activities))
+        )
+        return tuple(sorted(frozenset[int]().union(*crossed)))
+
+    @cached_property
     def _gains(self) -> list[Meeting]:
         return gains(self._flow, self._products)
 
@@ -277,6 +297,13 @@ class Structure:
             if live and sorted(map(self._flow.kind_of, op.inputs[:2])) in kinds:
                 found.append(f"`{op.name}` at {op.where}")
         return tuple(found)
+
+    @cached_property
+    def frozen(self) -> tuple[Frozen, ...]:
+        """Arrays that all examples share and that an activity meets as a weight."""
+        reach = self._reacher.reach
+        paths = [self._given.paths[i] for i in self._given.arrays]
+        return frozen(self._flow, paths, {n for n in reach if reach[n]})
 
     @cached_property
     def has_convolution(self) -> bool:

@@ -51,6 +51,11 @@ def table(circuit: Circuit) -> str:
             "products of two activities, so that signals pass back through either as "
             "it is: " + ", ".join(circuit.exact)
         )
+    if circuit.frozen:
+        parts.append(
+            "the same for all examples, acts as a weight, and is not learned: "
+            + ", ".join(map(str, circuit.frozen))
+        )
     if circuit.unknown:
         parts.append("not known to apical: " + ", ".join(circuit.unknown))
     return "\n\n".join(p for p in parts if p)

@@ -14,8 +14,14 @@ import jax
 import jax.numpy as jnp
 
 from ..circuit import Circuit, require_reduction
-from ._direct_path import DirectRule
-from ._rule import SearchSpace, check_choice, check_positive, rule, static
+from ._direct_path import FRENKEL, DirectRule
+from ._rule import SearchSpace, check_choice, check_positive, cited, rule, static
+
+_NOKLAND = (
+    "@inproceedings{nokland2016direct, title={Direct Feedback Alignment Provides "
+    "Learning in Deep Neural Networks}, author={N{\\o}kland, Arild}, "
+    "booktitle={NeurIPS}, year={2016}}"
+)
 
 
 @rule
@@ -38,9 +44,10 @@ class DirectFeedbackAlignment(DirectRule):
     the first of that length among: the same place, the loops, the other axes. A scan
     over layers is a loop too: its layers share one B.
 
-    State: for each node, by name, a matrix `[units, outputs]`, uniform within
-    1/sqrt(units), as in Nøkland's published code: signals are then about as large as
-    those that weights drawn with 1/sqrt(fan in) would carry.
+    State: `FeedbackState(feedback, connections)`: for each node, by name, a matrix
+    `[units, outputs]`, uniform within 1/sqrt(units), as in Nøkland's published code:
+    signals are then about as large as those that weights drawn with 1/sqrt(fan in)
+    would carry.
 
     Args:
       scale: the size of every B, relative to that.
@@ -48,6 +55,11 @@ class DirectFeedbackAlignment(DirectRule):
         squared error or a cross-entropy it is that of y - y*, as in Frenkel et al.,
         who send it with the size 1 for each example; here the loss is a mean over N
         examples, so the size is 1/N (1 where it is a sum).
+      removed_forward: the fraction of forward connections that do not exist: removed
+        weights act as 0 and take no gradient.
+      removed_backward: the fraction of backward connections that do not exist.
+      backward_noise: the standard deviation of feedback weights from call to call,
+        relative to their size.
 
     Example:
       >>> import jax, jax.numpy as jnp, apical
@@ -57,12 +69,13 @@ class DirectFeedbackAlignment(DirectRule):
       >>> rule = apical.rules.DirectFeedbackAlignment()
       >>> learner = apical.value_and_grad(loss_fn, rule)
       >>> state = learner.init(jax.random.key(0), w, x)
-      >>> state["a"].shape
+      >>> state.feedback["a"].shape
       (2, 1)
       >>> credit, backprop = learner(w, state, x), jax.grad(loss_fn)(w, x)
       >>> bool(jnp.allclose(credit.grads["b"], backprop["b"]))  # after the last node
       True
-      >>> credit = learner(w, {"a": w["b"]}, x)  # the weights that lie between
+      >>> between = state._replace(feedback={"a": w["b"]})  # the weights that are there
+      >>> credit = learner(w, between, x)
       >>> bool(jnp.allclose(credit.grads["a"], backprop["a"]))
       True
 
@@ -78,22 +91,32 @@ class DirectFeedbackAlignment(DirectRule):
     scale: float = 1.0
     error: str = static(default="full")
 
-    citation: ClassVar[str] = (
-        "@inproceedings{nokland2016direct, title={Direct Feedback Alignment Provides "
-        "Learning in Deep Neural Networks}, author={N{\\o}kland, Arild}, "
-        "booktitle={NeurIPS}, year={2016}}"
-    )
-    needs: ClassVar[tuple[str, ...]] = (
-        "separate phases",
-        "global error",
-        "stored activities",
-        "derivative of the nonlinearity",
-        "update locking",
-        "signed error units",
-    )
     search_space: ClassVar[SearchSpace] = {"scale": (0.1, 10.0, "log")}
 
+    @property
+    def citation(  # pyright: ignore[reportIncompatibleVariableOverride]
+        self,
+    ) -> str:
+        """By sign another paper's too."""
+        return cited(_NOKLAND, FRENKEL if self.error == "sign" else "")
+
+    @property
+    def needs(  # pyright: ignore[reportIncompatibleVariableOverride]
+        self,
+    ) -> tuple[str, ...]:
+        """Of a cross-entropy the sign of the error is that of 1/2 - label."""
+        found = (
+            "separate phases",
+            "global error",
+            "stored activities",
+            "derivative of the nonlinearity",
+            "update locking",
+            "signed error units",
+        )
+        return (*found, "labels in every layer") if self.error == "sign" else found
+
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_positive(self.scale, "scale")
         check_choice(self.error, "error", ("full", "sign"))
 
@@ -103,7 +126,7 @@ class DirectFeedbackAlignment(DirectRule):
             require_reduction(circuit, params, args)
         return super().init(circuit, key, params, args)
 
-    def sent(self, circuit: Circuit, args: Any, error: jax.Array) -> jax.Array:
+    def message(self, circuit: Circuit, args: Any, error: jax.Array) -> jax.Array:
         """The error, or its sign in the units of the loss."""
         del args
         return error if self.error == "full" else jnp.sign(error) / circuit.scale

@@ -16,10 +16,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..circuit import Circuit
-from ._rule import Credit, Rule, Signal, salted
+from ._connections import ConnectedRule, FeedbackState
+from ._rule import Credit, Signal, rule, salted
 from ._wiring import wirings
 
 OUTPUT = "output"
+FRENKEL = (
+    "@article{frenkel2021learning, title={Learning Without Feedback: Fixed Random "
+    "Learning Signals Allow for Feedforward Training of Deep Neural Networks}, "
+    "author={Frenkel, Charlotte and Lefebvre, Martin and Bol, David}, "
+    "journal={Frontiers in Neuroscience}, volume={15}, year={2021}}"
+)
 
 
 class Taught(NamedTuple):
@@ -32,29 +39,32 @@ class Taught(NamedTuple):
     delta: dict[str, jax.Array]
 
 
-class DirectRule(Rule):
+@rule
+class DirectRule(ConnectedRule):
     """A rule that sends every node a random projection of one thing."""
 
-    scale: float
+    scale: float = 1.0
 
-    def sent(self, circuit: Circuit, args: Any, error: jax.Array) -> jax.Array:
+    def message(self, circuit: Circuit, args: Any, error: jax.Array) -> jax.Array:
         """What is sent, of the output's shape, from the loss's gradient there."""
         raise NotImplementedError
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
         """Draw a matrix for each node."""
-        del params, args
+        del args
         circuit.require_nodes()
         circuit.require_output()
-        return draw_matrices(circuit, salted(key, f"apical.{type(self).__name__}"))
+        own = salted(key, f"apical.{type(self).__name__}")
+        matrices = draw_matrices(circuit, own)
+        return FeedbackState(matrices, self.connect(circuit, key, params, matrices))
 
-    def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
+    def taught(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
         """One forward pass, and one local step at every node."""
         found = self._teach(circuit, params, state, args)
         grads = circuit.leaves.build(found.grads)
         return Credit(found.value, found.aux, grads, state, ())
 
-    def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
+    def sent(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
         """What is sent to each node."""
         found = self._teach(circuit, params, state, args)
         return {n: Signal(v, v, found.delta[n]) for n, v in found.values.items()}
@@ -80,10 +90,11 @@ class DirectRule(Rule):
         one = jnp.ones_like(value)
         delta = transposed((one, jax.tree.map(jnp.zeros_like, values)))[1]
         error = delta.pop(OUTPUT)
-        message = self.sent(circuit, args, error)
+        message = self.message(circuit, args, error)
+        matrices = self.carry(state, state.feedback)
         for name, wiring in wirings(circuit).items():
             if name != last:
-                carried = self.scale * wiring.carry(state[name], message)
+                carried = self.scale * wiring.carry(matrices[name], message)
                 delta[name] += carried.astype(values[name].dtype)
         readout = error if last is None else jnp.zeros_like(error)
         grads = transposed((one, {**delta, OUTPUT: readout}))[0]

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import jax
 
 from ..circuit import Circuit, require_reduction
-from ._direct_path import DirectRule
+from ._direct_path import FRENKEL, DirectRule
 from ._rule import SearchSpace, check_positive, rule
 from ._target import target_of
 
@@ -35,6 +35,11 @@ class DirectRandomTargetProjection(DirectRule):
 
     Args:
       scale: the size of every B.
+      removed_forward: the fraction of forward connections that do not exist: removed
+        weights act as 0 and take no gradient.
+      removed_backward: the fraction of backward connections that do not exist.
+      backward_noise: the standard deviation of feedback weights from call to call,
+        relative to their size.
 
     Example:
       >>> import jax, jax.numpy as jnp, apical
@@ -43,7 +48,8 @@ class DirectRandomTargetProjection(DirectRule):
       >>> w, x = {"a": jnp.zeros((2, 2)), "b": jnp.ones((2, 1))}, jnp.ones((3, 2))
       >>> rule, y = apical.rules.DirectRandomTargetProjection(), 2 * jnp.ones((3, 1))
       >>> learner = apical.value_and_grad(loss_fn, rule, target=lambda x, y: y)
-      >>> state = {"a": jnp.array([[1.0], [-1.0]])}
+      >>> state = learner.init(jax.random.key(0), w, x, y)
+      >>> state = state._replace(feedback={"a": jnp.array([[1.0], [-1.0]])})
       >>> learner(w, state, x, y).grads["a"][0]  # B y*, and tanh'(0) = 1
       Array([ 2., -2.], dtype=float32)
 
@@ -57,12 +63,7 @@ class DirectRandomTargetProjection(DirectRule):
 
     scale: float = 1.0
 
-    citation: ClassVar[str] = (
-        "@article{frenkel2021learning, title={Learning Without Feedback: Fixed Random "
-        "Learning Signals Allow for Feedforward Training of Deep Neural Networks}, "
-        "author={Frenkel, Charlotte and Lefebvre, Martin and Bol, David}, "
-        "journal={Frontiers in Neuroscience}, volume={15}, year={2021}}"
-    )
+    citation: ClassVar[str] = FRENKEL
     needs: ClassVar[tuple[str, ...]] = (
         "derivative of the nonlinearity",
         "signed error units",
@@ -71,6 +72,7 @@ class DirectRandomTargetProjection(DirectRule):
     search_space: ClassVar[SearchSpace] = {"scale": (0.1, 10.0, "log")}
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_positive(self.scale, "scale")
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
@@ -80,7 +82,7 @@ class DirectRandomTargetProjection(DirectRule):
         require_reduction(circuit, params, args)
         return state
 
-    def sent(self, circuit: Circuit, args: Any, error: jax.Array) -> jax.Array:
+    def message(self, circuit: Circuit, args: Any, error: jax.Array) -> jax.Array:
         """The target, in the units of the loss."""
         del error
         return target_of(circuit, args, type(self).__name__) / circuit.scale

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from itertools import accumulate
 from typing import Any, NamedTuple
@@ -46,10 +47,12 @@ def draw_leaves(
 ) -> Any:
     """A tree of random numbers at the given leaves, and None elsewhere."""
     learned, fans = circuit.leaves.pick(params)[0], fan_ins(circuit)
-    sizes = [jnp.size(learned[i]) for i in leaves]
-    # All at once: a generator is compiled anew for every shape.
-    numbers = jnp.split(draw.law(key, (sum(sizes),)), list(accumulate(sizes))[:-1])
+    ends = list(accumulate(jnp.size(learned[i]) for i in leaves))
     drawn: list[Any] = [None] * len(learned)
+    if not leaves:
+        return circuit.leaves.build(drawn)
+    # All at once: a generator is compiled anew for every shape.
+    numbers = jnp.split(draw.law(key, (ends[-1],)), ends[:-1])
     for i, flat in zip(leaves, numbers, strict=True):
         shaped = flat.reshape(jnp.shape(learned[i])).astype(learned[i].dtype)
         drawn[i] = draw.make(shaped, learned[i], fans.get(i, 1))
@@ -70,30 +73,21 @@ def _sized_as(numbers: jax.Array, leaf: jax.Array, fan_in: int) -> jax.Array:
 like_forward = Draw(jax.random.normal, _sized_as)
 
 
-def kept(fraction_removed: Any) -> Draw:
-    """Masks of ones with the given fraction of zeros."""
-
-    def make(numbers: jax.Array, leaf: jax.Array, fan_in: int) -> jax.Array:
-        del fan_in
-        return (numbers >= fraction_removed).astype(leaf.dtype)
-
-    return Draw(jax.random.uniform, make)
+def weights_of(circuit: Circuit, params: Any) -> Any:
+    """The leaves that a second copy would reach, None elsewhere."""
+    reached = circuit.feedback_leaves
+    learned = enumerate(circuit.leaves.pick(params)[0])
+    return circuit.leaves.build([w if i in reached else None for i, w in learned])
 
 
-def masked(circuit: Circuit, tree: Any, mask: Any) -> Any:
-    """The learned leaves of a tree times a mask, where there is one."""
-    if mask is None:
-        return circuit.learned(tree)
-    values, masks = circuit.leaves.pick(tree)[0], circuit.leaves.pick(mask)[0]
-    pairs = zip(values, masks, strict=True)
-    return circuit.leaves.build(
-        [v if m is None or v is None else v * m for v, m in pairs]
+def copied(feedback: Any, tree: Any) -> Any:
+    """The leaves of a tree where there are feedback weights, None elsewhere."""
+    return jax.tree.map(
+        lambda copy, leaf: None if copy is None else leaf,
+        feedback,
+        tree,
+        is_leaf=lambda copy: copy is None,
     )
-
-
-def sparse(circuit: Circuit, params: Any, mask: Any) -> Any:
-    """The parameters without the connections that a mask removes."""
-    return circuit.merged(params, masked(circuit, params, mask))
 
 
 def require_direct(
@@ -107,6 +101,24 @@ def require_direct(
                 f"weight at {synapse.where} is computed from {synapse.name!r}. "
                 f"{fix} that weight one parameter."
             )
+
+
+def warn_of_frozen(circuit: Circuit) -> None:
+    """Say where a signal passes back through a weight that is not learned."""
+    for found in circuit.frozen:
+        warnings.warn(
+            f"Signals pass back through {found.array} itself, in the "
+            f"`{found.operation}` at {found.where} (arguments are counted from 0 after "
+            "`params`): all examples share it, so that it acts as a weight there, and "
+            "what is not learned has no feedback weights. If it is a frozen network, "
+            "make it a part of `params` and let the optimiser keep it still "
+            "(`optax.multi_transform` with `optax.set_to_zero`). If it is data, as an "
+            "adjacency matrix is, this is as it should be: "
+            "`warnings.filterwarnings('ignore', 'Signals pass back through')`. "
+            "`print(circuit)` lists all of these.",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
 def require_different(circuit: Circuit, params: Any, feedback: Any) -> None:

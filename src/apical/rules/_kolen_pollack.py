@@ -16,7 +16,9 @@ import numpy as np
 import optax
 
 from ..circuit import Circuit
+from ._connections import ConnectedRule, FeedbackState, times
 from ._feedback_path import (
+    copied,
     draw_leaves,
     like_forward,
     require_different,
@@ -24,27 +26,45 @@ from ._feedback_path import (
 )
 from ._rule import (
     Credit,
-    Rule,
     SearchSpace,
     check_fraction,
+    cited,
     local_signals,
     rule,
     salted,
 )
+from ._trained import updates_of
 
 
 @rule
-class KolenPollack(Rule):
+class KolenPollack(ConnectedRule):
     """Feedback weights take the same updates as the forward ones, and both decay.
 
         (W - B)_t = (1 - decay)^t (W - B)_0
 
     The update is what the optimiser makes of the gradient, and the decay is the rule's
-    own, decoupled from it and applied to every weight that has feedback; so the rule
-    needs `apical.train_step`, and an optimiser without a decay of its own.
+    own, decoupled from it; so the rule needs `apical.train_step`, and an optimiser
+    without a decay of its own. A weight that meets data alone has no feedback weight:
+    no signal passes back through it.
+
+    The decay belongs to the update that is applied. An entry loses nothing in a step
+    in which the optimiser would answer every gradient by 0: where it is frozen
+    (`optax.multi_transform` with `set_to_zero`), while gradients are gathered
+    (`optax.MultiSteps`, `apply_every`), where they are not finite (`apply_if_finite`),
+    at the rate 0 of a schedule. An entry whose gradient happens to be 0 (of a unit that
+    is silent) decays as the others do. To tell these two apart the optimiser is asked a
+    second time, with 1 in place of gradients that are 0.
+
+    State: `FeedbackState(feedback, connections)`.
 
     Args:
-      decay: the fraction that weights and feedback weights lose at every update.
+      decay: the fraction that weights and feedback weights lose at every update that is
+        applied.
+      removed_forward: the fraction of forward connections that do not exist: removed
+        weights act as 0 and take no gradient.
+      removed_backward: the fraction of backward connections that do not exist.
+      backward_noise: the standard deviation of feedback weights from call to call,
+        relative to their size.
 
     Example:
       >>> import jax, jax.numpy as jnp, optax, apical
@@ -54,9 +74,9 @@ class KolenPollack(Rule):
       >>> rule = apical.rules.KolenPollack(decay=0.1)
       >>> step = apical.train_step(loss_fn, rule, optax.sgd(0.1))
       >>> state = step.init(jax.random.key(0), w, x)
-      >>> before = w["b"] - state.rule["b"]
+      >>> before = w["b"] - state.rule.feedback["b"]
       >>> w, state, credit = step(w, state, x)
-      >>> bool(jnp.allclose(w["b"] - state.rule["b"], 0.9 * before))
+      >>> bool(jnp.allclose(w["b"] - state.rule.feedback["b"], 0.9 * before))
       True
 
     Source: Kolen & Pollack 1994; Akrout, Wilson, Humphreys, Lillicrap & Tweed 2019,
@@ -65,11 +85,15 @@ class KolenPollack(Rule):
 
     decay: float = 1e-4
 
-    citation: ClassVar[str] = (
+    citation: ClassVar[str] = cited(
+        "@inproceedings{kolen1994backpropagation, title={Backpropagation without "
+        "Weight Transport}, author={Kolen, John F. and Pollack, Jordan B.}, "
+        "booktitle={IEEE International Conference on Neural Networks}, "
+        "year={1994}}",
         "@inproceedings{akrout2019deep, title={Deep Learning without Weight "
         "Transport}, author={Akrout, Mohamed and Wilson, Collin and Humphreys, Peter "
         "C. and Lillicrap, Timothy and Tweed, Douglas B.}, booktitle={NeurIPS}, "
-        "year={2019}}"
+        "year={2019}}",
     )
     needs: ClassVar[tuple[str, ...]] = (
         "separate phases",
@@ -77,11 +101,13 @@ class KolenPollack(Rule):
         "derivative of the nonlinearity",
         "update locking",
         "signed error units",
+        "second network",
     )
     search_space: ClassVar[SearchSpace] = {"decay": (1e-5, 1e-2, "log")}
     coupled: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_fraction(self.decay, "decay")
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
@@ -89,18 +115,20 @@ class KolenPollack(Rule):
         del args
         circuit.require_feedback()
         own = salted(key, "apical.KolenPollack")
-        leaves = circuit.feedback_leaves
+        leaves = circuit.carrying_leaves
         feedback = draw_leaves(circuit, own, params, leaves, like_forward)
         require_different(circuit, params, feedback)
-        return feedback
+        return FeedbackState(feedback, self.connect(circuit, key, params))
 
-    def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
+    def taught(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
         """One backward pass through the feedback weights as they are now."""
-        return through_feedback(circuit, params, args, state, feedback=state)
+        feedback = self.carry(state, state.feedback)
+        return through_feedback(circuit, params, args, state, feedback=feedback)
 
-    def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
+    def sent(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
         """The cotangent through the feedback weights, at each node."""
-        return local_signals(circuit, params, args, feedback=state)
+        feedback = self.carry(state, state.feedback)
+        return local_signals(circuit, params, args, feedback=feedback)
 
     def train(
         self,
@@ -114,29 +142,23 @@ class KolenPollack(Rule):
         """Move weights and feedback weights by the same update, and let both decay."""
         credit = self.credit(circuit, params, state, args)
         learned = circuit.learned(params)
-        updates, optimizer_state = optimizer.update(
-            credit.grads, optimizer_state, learned
-        )
-        moved = optax.apply_updates(self._decayed(circuit, learned, state), updates)
+
+        def answer(grads: Any) -> Any:
+            memory = optimizer_state
+            return updates_of(optimizer, grads, memory, learned, credit.value)
+
+        updates, memory = answer(credit.grads)
+        asked = jax.tree.map(lambda g: jnp.where(g == 0, 1, g), credit.grads)
+        moves = copied(state.feedback, answer(asked)[0])
+        lost = jax.tree.map(lambda m: jnp.where(m == 0, 0, self.decay), moves)
+        # A forward weight that does not exist stays as it is; it acts as 0.
+        lost_here = times(lost, credit.state.connections.forward)
+        moved = optax.apply_updates(_shrunk(learned, lost_here), updates)
+        same = copied(state.feedback, updates)
+        feedback = optax.apply_updates(_shrunk(state.feedback, lost), same)
+        after = credit.state._replace(feedback=feedback)
         params = circuit.merged(params, moved)
-        feedback = self._follow(circuit, state, updates)
-        return params, optimizer_state, credit._replace(state=feedback)
-
-    def _decayed(self, circuit: Circuit, learned: Any, feedback: Any) -> Any:
-        weights, copies = (
-            circuit.leaves.pick(learned)[0],
-            circuit.leaves.pick(feedback)[0],
-        )
-        pairs = zip(weights, copies, strict=True)
-        kept = [w if b is None else _shrunk(w, self.decay) for w, b in pairs]
-        return circuit.leaves.build(kept)
-
-    def _follow(self, circuit: Circuit, feedback: Any, updates: Any) -> Any:
-        copies = circuit.leaves.pick(feedback)[0]
-        steps = circuit.leaves.pick(updates)[0]
-        pairs = zip(copies, steps, strict=True)
-        moved = [b if b is None else _shrunk(b, self.decay) + u for b, u in pairs]
-        return circuit.leaves.build(moved)
+        return params, memory, credit._replace(state=after)
 
     def check_optimizer(
         self, circuit: Circuit, params: Any, optimizer: optax.GradientTransformation
@@ -147,7 +169,8 @@ class KolenPollack(Rule):
         with jax.ensure_compile_time_eval():
             ones = jax.tree.map(lambda p: jnp.ones(p.shape, p.dtype), learned)
             still = jax.tree.map(jnp.zeros_like, ones)
-            moved, _ = optimizer.update(still, optimizer.init(ones), ones)
+            memory, loss = optimizer.init(ones), jnp.ones(())
+            moved, _ = updates_of(optimizer, still, memory, ones, loss)
         if any(np.any(np.asarray(m)) for m in jax.tree.leaves(moved)):
             raise ValueError(
                 "KolenPollack needs an `optimizer` without weight decay: this one "
@@ -157,5 +180,10 @@ class KolenPollack(Rule):
             )
 
 
-def _shrunk(weight: jax.Array, decay: Any) -> jax.Array:
-    return (weight * (1 - jnp.asarray(decay))).astype(weight.dtype)
+def _shrunk(weights: Any, lost: Any) -> Any:
+    """A tree without the fractions that are lost; None: nothing is."""
+
+    def shrink(x: Any, w: Any) -> Any:
+        return w if x is None else (w * (1 - x)).astype(w.dtype)
+
+    return jax.tree.map(shrink, lost, weights, is_leaf=lambda x: x is None)

@@ -18,6 +18,7 @@ from ..circuit import (
 from ._rule import Credit, Rule, Signal, check_transformation
 from ._signature import Numbers, signature
 from ._state import fitting, require_key
+from ._trained import require_told_enough
 
 R = TypeVar("R")
 _CIRCUITS_KEPT = 16
@@ -74,7 +75,11 @@ class Learner(Generic[R]):
         self.rule, self.circuit = rule, Circuits(loss_fn, setting)
 
     def init(self, key: jax.Array, params: Any, *args: Any) -> Any:
-        """The rule's state, from a key and example arguments; refuses here if ever."""
+        """The rule's state, from a key and example arguments; refuses here if ever.
+
+        From a raw key (`jax.random.PRNGKey(0)`, `jax.random.key_data(key)`) it is made
+        of plain arrays, which equinox and flax can save too.
+        """
         require_key(key)
         return self.rule.init(self.circuit(params, args), key, params, args)
 
@@ -118,12 +123,14 @@ class Trainer:
         self.learner, self.optimizer = learner, optimizer
 
     def init(self, key: jax.Array, params: Any, *args: Any) -> TrainState:
-        """The state of the rule and of the optimiser."""
+        """The state of the rule and of the optimiser; a raw key as in a learner."""
         require_key(key)
         circuit = self.learner.circuit(params, args)
+        learned = circuit.learned(params)
+        require_told_enough(self.optimizer, learned)
         self.learner.rule.check_optimizer(circuit, params, self.optimizer)
         state = self.learner.rule.init(circuit, key, params, args)
-        return TrainState(state, self.optimizer.init(circuit.learned(params)))
+        return TrainState(state, self.optimizer.init(learned))
 
     def start(self, params: Any, state: TrainState, *args: Any) -> TrainState:
         """The state for a new batch; the identity for most rules."""
@@ -280,7 +287,9 @@ def train_step(
     Args:
       loss_fn: any JAX function `loss_fn(params, *args)`.
       rule: one of `apical.rules`.
-      optimizer: any `optax.GradientTransformation`.
+      optimizer: any `optax.GradientTransformation`. It is told the loss as well
+        (`optax.polyak_sgd`, `optax.contrib.reduce_on_plateau`); one that asks for the
+        loss function, as `optax.lbfgs`, is refused by `init`.
       **keywords: `has_aux`, `reduction`, `batch`, `nodes`, `target`, `inputs`, `carry`,
         as in `value_and_grad`.
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from ..circuit import Circuit
+from ._trained import updated
 
 C = TypeVar("C")
 # Low, high and scale ("log" or "linear") of each number that a sweep may draw.
@@ -78,7 +79,7 @@ class Rule:
     Every method gets the `circuit` of the loss function at these shapes, and is pure.
 
     Attributes:
-      citation: the source, as BibTeX.
+      citation: the source, as BibTeX; an entry for each, from line to line.
       needs: what the rule needs that a neuron does not have, in the words of the docs.
       search_space: the numbers that a sweep may draw, each `(low, high, scale)`.
       nodes: the nodes that the rule works on unless the caller says otherwise.
@@ -146,11 +147,16 @@ class Rule:
         """One update of the parameters: `(params, optimizer_state, credit)`."""
         credit = self.credit(circuit, params, state, args)
         learned = circuit.learned(params)
-        updates, optimizer_state = optimizer.update(
-            credit.grads, optimizer_state, learned
+        moved, optimizer_state = updated(
+            optimizer, credit.grads, optimizer_state, learned, credit.value
         )
-        moved = optax.apply_updates(learned, updates)
         return circuit.merged(params, moved), optimizer_state, credit
+
+
+def cited(*parts: Any) -> str:
+    """The sources of these parts (BibTeX, or what has a `citation`), each once."""
+    entries = [p if isinstance(p, str) else getattr(p, "citation", "") for p in parts]
+    return "\n".join(dict.fromkeys(entry for entry in entries if entry))
 
 
 def salted(key: jax.Array, salt: str) -> jax.Array:

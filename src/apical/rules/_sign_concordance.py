@@ -8,22 +8,23 @@ are taken where the product is made. Liao, Leibo & Poggio 2016; Xiao et al. 2018
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from ..circuit import Circuit, Synapse
+from ._connections import ConnectedRule, Connections, times
 from ._feedback_path import (
     Draw,
     draw_leaves,
-    kept,
     require_direct,
     through_feedback,
+    weights_of,
 )
 from ._rule import (
     Credit,
-    Rule,
     SearchSpace,
     check_choice,
     check_fraction,
@@ -35,21 +36,23 @@ from ._rule import (
 
 
 class SignState(NamedTuple):
-    """Which signs agree, fixed magnitudes, and the key for new ones.
+    """Which signs agree, fixed magnitudes, the key for new ones, and connections.
 
     Attributes:
-      agreement: +1 or -1, and 0 where there is no connection; None: all agree.
+      agreement: +1 or -1; None: all agree.
       magnitude: those that are fixed, or None.
       key: for those that are drawn at every call, or None.
+      connections: which exist.
     """
 
     agreement: Any
     magnitude: Any
     key: Any
+    connections: Connections = Connections()
 
 
 @rule
-class SignConcordance(Rule):
+class SignConcordance(ConnectedRule):
     """Send the teaching signal through the signs of the weights.
 
         B = s M sign(W),    s = sqrt(2 / (fan in + fan out))
@@ -67,8 +70,11 @@ class SignConcordance(Rule):
       magnitude: `"uniform"`, `"fixed"` or `"batch"`.
       concordance: the fraction of feedback weights whose sign agrees with the forward
         one; which ones is drawn at `init`, and the others have the opposite sign.
-      removed_backward: the fraction of backward connections that do not exist, drawn
-        at `init`.
+      removed_forward: the fraction of forward connections that do not exist: removed
+        weights act as 0 and take no gradient.
+      removed_backward: the fraction of backward connections that do not exist.
+      backward_noise: the standard deviation of feedback weights from call to call,
+        relative to their size.
 
     Example:
       >>> import jax, jax.numpy as jnp, apical
@@ -87,14 +93,15 @@ class SignConcordance(Rule):
 
     magnitude: str = static(default="uniform")
     concordance: float = 1.0
-    removed_backward: float = 0.0
 
     citation: ClassVar[str] = (
         "@inproceedings{liao2016important, title={How Important Is Weight Symmetry in "
         "Backpropagation?}, author={Liao, Qianli and Leibo, Joel Z. and Poggio, "
         "Tomaso}, booktitle={AAAI}, year={2016}}"
     )
+    # The signs of the forward weights are transported, though not their sizes.
     needs: ClassVar[tuple[str, ...]] = (
+        "weight transport",
         "separate phases",
         "stored activities",
         "derivative of the nonlinearity",
@@ -104,34 +111,29 @@ class SignConcordance(Rule):
     search_space: ClassVar[SearchSpace] = {}
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_choice(self.magnitude, "magnitude", ("uniform", "fixed", "batch"))
         check_fraction(self.concordance, "concordance")
-        check_fraction(self.removed_backward, "removed_backward")
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
-        """Draw which signs agree, which connections exist, and fixed magnitudes."""
+        """Draw which signs agree, fixed magnitudes, and which connections exist."""
         del args
         circuit.require_feedback()
         own = salted(key, "apical.SignConcordance")
-        signs, sizes, later, gaps = jax.random.split(own, 4)
+        signs, sizes, later = jax.random.split(own, 3)
         agreement = magnitude = None
         leaves = circuit.feedback_leaves
         if _may_differ(self.concordance, 1):
             require_direct(circuit, "Partial concordance")
             draw = Draw(jax.random.uniform, self._agreement)
             agreement = draw_leaves(circuit, signs, params, leaves, draw)
-        if _may_differ(self.removed_backward, 0):
-            require_direct(circuit, "`removed_backward`")
-            draw = kept(self.removed_backward)
-            there = draw_leaves(circuit, gaps, params, leaves, draw)
-            agreement = _product(there, agreement)
         if self.magnitude != "uniform":
             require_direct(circuit, "A random magnitude")
         if self.magnitude == "fixed":
             magnitude = _magnitudes(circuit, sizes, params)
-        return SignState(
-            agreement, magnitude, later if self.magnitude == "batch" else None
-        )
+        key_of_batch = later if self.magnitude == "batch" else None
+        there = self.connect(circuit, key, params)
+        return SignState(agreement, magnitude, key_of_batch, there)
 
     def _agreement(self, numbers: Any, leaf: jax.Array, fan_in: int) -> jax.Array:
         del fan_in
@@ -143,18 +145,20 @@ class SignConcordance(Rule):
         magnitude = state.magnitude
         if self.magnitude == "batch":
             magnitude = _magnitudes(circuit, state.key, params)
-        return _product(magnitude, state.agreement)
+        factors = [f for f in (magnitude, state.agreement) if f is not None]
+        if not factors and state.connections._replace(forward=None) == Connections():
+            return None
+        ones = jax.tree.map(jnp.ones_like, weights_of(circuit, params))
+        return self.carry(state, reduce(times, factors, ones))
 
     def _require_own(self, state: SignState) -> None:
         """Refuse a state of other settings, which would pass without a trace."""
-        concordance, removed = self.concordance, self.removed_backward
+        concordance = self.concordance
         partial = isinstance(concordance, (int, float)) and concordance != 1
-        sparse = isinstance(removed, (int, float)) and removed > 0
         wanted = {
             "magnitude": (self.magnitude == "fixed") == (state.magnitude is not None)
             and (self.magnitude == "batch") == (state.key is not None),
             "concordance": state.agreement is not None or not partial,
-            "removed_backward": state.agreement is not None or not sparse,
         }
         for name, fits in wanted.items():
             if not fits:
@@ -173,13 +177,13 @@ class SignConcordance(Rule):
 
         return {"feedback": copy, "backward": backward}
 
-    def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
+    def taught(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
         """One backward pass through the signs of the effective weights."""
         path = self._path(circuit, params, state)
         key = None if state.key is None else jax.random.split(state.key)[0]
         return through_feedback(circuit, params, args, state._replace(key=key), **path)
 
-    def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
+    def sent(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
         """The cotangent through the signs of the weights, at each node."""
         path = self._path(circuit, params, state)
         return local_signals(circuit, params, args, **path)
@@ -193,10 +197,3 @@ def _magnitudes(circuit: Circuit, key: jax.Array, params: Any) -> Any:
 def _may_differ(number: Any, usual: float) -> bool:
     """Whether a number is, or (traced) may be, another than the usual one."""
     return not isinstance(number, (int, float)) or number != usual
-
-
-def _product(first: Any, second: Any) -> Any:
-    """Two trees entry by entry, where None is a tree of ones."""
-    if first is None or second is None:
-        return second if first is None else first
-    return jax.tree.map(jnp.multiply, first, second)

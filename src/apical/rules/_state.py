@@ -46,11 +46,14 @@ def fitting(state: Any, init: Callable[[jax.Array], Any]) -> Iterator[None]:
 
 
 def _misfit(state: Any, init: Callable[[jax.Array], Any]) -> str | None:
-    try:
-        wanted = jax.eval_shape(init, jax.random.key(0))
-    except Exception:  # a rule that refuses, or whose state is not arrays
-        return None
-    return difference(state, wanted)
+    found: list[str | None] = []
+    for key in (jax.random.key(0), jax.random.PRNGKey(0)):  # states hold either kind
+        try:
+            wanted = jax.eval_shape(init, key)
+        except Exception:  # a rule that refuses, or whose state is not arrays
+            return None
+        found.append(difference(state, wanted))
+    return None if None in found else found[0]
 
 
 def difference(found: Any, wanted: Any) -> str | None:

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from ..circuit import Circuit
+from ._connections import ConnectedRule, Connections
 from ._feedback_path import (
     draw_leaves,
     like_forward,
@@ -23,7 +24,6 @@ from ._feedback_path import (
 )
 from ._rule import (
     Credit,
-    Rule,
     SearchSpace,
     check_fraction,
     check_positive,
@@ -34,14 +34,18 @@ from ._rule import (
 
 
 class MirrorState(NamedTuple):
-    """Feedback weights phi, and the key of the noise to come."""
+    """Feedback weights phi, the key of the noise to come, and which connections exist.
+
+    Where a backward connection does not exist, its weight is learnt and not heard.
+    """
 
     feedback: Any
     key: jax.Array
+    connections: Connections = Connections()
 
 
 @rule
-class WeightMirror(Rule):
+class WeightMirror(ConnectedRule):
     """Send noise through each synapse and correlate what goes in with what comes out.
 
         B <- (1 - decay) B + mirror_rate <x y^T>,      y = W x
@@ -72,6 +76,11 @@ class WeightMirror(Rule):
       mirror_rate: how much of <x y^T> is added at each call.
       decay: the fraction of B that is lost at each call.
       noise: the standard deviation of x; only its square times `mirror_rate` matters.
+      removed_forward: the fraction of forward connections that do not exist: removed
+        weights act as 0 and take no gradient.
+      removed_backward: the fraction of backward connections that do not exist.
+      backward_noise: the standard deviation of feedback weights from call to call,
+        relative to their size.
 
     Example:
       >>> import jax, jax.numpy as jnp, apical
@@ -115,6 +124,7 @@ class WeightMirror(Rule):
     }
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_positive(self.mirror_rate, "mirror_rate", or_zero=True)
         check_fraction(self.decay, "decay")
         check_positive(self.noise, "noise")
@@ -128,16 +138,18 @@ class WeightMirror(Rule):
         leaves = circuit.feedback_leaves
         feedback = draw_leaves(circuit, first, params, leaves, like_forward)
         require_different(circuit, params, feedback)
-        return MirrorState(feedback, later)
+        return MirrorState(feedback, later, self.connect(circuit, key, params))
 
-    def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
+    def taught(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
         """One backward pass through the mirrored weights, then one mirror step."""
-        credit = through_feedback(circuit, params, args, state, feedback=state.feedback)
+        feedback = self.carry(state, state.feedback)
+        credit = through_feedback(circuit, params, args, state, feedback=feedback)
         return credit._replace(state=self._mirrored(circuit, params, state, args))
 
-    def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
+    def sent(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
         """The cotangent through the mirrored weights, at each node."""
-        return local_signals(circuit, params, args, feedback=state.feedback)
+        feedback = self.carry(state, state.feedback)
+        return local_signals(circuit, params, args, feedback=feedback)
 
     def _mirrored(
         self, circuit: Circuit, params: Any, state: MirrorState, args: Any
@@ -155,7 +167,7 @@ class WeightMirror(Rule):
 
         copies = circuit.leaves.pick(state.feedback)[0]
         moved = map(move, copies, products, uses)
-        return MirrorState(circuit.leaves.build(list(moved)), later)
+        return state._replace(feedback=circuit.leaves.build(list(moved)), key=later)
 
 
 def correlate(

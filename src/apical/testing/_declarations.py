@@ -21,11 +21,12 @@ NEEDS = (
 
 def declares(rule: Rule) -> None:
     """It has a BibTeX citation, needs in the known words, and a sound search space."""
-    entry = re.fullmatch(r"@\w+\{\s*[^\s,{}]+\s*,(.*)\}\s*", rule.citation, re.DOTALL)
-    fields = set(re.findall(r"(\w+)\s*=\s*[\"{]", entry[1])) if entry else set()
-    if "title" not in fields:
-        problem = "has no title" if entry else "is not one BibTeX entry"
-        raise AssertionError(f"`citation` {problem}: {rule.citation[:60]!r}")
+    for text in re.split(r"\n(?=@)", rule.citation):
+        entry = re.fullmatch(r"@\w+\{\s*[^\s,{}]+\s*,(.*)\}\s*", text, re.DOTALL)
+        fields = set(re.findall(r"(\w+)\s*=\s*[\"{]", entry[1])) if entry else set()
+        if "title" not in fields:
+            problem = "has no title" if entry else "is not one BibTeX entry"
+            raise AssertionError(f"`citation` {problem}: {text[:60]!r}")
     unknown = set(rule.needs) - set(NEEDS)
     if unknown:
         raise AssertionError(f"`needs` has {sorted(unknown)}; the words are {NEEDS}")

@@ -47,7 +47,8 @@ def to_come(settings: Line, rows: list[Row]) -> list[str]:
 def sources(rules: list[str]) -> tuple[list[str], list[str]]:
     """The BibTeX of these rules, each entry once, and the rules that have none here."""
     texts = {name: RULES[name].citation for name in rules if name in RULES}
-    entries = dict.fromkeys(_laid_out(text) for text in texts.values() if text)
+    split = [entry for text in texts.values() for entry in re.split(r"\n(?=@)", text)]
+    entries = dict.fromkeys(_laid_out(entry) for entry in split if entry)
     return list(entries), [name for name in rules if not texts.get(name)]
 
 

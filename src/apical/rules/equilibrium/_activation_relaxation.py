@@ -10,7 +10,7 @@ predictions, x being minus the error: the same rule, from another start.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,7 @@ from .._rule import (
     Signal,
     check_positive,
     check_whole,
+    cited,
     relative_norm,
     rule,
     static,
@@ -40,6 +41,14 @@ class Relaxed(NamedTuple):
     linear: Linear
     errors: Any
     info: Settling
+
+
+_MILLIDGE = (
+    "@article{millidge2020activation, title={Activation Relaxation: A Local "
+    "Dynamical Approximation to Backpropagation in the Brain}, author={Millidge, "
+    "Beren and Tschantz, Alexander and Seth, Anil K. and Buckley, Christopher L.}, "
+    "journal={arXiv preprint arXiv:2009.05359}, year={2020}}"
+)
 
 
 @rule
@@ -81,12 +90,12 @@ class ActivationRelaxation(Rule):
     feedback: RandomFeedback | None = static(default=None)
     derivative: bool = static(default=True)
 
-    citation: ClassVar[str] = (
-        "@article{millidge2020activation, title={Activation Relaxation: A Local "
-        "Dynamical Approximation to Backpropagation in the Brain}, author={Millidge, "
-        "Beren and Tschantz, Alexander and Seth, Anil K. and Buckley, Christopher L.}, "
-        "journal={arXiv preprint arXiv:2009.05359}, year={2020}}"
-    )
+    @property
+    def citation(  # pyright: ignore[reportIncompatibleVariableOverride]
+        self,
+    ) -> str:
+        """Its own source, and that of the feedback weights."""
+        return cited(_MILLIDGE, self.feedback)
 
     @property
     def search_space(  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -106,6 +115,8 @@ class ActivationRelaxation(Rule):
             found.insert(0, "weight transport")
         if self.derivative:
             found.append("derivative of the nonlinearity")
+        if self.feedback is not None and self.feedback.learns:
+            found.append("second network")
         return tuple(found)
 
     def __post_init__(self) -> None:
@@ -140,7 +151,7 @@ class ActivationRelaxation(Rule):
         return {n: Signal(v, v, -errors[n] / scale) for n, v in linear.values.items()}
 
     def _relax(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Relaxed:
-        weights = None if self.feedback is None else state.weights
+        weights = None if self.feedback is None else self.feedback.carry(state)
         linear = linearise(
             Terms(circuit, params, args, feedback=weights, derivative=self.derivative)
         )

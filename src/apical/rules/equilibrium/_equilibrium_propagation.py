@@ -23,12 +23,13 @@ from .._rule import (
     check_choice,
     check_positive,
     check_whole,
+    cited,
     rule,
     salted,
     static,
 )
 from ._complex_network import complex_network
-from ._estimates import KINDS, Holomorphic, Stencil, stencil
+from ._estimates import KINDS, Holomorphic, Stencil, source_of, stencil
 from ._free import FreeNetwork
 from ._settling import State, Units, settle, settling, stacked
 
@@ -49,6 +50,14 @@ class Contrast(NamedTuple):
     nudged: State
     values: Any
     points: Stencil
+
+
+_SCELLIER = (
+    "@article{scellier2017equilibrium, title={Equilibrium Propagation: Bridging "
+    "the Gap between Energy-Based Models and Backpropagation}, author={Scellier, "
+    "Benjamin and Bengio, Yoshua}, journal={Frontiers in Computational "
+    "Neuroscience}, volume={11}, year={2017}}"
+)
 
 
 @rule
@@ -118,12 +127,13 @@ class EquilibriumPropagation(FreeNetwork):
     gain: float = 1.0
     estimate: str | Holomorphic = static(default="centred")
 
-    citation: ClassVar[str] = (
-        "@article{scellier2017equilibrium, title={Equilibrium Propagation: Bridging "
-        "the Gap between Energy-Based Models and Backpropagation}, author={Scellier, "
-        "Benjamin and Bengio, Yoshua}, journal={Frontiers in Computational "
-        "Neuroscience}, volume={11}, year={2017}}"
-    )
+    @property
+    def citation(  # pyright: ignore[reportIncompatibleVariableOverride]
+        self,
+    ) -> str:
+        """Its own source, and that of the estimate."""
+        return cited(_SCELLIER, source_of(self.estimate))
+
     needs: ClassVar[tuple[str, ...]] = (
         "weight transport",
         "separate phases",

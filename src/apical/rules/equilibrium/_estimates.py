@@ -17,7 +17,7 @@ one of each pair is settled and counts twice.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -47,6 +47,13 @@ class Holomorphic:
 
     points: int = 4
 
+    citation: ClassVar[str] = (
+        "@inproceedings{laborieux2022holomorphic, title={Holomorphic Equilibrium "
+        "Propagation Computes Exact Gradients Through Finite Size Oscillations}, "
+        "author={Laborieux, Axel and Zenke, Friedemann}, booktitle={NeurIPS}, "
+        "year={2022}}"
+    )
+
     def __post_init__(self) -> None:
         if not isinstance(self.points, int) or self.points < 2:
             raise ValueError(
@@ -60,6 +67,22 @@ class Stencil(NamedTuple):
     nudges: Any
     weights: Any
     with_free: bool
+
+
+_LABORIEUX = (
+    "@article{laborieux2021scaling, title={Scaling Equilibrium Propagation to"
+    " Deep ConvNets by Drastically Reducing Its Gradient Estimator Bias}, "
+    "author={Laborieux, Axel and Ernoult, Maxence and Scellier, Benjamin and "
+    "Bengio, Yoshua and Grollier, Julie and Querlioz, Damien}, "
+    "journal={Frontiers in Neuroscience}, volume={15}, year={2021}}"
+)
+
+
+def source_of(estimate: str | Holomorphic) -> str:
+    """The source of an estimate, as BibTeX; of the first one that of the rule."""
+    if isinstance(estimate, Holomorphic):
+        return estimate.citation
+    return "" if estimate == "one-sided" else _LABORIEUX
 
 
 def stencil(estimate: str | Holomorphic, nudge: Any, key: Any) -> Stencil:

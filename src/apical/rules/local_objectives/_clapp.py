@@ -18,6 +18,7 @@ import optax
 
 from ...circuit import Circuit, require_reduction
 from .._rule import Credit, Rule, Signal, check_transformation, rule, salted, static
+from .._trained import begun
 from ._blocks import ends_of
 from ._layout import Layout, layouts
 from ._pairs import Pair, made
@@ -137,7 +138,7 @@ class CLAPP(Rule):
         self._others(circuit, params, args, first)
         shapes = {n: {_USE: (f.units, f.units)} for n, f in found.items()}
         weights = draw_readouts(first, shapes, {n: f.dtype for n, f in found.items()})
-        return ClappState(ReadoutState(weights, self._optimizer.init(weights)), later)
+        return ClappState(ReadoutState(weights, begun(self._optimizer, weights)), later)
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
         """A pass of the batch, one of what comes next, and perhaps one of others."""

@@ -33,6 +33,7 @@ from .._rule import (
     static,
 )
 from .._target import target_of
+from .._trained import begun
 from ._blocks import ends_of
 from ._layout import of_output
 from ._prediction import prediction
@@ -185,7 +186,7 @@ class LocalLosses(Rule):
         own = salted(key, f"apical.{_NAME}")
         weights = draw_readouts(own, shapes, dtypes)
         learned = self.readout == "learned"
-        return ReadoutState(weights, self._optimizer.init(weights) if learned else ())
+        return ReadoutState(weights, begun(self._optimizer, weights) if learned else ())
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
         """One forward pass, and one backward pass inside each block."""

@@ -18,8 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...circuit import Circuit, Run, drive_of, require_reduction
+from .._connections import ConnectedRule, FeedbackState
 from .._inputs import inputs_of, require_heard, with_inputs
-from .._rule import Credit, Rule, SearchSpace, Signal, check_positive, rule, salted
+from .._rule import Credit, SearchSpace, Signal, check_positive, rule, salted
 from ._pairs import example_axis
 
 _NAME, OUTPUT = "PEPITA", "output"
@@ -35,7 +36,7 @@ class Passes(NamedTuple):
 
 
 @rule
-class PEPITA(Rule):
+class PEPITA(ConnectedRule):
     """Show the network its error as a change of the input, and learn from what changes.
 
         dW_l = (h_l - h~_l) h~_{l-1}^T,      h~: the activities at x + F e
@@ -48,12 +49,17 @@ class PEPITA(Rule):
     it. Parameters after the last node take the gradient of the loss at the output of
     the second pass, as in the published code; a loss reads the input as it was.
 
-    State: F, for each input a matrix `[entries, outputs]` of one example, uniform
-    within scale sqrt(6 / entries), as in the published code. An example's input hears
-    its whole output, all steps of it.
+    State: `FeedbackState(feedback, connections)`: F, for each input a matrix
+    `[entries, outputs]` of one example, uniform within scale sqrt(6 / entries), as in
+    the published code. An example's input hears its whole output, all steps of it.
 
     Args:
       scale: the size of F.
+      removed_forward: the fraction of forward connections that do not exist: removed
+        weights act as 0 and take no gradient.
+      removed_backward: the fraction of backward connections that do not exist.
+      backward_noise: the standard deviation of feedback weights from call to call,
+        relative to their size.
 
     Example:
       >>> import jax, jax.numpy as jnp, apical
@@ -63,9 +69,10 @@ class PEPITA(Rule):
       >>> rule, y = apical.rules.PEPITA(scale=1.0), jnp.zeros((3, 1))
       >>> learner = apical.value_and_grad(loss_fn, rule, inputs=0)
       >>> state = learner.init(jax.random.key(0), w, x, y)
-      >>> state[0].shape
+      >>> state.feedback[0].shape
       (2, 1)
-      >>> state = [jnp.array([[0.1], [0.0]])]  # e is 4: the first input becomes 1.4
+      >>> given = [jnp.array([[0.1], [0.0]])]  # e is 4: the first input becomes 1.4
+      >>> state = state._replace(feedback=given)
       >>> grads = learner(w, state, x, y).grads["a"]
       >>> [round(float(g), 2) for g in grads[0]]  # (1 - 1.4) 1.4, and no change
       [-0.56, 0.0]
@@ -99,6 +106,7 @@ class PEPITA(Rule):
     search_space: ClassVar[SearchSpace] = {"scale": (1e-3, 1.0, "log")}
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_positive(self.scale, "scale")
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
@@ -117,9 +125,9 @@ class PEPITA(Rule):
             shape, dtype = (entries, outputs), jnp.result_type(leaf)
             f = jax.random.uniform(own, shape, minval=-limit, maxval=limit)
             drawn.append(f.astype(jnp.finfo(dtype).dtype))
-        return drawn
+        return FeedbackState(drawn, self.connect(circuit, key, params, drawn))
 
-    def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
+    def taught(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
         """Two passes, and the local product of what differs between them."""
         found = self._passes(circuit, params, state, args)
         units = {n.name for n in circuit.nodes if n.unit}
@@ -135,7 +143,7 @@ class PEPITA(Rule):
         grads = jax.tree.map(jnp.add, grads, beyond)
         return Credit(found.first.loss, found.first.aux, grads, state, ())
 
-    def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
+    def sent(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
         """Values in the second pass, and in the first; teaching: what differs."""
         found = self._passes(circuit, params, state, args)
         return {
@@ -162,7 +170,8 @@ class PEPITA(Rule):
     ) -> Any:
         """The inputs, each array of them with F e added."""
         moved = []
-        for f, (leaf, axis) in zip(state, _inputs(circuit, args), strict=True):
+        drawn = self.carry(state, state.feedback)
+        for f, (leaf, axis) in zip(drawn, _inputs(circuit, args), strict=True):
             others = np.delete(leaf.shape, axis).tolist()
             change = (self.scale * rows @ f.T).reshape(-1, *others)
             change = jnp.moveaxis(change, 0, axis)

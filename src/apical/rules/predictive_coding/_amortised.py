@@ -10,13 +10,13 @@ of all nodes follow from the guessed arguments by the forward pass.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import optax
 
 from .._rule import check_transformation, salted, squared_norm
-from .._trained import updated
+from .._trained import begun, updated
 from ._free_arguments import Masks
 
 
@@ -66,6 +66,13 @@ class AmortisedStart:
     network: Any
     optimizer: optax.GradientTransformation
 
+    citation: ClassVar[str] = (
+        "@article{tschantz2023hybrid, title={Hybrid Predictive Coding: Inferring,"
+        " Fast and Slow}, author={Tschantz, Alexander and Millidge, Beren and "
+        "Seth, Anil K. and Buckley, Christopher L.}, journal={PLOS Computational "
+        "Biology}, volume={19}, year={2023}}"
+    )
+
     def __post_init__(self) -> None:
         check_transformation(self.optimizer, "optimizer")
         for name in ("init", "apply"):
@@ -86,7 +93,7 @@ class AmortisedStart:
                 f"`network.apply` guesses arrays of shapes {shapes}, and the free "
                 f"arguments have {wanted}."
             )
-        return AmortisedState(weights, self.optimizer.init(weights))
+        return AmortisedState(weights, begun(self.optimizer, weights))
 
     def guess(self, state: AmortisedState, masks: Masks) -> list[jax.Array]:
         """Where the free arguments start."""

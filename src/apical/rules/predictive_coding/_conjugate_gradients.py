@@ -11,7 +11,7 @@ down ends its iterations.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -44,6 +44,13 @@ class ConjugateGradients:
     """
 
     rounds: int = 2
+
+    citation: ClassVar[str] = (
+        "@article{hestenes1952methods, title={Methods of Conjugate Gradients for "
+        "Solving Linear Systems}, author={Hestenes, Magnus R. and Stiefel, "
+        "Eduard}, journal={Journal of Research of the National Bureau of "
+        "Standards}, volume={49}, year={1952}}"
+    )
 
     def __post_init__(self) -> None:
         check_whole(self.rounds, "rounds")

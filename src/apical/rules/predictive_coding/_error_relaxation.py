@@ -18,7 +18,7 @@ these steps alone overshoot, and none is made longer than a given norm.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -56,6 +56,13 @@ class ErrorRelaxation:
 
     optimizer: optax.GradientTransformation | None = None
     longest: float = 0.3
+
+    citation: ClassVar[str] = (
+        "@misc{goemaere2025error, title={Error Optimization: Overcoming "
+        "Exponential Signal Decay in Deep Predictive Coding Networks}, "
+        "author={Goemaere, C{\\'e}dric and Oliviers, Gaspard and Bogacz, Rafal and"
+        " Demeester, Thomas}, note={arXiv:2505.20137}, year={2025}}"
+    )
 
     def __post_init__(self) -> None:
         check_positive(self.longest, "longest")

@@ -8,22 +8,24 @@ Parameters learn from the errors that are left, without passing a weight.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import optax
 
 from ...circuit import Circuit
-from .._feedback_path import draw_leaves, like_forward, require_different
-from .._rule import check_transformation, salted
-from .._trained import updated
+from .._connections import Connections, connect
+from .._feedback_path import copied, draw_leaves, like_forward, require_different
+from .._rule import check_fraction, check_positive, check_transformation, salted
+from .._trained import begun, updated
 
 
 class FeedbackState(NamedTuple):
-    """The feedback weights, and the state of what moves them."""
+    """The feedback weights, the state of what moves them, and which are there."""
 
     weights: Any
     optimizer: Any = ()
+    connections: Connections = Connections()
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,9 @@ class RandomFeedback:
 
     Args:
       optimizer: any optax transformation that moves them; None: they stay.
+      removed_backward: the fraction of backward connections that do not exist.
+      backward_noise: the standard deviation of feedback weights from call to call,
+        relative to their size.
 
     Example:
       >>> import apical, optax
@@ -49,10 +54,26 @@ class RandomFeedback:
     """
 
     optimizer: optax.GradientTransformation | None = None
+    removed_backward: float = 0.0
+    backward_noise: float = 0.0
+
+    citation: ClassVar[str] = (
+        "@misc{millidge2020relaxing, title={Relaxing the Constraints on "
+        "Predictive Coding Models}, author={Millidge, Beren and Tschantz, "
+        "Alexander and Seth, Anil K. and Buckley, Christopher L.}, "
+        "note={arXiv:2010.01047}, year={2020}}"
+    )
 
     def __post_init__(self) -> None:
+        check_fraction(self.removed_backward, "removed_backward")
+        check_positive(self.backward_noise, "backward_noise", or_zero=True)
         if self.optimizer is not None:
             check_transformation(self.optimizer, "optimizer")
+
+    @property
+    def learns(self) -> bool:
+        """Whether they are trained: a second network."""
+        return self.optimizer is not None
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any) -> FeedbackState:
         """Draw them; refuses where a weight would carry back its own errors."""
@@ -60,18 +81,25 @@ class RandomFeedback:
         own = salted(key, "apical.PredictiveCoding")
         drawn = draw_leaves(circuit, own, params, circuit.feedback_leaves, like_forward)
         require_different(circuit, params, drawn)
-        memory = () if self.optimizer is None else self.optimizer.init(drawn)
-        return FeedbackState(drawn, memory)
+        memory = () if self.optimizer is None else begun(self.optimizer, drawn)
+        there = connect(
+            circuit,
+            key,
+            params,
+            backward=self.removed_backward,
+            noise=self.backward_noise,
+        )
+        return FeedbackState(drawn, memory, there)
+
+    def carry(self, state: FeedbackState) -> Any:
+        """The feedback weights as they are in this call."""
+        return state.connections.carry(state.weights, self.backward_noise)
 
     def learned(self, state: FeedbackState, grads: Any) -> FeedbackState:
         """The state after a batch, from the gradients of the forward weights."""
+        state = state._replace(connections=state.connections.later)
         if self.optimizer is None:
             return state
-        mine = jax.tree.map(
-            lambda weight, grad: None if weight is None else grad,
-            state.weights,
-            grads,
-            is_leaf=lambda x: x is None,
-        )
+        mine = copied(state.weights, grads)
         moved = updated(self.optimizer, mine, state.optimizer, state.weights)
-        return FeedbackState(*moved)
+        return FeedbackState(*moved, state.connections)

@@ -28,6 +28,7 @@ from .._rule import (
     squared_norm,
     static,
 )
+from .._trained import updated
 from ._energy import Terms, Values
 from ._free_prediction import Free
 from ._relaxation import as_optimizer, repeat
@@ -156,11 +157,13 @@ class IncrementalPredictiveCoding(Rule):
             here = circuit.merged(params, at.learned)
             found, slope, _ = Free(Terms(circuit, here, args)).pulled(at.moving.values)
             grads = circuit.leaves.build(found)
-            updates, memory = optimizer.update(grads, at.memory, at.learned)
+            moved, memory = updated(
+                optimizer, grads, at.memory, at.learned, forward.loss
+            )
             norm = squared_norm(slope)
             return Tick(
                 self._moved(at.moving, slope),
-                optax.apply_updates(at.learned, updates),
+                moved,
                 memory,
                 grads,
                 jnp.where(jnp.isnan(at.first), norm, at.first),

@@ -13,6 +13,7 @@ backpropagation; the centred one errs by b^2, the others by b.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from .._rule import check_choice, check_positive
 
@@ -38,6 +39,12 @@ class Nudge:
 
     strength: float = 0.1
     kind: str = "centred"
+
+    citation: ClassVar[str] = (
+        "@inproceedings{pinchetti2025benchmarking, title={Benchmarking Predictive"
+        " Coding Networks -- Made Simple}, author={Pinchetti, Luca and Qi, Chang "
+        "and Lokshyn, Oleh and others}, booktitle={ICLR}, year={2025}}"
+    )
 
     def __post_init__(self) -> None:
         check_positive(self.strength, "strength")

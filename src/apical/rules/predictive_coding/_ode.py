@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +34,12 @@ class DifferentialEquation:
     solver: Any = None
     relative: float = 1e-3
     absolute: float = 1e-3
+
+    citation: ClassVar[str] = (
+        "@misc{innocenti2024jpc, title={JPC: Flexible Inference for Predictive "
+        "Coding Networks in JAX}, author={Innocenti, Francesco and others}, "
+        "note={arXiv:2412.03676}, year={2024}}"
+    )
 
     def settle(self, energy: Energy, budget: Budget) -> Settled:
         """Integrate from the feed-forward values."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numbers
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import jax.numpy as jnp
 
@@ -46,6 +46,12 @@ class GivenPrecision:
     """
 
     precision: Any
+
+    citation: ClassVar[str] = (
+        "@article{friston2005theory, title={A Theory of Cortical Responses}, "
+        "author={Friston, Karl}, journal={Philosophical Transactions of the Royal"
+        " Society B}, volume={360}, year={2005}}"
+    )
 
     def init(self, circuit: Circuit) -> Any:
         """Check that the names are those of the nodes."""
@@ -100,6 +106,12 @@ class DecayingPrecision:
     last: float = 1.0
     time: float = 5.0
 
+    citation: ClassVar[str] = (
+        "@misc{qi2025towards, title={Towards the Training of Deeper Predictive "
+        "Coding Neural Networks}, author={Qi, Chang and Lukasiewicz, Thomas and "
+        "Salvatori, Tommaso}, note={arXiv:2506.23800}, year={2025}}"
+    )
+
     def __post_init__(self) -> None:
         for name in ("first", "last", "time"):
             check_positive(getattr(self, name), name)
@@ -144,6 +156,12 @@ class LearnedPrecision:
 
     rate: float = 0.01
     highest: float = 1e3
+
+    citation: ClassVar[str] = (
+        "@article{friston2005theory, title={A Theory of Cortical Responses}, "
+        "author={Friston, Karl}, journal={Philosophical Transactions of the Royal"
+        " Society B}, volume={360}, year={2005}}"
+    )
 
     def __post_init__(self) -> None:
         for name in ("rate", "highest"):

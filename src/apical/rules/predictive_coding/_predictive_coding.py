@@ -29,7 +29,7 @@ import jax
 import jax.numpy as jnp
 
 from ...circuit import Circuit, require_reduction
-from .._rule import Credit, Rule, SearchSpace, Signal, rule, static
+from .._rule import Credit, Rule, SearchSpace, Signal, cited, rule, static
 from ._amortised import AmortisedStart
 from ._checks import SOLVERS, Inference, check_parts, way_of
 from ._energy import Terms
@@ -50,6 +50,20 @@ class Parts(NamedTuple):
     precision: Any
     feedback: Any
     amortised: Any
+
+
+_MILLIDGE = (
+    "@article{millidge2022predictive, title={Predictive Coding Approximates "
+    "Backprop Along Arbitrary Computation Graphs}, author={Millidge, Beren and "
+    "Tschantz, Alexander and Buckley, Christopher L.}, journal={Neural "
+    "Computation}, volume={34}, year={2022}}"
+)
+_WHITTINGTON = (
+    "@article{whittington2017approximation, title={An Approximation of the "
+    "Error Backpropagation Algorithm in a Predictive Coding Network with "
+    "Local Hebbian Synaptic Plasticity}, author={Whittington, James C. R. and"
+    " Bogacz, Rafal}, journal={Neural Computation}, volume={29}, year={2017}}"
+)
 
 
 @rule
@@ -121,12 +135,6 @@ class PredictiveCoding(Rule):
     free: FreeArguments | None = static(default=None)
     amortised: AmortisedStart | None = static(default=None)
 
-    citation: ClassVar[str] = (
-        "@article{millidge2022predictive, title={Predictive Coding Approximates "
-        "Backprop Along Arbitrary Computation Graphs}, author={Millidge, Beren and "
-        "Tschantz, Alexander and Buckley, Christopher L.}, journal={Neural "
-        "Computation}, volume={34}, year={2022}}"
-    )
     search_space: ClassVar[SearchSpace] = {"rate": (0.01, 1.0, "log")}
 
     @property
@@ -143,7 +151,19 @@ class PredictiveCoding(Rule):
             found.append("derivative of the nonlinearity")
         if isinstance(self.inference, SOLVERS):
             found.append("global error")
+        feedback_learns = self.feedback is not None and self.feedback.learns
+        if feedback_learns or self.amortised is not None:
+            found.append("second network")
         return tuple(found)
+
+    @property
+    def citation(  # pyright: ignore[reportIncompatibleVariableOverride]
+        self,
+    ) -> str:
+        """The source of the predictions, and those of the chosen parts."""
+        own = _MILLIDGE if self.prediction == "fixed" else _WHITTINGTON
+        parts = (self.inference, as_precision(self.precision), self.nudge)
+        return cited(own, *parts, self.feedback, self.amortised)
 
     def __post_init__(self) -> None:
         if isinstance(self.precision, Mapping):  # static fields must have a hash
@@ -251,7 +271,9 @@ class PredictiveCoding(Rule):
             precision=None
             if precision is None
             else precision.at(circuit, state.precision),
-            feedback=None if self.feedback is None else state.feedback.weights,
+            feedback=None
+            if self.feedback is None
+            else self.feedback.carry(state.feedback),
             derivative=self.derivative,
         )
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -53,6 +53,12 @@ class Sweep:
 
     sweeps: int = 1
     order: tuple[str, ...] | str | None = None
+
+    citation: ClassVar[str] = (
+        "@article{rosenbaum2022relationship, title={On the Relationship between "
+        "Predictive Coding and Backpropagation}, author={Rosenbaum, Robert}, "
+        "journal={PLOS ONE}, volume={17}, number={3}, year={2022}}"
+    )
 
     def __post_init__(self) -> None:
         check_whole(self.sweeps, "sweeps")

@@ -15,6 +15,7 @@ one waits for the longest.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -46,6 +47,13 @@ class ZeroDivergence:
     Source: Song, Lukasiewicz, Xu & Bogacz 2020, NeurIPS; Salvatori, Song, Xu,
     Lukasiewicz & Bogacz 2022, AAAI.
     """
+
+    citation: ClassVar[str] = (
+        "@inproceedings{song2020can, title={Can the Brain Do Backpropagation? "
+        "Exact Implementation of Backpropagation in Predictive Coding Networks}, "
+        "author={Song, Yuhang and Lukasiewicz, Thomas and Xu, Zhenghua and "
+        "Bogacz, Rafal}, booktitle={NeurIPS}, year={2020}}"
+    )
 
     def settle(self, energy: Free, budget: Budget) -> Settled:
         """Tick by tick, from the loss to the input."""

@@ -74,7 +74,11 @@ class EvolutionStrategy(PairedRule):
         "Jonathan and Chen, Xi and Sidor, Szymon and Sutskever, Ilya}, "
         "journal={arXiv:1703.03864}, year={2017}}"
     )
-    needs: ClassVar[tuple[str, ...]] = ("separate phases", "global reward")
+    needs: ClassVar[tuple[str, ...]] = (
+        "separate phases",
+        "global reward",
+        "update locking",
+    )
     search_space: ClassVar[SearchSpace] = {"noise": (1e-2, 0.3, "log")}
 
     def __post_init__(self) -> None:

@@ -89,7 +89,8 @@ class ForwardGradient(Rule):
     ) -> tuple[str, ...]:
         """At the weights slopes go along with the activities: none is kept."""
         kept = () if self.at == "weights" else ("stored activities",)
-        return ("global reward", *kept, "derivative of the nonlinearity")
+        found = ("global reward", *kept, "derivative of the nonlinearity")
+        return (*found, "update locking")
 
     def __post_init__(self) -> None:
         check_choice(self.at, "at", ("weights", "activities"))

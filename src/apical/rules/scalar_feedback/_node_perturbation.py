@@ -109,6 +109,7 @@ class NodePerturbation(Rule):
     ) -> tuple[str, ...]:
         """Noise in the drive is correlated without the nonlinearity's derivative."""
         found = ("separate phases", "global reward", "stored activities")
+        found = (*found, "update locking")
         return found if self.at == "drive" else (*found, _DERIVATIVE)
 
     def __post_init__(self) -> None:

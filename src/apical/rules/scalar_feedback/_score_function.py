@@ -103,6 +103,7 @@ class ScoreFunction(StochasticRule):
         "global reward",
         "stored activities",
         "derivative of the nonlinearity",
+        "update locking",
     )
     derivative_free: ClassVar[bool] = True
 

@@ -16,6 +16,7 @@ from .._rule import (
     check_choice,
     check_positive,
     check_whole,
+    cited,
     rule,
     static,
 )
@@ -56,21 +57,28 @@ class WeightPerturbation(PairedRule):
     Raises:
       ValueError: in `init`, for parameters that are complex or of less than 32 bits.
 
-    Source: Jabri & Flower 1992, IEEE Transactions on Neural Networks 3(1); all at once:
-    Cauwenberghs 1993, NeurIPS.
+    Source: Cauwenberghs 1993, NeurIPS; Spall 1992, IEEE Transactions on Automatic
+    Control 37(3). (Jabri & Flower 1992 move one weight at a time.)
     """
 
     noise: float = 0.01
     pairs: int = static(default=1)
     kind: str = static(default="sign")
 
-    citation: ClassVar[str] = (
-        "@article{jabri1992weight, title={Weight Perturbation: An Optimal Architecture "
-        "and Learning Technique for Analog {VLSI} Feedforward and Recurrent Multilayer "
-        "Networks}, author={Jabri, Marwan and Flower, Barry}, journal={IEEE "
-        "Transactions on Neural Networks}, volume={3}, number={1}, year={1992}}"
+    citation: ClassVar[str] = cited(
+        "@inproceedings{cauwenberghs1993fast, title={A Fast Stochastic "
+        "Error-Descent Algorithm for Supervised Learning and Optimization}, "
+        "author={Cauwenberghs, Gert}, booktitle={NeurIPS}, year={1993}}",
+        "@article{spall1992multivariate, title={Multivariate Stochastic "
+        "Approximation Using a Simultaneous Perturbation Gradient Approximation},"
+        " author={Spall, James C.}, journal={IEEE Transactions on Automatic "
+        "Control}, volume={37}, number={3}, year={1992}}",
     )
-    needs: ClassVar[tuple[str, ...]] = ("separate phases", "global reward")
+    needs: ClassVar[tuple[str, ...]] = (
+        "separate phases",
+        "global reward",
+        "update locking",
+    )
     search_space: ClassVar[SearchSpace] = {"noise": (1e-3, 0.1, "log")}
 
     def __post_init__(self) -> None:

@@ -31,7 +31,7 @@ from .._rule import (
     static,
 )
 from .._target import target_of
-from .._trained import adam, updated
+from .._trained import adam, begun, updated
 from ._critic import Critic, as_critic, weights_for
 from ._reading import Reading, readings
 
@@ -167,7 +167,7 @@ class SyntheticGradients(Rule):
             where = f"the node {read.node!r}"
             key = jax.random.fold_in(own, number)
             weights[read.node] = weights_for(critic, key, inputs, units, where)
-        return CriticState(weights, self._optimizer.init(weights))
+        return CriticState(weights, begun(self._optimizer, weights))
 
     def _readings(self, circuit: Circuit) -> dict[str, Reading]:
         if self.conditioned:

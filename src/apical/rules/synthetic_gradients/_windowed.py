@@ -28,7 +28,7 @@ from .._rule import (
     squared_norm,
     static,
 )
-from .._trained import adam, updated
+from .._trained import adam, begun, updated
 from ._critic import Critic, as_critic, weights_for
 from ._synthetic_gradients import CriticState
 
@@ -129,7 +129,7 @@ class WindowedSyntheticGradients(Rule):
             as_critic(self.critic), own, inputs, inputs.shape[-1], "the carry"
         )
         _ = circuit.scale
-        return CriticState(weights, self._optimizer.init(weights))
+        return CriticState(weights, begun(self._optimizer, weights))
 
     @property
     def _optimizer(self) -> optax.GradientTransformation:

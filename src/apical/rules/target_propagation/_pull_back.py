@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ...circuit import Circuit, inner_leaves, nonlinearity
+from ...circuit import Circuit, nonlinearity
 from .._feedback_path import draw_leaves, like_forward, require_different
 from ._places import OUTPUT, Places, Values
 
@@ -42,7 +42,7 @@ class PullBack:
     @staticmethod
     def init(circuit: Circuit, key: jax.Array, params: Any, where: Places) -> Weights:
         """Weights of the size of the forward ones; no shift."""
-        leaves = inner_leaves(circuit)
+        leaves = circuit.carrying_leaves
         drawn = draw_leaves(circuit, key, params, leaves, like_forward)
         require_different(circuit, params, drawn)
         nodes = {n.name: n for n in circuit.nodes}

@@ -38,7 +38,7 @@ from .._rule import (
     salted,
     static,
 )
-from .._trained import adam, updated
+from .._trained import adam, begun, updated
 from ..predictive_coding._relaxation import repeat
 from ._given_inverse import GivenInverse, as_pair
 from ._places import OUTPUT, Places, Values, first_steps, places, zeros_at
@@ -196,7 +196,7 @@ class TargetPropagation(Rule):
             _require_one_way(circuit, where)
         _ = circuit.scale
         require_reduction(circuit, params, args)
-        memory = () if self.training is None else self._optimizer.init(weights)
+        memory = () if self.training is None else begun(self._optimizer, weights)
         return InverseState(weights, memory, noise)
 
     def _pull_back(
