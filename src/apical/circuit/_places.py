@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import count
 
 from ._dataflow import CONSTANT, PARAMETER, Flow, Meeting, mark_of
 from ._jaxpr import Atom, Body, Literal, Op
@@ -154,19 +155,26 @@ def names(
     """A name for each node, from the paths of the parameters that make it."""
     weights = {id(m.op): m.leaves for m in found}
     chosen: dict[int, str] = {}
-    taken = {OUTPUT: 1}
-    for number in nodes:
-        name = given.get(number) or _name(
-            flow, number, set(nodes), paths, weights, chosen
-        )
-        taken[name] = taken.get(name, 0) + 1
-        if given.get(number) and taken[name] > 1:
+    # What the user calls so keeps its name: another node of that name is told apart.
+    marks = [given[number] for number in nodes if given.get(number)]
+    for name in marks:
+        if marks.count(name) > 1:
             raise ValueError(
                 f"Two activities are marked {name!r}; give each `apical.node` a name "
                 "of its own."
             )
-        chosen[number] = name if taken[name] == 1 else f"{name}#{taken[name]}"
+    taken = {OUTPUT, *marks}
+    for number in nodes:
+        mark = given.get(number)
+        name = mark or _name(flow, number, set(nodes), paths, weights, chosen)
+        chosen[number] = mark or next(n for n in _numbered(name) if n not in taken)
+        taken.add(chosen[number])
     return chosen
+
+
+def _numbered(name: str) -> Iterator[str]:
+    yield name
+    yield from (f"{name}#{i}" for i in count(2))
 
 
 def _name(

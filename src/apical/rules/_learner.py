@@ -13,6 +13,7 @@ from ..circuit import (
     Circuit,
     Leaves,
     Setting,
+    require_arrays,
     require_function,
     shapes_of,
     trace_setting,
@@ -46,6 +47,7 @@ class Circuits:
 
     def __call__(self, params: Any, args: tuple[Any, ...]) -> Circuit:
         """The circuit at these shapes, traced the first time."""
+        require_arrays(params, args)
         key = _signature(params, args)
         if key in self._found:
             self._found.move_to_end(key)
