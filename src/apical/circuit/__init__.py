@@ -1,6 +1,7 @@
 """From a loss function to nodes and synapses."""
 
 from ._calls import require_arguments as require_arguments
+from ._calls import require_arrays as require_arrays
 from ._calls import require_function as require_function
 from ._chains import chains as chains
 from ._circuit import Circuit as Circuit

@@ -15,6 +15,7 @@ independent of version (both survived the changes from JAX 0.9 to 0.12):
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -26,6 +27,8 @@ import jax.core
 import jax.extend as jex
 import numpy as np
 from jax.extend import source_info_util
+
+from ._user_code import line_to_tell
 
 # A mark stands where the user wrote it, not where `apical.node` is defined.
 source_info_util.register_exclusion(str(Path(__file__).with_name("_trace.py")))
@@ -80,11 +83,17 @@ class Op:
     outputs: tuple[int, ...]
     params: Mapping[str, Any]
     bodies: tuple[Body, ...]
-    where: str
     scope: str
     loop: Loop | None
     equation: Any = field(repr=False)
+    around: tuple[Any, ...] = field(repr=False)  # equations, from the inside
     parent: Any = field(repr=False)
+
+    @cached_property
+    def where(self) -> str:
+        """The user's line; JAX remembers none inside its own solvers, say."""
+        lines = (line for e in (self.equation, *self.around) for line in _lines(e))
+        return line_to_tell(lines) or "a line that JAX does not tell"
 
     @cached_property
     def _function(self) -> tuple[list[int], Any]:
@@ -166,10 +175,10 @@ def _opened(jaxpr: Any) -> tuple[Any, Sequence[Any]]:
     return getattr(jaxpr, "jaxpr", jaxpr), getattr(jaxpr, "consts", ())
 
 
-def _line(equation: Any) -> str:
-    """The user's line; empty where JAX remembers none, as inside its own solvers."""
-    found = source_info_util.summarize(equation.source_info)
-    return found if found.strip(": ") else ""
+def _lines(equation: Any) -> list[str]:
+    """The lines that led to an equation, from the inside, up to the call around it."""
+    told = source_info_util.summarize(equation.source_info, num_frames=sys.maxsize)
+    return told.splitlines()[::-1]
 
 
 def _dropped(variable: Any) -> bool:
@@ -204,12 +213,12 @@ class _Reader:
         self.shapes[number] = jax.ShapeDtypeStruct(shape, dtype or bool)
         return number
 
-    def body(self, closed: Any) -> Body:
+    def body(self, closed: Any, around: tuple[Any, ...] = ()) -> Body:
         jaxpr, consts = _opened(closed)
         inputs = tuple(self.variable(v) for v in jaxpr.invars)
         names = dict(zip(jaxpr.invars, inputs, strict=True))
         self.bind_constants(names, jaxpr, consts)
-        ops = tuple(self.ops(jaxpr, names, "", ""))
+        ops = tuple(self.ops(jaxpr, names, "", around))
         return Body(inputs, self.atoms(jaxpr.outvars, names), ops)
 
     def bind_constants(self, names: dict[Any, Any], jaxpr: Any, consts: Any) -> None:
@@ -226,20 +235,26 @@ class _Reader:
         )
 
     def ops(
-        self, jaxpr: Any, names: dict[Any, Any], outer: str, line: str
+        self,
+        jaxpr: Any,
+        names: dict[Any, Any],
+        outer: str,
+        around: tuple[Any, ...],
     ) -> Iterator[Op]:
         for equation in jaxpr.eqns:
             stack = str(equation.source_info.name_stack)
             scope = "/".join(s for s in (outer, stack) if s)
-            # Inside JAX's own functions no line is the user's: theirs is the call's.
-            where = _line(equation) or line
             if equation.primitive.name in self.inlined:
-                yield from self.inline(equation, names, scope, where)
+                yield from self.inline(equation, names, scope, around)
             else:
-                yield self.op(jaxpr, equation, names, scope, where)
+                yield self.op(jaxpr, equation, names, scope, around)
 
     def inline(
-        self, equation: Any, names: dict[Any, Any], scope: str, where: str
+        self,
+        equation: Any,
+        names: dict[Any, Any],
+        scope: str,
+        around: tuple[Any, ...],
     ) -> Iterator[Op]:
         (closed,) = _inner(equation.params)
         jaxpr, consts = _opened(closed)
@@ -247,7 +262,7 @@ class _Reader:
             zip(jaxpr.invars, self.atoms(equation.invars, names), strict=True)
         )
         self.bind_constants(inside, jaxpr, consts)
-        yield from self.ops(jaxpr, inside, scope, where)
+        yield from self.ops(jaxpr, inside, scope, (equation, *around))
         results = self.atoms(jaxpr.outvars, inside)
         names.update(zip(equation.outvars, results, strict=True))
 
@@ -257,10 +272,11 @@ class _Reader:
         equation: Any,
         names: dict[Any, Any],
         scope: str,
-        where: str,
+        around: tuple[Any, ...],
     ) -> Op:
         inputs = self.atoms(equation.invars, names)
-        bodies = tuple(self.body(inner) for inner in _inner(equation.params))
+        inner = _inner(equation.params)
+        bodies = tuple(self.body(each, (equation, *around)) for each in inner)
         outputs = tuple(self.variable(v) for v in equation.outvars)
         names.update(zip(equation.outvars, outputs, strict=True))
         name = equation.primitive.name
@@ -270,10 +286,10 @@ class _Reader:
             outputs=outputs,
             params=equation.params,
             bodies=bodies,
-            where=where or "a line that JAX does not tell",
             scope=scope,
             loop=self.loop(equation) if name == "scan" else None,
             equation=equation,
+            around=around,
             parent=jaxpr,
         )
 

@@ -182,7 +182,7 @@ class Reacher:
             self._scan(op, outs)
         elif op.enterable:
             self._branches(op, outs)
-        else:
+        elif op.name != "stop_gradient":
             for atom in op.inputs:
                 self._join(atom, frozenset().union(*outs))
 

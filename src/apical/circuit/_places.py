@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import count
 
 from ._dataflow import CONSTANT, PARAMETER, Flow
 from ._jaxpr import Atom, Body, Literal, Op
@@ -174,6 +175,11 @@ def names(
         chosen[number] = unlike(name, lambda n: n in taken or n.endswith(DRIVE))
         taken.add(chosen[number])
     return chosen
+
+
+def _numbered(name: str) -> Iterator[str]:
+    yield name
+    yield from (f"{name}#{i}" for i in count(2))
 
 
 def _name(

@@ -81,9 +81,13 @@ def is_identity(op: Op) -> bool:
 
 def holds_synaptic(op: Op) -> bool:
     """Whether a body of the operation holds, at any depth, a linear operation."""
-    linear = SYNAPTIC | LINEAR_NOT_REWRITTEN
+    return holds(op, SYNAPTIC | LINEAR_NOT_REWRITTEN)
+
+
+def holds(op: Op, names: frozenset[str]) -> bool:
+    """Whether a body of the operation holds, at any depth, an operation so named."""
     inner = [o for body in op.bodies for o in body.ops]
-    return any(o.name in linear or holds_synaptic(o) for o in inner)
+    return any(o.name in names or holds(o, names) for o in inner)
 
 
 def is_elementwise(op: Op) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 
+from ._checks import REVERSIBLE, require_loops
 from ._dataflow import ACTIVITY, CONSTANT, DATA, Flow
 from ._depth import longest_path
 from ._edges import LOSS as THE_LOSS
@@ -31,7 +32,7 @@ from ._nodes import (
 from ._places import drive, names, outputs
 from ._primitives import SYNAPTIC
 from ._products import Products
-from ._refusals import refusals, unknowns
+from ._refusals import Refusal, refusals, unknowns
 from ._setting import Setting
 from ._synapse import Meeting, gains, make_synapses, meetings
 
@@ -81,6 +82,8 @@ class Structure:
         judged = set() if setting.derivative else set(marked(flow, (BERNOULLI_MARK,)))
         complete = self._policy == "entry"
         self._reacher = Reacher(flow, self._chosen(), judged, complete=complete)
+        if setting.derivative:
+            require_loops(flow, leaves.names, self._reacher.reach)
         self._check_marks()
         self._numbers = [n for n in flow.maker if n in self._reacher.nodes]
         self._live = [m for m in found if self._reacher.reach.get(m.op.outputs[0])]
@@ -258,9 +261,13 @@ class Structure:
         return tuple(sorted(frozenset[int]().union(*(m.leaves for m in self._gains))))
 
     @cached_property
+    def _refusals(self) -> list[Refusal]:
+        return refusals(self._flow, self._reacher.reach)
+
+    @cached_property
     def unreached(self) -> dict[str, str]:
         """The leaves that no synapse carries, and why."""
-        reasons = {n: r.reason for r in refusals(self._flow) for n in r.leaves}
+        reasons = {n: r.reason for r in self._refusals for n in r.leaves}
         inputs, reach = self._flow.program.body.inputs, self._reacher.reach
         rest = "bias, gain or table: it takes the gradient that its node's signal gives"
         return {
@@ -273,7 +280,8 @@ class Structure:
     @cached_property
     def unknown(self) -> tuple[str, ...]:
         """Operations that apical cannot look into, with their lines."""
-        return tuple(f"`{op.name}` at {op.where}" for op in unknowns(self._flow))
+        found = unknowns(self._flow, self._reacher.reach)
+        return tuple(f"`{op.name}` at {op.where}" for op in found)
 
     @cached_property
     def fixed(self) -> tuple[str, ...]:
@@ -323,7 +331,8 @@ class Structure:
             s.op.name.startswith("custom_vjp") for s in walk(self._flow.program.body)
         )
 
-    def _require_reversible(self) -> None:
+    def require_reversible(self) -> None:
+        """Refuse a loop on activities that JAX cannot reverse."""
         for site in walk(self._flow.program.body):
             reaches = any(self._reacher.reach.get(n) for n in site.op.outputs)
             active = any(self._flow.is_activity(a) for a in site.op.inputs)
@@ -331,19 +340,21 @@ class Structure:
                 raise ValueError(
                     f"The loop at {site.op.where} (`while_loop`, or a `fori_loop` "
                     "whose number of steps is not fixed) acts on activities, and JAX "
-                    "cannot reverse it. Use `lax.scan`, or `lax.fori_loop` with fixed "
-                    "bounds."
+                    f"cannot reverse it. {REVERSIBLE}"
                 )
+
+    def _told(self, refusal: Refusal) -> str:
+        paths = ", ".join(self.leaves.names[i] for i in sorted(refusal.leaves))
+        return (
+            f"Parameter {paths!r} cannot be given feedback at {refusal.op.where}: "
+            f"{refusal.reason}."
+        )
 
     def require_feedback(self) -> None:
         """Refuse if a leaf meets data where a second copy cannot be followed."""
-        self._require_reversible()
-        for refusal in refusals(self._flow):
-            paths = ", ".join(self.leaves.names[i] for i in sorted(refusal.leaves))
-            raise ValueError(
-                f"Parameter {paths!r} cannot be given feedback at {refusal.op.where}: "
-                f"{refusal.reason}."
-            )
+        self.require_reversible()
+        for refusal in self._refusals:
+            raise ValueError(self._told(refusal))
         if split := self._products.split():
             synapse, gain = (op.where for op in split)
             raise ValueError(
@@ -360,11 +371,14 @@ class Structure:
 
     def require_nodes(self) -> None:
         """Refuse if there is no node, or if a chain bypasses one."""
-        self._require_reversible()
+        self.require_reversible()
         if not self.nodes:
+            hidden = [self._told(refusal) for refusal in self._refusals]
             raise ValueError(
                 "No node was found: no activity that depends on `params` enters a "
-                "synapse. Mark one with `apical.node`, or pass `nodes='every'`."
+                "synapse. "
+                + (hidden[0] if hidden else "Mark one with `apical.node`, or pass ")
+                + ("" if hidden else "`nodes='every'`.")
             )
         if not self.separated:
             raise ValueError(

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
 import jax.ad_checkpoint
 import jax.numpy as jnp
 
-from ._calls import call_loss, kind, require_function
+from ._calls import call_loss, kind, require_arrays, require_function
+from ._checks import (
+    require_dependence,
+    require_marks,
+    require_no_mutable_arrays,
+)
 from ._circuit import Circuit
-from ._dataflow import ACTIVITY, PARAMETER, Flow
+from ._dataflow import Flow
 from ._examples import Examples
-from ._graph import walk
-from ._jaxpr import Body, Op, trace_program
+from ._in_place import on_copies
+from ._jaxpr import trace_program
 from ._leaves import Leaves, is_array, shapes_of
-from ._marks import BERNOULLI_MARK, NODE_MARK, OUTPUT_MARK, mark_of
+from ._marks import BERNOULLI_MARK, NODE_MARK, OUTPUT_MARK
 from ._places import DRIVE, OUTPUT
-from ._primitives import holds_synaptic
 from ._products import Products
 from ._setting import Setting
 from ._shared_weights import shared_weights
@@ -71,7 +75,12 @@ def trace(
     """
     require_function(loss_fn, "loss_fn")
     setting = Setting(has_aux=has_aux, reduction=reduction, batch=batch, nodes=nodes)
-    return lambda params, *args: trace_setting(loss_fn, setting, params, args)
+
+    def find(params: Any, *args: Any) -> Circuit:
+        require_arrays(params, args)
+        return trace_setting(loss_fn, setting, params, args)
+
+    return find
 
 
 def node(x: Any, name: str) -> Any:
@@ -177,7 +186,9 @@ def trace_setting(
             "`params` holds no leaf to learn: none is an array of floating-point "
             f"numbers{_found(leaves, params)}. Integer parameters cannot be learned; "
             "cast them with `.astype(float)`, and make arrays of Python's numbers with "
-            "`jnp.asarray`."
+            "`jnp.asarray`. Of a model that is no pytree hand over the arrays that it "
+            "holds (Keras: `[v.value for v in model.trainable_variables]`, and "
+            "`model.stateless_call` in `loss_fn`)."
         )
     learned, fixed = leaves.pick(params)
     arrays = given.pick(args)[1]
@@ -194,17 +205,17 @@ def trace_setting(
         return (loss, *aux_arrays)
 
     program, _ = trace_program(flat, *shapes_of([*learned, *fixed, *arrays]))
+    require_no_mutable_arrays(program)
     shared = Examples(setting, given, [x.shape for x in shapes_of(arrays)]).shared
     flow = Flow(program, *counts, frozenset(sum(counts) + i for i in shared))
     flow = flow.knowing(*shared_weights(flow))
     products = Products(flow)
     flow = flow.knowing(sums=products.sums)
     if setting.derivative:
-        _check_loss(flow)
-    _check_loops(flow, leaves.names)
-    _check_marks(flow)
+        require_dependence(flow)
+    require_marks(flow)
     return Circuit(
-        loss_fn,
+        on_copies(loss_fn),
         setting,
         flow,
         products,
@@ -271,51 +282,3 @@ def _aux_arrays(aux: Any) -> tuple[list[Any], Callable[[Any], Any]]:
         return jax.tree.unflatten(treedef, [filled[i] for i in range(len(flat))])
 
     return [jnp.asarray(flat[i]) for i in arrays], rebuild
-
-
-def _check_loss(flow: Flow) -> None:
-    kind = flow.kind_of(flow.program.body.outputs[0])
-    if kind == ACTIVITY:
-        return
-    if kind == PARAMETER:
-        raise ValueError(
-            "The loss depends on `params` alone, not on the arguments after it. If "
-            "`loss_fn` closes over its data, pass them as arguments: apical has to "
-            "tell data from parameters."
-        )
-    raise ValueError(
-        "The loss does not depend on `params` through a derivative. Rules that read "
-        "nothing but losses (`EvolutionStrategy`, `WeightPerturbation`, and "
-        "`ScoreFunction` where nodes are stochastic) need none."
-    )
-
-
-def _check_loops(flow: Flow, paths: Sequence[str]) -> None:
-    for site in walk(flow.program.body):
-        touched = any(flow.kind_of(a) & PARAMETER for a in site.op.inputs)
-        if site.op.name == "while" and touched and holds_synaptic(site.op):
-            weights = ", ".join(paths[i] for i in sorted(flow.raw_into(site.op)))
-            raise ValueError(
-                f"The loop at {site.op.where} (`while_loop`, or a `fori_loop` whose "
-                f"number of steps is not fixed) holds synapses ({weights}), and JAX "
-                "cannot reverse it. Use `lax.scan`, or `lax.fori_loop` with fixed "
-                "bounds."
-            )
-
-
-def _check_marks(flow: Flow) -> None:
-    reached = {id(site.op) for site in walk(flow.program.body)}
-    for op, enclosing in _all_ops(flow.program.body, "the loss function"):
-        if mark_of(op) and id(op) not in reached:
-            raise ValueError(
-                f"The mark {mark_of(op)!r} at {op.where} stands inside {enclosing}, "
-                "which apical does not enter (its derivative rule is the user's, or it "
-                "has none). Mark the value outside of it."
-            )
-
-
-def _all_ops(body: Body, enclosing: str) -> Iterator[tuple[Op, str]]:
-    for op in body.ops:
-        yield op, enclosing
-        for inner in op.bodies:
-            yield from _all_ops(inner, f"`{op.name}` at {op.where}")

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple, Unpack
@@ -109,29 +110,31 @@ def regime(
         circuit = learner.circuit(params, args)
         credit = learner(params, state, *args)
         truth = rule.reference(circuit, params, state, args)
-        bound, found = _UNKNOWN, _UNKNOWN
+        bound = rest = None
         if rule.inference is None:
             energy = Free(rule.terms(circuit, params, state, args))
             bound = rule.step_size * _curvature(energy, key)
         if resting is not None:
             goal = resting(params, state, *args)
             cosine = _cosine(circuit, credit.grads, goal.grads)
-            found = jnp.where(goal.info.residual <= _REST, cosine, jnp.nan)
+            rest = cosine, goal.info.residual <= _REST
         cosine = _cosine(circuit, credit.grads, truth)
-        return credit.info.residual, credit.info.energy, bound, cosine, found
+        return credit.info.residual, credit.info.energy, bound, cosine, rest
 
     def tell(params: Any, state: Any, *args: Any) -> Regime:
         state = state.rule if isinstance(state, TrainState) else state
         # A key that the compiler knew would have it draw the numbers, for minutes.
         key = jax.random.key(0)
-        residual, energy, *others = measured(key, params, state, *args)
-        energy = {name: float(value) for name, value in energy.items()}
-        return _told(float(residual), energy, *map(float, others))
+        residual, energy, bound, cosine, rest = measured(key, params, state, *args)
+        return _told(
+            float(residual),
+            {name: float(value) for name, value in energy.items()},
+            math.nan if bound is None else float(bound),
+            float(cosine),
+            float(rest[0]) if rest is not None and rest[1] else math.nan,
+        )
 
     return tell
-
-
-_UNKNOWN = jnp.asarray(np.nan)
 
 
 def _has_rest(rule: PredictiveCoding) -> bool:

@@ -12,6 +12,7 @@ import optax
 from ..circuit import (
     Circuit,
     Setting,
+    require_arrays,
     require_function,
     trace_setting,
 )
@@ -47,6 +48,7 @@ class Circuits:
 
     def __call__(self, params: Any, args: tuple[Any, ...]) -> Circuit:
         """The circuit at these shapes, traced the first time."""
+        require_arrays(params, args)
         self._numbers.require_alike(params)
         key = signature(params, args)
         if key in self._found:

@@ -166,11 +166,11 @@ class IncrementalPredictiveCoding(Rule):
                 moved,
                 memory,
                 grads,
-                jnp.where(jnp.isnan(at.first), norm, at.first),
+                jnp.where(at.first < 0, norm, at.first),
                 norm,
             )
 
-        unknown = jnp.full((), jnp.nan)
+        unknown = jnp.full((), -1.0)  # no norm: the first tick puts its own
         begin = Tick(
             state if self.streaming else self._begun(forward.sites),
             learned,

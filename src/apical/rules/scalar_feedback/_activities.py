@@ -39,7 +39,7 @@ class Taught(NamedTuple):
 def require_perturbable(circuit: Circuit, params: Any, args: Any, rule: str) -> None:
     """Refuse what cannot be perturbed, example by example, at nodes and output."""
     # Paths that bypass a node are fine: every path is cut where it first meets a site.
-    circuit._require_reversible()
+    circuit.require_reversible()
     circuit.require_output()
     each = OneByOne(circuit)
     each.require_same_nodes()

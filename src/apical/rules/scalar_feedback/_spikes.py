@@ -67,7 +67,7 @@ def require_stochastic(circuit: Circuit, params: Any, args: Any, rule: str) -> N
             f"{rule} draws spikes at stochastic nodes, and the loss function marks "
             "none: write `h = apical.bernoulli(jax.nn.sigmoid(z))`."
         )
-    circuit._require_reversible()
+    circuit.require_reversible()
     means = circuit.run(params, args, sites=names).sites
     if not is_concrete(means):
         return
