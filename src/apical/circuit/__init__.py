@@ -15,7 +15,6 @@ from ._leaves import shapes_of as shapes_of
 from ._node_kinds import drive_sites as drive_sites
 from ._node_kinds import stochastic_nodes as stochastic_nodes
 from ._nonlinearity import nonlinearity as nonlinearity
-from ._one_by_one import OneByOne as OneByOne
 from ._reduction import require_reduction as require_reduction
 from ._setting import Setting as Setting
 from ._structure import Node as Node

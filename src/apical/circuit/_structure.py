@@ -188,30 +188,19 @@ class Structure:
         found = outputs(self._flow, self._live, self._reacher.reach)
         return tuple(given) or tuple(found)
 
-    @cached_property
-    def output(self) -> int:
-        """The variable of the one output node, or refuse."""
-        if len(self.outputs) != 1:
-            problem = "no output" if not self.outputs else "more than one output"
-            makers = (self._flow.maker[n][0] for n in self.outputs)
-            listed = ", ".join(f"`{op.name}` at {op.where}" for op in makers)
-            raise ValueError(
-                f"The loss function has {problem} that can be told from the program "
-                f"({len(self.outputs)} candidates{': ' if listed else ''}{listed}). "
-                "Mark it: `y = apical.output(y)`."
-            )
-        return self.outputs[0]
-
     @property
-    def output_shape(self) -> jax.ShapeDtypeStruct:
-        """Shape and dtype of the one output, loops in front; or refuse."""
-        return self._shape(self.output)
+    def _told_outputs(self) -> str:
+        makers = (self._flow.maker[n][0] for n in self.outputs)
+        return ", ".join(f"`{op.name}` at {op.where}" for op in makers)
 
     @property
     def output_node(self) -> str | None:
-        """The name of the node that is the output too, if one is."""
+        """The name of the node that is the one output too, if one is."""
+        if len(self.outputs) != 1:
+            return None
         sources = {at: source for source, at in marked_outputs(self._flow).items()}
-        return self._names.get(sources.get(self.output, self.output))
+        (output,) = self.outputs
+        return self._names.get(sources.get(output, output))
 
     @cached_property
     def feedback_leaves(self) -> tuple[int, ...]:
@@ -319,17 +308,31 @@ class Structure:
             )
 
     def require_output(self) -> None:
-        """Refuse if there is not one output, or if a node stands after it."""
-        number, reacher = self.output, self._reacher
-        reached = (
-            reacher.next[number] if number in self._names else reacher.reach[number]
-        )
-        after = sorted(self._label(t) for t in reached if t[0] != LOSS)
-        if after:
+        """Refuse if there is no output, or if a node stands after one."""
+        if not self.outputs:
             raise ValueError(
-                f"The output reaches the node {after[0]!r}, and this rule needs an "
-                "output that only the loss reads. Mark a later activity with "
-                "`apical.output`, or choose the nodes by `nodes=`."
+                "The loss function has no output that can be told from the program. "
+                "Mark it: `y = apical.output(y)`."
+            )
+        reacher = self._reacher
+        for number in self.outputs:
+            is_node = number in self._names
+            reached = reacher.next[number] if is_node else reacher.reach[number]
+            after = sorted(self._label(t) for t in reached if t[0] != LOSS)
+            if after:
+                raise ValueError(
+                    f"The output reaches the node {after[0]!r}, and this rule needs an "
+                    "output that only the loss reads. Mark a later activity with "
+                    "`apical.output`, or choose the nodes by `nodes=`. (Outputs found: "
+                    f"{self._told_outputs}.)"
+                )
+        marks = marked_outputs(self._flow)
+        nodes = [self._names[n] for n in (*marks, *self.outputs) if n in self._names]
+        if nodes and len(self.outputs) > 1:
+            raise ValueError(
+                f"The loss reads {len(self.outputs)} outputs ({self._told_outputs}), "
+                f"and one of them is the node {nodes[0]!r}. Where there are several, "
+                "each must be an activity that no synapse reads: mark these."
             )
 
     @cached_property

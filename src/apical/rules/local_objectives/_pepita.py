@@ -146,7 +146,8 @@ class PEPITA(Rule):
     def _passes(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Passes:
         first, error = _error(circuit, params, args)
         axis, outputs = _by_example(circuit, circuit.output_shape, OUTPUT)
-        rows = jnp.moveaxis(error, axis, 0).reshape(-1, outputs)
+        form = circuit.unfolded(OUTPUT, error.shape)
+        rows = jnp.moveaxis(error.reshape(form), axis, 0).reshape(-1, outputs)
         other = with_inputs(circuit, args, self._modulated(circuit, state, args, rows))
         names = [n.name for n in circuit.nodes]
         second = circuit.run(params, other, sites=[*names, OUTPUT])
@@ -225,4 +226,4 @@ def _by_example(circuit: Circuit, struct: Any, site: str) -> tuple[int, int]:
             "The output has no axis of examples, so no input can hear its own error. "
             "See that `batch` describes the arguments."
         )
-    return axis, int(np.prod(struct.shape)) // struct.shape[axis]
+    return axis, int(np.prod(struct.shape)) // circuit.batch_size

@@ -163,10 +163,9 @@ class SyntheticGradients(Rule):
         for number, read in enumerate(self._readings(circuit).values()):
             shape = shapes[read.node]
             inputs = jax.eval_shape(read.inputs, shape, label)
-            units = 1 if read.axis is None else shape.shape[read.axis]
             where = f"the node {read.node!r}"
             key = jax.random.fold_in(own, number)
-            weights[read.node] = weights_for(critic, key, inputs, units, where)
+            weights[read.node] = weights_for(critic, key, inputs, read.units, where)
         return CriticState(weights, self._optimizer.init(weights))
 
     def _readings(self, circuit: Circuit) -> dict[str, Reading]:
