@@ -25,6 +25,7 @@ from ._leaves import Leaves
 from ._places import DRIVE, OUTPUT
 from ._run import Backward, Plan, Runner
 from ._setting import Setting
+from ._sharding import inner, zeros
 from ._synapse import Synapse, make_synapses
 
 
@@ -87,7 +88,7 @@ class Circuit(Batched):
 
     def zeros(self) -> dict[str, jax.Array]:
         """A zero for each node, of its shape."""
-        return {n.name: jnp.zeros(n.shape, n.dtype) for n in self.nodes}
+        return {self._names[n]: zeros(self._shape(n)) for n in self._numbers}
 
     # ----------------------------------------------------------------- evaluation
 
@@ -284,7 +285,7 @@ class Circuit(Batched):
             here = self.leaves.build(learned, fixed)
             run = self.run(here, args, tap="clamp", inject=held, sites=list(delta))
             require_values(delta, {s: x.shape for s, x in run.sites.items()}, "delta")
-            products = (jnp.vdot(delta[s], run.sites[s]).real for s in delta)
+            products = (inner(delta[s], run.sites[s]) for s in delta)
             return sum(products, start=loss * run.loss)
 
         return self.leaves.build(jax.grad(product)(learned))

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ._sharding import type_of
+
 
 def is_array(leaf: Any) -> bool:
     """Whether a leaf has values that can be traced."""
@@ -74,9 +76,11 @@ def _path(path: Any) -> str:
 
 
 def shapes_of(leaves: Sequence[Any]) -> list[jax.ShapeDtypeStruct]:
-    """The shape and dtype of each leaf."""
+    """The shape and dtype of each leaf, and how it is divided where its type says."""
     return [
-        jax.ShapeDtypeStruct(jnp.shape(x), _dtype(x), weak_type=is_weak(x))
+        jax.ShapeDtypeStruct(
+            jnp.shape(x), _dtype(x), weak_type=is_weak(x), sharding=type_of(x)
+        )
         for x in leaves
     ]
 

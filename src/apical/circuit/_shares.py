@@ -19,6 +19,7 @@ from ._cut import Tap
 from ._dataflow import Flow
 from ._jaxpr import Literal
 from ._separation import Sum
+from ._sharding import gathered, zeros
 
 Sites = dict[int, list[str]]
 
@@ -44,7 +45,7 @@ class Shares:
     @property
     def zeros(self) -> dict[str, jax.Array]:
         """Nothing added to the sums."""
-        return {n: jnp.zeros(s.shape, s.dtype) for n, s in self.added.items()}
+        return {n: zeros(s) for n, s in self.added.items()}
 
     def beside(self, sites: Mapping[int, Sequence[str]]) -> Sites:
         """Other sites and these: what a sum reads is read after every other tap."""
@@ -111,7 +112,8 @@ class Shares:
         found = every(weight, *operands)
         found = found.reshape(unfolded(each.place, found.shape, self.count))
         axis = axis_of_its_own(each.place)
-        return jnp.sum(found, [a for a in range(found.ndim) if a != axis])
+        each = jnp.sum(found, [a for a in range(found.ndim) if a != axis])
+        return gathered(each)
 
 
 # No name of a user's holds this character.

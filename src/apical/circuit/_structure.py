@@ -36,6 +36,7 @@ from ._places import drive, names, outputs
 from ._primitives import SYNAPTIC
 from ._refusals import refusals, unknowns
 from ._setting import Setting
+from ._sharding import in_front
 from ._synapse import make_synapses
 
 _FIXED = ([CONSTANT, ACTIVITY], [DATA, ACTIVITY])
@@ -130,7 +131,9 @@ class Structure:
         """Shape and dtype of a value, the lengths of the loops around it in front."""
         inner = self._flow.program.shapes[number]
         loops = self._loops[id(self._flow.maker[number][0])]
-        return jax.ShapeDtypeStruct((*loops, *inner.shape), inner.dtype)
+        divided = in_front(inner.sharding, len(loops))
+        shape = (*loops, *inner.shape)
+        return jax.ShapeDtypeStruct(shape, inner.dtype, sharding=divided)
 
     def _why(self, number: int) -> str:
         if number in self._given_names:

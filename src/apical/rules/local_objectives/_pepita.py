@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ...circuit import Circuit, Run, drive_of, require_reduction
+from ...circuit import Circuit, Run, drive_of, require_reduction, zeros
 from .._inputs import inputs_of, require_heard, with_inputs
 from .._rule import Credit, Rule, SearchSpace, Signal, check_positive, rule, salted
 from ._pairs import example_axis
@@ -174,7 +174,6 @@ class PEPITA(Rule):
 
 def _error(circuit: Circuit, params: Any, args: Any) -> tuple[Run, jax.Array]:
     """The first pass, and the gradient of each example's own loss at the output."""
-    output = circuit.output_shape
     names = [n.name for n in circuit.nodes]
 
     def loss(offset: jax.Array) -> Any:
@@ -183,8 +182,7 @@ def _error(circuit: Circuit, params: Any, args: Any) -> tuple[Run, jax.Array]:
         )
         return run.loss, run
 
-    zero = jnp.zeros(output.shape, output.dtype)
-    error, run = jax.grad(loss, has_aux=True)(zero)
+    error, run = jax.grad(loss, has_aux=True)(zeros(circuit.output_shape))
     return run, circuit.scale * error
 
 

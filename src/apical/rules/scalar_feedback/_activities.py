@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ...circuit import Circuit, drive_sites, require_reduction
+from ...circuit import Circuit, beside, drive_sites, require_reduction
 from .._rule import Credit, Signal
 from ._noise import correlation, draw, require_real
 
@@ -141,7 +141,8 @@ def along(
     form = circuit.unfolded(name, like.shape[1:])
     ones = [numbers.shape[1] - 1 if i == axis else 1 for i in range(len(form))]
     each = numbers[:, :-1].reshape(count, *ones)
-    return jnp.broadcast_to(each, (count, *form)).reshape(like.shape)
+    whole = jnp.broadcast_to(each, (count, *form)).reshape(like.shape)
+    return beside(whole, like)
 
 
 def credit_of(taught: Taught, state: Any) -> Credit:

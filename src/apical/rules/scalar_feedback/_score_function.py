@@ -175,8 +175,8 @@ class ScoreFunction(StochasticRule):
 
             return jax.vmap(once)(given)
 
-        zeros = {n: x for n, x in circuit.zeros().items() if n not in names}
-        given = {n: jnp.zeros((count, *x.shape), x.dtype) for n, x in zeros.items()}
+        still = {n: x for n, x in circuit.zeros().items() if n not in names}
+        given = {n: jnp.stack([x] * count) for n, x in still.items()}
         (whole, means), transposed, losses = jax.vjp(
             network, learned, {**given, **noise}, has_aux=True
         )

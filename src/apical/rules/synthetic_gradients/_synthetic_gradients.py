@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ...circuit import Circuit, require_reduction
+from ...circuit import Circuit, inner, require_reduction
 from .._rule import (
     Credit,
     Rule,
@@ -249,7 +249,7 @@ class SyntheticGradients(Rule):
             held = jax.tree.map(jax.lax.stop_gradient, values)
             said = self._said(circuit, state.weights, held, label, nodes)
             shares = self._shares(circuit, said).items()
-            return sum(jnp.vdot(share, values[n]).real for n, share in shares)
+            return sum(inner(share, values[n]) for n, share in shares)
 
         return circuit.leaves.build(jax.grad(product)(learned))
 
