@@ -64,7 +64,7 @@ CIRCUITS = {
     "params": (lambda c: c.run(DEEPER, (X, Y)), "`params`", "structure"),
     "other params": (lambda c: c.run(WIDER, (X, Y)), "'a' has shape (3, 6)", "anew"),
     "other batch": (lambda c: c.run(PARAMS, (X[:2], Y[:2])), "'args.0'", "(2, 3)"),
-    "examples": (lambda c: c.examples(PARAMS, X), "`args`", "`(x,)`"),
+    "examples": (lambda c: c.by_example(PARAMS, X), "`args`", "`(x,)`"),
     "feedback": (
         lambda c: c.run(PARAMS, (X, Y), feedback={"a": None, "b": [[1.0]]}),
         *("`feedback` for 'b'", "a list"),

@@ -71,9 +71,9 @@ def row(tree, i):
 def node_noise(count, kind, names=("0", "1", "output")):
     """Noise at the nodes of every example: `[count, examples, units]`."""
     units = zip(names, (7, 6, 3), strict=True)
-    shapes = {n: jax.ShapeDtypeStruct((4, 1, u), float) for n, u in units}
+    shapes = {n: jax.ShapeDtypeStruct((4, u), float) for n, u in units}
     found = directions(count, kind, shapes)
-    return [np.squeeze(found[n], axis=2) for n in names]
+    return [found[n] for n in names]
 
 
 # ------------------------------------------------------------------------- by hand

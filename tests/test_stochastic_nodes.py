@@ -13,7 +13,7 @@ from by_hand import assert_close, distance
 from scalar_feedback_by_hand import along, chain, flat, numbers, worst
 
 import apical
-from apical.circuit import OneByOne, stochastic_nodes
+from apical.circuit import stochastic_nodes
 from apical.rules import Concrete, ScoreFunction, StraightThrough
 from apical.rules.scalar_feedback._spikes import fires, uniforms
 
@@ -89,11 +89,10 @@ def in_each_state(rule, params=PARAMS):
     """What a rule says in each of the 32 states, on one example."""
     circuit = apical.trace(loss_fn)(params, *ONE)
     if isinstance(rule, ScoreFunction):
-        at_rates = circuit.examples(params, ONE)
+        at_rates = circuit.by_example(params, ONE)[1]
 
         def estimate(state):
-            noise = {n: u[:, None] for n, u in forcing(state).items()}
-            return rule._drawn(circuit, params, ONE, at_rates, noise).grads
+            return rule._drawn(circuit, params, ONE, at_rates, forcing(state)).grads
 
     else:
 
@@ -260,11 +259,7 @@ def drawn(rule):
     if isinstance(rule, ScoreFunction):
         from apical.rules._rule import salted
 
-        means = OneByOne(circuit)(
-            lambda args: OneByOne(circuit).circuit.run(PARAMS, args).sites, (X, Y)
-        )
-        found = uniforms(salted(now, "spikes"), means, 1)
-        return [np.asarray(found[n])[0, :, 0] for n in "01"]
+        now = salted(now, "spikes")
     found = uniforms(now, {n.name: n for n in circuit.nodes}, 1)
     return [np.asarray(found[n])[0] for n in "01"]
 

@@ -19,9 +19,12 @@ from ._leaves import shapes_of as shapes_of
 from ._node_kinds import drive_sites as drive_sites
 from ._node_kinds import stochastic_nodes as stochastic_nodes
 from ._nonlinearity import nonlinearity as nonlinearity
-from ._one_by_one import OneByOne as OneByOne
 from ._reduction import require_reduction as require_reduction
 from ._setting import Setting as Setting
+from ._sharding import beside as beside
+from ._sharding import gathered as gathered
+from ._sharding import inner as inner
+from ._sharding import zeros as zeros
 from ._structure import Node as Node
 from ._synapse import Synapse as Synapse
 from ._trace import bernoulli as bernoulli

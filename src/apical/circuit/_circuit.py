@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from . import _view
+from ._batched import Batched
 from ._cut import TAPS, Tap, find_tap
 from ._dataflow import Flow
 from ._enter import ENTER
@@ -21,16 +21,13 @@ from ._given import (
     require_shapes,
     require_values,
 )
-from ._jaxpr import is_concrete
 from ._leaves import Leaves
 from ._places import DRIVE, OUTPUT
 from ._products import Products
-from ._reduction import require_reduction
 from ._run import Backward, Plan, Runner
 from ._setting import Setting
-from ._structure import Structure
+from ._sharding import inner, zeros
 from ._synapse import Synapse, make_synapses
-from ._weight_transport import Read, weight_reads
 
 
 class Run(NamedTuple):
@@ -46,11 +43,11 @@ def drive_of(name: str) -> str:
     return f"{name}{DRIVE}"
 
 
-class Circuit(Structure):
+class Circuit(Batched):
     """The nodes and synapses found in one traced loss function.
 
     Made by `apical.trace`. `print(circuit)` shows it, `circuit.mermaid()` draws it;
-    `run`, `pull` and `examples` evaluate it.
+    `run`, `pull` and `by_example` evaluate it.
 
     Attributes:
       nodes: every `Node`, in the order of the forward computation.
@@ -92,7 +89,7 @@ class Circuit(Structure):
 
     def zeros(self) -> dict[str, jax.Array]:
         """A zero for each node, of its shape."""
-        return {n.name: jnp.zeros(n.shape, n.dtype) for n in self.nodes}
+        return {self._names[n]: zeros(self._shape(n)) for n in self._numbers}
 
     # ----------------------------------------------------------------- evaluation
 
@@ -113,7 +110,9 @@ class Circuit(Structure):
             if drive_of(name) in sites:
                 wanted.setdefault(self._drive(number), []).append(drive_of(name))
         if OUTPUT in sites:
-            wanted.setdefault(self.output, []).append(OUTPUT)
+            for number, name in zip(self.outputs, self.joined.names, strict=True):
+                wanted.setdefault(number, []).append(name)
+            sites = self.joined.sites(sites)
         missing = set(sites) - {s for names in wanted.values() for s in names}
         if missing:
             known = ", ".join(repr(n.name) for n in self.nodes)
@@ -181,18 +180,30 @@ class Circuit(Structure):
         has_feedback = feedback is not None or backward is not None
         plan = self._plan(wanted, has_feedback, gains)
         self._check_injected(inject, tap, plan)
+        given, tapped = self._through_outputs(wanted, inject, find_tap(tap))
         runner = Runner(
             self._flow,
             plan,
             ENTER,
-            find_tap(tap),
-            inject,
+            tapped,
+            given,
             self._backward(backward) if has_feedback else None,
             parallel,
         )
         second = self._second(params, feedback) if has_feedback else []
         (loss, *aux), found = runner(self.inputs(params, args), second)
-        return Run(loss, self._rebuild_aux(aux), found)
+        return Run(loss, self._rebuild_aux(aux), self._gathered(wanted, found))
+
+    def _through_outputs(
+        self, sites: Sequence[str], inject: Mapping[str, Any], tap: Tap | None
+    ) -> tuple[Mapping[str, Any], Tap | None]:
+        """What is injected and the tap, for each output apart."""
+        if OUTPUT not in sites:
+            return inject, tap
+        return self.joined.spread(inject), self.joined.tap(tap)
+
+    def _gathered(self, sites: Sequence[str], found: Mapping[str, Any]) -> Any:
+        return self.joined.gathered(found) if OUTPUT in sites else dict(found)
 
     def _check_injected(
         self, inject: Mapping[str, Any], tap: str | Tap | None, plan: Plan
@@ -203,6 +214,7 @@ class Circuit(Structure):
         if isinstance(tap, str):
             pairs = [(s, n) for n, names in plan.sites.items() for s in names]
             shapes = {site: self._shape(number).shape for site, number in pairs}
+            shapes |= {OUTPUT: self.output_shape.shape} if OUTPUT in inject else {}
             require_values(inject, shapes, "inject")
 
     def _backward(self, backward: Callable[..., Any] | None) -> Backward:
@@ -274,37 +286,63 @@ class Circuit(Structure):
             here = self.leaves.build(learned, fixed)
             run = self.run(here, args, tap="clamp", inject=held, sites=list(delta))
             require_values(delta, {s: x.shape for s, x in run.sites.items()}, "delta")
-            products = (jnp.vdot(delta[s], run.sites[s]).real for s in delta)
+            products = (inner(delta[s], run.sites[s]) for s in delta)
             return sum(products, start=loss * run.loss)
 
         return self.leaves.build(jax.grad(product)(learned))
 
-    def examples(self, params: Any, args: tuple[Any, ...]) -> jax.Array:
-        """One loss per example: `loss_fn` on a batch of one, for each.
+    def by_example(
+        self,
+        params: Any,
+        args: tuple[Any, ...],
+        *,
+        tap: str | Tap | None = None,
+        inject: Mapping[str, Any] | None = None,
+        sites: Sequence[str] = (),
+    ) -> tuple[Run, jax.Array]:
+        """Evaluate once, and tell the loss of each example.
+
+        Examples stay side by side, as `loss_fn` computes them: what the arguments hold
+        of several of them (weights, a count of unmasked tokens, the key of a dropout)
+        is what it is in the batch.
+
+        Args:
+          params: the parameters.
+          args: the arguments after them.
+          tap: as in `run`.
+          inject: as in `run`.
+          sites: which sites to visit.
 
         Returns:
-          Losses, shape `[examples]`.
+          The `Run`, and `[examples + 1]` losses: those of the examples, whose mean (or
+          sum) is what the loss says of single examples; the last is the whole loss. All
+          are `scale` times their share.
 
         Raises:
-          ValueError: if their mean (or sum) is not the loss, as with batch
-            normalisation. The check needs concrete values; under `jit` it is left out.
-
-        Example:
-          >>> import jax.numpy as jnp, apical
-          >>> loss_fn = lambda w, x: jnp.mean((x @ w) ** 2)
-          >>> x = jnp.array([[1.0], [2.0]])
-          >>> w = jnp.ones((1, 1))
-          >>> apical.trace(loss_fn)(w, x).examples(w, (x,))
-          Array([1., 4.], dtype=float32)
+          ValueError: where activities of several examples meet.
         """
-        self.inputs(params, args)  # refuses what does not fit
-        losses = self._examples.losses(self.loss_fn, params, args)
-        if is_concrete((losses, params, args)):
-            loss = self._examples.loss(self.loss_fn, params, args)
-            self._examples.check(losses, loss)
-            if self.batch_size == 1:  # of one example a sum is a mean
-                require_reduction(self, params, args)
-        return losses
+        self.require_separate("A loss for each example")
+        shares, given = self._shares, self.inputs(params, args)
+        inject = {} if inject is None else dict(inject)
+        wanted = dict.fromkeys([*sites, *inject])
+        plan = Plan(shares.beside(self._plan(list(wanted), False, False).sites))
+        spread, of_outputs = self._through_outputs([*wanted], inject, find_tap(tap))
+        tapped = shares.tap(of_outputs)
+
+        def network(added: Any) -> Any:
+            every = {**spread, **added}
+            runner = Runner(self._flow, plan, ENTER, tapped, every, None)
+            (loss, *aux), found = runner(given, [])
+            return loss, (self._rebuild_aux(aux), found)
+
+        loss, pulled, (aux, found) = jax.vjp(network, shares.zeros, has_aux=True)
+        (weights,) = pulled(jnp.ones_like(loss))
+        numbers = zip(self._flow.program.body.inputs, given, strict=True)
+        known = {**self._flow.program.constants, **dict(numbers)}
+        each = shares.of_each(weights, found, known, loss)
+        sites_found = self._gathered([*wanted], found)
+        run = Run(loss, aux, {site: sites_found[site] for site in wanted})
+        return run, self.scale * jnp.append(each, loss)
 
     def at_synapses(
         self,
@@ -345,69 +383,10 @@ class Circuit(Structure):
         _, found = runner(self.inputs(params, args), [])
         return [found[str(i)] for i in numbers]
 
-    def require_feedback(self) -> None:
-        """Refuse if a leaf meets data where no second copy stands in for it."""
-        super().require_feedback()
-        if self._reads:
-            read = self._reads[0]
-            names = " + ".join(self.leaves.names[i] for i in sorted(read.leaves))
-            raise ValueError(
-                f"The backward path reads the true {names!r} at {read.where} "
-                f"(`{read.operation}`), where no copy stands in for it. Write that "
-                "layer as a matrix product or a convolution; if it scales an activity "
-                "entry by entry, mark the result with `apical.node`."
-            )
-
-    @cached_property
-    def _reads(self) -> list[Read]:
-        count = len(self.leaves.learned)
-        return weight_reads(self._flow, self._found, self._gains, count)
-
-    @cached_property
-    def example_axes(self) -> dict[str, int | None]:
-        """The axis of the examples at each node and at `"output"`; None: it has none.
-
-        It is the axis that grows when the loss function is traced with twice as many
-        examples.
-        """
-        inputs, shapes = self._flow.program.body.inputs, self._flow.program.shapes
-        first, second = len(self.leaves.learned), len(self.leaves.arrays)
-        structs = [shapes[n] for n in inputs]
-        arrays = structs[first + second :]
-        params = self.leaves.build(structs[:first], structs[first : first + second])
-        pairs = zip(arrays, self._examples.repeated(), strict=True)
-        twice = [jax.ShapeDtypeStruct(shape, x.dtype) for x, shape in pairs]
-        try:
-            other = self._retrace(params, self._given.build([], twice))
-        except Exception as error:
-            raise ValueError(
-                "To find the axis of the examples, `loss_fn` was traced with twice as "
-                f"many of them, which it refused: {error}. Pass what has one entry per "
-                "example as an argument, and see that `batch` describes the arguments."
-            ) from error
-        found = {n.name: (f"node {n.name!r}", n.shape) for n in self.nodes}
-        found[OUTPUT] = ("the output", self.output_shape.shape)
-        repeated = {n.name: n.shape for n in other.nodes}
-        repeated[OUTPUT] = other.output_shape.shape
-        return {
-            site: self._examples.axis(where, shape, repeated.get(site, ()))
-            for site, (where, shape) in found.items()
-        }
-
     @property
     def closes_over_tracers(self) -> bool:
         """Whether the loss function closes over values of an outer transformation."""
         return self._flow.program.closes_over_tracers
-
-    @property
-    def batch_size(self) -> int:
-        """The number of examples, from the shapes of the arguments."""
-        return self._examples.size
-
-    @property
-    def scale(self) -> int:
-        """How many times larger an example's own gradient is than its share."""
-        return self.batch_size if self.setting.reduction == "mean" else 1
 
     # ----------------------------------------------------------------------- view
 

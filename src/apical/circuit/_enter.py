@@ -16,6 +16,7 @@ from ._dataflow import ACTIVITY, Flow
 from ._graph import walk
 from ._jaxpr import Body, Literal, Op
 from ._run import Runner, Scope
+from ._sharding import in_front, zeros
 
 
 def enter_remat(runner: Runner, op: Op, scope: Scope, inject: Any) -> Sequence[Any]:
@@ -162,7 +163,7 @@ def _where(weights: Sequence[bool], values: Any, copies: Any) -> list[Any]:
 
 
 def _absent(injected: Any, shape: jax.ShapeDtypeStruct) -> Any:
-    return jnp.zeros(shape.shape, shape.dtype) if injected is None else injected
+    return zeros(shape) if injected is None else injected
 
 
 def _leave(op: Op, scope: Scope, outs: Any, copies: Any, sites: Any) -> Sequence[Any]:
@@ -181,6 +182,8 @@ def _site_shapes(
     for site in (s for body in op.bodies for s in walk(body)):
         for number in site.op.outputs:
             inner = flow.program.shapes[number]
-            struct = jax.ShapeDtypeStruct((*site.loops, *inner.shape), inner.dtype)
+            divided = in_front(inner.sharding, len(site.loops))
+            shape = (*site.loops, *inner.shape)
+            struct = jax.ShapeDtypeStruct(shape, inner.dtype, sharding=divided)
             found.update(dict.fromkeys(sites.get(number, ()), struct))
     return found

@@ -1,4 +1,4 @@
-"""The axis over which the loss is a mean, and one loss per example."""
+"""The axis over which the loss is a mean."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from ._leaves import Leaves
 
@@ -107,28 +106,6 @@ class Examples:
             )
         return grown[0] if grown else None
 
-    def losses(self, loss_fn: Callable[..., Any], params: Any, args: Any) -> jax.Array:
-        """The loss on a batch of one, for each example."""
-        if all(a is None for a in self.axes):
-            return jnp.reshape(self.loss(loss_fn, params, args), (1,))
-        return self.mapped(lambda one: self.loss(loss_fn, params, one), args)
-
-    def mapped(self, function: Callable[..., Any], args: Any, *mapped: Any) -> Any:
-        """`function(args of one example, *mapped)`, side by side for every example.
-
-        What comes back has the examples in front; so must what is `mapped`.
-        """
-        size, axes = self.size, self.axes
-
-        def one(arrays: Any, *rest: Any) -> Any:
-            pairs = zip(arrays, axes, strict=True)
-            single = [x if a is None else jnp.expand_dims(x, a) for x, a in pairs]
-            return function(self.given.build([], single), *rest)
-
-        every = (axes, *[0 for _ in mapped])
-        arrays = self.given.pick(args)[1]
-        return jax.vmap(one, in_axes=every, axis_size=size)(arrays, *mapped)
-
     def loss(self, loss_fn: Callable[..., Any], params: Any, args: Any) -> Any:
         """The loss alone, where the function returns more."""
         result = loss_fn(params, *args)
@@ -140,20 +117,3 @@ class Examples:
         pairs = zip(arrays, self.axes, strict=True)
         doubled = [x if a is None else jnp.concatenate([x, x], a) for x, a in pairs]
         return self.given.build([], doubled)
-
-    def check(self, losses: Any, loss: Any) -> None:
-        """Refuse if the loss is not the mean (or sum) of the examples' losses."""
-        if not np.isfinite(loss):
-            raise ValueError(
-                f"The loss of these parameters and arguments is {float(loss)}: look "
-                "for numbers in them that are not finite."
-            )
-        reduced = jnp.mean(losses) if self.setting.reduction == "mean" else losses.sum()
-        if not np.allclose(reduced, loss, rtol=1e-3, atol=1e-6):
-            raise ValueError(
-                f"The {self.setting.reduction} of the losses of single examples is "
-                f"{float(reduced):.6g}, but the loss is {float(loss):.6g}: the "
-                "examples are not independent (batch normalisation?), or `batch` or "
-                "`reduction` does not describe the loss. A rule that needs one loss "
-                "per example is not defined here."
-            )

@@ -28,6 +28,7 @@ import jax.extend as jex
 import numpy as np
 from jax.extend import source_info_util
 
+from ._sharding import sharding_of
 from ._user_code import line_to_tell
 
 # A mark stands where the user wrote it, not where `apical.node` is defined.
@@ -210,7 +211,9 @@ class _Reader:
         aval = variable.aval
         # Tokens and references have no shape; nothing asks for theirs.
         shape, dtype = getattr(aval, "shape", ()), getattr(aval, "dtype", None)
-        self.shapes[number] = jax.ShapeDtypeStruct(shape, dtype or bool)
+        self.shapes[number] = jax.ShapeDtypeStruct(
+            shape, dtype or bool, sharding=sharding_of(aval)
+        )
         return number
 
     def body(self, closed: Any, around: tuple[Any, ...] = ()) -> Body:

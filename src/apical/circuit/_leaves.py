@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ._paths import paths_of, texts_of
+from ._sharding import type_of
 
 
 def is_array(leaf: Any) -> bool:
@@ -83,9 +84,11 @@ class Leaves:
 
 
 def shapes_of(leaves: Sequence[Any]) -> list[jax.ShapeDtypeStruct]:
-    """The shape and dtype of each leaf."""
+    """The shape and dtype of each leaf, and how it is divided where its type says."""
     return [
-        jax.ShapeDtypeStruct(jnp.shape(x), _dtype(x), weak_type=is_weak(x))
+        jax.ShapeDtypeStruct(
+            jnp.shape(x), _dtype(x), weak_type=is_weak(x), sharding=type_of(x)
+        )
         for x in leaves
     ]
 

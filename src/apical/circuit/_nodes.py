@@ -74,19 +74,21 @@ def marked(flow: Flow, prefixes: Sequence[str]) -> dict[int, str]:
 def marked_outputs(flow: Flow) -> dict[int, int]:
     """The activity that each output mark stands for, and the value at the mark.
 
-    The value is what the user sees there: it may be a rearrangement of the activity.
+    The value is what the user sees there: it may be a rearrangement of the activity,
+    or of several, and then it stands for itself.
     """
     found: dict[int, int] = {}
     for site in walk(flow.program.body):
         if mark_of(site.op) == OUTPUT_MARK:
-            (source,) = _marked_sources(flow, site.op, OUTPUT_MARK)
-            found[source] = site.op.outputs[0]
+            value = site.op.outputs[0]
+            made = _marked_sources(flow, site.op, OUTPUT_MARK, joined=True)
+            found[made.pop() if len(made) == 1 else value] = value
     return found
 
 
-def _marked_sources(flow: Flow, op: Op, mark: str) -> set[int]:
+def _marked_sources(flow: Flow, op: Op, mark: str, *, joined: bool = False) -> set[int]:
     found = sources(flow, op.outputs[0])
-    if len(found) == 1:
+    if len(found) == 1 or (found and joined):
         return found
     if not found:
         problem = "does not depend on both the parameters and the data"

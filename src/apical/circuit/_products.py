@@ -204,23 +204,24 @@ class Products:
         own = self.roots(op)
         return {id(o) for o in self.ops if o is not op and own & self.roots(o)}
 
-    def split(self) -> tuple[Op, Op] | None:
-        """A synapse and a gain of the same weight that end in the same values, if any.
+    def require_one_kind(self) -> None:
+        """Refuse a weight that adds and scales on the way to the same values.
 
         So it is where an associative scan multiplies by powers of one decay: a copy
         would stand in for some of them alone.
         """
-        for op in self.ops:
-            if not self.verdict(op).reason:
-                continue
+        gains = [op for op in self.ops if not self.verdict(op).reason]
+        for op in (op for op in self.ops if self.verdict(op).reason):
             leaves, siblings = self._leaves(op), self.siblings(op)
-            for other in self.ops:
-                if id(other) not in siblings or self.verdict(other).reason:
-                    continue
-                shared = leaves & self._leaves(other)
-                if shared and self._ends_of(op) & self._ends_of(other):
-                    return op, other
-        return None
+            for gain in gains:
+                related = id(gain) in siblings and leaves & self._leaves(gain)
+                if related and self._ends_of(op) & self._ends_of(gain):
+                    raise ValueError(
+                        f"One weight adds up an activity at {op.where} and scales it "
+                        f"at {gain.where}, so a copy would stand in for a part of it. "
+                        "Is this an `associative_scan` with a learned decay? Write it "
+                        "as `lax.scan`."
+                    )
 
     def _leaves(self, op: Op) -> frozenset[int]:
         return self.flow.raw_of(op.inputs[self.weight[id(op)]])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,12 @@ class Refusal:
     op: Op
     leaves: frozenset[int]
     reason: str
+
+    def message(self, names: Sequence[str]) -> str:
+        """What is refused, with the names of the leaves."""
+        paths = ", ".join(names[i] for i in sorted(self.leaves))
+        where = f"at {self.op.where}: {self.reason}."
+        return f"Parameter {paths!r} cannot be given feedback {where}"
 
 
 def refusals(flow: Flow, reach: Mapping[int, Reach]) -> list[Refusal]:

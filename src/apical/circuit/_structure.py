@@ -34,7 +34,9 @@ from ._primitives import SYNAPTIC
 from ._products import Products
 from ._refusals import Refusal, refusals, unknowns
 from ._setting import Setting
+from ._sharding import in_front
 from ._synapse import Meeting, gains, make_synapses, meetings
+from ._weight_transport import Read, weight_reads
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,9 @@ class Structure:
         """Shape and dtype of a value, the lengths of the loops around it in front."""
         inner = self._flow.program.shapes[number]
         loops = self._loops[id(self._flow.maker[number][0])]
-        return jax.ShapeDtypeStruct((*loops, *inner.shape), inner.dtype)
+        divided = in_front(inner.sharding, len(loops))
+        shape = (*loops, *inner.shape)
+        return jax.ShapeDtypeStruct(shape, inner.dtype, sharding=divided)
 
     def _why(self, number: int) -> str:
         if number in self._given_names:
@@ -196,30 +200,19 @@ class Structure:
         found = outputs(self._flow, self._live, self._reacher.reach)
         return tuple(given) or tuple(found)
 
-    @cached_property
-    def output(self) -> int:
-        """The variable of the one output node, or refuse."""
-        if len(self.outputs) != 1:
-            problem = "no output" if not self.outputs else "more than one output"
-            makers = (self._flow.maker[n][0] for n in self.outputs)
-            listed = ", ".join(f"`{op.name}` at {op.where}" for op in makers)
-            raise ValueError(
-                f"The loss function has {problem} that can be told from the program "
-                f"({len(self.outputs)} candidates{': ' if listed else ''}{listed}). "
-                "Mark it: `y = apical.output(y)`."
-            )
-        return self.outputs[0]
-
     @property
-    def output_shape(self) -> jax.ShapeDtypeStruct:
-        """Shape and dtype of the one output, loops in front; or refuse."""
-        return self._shape(self.output)
+    def _told_outputs(self) -> str:
+        makers = (self._flow.maker[n][0] for n in self.outputs)
+        return ", ".join(f"`{op.name}` at {op.where}" for op in makers)
 
     @property
     def output_node(self) -> str | None:
-        """The name of the node that is the output too, if one is."""
+        """The name of the node that is the one output too, if one is."""
+        if len(self.outputs) != 1:
+            return None
         sources = {at: source for source, at in marked_outputs(self._flow).items()}
-        return self._names.get(sources.get(self.output, self.output))
+        (output,) = self.outputs
+        return self._names.get(sources.get(output, output))
 
     @cached_property
     def feedback_leaves(self) -> tuple[int, ...]:
@@ -343,37 +336,32 @@ class Structure:
                     f"cannot reverse it. {REVERSIBLE}"
                 )
 
-    def _told(self, refusal: Refusal) -> str:
-        paths = ", ".join(self.leaves.names[i] for i in sorted(refusal.leaves))
-        return (
-            f"Parameter {paths!r} cannot be given feedback at {refusal.op.where}: "
-            f"{refusal.reason}."
-        )
-
     def require_feedback(self) -> None:
-        """Refuse if a leaf meets data where a second copy cannot be followed."""
+        """Refuse if a leaf meets data where no second copy stands in for it."""
         self.require_reversible()
         for refusal in self._refusals:
-            raise ValueError(self._told(refusal))
-        if split := self._products.split():
-            synapse, gain = (op.where for op in split)
-            raise ValueError(
-                f"One weight adds up an activity at {synapse} and scales it at {gain}, "
-                "so a copy would stand in for a part of it. Is this an "
-                "`associative_scan` with a learned decay? Write it as `lax.scan`."
-            )
+            raise ValueError(refusal.message(self.leaves.names))
+        self._products.require_one_kind()
         if not self.feedback_leaves:
             raise ValueError(
                 "No synapse was found: nothing in `params` meets data in a matrix "
                 "product or a convolution, so there is no path for feedback. (Is the "
                 "data closed over? Pass it as an argument.)"
             )
+        for read in self._transported:
+            raise ValueError(read.message(self.leaves.names))
+
+    @cached_property
+    def _transported(self) -> list[Read]:
+        """True weights that a backward path through second copies reads."""
+        count = len(self.leaves.learned)
+        return weight_reads(self._flow, self._found, self._gains, count)
 
     def require_nodes(self) -> None:
         """Refuse if there is no node, or if a chain bypasses one."""
         self.require_reversible()
         if not self.nodes:
-            hidden = [self._told(refusal) for refusal in self._refusals]
+            hidden = [r.message(self.leaves.names) for r in self._refusals]
             raise ValueError(
                 "No node was found: no activity that depends on `params` enters a "
                 "synapse. "
@@ -388,17 +376,31 @@ class Structure:
             )
 
     def require_output(self) -> None:
-        """Refuse if there is not one output, or if a node stands after it."""
-        number, reacher = self.output, self._reacher
-        reached = (
-            reacher.next[number] if number in self._names else reacher.reach[number]
-        )
-        after = [edge for edge in self._edges(reached) if edge.to is not THE_LOSS]
-        if after:
+        """Refuse if there is no output, or if a node stands after one."""
+        if not self.outputs:
             raise ValueError(
-                f"The output reaches the node {str(after[0])!r}, and this rule needs "
-                "an output that only the loss reads. Mark a later activity with "
-                "`apical.output`, or choose the nodes by `nodes=`."
+                "The loss function has no output that can be told from the program. "
+                "Mark it: `y = apical.output(y)`."
+            )
+        reacher = self._reacher
+        for number in self.outputs:
+            is_node = number in self._names
+            reached = reacher.next[number] if is_node else reacher.reach[number]
+            after = [edge for edge in self._edges(reached) if edge.to is not THE_LOSS]
+            if after:
+                raise ValueError(
+                    f"The output reaches the node {str(after[0])!r}, and this rule "
+                    "needs an output that only the loss reads. Mark a later activity "
+                    "with `apical.output`, or choose the nodes by `nodes=`. (Outputs found: "
+                    f"{self._told_outputs}.)"
+                )
+        marks = marked_outputs(self._flow)
+        nodes = [self._names[n] for n in (*marks, *self.outputs) if n in self._names]
+        if nodes and len(self.outputs) > 1:
+            raise ValueError(
+                f"The loss reads {len(self.outputs)} outputs ({self._told_outputs}), "
+                f"and one of them is the node {nodes[0]!r}. Where there are several, "
+                "each must be an activity that no synapse reads: mark these."
             )
 
     @cached_property

@@ -118,11 +118,12 @@ def node(x: Any, name: str) -> Any:
 def output(y: Any) -> Any:
     """Mark an activity as the output of the network; an identity.
 
-    Needed only where the output is not the end of the one affine tail of synapses
-    that reach the loss alone.
+    Needed only where the output is not the end of the affine tails of synapses that
+    reach the loss alone. Several of these (heads, an actor and its critic) are one
+    output to a rule, side by side for each example; marks say which of them count.
 
     Args:
-      y: an activity (an array) inside a loss function.
+      y: an activity inside a loss function: an array, or a pytree of them.
 
     Returns:
       `y`.
@@ -132,7 +133,9 @@ def output(y: Any) -> Any:
       >>> float(apical.output(jnp.float32(2.0)))
       2.0
     """
-    return jax.ad_checkpoint.checkpoint_name(y, OUTPUT_MARK)
+    return jax.tree.map(
+        lambda each: jax.ad_checkpoint.checkpoint_name(each, OUTPUT_MARK), y
+    )
 
 
 def bernoulli(probability: Any, name: str = "") -> Any:

@@ -13,6 +13,7 @@ its weight passes a mark, so that its reads can be told apart.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -40,6 +41,16 @@ class Read(NamedTuple):
     leaves: frozenset[int]
     operation: str
     where: str
+
+    def message(self, names: Sequence[str]) -> str:
+        """What is refused, with the names of the leaves."""
+        weight = " + ".join(names[i] for i in sorted(self.leaves))
+        return (
+            f"The backward path reads the true {weight!r} at {self.where} "
+            f"(`{self.operation}`), where no copy stands in for it. Write that layer "
+            "as a matrix product or a convolution; if it scales an activity entry by "
+            "entry, mark the result with `apical.node`."
+        )
 
 
 def weight_reads(

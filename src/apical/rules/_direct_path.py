@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..circuit import Circuit
+from ..circuit import Circuit, beside, zeros
 from ._connections import ConnectedRule, FeedbackState
 from ._rule import Credit, Signal, rule, salted
 from ._wiring import wirings
@@ -72,7 +72,7 @@ class DirectRule(ConnectedRule):
     def _teach(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Taught:
         learned, fixed = circuit.leaves.pick(params)
         # The node that is the output hears the error itself.
-        last, output = circuit.output_node, circuit.output_shape
+        last = circuit.output_node
 
         def tap(site: str, computed: Any, injected: Any) -> Any:
             passes = site == OUTPUT and last is not None
@@ -83,9 +83,9 @@ class DirectRule(ConnectedRule):
             run = circuit.run(here, args, tap=tap, inject=errors)
             return (run.loss, run.sites), run.aux
 
-        zeros = {**circuit.zeros(), OUTPUT: jnp.zeros(output.shape, output.dtype)}
+        start = {**circuit.zeros(), OUTPUT: zeros(circuit.output_shape)}
         (value, values), transposed, aux = jax.vjp(
-            network, learned, zeros, has_aux=True
+            network, learned, start, has_aux=True
         )
         one = jnp.ones_like(value)
         delta = transposed((one, jax.tree.map(jnp.zeros_like, values)))[1]
@@ -95,7 +95,8 @@ class DirectRule(ConnectedRule):
         for name, wiring in wirings(circuit).items():
             if name != last:
                 carried = self.scale * wiring.carry(matrices[name], message)
-                delta[name] += carried.astype(values[name].dtype)
+                carried = carried.astype(values[name].dtype)
+                delta[name] += beside(carried, delta[name])
         readout = error if last is None else jnp.zeros_like(error)
         grads = transposed((one, {**delta, OUTPUT: readout}))[0]
         values = {n: values[n] for n in delta}

@@ -115,9 +115,10 @@ class Rule:
         raise NotImplementedError(f"{type(self).__name__} does not define `signals`.")
 
     def predict(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
-        """The output of the network that is trained."""
+        """The output of the network that is trained; a tuple of several."""
         del state
-        return circuit.run(params, args, sites=("output",)).sites["output"]
+        run = circuit.run(params, args, sites=("output",))
+        return circuit.apart(run.sites["output"])
 
     def reference(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
         """What backpropagation says of the network that is trained: its gradients."""

@@ -31,10 +31,16 @@ def target_of(circuit: Circuit, args: tuple[Any, ...], rule: str) -> jax.Array:
             f"`target` returned a {type(target).__name__}, and should return an array "
             f"of the output's shape, {output.shape}."
         )
+    several = ""
+    if not circuit.joined.alone:
+        several = (
+            f" The loss reads {len(circuit.outputs)} outputs side by side; mark the "
+            "one that `target` is about: `y = apical.output(y)`."
+        )
     if jnp.shape(target) != output.shape:
         raise ValueError(
             f"`target` returned shape {jnp.shape(target)}, and the output has shape "
             f"{output.shape}. (Labels that are numbers of classes become targets by "
-            "`jax.nn.one_hot(labels, classes)`.)"
+            f"`jax.nn.one_hot(labels, classes)`.){several}"
         )
     return jnp.asarray(target).astype(output.dtype)

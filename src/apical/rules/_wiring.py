@@ -17,13 +17,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ..circuit import Circuit, Node
+
+OUTPUT = "output"
 
 
 class Wiring(NamedTuple):
@@ -35,6 +37,8 @@ class Wiring(NamedTuple):
       output: the output's axes: the examples, the paired steps, and all others.
       paired: how many axes both have: the examples and the steps.
       repeated: how many loops hear the same at every turn.
+      forms: the shapes of the node and of the output in which the examples have an
+        axis of their own (heads may be folded into it).
       shape: the node's shape.
       size: the matrix's rows and columns.
     """
@@ -43,30 +47,31 @@ class Wiring(NamedTuple):
     output: tuple[int, ...]
     paired: int
     repeated: int
+    forms: tuple[tuple[int, ...], tuple[int, ...]]
     shape: tuple[int, ...]
     size: tuple[int, int]
 
     def carry(self, matrix: jax.Array, error: jax.Array) -> jax.Array:
         """The signal at the node, of its shape, from an array of the output's shape."""
-        error = jnp.transpose(error, self.output)
+        form, output = self.forms
+        error = jnp.transpose(error.reshape(output), self.output)
         lead = error.shape[: self.paired]
         signal = error.reshape(*lead, -1) @ matrix.T
-        turned = [self.shape[i] for i in self.node]
+        turned = [form[i] for i in self.node]
         own = turned[self.paired + self.repeated :]
         once = signal.reshape(*lead, *[1] * self.repeated, *own)
-        return jnp.transpose(
-            jnp.broadcast_to(once, turned), tuple(np.argsort(self.node).tolist())
-        )
+        back = np.argsort(self.node).tolist()
+        return jnp.transpose(jnp.broadcast_to(once, turned), back).reshape(self.shape)
 
 
 def wirings(circuit: Circuit) -> dict[str, Wiring]:
     """A `Wiring` for each node."""
-    axes, output = circuit.example_axes, circuit.output_shape.shape
-    return {n.name: _wiring(n, axes, output) for n in circuit.nodes}
+    output = circuit.unfolded(OUTPUT, circuit.output_shape.shape)
+    return {n.name: _wiring(circuit, n, output) for n in circuit.nodes}
 
 
-def _wiring(node: Node, axes: Any, output: tuple[int, ...]) -> Wiring:
-    mine, theirs = axes[node.name], axes["output"]
+def _wiring(circuit: Circuit, node: Node, output: tuple[int, ...]) -> Wiring:
+    mine, theirs = (circuit.example_axes[site] for site in (node.name, OUTPUT))
     if (mine is None) != (theirs is None):
         which = f"Node {node.name!r}" if mine is None else "The output"
         raise ValueError(
@@ -74,19 +79,22 @@ def _wiring(node: Node, axes: Any, output: tuple[int, ...]) -> Wiring:
             "example's error belongs to it. Leave it out by `nodes='marked'`, or see "
             "that `batch` describes the arguments."
         )
+    form = circuit.unfolded(node.name, node.shape)
+    inside = len(node.loops)
     examples = [] if mine is None else [(mine, theirs)]
-    paired = [*examples, *_steps(node, mine, output, theirs)]
+    paired = [*examples, *_steps(form, inside, mine, output, theirs)]
     ours, others = [a for a, _ in paired], [b for _, b in paired]
-    loops = [i for i in range(len(node.loops)) if i not in ours]
-    own = [i for i in range(len(node.loops), len(node.shape)) if i not in ours]
+    loops = [i for i in range(inside) if i not in ours]
+    own = [i for i in range(inside, len(form)) if i not in ours]
     rest = [i for i in range(len(output)) if i not in others]
     return Wiring(
         (*ours, *loops, *own),
         (*others, *rest),
         len(paired),
         len(loops),
+        (form, output),
         node.shape,
-        (_entries(node.shape, own), _entries(output, rest)),
+        (_entries(form, own), _entries(output, rest)),
     )
 
 
@@ -95,7 +103,11 @@ def _entries(shape: Sequence[int], axes: Sequence[int]) -> int:
 
 
 def _steps(
-    node: Node, mine: int | None, output: tuple[int, ...], theirs: int | None
+    form: tuple[int, ...],
+    inside: int,
+    mine: int | None,
+    output: tuple[int, ...],
+    theirs: int | None,
 ) -> list[tuple[int, int]]:
     """Each axis of steps of the output (all but the last) with the node's, if any.
 
@@ -103,15 +115,15 @@ def _steps(
     other axes, and the last one where it is not the only one.
     """
     steps = [i for i in range(len(output)) if i != theirs][:-1]
-    loops = [i for i in range(len(node.loops)) if i != mine]
-    inner = [i for i in range(len(node.loops), len(node.shape)) if i != mine]
+    loops = [i for i in range(inside) if i != mine]
+    inner = [i for i in range(inside, len(form)) if i != mine]
     found: list[tuple[int, int]] = []
     for place, step in enumerate(steps):
         first = inner[:-1][place : place + 1]
         last = inner[-1:] if len(inner) > 1 else []
         taken = [a for a, _ in found]
         for axis in (*first, *loops, *inner[:-1], *last):
-            if node.shape[axis] == output[step] and axis not in taken:
+            if form[axis] == output[step] and axis not in taken:
                 found.append((axis, step))
                 break
     return found

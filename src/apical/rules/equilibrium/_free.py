@@ -62,7 +62,7 @@ class FreeNetwork(Rule):
         run = circuit.run(
             params, args, tap="clamp", inject=free.values, sites=(OUTPUT,)
         )
-        return run.sites[OUTPUT]
+        return circuit.apart(run.sites[OUTPUT])
 
     def reference(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
         """Backpropagation through the settling of the free state."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from ...circuit import LOSS, Circuit, chains, is_concrete
+from ...circuit import LOSS, Circuit, chains, require_reduction
 
 
 def require_units(circuit: Circuit, params: Any, args: Any, rule: str) -> None:
@@ -25,8 +25,8 @@ def require_units(circuit: Circuit, params: Any, args: Any, rule: str) -> None:
     circuit.require_nodes()
     if circuit.batch_size > 1:
         _require_axes(circuit, rule)
-    if is_concrete((params, args)):
-        _require_independent(circuit, params, args, rule)
+    circuit.require_separate(rule)
+    require_reduction(circuit, params, args)
 
 
 def _require_units_alone(circuit: Circuit, rule: str) -> None:
@@ -67,15 +67,6 @@ def _require_axes(circuit: Circuit, rule: str) -> None:
                 "parameters without a unit, or see that `batch` describes the "
                 "arguments."
             )
-
-
-def _require_independent(circuit: Circuit, params: Any, args: Any, rule: str) -> None:
-    try:
-        circuit.examples(params, args)
-    except ValueError as error:
-        raise ValueError(
-            f"{rule} has an energy for each example, which settles by itself. {error}"
-        ) from error
 
 
 def strengths(circuit: Circuit, gain: Any, behind: int = 0) -> dict[str, Any]:

@@ -173,7 +173,7 @@ class ForwardForward(Rule):
         del state
         if self.positive is not None:
             run = self._run(circuit, params, args, {}, ("output",))
-            return run.sites["output"]
+            return circuit.apart(run.sites["output"])
         examples, classes = circuit.output_shape.shape
         found = self._layouts(circuit)
         used = list(found)[1:] or list(found)
@@ -238,10 +238,11 @@ class ForwardForward(Rule):
         def tap(site: str, computed: Any, injected: Any) -> Any:
             if site not in found:
                 return computed if injected is None else computed + injected
-            value = jax.lax.stop_gradient(computed)
-            axes = found[site].own_inside
-            square = jnp.mean(jnp.square(value), axis=axes, keepdims=True)
-            return value * jax.lax.rsqrt(square + _NOTHING)
+            layout = found[site]
+            value = jax.lax.stop_gradient(computed).reshape(layout.inside)
+            square = jnp.mean(jnp.square(value), axis=layout.own_inside, keepdims=True)
+            normal = value * jax.lax.rsqrt(square + _NOTHING)
+            return normal.reshape(computed.shape)
 
         names = [n.name for n in circuit.nodes]
         sites = names if sites is None else [*names, *sites]

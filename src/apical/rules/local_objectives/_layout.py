@@ -32,7 +32,7 @@ class Layout(NamedTuple):
       turns: the loops that become turns.
       own: the axes that become units.
       loops: how many loops stand around the node.
-      shape: the node's shape.
+      shape: the node's shape, the examples with an axis of their own.
       dtype: of the node.
     """
 
@@ -54,13 +54,19 @@ class Layout(NamedTuple):
         return math.prod(self.shape[i] for i in self.lead)
 
     @property
+    def inside(self) -> tuple[int, ...]:
+        """The shape inside the loops."""
+        return self.shape[self.loops :]
+
+    @property
     def own_inside(self) -> tuple[int, ...]:
         """The axes of the units as they are inside the loops."""
         return tuple(i - self.loops for i in self.own)
 
     def table(self, value: jax.Array) -> jax.Array:
         """`[turns, rows, units]`."""
-        turned = jnp.transpose(value, (*self.turns, *self.lead, *self.own))
+        form = value.reshape(self.shape)
+        turned = jnp.transpose(form, (*self.turns, *self.lead, *self.own))
         return turned.reshape(-1, self.rows, self.units)
 
 
@@ -76,7 +82,8 @@ def layouts(circuit: Circuit, rule: str) -> dict[str, Layout]:
             )
         loops = len(node.loops)
         turns = tuple(i for i in range(loops) if i != axis)
-        own = tuple(i for i in range(loops, len(node.shape)) if i != axis)
+        form = circuit.unfolded(node.name, node.shape)
+        own = tuple(i for i in range(loops, len(form)) if i != axis)
         found[node.name] = _layout(circuit, node.name, (axis,), turns, own, rule)
     return found
 
@@ -107,18 +114,19 @@ def _layout(
             "for real activities. Leave it out by `nodes='marked'`."
         )
     parts = (tuple(lead), tuple(turns), tuple(own))
-    return Layout(*parts, len(node.loops), node.shape, node.dtype)
+    form = circuit.unfolded(name, node.shape)
+    return Layout(*parts, len(node.loops), form, node.dtype)
 
 
 def output_table(wiring: Wiring, output: jax.Array) -> jax.Array:
     """An array of the output's shape as `[rows, columns]`, the rows those of a node."""
-    moved = jnp.transpose(output, wiring.output)
+    moved = jnp.transpose(output.reshape(wiring.forms[1]), wiring.output)
     return moved.reshape(math.prod(moved.shape[: wiring.paired]), -1)
 
 
 def as_outputs(wiring: Wiring, tables: jax.Array, shape: Iterable[int]) -> jax.Array:
     """Tables `[turns, rows, columns]` as arrays of the output's shape, one a turn."""
-    sizes = tuple(shape)
-    moved = tables.reshape(-1, *(sizes[i] for i in wiring.output))
+    moved = tables.reshape(-1, *(wiring.forms[1][i] for i in wiring.output))
     back = np.argsort(wiring.output).tolist()
-    return jnp.transpose(moved, (0, *(i + 1 for i in back)))
+    turned = jnp.transpose(moved, (0, *(i + 1 for i in back)))
+    return turned.reshape(-1, *shape)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ...circuit import Circuit, is_concrete, require_arguments
+from ...circuit import Circuit, beside, is_concrete, require_arguments
 from .._inputs import inputs_of, require_heard, with_inputs
 from .._target import target_of
 
@@ -72,8 +72,9 @@ def over_first_entries(x: jax.Array, label: jax.Array) -> jax.Array:
     flat = jnp.asarray(x).reshape(len(x), -1)
     largest = jnp.max(jnp.abs(flat), axis=1, keepdims=True)
     size = jnp.where(largest > 0, largest, 1)
-    written = flat.at[:, : label.shape[1]].set((size * label).astype(x.dtype))
-    return written.reshape(x.shape)
+    written = beside((size * label).astype(x.dtype), flat)
+    rest = flat[:, label.shape[1] :]
+    return jnp.concatenate([written, rest], axis=1).reshape(x.shape)
 
 
 def labelled(

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ...circuit import Circuit, Run, drive_of, require_reduction
+from ...circuit import Circuit, Run, drive_of, require_reduction, zeros
 from .._connections import ConnectedRule, FeedbackState
 from .._inputs import inputs_of, require_heard, with_inputs
 from .._rule import Credit, SearchSpace, Signal, check_positive, rule, salted
@@ -154,7 +154,8 @@ class PEPITA(ConnectedRule):
     def _passes(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Passes:
         first, error = _error(circuit, params, args)
         axis, outputs = _by_example(circuit, circuit.output_shape, OUTPUT)
-        rows = jnp.moveaxis(error, axis, 0).reshape(-1, outputs)
+        form = circuit.unfolded(OUTPUT, error.shape)
+        rows = jnp.moveaxis(error.reshape(form), axis, 0).reshape(-1, outputs)
         other = with_inputs(circuit, args, self._modulated(circuit, state, args, rows))
         names = [n.name for n in circuit.nodes]
         second = circuit.run(params, other, sites=[*names, OUTPUT])
@@ -182,7 +183,6 @@ class PEPITA(ConnectedRule):
 
 def _error(circuit: Circuit, params: Any, args: Any) -> tuple[Run, jax.Array]:
     """The first pass, and the gradient of each example's own loss at the output."""
-    output = circuit.output_shape
     names = [n.name for n in circuit.nodes]
 
     def loss(offset: jax.Array) -> Any:
@@ -191,8 +191,7 @@ def _error(circuit: Circuit, params: Any, args: Any) -> tuple[Run, jax.Array]:
         )
         return run.loss, run
 
-    zero = jnp.zeros(output.shape, output.dtype)
-    error, run = jax.grad(loss, has_aux=True)(zero)
+    error, run = jax.grad(loss, has_aux=True)(zeros(circuit.output_shape))
     return run, circuit.scale * error
 
 
@@ -234,4 +233,4 @@ def _by_example(circuit: Circuit, struct: Any, site: str) -> tuple[int, int]:
             "The output has no axis of examples, so no input can hear its own error. "
             "See that `batch` describes the arguments."
         )
-    return axis, int(np.prod(struct.shape)) // struct.shape[axis]
+    return axis, int(np.prod(struct.shape)) // circuit.batch_size

@@ -16,6 +16,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from ...circuit import gathered
 from .._wiring import Wiring
 from ._layout import Layout, output_table
 
@@ -49,5 +50,6 @@ def similarity(
 
 def _crossed(one: jax.Array, other: jax.Array) -> jax.Array:
     """The squared norm of `one^T other`, for each turn."""
-    product = jnp.swapaxes(one, -1, -2) @ other
+    # Summed over the examples, which may lie on several devices.
+    product = jnp.swapaxes(gathered(one), -1, -2) @ gathered(other)
     return jnp.sum(jnp.square(product), axis=(-1, -2))

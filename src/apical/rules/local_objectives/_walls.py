@@ -11,9 +11,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
-from ...circuit import Circuit, Run
+from ...circuit import Circuit, Run, inner
 
 OUTPUT = "output"
 # From the values at the walls and from read-outs: an objective for each wall.
@@ -68,7 +67,7 @@ class Walled(NamedTuple):
             run = circuit.run(here, self.args, tap=tap, inject=errors)
             values = {n: run.sites[n] + errors.get(n, 0) for n in self.walls}
             objectives = self.objectives(values, readouts)
-            penalties = (jnp.vdot(direct[n], v).real for n, v in values.items())
+            penalties = (inner(direct[n], v) for n, v in values.items())
             taught = sum(objectives.values(), start=run.loss)
             return sum(penalties, start=taught), (run, objectives)
 
@@ -76,9 +75,9 @@ class Walled(NamedTuple):
 
     def _read_directly(self) -> dict[str, jax.Array]:
         """What the loss reads of a wall itself."""
-        shapes = {n.name: n for n in self.circuit.nodes}
-        zeros = {n: jnp.zeros(shapes[n].shape, shapes[n].dtype) for n in self.walls}
-        sites = [*shapes, OUTPUT]
+        every = self.circuit.zeros()
+        still = {n: every[n] for n in self.walls}
+        sites = [*every, OUTPUT]
 
         def held(site: str, computed: Any, injected: Any) -> Any:
             del site
@@ -89,4 +88,4 @@ class Walled(NamedTuple):
             given: dict[str, Any] = {"tap": held, "inject": errors, "sites": sites}
             return self.circuit.run(self.params, self.args, **given).loss
 
-        return jax.grad(loss)(zeros)
+        return jax.grad(loss)(still)

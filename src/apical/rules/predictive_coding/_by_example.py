@@ -19,6 +19,7 @@ class ByExample(NamedTuple):
     """
 
     axes: dict[str, int | None]
+    forms: dict[str, tuple[int, ...]]
 
     @classmethod
     def of(cls, circuit: Circuit) -> ByExample:
@@ -27,7 +28,8 @@ class ByExample(NamedTuple):
         found = {n: circuit.example_axes[n] for n in names}
         if any(axis is None for axis in found.values()):
             found = dict.fromkeys(names)
-        return cls(found)
+        forms = {n.name: circuit.unfolded(n.name, n.shape) for n in circuit.nodes}
+        return cls(found, forms)
 
     def dot(self, one: Tree, other: Tree) -> jax.Array:
         """The product of two trees for each example (or of all)."""
@@ -35,21 +37,21 @@ class ByExample(NamedTuple):
         return sum(parts[1:], start=parts[0])
 
     def _summed(self, name: str, product: jax.Array) -> jax.Array:
-        axis = self.axes[name]
-        kept = () if axis is None else (axis % product.ndim,)
-        return jnp.sum(product, [i for i in range(product.ndim) if i not in kept])
+        form, axis = self.forms[name], self.axes[name]
+        rest = [i for i in range(len(form)) if i != axis]
+        return jnp.sum(product.reshape(form), rest)
 
     def times(self, numbers: jax.Array, tree: Tree) -> Tree:
         """Each example's part of a tree times its number."""
-        return {n: self._along(n, numbers, x) * x for n, x in tree.items()}
+        return {n: self._times(n, numbers, x) for n, x in tree.items()}
 
-    def _along(self, name: str, numbers: jax.Array, like: jax.Array) -> jax.Array:
-        axis = self.axes[name]
+    def _times(self, name: str, numbers: jax.Array, value: jax.Array) -> jax.Array:
+        form, axis = self.forms[name], self.axes[name]
+        numbers = numbers.astype(value.dtype)
         if axis is None:
-            return numbers.astype(like.dtype)
-        shape = [1] * like.ndim
-        shape[axis] = -1
-        return numbers.reshape(shape).astype(like.dtype)
+            return numbers * value
+        shape = [-1 if i == axis else 1 for i in range(len(form))]
+        return (numbers.reshape(shape) * value.reshape(form)).reshape(value.shape)
 
 
 def ratio(above: jax.Array, below: jax.Array, otherwise: Any) -> jax.Array:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ...circuit import Circuit, require_arguments
+from ...circuit import Circuit, inner, require_arguments
 from ._energy import Terms, Values
 from ._free_prediction import Free
 from ._relaxation import Stage
@@ -119,7 +119,7 @@ class FreeWithArguments:
         )
         errors = {n: v - run.sites[n] for n, v in point.values.items()}
         weighted = terms.weighted(errors, tick)
-        halves = (jnp.vdot(weighted[n], e).real / 2 for n, e in errors.items())
+        halves = (inner(weighted[n], e) / 2 for n, e in errors.items())
         return sum(halves, start=terms.pull * self.circuit.scale * run.loss)
 
     def slope(self, point: Point, tick: Any = None) -> Point:

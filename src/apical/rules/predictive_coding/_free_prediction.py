@@ -20,7 +20,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ...circuit import Circuit, Run
+from ...circuit import Circuit, Run, inner
 from ._energy import Terms, Values
 from ._front import Front, stages
 from ._relaxation import Stage, written_out
@@ -182,7 +182,7 @@ class FreeErrors:
         def share(learned: Any) -> Any:
             here = circuit.leaves.build(learned, fixed)
             run = circuit.run(here, terms.args, tap="hold", inject=errors)
-            products = [jnp.vdot(weighted[n], p).real for n, p in run.sites.items()]
+            products = [inner(weighted[n], p) for n, p in run.sites.items()]
             whole = sum(products, jnp.zeros(())) / circuit.scale
             return terms.pull * run.loss - whole, run.sites
 

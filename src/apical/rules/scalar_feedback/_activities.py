@@ -2,7 +2,8 @@
 
     delta_n = mean_k (slope of L_i along u_k) u_kn,     dW_n = the pull-back of delta_n
 
-for every example i by itself, at all nodes and at the output at once. E delta_n is the
+for every example i, at all nodes and at the output at once; a node that all examples
+share hears the whole loss. E delta_n is the
 true teaching signal dL_i/dn, and for normal u with N entries at the nodes of an example
 
     E|delta - dL_i/dn|^2 = (N + 1)/K |dL_i/dn|^2        (all nodes together).
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ...circuit import Circuit, OneByOne, drive_sites
+from ...circuit import Circuit, beside, drive_sites, require_reduction
 from .._rule import Credit, Signal
 from ._noise import correlation, draw, require_real
 
@@ -26,12 +27,11 @@ Losses = Callable[[Tree], jax.Array]
 
 
 class Taught(NamedTuple):
-    """One tick: what it computed, and what it taught; examples in front."""
+    """One tick: what it computed, and what it taught."""
 
     value: jax.Array
     aux: Any
     grads: Any
-    values: Tree
     delta: Tree
     slopes: jax.Array
 
@@ -40,11 +40,16 @@ def require_perturbable(circuit: Circuit, params: Any, args: Any, rule: str) -> 
     """Refuse what cannot be perturbed, example by example, at nodes and output."""
     # Paths that bypass a node are fine: every path is cut where it first meets a site.
     circuit.require_reversible()
+    require_examples(circuit, params, args, rule)
     circuit.require_output()
-    each = OneByOne(circuit)
-    each.require_same_nodes()
-    each.require_independent(params, args)
     require_real(node_types(circuit), rule)
+
+
+def require_examples(circuit: Circuit, params: Any, args: Any, rule: str) -> None:
+    """Refuse where the loss is not a sum of one loss for each example."""
+    circuit.require_separate(rule)
+    require_reduction(circuit, params, args)
+    _ = circuit.example_places  # refuses examples without an axis of their own
 
 
 def node_types(circuit: Circuit) -> list[tuple[str, Any]]:
@@ -84,50 +89,60 @@ def teach(
       sites: as `sites_of` finds them.
       count: how many directions.
       kind: of which kind.
-      slopes_of: given the losses of all examples as a function of what is added at the
-        sites, and the directions: the slopes, `[count, examples]`.
+      slopes_of: given the losses of all examples (and the batch) as a function of what
+        is added at the sites, and the directions: the slopes, `[count, examples + 1]`.
     """
-    each, places = OneByOne(circuit), list(dict.fromkeys(sites.values()))
+    places = list(dict.fromkeys(sites.values()))
     learned, fixed = circuit.leaves.pick(params)
 
     def walled(learned: Any) -> Any:
         here = circuit.leaves.build(learned, fixed)
-
-        def alone(args: Any) -> Any:
-            run = each.circuit.run(here, args, tap="stop", sites=places)
-            return run.loss, run.sites
-
-        return each(alone, args)
+        run = circuit.run(here, args, tap="stop", sites=places)
+        return (run.loss, run.sites), (run.loss, run.aux)
 
     def losses(errors: Tree) -> jax.Array:
-        def alone(args: Any, errors: Tree) -> jax.Array:
-            run = each.circuit.run(params, args, tap="offset", inject=errors, sites=())
-            return run.loss
+        return circuit.by_example(params, args, tap="offset", inject=errors)[1]
 
-        return each(alone, args, errors)
-
-    (alone, values), transposed = jax.vjp(walled, learned)
+    (loss, values), transposed, (value, aux) = jax.vjp(walled, learned, has_aux=True)
     directions = draw(key, values, count, kind)
     slopes = slopes_of(losses, directions)
     share = slopes / (count * circuit.scale)
-    delta = {n: correlated(share, u) for n, u in directions.items()}
-    grads = transposed((jnp.full_like(alone, 1 / circuit.scale), delta))[0]
-    value, aux = whole(circuit, params, args, alone)
-    return Taught(value, aux, circuit.leaves.build(grads), values, delta, slopes)
+    of = {site: name for name, site in sites.items()}
+    delta = {s: correlated(circuit, of[s], share, u) for s, u in directions.items()}
+    grads = transposed((jnp.ones_like(loss), delta))[0]
+    return Taught(value, aux, circuit.leaves.build(grads), delta, slopes[:, :-1])
 
 
-def correlated(slopes: jax.Array, directions: jax.Array) -> jax.Array:
-    """The sum over the draws of each example's slope times its direction."""
-    product = jax.vmap(lambda s, u: jnp.tensordot(s, u, axes=1), in_axes=1)
-    return product(slopes.astype(directions.dtype), directions)
+def correlated(
+    circuit: Circuit, name: str, slopes: jax.Array, directions: jax.Array
+) -> jax.Array:
+    """The sum over the draws of each example's slope times its direction at a node.
+
+    Args:
+      circuit: of the batch.
+      name: of the node, or `"output"`.
+      slopes: `[count, examples + 1]`, the whole loss's last.
+      directions: `[count, ...]`, of the node's shape.
+    """
+    return jnp.sum(along(circuit, name, slopes, directions) * directions, axis=0)
 
 
-def whole(circuit: Circuit, params: Any, args: Any, losses: jax.Array) -> Any:
-    """The loss of the batch and its aux, from the losses of single examples."""
-    if circuit.setting.has_aux:
-        run = circuit.run(params, args, sites=())
-        return run.loss, run.aux
-    return jnp.sum(losses) / circuit.scale, None
+def along(
+    circuit: Circuit, name: str, numbers: jax.Array, like: jax.Array
+) -> jax.Array:
+    """Numbers `[count, examples + 1]`, each beside what it is about at a node.
+
+    What no example has for itself has the last, that of the whole batch.
+    """
+    count, axis = len(like), circuit.example_axes[name]
+    numbers = numbers.astype(like.dtype)
+    if axis is None:
+        return numbers[:, -1].reshape(count, *[1] * (like.ndim - 1))
+    form = circuit.unfolded(name, like.shape[1:])
+    ones = [numbers.shape[1] - 1 if i == axis else 1 for i in range(len(form))]
+    each = numbers[:, :-1].reshape(count, *ones)
+    whole = jnp.broadcast_to(each, (count, *form)).reshape(like.shape)
+    return beside(whole, like)
 
 
 def credit_of(taught: Taught, state: Any) -> Credit:
@@ -140,12 +155,5 @@ def signals_of(
     circuit: Circuit, params: Any, args: Any, taught: Taught, sites: dict[str, str]
 ) -> dict[str, Signal]:
     """The teaching signal at each node's site, beside the node's value."""
-    each, values = OneByOne(circuit), circuit.run(params, args).sites
-    return {
-        name: Signal(
-            values[name],
-            values[name],
-            each.together(name, taught.delta[sites[name]], shared="sum"),
-        )
-        for name in values
-    }
+    values = circuit.run(params, args).sites
+    return {n: Signal(v, v, taught.delta[sites[n]]) for n, v in values.items()}

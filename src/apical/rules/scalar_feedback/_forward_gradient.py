@@ -164,6 +164,6 @@ _REN = (
 
 
 def slopes_along(losses: Losses, directions: Tree) -> jax.Array:
-    """The slopes of every example's loss, exactly: `[K, examples]`."""
-    still = {n: jnp.zeros(u.shape[1:], u.dtype) for n, u in directions.items()}
+    """The slopes of every example's loss, exactly: `[K, examples + 1]`."""
+    still = {n: jnp.zeros_like(u[0]) for n, u in directions.items()}
     return jax.vmap(lambda u: jax.jvp(losses, (still,), (u,))[1])(directions)

@@ -81,10 +81,9 @@ class NodePerturbation(Rule):
       True
 
     Raises:
-      ValueError: in `init`, where there is not one output, or a node stands after it;
-        where the loss is not one of single examples (batch normalisation; seen where
-        `init` is not under `jit`); for activities that are complex or of less than 32
-        bits.
+      ValueError: in `init`, where there is no output, or a node stands after it; where
+        activities of several examples meet (batch normalisation, a contrastive loss);
+        for activities that are complex or of less than 32 bits.
 
     Source: Fiete & Seung 2006, Physical Review Letters 97:048104; Werfel, Xie & Seung
     2005, Neural Computation 17 (how the variance grows).
@@ -151,7 +150,7 @@ class NodePerturbation(Rule):
 
 
 def differences(losses: Losses, directions: Tree, size: Any) -> jax.Array:
-    """Slopes of every example's loss, from one loss on either side: `[K, examples]`."""
+    """Slopes of every loss, from one on either side: `[K, examples + 1]`."""
 
     def moved(direction: Tree, step: Any) -> jax.Array:
         return losses({n: (step * u).astype(u.dtype) for n, u in direction.items()})

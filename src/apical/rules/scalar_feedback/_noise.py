@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from ...circuit import beside
+
 KINDS = ("normal", "sign")
 
 
@@ -39,7 +41,7 @@ def draw(key: jax.Array, tree: Any, count: int, kind: str) -> Any:
     numbers = generator(key, form)
     parts = jnp.split(numbers, list(accumulate(sizes))[:-1], axis=1)
     shaped = [
-        part.reshape(count, *leaf.shape).astype(leaf.dtype)
+        beside(part.reshape(count, *leaf.shape).astype(leaf.dtype), leaf, axes=1)
         for part, leaf in zip(parts, leaves, strict=True)
     ]
     return jax.tree.unflatten(treedef, shaped)

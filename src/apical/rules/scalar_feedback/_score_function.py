@@ -14,9 +14,9 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ...circuit import Circuit, OneByOne, stochastic_nodes
+from ...circuit import Circuit, Run, stochastic_nodes
 from .._rule import Credit, Signal, check_choice, rule, salted, static
-from ._activities import whole
+from ._activities import along, require_examples
 from ._spikes import (
     Spiking,
     StochasticRule,
@@ -31,7 +31,10 @@ _BASELINES = ("rates", "draws", "none")
 
 
 class Drawn(NamedTuple):
-    """Networks of spikes: gradients, teaching signals, values; draws in front."""
+    """Networks of spikes: gradients, teaching signals, values; draws in front.
+
+    Of the losses the last column is that of the whole batch.
+    """
 
     grads: Any
     teaching: Tree
@@ -83,8 +86,8 @@ class ScoreFunction(StochasticRule):
 
     Raises:
       ValueError: in `init`, where no node is marked by `apical.bernoulli`, where
-        what is marked is no probability, and where the loss is not one of single
-        examples (batch normalisation); both are seen where `init` is not under `jit`.
+        what is marked is no probability (seen where `init` is not under `jit`), and
+        where activities of several examples meet (batch normalisation).
 
     Source: Williams 1992, Machine Learning 8 (REINFORCE for Bernoulli units).
     """
@@ -119,55 +122,43 @@ class ScoreFunction(StochasticRule):
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
         """A key of its own."""
         state = super().init(circuit, key, params, args)
-        each = OneByOne(circuit)
-        each.require_same_nodes()
-        each.require_independent(params, args)
+        require_examples(circuit, params, args, "ScoreFunction")
         return state
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
         """Every example's spikes, drawn anew, and what they did to its loss."""
         now, later = jax.random.split(state)
-        at_rates, noise = self._prepared(circuit, params, now, args)
+        run, at_rates, noise = self._prepared(circuit, params, now, args)
         drawn = self._drawn(circuit, params, args, at_rates, noise)
-        value, aux = whole(circuit, params, args, at_rates)
-        spiking = jnp.mean(jnp.sum(drawn.losses, axis=1)) / circuit.scale
+        spiking = jnp.mean(drawn.losses[:, -1]) / circuit.scale
         grads = circuit.leaves.build(drawn.grads)
-        return Credit(value, aux, grads, later, Spiking(spiking))
+        return Credit(run.loss, run.aux, grads, later, Spiking(spiking))
 
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
         """The first draw's spikes and probabilities, and the signal at these."""
         now, _ = jax.random.split(state)
-        at_rates, noise = self._prepared(circuit, params, now, args)
+        _, at_rates, noise = self._prepared(circuit, params, now, args)
         drawn = self._drawn(circuit, params, args, at_rates, noise)
-        each = OneByOne(circuit)
         return {
-            n: Signal(
-                each.together(n, value[0], shared="first"),
-                each.together(n, drawn.means[n][0], shared="first"),
-                each.together(n, jnp.sum(drawn.teaching[n], axis=0), shared="sum"),
-            )
+            n: Signal(value[0], drawn.means[n][0], jnp.sum(drawn.teaching[n], axis=0))
             for n, value in drawn.values.items()
         }
 
     def _prepared(
         self, circuit: Circuit, params: Any, key: jax.Array, args: Any
-    ) -> tuple[jax.Array, Tree]:
-        """Each example's loss at the rates, and what decides which nodes fire."""
-        each, names = OneByOne(circuit), stochastic_nodes(circuit)
-
-        def alone(args: Any) -> Any:
-            run = each.circuit.run(params, args, sites=names)
-            return run.loss, run.sites
-
-        losses, means = each(alone, args)
-        return losses, uniforms(salted(key, "spikes"), means, self.draws)
+    ) -> tuple[Run, jax.Array, Tree]:
+        """The losses at the rates, and what decides which nodes fire."""
+        names = stochastic_nodes(circuit)
+        run, losses = circuit.by_example(params, args, sites=names)
+        return run, losses, uniforms(salted(key, "spikes"), run.sites, self.draws)
 
     def _drawn(
         self, circuit: Circuit, params: Any, args: Any, at_rates: Any, noise: Tree
     ) -> Drawn:
-        each, names = OneByOne(circuit), stochastic_nodes(circuit)
+        names = stochastic_nodes(circuit)
         learned, fixed = circuit.leaves.pick(params)
         count = next(iter(noise.values())).shape[0]
+        every = [n.name for n in circuit.nodes]
 
         def tap(site: str, computed: Any, injected: Any) -> Any:
             if site in names:
@@ -177,27 +168,26 @@ class ScoreFunction(StochasticRule):
         def network(learned: Any, given: Tree) -> Any:
             here = circuit.leaves.build(learned, fixed)
 
-            def alone(args: Any, given: Tree) -> Any:
-                run = each.circuit.run(here, args, tap=tap, inject=given)
-                return run.loss, run.sites
+            def once(given: Tree) -> Any:
+                run, losses = circuit.by_example(
+                    here, args, tap=tap, inject=given, sites=every
+                )
+                return (run.loss, run.sites), losses
 
-            return jax.vmap(lambda given: each(alone, args, given))(given)
+            return jax.vmap(once)(given)
 
-        zeros = {
-            n: jnp.zeros((*at_rates.shape, *x.shape), x.dtype)
-            for n, x in each.circuit.zeros().items()
-            if n not in names
-        }
-        given = {n: jnp.zeros((count, *x.shape), x.dtype) for n, x in zeros.items()}
-        (losses, means), transposed = jax.vjp(network, learned, {**given, **noise})
+        still = {n: x for n, x in circuit.zeros().items() if n not in names}
+        given = {n: jnp.stack([x] * count) for n, x in still.items()}
+        (whole, means), transposed, losses = jax.vjp(
+            network, learned, {**given, **noise}, has_aux=True
+        )
         values = {n: fires(p, noise[n]) if n in names else p for n, p in means.items()}
         share = (losses - self._usual(at_rates, losses)) / (count * circuit.scale)
-        scores = {
-            n: _shaped(share, p) * score(p, values[n]) if n in names else 0 * p
-            for n, p in means.items()
-        }
-        cotangent = jnp.full_like(losses, 1 / (count * circuit.scale))
-        grads, errors = transposed((cotangent, scores))
+        scores = jax.tree.map(jnp.zeros_like, means)
+        for n in names:
+            own = along(circuit, n, share, means[n])
+            scores[n] = own * score(means[n], values[n])
+        grads, errors = transposed((jnp.full_like(whole, 1 / count), scores))
         teaching = {n: scores[n] if n in names else errors[n] for n in means}
         return Drawn(grads, teaching, values, means, losses)
 
@@ -213,8 +203,3 @@ def score(probability: jax.Array, spike: jax.Array) -> jax.Array:
     """The derivative of the log probability of what happened; 0 where it was sure."""
     room = probability * (1 - probability)
     return jnp.where(room > 0, (spike - probability) / jnp.where(room > 0, room, 1), 0)
-
-
-def _shaped(share: jax.Array, like: jax.Array) -> jax.Array:
-    """A number for each draw and example, beside what each has at a node."""
-    return share.reshape(*share.shape, *[1] * (like.ndim - 2)).astype(like.dtype)

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ...circuit import Circuit, is_concrete, stochastic_nodes
+from ...circuit import Circuit, beside, is_concrete, stochastic_nodes
 from .._rule import Rule, check_whole, salted
 
 Tree = dict[str, jax.Array]
@@ -50,13 +50,13 @@ def added(value: jax.Array, error: jax.Array | None) -> jax.Array:
 def uniforms(key: jax.Array, shapes: Tree, count: int) -> Tree:
     """What decides which nodes fire: `count` draws for each, in front."""
     keys = jax.random.split(key, len(shapes))
-    return {
+    found = {}
+    for k, (name, x) in zip(keys, shapes.items(), strict=True):
         # With fewer bits than 32 a probability would be rounded to them.
-        name: jax.random.uniform(
-            k, (count, *x.shape), jnp.promote_types(x.dtype, jnp.float32)
-        )
-        for k, (name, x) in zip(keys, shapes.items(), strict=True)
-    }
+        dtype = jnp.promote_types(x.dtype, jnp.float32)
+        drawn = jax.random.uniform(k, (count, *x.shape), dtype)
+        found[name] = beside(drawn, x, axes=1)
+    return found
 
 
 def require_stochastic(circuit: Circuit, params: Any, args: Any, rule: str) -> None:
@@ -110,16 +110,12 @@ class StochasticRule(Rule):
             run = circuit.run(params, args, tap=tap, inject=noise, sites=sites)
             return run.sites[OUTPUT]
 
-        return jnp.mean(jax.vmap(output)(noise), axis=0)
+        return circuit.apart(jnp.mean(jax.vmap(output)(noise), axis=0))
 
 
 def node_shapes(circuit: Circuit, names: Iterable[str]) -> Any:
-    """Shape and dtype of these nodes."""
-    return {
-        n.name: jax.ShapeDtypeStruct(n.shape, n.dtype)
-        for n in circuit.nodes
-        if n.name in names
-    }
+    """An array like each of these nodes."""
+    return {n: x for n, x in circuit.zeros().items() if n in names}
 
 
 def check_draws(draws: Any, readout: Any) -> None:

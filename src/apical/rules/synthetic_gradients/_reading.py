@@ -23,15 +23,23 @@ class Reading(NamedTuple):
     Attributes:
       node: its name.
       axis: that of its units; None: one number for each example.
+      forms: its shape with an axis of the examples alone, and its own shape.
       wiring: how the label meets the node's axes; None: it is not read.
     """
 
     node: str
     axis: int | None
+    forms: tuple[tuple[int, ...], tuple[int, ...]]
     wiring: Wiring | None
+
+    @property
+    def units(self) -> int:
+        """How many numbers it gives at each position."""
+        return 1 if self.axis is None else self.forms[0][self.axis]
 
     def inputs(self, value: jax.Array, label: jax.Array | None) -> jax.Array:
         """The node's value with its units last, and the label beside them."""
+        value = value.reshape(self.forms[0])
         units = self._units_last(value)
         if self.wiring is None or label is None:
             return units
@@ -45,13 +53,14 @@ class Reading(NamedTuple):
         positions = wiring.size[0] // shape[self.axis]
         shape[self.axis] = outputs
         identity = jnp.tile(jnp.eye(outputs, dtype=label.dtype), (positions, 1))
-        return wiring._replace(shape=tuple(shape)).carry(identity, label)
+        forms = (tuple(shape), wiring.forms[1])
+        return wiring._replace(forms=forms, shape=forms[0]).carry(identity, label)
 
     def gradient(self, output: jax.Array) -> jax.Array:
         """What the critic gives, with the axes of the node."""
         if self.axis is None:
-            return output[..., 0]
-        return jnp.moveaxis(output, -1, self.axis)
+            return output[..., 0].reshape(self.forms[1])
+        return jnp.moveaxis(output, -1, self.axis).reshape(self.forms[1])
 
     def _units_last(self, value: jax.Array) -> jax.Array:
         if self.axis is None:
@@ -67,7 +76,8 @@ def readings(circuit: Circuit, conditioned: bool) -> dict[str, Reading]:
 
 def _reading(circuit: Circuit, node: Node, wiring: Wiring | None) -> Reading:
     examples = circuit.example_axes[node.name]
-    inside = range(len(node.loops), len(node.shape))
+    form = circuit.unfolded(node.name, node.shape)
+    inside = range(len(node.loops), len(form))
     own = [i for i in inside if i != examples]
     if wiring is not None:
         own = list(wiring.node[wiring.paired + wiring.repeated :])
@@ -76,4 +86,5 @@ def _reading(circuit: Circuit, node: Node, wiring: Wiring | None) -> Reading:
             f"Node {node.name!r} has no axis of units beside which a label could be "
             "read. Leave `conditioned` at False."
         )
-    return Reading(node.name, own[-1] if own else None, wiring)
+    axis = own[-1] if own else None
+    return Reading(node.name, axis, (form, node.shape), wiring)

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ...circuit import Circuit, require_reduction
+from ...circuit import Circuit, inner, require_reduction
 from .._rule import (
     Credit,
     Rule,
@@ -163,10 +163,9 @@ class SyntheticGradients(Rule):
         for number, read in enumerate(self._readings(circuit).values()):
             shape = shapes[read.node]
             inputs = jax.eval_shape(read.inputs, shape, label)
-            units = 1 if read.axis is None else shape.shape[read.axis]
             where = f"the node {read.node!r}"
             key = jax.random.fold_in(own, number)
-            weights[read.node] = weights_for(critic, key, inputs, units, where)
+            weights[read.node] = weights_for(critic, key, inputs, read.units, where)
         return CriticState(weights, begun(self._optimizer, weights))
 
     def _readings(self, circuit: Circuit) -> dict[str, Reading]:
@@ -250,7 +249,7 @@ class SyntheticGradients(Rule):
             held = jax.tree.map(jax.lax.stop_gradient, values)
             said = self._said(circuit, state.weights, held, label, nodes)
             shares = self._shares(circuit, said).items()
-            return sum(jnp.vdot(share, values[n]).real for n, share in shares)
+            return sum(inner(share, values[n]) for n, share in shares)
 
         return circuit.leaves.build(jax.grad(product)(learned))
 

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ...circuit import Circuit
+from ...circuit import Circuit, inner
 from .._rule import (
     Credit,
     Rule,
@@ -176,7 +176,7 @@ class WindowedSyntheticGradients(Rule):
         _, path = _carry(circuit, args)
         ended = _side_by_side(_at(run.aux, path))
         said = jax.lax.stop_gradient(self._said(state.weights, ended))
-        rest = jnp.vdot(said, ended) / circuit.scale
+        rest = inner(said, ended) / circuit.scale
         return run.loss + rest.astype(run.loss.dtype)
 
     def _said(self, weights: Any, carry: jax.Array) -> jax.Array:

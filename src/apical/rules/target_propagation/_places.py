@@ -12,9 +12,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
-from ...circuit import LOSS, Circuit, Edge, drive_of
+from ...circuit import LOSS, Circuit, Edge, drive_of, zeros
 
 OUTPUT = "output"
 Values = dict[str, jax.Array]
@@ -57,11 +56,10 @@ def _above(reached: tuple[Edge, ...], has_output: bool) -> tuple[str, ...]:
 
 def zeros_at(circuit: Circuit, where: Places) -> Values:
     """A zero for each place, of its shape."""
-    zeros = circuit.zeros()
+    found = circuit.zeros()
     if OUTPUT in where.made:
-        output = circuit.output_shape
-        zeros[OUTPUT] = jnp.zeros(output.shape, output.dtype)
-    return zeros
+        found[OUTPUT] = zeros(circuit.output_shape)
+    return found
 
 
 def first_steps(
@@ -78,8 +76,8 @@ def first_steps(
         run = circuit.run(params, args, tap="hold", inject=errors)
         return run.loss, (run.loss, run.aux, run.sites)
 
-    zeros = zeros_at(circuit, where)
-    slopes, (value, aux, values) = jax.grad(loss, has_aux=True)(zeros)
+    start = zeros_at(circuit, where)
+    slopes, (value, aux, values) = jax.grad(loss, has_aux=True)(start)
     factor = -size * circuit.scale
     steps = {n: (factor * s).astype(s.dtype) for n, s in slopes.items()}
     return value, aux, values, steps

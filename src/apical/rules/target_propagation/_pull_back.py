@@ -83,9 +83,8 @@ class PullBack:
             return {n: run.sites[made[n]] for n in made}
 
         pulled = jax.vjp(network, held)[1](above)[0]
-        axes, loops = self.circuit.example_axes, self._loops
         return {
-            n: pulled[n] + _over_examples(weights.shift[n], axes[n], loops[n])
+            n: pulled[n] + _over_examples(self.circuit, n, weights.shift[n])
             for n in self.where.above
         }
 
@@ -164,14 +163,24 @@ def _sender(
 
 def _of_one_example(circuit: Circuit, name: str) -> tuple[int, ...]:
     """The shape of a node without its loops and without the axis of the examples."""
-    node = next(n for n in circuit.nodes if n.name == name)
-    axis = circuit.example_axes[name]
-    rest = range(len(node.loops), len(node.shape))
-    return tuple(node.shape[i] for i in rest if i != axis)
+    form, loops, axis = _form(circuit, name)
+    return tuple(form[i] for i in range(loops, len(form)) if i != axis)
 
 
-def _over_examples(shift: jax.Array, axis: int | None, loops: int) -> jax.Array:
+def _over_examples(circuit: Circuit, name: str, shift: jax.Array) -> jax.Array:
     """The shift with an axis in the place of the examples'."""
+    form, loops, axis = _form(circuit, name)
     if axis is None or axis < loops:
         return shift
-    return jnp.expand_dims(shift, axis - loops)
+    shape = next(n.shape for n in circuit.nodes if n.name == name)
+    beside = jnp.expand_dims(shift, axis - loops)
+    if form == shape:
+        return beside
+    return jnp.broadcast_to(beside, form[loops:]).reshape(shape[loops:])
+
+
+def _form(circuit: Circuit, name: str) -> tuple[tuple[int, ...], int, int | None]:
+    """The shape with an axis of the examples alone, its loops, and that axis."""
+    node = next(n for n in circuit.nodes if n.name == name)
+    form = circuit.unfolded(name, node.shape)
+    return form, len(node.loops), circuit.example_axes[name]

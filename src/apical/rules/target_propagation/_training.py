@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 
-from ...circuit import Circuit
+from ...circuit import Circuit, inner
 from .._rule import check_positive, check_whole, rule, squared_norm, static
 from ._places import OUTPUT, Places, Values
 
@@ -130,7 +130,7 @@ class DifferenceReconstruction:
         shaken = inverse.back(weights, jax.tree.map(jnp.add, values, above))
 
         def loss(name: str) -> jax.Array:
-            agreement = jnp.vdot(noise[name], moved[name] - at_rest[name])
+            agreement = inner(noise[name], moved[name] - at_rest[name])
             size = squared_norm(shaken[name] - at_rest[name])
             return (size / 2 - agreement) / self.noise**2
 

@@ -1,0 +1,64 @@
+"""Explicit sharding: what apical makes beside a value lies where the value does.
+
+On a mesh with `AxisType.Explicit` the sharding of an array is a part of its type, and
+operands must agree in it. Elsewhere there is nothing to do here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
+
+
+def sharding_of(aval: Any) -> NamedSharding | None:
+    """The sharding that is a part of a type; None where none is."""
+    found = getattr(aval, "sharding", None)
+    spec = getattr(found, "spec", ())
+    explicit = isinstance(found, NamedSharding) and any(a is not None for a in spec)
+    return found if explicit else None
+
+
+def type_of(leaf: Any) -> NamedSharding | None:
+    """The sharding in the type of an array."""
+    is_array = isinstance(leaf, jax.Array)
+    return sharding_of(jax.typeof(leaf) if is_array else leaf)
+
+
+def in_front(sharding: NamedSharding | None, axes: int) -> NamedSharding | None:
+    """The same with axes in front that are not divided."""
+    if sharding is None:
+        return None
+    return NamedSharding(sharding.mesh, PartitionSpec(*[None] * axes, *sharding.spec))
+
+
+def zeros(struct: Any) -> jax.Array:
+    """Zeros of a shape and dtype, divided as it says."""
+    return jnp.zeros(struct.shape, struct.dtype, device=sharding_of(struct))
+
+
+def beside(value: jax.Array, like: Any, axes: int = 0) -> jax.Array:
+    """A value divided as another is, with more axes in front."""
+    wanted = in_front(type_of(like), axes)
+    return value if wanted is None else jax.sharding.reshard(value, wanted)
+
+
+def gathered(value: jax.Array) -> jax.Array:
+    """A value that is divided no more."""
+    found = type_of(value)
+    if found is None:
+        return value
+    whole = NamedSharding(found.mesh, PartitionSpec(*[None] * value.ndim))
+    return jax.sharding.reshard(value, whole)
+
+
+def inner(one: jax.Array, other: jax.Array) -> jax.Array:
+    """The real inner product of two arrays, in 32 bits at least.
+
+    Entry by entry: a contraction of divided axes would have to say where its result is.
+    """
+    products = (jnp.conj(one) * other).real
+    wide = jnp.promote_types(products.dtype, jnp.float32)
+    return jnp.sum(products.astype(wide))
