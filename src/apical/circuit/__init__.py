@@ -7,8 +7,6 @@ from ._chains import chains as chains
 from ._circuit import Circuit as Circuit
 from ._circuit import Run as Run
 from ._circuit import drive_of as drive_of
-from ._edges import LOSS as LOSS
-from ._edges import Edge as Edge
 from ._hearing import nodes_made_of as nodes_made_of
 from ._holomorphic import not_holomorphic as not_holomorphic
 from ._jaxpr import is_concrete as is_concrete
@@ -18,6 +16,9 @@ from ._leaves import is_weak as is_weak
 from ._leaves import shapes_of as shapes_of
 from ._node_kinds import drive_sites as drive_sites
 from ._node_kinds import stochastic_nodes as stochastic_nodes
+from ._nodes_and_edges import LOSS as LOSS
+from ._nodes_and_edges import Edge as Edge
+from ._nodes_and_edges import Node as Node
 from ._nonlinearity import nonlinearity as nonlinearity
 from ._reduction import require_reduction as require_reduction
 from ._setting import Setting as Setting
@@ -25,7 +26,6 @@ from ._sharding import beside as beside
 from ._sharding import gathered as gathered
 from ._sharding import inner as inner
 from ._sharding import zeros as zeros
-from ._structure import Node as Node
 from ._synapse import Synapse as Synapse
 from ._trace import bernoulli as bernoulli
 from ._trace import node as node

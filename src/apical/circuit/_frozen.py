@@ -59,6 +59,20 @@ def frozen(flow: Flow, paths: Sequence[str], alive: set[int]) -> tuple[Frozen, .
     return tuple(found)
 
 
+def passed_as_they_are(
+    flow: Flow, synapses: set[int], alive: set[int], kinds: Sequence[list[int]]
+) -> tuple[str, ...]:
+    """The linear operations, no synapses, of two operands of one of these kinds."""
+    return tuple(
+        f"`{op.name}` at {op.where}"
+        for op in (site.op for site in walk(flow.program.body))
+        if op.name in SYNAPTIC
+        and id(op) not in synapses
+        and alive.intersection(op.outputs)
+        and sorted(map(flow.kind_of, op.inputs[:2])) in kinds
+    )
+
+
 def _sources(flow: Flow, atom: Atom) -> list[int]:
     """The inputs of the program that a value is made of."""
     found, seen, stack = list[int](), set[Atom](), [atom]

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import jax
 
 from ._checks import REVERSIBLE, require_loops
 from ._dataflow import ACTIVITY, CONSTANT, DATA, Flow
 from ._depth import longest_path
-from ._edges import LOSS as THE_LOSS
-from ._edges import Edge, End
 from ._enter import parallel_carries
-from ._frozen import Frozen, frozen
+from ._frozen import Frozen, frozen, passed_as_they_are
 from ._graph import walk
 from ._jaxpr import Atom
 from ._leaves import Leaves
@@ -29,39 +25,15 @@ from ._nodes import (
     marked,
     marked_outputs,
 )
+from ._nodes_and_edges import LOSS as THE_LOSS
+from ._nodes_and_edges import Edge, End, Node
 from ._places import drive, names, outputs
-from ._primitives import SYNAPTIC
 from ._products import Products
 from ._refusals import Refusal, refusals, unknowns
 from ._setting import Setting
 from ._sharding import in_front
 from ._synapse import Meeting, gains, make_synapses, meetings
 from ._weight_transport import Read, weight_reads
-
-
-@dataclass(frozen=True)
-class Node:
-    """An activity that a rule may read, hold or send a teaching signal to.
-
-    Attributes:
-      name: from the paths of the parameters that make it, or given by `apical.node`.
-      shape: its shape, with the lengths of the loops around it in front.
-      dtype: its dtype.
-      why: "enters a synapse", "paths part", "marked" or "operation".
-      unit: whether it is a nonlinearity of one activity, its drive.
-      loops: the lengths of the loops around it.
-      scope: the names of the modules or functions that compute it.
-      where: the line that computes it.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: Any
-    why: str
-    unit: bool
-    loops: tuple[int, ...]
-    scope: str
-    where: str
 
 
 class Structure:
@@ -287,24 +259,19 @@ class Structure:
         return self._products_of([ACTIVITY, ACTIVITY])
 
     def _products_of(self, *kinds: list[int]) -> tuple[str, ...]:
-        """The live linear operations, no synapses, of two operands of these kinds."""
         synapses = {id(m.op) for m in self._found}
-        found = []
-        for site in walk(self._flow.program.body):
-            op = site.op
-            if op.name not in SYNAPTIC or id(op) in synapses:
-                continue
-            live = any(self._reacher.reach.get(n) for n in op.outputs)
-            if live and sorted(map(self._flow.kind_of, op.inputs[:2])) in kinds:
-                found.append(f"`{op.name}` at {op.where}")
-        return tuple(found)
+        return passed_as_they_are(self._flow, synapses, self._alive, kinds)
 
     @cached_property
     def frozen(self) -> tuple[Frozen, ...]:
         """Arrays that all examples share and that an activity meets as a weight."""
-        reach = self._reacher.reach
         paths = [self._given.paths[i] for i in self._given.arrays]
-        return frozen(self._flow, paths, {n for n in reach if reach[n]})
+        return frozen(self._flow, paths, self._alive)
+
+    @cached_property
+    def _alive(self) -> set[int]:
+        """The values from which the loss is reached."""
+        return {n for n, reach in self._reacher.reach.items() if reach}
 
     @cached_property
     def has_convolution(self) -> bool:
@@ -391,8 +358,8 @@ class Structure:
                 raise ValueError(
                     f"The output reaches the node {str(after[0])!r}, and this rule "
                     "needs an output that only the loss reads. Mark a later activity "
-                    "with `apical.output`, or choose the nodes by `nodes=`. (Outputs found: "
-                    f"{self._told_outputs}.)"
+                    "with `apical.output`, or choose the nodes by `nodes=`. (Outputs "
+                    f"found: {self._told_outputs}.)"
                 )
         marks = marked_outputs(self._flow)
         nodes = [self._names[n] for n in (*marks, *self.outputs) if n in self._names]

@@ -6,7 +6,7 @@ import html
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ._edges import LOSS, Edge, End
+from ._nodes_and_edges import LOSS, Edge, End
 
 if TYPE_CHECKING:
     from ._circuit import Circuit
