@@ -62,6 +62,17 @@ def _best_rate(rule: str, steps: int) -> float:
     return RATES[int(np.argmin(np.where(np.isfinite(last), last, np.inf)))]
 
 
+def at_an_end(lines: Iterable[Line]) -> tuple[str, ...]:
+    """Which of the two rules won at an end of the step sizes, in words."""
+    rates = {line["rule"]: line["learning_rate"] for line in lines}
+    return tuple(
+        f"on the linear map the best step size of {rule} is an end of what was tried "
+        f"({rates[rule]:.2g})"
+        for rule in (BASELINE, FEEDBACK)
+        if rates.get(rule) in (RATES[0], RATES[-1])
+    )
+
+
 class _Start(NamedTuple):
     """What a seed's training begins with, and what it sees."""
 
