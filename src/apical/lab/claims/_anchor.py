@@ -76,13 +76,17 @@ class Anchor:
 
         yield comparison("train", given, vectors(size.data, size.trained, size.tested))
 
+    @property
+    def _deciding(self) -> tuple[str, ...]:
+        return self.judged or tuple(self.taught)
+
     def judge(self, lines: Lines) -> Verdict:
         """Each rule against backprop and against the control."""
-        findings = []
+        findings, many = [], len(self._deciding)
         for rule in self.taught:
-            decides = rule in (self.judged or self.taught)
+            decides = rule in self._deciding
             beside = self._to_backprop(lines, rule)
-            taught = _compared(lines, rule, CONTROL, "untrained hidden layers")
+            taught = _compared(lines, rule, CONTROL, "untrained hidden layers", many)
             findings += [
                 Finding(beside, "at least as high" if decides else None),
                 Finding(taught, "higher" if decides else None),
@@ -90,7 +94,8 @@ class Anchor:
         return decide(findings)
 
     def _to_backprop(self, lines: Lines, rule: str) -> Effect:
-        found = _compared(lines, rule, BASELINE, "backprop")
+        many = len(self._deciding)
+        found = _compared(lines, rule, BASELINE, "backprop", many)
         if not self.nearly:
             return found
         loss = self.errors[rule] - self.errors[BASELINE]
@@ -133,9 +138,9 @@ class Anchor:
     @property
     def rule(self) -> str:
         """How the verdict follows, in words."""
-        who = "each rule" if len(self.judged or self.taught) > 1 else "the rule"
-        if self.judged:
-            who = " and of ".join(self.judged)
+        many = len(self._deciding)
+        who = "each rule" if many > 1 else self._deciding[0]
+        corrected = f" Intervals are corrected for {many} rules." if many > 1 else ""
         if not self.nearly:
             asked = f"is at least as high as backprop's (m = {MARGIN:g} points)"
         else:
@@ -144,7 +149,7 @@ class Anchor:
                 "difference to backprop beside the published difference is at least 0, "
                 f"m = {MARGIN:g} points)"
             )
-        return f"{_HOLDS_IF} {who} {asked}, {_AND}"
+        return f"{_HOLDS_IF} {who} {asked}, {_AND}{corrected}"
 
     @property
     def published(self) -> tuple[Published, ...]:
@@ -160,6 +165,6 @@ class Anchor:
         )
 
 
-def _compared(lines: Lines, rule: str, other: str, name: str) -> Effect:
+def _compared(lines: Lines, rule: str, other: str, name: str, many: int) -> Effect:
     runs = ({"rule": rule}, {"rule": other})
-    return paired(f"{rule} - {name}", lines, runs, MARGIN, lost=0.0)
+    return paired(f"{rule} - {name}", lines, runs, MARGIN, many, lost=0.0)

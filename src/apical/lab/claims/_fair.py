@@ -56,6 +56,7 @@ def checked(claim: Claim, verdict: Verdict, lines: Lines, trials: Lines) -> Verd
     """The verdict, or why there is none."""
     refused: list[str] = []
     unknown: list[str] = []
+    earlier = 0 if trials else claim.trials or 0  # trials that were not kept
     for finding in verdict.findings:
         runs = [Run.of(each, lines, trials) for each in finding.effect.runs]
         if finding.says is None or not all(run.lines for run in runs):
@@ -63,8 +64,8 @@ def checked(claim: Claim, verdict: Verdict, lines: Lines, trials: Lines) -> Verd
         refused += _unequal(claim, runs)
         for run in runs:
             beside = Run.of({**run.where, "rule": BASELINE}, lines, ())
-            refused += [*_at_an_end(claim, run), *_undertrained(finding, beside)]
-            unknown += _untold(claim, run, beside)
+            refused += [*_at_an_end(run, earlier), *_undertrained(finding, beside)]
+            unknown += _untold(beside, earlier)
     return verdict.but(tuple(dict.fromkeys(refused)), tuple(dict.fromkeys(unknown)))
 
 
@@ -91,17 +92,16 @@ def _unequal(claim: Claim, runs: Sequence[Run]) -> Iterator[str]:
 # ------------------------------------------------------------------- ends of the range
 
 
-def _at_an_end(claim: Claim, run: Run) -> Iterator[str]:
+def _at_an_end(run: Run, earlier: int) -> Iterator[str]:
     if run.trials:
         drawn = [_numbers(trial) for trial in run.trials]
         (won,) = (_numbers(trial) for trial in run.trials if trial["chosen"])
         bounds = {k: _bounds([each[k] for each in drawn]) for k in won}
         number = len(drawn)
-    elif claim.trials:
-        line = run.lines[0]
+    elif earlier:
+        line, number = run.lines[0], earlier
         won = {"step size": line["learning_rate"]}
-        bounds = {"step size": ends(line["optimizer"], claim.trials)}
-        number = claim.trials
+        bounds = {"step size": ends(line["optimizer"], earlier)}
     else:
         return
     for name, value in won.items():
@@ -158,8 +158,8 @@ def _means(lines: Lines) -> Mapping[int, float]:
 # -------------------------------------------------------------- what is not computed
 
 
-def _untold(claim: Claim, run: Run, backpropagation: Run) -> Iterator[str]:
-    if claim.trials and not run.trials:
+def _untold(backpropagation: Run, earlier: int) -> Iterator[str]:
+    if earlier:
         yield (
             "the trials were not kept when this was run. Whether the winning step size "
             "lies at an end of what was drawn is computed from the sequence that they "

@@ -96,8 +96,10 @@ def judged(
     """What the lines of all tasks say, those of trials among them."""
     trials = [line for line in lines if "trial" in line]
     measured = [line for line in lines if "trial" not in line]
-    verdict = checked(claim, claim.judge(measured), measured, trials)
-    if scale != "full":
+    verdict = claim.judge(measured)
+    if scale == "full":
+        verdict = checked(claim, verdict, measured, trials)
+    else:
         settles_nothing = f"run at the {scale} scale, which settles nothing. "
         verdict = verdict._replace(
             word="not settled", because=settles_nothing + verdict.because

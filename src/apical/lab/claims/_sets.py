@@ -27,5 +27,12 @@ def data_told(names: Sequence[str]) -> str:
     """In words, which sets the full form of a claim is run on, and which the others."""
     if not names:
         return "None is read from files: graphs and inputs are drawn at random."
-    full = " and ".join(NAMES[name] for name in names)
-    return f"{full}; the quick and the smoke form take smaller sets that need no files."
+    full, small = (
+        dict.fromkeys(NAMES[n] for n in names),
+        dict.fromkeys(
+            "a line of Hamlet" if n == "shakespeare" else f"the {NAMES['digits']}"
+            for n in names
+        ),
+    )
+    said = f"{' and '.join(full)}. The quick and the smoke form take"
+    return f"{said} {' and '.join(small)} instead."

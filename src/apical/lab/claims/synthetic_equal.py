@@ -79,7 +79,7 @@ def judge(lines: Lines) -> Verdict:
 
     def against(name: str, rule: str, what: str) -> Effect:
         runs = ({"rule": name}, {"rule": rule})
-        return paired(f"{name} - {what}", lines, runs, MARGIN)
+        return paired(f"{name} - {what}", lines, runs, MARGIN, compared=2)
 
     findings = []
     for name in (PLAIN, CONDITIONED):
@@ -122,8 +122,9 @@ CLAIM = ANCHOR.claim(
         "that are told the label and with critics that are not is at least as high as "
         "backprop's (m = 0.5 points), and higher than that with random directions of "
         "the same size. Holds within limits if that is so of critics that are told the "
-        "label alone. Does not hold if one of these is against the claim. The control "
-        "with untrained hidden layers: shown only."
+        "label alone. Does not hold if one of these is against the claim. Intervals "
+        "are corrected for two kinds of critics. The control with untrained hidden "
+        "layers: shown only."
     ),
     remaining=(
         "Critics that are not told the label end 3 points below backprop, and the "
