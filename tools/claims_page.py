@@ -53,7 +53,8 @@ trials of a run are kept with its records; the runs on this page were made befor
 
 **Corrected rules.** The rule of a claim is committed before its first full record.
 Where one was corrected later, the earlier rule and what it said of the same records
-stand at the end of the claim.
+stand in the claim's part of this page; in those words, higher and lower mean that the
+interval does not contain 0.
 
 **Signs.** The energy is E = ½ Σ |e_n|² with e_n = value - prediction, and everything
 descends it: dv_n/dt = - e_n + Σ_m (dp_m/dv_n)ᵀ e_m, and the weights move along

@@ -206,7 +206,7 @@ CLAIM = Claim(
         Published(
             "MNIST, residual nets of up to 128 layers, 512 wide",
             "about 98 % after few epochs (figure only)",
-            SOURCE,
+            f"from memory: {SOURCE}",
             _by_depth(1, SCALED),
         ),
     ),
