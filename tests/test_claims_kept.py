@@ -15,6 +15,7 @@ from apical.lab.claims import CLAIMS, read_outcome, run_claim, write_report
 from apical.lab.claims._comparison import last, percent
 from apical.lab.claims._decide import Finding, decide
 from apical.lab.claims._earlier_trials import ends
+from apical.lab.claims._fair import chosen
 from apical.lab.claims._measured import NOT_RUN
 from apical.lab.claims._run import OUTCOME, PACKED, judged, told_as_json
 from apical.lab.claims._sets import NAMES, set_of
@@ -108,6 +109,19 @@ def test_one_that_was_held_against_a_figure_would_be_found_out(name):
         return decide([Finding(found, "at least as high")])
 
     assert decided_by_a_figure(against_a_figure, lines)
+
+
+EARLY = "accuracy after one epoch"  # of how fast a net learns: it has not ended
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_every_accuracy_that_decides_names_the_runs_that_must_be_fair(name):
+    outcome = outcome_of(name)
+    for finding in outcome.verdict.findings:
+        points = finding.unit == "points" and EARLY not in finding.effect.what
+        if finding.says is not None and points:
+            assert len(finding.effect.runs) == 2
+            assert all(chosen(outcome.lines, run) for run in finding.effect.runs)
 
 
 @pytest.mark.parametrize("name", KEPT)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from apical import rules
 from apical.lab._registry import BASELINE
 from apical.lab.claims._claim import Claim, Lines, Published, Scale, Task
-from apical.lab.claims._comparison import last, percent
+from apical.lab.claims._comparison import last, paired, percent
 from apical.lab.claims._decide import Finding, Says, Verdict, decide
 from apical.lab.claims._panels import line, panels
 from apical.lab.claims._rates import trained_at
@@ -22,7 +22,7 @@ from apical.lab.claims._signs import (
     Size,
     baseline_and_control,
 )
-from apical.lab.claims._verdict import Effect, effect
+from apical.lab.claims._verdict import Effect, Where, effect
 
 NORMED, PLAIN = NETS
 RATES = tuple(0.00625 * 2**k for k in range(12))  # 0.00625 to 12.8
@@ -123,12 +123,13 @@ def _speed(rule: str, lines: Lines) -> Effect:
 def _order(rule: str, lines: Lines) -> Effect:
     """What shuffling adds to the last accuracy of the net with batch norm."""
 
-    def ended(order: str) -> dict[int, float]:
+    def run(order: str) -> Where:
         rate = best_rate(lines, NORMED, order)
-        return percent(_ended(lines, NORMED, order).get(rate, {}))
+        which = {"model": NORMED, "order": order, "learning_rate": rate}
+        return {"rule": rule, **which}
 
     what = f"{rule}, batch norm: shuffled - fixed order"
-    return effect(what, ended(SHUFFLED), ended(FIXED), MARGIN)
+    return paired(what, lines, (run(SHUFFLED), run(FIXED)), MARGIN)
 
 
 def best_rate(lines: Lines, net: str, order: str) -> float:
