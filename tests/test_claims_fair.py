@@ -85,8 +85,14 @@ def test_nor_at_an_end_of_another_number_of_the_rule(won, scale):
 
 def test_what_only_is_shown_may_win_anywhere():
     drawn = trials(BASELINE, RULE) + trials(CONTROL, won=0)
-    assert refusals(lines(), drawn) == ((), ())
-    assert refusals(lines(), drawn, other=CONTROL)[0]
+    (decides,), (shown,) = judge(lines()).effects, judge(lines(), CONTROL).effects
+    says = "at least as high"
+    for findings, refused in (
+        ([Finding(decides, says), Finding(shown)], False),
+        ([Finding(decides, says), Finding(shown, says)], True),
+    ):
+        found = checked(TOY, decide(findings), lines(), drawn)
+        assert bool(found.refused) == refused
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "momentum", "batch_manhattan"])
