@@ -9,11 +9,15 @@ from typer.testing import CliRunner
 
 from apical.cli import app
 from apical.lab import LabError, claims
-from apical.lab.claims import CLAIMS, Claim, Effect, Published, Verdict, run_claim
+from apical.lab.claims import CLAIMS, Claim, Published, Verdict, run_claim
 from apical.lab.claims._claim import Task
-from apical.lab.claims._comparison import comparison, last, percent
-from apical.lab.claims._decide import Finding, decide
-from apical.lab.claims._verdict import effect
+from apical.lab.claims._comparison import (
+    KEPT,
+    KEPT_OF_TRIALS,
+    comparison,
+    last,
+    percent,
+)
 
 
 def draw(lines):
@@ -41,63 +45,6 @@ TOY = Claim(
     judge=judge,
     draw=draw,
 )
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "word"),
-    [
-        (-0.4, 0.4, "equal"),
-        (0.1, 0.4, "equal"),
-        (0.1, 0.6, "better"),
-        (-0.6, -0.1, "worse"),
-        (-0.6, 0.1, "not settled"),
-        (-0.5, 0.5, "not settled"),
-    ],
-)
-def test_the_word_of_an_effect_follows_from_its_interval(low, high, word):
-    found = Effect("a - b", (low + high) / 2, low, high, margin=0.5, seeds=5)
-    assert found.word == word
-    assert found._replace(seeds=4).word == "not settled"
-    assert found.at_least_equal == (word in ("equal", "better"))
-
-
-def test_an_effect_is_paired_by_seed():
-    mine, other = {0: 3.0, 1: 5.0, 2: 4.0, 7: 99.0}, {2: 2.0, 1: 4.0, 0: 1.0, 8: 0.0}
-    found = effect("a - b", mine, other, margin=0.5)
-    assert found.seeds == 3 and found.mean == pytest.approx(5 / 3)
-    half = 4.302652729911275 * (1 / 3**0.5) / 3**0.5  # t of two degrees, at 97.5 %
-    assert found.high == pytest.approx(5 / 3 + half)
-    wider = effect("a - b", mine, other, margin=0.5, compared=5)
-    assert wider.high > found.high and wider.mean == found.mean
-
-
-def made(word):
-    ends = {"equal": (-0.1, 0.1), "better": (1, 2), "worse": (-2, -1)}
-    low, high = ends.get(word, (-2, 2))
-    return Effect(word, (low + high) / 2, low, high, 0.5, 5)
-
-
-@pytest.mark.parametrize(
-    ("words", "wanted", "limits", "expected"),
-    [
-        (["equal", "better"], [True, True], (), "holds"),
-        (["equal", "worse"], [True, False], (), "does not hold"),
-        (["equal", "unclear"], [True, False], (), "not settled"),
-        (["equal", "worse"], [True, False], (True, False), "holds within limits"),
-        (["worse", "equal"], [False, True], (True, False), "does not hold"),
-        (["unclear", "equal"], [False, True], (True, False), "not settled"),
-    ],
-)
-def test_the_verdict_follows_from_the_effects(words, wanted, limits, expected):
-    findings = [
-        Finding(made(word), fits or (None if word == "unclear" else False), inside)
-        for word, fits, inside in zip(
-            words, wanted, limits or [False] * len(words), strict=True
-        )
-    ]
-    found = decide(findings)
-    assert found.word == expected
-    assert all(word in found.because for word in words if word != "unclear")
 
 
 def test_a_claim_is_run_judged_and_written_down(tmp_path):
@@ -167,22 +114,18 @@ def test_a_comparison_is_a_task_that_goes_on_where_it_was_cut_off(
         seen.append(arguments["resume"])
         arguments["out"].mkdir(parents=True, exist_ok=True)
         (arguments["out"] / "settings.json").touch()
-        line = dict.fromkeys(comparison_columns(), 1)
-        return type("Result", (), {"records": [line]})
+        line = dict.fromkeys(KEPT, 1)
+        trial = dict.fromkeys(KEPT_OF_TRIALS, 2)
+        return type("Result", (), {"records": [line], "trials": [trial]})
 
     monkeypatch.setattr("apical.lab.claims._comparison.compare", compare)
     task = comparison("pair", lambda: {"epochs": 1}, norm=True)
     desk = claims._claim.Desk(tmp_path / "pair")
-    (line,) = task.run(desk)
+    line, trial = task.run(desk)
     assert line["norm"] is True and line["test_accuracy"] == 1
+    assert trial["norm"] is True and trial["held_out_accuracy"] == 2
     task.run(desk)
     assert seen == [False, True]
-
-
-def comparison_columns():
-    from apical.lab.claims._comparison import KEPT
-
-    return KEPT
 
 
 def test_the_last_epoch_is_read_by_seed_and_lost_seeds_have_none():

@@ -1,6 +1,7 @@
 """Published accuracies as anchors: their work, their judges and their control."""
 
 import re
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -40,31 +41,48 @@ MODULES = {
 ANCHORED = [name for name in MODULES if name != "synthetic-equal"]
 
 
-def reached(module, by=0.001, control=0.5, **said):
-    """Every rule by so much above its published figure."""
-    errors = module.ANCHOR.errors
-    right = {rule: 1 - error / 100 + by for rule, error in errors.items()}
-    others = {BASELINE: 0.98} | dict.fromkeys(module.ANCHOR.taught, 0.9)
-    return runs({**others, **right, CONTROL: control}, **said)
+def learned(module, by=0.0, control=0.5, backprop=0.98, **said):
+    """Every rule so much above backprop, less what the sentence allows it to lose."""
+    anchor = module.ANCHOR
+    allowed = dict.fromkeys(anchor.taught, 0.0)
+    if anchor.nearly:
+        errors = anchor.errors
+        allowed = {rule: errors[rule] - errors[BASELINE] for rule in anchor.taught}
+    right = {rule: backprop + by - loss / 100 for rule, loss in allowed.items()}
+    return runs({BASELINE: backprop, **right, CONTROL: control}, **said)
 
 
 @pytest.mark.parametrize("name", ANCHORED)
-def test_an_anchor_holds_if_every_figure_is_reached_and_the_control_beaten(name):
+def test_an_anchor_is_judged_by_backprop_and_the_control_in_the_same_runs(name):
     module = MODULES[name]
     judge = module.CLAIM.judge
-    assert judge(reached(module)).word == "holds"
-    assert judge(reached(module, by=-0.002, spread=0.1)).word == "holds"
-    assert judge(reached(module, by=-0.006)).word == "does not hold"
-    assert judge(reached(module, control=0.999)).word == "does not hold"
-    assert judge(reached(module, by=-0.003)).word == "not settled"
-    assert judge(reached(module, seeds=4)).word == "not settled"
+    for backprop in (0.98, 0.7):
+        assert judge(learned(module, backprop=backprop)).word == "holds"
+    assert judge(learned(module, by=0.01)).word == "holds"
+    assert judge(learned(module, by=-0.003, spread=0.1)).word == "holds"
+    assert judge(learned(module, by=-0.02)).word == "does not hold"
+    assert judge(learned(module, control=0.999)).word == "does not hold"
+    assert judge(learned(module, by=-0.005)).word == "not settled"
+    assert judge(learned(module, seeds=4)).word == "not settled"
     assert judge([]).word == "not settled"
 
 
+@pytest.mark.parametrize("name", ANCHORED)
+def test_published_errors_decide_nothing_but_how_much_nearly_is(name):
+    anchor = MODULES[name].ANCHOR
+    lines = learned(MODULES[name])
+    worse = {rule: error + 3 for rule, error in anchor.errors.items()}
+    found = replace(anchor, errors=worse).judge(lines)
+    for mine, other in zip(found.effects, anchor.judge(lines).effects, strict=True):
+        assert mine.low == pytest.approx(other.low)  # all figures moved: none decides
+    assert anchor.read or not anchor.nearly
+
+
 def test_a_seed_that_diverged_counts_as_nothing():
-    lines = reached(ep_digits)
+    lines = learned(ep_digits)
     for line in lines:
-        if line["seed"] == 2 and line["epoch"] == 2:
+        mine = line["rule"] == "equilibrium-propagation"
+        if mine and line["seed"] == 2 and line["epoch"] == 2:
             line["status"], line["test_accuracy"] = "diverged", None
     assert ep_digits.CLAIM.judge(lines).word != "holds"
 
@@ -106,12 +124,15 @@ def test_the_work_in_words_is_the_work_that_is_run(name):
     assert set(module.ANCHOR.errors) <= {BASELINE, *module.ANCHOR.taught}
     for scale in SCALES:
         assert len(list(module.CLAIM.tasks(scale))) == 1
-    assert re.search(r"\d\.\d\d %", module.CLAIM.published[0].value)
+    assert module.CLAIM.trials == size.sweep
+    for figure in module.CLAIM.published:
+        assert re.search(r"\d\.\d\d %", figure.value)
+        assert module.ANCHOR.read != figure.source.startswith("from memory: ")
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_lines_are_drawn_and_so_is_nothing(name):
-    lines = equal() if name == "synthetic-equal" else reached(MODULES[name])
+    lines = equal() if name == "synthetic-equal" else learned(MODULES[name])
     with our_style():
         for given in (lines, []):
             assert len(picture(CLAIMS[name].draw(given)).png) > 10_000

@@ -25,19 +25,19 @@ from apical.lab.claims import (
     pc_trains,
     run_claim,
     sign_enough,
+    sign_fraction,
     sign_frozen_top,
+    sign_magnitudes,
     sign_sparse,
 )
 from apical.lab.claims._claim import SCALES, Desk
-from apical.lab.claims._decide import Finding, above, below, decide
 from apical.lab.claims._rates import trained_at
-from apical.lab.claims._verdict import Effect
 
 MODULES = {
     module.CLAIM.id: module
     for module in (
-        *(fa_matches, fa_sparse, sign_enough, sign_frozen_top, sign_sparse),
-        *(bn_rates, pc_trains),
+        *(fa_matches, fa_sparse, sign_enough, sign_magnitudes, sign_fraction),
+        *(sign_frozen_top, sign_sparse, bn_rates, pc_trains),
     )
 }
 
@@ -73,16 +73,6 @@ def test_lines_are_drawn(name):
             assert len(picture(drawn).png) > 10_000
         whole = CLAIMS[name].draw(CASES[name]["holds"][0])
     assert any(axes.lines or axes.containers for axes in whole.axes)
-
-
-def test_an_interval_across_the_bound_is_not_settled():
-    across = Effect("a - b", -10.0, -12.0, -8.0, margin=1.0, seeds=5)
-    assert above(across, -10) is None
-    assert below(across, -10) is None
-    assert above(across, -13) is True and above(across, -8) is False
-    assert below(across, -7) is True and below(across, -12) is False
-    with pytest.raises(ValueError, match="no finding decides"):
-        decide([Finding(across, True, decides=False)])
 
 
 # ---------------------------------------------------------- the work, without its time
@@ -127,6 +117,7 @@ def test_the_full_form_is_fair_and_has_a_control(name, planned, tmp_path):
         assert len(plan.seeds) == 5
         beside |= {CONTROL, BASELINE} & set(plan.entries)
         assert plan.sweep is not None and plan.sweep.trials == 16
+        assert CLAIMS[name].trials == 16
     assert beside == {CONTROL, BASELINE}
 
 

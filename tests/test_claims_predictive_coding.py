@@ -131,7 +131,7 @@ def cost_lines(literal=100.0, swept=120.0, distance=1e-7, seeds=SEEDS, spread=1.
     ratios = literal if isinstance(literal, dict) else {}
     return [
         {"model": name, "seed": seed, "schedule": schedule, "distance": far}
-        | {"seconds_ratio": ratio * spread**seed}
+        | {"flops_ratio": ratio * spread**seed, "seconds_ratio": 7.0}
         for name in cost.MODELS
         for seed in seeds
         for schedule, ratio, far in (
@@ -232,7 +232,8 @@ def deep(accuracies):
     places = [(n, kind) for kind in (depth.SCALED, depth.PLAIN) for n in (8, 64)]
     noise = [-0.002, 0.001, 0.0, 0.002, -0.001]
     return [
-        {"layers": layers, "kind": kind, "rule": name, "seed": seed, "epoch": 1}
+        {"layers": layers, "kind": kind, "rule": name, "seed": seed}
+        | {"epoch": 1, "epochs": 1}
         | {"test_accuracy": accuracy + noise[seed], "status": status}
         for (layers, kind), (accuracy, status) in zip(places, accuracies, strict=True)
         for name in (depth.PREDICTIVE, depth.BASELINE)

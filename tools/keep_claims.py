@@ -1,19 +1,22 @@
 """Keep claims that were run in full: their records and verdicts, packed, and pictures.
 
-    python tools/keep_claims.py OUT [ID ...]
+    python tools/keep_claims.py OUT [ID ...]     keep runs
+    python tools/keep_claims.py --again [ID ...] judge and draw what is kept once more
 
 OUT is the folder that `apical claims run --out OUT` wrote to. What is kept is read by
-`apical claims list --out results/claims`, and `tools/claims_page.py` shows it.
+`apical claims list --out results/claims`, and `tools/claims_page.py` shows it. Where a
+rule was corrected since, the earlier rule stays with what it said of the same records.
 """
 
 import gzip
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from apical.lab._report._canvas import our_style, picture
-from apical.lab.claims import CLAIMS, read_outcome
-from apical.lab.claims._run import OUTCOME, PACKED, RECORDS
+from apical.lab.claims import CLAIMS, Earlier, Outcome, read_outcome
+from apical.lab.claims._run import OUTCOME, PACKED, RECORDS, told_as_json
 
 ROOT = Path(__file__).parents[1]
 KEPT = ROOT / "results" / "claims"
@@ -28,18 +31,48 @@ def keep(name: str, out: Path) -> bool:
         return False
     kept = KEPT / "full" / name
     kept.mkdir(parents=True, exist_ok=True)
-    PICTURES.mkdir(parents=True, exist_ok=True)
     # No time in the packed file: the same records are the same bytes.
     packed = gzip.compress((run / RECORDS).read_bytes(), mtime=0)
     (kept / PACKED).write_bytes(packed)
-    verdict = json.loads((run / OUTCOME).read_text("utf-8"))
-    (kept / OUTCOME).write_text(json.dumps(verdict, indent=2) + "\n", "utf-8")
-    with our_style():
-        drawn = picture(outcome.claim.draw(outcome.lines))
-    (PICTURES / f"{name}.svg").write_text(drawn.svg, "utf-8")
+    _write(outcome)
     return True
 
 
+def judge_again(name: str) -> bool:
+    """Judge and draw one claim from what is kept of it; False where nothing is."""
+    outcome = read_outcome(CLAIMS[name], "full", KEPT)
+    if outcome is None:
+        return False
+    before = json.loads((KEPT / "full" / name / OUTCOME).read_text("utf-8"))
+    corrected = before["rule"] != outcome.claim.rule
+    _write(outcome, (_earlier(before),) if corrected else ())
+    return True
+
+
+def _earlier(verdict: dict[str, Any]) -> Earlier:
+    return Earlier(
+        *(verdict[field] for field in ("claim", "verdict", "because", "rule"))
+    )
+
+
+def _write(outcome: Outcome, earlier: tuple[Earlier, ...] = ()) -> None:
+    name = outcome.claim.id
+    told = told_as_json(outcome)
+    told["earlier"] += [each._asdict() for each in earlier]
+    text = json.dumps(told, indent=2) + "\n"
+    (KEPT / "full" / name / OUTCOME).write_text(text, "utf-8")
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    with our_style():
+        drawn = picture(outcome.claim.draw(outcome.lines))
+    (PICTURES / f"{name}.svg").write_text(drawn.svg, "utf-8")
+
+
+def main(where: str, *names: str) -> None:
+    """Keep, or judge again, these claims or all."""
+    for name in names or CLAIMS:
+        done = judge_again(name) if where == "--again" else keep(name, Path(where))
+        print(f"{name}: {'kept' if done else 'not run in full'}")
+
+
 if __name__ == "__main__":
-    for one in sys.argv[2:] or CLAIMS:
-        print(f"{one}: {'kept' if keep(one, Path(sys.argv[1])) else 'not run in full'}")
+    main(*sys.argv[1:])

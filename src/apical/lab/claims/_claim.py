@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from matplotlib.figure import Figure
 from rich.console import Console
 
 from apical.lab._journal import Line
-from apical.lab.claims._verdict import Verdict
+from apical.lab.claims._decide import Verdict
 
 Scale = Literal["full", "quick", "smoke"]
 SCALES: tuple[Scale, ...] = ("full", "quick", "smoke")
@@ -77,6 +77,12 @@ class Claim:
         differences: what differs from the published set-up, and why.
         rule: in words, how the verdict follows from the numbers.
         remaining: how the full run differs from what was published, and why it may.
+        trials: how many each rule is given at full scale to find its numbers in; 0: all
+            rules run at one step size that was given; None: each at the numbers that
+            its source gives, or there is nothing to tune.
+        margin: why a margin is not 0.5 points (MNIST and what is like it) or 1 point
+            (CIFAR-10, text).
+        corrected: what was wrong with an earlier rule, where there was one.
         hours: about how long the full form takes on two cores.
         tasks: the work at a scale.
         judge: the verdict from the lines of all tasks.
@@ -99,25 +105,36 @@ class Claim:
     data: tuple[str, ...] = ()
     paper: str = ""
     remaining: str = ""
+    trials: int | None = None
+    margin: str = ""
+    corrected: str = ""
 
-    @property
-    def told(self) -> dict[str, Any]:
-        """What a reader is shown of it before it runs."""
-        return {
-            "claim": self.sentence,
-            "source": self.source,
-            "work": self.work,
-            "differences": self.differences,
-            "verdict": self.rule,
-            "takes": f"about {self.hours:g} h on two cores",
-        }
+
+class Earlier(NamedTuple):
+    """A verdict on the same records by a rule that was corrected since."""
+
+    claim: str
+    verdict: str
+    because: str
+    rule: str
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A claim that was run: at which scale, its lines, and what they say."""
+    """A claim that was run: at which scale, its lines, and what they say.
+
+    Attributes:
+        claim: what was run.
+        scale: how much of it.
+        lines: what was measured.
+        verdict: what they say.
+        trials: the trials of sweeps; none where they were not kept.
+        earlier: verdicts by rules that were corrected since.
+    """
 
     claim: Claim
     scale: Scale
     lines: Lines
     verdict: Verdict
+    trials: Lines = ()
+    earlier: tuple[Earlier, ...] = ()

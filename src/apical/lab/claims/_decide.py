@@ -1,88 +1,165 @@
-"""From findings to a verdict, where a claim asks for more than equal or better.
+"""From findings to a verdict: what a claim says of each effect, and what that makes.
 
-| word                | when                                                   |
+m is the margin of the effect. What a claim says is settled only by an interval that
+lies on one side of what would decide it:
+
+| the claim says   | as claimed if     | against it if the interval lies | for        |
+|------------------|-------------------|---------------------------------|------------|
+| equal            | inside (-m, m)    | wholly beyond m or -m           | "the same" |
+| different        | wholly beyond     | inside (-m, m)                  | "another"  |
+| at least as high | wholly above -m   | wholly below -m                 | "matches"  |
+| at most as high  | wholly below m    | wholly above m                  | an error   |
+| higher           | wholly above m    | wholly below m                  | "better"   |
+| lower            | wholly below -m   | wholly above -m                 | "falls"    |
+
+| verdict             | when                                                   |
 |---------------------|--------------------------------------------------------|
-| holds               | every finding that decides is as the claim says        |
+| holds               | every finding that decides is as claimed               |
 | holds within limits | those inside the limits are, and others are not        |
-| does not hold       | one of them is settled, and not as the claim says      |
+| does not hold       | one of them is against the claim                       |
 | not settled         | otherwise                                              |
 """
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
 
-from apical.lab.claims._verdict import LEAST_SEEDS, Effect, Verdict, told
+from apical.lab.claims._verdict import Effect, Word
+
+Says = Literal[
+    "equal", "different", "at least as high", "at most as high", "higher", "lower"
+]
+
+
+def _wholly_above(found: Effect, bound: float) -> bool | None:
+    """True above, False below, None across."""
+    if found.low > bound:
+        return True
+    return False if found.high < bound else None
+
+
+def _inside(found: Effect) -> bool | None:
+    return {"equal": True, "not settled": None}.get(found.word, False)
+
+
+def _negated(fits: bool | None) -> bool | None:
+    return None if fits is None else not fits
+
+
+_FITS: dict[Says, Callable[[Effect], bool | None]] = {
+    "equal": _inside,
+    "different": lambda found: _negated(_inside(found)),
+    "at least as high": lambda found: _wholly_above(found, -found.margin),
+    "at most as high": lambda found: _negated(_wholly_above(found, found.margin)),
+    "higher": lambda found: _wholly_above(found, found.margin),
+    "lower": lambda found: _negated(_wholly_above(found, -found.margin)),
+}
+SAYS: tuple[Says, ...] = tuple(_FITS)
 
 
 class Finding(NamedTuple):
-    """An effect, and whether it is what the claim says.
+    """An effect, and what the claim says of it.
 
     Attributes:
         effect: what was measured.
-        fits: whether it is as the claim says; None where that is not settled.
+        says: what the claim says; None: it says nothing, and the effect is only shown.
         inside: whether it lies inside the limits that the claim lists beforehand.
-        decides: whether the verdict looks at it; else it is only shown.
         unit: of the effect.
     """
 
     effect: Effect
-    fits: bool | None
+    says: Says | None = None
     inside: bool = False
-    decides: bool = True
     unit: str = "points"
 
+    @property
+    def fits(self) -> bool | None:
+        """Whether it is as the claim says; None where that is not settled."""
+        if self.says is None or not self.effect.known:
+            return None
+        return _FITS[self.says](self.effect)
 
-def at_least_equal(found: Effect) -> bool | None:
-    """Whether it is equal or better; None where neither that nor worse is settled."""
-    return None if found.word == "not settled" else found.at_least_equal
-
-
-def equal(found: Effect) -> bool | None:
-    """Whether the difference is smaller than matters."""
-    return None if found.word == "not settled" else found.word == "equal"
-
-
-def above(found: Effect, bound: float) -> bool | None:
-    """Whether the whole interval lies above a bound; None where it contains it."""
-    if not _known(found):
-        return None
-    if found.low > bound:
-        return True
-    return False if found.high <= bound else None
+    @property
+    def word(self) -> str:
+        """The same in words."""
+        if self.says is None:
+            return "shown only"
+        words = {True: "as claimed", False: "against the claim", None: "not settled"}
+        return words[self.fits]
 
 
-def below(found: Effect, bound: float) -> bool | None:
-    """Whether the whole interval lies below a bound; None where it contains it."""
-    if not _known(found):
-        return None
-    if found.high < bound:
-        return True
-    return False if found.low >= bound else None
+class Verdict(NamedTuple):
+    """What the numbers say of a claim.
+
+    Attributes:
+        word: one of four.
+        because: the numbers that decided, in a sentence.
+        findings: every effect that was looked at, and what the claim says of it.
+        refused: why no verdict is given, where the work does not allow one: the word
+            is then "not settled".
+        unrefused: the word that the numbers alone would give.
+        unknown: what the records do not allow to be checked.
+    """
+
+    word: Word
+    because: str
+    findings: tuple[Finding, ...] = ()
+    refused: tuple[str, ...] = ()
+    unrefused: Word | None = None
+    unknown: tuple[str, ...] = ()
+
+    @property
+    def effects(self) -> tuple[Effect, ...]:
+        """Every effect that was looked at."""
+        return tuple(finding.effect for finding in self.findings)
+
+    def but(self, refused: Sequence[str], unknown: Sequence[str] = ()) -> "Verdict":
+        """The same, refused for these reasons, if there are any."""
+        unknown = (*self.unknown, *unknown)
+        if not refused:
+            return self._replace(unknown=unknown)
+        return self._replace(
+            word="not settled",
+            refused=(*self.refused, *refused),
+            unrefused=self.unrefused or self.word,
+            unknown=unknown,
+        )
 
 
 def decide(findings: Sequence[Finding]) -> Verdict:
-    """The verdict; what does not decide is shown among the effects.
+    """The verdict; what does not decide is shown among the findings.
 
     Example:
         >>> from apical.lab.claims._verdict import Effect
-        >>> worse = Effect("a - b", -3.0, -4.0, -2.0, margin=0.5, seeds=5)
-        >>> decide([Finding(worse, at_least_equal(worse))]).word
+        >>> lower = Effect("a - b", -3.0, -4.0, -2.0, margin=0.5, seeds=5)
+        >>> decide([Finding(lower, "at least as high")]).word
         'does not hold'
     """
-    effects = tuple(finding.effect for finding in findings)
-    deciding = [finding for finding in findings if finding.decides]
+    deciding = [finding for finding in findings if finding.says is not None]
     if not deciding:
-        raise ValueError("no finding decides: give at least one with decides=True")
-    because = "; ".join(told(f.effect, f.unit) for f in deciding)
+        raise ValueError("no finding decides: give at least one of which a claim says")
+    because = "; ".join(map(told, deciding))
+    return Verdict(_word(deciding), because, tuple(findings))
+
+
+def _word(deciding: Sequence[Finding]) -> Word:
     inside = [finding for finding in deciding if finding.inside]
     if all(finding.fits for finding in deciding):
-        return Verdict("holds", because, effects)
+        return "holds"
     if inside and all(finding.fits for finding in inside):
-        return Verdict("holds within limits", because, effects)
+        return "holds within limits"
     against = any(finding.fits is False for finding in deciding)
-    return Verdict("does not hold" if against else "not settled", because, effects)
+    return "does not hold" if against else "not settled"
 
 
-def _known(found: Effect) -> bool:
-    return found.seeds >= LEAST_SEEDS and not math.isnan(found.low)
+def told(finding: Finding) -> str:
+    """A finding in words."""
+    found, unit = finding.effect, finding.unit
+    if math.isnan(found.mean):
+        return f"{found.what}: not run"
+    if math.isnan(found.low):
+        return f"{found.what}: {found.mean:+.2f} {unit}, too few seeds"
+    return (
+        f"{found.what}: {found.mean:+.2f} {unit} "
+        f"[{found.low:+.2f}, {found.high:+.2f}], {finding.word}"
+    )

@@ -49,17 +49,38 @@ def learn_linear_map(seeds: int, steps: int, name: str = "linear") -> list[Line]
     """
     found = []
     for rule in RULES:
-        rate = _best_rate(rule, steps)
+        trials = _trials(rule, steps)
+        (rate,) = (trial["learning_rate"] for trial in trials if trial["chosen"])
         courses = _courses(rule, range(seeds), [rate] * seeds, steps)
         found += _lines(name, rule, rate, courses, steps)
+        found += [{"part": name, "rule": rule, **trial} for trial in trials]
     return found
 
 
-def _best_rate(rule: str, steps: int) -> float:
-    """The step size with the lowest error at the end, for a seed that is not shown."""
+def _trials(rule: str, steps: int) -> list[Line]:
+    """Every step size with its error at the end, for a seed that is not shown."""
     courses = _courses(rule, SEEDS[:1] * len(RATES), RATES, steps)
     last = np.asarray(courses.error[:, -1])
-    return RATES[int(np.argmin(np.where(np.isfinite(last), last, np.inf)))]
+    best = int(np.argmin(np.where(np.isfinite(last), last, np.inf)))
+    return [
+        {
+            **{"trial": i, "learning_rate": rate, "numbers": "{}"},
+            **{"error": float(last[i]) if math.isfinite(last[i]) else None},
+            **{"chosen": i == best},
+        }
+        for i, rate in enumerate(RATES)
+    ]
+
+
+def at_an_end(lines: Iterable[Line]) -> tuple[str, ...]:
+    """Which of the two rules won at an end of the step sizes, in words."""
+    rates = {line["rule"]: line["learning_rate"] for line in lines}
+    return tuple(
+        f"on the linear map the best step size of {rule} is an end of what was tried "
+        f"({rates[rule]:.2g})"
+        for rule in (BASELINE, FEEDBACK)
+        if rates.get(rule) in (RATES[0], RATES[-1])
+    )
 
 
 class _Start(NamedTuple):

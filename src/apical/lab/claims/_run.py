@@ -10,9 +10,10 @@ from apical.lab._errors import LabError
 from apical.lab._folder import locked
 from apical.lab._journal import Journal, Line, read, replace_file
 from apical.lab._records import environment
-from apical.lab.claims._claim import Claim, Desk, Outcome, Scale, Task
+from apical.lab.claims._claim import Claim, Desk, Earlier, Outcome, Scale, Task
+from apical.lab.claims._decide import Finding
+from apical.lab.claims._fair import checked
 from apical.lab.claims._show import write_outcome
-from apical.lab.claims._verdict import Effect, Verdict
 
 RECORDS, OUTCOME = "records.jsonl", "verdict.json"
 PACKED = f"{RECORDS}.gz"
@@ -68,9 +69,7 @@ def run_claim(
                     console,
                 )
                 records.write(*_lines(claim, scale, task, desk))
-        outcome = Outcome(
-            claim, scale, records.lines, _judge(claim, scale, records.lines)
-        )
+        outcome = judged(claim, scale, records.lines)
         write_outcome(outcome, folder)
         _write(folder, outcome)
     return outcome
@@ -86,7 +85,26 @@ def read_outcome(claim: Claim, scale: Scale, out: str | Path) -> Outcome | None:
         return None
     packed = folder / PACKED
     lines = read(packed if packed.exists() else folder / RECORDS)
-    return Outcome(claim, scale, lines, _judge(claim, scale, lines))
+    kept = json.loads((folder / OUTCOME).read_text("utf-8"))
+    earlier = tuple(Earlier(**each) for each in kept.get("earlier", ()))
+    return judged(claim, scale, lines, earlier)
+
+
+def judged(
+    claim: Claim, scale: Scale, lines: list[Line], earlier: tuple[Earlier, ...] = ()
+) -> Outcome:
+    """What the lines of all tasks say, those of trials among them."""
+    trials = [line for line in lines if "trial" in line]
+    measured = [line for line in lines if "trial" not in line]
+    verdict = claim.judge(measured)
+    if scale == "full":
+        verdict = checked(claim, verdict, measured, trials)
+    else:
+        settles_nothing = f"run at the {scale} scale, which settles nothing. "
+        verdict = verdict._replace(
+            word="not settled", because=settles_nothing + verdict.because
+        )
+    return Outcome(claim, scale, measured, verdict, trials, earlier)
 
 
 def _folder_of(task: Task, claim: Path) -> Path:
@@ -101,16 +119,6 @@ def _lines(claim: Claim, scale: Scale, task: Task, desk: Desk) -> list[Line]:
     return lines
 
 
-def _judge(claim: Claim, scale: Scale, lines: list[Line]) -> Verdict:
-    found = claim.judge(lines)
-    if scale == "full":
-        return found
-    return found._replace(
-        word="not settled",
-        because=f"run at the {scale} scale, which settles nothing. {found.because}",
-    )
-
-
 def _require_same_versions(folder: Path, lines: list[Line]) -> None:
     now = environment()
     for line in lines[:1]:
@@ -123,24 +131,33 @@ def _require_same_versions(folder: Path, lines: list[Line]) -> None:
 
 
 def _write(folder: Path, outcome: Outcome) -> None:
-    verdict: dict[str, Any] = {
-        **asdict_of(outcome.verdict),
-        "claim": outcome.claim.id,
-        "scale": outcome.scale,
-        "rule": outcome.claim.rule,
-    }
-    replace_file(folder / OUTCOME, json.dumps(verdict, indent=2).encode())
+    written = json.dumps(told_as_json(outcome), indent=2)
+    replace_file(folder / OUTCOME, written.encode())
 
 
-def asdict_of(verdict: Verdict) -> dict[str, Any]:
-    """A verdict as JSON can hold it."""
+def told_as_json(outcome: Outcome) -> dict[str, Any]:
+    """A verdict with its rule, and the earlier ones, as JSON can hold them."""
+    verdict = outcome.verdict
     return {
         "verdict": verdict.word,
         "because": verdict.because,
-        "effects": [_effect(found) for found in verdict.effects],
+        "refused": list(verdict.refused),
+        "by the numbers alone": verdict.unrefused or verdict.word,
+        "not known": list(verdict.unknown),
+        "effects": [_effect(finding) for finding in verdict.findings],
+        "claim": outcome.claim.id,
+        "scale": outcome.scale,
+        "rule": outcome.claim.rule,
+        "earlier": [each._asdict() for each in outcome.earlier],
     }
 
 
-def _effect(found: Effect) -> dict[str, Any]:
-    numbers = {k: None if v != v else v for k, v in found._asdict().items()}
-    return numbers | {"word": found.word}
+def _effect(finding: Finding) -> dict[str, Any]:
+    found = finding.effect._asdict()
+    del found["runs"]
+    numbers = {k: None if v != v else v for k, v in found.items()}
+    return numbers | {
+        "word": finding.effect.word,
+        "claimed": finding.says,
+        "finding": finding.word,
+    }

@@ -9,17 +9,24 @@ from rich.table import Table
 
 from apical.lab._journal import replace_file
 from apical.lab._report._canvas import our_style, picture
-from apical.lab.claims._claim import Claim, Lines, Outcome, Published
-from apical.lab.claims._verdict import Verdict
+from apical.lab.claims._claim import Claim, Earlier, Lines, Outcome, Published
+from apical.lab.claims._decide import Verdict
+from apical.lab.claims._sets import data_told
 
 
 def claims_table(outcomes: Iterable[tuple[Claim, Outcome | None]]) -> Table:
     """A line for each claim: what it says and, where it has been run, the verdict."""
     grid = Table("claim", "what has been said", "hours", "verdict", box=SIMPLE_HEAD)
     for claim, outcome in outcomes:
-        verdict = "–" if outcome is None else outcome.verdict.word
+        verdict = "–" if outcome is None else in_short(outcome.verdict)
         grid.add_row(claim.id, claim.sentence, f"{claim.hours:g}", verdict)
     return grid
+
+
+def in_short(verdict: Verdict) -> str:
+    """The word of a verdict; "(refused)" where the numbers alone would give another."""
+    given = verdict.unrefused in (None, verdict.word)
+    return verdict.word if given else f"{verdict.word} (refused)"
 
 
 def described(claim: Claim) -> str:
@@ -52,15 +59,24 @@ def _sentence(claim: Claim) -> list[str]:
 
 def _work(claim: Claim) -> list[str]:
     lines = [f"**What is run.** {claim.work}", ""]
+    lines += [f"**Data.** {data_told(claim.data)}", ""]
     if claim.differences:
         lines += [f"**What differs from the source.** {claim.differences}", ""]
     lines += [f"**The verdict.** {claim.rule}", ""]
+    if claim.margin:
+        lines += [f"**The margin.** {claim.margin}", ""]
     return [*lines, f"The full form takes about {claim.hours:g} h on two cores.", ""]
 
 
 def _came_out(outcome: Outcome, picture_name: str) -> list[str]:
     claim, found = outcome.claim, outcome.verdict
     lines = [f"**{found.word.capitalize()}.** {found.because}", ""]
+    if found.refused:
+        alone = f"By the numbers alone: {found.unrefused}."
+        lines += ["**A verdict is refused.**", "", *_listed(found.refused), "", alone]
+        lines += [""]
+    if found.unknown:
+        lines += ["**Not known.**", "", *_listed(found.unknown), ""]
     if outcome.scale != "full":
         lines += [f"Run at the {outcome.scale} scale.", ""]
     if picture_name:
@@ -68,7 +84,22 @@ def _came_out(outcome: Outcome, picture_name: str) -> list[str]:
     lines += _published(claim.published, outcome.lines)
     if claim.remaining and outcome.scale == "full":
         lines += [f"**What remains, and why.** {claim.remaining}", ""]
-    return lines + _effects(found)
+    return [*lines, *_findings(found), *_earlier(claim, outcome.earlier)]
+
+
+def _listed(reasons: Sequence[str]) -> list[str]:
+    return [f"* {reason[:1].upper()}{reason[1:]}." for reason in reasons]
+
+
+def _earlier(claim: Claim, verdicts: Sequence[Earlier]) -> list[str]:
+    """What was said of the same records by rules that were corrected since."""
+    if not verdicts:
+        return []
+    lines = [f"**By an earlier rule.** {claim.corrected}", ""]
+    for each in verdicts:
+        lines += [f"* {each.claim}: **{each.verdict}.** {each.because}", ""]
+        lines += [f"  The rule was: {each.rule}", ""]
+    return lines
 
 
 def _published(figures: Sequence[Published], lines: Lines | None = None) -> list[str]:
@@ -91,16 +122,17 @@ def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _effects(found: Verdict) -> list[str]:
-    if not found.effects:
+def _findings(found: Verdict) -> list[str]:
+    if not found.findings:
         return []
-    lines = ["| compared | difference | 95 % interval | equal within | seeds | |"]
-    lines += ["|---|--:|---|--:|--:|---|"]
-    lines += [
-        f"| {e.what} | {_number(e.mean)} | {_number(e.low)} to {_number(e.high)} | "
-        f"{e.margin:g} | {e.seeds} | {e.word} |"
-        for e in found.effects
-    ]
+    lines = ["| compared | difference | 95 % interval | margin | seeds | it is | "]
+    lines[0] += "the claim says | |"
+    lines += ["|---|--:|---|--:|--:|---|---|---|"]
+    for finding in found.findings:
+        e = finding.effect
+        cells = [e.what, _number(e.mean), f"{_number(e.low)} to {_number(e.high)}"]
+        cells += [f"{e.margin:g}", str(e.seeds), e.word, finding.says or "–"]
+        lines.append(_row([*cells, finding.word]))
     return [*lines, ""]
 
 
@@ -129,7 +161,7 @@ def write_report(outcomes: Iterable[Outcome], folder: Path) -> Path:
     lines = ["# The claims", "", "| claim | what has been said | verdict |"]
     lines += ["|---|---|---|"]
     lines += [
-        f"| [{o.claim.id}](#{o.claim.id}) | {o.claim.sentence} | {o.verdict.word} |"
+        _row([f"[{o.claim.id}](#{o.claim.id})", o.claim.sentence, in_short(o.verdict)])
         for o in outcomes
     ]
     parts = [reported(o, f"{o.claim.id}/picture.png") for o in outcomes]

@@ -7,11 +7,17 @@ from matplotlib.figure import Figure
 
 from apical.lab._registry import BASELINE, CONTROL
 from apical.lab.claims._claim import Claim, Lines, Published, Scale, Task
-from apical.lab.claims._comparison import last, percent
-from apical.lab.claims._decide import Finding, above, at_least_equal, below, decide
-from apical.lab.claims._linear_net import FEEDBACK, RULES, learn_linear_map
+from apical.lab.claims._comparison import last, paired, percent
+from apical.lab.claims._decide import Finding, Verdict, decide
+from apical.lab.claims._linear_net import (
+    FEEDBACK,
+    RULES,
+    at_an_end,
+    learn_linear_map,
+)
 from apical.lab.claims._measured import test_error
 from apical.lab.claims._panels import over_epochs, panels
+from apical.lab.claims._sets import set_of
 from apical.lab.claims._sigmoid_net import (
     DIFFERENCES,
     MARGIN,
@@ -21,7 +27,7 @@ from apical.lab.claims._sigmoid_net import (
     trained,
     with_angles,
 )
-from apical.lab.claims._verdict import Verdict, effect
+from apical.lab.claims._verdict import Effect, effect
 
 LINEAR = "linear"
 LINEAR_MARGIN = 1.0  # percent of the error of the answer 0
@@ -34,7 +40,7 @@ _LINEAR_SIZES: dict[Scale, tuple[int, int]] = {  # seeds, examples
 
 
 def tasks(scale: Scale) -> Iterable[Task]:
-    """The handwritten digits, and the linear map."""
+    """The handwritten digits (MNIST in full), and the linear map."""
     smoke = {name: RULES[name] for name in (BASELINE, FEEDBACK)}
     yield trained(SIZES[scale], smoke if scale == "smoke" else RULES)
     seeds, steps = _LINEAR_SIZES[scale]
@@ -43,27 +49,17 @@ def tasks(scale: Scale) -> Iterable[Task]:
 
 def judge(lines: Lines) -> Verdict:
     """From accuracy, the linear map's error, and whether the angles fall."""
-    digits = with_angles(lines)
+    pictures = with_angles(lines)
     linear = [line for line in lines if line["part"] == LINEAR]
+    name = set_of(pictures)
 
-    def ended(rule: str) -> dict[int, float]:
-        return percent(last(digits, rule=rule))
+    def against(rule: str, what: str) -> Effect:
+        runs = ({"part": PART, "rule": FEEDBACK}, {"part": PART, "rule": rule})
+        return paired(f"{name}: feedback alignment - {what}", lines, runs, MARGIN)
 
     def error(rule: str) -> dict[int, float]:
         return percent(last(linear, "error", rule=rule))
 
-    learned = effect(
-        "digits: feedback alignment - backprop",
-        ended(FEEDBACK),
-        ended(BASELINE),
-        MARGIN,
-    )
-    taught = effect(
-        "digits: feedback alignment - untrained hidden layer",
-        ended(FEEDBACK),
-        ended(CONTROL),
-        MARGIN,
-    )
     mapped = effect(
         "linear map, error: feedback alignment - backprop",
         error(FEEDBACK),
@@ -71,16 +67,16 @@ def judge(lines: Lines) -> Verdict:
         LINEAR_MARGIN,
     )
     findings = [
-        Finding(learned, at_least_equal(learned), inside=True),
-        Finding(taught, above(taught, 0), inside=True),
-        Finding(mapped, below(mapped, LINEAR_MARGIN), inside=True, unit="percent"),
+        Finding(against(BASELINE, "backprop"), "at least as high", inside=True),
+        Finding(against(CONTROL, "untrained hidden layer"), "higher", inside=True),
+        Finding(mapped, "at most as high", inside=True, unit="percent"),
     ]
-    for what, mine in (("digits", digits), ("linear map", linear)):
+    for what, mine in ((name, pictures), ("linear map", linear)):
         found = effect(
             f"{what}, angle: end - start", *_angles(mine), margin=ANGLE_MARGIN
         )
-        findings.append(Finding(found, below(found, 0), unit="degrees"))
-    return decide(findings)
+        findings.append(Finding(found, "lower", unit="degrees"))
+    return decide(findings).but(at_an_end(linear))
 
 
 def _angles(lines: Lines) -> tuple[dict[int, float], dict[int, float]]:
@@ -91,22 +87,22 @@ def _angles(lines: Lines) -> tuple[dict[int, float], dict[int, float]]:
     return last(mine, "angle"), start
 
 
-def _angles_said(digits: Lines) -> str:
-    end, start = (list(of.values()) for of in _angles(digits))
+def _angles_said(pictures: Lines) -> str:
+    end, start = (list(of.values()) for of in _angles(pictures))
     return f"from {np.mean(start):.0f} to {np.mean(end):.0f} degrees"
 
 
 def draw(lines: Lines) -> Figure:
     """Accuracy and error over training, and below each rule's angle to backprop."""
     figure, axes, look = panels(4, RULES)
-    digits = with_angles(lines)
+    pictures = with_angles(lines)
     linear = [line for line in lines if line["part"] == LINEAR]
     learning = {name: look[name] for name in (BASELINE, FEEDBACK)}
-    over_epochs(axes[0], digits, look, "test_accuracy")
-    over_epochs(axes[1], digits, learning, "angle", 1)
+    over_epochs(axes[0], pictures, look, "test_accuracy")
+    over_epochs(axes[1], pictures, learning, "angle", 1)
     over_epochs(axes[2], linear, look, "error")
     over_epochs(axes[3], linear, learning, "angle", 1)
-    axes[0].set_title("digits: accuracy (%)")
+    axes[0].set_title(f"{set_of(pictures)}: accuracy (%)")
     axes[1].set_title("angle to backprop (degrees)")
     axes[2].set(title="linear map: error (%)", xlabel="examples")
     axes[3].set(title="angle to backprop (degrees)", xlabel="examples")
@@ -152,20 +148,30 @@ CLAIM = Claim(
     differences=DIFFERENCES,
     rule=(
         "Holds if, of the paired differences by seed, (a) the accuracy of feedback "
-        "alignment on MNIST is equal to (within 0.5 points) or better than backprop's, "
-        "and above the control's; (b) its error on the linear map is not above "
-        "backprop's by 1 percent of the error of the answer 0; and (c) its angle at "
-        "the end is below that at the start (the interval lies below 0), on both. "
-        "Holds within limits if (a) and (b) hold and (c) does not. Does not hold if "
-        "one of these is settled otherwise."
+        "alignment on MNIST is at least as high as backprop's (m = 0.5 points) and "
+        "higher than the control's; (b) its error on the linear map is at most as high "
+        "as backprop's (m = 1 percent of the error of the answer 0); and (c) its angle "
+        "at the end is lower than at the start (m = 5 degrees), on both. Holds within "
+        "limits if (a) and (b) are as claimed and (c) is not. Does not hold if one of "
+        "these is against the claim."
     ),
     remaining=(
         "Both errors are within 0.4 points of the published ones, but in the other "
         "order: there backprop (gradient descent at rate 1e-3, weight decay) was the "
         "worse of the two, here Adam serves it better. The angle falls from 90 to 42 "
-        "degrees as published. The verdict hangs on a tenth of a point: the mean loss"
-        " of 0.39 points is inside the half point that counts as equal, its interval "
-        "is not."
+        "degrees as published. The mean loss of 0.39 points is inside the half point "
+        "that counts as equal, and its interval reaches beyond: more seeds, or longer "
+        "training with a step size that falls, are what would settle it."
+    ),
+    trials=16,
+    margin=(
+        "Of the linear map 1 percent of the error of the answer 0, which is what the "
+        "curves of the source can show; of the angle 5 degrees, where the source has "
+        "one that falls by tens of degrees."
+    ),
+    corrected=(
+        "An interval that excluded 0 and crossed the margin was counted as settled "
+        "against the claim."
     ),
     hours=0.4,
     tasks=tasks,

@@ -10,25 +10,20 @@ from apical.lab._journal import Line
 from apical.lab._registry import BASELINE
 from apical.lab._report._canvas import say
 from apical.lab.claims._claim import Claim, Desk, Lines, Published, Scale, Task
-from apical.lab.claims._comparison import comparison
-from apical.lab.claims._decide import (
-    Finding,
-    above,
-    at_least_equal,
-    below,
-    decide,
-)
+from apical.lab.claims._comparison import comparison, paired
+from apical.lab.claims._decide import Finding, Verdict, decide
 from apical.lab.claims._given import vectors
 from apical.lab.claims._panels import over_epochs, panels
 from apical.lab.claims._residual_net import residual_net
-from apical.lab.claims._verdict import LEAST_SEEDS, Verdict, effect
+from apical.lab.claims._sets import set_of
+from apical.lab.claims._verdict import LEAST_SEEDS, Effect
 from apical.rules import Backpropagation, PredictiveCoding, Rule
 from apical.rules._rule import rule
 
 PREDICTIVE = "predictive-coding-free"
 SCALED, PLAIN = "depth scaling", "as drawn"
-MARGIN = 1.0  # points: of two depths
-LIMIT = 5.0  # points
+MARGIN = 0.5  # points, on MNIST: of two depths
+LIMIT = 5.0  # points: far less than what 64 layers as drawn lose
 SOURCE = "Innocenti, Achour & Buckley 2025, NeurIPS, arXiv:2505.13124"
 
 
@@ -98,7 +93,10 @@ def _transfer(kind: str, name: str, scaled: bool, size: Size) -> Task:
             "learning_rate": shallow[0]["learning_rate"],
             "numbers": _numbers(shallow[0]),
         }
-        return [*shallow, *train(desk, size.deep, **chosen)]
+        deep = train(desk, size.deep, **chosen)
+        # The trials on few layers are those of many too: that is the claim.
+        trials = [{**t, "layers": size.deep} for t in shallow if "trial" in t]
+        return [*shallow, *deep, *trials]
 
     return Task(f"{kind}-{name}".replace(" ", "-"), run)
 
@@ -134,29 +132,24 @@ def judge(lines: Lines) -> Verdict:
     """From the accuracy of many layers beside few, and beside many as drawn."""
     few, many = _depths(lines)
 
-    def measured(layers: int, kind: str, rule: str = PREDICTIVE) -> dict[int, float]:
-        return ended(lines, layers, kind, rule)
+    def run(layers: int, kind: str, rule: str = PREDICTIVE) -> dict[str, Any]:
+        return {"layers": layers, "kind": kind, "rule": rule}
 
-    deep = measured(many, SCALED)
-    depth = effect(
-        f"{many} layers - {few} layers, {SCALED}", deep, measured(few, SCALED), MARGIN
-    )
+    def beside(what: str, mine: dict[str, Any], other: dict[str, Any]) -> Effect:
+        return paired(what, lines, (mine, other), MARGIN, lost=0.0)
+
+    deep = run(many, SCALED)
+    depth = beside(f"{many} layers - {few} layers, {SCALED}", deep, run(few, SCALED))
     within = depth._replace(what=f"{depth.what}, within {LIMIT:g}", margin=LIMIT)
-    control = effect(
-        f"{many} layers, {PLAIN} - {SCALED}", measured(many, PLAIN), deep, MARGIN
-    )
-    beside = effect(
-        f"{many} layers, {SCALED}: predictive coding - backprop",
-        deep,
-        measured(many, SCALED, BASELINE),
-        MARGIN,
-    )
+    drawn = run(many, PLAIN)
+    control = beside(f"{many} layers, {PLAIN} - {SCALED}", drawn, deep)
+    what = f"{many} layers, {SCALED}: predictive coding - backprop"
     return decide(
         [
-            Finding(depth, at_least_equal(depth)),
-            Finding(within, above(within, -LIMIT), inside=True),
-            Finding(control, below(control, 0.0), inside=True),
-            Finding(beside, None, decides=False),
+            Finding(depth, "at least as high"),
+            Finding(within, "at least as high", inside=True),
+            Finding(control, "lower", inside=True),
+            Finding(beside(what, deep, run(many, SCALED, BASELINE))),
         ]
     )
 
@@ -188,7 +181,7 @@ def draw(lines: Lines) -> Figure:
         panel.set_title(f"{kind}; pale: {few} layers, full: {many}")
         if not lines:
             say(panel, "nothing measured")
-    axes[0].set_ylabel("test accuracy, %")
+    axes[0].set_ylabel(f"{set_of(lines)}: test accuracy, %")
     return figure
 
 
@@ -213,7 +206,7 @@ CLAIM = Claim(
         Published(
             "MNIST, residual nets of up to 128 layers, 512 wide",
             "about 98 % after few epochs (figure only)",
-            SOURCE,
+            f"from memory: {SOURCE}",
             _by_depth(1, SCALED),
         ),
     ),
@@ -225,19 +218,32 @@ CLAIM = Claim(
     ),
     rule=(
         "Accuracies after the last epoch, paired by seed, 95 % intervals; a seed that "
-        "diverges counts as 0 %. Holds if 64 layers with depth scaling are equal "
-        f"(within {MARGIN:g} point) to or better than 8, and 64 layers as drawn are "
-        "worse than 64 with depth scaling. Holds within limits if 64 layers lose less "
-        f"than {LIMIT:g} points against 8, and 64 as drawn are worse. Does not hold if "
-        "one of these is settled otherwise. Otherwise, or with fewer than "
-        f"{LEAST_SEEDS} seeds, not settled. Backprop: shown only."
+        "diverged counts as 0 %. Holds if 64 layers with depth scaling are at least as "
+        f"high as 8 (m = {MARGIN:g} points), and 64 layers as drawn are lower than 64 "
+        "with depth scaling. Holds within limits if 64 layers are at least as high as "
+        f"8 with m = {LIMIT:g} points, and 64 as drawn are lower. Does not hold if one "
+        f"of these is against the claim. Otherwise, or with fewer than {LEAST_SEEDS} "
+        "seeds, not settled. Backprop: shown only."
     ),
     remaining=(
         "64 layers as drawn stay near chance with predictive coding, and backprop "
         "loses nothing from 8 to 64 layers with depth scaling. So the 1.2 points that "
         "predictive coding loses are not those of the net; 64 steps, at a rate that "
-        "was tuned for 8, may leave it farther from rest. After two epochs it is "
-        "behind backprop at 8 layers too."
+        "was tuned for 8, may leave it farther from rest: whether the values had "
+        "settled was not recorded. After two epochs it is at 83 %, far behind the "
+        "source and behind backprop at 8 layers too. There is no control with "
+        "untrained hidden layers. What would settle it are longer training, one, two "
+        "and four times as many steps, and whether values settle."
+    ),
+    trials=16,
+    margin=(
+        "Within limits 5 points count as little: a net as drawn loses all it could "
+        "learn, in the source as here."
+    ),
+    corrected=(
+        "The margin was 1 point on MNIST, an interval that excluded 0 and crossed the "
+        "margin counted as settled, and that backprop was still learning did not "
+        "matter."
     ),
     hours=0.4,
     tasks=tasks,

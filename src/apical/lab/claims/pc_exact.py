@@ -13,11 +13,12 @@ import apical
 from apical.lab._journal import Line
 from apical.lab.claims._claim import Claim, Desk, Lines, Published, Scale, Task
 from apical.lab.claims._curves import Curve, Panel, curves
+from apical.lab.claims._decide import Verdict
 from apical.lab.claims._measured import NOT_RUN
 from apical.lab.claims._paper_models import name_net, picture_net, text_net
 from apical.lab.claims._recursion import Recursion
 from apical.lab.claims._subjects import Problem, Subject, residual, transformer
-from apical.lab.claims._verdict import LEAST_SEEDS, Verdict
+from apical.lab.claims._verdict import LEAST_SEEDS
 
 EXACT = 1e-9  # in double precision, whose rounding is a million times finer
 UNSETTLED = 1e-2  # what the measure must be able to see, after the first step

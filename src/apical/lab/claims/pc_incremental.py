@@ -19,18 +19,18 @@ from apical.lab._start import Start
 from apical.lab._train import Run, train
 from apical.lab._work import Lanes, Work
 from apical.lab.claims._claim import Claim, Desk, Lines, Published, Scale, Task
-from apical.lab.claims._comparison import KEPT
-from apical.lab.claims._decide import Finding, above, decide
+from apical.lab.claims._comparison import KEPT, paired
+from apical.lab.claims._decide import Finding, Verdict, decide
 from apical.lab.claims._dense import activated
 from apical.lab.claims._given import vectors
 from apical.lab.claims._measured import NOT_RUN
 from apical.lab.claims._panels import over_epochs, panels
-from apical.lab.claims._verdict import Verdict, effect
+from apical.lab.claims._sets import set_of
 from apical.lab.models import Model
 
 INCREMENTAL = "incremental-predictive-coding"
 PUBLISHED = {INCREMENTAL: 98.45, BASELINE: 98.29}  # percent, as the source counts
-MARGIN = 0.3  # points
+MARGIN = 0.1  # points, below the advantage of 0.16 that the source reports
 COUNTED = 5  # of seven seeds, in the source
 SOURCE = (
     "Pinchetti et al. 2025, Benchmarking Predictive Coding Networks - Made Simple, "
@@ -154,33 +154,10 @@ def work_of(amount: Amount, setting: Setting, data: Data) -> Work:
 
 
 def judge(lines: Lines) -> Verdict:
-    """From the accuracies against the published one, counted in two ways."""
-    mine = ended(lines, INCREMENTAL)
-    best = best_seeds(lines, INCREMENTAL)
-    last = effect("last epoch, all seeds - published", mine, _published(mine), MARGIN)
-    counted = effect(
-        f"best epoch, best {COUNTED} seeds - published", best, _published(best), MARGIN
-    )
-    other = ended(lines, BASELINE)
-    beside = effect("last epoch: incremental - backprop", mine, other, MARGIN)
-    known = effect(
-        "last epoch of backprop, all seeds - published",
-        other,
-        dict.fromkeys(other, PUBLISHED[BASELINE]),
-        MARGIN,
-    )
-    return decide(
-        [
-            Finding(last, above(last, -MARGIN)),
-            Finding(counted, above(counted, -MARGIN), inside=True),
-            Finding(beside, None, decides=False),
-            Finding(known, None, decides=False),
-        ]
-    )
-
-
-def _published(of: dict[int, float]) -> dict[int, float]:
-    return dict.fromkeys(of, PUBLISHED[INCREMENTAL])
+    """From the accuracy after the last epoch, beside backprop's."""
+    what = f"{set_of(lines)}, last epoch: incremental - backprop"
+    runs = ({"rule": INCREMENTAL}, {"rule": BASELINE})
+    return decide([Finding(paired(what, lines, runs, MARGIN, lost=0.0), "higher")])
 
 
 def _by_seed(lines: Lines, rule: str) -> dict[int, list[float]]:
@@ -225,9 +202,8 @@ def draw(lines: Lines) -> Figure:
     learned = [line for line in lines if line["epoch"]]
     over_epochs(axes[0], learned, look, "test_accuracy")
     over_epochs(axes[1], lines, {INCREMENTAL: look[INCREMENTAL]}, "alignment", 1)
-    for rule, percent in PUBLISHED.items():
-        axes[0].axhline(percent, color=look[rule].colour, lw=0.8)
-    axes[0].set_title("test accuracy (%); thin: published")
+    axes[0].axhline(PUBLISHED[INCREMENTAL], color=look[INCREMENTAL].colour, lw=0.8)
+    axes[0].set_title(f"{set_of(lines)}: test accuracy (%); thin: published")
     axes[1].set(title="cosine to backprop's gradient", ylim=(0, 1.05))
     return figure
 
@@ -235,8 +211,8 @@ def draw(lines: Lines) -> Figure:
 CLAIM = Claim(
     id="pc-incremental",
     sentence=(
-        "Incremental predictive coding with its published numbers reaches 98.45 % on "
-        "MNIST."
+        "Incremental predictive coding with its published numbers learns MNIST better "
+        "than backprop with its own."
     ),
     source=SOURCE,
     work=(
@@ -259,7 +235,7 @@ CLAIM = Claim(
         Published(
             "MNIST, backprop with squared error, counted in the same way",
             f"{PUBLISHED[BASELINE]} %",
-            "Pinchetti et al. 2025, table 1 (noted down, not read again)",
+            "from memory: Pinchetti et al. 2025, table 1",
             _counted_twice(BASELINE),
         ),
     ),
@@ -272,21 +248,29 @@ CLAIM = Claim(
         "generator."
     ),
     rule=(
-        "Holds if, over all 7 seeds, the 95 % interval of the test accuracy after the "
-        "last epoch lies above 98.15 % (0.3 points below what was published), and so "
-        "it does as the source counts (the best epoch on the test part, the best five "
-        "seeds). Holds within limits if it does as the source counts alone. Does not "
-        "hold if one of these is settled otherwise. A seed that diverges counts as 0 "
-        "%. Backprop: shown only."
+        "Holds if, over all 7 seeds, paired, the test accuracy after the last epoch is "
+        "higher than that of backprop with its own published numbers (m = 0.1 points). "
+        "Does not hold if it is against the claim: wholly below 0.1 points more. A "
+        "seed that diverges counts as 0 %. The published figures, counted as in the "
+        "source, stand beside it and decide nothing."
     ),
     remaining=(
-        "Backprop gives what was published to 0.02 points when counted as there; the "
-        "incremental rule stays 0.11 below, an interval that does not contain 0. No "
-        "difference of the set-up is known that would explain it: in double precision "
-        "the weights move as by the source's equations written out by hand. The source "
-        "ran on graphics cards, whose matrix products are less precise, and with an "
-        "earlier version of its code. With each rule's own numbers both end at the "
-        "same accuracy."
+        "With each rule's own numbers both end at the same accuracy, to 0.03 points, "
+        "and seven seeds do not tell whether the advantage is 0.1: about fifteen "
+        "would. Counted as in the source, backprop gives what was published to 0.02 "
+        "points, and the incremental rule 0.11 less. No difference of the set-up is "
+        "known that would explain it: in double precision the weights move as by the "
+        "source's equations written out by hand. The source ran on graphics cards, "
+        "whose matrix products are less precise, and with an earlier version of its "
+        "code. There is no control with untrained hidden layers."
+    ),
+    margin=(
+        "0.1 points: the source reports an advantage of 0.16 (98.45 against 98.29 %, "
+        "of which the latter is from memory), which half a point would hide."
+    ),
+    corrected=(
+        "It was held against an absolute figure, with a margin of 0.3 points, which is "
+        "more than the advantage that the source reports."
     ),
     hours=0.4,
     tasks=tasks,

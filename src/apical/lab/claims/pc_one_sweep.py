@@ -11,10 +11,11 @@ from apical.circuit import LOSS, Circuit
 from apical.lab._journal import Line
 from apical.lab.claims._claim import Claim, Desk, Lines, Scale, Task
 from apical.lab.claims._curves import Curve, Panel, curves
+from apical.lab.claims._decide import Verdict
 from apical.lab.claims._paper_models import name_net, picture_net
 from apical.lab.claims._recursion import Recursion
 from apical.lab.claims._subjects import Problem, Subject, residual, transformer
-from apical.lab.claims._verdict import LEAST_SEEDS, Verdict
+from apical.lab.claims._verdict import LEAST_SEEDS
 
 EXACT = 1e-9  # in double precision, whose rounding is a million times finer
 SEEN = 1e-6  # an inexact gradient must be at least so far away

@@ -7,12 +7,13 @@ from matplotlib.figure import Figure
 from apical import rules
 from apical.lab._registry import BASELINE, CONTROL
 from apical.lab.claims._claim import Claim, Lines, Published, Scale, Task
-from apical.lab.claims._comparison import last, percent
-from apical.lab.claims._decide import Finding, above, below, decide
+from apical.lab.claims._comparison import paired
+from apical.lab.claims._decide import Finding, Verdict, decide
 from apical.lab.claims._frozen import FrozenReadout
 from apical.lab.claims._panels import over_epochs, panels
+from apical.lab.claims._sets import set_of
 from apical.lab.claims._signs import SIZES, SOURCE, baseline_and_control, trained
-from apical.lab.claims._verdict import Verdict, effect
+from apical.lab.claims._verdict import Effect
 
 COLLAPSE = 10.0  # points that are lost
 FEEDBACK, SIGNS = "feedback-alignment", "sign-concordance"
@@ -48,18 +49,16 @@ def tasks(scale: Scale) -> Iterable[Task]:
 def judge(lines: Lines) -> Verdict:
     """From what each rule loses when the readout stays."""
 
-    def lost(name: str):
-        mine, usual = last(lines, rule=frozen(name)), last(lines, rule=name)
+    def lost(name: str) -> Effect:
         what = f"{name}: frozen readout - trained one"
-        return effect(what, percent(mine), percent(usual), COLLAPSE, compared=2)
+        runs = ({"rule": frozen(name)}, {"rule": name})
+        return paired(what, lines, runs, COLLAPSE, compared=2)
 
-    feedback, signs = lost(FEEDBACK), lost(SIGNS)
-    backprop = lost(BASELINE)
     return decide(
         [
-            Finding(feedback, below(feedback, -COLLAPSE)),
-            Finding(signs, above(signs, -COLLAPSE)),
-            Finding(backprop, above(backprop, -COLLAPSE), decides=False),
+            Finding(lost(FEEDBACK), "lower"),
+            Finding(lost(SIGNS), "at least as high"),
+            Finding(lost(BASELINE)),
         ]
     )
 
@@ -80,6 +79,7 @@ def draw(lines: Lines) -> Figure:
         mine = [{**e, "rule": names[e["rule"]]} for e in lines if e["rule"] in names]
         over_epochs(panel, mine, look, *fields[field])
         panel.set_title(f"{kind}: {field}", fontsize=8)
+    figure.suptitle(set_of(lines), x=0.01, ha="left", fontsize=10)
     return figure
 
 
@@ -100,7 +100,7 @@ CLAIM = Claim(
         "(the sign of the gradient, momentum 0.9), batches of 100, 8 epochs. Backprop, "
         "feedback alignment and sign concordance, each with a readout that learns and "
         "with one that stays as drawn; beside them the control in which only the "
-        "readout learns. 16 trials of the step size (1e-5 to 1) each on a held-out "
+        "readout learns. 16 trials of the step size each on a held-out "
         "part, 5 seeds."
     ),
     published=(
@@ -114,16 +114,26 @@ CLAIM = Claim(
     ),
     rule=(
         "A collapse is a loss of 10 points or more against the same rule with a "
-        "readout that learns. Holds if the interval of feedback alignment's loss lies "
-        "beyond 10 points and that of sign concordance's loss within. Does not hold if "
-        "feedback alignment's lies within, or sign concordance's beyond. Intervals are "
+        "readout that learns. Holds if, with a frozen readout, feedback alignment is "
+        "lower by more than 10 points (m = 10) and sign concordance is not: at least "
+        "as high. Does not hold if one of these is against the claim. Intervals are "
         "corrected for two comparisons. What backprop loses is shown only."
     ),
     remaining=(
         "Nothing that we know of: no figure was at hand. With a frozen readout "
         "feedback alignment ends between 2 and 14 %, two seeds far below chance: a "
         "readout that does not learn never comes to agree with the feedback weights, "
-        "so that the signal is not idle but wrong."
+        "so that the signal is not idle but wrong. The step sizes that "
+        "won with a readout that learns are the smallest that were drawn: wider trials "
+        "are needed for a verdict."
+    ),
+    trials=16,
+    margin=(
+        "A collapse is more than a loss: 10 points, a seventh of what these nets learn "
+        "beyond chance. The figures of the source were not at hand."
+    ),
+    corrected=(
+        "That the smallest step size of all that were drawn had won did not matter."
     ),
     hours=0.2,
     tasks=tasks,
