@@ -39,7 +39,16 @@ def compare(
         str | None,
         typer.Option(
             help="Names with commas between, see `apical rules`, or your_module:Rule; "
+            "arguments in parentheses: 'feedback-alignment(removed_backward=0.9)'; "
             "all: every rule there is. Default: those of the README's first table."
+        ),
+    ] = None,
+    vary: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NUMBER=VALUES",
+            help="A number of rules, and values: 'removed_backward=0,0.5,0.9'. Each "
+            "rule that has it gets a row for each value, and the page a curve.",
         ),
     ] = None,
     epochs: Annotated[
@@ -102,7 +111,8 @@ def compare(
                 data_dir=data_dir,
                 download=download,
                 models=model or None,
-                rules=lab().COMPARED if rules is None else rules.split(","),
+                rules=lab().COMPARED if rules is None else rules,
+                vary=vary,
                 epochs=epochs,
                 seeds=seeds,
                 batch_size=batch_size,

@@ -15,7 +15,7 @@ from apical.lab._plan import Models, Plan, arguments, make_plan
 from apical.lab._progress import Reporter, reporter
 from apical.lab._records import Line
 from apical.lab._regimes import regime_table
-from apical.lab._registry import COMPARED, Rules
+from apical.lab._registry import COMPARED, Rules, Vary
 from apical.lab._report import write_report
 from apical.lab._summary import Row, summarise
 from apical.lab._table import table
@@ -94,6 +94,7 @@ def compare(
     download: bool = False,
     models: Models | None = None,
     rules: Rules = COMPARED,
+    vary: Vary | None = None,
     epochs: int | None = None,
     seeds: int = 5,
     batch_size: int = 64,
@@ -117,8 +118,14 @@ def compare(
         download: fetch what is not there.
         models: names of models, `module:factory`, or factories by name
             (default: by kind of data).
-        rules: names of rules, `module:Rule`, or rules by name; `"all"` for all of
-            `lab.RULES` (default: `lab.COMPARED`).
+        rules: names of rules, perhaps with arguments, as
+            `"feedback-alignment(removed_backward=0.9)"`, `module:Rule`, or rules by
+            name; a list may hold both: `[*lab.COMPARED, {"mine": MyRule()}]` sets a
+            rule of one's own beside backpropagation and the control; `"all"` for all
+            of `lab.RULES` (default: `lab.COMPARED`).
+        vary: a number of rules and its values, as `{"removed_backward": (0, 0.5)}` or
+            `"removed_backward=0,0.5"`. Each rule that has it gets a row for each
+            value, and the report a curve.
         epochs: how often to go through the training part (default: by data set).
         seeds: how many seeds, from 0 up; they are trained all at once.
         batch_size: examples in a batch.
@@ -160,6 +167,7 @@ def compare(
         download=download,
         models=models,
         rules=rules,
+        vary=vary,
         epochs=epochs,
         seeds=seeds,
         batch_size=batch_size,

@@ -15,7 +15,8 @@ from apical.lab._ledger import FILES, Ledger
 SETTINGS = "settings.json"
 REPORTS = (
     *("figure.png", "figure.svg", "layers.png", "layers.svg"),
-    *("cost.png", "cost.svg", "trials.png", "trials.svg", "report.html"),
+    *("cost.png", "cost.svg", "trials.png", "trials.svg"),
+    *("varied.png", "varied.svg", "report.html"),
 )
 
 

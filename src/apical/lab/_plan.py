@@ -13,7 +13,7 @@ from apical.lab._ledger import Ledger
 from apical.lab._loss import LOSSES
 from apical.lab._optimizers import find_optimizer
 from apical.lab._records import Line, environment, hyper_parameters
-from apical.lab._registry import Rules, find_rules
+from apical.lab._registry import Rules, Vary, find_rules, listed
 from apical.lab._stages import Bench, Sweep
 from apical.lab._work import Work, held_out_of
 from apical.lab.models import Model, find_model, own_model
@@ -75,11 +75,13 @@ def make_plan(
     loss: str,
     sweep: int,
     shuffle: bool = True,
+    vary: Vary | None = None,
 ) -> Plan:
     """Check the arguments of `compare`, and find what they name."""
     _require_whole(epochs=epochs, seeds=seeds, batch_size=batch_size, sweep=sweep)
+    rules = listed(rules)
     data = _named(data)
-    entries = find_rules(rules)
+    entries = find_rules(rules, vary)
     known("loss", [loss], LOSSES)
     make, rate, span = find_optimizer(optimizer, learning_rate, swept=sweep > 0)
     found = check(data) if isinstance(data, Data) else load(data, data_dir, download)
@@ -212,4 +214,10 @@ def _require_whole(**numbers: Any) -> None:
 
 
 def _objects(**given: Any) -> list[str]:
-    return [name for name, value in given.items() if isinstance(value, Data | Mapping)]
+    return [name for name, value in given.items() if _is_object(value)]
+
+
+def _is_object(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return any(isinstance(item, Mapping) for item in value)
+    return isinstance(value, Data | Mapping)
