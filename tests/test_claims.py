@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from apical.cli import app
 from apical.lab import LabError, claims
 from apical.lab.claims import CLAIMS, Claim, Effect, Published, Verdict, run_claim
+from apical.lab.claims import _run
 from apical.lab.claims._claim import Task
 from apical.lab.claims._comparison import comparison, last, percent
 from apical.lab.claims._decide import Finding, decide
@@ -144,11 +145,10 @@ def test_what_was_done_is_not_done_again(tmp_path):
     assert again is not None and again.verdict == outcome.verdict
 
 
-def test_other_versions_are_refused(tmp_path):
+def test_other_versions_are_refused(tmp_path, monkeypatch):
     run_claim(TOY, "full", tmp_path)
-    path = tmp_path / "full" / "toy" / "records.jsonl"
-    path.write_text(path.read_text().replace('"jax": "0', '"jax": "9'))
-    with pytest.raises(LabError, match=r"was begun with jax 9.*begin anew"):
+    monkeypatch.setattr(_run, "environment", lambda: {"jax": "9"})
+    with pytest.raises(LabError, match=r"was begun with jax 0.*this is 9.*begin anew"):
         run_claim(TOY, "full", tmp_path)
 
 

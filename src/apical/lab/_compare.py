@@ -10,8 +10,8 @@ from apical.lab._data import Data
 from apical.lab._errors import LabError
 from apical.lab._folder import open_folder, read_settings
 from apical.lab._journal import read
-from apical.lab._ledger import Ledger
-from apical.lab._plan import Models, Plan, arguments, make_plan
+from apical.lab._ledger import Ledger, require_runs, require_said
+from apical.lab._plan import Models, Plan, arguments, make_plan, shared
 from apical.lab._progress import Reporter, reporter
 from apical.lab._records import Line
 from apical.lab._regimes import regime_table
@@ -52,13 +52,12 @@ class Comparison:
             raise LabError(
                 f"{files[0]}: there is no such file; was another --out used?"
             )
-        lines = [read(file, missing_ok=True) for file in files]
-        if not all({"model", "rule", "epoch"} <= line.keys() for line in lines[0]):
-            raise LabError(
-                f"{files[0]} is not of `apical compare`: a line of it has no model, "
-                "rule or epoch. Name the folder that was given as --out"
-            )
-        return cls(*lines, settings=read_settings(folder))
+        lines = [read(file, missing_ok=True, strict=True) for file in files]
+        settings = read_settings(folder)
+        for file, mine in zip(files, lines, strict=True):
+            require_runs(mine, settings, str(file))
+            require_said(mine, shared(settings), str(file))
+        return cls(*lines, settings=settings)
 
     @property
     def rows(self) -> list[Row]:
@@ -208,6 +207,7 @@ def resume(folder: str | Path, console: Console | None = None) -> Comparison:
 
 
 def _run(plan: Plan, ledger: Ledger, progress: Reporter) -> None:
+    ledger.require_runs(plan.settings)
     progress.begin("getting ready")
     todo = [
         (bench, name, entry, bench.seconds(name, entry))

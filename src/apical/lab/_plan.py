@@ -43,8 +43,7 @@ class Plan:
     @property
     def shared(self) -> Line:
         """What every line of every file says."""
-        told = ("optimizer", "loss", "seeds", "sweep", *environment())
-        return {name: self.settings[name] for name in told}
+        return shared(self.settings)
 
     def benches(self, ledger: Ledger) -> list[Bench]:
         """One bench for each model."""
@@ -117,6 +116,13 @@ def make_plan(
     }
     trials = Sweep(sweep, span) if sweep else None
     return Plan(found, chosen, entries, work, tuple(range(seeds)), trials, settings)
+
+
+def shared(settings: Line) -> Line:
+    """Of the settings, what every record says in the same words."""
+    others = ("data", "data_dir", "models", "rules", "learning_rate")
+    others += ("hyper_parameters", "given_as_objects")
+    return {name: told for name, told in settings.items() if name not in others}
 
 
 def arguments(settings: Line) -> Line:
@@ -218,6 +224,6 @@ def _objects(**given: Any) -> list[str]:
 
 
 def _is_object(value: Any) -> bool:
-    if isinstance(value, list | tuple):
-        return any(isinstance(item, Mapping) for item in value)
-    return isinstance(value, Data | Mapping)
+    if isinstance(value, Data | Mapping):
+        return True
+    return isinstance(value, list) and any(isinstance(n, Mapping) for n in value)
