@@ -9,8 +9,7 @@ from typer.testing import CliRunner
 
 from apical.cli import app
 from apical.lab import LabError, claims
-from apical.lab.claims import CLAIMS, Claim, Effect, Published, Verdict, run_claim
-from apical.lab.claims import _run
+from apical.lab.claims import CLAIMS, Claim, Effect, Published, Verdict, _run, run_claim
 from apical.lab.claims._claim import Task
 from apical.lab.claims._comparison import comparison, last, percent
 from apical.lab.claims._decide import Finding, decide
