@@ -54,7 +54,7 @@ def read_bounded(*args) -> Data | None:
         assert peak < MOST
 
 
-# ---------------------------------------------------------------- files mutated at random
+# -------------------------------------------------------------- files mutated at random
 
 EXTREMES = (0, 1, 0xFFFFFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFF, 0x7FFF)
 WORDS = (b"99999999999", b"-1", b"'|O'", b"'<U9'", b"(((((", b"1e9", b"[(", b"\x00")
@@ -78,22 +78,19 @@ def mutations(draw) -> list:
 def mutated(content: bytes, changes: list) -> bytes:
     for how, place, what in changes:
         at = int(place * len(content))
-        before, rest = content[:at], content[at:]
-        content = (
-            {
-                "flip": lambda: before + bytes([rest[0] ^ (1 << what)]) + rest[1:],
-                "cut": lambda: before,
-                "drop": lambda: before + rest[what:],
-                "double": lambda: before + rest[:what] + rest,
-                "set": lambda: before + struct.pack("<I", what) + rest[4:],
-                "word": lambda: before + what + rest[len(what) :],
-            }[how]()
-            if rest
-            else content
-        )
+        if content:
+            content = content[:at] + CHANGED[how](content[at:], what)
     return content
 
 
+CHANGED = {
+    "flip": lambda rest, bit: bytes([rest[0] ^ (1 << bit)]) + rest[1:],
+    "cut": lambda rest, _: b"",
+    "drop": lambda rest, number: rest[number:],
+    "double": lambda rest, number: rest[:number] + rest,
+    "set": lambda rest, value: struct.pack("<I", value) + rest[4:],
+    "word": lambda rest, word: word + rest[len(word) :],
+}
 ARRAYS = [
     npz(save, kind)
     for save in (np.savez, np.savez_compressed)
@@ -164,7 +161,7 @@ def test_texts(tmp_path_factory, content, changes):
     read_bounded(path)
 
 
-# ------------------------------------------------------------------------ made to do harm
+# ---------------------------------------------------------------------- made to do harm
 
 
 def with_member(name: str, member: bytes, **options) -> bytes:

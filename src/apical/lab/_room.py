@@ -45,24 +45,31 @@ def require_honest(path: Path, packed: int, unpacked: int, what: str = "") -> No
 
 def memory() -> int | None:
     """Bytes that this process may take in all; None where that is not known."""
-    found = []
+    known = (_of_machine(), _of_process(), _of_container())
+    return min((number for number in known if number is not None), default=None)
+
+
+def _of_machine() -> int | None:
     try:
-        found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    except (AttributeError, OSError, ValueError):
-        pass  # not on this system
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):  # not on this system
+        return None
+
+
+def _of_process() -> int | None:
     try:
         import resource
+    except ImportError:  # not on this system
+        return None
+    soft = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return None if soft == resource.RLIM_INFINITY else soft
 
-        soft = resource.getrlimit(resource.RLIMIT_AS)[0]
-        if soft != resource.RLIM_INFINITY:
-            found.append(soft)
-    except ImportError:
-        pass  # not on this system
+
+def _of_container() -> int | None:
     try:
-        found.append(int(_CONTAINER.read_text("ascii")))
-    except (OSError, ValueError):
-        pass  # no container, or one without a limit
-    return min(found, default=None)
+        return int(_CONTAINER.read_text("ascii"))
+    except (OSError, ValueError):  # there is none, or it has no limit
+        return None
 
 
 def _gigabytes(number: int) -> str:
