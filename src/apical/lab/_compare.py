@@ -62,12 +62,12 @@ class Comparison:
     @property
     def rows(self) -> list[Row]:
         """One row per model and rule."""
-        return summarise(self.records, self.costs)
+        return summarise(self.records, self.costs, regimes=self.regimes)
 
     @property
     def table(self) -> Table:
         """The rows as a table, to be printed by rich."""
-        return table(self.records, self.costs)
+        return table(self.records, self.rows)
 
     @property
     def regime_table(self) -> Table:
@@ -214,6 +214,7 @@ def _run(plan: Plan, ledger: Ledger, progress: Reporter) -> None:
         for bench in plan.benches(ledger)
         for name, entry in plan.entries.items()
     ]
-    progress.expect(sum(seconds for *_, seconds in todo))
+    left = [seconds for *_, seconds in todo if seconds]
+    progress.expect(sum(left), len(left))
     for bench, name, entry, seconds in todo:
         bench.run(name, entry, seconds, progress)

@@ -116,7 +116,8 @@ def _from_path(path: Path) -> Data:
     if not path.is_file():
         raise LabError(f"--data {path} is no file but a device or a pipe: name a file")
     read = read_arrays if path.suffix == ".npz" else read_text
-    return read(path, path.name)
+    # The system may have told the name in another encoding than the one it is in.
+    return read(path, os.fsencode(path.name).decode("utf-8", "replace"))
 
 
 def _named(name: str, data_dir: str | Path | None, download: bool) -> Data:

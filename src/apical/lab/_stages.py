@@ -218,8 +218,11 @@ class Bench:
 
     def _row(self, name: str) -> Any:
         mine = (self.work.model_name, name)
-        records = self.ledger.records.lines
-        return summarise([r for r in records if (r["model"], r["rule"]) == mine])[0]
+        records, regimes = (
+            [r for r in journal.lines if (r["model"], r["rule"]) == mine]
+            for journal in (self.ledger.records, self.ledger.regimes)
+        )
+        return summarise(records, regimes=regimes)[0]
 
     def _begin(self, stage: Stage, run: Run) -> Position | Refused:
         """Where a run begins or goes on; the lines that come after that are dropped."""

@@ -131,7 +131,8 @@ def regime(
     return tell
 
 
-_UNKNOWN = jnp.asarray(np.nan)
+# NumPy's, so that to import this sets up no device.
+_UNKNOWN = np.asarray(np.nan, np.float32)
 
 
 def _has_rest(rule: PredictiveCoding) -> bool:

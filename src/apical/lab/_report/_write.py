@@ -28,7 +28,9 @@ def write_report(comparison: Any, folder: Path) -> None:
         replace_file(folder / f"{name}.png", drawn.png)
         replace_file(folder / f"{name}.svg", drawn.svg.encode())
     drawings = {name: drawn.svg for name, drawn in pictures.items()}
-    replace_file(folder / "report.html", page(comparison, drawings).encode())
+    replace_file(
+        folder / "report.html", page(comparison, drawings).encode("utf-8", "replace")
+    )
 
 
 def draw_all(comparison: Any) -> dict[str, Picture]:

@@ -11,7 +11,6 @@ from apical.lab.claims._claim import Outcome as Outcome
 from apical.lab.claims._claim import Published as Published
 from apical.lab.claims._run import read_outcome as read_outcome
 from apical.lab.claims._run import run_claim as run_claim
-from apical.lab.claims._show import claims_table as claims_table
 from apical.lab.claims._show import described as described
 from apical.lab.claims._show import reported as reported
 from apical.lab.claims._show import write_report as write_report

@@ -4,22 +4,10 @@ import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-
 from apical.lab._journal import replace_file
 from apical.lab._report._canvas import our_style, picture
 from apical.lab.claims._claim import Claim, Lines, Outcome, Published
 from apical.lab.claims._verdict import Verdict
-
-
-def claims_table(outcomes: Iterable[tuple[Claim, Outcome | None]]) -> Table:
-    """A line for each claim: what it says and, where it has been run, the verdict."""
-    grid = Table("claim", "what has been said", "hours", "verdict", box=SIMPLE_HEAD)
-    for claim, outcome in outcomes:
-        verdict = "–" if outcome is None else outcome.verdict.word
-        grid.add_row(claim.id, claim.sentence, f"{claim.hours:g}", verdict)
-    return grid
 
 
 def described(claim: Claim) -> str:
