@@ -45,6 +45,9 @@ class _Shown(Reporter):
         if runs:
             words = f"{runs} {'run' if runs == 1 else 'runs'} to do: {guessed(seconds)}"
             tell(self._progress.console, words)
+        else:
+            done = {"description": "nothing left to do", "total": 1, "completed": 1}
+            self._progress.update(self._task, **done)
 
     def begin(self, label: str, seconds: float = 0.0, steps: int = 1) -> None:
         self._due, self._per_step = seconds, seconds / steps
@@ -58,7 +61,7 @@ class _Shown(Reporter):
         self._progress.advance(self._task, self._due)
         self._due = 0.0
         line = Text.assemble(said(f"{label:<30} "), outcome)
-        self._progress.console.print(line, soft_wrap=True)
+        self._progress.console.print(line)
 
 
 @contextmanager

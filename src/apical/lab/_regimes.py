@@ -18,6 +18,11 @@ COLUMNS = (
     *("model", "rule", "epoch", "residual", "rate x curvature"),
     *("to backprop", "to equilibrium", "steps", "update", "energy by node"),
 )
+# The same for a terminal of 80 columns; to rest is to equilibrium.
+_NARROW = (
+    *("rule", "epoch", "residual", "rate x\ncurvature", "to\nbackprop", "to\nrest"),
+    *("steps", "update"),
+)
 
 
 def has_regime(rule: Rule) -> bool:
@@ -85,4 +90,4 @@ def regime_table(lines: Sequence[Line]) -> Table:
         mine = [line for line in lines if line["model"] == model]
         rows.append([Name(model, "bold")])
         rows += [[Name(cell) for cell in row[1:-1]] for row in regime_rows(mine)]
-    return grid(COLUMNS[1:-1], rows, title="Regime of predictive coding")
+    return grid(_NARROW, rows, title="Regime of predictive coding")
