@@ -3,7 +3,8 @@
     python tools/keep_claims.py OUT [ID ...]
 
 OUT is the folder that `apical claims run --out OUT` wrote to. What is kept is read by
-`apical claims list --out results/claims`, and `tools/claims_page.py` shows it.
+`apical claims list --out results/claims`; `tools/claims_page.py` and, for the package,
+`tools/claims_index.py` show it.
 """
 
 import gzip
