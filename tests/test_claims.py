@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
 from apical.cli import app
-from apical.lab import LabError, claims
-from apical.lab.claims import CLAIMS, Claim, Published, Verdict, run_claim
+from apical.lab import Kept, LabError, claims
+from apical.lab.claims import CLAIMS, Claim, Published, Verdict, _run, run_claim
 from apical.lab.claims._claim import Task
 from apical.lab.claims._comparison import (
     KEPT,
@@ -91,11 +91,10 @@ def test_what_was_done_is_not_done_again(tmp_path):
     assert again is not None and again.verdict == outcome.verdict
 
 
-def test_other_versions_are_refused(tmp_path):
+def test_other_versions_are_refused(tmp_path, monkeypatch):
     run_claim(TOY, "full", tmp_path)
-    path = tmp_path / "full" / "toy" / "records.jsonl"
-    path.write_text(path.read_text().replace('"jax": "0', '"jax": "9'))
-    with pytest.raises(LabError, match=r"was begun with jax 9.*begin anew"):
+    monkeypatch.setattr(_run, "environment", lambda: {"jax": "9"})
+    with pytest.raises(LabError, match=r"was begun with jax 0.*this is 9.*begin anew"):
         run_claim(TOY, "full", tmp_path)
 
 
@@ -148,6 +147,8 @@ def test_the_last_epoch_is_read_by_seed_and_lost_seeds_have_none():
 def only_the_toy(monkeypatch, tmp_path):
     paper = replace(TOY, id="other", paper="anyone1900")
     monkeypatch.setattr(claims, "CLAIMS", {"toy": TOY, "other": paper})
+    kept = {"toy": Kept(TOY.sentence, "", 0.1, "not run yet", "")}
+    monkeypatch.setattr("apical.lab.kept_claims", lambda: kept)
     monkeypatch.chdir(tmp_path)
 
 
@@ -159,14 +160,14 @@ def run(words):
 
 @pytest.mark.usefixtures("only_the_toy")
 def test_claims_are_listed_shown_run_and_reported():
-    assert "Two and two are four. 0.1 –" in run("claims list")[1]
+    assert "Two and two are four. 0.1 not run yet" in run("claims list")[1]
     code, text = run("claims show toy")
     assert code == 0 and "It holds if it does." in text and "Anyone." in text
     code, text = run("claims run toy")
     assert (
         code == 0 and "about 0.1 h on two cores" in text and "Holds. 4 in all" in text
     )
-    assert "four. 0.1 holds" in run("claims list")[1]
+    assert "four. 0.1 not run yet holds" in run("claims list")[1]
     code, text = run("claims report")
     assert code == 0 and "The report: apical-claims/full/report.md" in text
 

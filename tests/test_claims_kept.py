@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from apical.lab import LabError
+from apical.lab import LabError, kept_claims
+from apical.lab._kept import INDEX
 from apical.lab.claims import CLAIMS, read_outcome, run_claim, write_report
 from apical.lab.claims._comparison import last, percent
 from apical.lab.claims._decide import Finding, decide
@@ -25,6 +26,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "tools"))
 keep_claims = importlib.import_module("keep_claims")
 claims_page = importlib.import_module("claims_page")
+claims_index = importlib.import_module("claims_index")
 KEPT = sorted(path.name for path in (keep_claims.KEPT / "full").iterdir())
 # Margins in points, by what was learned; a claim with another says why.
 USUAL = {"mnist": 0.5, "fashion-mnist": 0.5, "cifar10": 1.0, "shakespeare": 1.0}
@@ -269,3 +271,12 @@ def test_a_report_draws_what_is_not_drawn(tmp_path):
     path = write_report([outcome_of(KEPT[0])], tmp_path)
     assert f"({KEPT[0]}/picture.png)" in path.read_text()
     assert (tmp_path / KEPT[0] / "picture.png").exists()
+
+
+def test_what_is_listed_is_what_the_claims_and_their_records_say():
+    assert INDEX.read_text("utf-8") == claims_index.index(), (
+        "run: python tools/claims_index.py"
+    )
+    assert list(kept_claims()) == list(CLAIMS)
+    for name in KEPT:
+        assert kept_claims()[name].verdict == outcome_of(name).verdict.word

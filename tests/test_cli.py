@@ -1,14 +1,17 @@
 """The command line: what it prints, and how it ends."""
 
+import ast
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from lab_files import tiny, write_mnist
 from typer.testing import CliRunner
 
 import apical
+from apical import lab
 from apical.cli import app
 from apical.lab import APART, COMPARED, RULES, _plan
 
@@ -85,7 +88,8 @@ def test_options_reach_the_comparison(monkeypatch):
         "data_dir": "d",
         "download": "True",
         "models": "['cnn', 'mlp']",
-        "rules": "['kolen-pollack', 'sign-concordance']",
+        "rules": "kolen-pollack,sign-concordance",
+        "vary": "None",
         "epochs": "3",
         "seeds": "4",
         "batch_size": "5",
@@ -125,18 +129,90 @@ def test_an_interrupt_says_how_to_go_on(monkeypatch):
     assert "To go on: apical compare --resume kept" in flat(result.stderr)
 
 
-@pytest.mark.parametrize("package", ["typer", "sklearn"])
-def test_a_missing_extra_says_what_to_install(package):
-    script = (
-        f"import sys; sys.modules[{package!r}] = None; sys.argv = ['apical', 'rules']"
-    )
-    found = subprocess.run(
-        [sys.executable, "-c", f"{script}; from apical.cli import main; main()"],
+def python(script, **environment):
+    """Run a script in a Python of its own."""
+    return subprocess.run(
+        [sys.executable, "-c", script],
         capture_output=True,
         text=True,
-        env=os.environ | {"COLUMNS": "200"},
+        env=os.environ | {"COLUMNS": "200", "PYTHONPATH": os.pathsep.join(sys.path)},
         check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("package", "line"), [("typer", "rules"), ("sklearn", "compare --out nowhere")]
+)
+def test_a_missing_extra_says_what_to_install(package, line):
+    found = python(
+        f"import sys; sys.modules[{package!r}] = None; "
+        f"sys.argv = ['apical', *{line.split()}]; "
+        "from apical.cli import main; main()"
     )
     assert found.returncode in (1, 2)
     assert f"needs the package {package}: install apical[lab]" in found.stderr
     assert "Traceback" not in found.stderr
+
+
+LISTS = """
+import sys
+sys.argv = ["apical", *{words}]
+from apical.cli import main
+try:
+    main()
+except SystemExit:
+    pass
+from jax._src import xla_bridge
+print("BACKENDS", len(xla_bridge._backends), "MODULES", *sys.modules)
+"""
+# What draws, computes or reads data: seconds to import, and to list nothing is needed.
+SLOW = (
+    *("matplotlib", "scipy", "sklearn", "pandas", "equinox", "pooch", "jinja2"),
+    *("apical.lab._train", "apical.lab._report", "apical.lab.claims"),
+)
+
+
+@pytest.mark.parametrize("line", ["rules", "claims list", "--help", "--version"])
+def test_what_only_lists_imports_nothing_that_is_slow(line):
+    found = python(LISTS.format(words=line.split()))
+    assert found.returncode == 0, found.stderr
+    told, _, rest = found.stdout.rpartition("BACKENDS ")
+    number, _, *modules = rest.split()
+    assert number == "0"  # no device is set up
+    assert not set(SLOW) & set(modules)
+    assert len(told) > 10 and "apical.cli" in modules  # the control
+
+
+def test_the_names_of_the_lab_are_those_that_a_checker_sees():
+    tree = ast.parse(Path(lab.__file__).read_text("utf-8"))
+    found = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.level == 0:
+            for alias in node.names:
+                if alias.asname == alias.name:
+                    found[alias.name] = node.module.rpartition(".")[2]
+    assert found == lab._HOMES
+    assert set(dir(lab)) >= set(found)
+    assert all(getattr(lab, name) is not None for name in found)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = lab.nothing
+
+
+def test_resume_is_alone(tmp_path):
+    line = f"compare --resume {tmp_path / 'x'} --epochs 8 --rate 0.1 --force"
+    result = run(line)
+    assert result.exit_code == 2
+    told = flat(result.stderr)
+    for name in ("--force", "--epochs", "--learning-rate"):
+        assert f" {name}" in told
+    assert "change nothing: leave it out" in told and "--seeds" not in told
+    assert "holds no comparison" in run(f"compare --resume {tmp_path / 'x'}").stderr
+
+
+def test_kept_verdicts_are_listed_and_ones_own_beside_them(tmp_path):
+    result = run(f"claims list --out {tmp_path}", width=120)
+    assert result.exit_code == 0
+    for name, kept in lab.kept_claims().items():
+        assert name in result.stdout and kept.verdict in flat(result.stdout)
+    assert "yours" not in result.stdout
+    assert "none has been run at the full scale" in flat(result.stdout)

@@ -86,7 +86,8 @@ def public_names(module) -> set[str]:
     """The names of apical's own that a module holds out."""
     return {
         f"{module.__name__}.{name}"
-        for name, value in vars(module).items()
+        # Not `vars`: some are only there when they are asked for.
+        for name, value in ((name, getattr(module, name)) for name in dir(module))
         if not name.startswith("_")
         and not ismodule(value)
         and (getattr(value, "__module__", "").startswith("apical.") or name.isupper())

@@ -185,7 +185,7 @@ def test_data_given_from_python_leaves_with_the_types_of_the_lab():
         ({"kind": "characters"}, "should be of whole numbers"),
         ({"classes": 2}, r"train_y\[2\] is 2: it should be 0 to 1, as there are 2 cl"),
         ({"classes": 3.0}, "classes must be a whole number, not 3.0"),
-        ({"classes": 2**40}, "too many; number them from 0"),
+        ({"classes": 2**40}, "too many: at most 1,000,000, numbered from 0"),
         ({"train_x": [1.0]}, "train_x is a list: make it a NumPy array"),
         ({"train_x": np.zeros((12, 3))}, r"shape \(3,\), one of test_x \(4,\)"),
         ({"train_x": np.zeros((12, 4), np.uint8)}, r"convert it with astype\('float32"),

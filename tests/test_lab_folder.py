@@ -60,7 +60,9 @@ def test_a_torn_last_line_is_left_out_and_the_next_line_stands_alone(tmp_path):
 def test_what_is_no_journal_is_named(tmp_path):
     path = tmp_path / "records.jsonl"
     path.write_text("seed,epoch\n1,2\n")
-    with pytest.raises(LabError, match=r"records.jsonl is not a journal .* edited\?"):
+    with pytest.raises(
+        LabError, match=r"records.jsonl, line 1, is not of a jou.* edited\?"
+    ):
         read(path)
 
 

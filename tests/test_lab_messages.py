@@ -94,14 +94,14 @@ CALLS = {
     "rules, none": (lambda: compare(rules={}), "at least one rule"),
     "out": (lambda: compare(out="file"), "file, which is a file", "another folder"),
     "resume": (lambda: compare(resume=True), "resume=True needs out="),
-    "foreign": (lambda: lab.resume("foreign"), "no 'data'", "given as --out"),
+    "foreign": (lambda: lab.resume("foreign"), "no checksum", "given as --out"),
     "listed": (lambda: lab.resume("listed"), "listed/settings.json is not what"),
     "a file": (lambda: lab.resume("file"), "cannot be read", "given as --out"),
     "records": (
         lambda: lab.Comparison.read("foreign"),
-        *("records.jsonl is not of `apical compare`", "--out"),
+        *("records.jsonl, line 1, is not of a journal", "it has no checksum"),
     ),
-    "lines": (lambda: lab.Comparison.read("listed"), "records.jsonl is not a journal"),
+    "lines": (lambda: lab.Comparison.read("listed"), "not an object of JSON"),
     "report": (
         lambda: lab.Comparison([]).save_report("file"),
         *("cannot write to file", "another folder"),
@@ -176,7 +176,7 @@ LINES = {
         "compare --data forty.npz --batch-size 8 --out file/below",
         *("cannot write to file/below", "--out"),
     ),
-    "foreign": ("compare --resume foreign", "settings.json has no", "--out"),
+    "foreign": ("compare --resume foreign", "settings.json is not what", "--out"),
     "nowhere": ("compare --resume nowhere", "holds no comparison", "--out"),
     "rules": ("rules extra", "unexpected extra argument"),
 }

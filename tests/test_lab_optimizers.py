@@ -105,7 +105,7 @@ def test_a_rate_that_is_no_step_size_is_refused(rate):
         ("sgd(momentum=", "cannot be read .* Write a name"),
         ("sgd(momentum=print())", "cannot be read"),
         ("sgd(momentum={[]: 1})", "cannot be read"),
-        ("optax.sgd(momentum=0.9)", "not a name, nor a name with arguments"),
+        ("optax.sgd(momentum=0.9)", "no optimizer is called 'optax.sgd'.*'sgd'"),
         ("sgd + adam", "not a name, nor a name with arguments"),
         ("", "cannot be read"),
         ("sgd(momentum='much')", "cannot make a step from gradients alone"),

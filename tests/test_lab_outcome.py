@@ -116,7 +116,7 @@ def test_a_curve_has_gaps_where_nothing_was_measured():
 def printed(records, width):
     console = Console(width=width, file=None, record=True, quiet=False)
     with console.capture() as capture:
-        console.print(table(records))
+        console.print(table(records, summarise(records)))
     return capture.get()
 
 
@@ -191,5 +191,9 @@ def test_a_single_seed_shows_no_interval():
 
 
 def test_the_outcome_of_a_run_is_one_line():
-    assert outcome(summarise(run())[0]) == "91.0 ± 2.5   alignment 0.50 → 0.90"
-    assert "no `\\[x]` here" in outcome(summarise(refused())[0])
+    said = "91.0 ± 2.5   alignment 0.50 → 0.90"
+    assert outcome(summarise(run())[0]).plain == said
+    assert "no `[x]` here" in outcome(summarise(refused())[0]).plain
+    slow = [{"model": "mlp", "rule": "backpropagation", "steps": "slow"}]
+    (row,) = summarise(run(), regimes=slow)
+    assert outcome(row).plain == f"{said}   values slow"

@@ -17,6 +17,11 @@ RULES = {
     FREE: lab.RULES[FREE].make(),
     "predictive-coding": lab.RULES["predictive-coding"].make(),
 }
+LINE = {
+    **{"model": "mlp", "rule": FREE, "epoch": 0, "steps": "slow", "update": "partial"},
+    **dict.fromkeys(("residual", "stiffness", "to_backpropagation", "to_equilibrium")),
+    "energy": json.dumps({"a": None, "b": 0.5}),
+}
 
 
 @pytest.fixture(scope="module")
@@ -79,10 +84,34 @@ def test_page_and_terminal_show_it(compared):
     assert all(column in text for column in COLUMNS)
 
 
+@pytest.mark.parametrize("steps", ["stable", "slow", "diverging"])
+def test_values_that_are_not_at_rest_stand_in_the_main_table_and_in_what_was_found(
+    steps,
+):
+    first, last = ({**LINE, "epoch": epoch} for epoch in (0, 2))
+    lines = [first | {"steps": "stable"}, last | {"steps": steps}]
+    records = run("mlp", "backpropagation") + run("mlp", FREE)
+    found = comparison(records, regimes=lines)
+    assert [row.regime for row in found.rows] == ["", steps]
+    text = Parsed(made(found)).text
+    assert f"ok, values {steps}" in text
+    assert (f"{FREE} ({steps})" in text) == (steps != "stable")
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(found.table)
+    lines = [line.split() for line in console.export_text().split("\n")]
+    assert lines[3][:5] == ["rule", "accuracy", "%", "−", "backprop"]
+    assert lines[3][-1] == "values"
+    assert sum(line[-1:] == [steps] and "→" in line for line in lines) == 1
+    assert "values" not in shown_without(records)
+
+
+def shown_without(records):
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(comparison(records).table)
+    return console.export_text()
+
+
 def test_numbers_that_are_not_known_are_shown_as_a_dash():
-    line = {"model": "m", "rule": "r", "epoch": 0, "steps": "slow", "update": "partial"}
-    numbers = ("residual", "stiffness", "to_backpropagation", "to_equilibrium")
-    line |= dict.fromkeys(numbers) | {"energy": json.dumps({"a": None, "b": 0.5})}
-    (cells,) = regime_rows([line])
+    (cells,) = regime_rows([LINE])
     assert cells[3:7] == ["–"] * 4
     assert cells[-1] == "a –, b 5.0e-01"

@@ -4,8 +4,9 @@
     python tools/keep_claims.py --again [ID ...] judge and draw what is kept once more
 
 OUT is the folder that `apical claims run --out OUT` wrote to. What is kept is read by
-`apical claims list --out results/claims`, and `tools/claims_page.py` shows it. Where a
-rule was corrected since, the earlier rule stays with what it said of the same records.
+`apical claims list --out results/claims`; `tools/claims_page.py` and, for the package,
+`tools/claims_index.py` show it. Where a rule was corrected since, the earlier rule
+stays with what it said of the same records.
 """
 
 import gzip

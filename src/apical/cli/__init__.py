@@ -5,6 +5,8 @@ import sys
 try:
     from apical.cli import _claims, _compare
     from apical.cli._app import app as app
+    from apical.lab._errors import MissingPackage
+    from apical.lab._terminal import tolerate
 except ModuleNotFoundError as missing:
     if (missing.name or "").partition(".")[0] in ("", "apical"):
         raise
@@ -14,5 +16,10 @@ __all__ = ["_claims", "_compare", "app", "main"]  # the first two add their comm
 
 
 def main() -> None:
-    """Run the command line."""
-    app()
+    """Run the command line; what a terminal cannot show does not stop it."""
+    for stream in (sys.stdout, sys.stderr):
+        tolerate(stream)
+    try:
+        app()
+    except MissingPackage as error:  # a message, not a trace
+        sys.exit(f"apical: {error}")

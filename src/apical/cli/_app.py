@@ -7,9 +7,9 @@ from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from apical import __version__
+from apical.lab._terminal import tell
 
 app = typer.Typer(
     add_completion=False,
@@ -31,11 +31,9 @@ def _apical(
 
 
 def lab() -> ModuleType:
-    """The lab, imported late: so help comes at once."""
-    try:
-        from apical import lab
-    except ImportError as error:  # a missing package is a message, not a trace
-        stop(str(error))
+    """The lab, which imports what is asked of it: so help comes at once."""
+    from apical import lab
+
     return lab
 
 
@@ -56,5 +54,5 @@ def stops(interrupted: str) -> Iterator[None]:
 
 def stop(message: str, code: int = 2) -> NoReturn:
     """Say why, and end."""
-    Console(stderr=True).print(f"[bold red]apical:[/] {escape(message)}")
+    tell(Console(stderr=True), message, "bold red", before="apical:")
     raise typer.Exit(code)

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from apical.cli._app import app, lab, stop, stops
+from apical.lab._terminal import Cell, Name, grid, said, tell
 
 claims = typer.Typer(
     no_args_is_help=True, help="What the literature claims: run it, read the verdict."
@@ -32,22 +33,46 @@ _OUT = Path("apical-claims")
 
 @claims.command("list")
 def list_claims(out: Out = _OUT, quick: Quick = False, smoke: Smoke = False) -> None:
-    """List the claims, and the verdicts of those that have been run."""
-    scale, read = _scale(quick, smoke), lab_claims().read_outcome
-    found = [(claim, read(claim, scale, out)) for claim in _claims().values()]
-    Console().print(lab_claims().claims_table(found))
-    if not any(outcome for _, outcome in found):
-        Console().print(
-            f"None has been run at the {scale} scale in {out}; --out names another "
-            "folder. A clone of the repository has runs of its own in results/claims."
-        )
+    """List the claims with their verdicts: of the runs kept here, and of your own."""
+    scale, kept = _scale(quick, smoke), lab().kept_claims()
+    begun = [name for name in kept if (out / scale / name).is_dir()]
+    with stops(""):
+        found = {name: _outcome(name, scale, out) for name in begun}
+    yours = {n: lab_claims().in_short(found[n].verdict) for n in begun if found[n]}
+    headers = ["claim", "what has been said", "hours", "verdict"]
+    rows: list[list[Cell]] = [
+        [Name(name), said(one.sentence), said(f"{one.hours:g}"), said(one.verdict)]
+        for name, one in kept.items()
+    ]
+    if yours:
+        headers.append("yours")
+        for name, row in zip(kept, rows, strict=True):
+            row.append(said(yours.get(name, "–")))
+    console = Console()
+    console.print(grid(headers, rows, numbers=[2]))
+    tell(
+        console,
+        "Verdicts are those of runs at the full scale whose records are in "
+        f"results/claims of the repository{_and_yours(yours, scale, out)}. Why: apical "
+        "claims show ID; run one: apical claims run ID.",
+    )
+
+
+def _and_yours(yours: dict[str, str], scale: str, out: Path) -> str:
+    if yours:
+        return f"; yours are of runs at the {scale} scale in {out}"
+    return f"; none has been run at the {scale} scale in {out}"
 
 
 @claims.command()
 def show(name: Annotated[str, typer.Argument(metavar="ID")]) -> None:
-    """Show one claim: its source, what is run, how it is judged."""
+    """Show one claim: its source, what is run, how it is judged, what came out."""
     with stops(""):
-        Console().print(Markdown(lab_claims().described(_claim(name))))
+        console = Console()
+        console.print(Markdown(lab_claims().described(_claim(name))))
+        kept = lab().kept_claims().get(_claim(name).id)
+    if kept is not None:
+        console.print(Markdown(f"**Kept run: {kept.verdict}.** {kept.because}"))
 
 
 @claims.command()
@@ -75,7 +100,7 @@ def report(out: Out = _OUT, quick: Quick = False, smoke: Smoke = False) -> None:
         if not done:
             stop(f"no claim has been run at the {scale} scale in {out}")
         path = lab_claims().write_report(done, out / scale)
-    Console().print(f"The report: {path}")
+    tell(Console(), f"The report: {path}")
 
 
 @app.command()
@@ -89,8 +114,10 @@ def reproduce(
 ) -> None:
     """Run a paper's claims: millidge2020, lillicrap2016, liao2016 and others."""
     with stops("To go on: the same command."):
-        for claim in _of_paper(paper):
-            _run(claim, _scale(quick, smoke), out, data_dir, download)
+        wanted, scale = _of_paper(paper), _scale(quick, smoke)
+        tell(Console(), f"{paper}: {len(wanted)} claims, {_takes(wanted, scale)}")
+        for claim in wanted:
+            _run(claim, scale, out, data_dir, download)
 
 
 def lab_claims() -> Any:
@@ -124,10 +151,21 @@ def _run(
     claim: Any, scale: str, out: Path, data_dir: Path | None, download: bool
 ) -> None:
     console = Console()
-    if scale == "full":
-        console.print(f"{claim.id}: about {claim.hours:g} h on two cores")
+    tell(console, f"{claim.id}: {_takes([claim], scale)}")
     outcome = lab_claims().run_claim(
         claim, scale, out, data_dir=data_dir, download=download, console=console
     )
     console.print(Markdown(lab_claims().reported(outcome)))
-    console.print(f"Records, picture and report: {out / scale / claim.id}")
+    tell(console, f"Records, picture and report: {out / scale / claim.id}")
+
+
+def _takes(claims: list[Any], scale: str) -> str:
+    """About how long they take, before they begin."""
+    if scale == "full":
+        hours = sum(claim.hours for claim in claims)
+        return f"about {hours:.2g} h on two cores"
+    return f"{len(claims)} x about {'2 minutes' if scale == 'quick' else '20 seconds'}"
+
+
+def _outcome(name: str, scale: str, out: Path) -> Any:
+    return lab_claims().read_outcome(_claims()[name], scale, out)

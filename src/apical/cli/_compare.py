@@ -5,15 +5,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 
-from apical.cli._app import app, lab, stops
+from apical.cli._app import app, lab, stop, stops
+from apical.lab._terminal import Cell, Name, grid, said, tell
 
 
 @app.command()
 def compare(
+    context: typer.Context,
     data: Annotated[
         str,
         typer.Option(
@@ -39,7 +39,16 @@ def compare(
         str | None,
         typer.Option(
             help="Names with commas between, see `apical rules`, or your_module:Rule; "
+            "arguments in parentheses: 'feedback-alignment(removed_backward=0.9)'; "
             "all: every rule there is. Default: those of the README's first table."
+        ),
+    ] = None,
+    vary: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NUMBER=VALUES",
+            help="A number of rules, and values: 'removed_backward=0,0.5,0.9'. Each "
+            "rule that has it gets a row for each value, and the page a curve.",
         ),
     ] = None,
     epochs: Annotated[
@@ -85,12 +94,14 @@ def compare(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Go on with the comparison in this folder, as it was begun; no other "
-            "option is looked at.",
+            help="Go on with the comparison in this folder, as it was begun: without "
+            "any other option.",
         ),
     ] = None,
 ) -> None:
     """Train the same model with each rule: a table, records, figures and a page."""
+    if resume is not None:
+        _require_alone(context, resume)
     console = Console()
     folder = resume or out or lab().free_folder()
     with stops(f"To go on: apical compare --resume {folder}"):
@@ -102,7 +113,8 @@ def compare(
                 data_dir=data_dir,
                 download=download,
                 models=model or None,
-                rules=lab().COMPARED if rules is None else rules.split(","),
+                rules=lab().COMPARED if rules is None else rules,
+                vary=vary,
                 epochs=epochs,
                 seeds=seeds,
                 batch_size=batch_size,
@@ -117,26 +129,51 @@ def compare(
     console.print(result.table)
     if result.regimes:
         console.print(result.regime_table)
-    console.print(f"The page: {folder / 'report.html'}. Records and figures beside it.")
+    tell(console, f"The page: {folder / 'report.html'}. Records and figures beside it.")
+
+
+def _require_alone(context: typer.Context, folder: Path) -> None:
+    """Refuse what is said beside `--resume`: it would not be done."""
+    others = [
+        f"--{name.replace('_', '-')}"
+        for name in context.params
+        if name != "resume" and _is_said(context, name)
+    ]
+    if others:
+        stop(
+            f"--resume goes on as the comparison in {folder} was begun, so that "
+            f"{', '.join(others)} would change nothing: leave it out, or begin another "
+            "comparison in another folder with --out"
+        )
+
+
+def _is_said(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 @app.command("rules")
 def list_rules() -> None:
     """List the rules: name, source, and what each needs."""
-    grid = Table(box=SIMPLE_HEAD, pad_edge=False)
-    grid.add_column("rule", no_wrap=True, min_width=max(map(len, lab().RULES)))
-    grid.add_column("source", overflow="fold")
-    grid.add_column("needs")
-    for name, entry in lab().RULES.items():
-        grid.add_row(name, _key(entry), " · ".join(entry.needs))
-    grid.add_section()
-    for name, (entry, _) in lab().APART.items():
-        grid.add_row(name, _key(entry), " · ".join(entry.needs))
+    apart = {name: entry for name, (entry, _) in lab().APART.items()}
+    heading = [Name("not in a comparison by these names:")]
+    rows = [*_rows(lab().RULES), heading, *_rows(apart)]
     console = Console()
-    console.print(grid)
-    console.print("Not in a comparison by these names:")
+    console.print(grid(("rule", "source", "needs"), rows))
     for name, (_, why) in lab().APART.items():
-        console.print(f"  {name}: {why}", highlight=False)
+        tell(console, f"  {name}: {why}")
+    tell(
+        console,
+        "Arguments: 'feedback-alignment(removed_backward=0.9)'. What has been claimed "
+        "of them, and what came out: apical claims list",
+    )
+
+
+def _rows(entries: dict[str, Any]) -> list[list[Cell]]:
+    return [
+        [Name(name), said(_key(entry)), said(" · ".join(entry.needs))]
+        for name, entry in entries.items()
+    ]
 
 
 def _key(entry: Any) -> str:

@@ -1,6 +1,15 @@
-"""The lab: what `apical compare` runs, to be called from Python too."""
+"""The lab: what `apical compare` runs, to be called from Python too.
 
-try:
+Its names are imported when they are first used: to list the rules no figure need be
+drawn, and nothing that draws need be imported.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from apical.lab._errors import MissingPackage
+
+if TYPE_CHECKING:
     from apical.lab._apart import APART as APART
     from apical.lab._compare import Comparison as Comparison
     from apical.lab._compare import compare as compare
@@ -10,12 +19,36 @@ try:
     from apical.lab._errors import LabError as LabError
     from apical.lab._errors import known as known
     from apical.lab._folder import free_folder as free_folder
+    from apical.lab._kept import Kept as Kept
+    from apical.lab._kept import kept_claims as kept_claims
     from apical.lab._registry import COMPARED as COMPARED
     from apical.lab._registry import RULES as RULES
-except ModuleNotFoundError as missing:
-    package = (missing.name or "").partition(".")[0]
-    if package in ("", "apical"):
-        raise
-    raise ImportError(
-        f"apical.lab needs the package {package}: install apical[lab]"
-    ) from missing
+
+_HOMES = {
+    "APART": "_apart",
+    **dict.fromkeys(("Comparison", "compare", "resume"), "_compare"),
+    **dict.fromkeys(("Data", "load"), "_data"),
+    **dict.fromkeys(("LabError", "known"), "_errors"),
+    "free_folder": "_folder",
+    **dict.fromkeys(("Kept", "kept_claims"), "_kept"),
+    **dict.fromkeys(("COMPARED", "RULES"), "_registry"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        home = importlib.import_module(f"{__name__}.{_HOMES[name]}")
+    except ModuleNotFoundError as missing:
+        package = (missing.name or "").partition(".")[0]
+        if package in ("", "apical"):
+            raise
+        raise MissingPackage(
+            f"apical.lab needs the package {package}: install apical[lab]"
+        ) from missing
+    return getattr(home, name)
+
+
+def __dir__() -> list[str]:
+    return sorted(_HOMES)

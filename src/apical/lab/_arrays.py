@@ -8,17 +8,21 @@
 | integers `(examples, time)` | `(examples, time)` | characters |
 """
 
+import math
 import zipfile
-import zlib
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import numpy as np
 
 from apical.lab._dataset import Data
 from apical.lab._errors import LabError
 from apical.lab._pictures import standardised
+from apical.lab._room import require_honest, require_room
 
 KEYS = ("train_x", "train_y", "test_x", "test_y")
+_ENCRYPTED = 0x1  # among the flags of a member of an archive
+_COPIES = 9  # bytes that one byte takes at most: as numbers of 32 bits, twice
 _AS_GIVEN = "floating-point numbers used as given, not standardised"
 
 
@@ -55,43 +59,75 @@ def read_arrays(path: Path, name: str) -> Data:
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
-    with _opened(path) as file:
-        missing = [key for key in KEYS if key not in file]
-        if missing:
-            raise LabError(
-                f"{path} has no array {', '.join(missing)}; it has "
-                f"{', '.join(file) or 'none'}. It needs {', '.join(KEYS)}"
-            )
-        return {key: _array(path, file, key) for key in KEYS}
-
-
-def _opened(path: Path) -> np.lib.npyio.NpzFile:
     try:
-        file = np.load(path, allow_pickle=False)
-    except (zipfile.BadZipFile, EOFError, ValueError) as error:
-        raise _no_npz(path) from error
+        with zipfile.ZipFile(path) as archive:
+            members = {name.removesuffix(".npy"): name for name in archive.namelist()}
+            missing = [key for key in KEYS if key not in members]
+            if missing:
+                raise LabError(
+                    f"{path} has no array {', '.join(missing)}; it has "
+                    f"{', '.join(members) or 'none'}. It needs {', '.join(KEYS)}"
+                )
+            infos = {key: archive.getinfo(members[key]) for key in KEYS}
+            promised = sum(info.file_size for info in infos.values())
+            require_room(path, promised, _COPIES)
+            return {
+                key: _array(f"{path}: {key}", path, archive, info)
+                for key, info in infos.items()
+            }
+    except LabError:
+        raise
     except OSError as error:
-        raise LabError(f"{path} cannot be read: {error.strerror}") from error
-    if not isinstance(file, np.lib.npyio.NpzFile):
-        raise _no_npz(path)
-    return file
-
-
-def _no_npz(path: Path) -> LabError:
-    return LabError(f"{path} is not an .npz file: write one with numpy.savez")
-
-
-def _array(path: Path, file: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
-    try:
-        array = file[key]
-    except (ValueError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+        raise LabError(f"{path} cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # a list of contents may be wrong in any way
         raise LabError(
-            f"{path}: {key} cannot be read ({error}). It must be a whole array of "
-            "numbers, not of objects"
+            f"{path} is not an .npz file ({error}): write one with numpy.savez"
         ) from error
-    if not isinstance(array, np.ndarray):
-        raise LabError(f"{path}: {key} is not an array: write it with numpy.savez")
-    return array
+
+
+def _array(
+    told: str, path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo
+) -> np.ndarray:
+    if info.flag_bits & _ENCRYPTED:
+        raise LabError(f"{told} is encrypted: write it with numpy.savez")
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise LabError(
+            f"{told} is packed in a way that NumPy does not write: save it anew with "
+            "numpy.savez_compressed"
+        )
+    require_honest(path, info.compress_size, info.file_size, told)
+    try:
+        with archive.open(info) as file:
+            _require_whole(cast(BinaryIO, file), info.file_size)
+        with archive.open(info) as file:
+            return np.lib.format.read_array(cast(BinaryIO, file), allow_pickle=False)
+    except Exception as error:  # a header may be wrong in any way: it is parsed
+        raise LabError(
+            f"{told} cannot be read ({error}). It must be a whole array of numbers, "
+            "not of objects"
+        ) from error
+
+
+def _require_whole(file: BinaryIO, size: int) -> None:
+    """Read the header of an array, and refuse one that is not of what follows it."""
+    version = np.lib.format.read_magic(file)
+    read = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }.get(version)
+    if read is None:
+        raise ValueError(f"it is of version {version} of its form")
+    shape, _, dtype = read(file)
+    if dtype.hasobject:
+        raise ValueError("it is of objects")
+    if any(length < 0 for length in shape):
+        raise ValueError(f"its shape is {shape}")
+    promised, found = math.prod(shape) * dtype.itemsize, size - file.tell()
+    if promised != found:
+        raise ValueError(
+            f"its shape {shape} of {dtype} takes {promised:,} bytes, and it has "
+            f"{found:,}"
+        )
 
 
 def _kind(path: Path, x: np.ndarray, y: np.ndarray) -> str:

@@ -5,6 +5,9 @@ import numpy as np
 from apical.lab._dataset import KINDS, Data
 from apical.lab._errors import LabError
 
+# A readout has a row for each: at a million, and 128 hidden units, half a gigabyte.
+MOST_CLASSES = 1_000_000
+
 
 def check(data: Data) -> Data:
     """Refuse a set that cannot be trained on; numbers leave as float32 and int32.
@@ -49,10 +52,8 @@ def check(data: Data) -> Data:
 def _oddities(train_y: np.ndarray, test_y: np.ndarray, classes: int) -> list[str]:
     """What is allowed, but seldom meant: classes that training never shows."""
     shown, asked = np.unique(train_y), np.unique(test_y)
-    unseen, unused = (
-        np.setdiff1d(asked, shown),
-        np.setdiff1d(np.arange(classes), np.union1d(shown, asked)),
-    )
+    unseen = np.setdiff1d(asked, shown)
+    unused = np.setdiff1d(np.arange(classes), np.union1d(shown, asked))
     told = []
     if len(unseen):
         told.append(f"no training example has the label {_listed(unseen)}")
@@ -81,9 +82,10 @@ def _check_kind(data: Data) -> None:
             f"{data.name}: classes = {data.classes}, but there must be at least 2 to "
             "tell apart"
         )
-    if data.classes > np.iinfo(np.int32).max:
+    if data.classes > MOST_CLASSES:
         raise LabError(
-            f"{data.name}: {data.classes:,} classes are too many; number them from 0"
+            f"{data.name}: {data.classes:,} classes (one more than the largest label) "
+            f"are too many: at most {MOST_CLASSES:,}, numbered from 0"
         )
 
 

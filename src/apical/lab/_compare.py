@@ -10,12 +10,12 @@ from apical.lab._data import Data
 from apical.lab._errors import LabError
 from apical.lab._folder import open_folder, read_settings
 from apical.lab._journal import read
-from apical.lab._ledger import Ledger
-from apical.lab._plan import Models, Plan, arguments, make_plan
+from apical.lab._ledger import Ledger, require_runs, require_said
+from apical.lab._plan import Models, Plan, arguments, make_plan, shared
 from apical.lab._progress import Reporter, reporter
 from apical.lab._records import Line
 from apical.lab._regimes import regime_table
-from apical.lab._registry import COMPARED, Rules
+from apical.lab._registry import COMPARED, Rules, Vary
 from apical.lab._report import write_report
 from apical.lab._summary import Row, summarise
 from apical.lab._table import table
@@ -52,23 +52,22 @@ class Comparison:
             raise LabError(
                 f"{files[0]}: there is no such file; was another --out used?"
             )
-        lines = [read(file, missing_ok=True) for file in files]
-        if not all({"model", "rule", "epoch"} <= line.keys() for line in lines[0]):
-            raise LabError(
-                f"{files[0]} is not of `apical compare`: a line of it has no model, "
-                "rule or epoch. Name the folder that was given as --out"
-            )
-        return cls(*lines, settings=read_settings(folder))
+        lines = [read(file, missing_ok=True, strict=True) for file in files]
+        settings = read_settings(folder)
+        for file, mine in zip(files, lines, strict=True):
+            require_runs(mine, settings, str(file))
+            require_said(mine, shared(settings), str(file))
+        return cls(*lines, settings=settings)
 
     @property
     def rows(self) -> list[Row]:
         """One row per model and rule."""
-        return summarise(self.records, self.costs)
+        return summarise(self.records, self.costs, regimes=self.regimes)
 
     @property
     def table(self) -> Table:
         """The rows as a table, to be printed by rich."""
-        return table(self.records, self.costs)
+        return table(self.records, self.rows)
 
     @property
     def regime_table(self) -> Table:
@@ -94,6 +93,7 @@ def compare(
     download: bool = False,
     models: Models | None = None,
     rules: Rules = COMPARED,
+    vary: Vary | None = None,
     epochs: int | None = None,
     seeds: int = 5,
     batch_size: int = 64,
@@ -117,8 +117,14 @@ def compare(
         download: fetch what is not there.
         models: names of models, `module:factory`, or factories by name
             (default: by kind of data).
-        rules: names of rules, `module:Rule`, or rules by name; `"all"` for all of
-            `lab.RULES` (default: `lab.COMPARED`).
+        rules: names of rules, perhaps with arguments, as
+            `"feedback-alignment(removed_backward=0.9)"`, `module:Rule`, or rules by
+            name; a list may hold both: `[*lab.COMPARED, {"mine": MyRule()}]` sets a
+            rule of one's own beside backpropagation and the control; `"all"` for all
+            of `lab.RULES` (default: `lab.COMPARED`).
+        vary: a number of rules and its values, as `{"removed_backward": (0, 0.5)}` or
+            `"removed_backward=0,0.5"`. Each rule that has it gets a row for each
+            value, and the report a curve.
         epochs: how often to go through the training part (default: by data set).
         seeds: how many seeds, from 0 up; they are trained all at once.
         batch_size: examples in a batch.
@@ -160,6 +166,7 @@ def compare(
         download=download,
         models=models,
         rules=rules,
+        vary=vary,
         epochs=epochs,
         seeds=seeds,
         batch_size=batch_size,
@@ -200,12 +207,14 @@ def resume(folder: str | Path, console: Console | None = None) -> Comparison:
 
 
 def _run(plan: Plan, ledger: Ledger, progress: Reporter) -> None:
+    ledger.require_runs(plan.settings)
     progress.begin("getting ready")
     todo = [
         (bench, name, entry, bench.seconds(name, entry))
         for bench in plan.benches(ledger)
         for name, entry in plan.entries.items()
     ]
-    progress.expect(sum(seconds for *_, seconds in todo))
+    left = [seconds for *_, seconds in todo if seconds]
+    progress.expect(sum(left), len(left))
     for bench, name, entry, seconds in todo:
         bench.run(name, entry, seconds, progress)

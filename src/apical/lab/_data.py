@@ -86,12 +86,19 @@ def load(
         raise LabError(
             f"name is a {type(name).__name__}: name a data set or a file by a text"
         )
-    return check(_read(os.fspath(name).strip(), data_dir, download))
+    told = os.fsdecode(name).strip()
+    try:
+        return check(_read(told, data_dir, download))
+    except MemoryError as error:
+        raise LabError(f"--data {told} does not fit into memory") from error
 
 
 def _read(name: str, data_dir: str | Path | None, download: bool) -> Data:
-    path = Path(name).expanduser()
-    looks_like_a_path = path.exists() or path.suffix or len(path.parts) > 1
+    try:
+        path = Path(name).expanduser()
+        looks_like_a_path = path.exists() or path.suffix or len(path.parts) > 1
+    except (OSError, RuntimeError, ValueError) as error:  # too long, or no such user
+        raise LabError(f"--data {name}: it cannot be looked up ({error})") from error
     if name and name not in DATASETS and looks_like_a_path:
         return _from_path(path)
     (name,) = known("data set", [name], DATASETS)
@@ -106,8 +113,11 @@ def _from_path(path: Path) -> Data:
         )
     if not path.exists():
         raise LabError(f"--data {path}: there is no such file")
+    if not path.is_file():
+        raise LabError(f"--data {path} is no file but a device or a pipe: name a file")
     read = read_arrays if path.suffix == ".npz" else read_text
-    return read(path, path.name)
+    # The system may have told the name in another encoding than the one it is in.
+    return read(path, os.fsencode(path.name).decode("utf-8", "replace"))
 
 
 def _named(name: str, data_dir: str | Path | None, download: bool) -> Data:

@@ -9,6 +9,10 @@ class LabError(ValueError):
     """A wrong name, file or setting. The command line prints it and exits with 2."""
 
 
+class MissingPackage(ImportError):
+    """A package that the lab needs is not installed. The command line prints it."""
+
+
 def known(kind: str, names: Iterable[str], there_are: Iterable[str]) -> list[str]:
     """The names, each once; one that is not there is an error with the nearest."""
     there_are = list(there_are)

@@ -6,16 +6,21 @@ CIFAR-10 binary: records of one label byte and 3 x 32 x 32 pixel bytes.
 """
 
 import gzip
+import math
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple, cast
 
 import numpy as np
 
 from apical.lab._errors import LabError
+from apical.lab._room import require_honest, require_room
 
 _CIFAR_SHAPE = (3, 32, 32)
 _CIFAR_RECORD = 1 + 3 * 32 * 32
+_COPIES = 9  # bytes that a byte takes: itself, and as a number of 32 bits twice
 
 
 class Pictures(NamedTuple):
@@ -40,33 +45,41 @@ def read_mnist(places: list[Path], part: str) -> Pictures:
 
 def read_idx(path: Path, axes: int) -> np.ndarray:
     """Read an IDX file of bytes with this number of axes."""
-    raw = _bytes(path)
     header = 4 + 4 * axes
-    if len(raw) < header or raw[:4] != bytes((0, 0, 8, axes)):
+    with _opened(path) as file:
+        raw = file.read(header)
+        if len(raw) < header or raw[:4] != bytes((0, 0, 8, axes)):
+            raise LabError(
+                f"{path} is not an IDX file of bytes with {axes} axes "
+                f"(it starts with {raw[:4].hex(' ') or 'nothing'}, not with "
+                f"00 00 08 0{axes}); fetch it again"
+            )
+        shape = tuple(int(n) for n in np.frombuffer(raw, ">u4", axes, offset=4))
+        promised = math.prod(shape)  # of Python's integers, which do not wrap round
+        require_honest(path, _size(path), promised)
+        require_room(path, promised, _COPIES)
+        content = file.read(promised + 1)  # one more than there should be
+    if len(content) != promised:
+        more = len(content) > promised
         raise LabError(
-            f"{path} is not an IDX file of bytes with {axes} axes "
-            f"(it starts with {raw[:4].hex(' ') or 'nothing'}, not with "
-            f"00 00 08 0{axes}); fetch it again"
+            f"{path} is {'too long' if more else 'cut short'}: it promises "
+            f"{promised:,} bytes after its header and has "
+            f"{'more' if more else f'{len(content):,}'}; fetch it again"
         )
-    shape = tuple(int(n) for n in np.frombuffer(raw, ">u4", axes, offset=4))
-    found, promised = len(raw) - header, int(np.prod(shape))
-    if found != promised:
-        raise LabError(
-            f"{path} is {'cut short' if found < promised else 'too long'}: it promises "
-            f"{promised:,} bytes after its header and has {found:,}; fetch it again"
-        )
-    return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)
+    return np.frombuffer(content, np.uint8).reshape(shape)
 
 
 def read_cifar10(places: list[Path], pattern: str) -> Pictures:
     """Read every whole record of the files whose names match, in order of name."""
     paths = require(places, (pattern,))
+    require_room(paths[0], sum(_size(path) for path in paths), _COPIES)
     records = np.concatenate([_cifar_records(path) for path in paths])
     return Pictures(records[:, 1:].reshape(-1, *_CIFAR_SHAPE), records[:, 0])
 
 
 def _cifar_records(path: Path) -> np.ndarray:
-    raw = _bytes(path)
+    with _opened(path) as file:
+        raw = file.read()
     whole, rest = divmod(len(raw), _CIFAR_RECORD)
     if rest or not whole:
         raise LabError(
@@ -117,16 +130,25 @@ def require(places: list[Path], names: tuple[str, ...]) -> list[Path]:
     return found
 
 
-def _bytes(path: Path) -> bytes:
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """The file, unpacked as it is read; what goes wrong meanwhile names it."""
     try:
-        raw = path.read_bytes()
-        return gzip.decompress(raw) if path.suffix == ".gz" else raw
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            yield cast(BinaryIO, file)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise LabError(
             f"{path} cannot be unpacked ({error}); fetch it again"
         ) from error
     except OSError as error:
-        raise LabError(f"{path} cannot be read: {error.strerror}") from error
+        raise LabError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise LabError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def _check_labels(path: Path, labels: np.ndarray) -> None:

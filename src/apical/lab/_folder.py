@@ -11,11 +11,13 @@ from filelock import FileLock, Timeout
 from apical.lab._errors import LabError
 from apical.lab._journal import replace_file
 from apical.lab._ledger import FILES, Ledger
+from apical.lab._seal import read_json, sealed, unsealed
 
 SETTINGS = "settings.json"
 REPORTS = (
     *("figure.png", "figure.svg", "layers.png", "layers.svg"),
-    *("cost.png", "cost.svg", "trials.png", "trials.svg", "report.html"),
+    *("cost.png", "cost.svg", "trials.png", "trials.svg"),
+    *("varied.png", "varied.svg", "report.html"),
 )
 
 
@@ -57,7 +59,7 @@ def read_settings(path: Path) -> dict[str, Any]:
     """What the comparison in this folder was asked for."""
     file = path / SETTINGS
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = read_json(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise LabError(
             f"{path} holds no comparison (there is no {file}): name the folder that "
@@ -67,12 +69,14 @@ def read_settings(path: Path) -> dict[str, Any]:
         raise LabError(
             f"{file} cannot be read ({error}): name a folder that was given as --out"
         ) from error
-    if not isinstance(found, dict):
+    try:
+        return unsealed(dict(found))
+    except (TypeError, ValueError) as error:
         raise LabError(
-            f"{file} is not what `apical compare` writes: name a folder that was given "
-            "as --out"
-        )
-    return found
+            f"{file} is not what this version of `apical compare` wrote ({error}): "
+            "restore it, name a folder that was given as --out, or begin anew in "
+            "another one"
+        ) from error
 
 
 def free_folder(name: str = "apical-compare") -> Path:
@@ -118,7 +122,7 @@ def _prepare(path: Path, settings: dict[str, Any], force: bool, resume: bool) ->
     else:
         for name in (*FILES, *REPORTS):
             (path / name).unlink(missing_ok=True)
-        replace_file(path / SETTINGS, json.dumps(settings, indent=2).encode())
+        replace_file(path / SETTINGS, json.dumps(sealed(settings), indent=2).encode())
 
 
 def _require_same(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None:

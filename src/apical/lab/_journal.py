@@ -1,13 +1,18 @@
-"""A journal: lines of JSON, in memory and in a file that only grows."""
+"""A journal: lines of JSON, in memory and in a file that only grows.
+
+In the file each has its checksum as the last field.
+"""
 
 import gzip
 import json
 import os
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from apical.lab._errors import LabError
+from apical.lab._seal import read_json, sealed, unsealed
 
 Line = dict[str, Any]
 
@@ -17,11 +22,12 @@ class Journal:
 
     Args:
         path: the file; read where it exists. None: nothing is written.
+        strict: whether a line of the file without a checksum is refused.
     """
 
-    def __init__(self, path: Path | None):
+    def __init__(self, path: Path | None, strict: bool = False):
         self.path = path
-        self.lines = [] if path is None else read(path, missing_ok=True)
+        self.lines = [] if path is None else read(path, True, strict)
         if path is not None and path.exists():
             self._rewrite()  # without a last line that a kill has torn
 
@@ -45,8 +51,17 @@ class Journal:
             replace_file(self.path, _text(self.lines).encode())
 
 
-def read(path: Path, missing_ok: bool = False) -> list[Line]:
-    """The whole lines of a journal, packed (`.gz`) or not; what is torn is left out."""
+def read(path: Path, missing_ok: bool = False, strict: bool = False) -> list[Line]:
+    """The whole lines of a journal, packed (`.gz`) or not; what is torn is left out.
+
+    Args:
+        path: the file.
+        missing_ok: whether it need not be there.
+        strict: whether a line without a checksum is refused.
+
+    Raises:
+        LabError: it cannot be read, or a line is not what was written.
+    """
     if missing_ok and not path.exists():
         return []
     try:
@@ -54,15 +69,24 @@ def read(path: Path, missing_ok: bool = False) -> list[Line]:
         if path.suffix == ".gz":
             content = gzip.decompress(content)
         whole = content.decode().rpartition("\n")[0]
-        lines = [json.loads(line) for line in whole.splitlines()]
-        if not all(isinstance(line, dict) for line in lines):
-            raise ValueError("a line is not an object of JSON")
-        return lines
     except OSError as error:
-        raise LabError(f"{path} cannot be read: {error.strerror}") from error
+        raise LabError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (EOFError, zlib.error, ValueError) as error:
+        raise LabError(f"{path} is not a journal of apical ({error})") from error
+    lines = enumerate(whole.split("\n") if whole else [], 1)
+    return [_read_line(text, f"{path}, line {n}", strict) for n, text in lines]
+
+
+def _read_line(text: str, where: str, strict: bool) -> Line:
+    try:
+        line = read_json(text)
+        if not isinstance(line, dict):
+            raise ValueError("it is not an object of JSON")
+        return unsealed(line, required=strict)
     except ValueError as error:
         raise LabError(
-            f"{path} is not a journal of apical ({error}); was it edited?"
+            f"{where}, is not of a journal of apical ({error}); was it edited? Without "
+            "that line its run is made again by --resume"
         ) from error
 
 
@@ -81,4 +105,5 @@ def _to_disk(file: Any) -> None:
 
 
 def _text(lines: Any) -> str:
-    return "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines)
+    made = (json.dumps(sealed(line), allow_nan=False) for line in lines)
+    return "".join(f"{text}\n" for text in made)

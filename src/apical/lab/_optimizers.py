@@ -4,7 +4,6 @@ An optimiser here is a function whose first parameter is `learning_rate`. It may
 given arguments, as in `sgd(momentum=0.9, nesterov=True)`.
 """
 
-import ast
 import inspect
 import math
 from collections.abc import Callable
@@ -18,6 +17,7 @@ import optax
 
 from apical import optim
 from apical.lab._errors import LabError, known
+from apical.lab._spelling import spelled
 
 RATES = {
     "batch_manhattan": 1e-3,
@@ -28,6 +28,7 @@ RATES = {
     "sgd": 0.1,
 }
 _FACTOR = 30.0
+_EXAMPLE = "sgd(momentum=0.9, nesterov=True)"
 _WIDE = (1e-5, 1.0)
 
 
@@ -73,7 +74,7 @@ def find_optimizer(text: str, rate: float | None, swept: bool = False) -> Optimi
             f"optimizer is a {type(text).__name__}: name it by a text, as "
             "'adam' or 'sgd(momentum=0.9)', and give its step size as learning_rate"
         )
-    name, arguments = _parse(text)
+    name, arguments = spelled(text, "--optimizer", _EXAMPLE)
     makers = _makers()
     known("optimizer", [name], makers)
     make = partial(makers[name], **_checked(name, makers[name], arguments))
@@ -108,36 +109,6 @@ def _of_module(module: ModuleType) -> dict[str, Callable]:
         and not name.startswith(("_", "scale_by_"))
         and next(iter(inspect.signature(value).parameters), "") == "learning_rate"
     }
-
-
-def _parse(text: str) -> tuple[str, dict[str, Any]]:
-    """The name and the keyword arguments; values are literals, nothing is run."""
-    try:
-        tree = ast.parse(text.strip(), mode="eval").body
-        if isinstance(tree, ast.Name):
-            return tree.id, {}
-        if not isinstance(tree, ast.Call) or not isinstance(tree.func, ast.Name):
-            raise ValueError("it is not a name, nor a name with arguments")
-        if tree.args or any(keyword.arg is None for keyword in tree.keywords):
-            raise ValueError("every argument needs its name")
-        arguments = {str(kw.arg): _literal(kw.value) for kw in tree.keywords}
-    except (ValueError, SyntaxError) as error:
-        reason = error.msg if isinstance(error, SyntaxError) else error
-        raise LabError(
-            f"--optimizer {text!r} cannot be read ({reason}). Write a name, or a name "
-            "and arguments: sgd(momentum=0.9, nesterov=True)"
-        ) from error
-    return tree.func.id, arguments
-
-
-def _literal(value: ast.expr) -> Any:
-    try:
-        return ast.literal_eval(value)
-    except (ValueError, TypeError) as error:
-        raise ValueError(
-            f"{ast.unparse(value)} is not a number, a text, True, False, None or a "
-            "collection of these"
-        ) from error
 
 
 def _checked(name: str, maker: Callable, arguments: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from apical.lab._ledger import Ledger
 from apical.lab._loss import LOSSES
 from apical.lab._optimizers import find_optimizer
 from apical.lab._records import Line, environment, hyper_parameters
-from apical.lab._registry import Rules, find_rules
+from apical.lab._registry import Rules, Vary, find_rules, listed
 from apical.lab._stages import Bench, Sweep
 from apical.lab._work import Work, held_out_of
 from apical.lab.models import Model, find_model, own_model
@@ -43,8 +43,7 @@ class Plan:
     @property
     def shared(self) -> Line:
         """What every line of every file says."""
-        told = ("optimizer", "loss", "seeds", "sweep", *environment())
-        return {name: self.settings[name] for name in told}
+        return shared(self.settings)
 
     def benches(self, ledger: Ledger) -> list[Bench]:
         """One bench for each model."""
@@ -75,11 +74,13 @@ def make_plan(
     loss: str,
     sweep: int,
     shuffle: bool = True,
+    vary: Vary | None = None,
 ) -> Plan:
     """Check the arguments of `compare`, and find what they name."""
     _require_whole(epochs=epochs, seeds=seeds, batch_size=batch_size, sweep=sweep)
+    rules = listed(rules)
     data = _named(data)
-    entries = find_rules(rules)
+    entries = find_rules(rules, vary)
     known("loss", [loss], LOSSES)
     make, rate, span = find_optimizer(optimizer, learning_rate, swept=sweep > 0)
     found = check(data) if isinstance(data, Data) else load(data, data_dir, download)
@@ -115,6 +116,13 @@ def make_plan(
     }
     trials = Sweep(sweep, span) if sweep else None
     return Plan(found, chosen, entries, work, tuple(range(seeds)), trials, settings)
+
+
+def shared(settings: Line) -> Line:
+    """Of the settings, what every record says in the same words."""
+    others = ("data", "data_dir", "models", "rules", "learning_rate")
+    others += ("hyper_parameters", "given_as_objects")
+    return {name: told for name, told in settings.items() if name not in others}
 
 
 def arguments(settings: Line) -> Line:
@@ -212,4 +220,10 @@ def _require_whole(**numbers: Any) -> None:
 
 
 def _objects(**given: Any) -> list[str]:
-    return [name for name, value in given.items() if isinstance(value, Data | Mapping)]
+    return [name for name, value in given.items() if _is_object(value)]
+
+
+def _is_object(value: Any) -> bool:
+    if isinstance(value, Data | Mapping):
+        return True
+    return isinstance(value, list) and any(isinstance(n, Mapping) for n in value)

@@ -5,18 +5,23 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 import apical
 from apical.lab._journal import Line
 from apical.lab._loss import Loss
+from apical.lab._terminal import Name, grid
 from apical.measure import Regime
 from apical.rules import PredictiveCoding, Rule, ZeroDivergence
 
 COLUMNS = (
     *("model", "rule", "epoch", "residual", "rate x curvature"),
     *("to backprop", "to equilibrium", "steps", "update", "energy by node"),
+)
+# The same for a terminal of 80 columns; to rest is to equilibrium.
+_NARROW = (
+    *("rule", "epoch", "residual", "rate x\ncurvature", "to\nbackprop", "to\nrest"),
+    *("steps", "update"),
 )
 
 
@@ -79,10 +84,10 @@ def _energies(found: dict[str, float | None]) -> str:
 
 
 def regime_table(lines: Sequence[Line]) -> Table:
-    """The regimes as a table, to be printed by rich."""
-    grid = Table(box=SIMPLE_HEAD, pad_edge=False, title="Regime of predictive coding")
-    for column in COLUMNS[:-1]:
-        grid.add_column(column, overflow="fold")
-    for row in regime_rows(lines):
-        grid.add_row(*row[:-1])
-    return grid
+    """The regimes as a table, to be printed by rich, with a heading for each model."""
+    rows: list[list[Name]] = []
+    for model in dict.fromkeys(line["model"] for line in lines):
+        mine = [line for line in lines if line["model"] == model]
+        rows.append([Name(model, "bold")])
+        rows += [[Name(cell) for cell in row[1:-1]] for row in regime_rows(mine)]
+    return grid(_NARROW, rows, title="Regime of predictive coding")

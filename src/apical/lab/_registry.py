@@ -7,7 +7,7 @@ import jax
 
 from apical import rules
 from apical.lab._control import UntrainedHiddenLayers
-from apical.lab._entry import Entry
+from apical.lab._entry import Entry, fields_of, given
 from apical.lab._errors import LabError, known, require_names
 from apical.lab._modules import find_attribute
 from apical.lab._rows_energy import ENERGY
@@ -15,6 +15,13 @@ from apical.lab._rows_local_objectives import LOCAL_OBJECTIVES
 from apical.lab._rows_predictive_coding import PREDICTIVE_CODING
 from apical.lab._rows_scalar_feedback import SCALAR_FEEDBACK
 from apical.lab._rows_targets import TARGETS
+from apical.lab._spelling import (
+    Spelled,
+    literal,
+    spelled,
+    spelled_or_bare,
+    split_names,
+)
 
 
 def _sweep() -> rules.PredictiveCoding:
@@ -60,29 +67,89 @@ RULES: dict[str, Entry] = {
 # Those that are compared if none is named.
 COMPARED: tuple[str, ...] = tuple(_FIRST)
 
-Rules = Iterable[str] | Mapping[str, rules.Rule]
+_EXAMPLE = "feedback-alignment(removed_backward=0.9)"
+Named = Mapping[str, Any]  # rules, or classes of rules, by name
+Rules = str | Iterable[str | Named] | Named
+Vary = str | Mapping[str, Iterable[Any]]
 
 
-def find_rules(wanted: Rules) -> dict[str, Entry]:
-    """The entries with these names, of these rules, or at `module:attribute`."""
-    if isinstance(wanted, Mapping) and wanted:
-        return {name: _entry(name, rule) for name, rule in wanted.items()}
+def find_rules(wanted: Rules, vary: Vary | None = None) -> dict[str, Entry]:
+    """The entries of these rules, by the names of their rows.
+
+    Args:
+        wanted: names, perhaps with arguments, as texts; rules by name.
+        vary: a number, and its values: a rule that has it gets a row for each.
+    """
+    items = listed(wanted)
+    require_names("rules", [i for i in items if not isinstance(i, Mapping)], "rule")
+    if [item.strip() for item in items if isinstance(item, str)] == ["all"]:
+        items = [part for i in items for part in (RULES if isinstance(i, str) else [i])]
+    found: dict[str, Entry] = {}
+    for item in items:
+        found |= _by_name(item) if isinstance(item, Mapping) else _named(item)
+    if not found:
+        known("rule", [], RULES)
+    return found if vary is None else _varied(found, vary)
+
+
+def listed(wanted: Any) -> list[Any]:
+    """Names and mappings, one after the other; what is neither is refused later."""
     if isinstance(wanted, str):
-        wanted = wanted.split(",")
-    require_names("rules", wanted, "rule")
-    names = [name.strip() for name in wanted]
-    if names == ["all"]:
-        return dict(RULES)
-    if not names:
-        known("rule", names, RULES)
-    spelled = (n if ":" in n else known("rule", [n], RULES)[0] for n in names)
-    return {name: _named(name) for name in spelled}
+        return split_names(wanted)
+    single = isinstance(wanted, Mapping) or not isinstance(wanted, Iterable)
+    return [wanted] if single else list(wanted)
 
 
-def _named(name: str) -> Entry:
+def find_entry(name: str) -> Entry | None:
+    """The entry that a row of this name was made from; None for an own rule's."""
+    return RULES.get(spelled_or_bare(name).name)
+
+
+def _by_name(made: Named) -> dict[str, Entry]:
+    require_names("rules", made, "rule")
+    return {name: _entry(name, rule) for name, rule in made.items()}
+
+
+def _named(text: str) -> dict[str, Entry]:
+    name, arguments = spelled(text, "--rules", _EXAMPLE)
     if ":" in name:
-        return _entry(f"--rules {name}", find_attribute(name, "--rules"))
-    return RULES[name]
+        entry = _entry(f"--rules {name}", find_attribute(name, "--rules"))
+    else:
+        (name,) = known("rule", [name], RULES)
+        entry = RULES[name]
+    if not arguments:
+        return {name: entry}
+    return dict([given(Spelled(name, {}), entry, arguments)])
+
+
+def _varied(entries: dict[str, Entry], vary: Vary) -> dict[str, Entry]:
+    """A row for each value, in the place of the rule that has the number."""
+    number, values = _read_vary(vary)
+    numbers = {name: fields_of(entry) for name, entry in entries.items()}
+    known("number of these rules", [number], {n for of in numbers.values() for n in of})
+    found: dict[str, Entry] = {}
+    for name, entry in entries.items():
+        base = spelled_or_bare(name)
+        # One that is given stays as it is given.
+        if number in numbers[name] and number not in base.arguments:
+            found |= dict(given(base, entry, {number: value}) for value in values)
+        else:
+            found[name] = entry
+    return found
+
+
+def _read_vary(vary: Vary) -> tuple[str, list[Any]]:
+    example = "--vary removed_backward=0,0.5,0.9"
+    if isinstance(vary, str):
+        number, sign, texts = vary.partition("=")
+        if not sign:
+            raise LabError(f"--vary {vary}: write a number and its values: {example}")
+        found = [literal(text, f"--vary {vary}") for text in split_names(texts)]
+        vary = {number.strip(): found}
+    if len(vary) != 1:
+        raise LabError(f"vary names {len(vary)} numbers, and must name one: {example}")
+    ((number, values),) = vary.items()
+    return number.replace("-", "_"), list(values)
 
 
 def _entry(name: str, rule: Any) -> Entry:

@@ -4,7 +4,7 @@ Each stage writes its lines into the ledger the moment they are known. One that 
 ended is not done again, and one that was cut off goes on from its checkpoint.
 """
 
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 from apical.lab._cost import cost_line
@@ -116,10 +116,14 @@ class Bench:
             lanes = len(self.seeds) + self._lanes_of_trials
             steps = self.work.epochs * self.work.steps * lanes
             progress.begin(label, seconds, steps)
-            chosen = self._trials(name, entry, progress)
-            line = self.shared | run_line(self.work, name, entry, chosen)
-            self._cost(name, entry, chosen, line)
-            self._training(name, entry, chosen, line, progress)
+        # What was written before must be of the same setting, also where it has ended.
+        self._require("trials", name, self.shared | self._said(name))
+        chosen = self._trials(name, entry, progress)
+        line = self.shared | run_line(self.work, name, entry, chosen)
+        self._require("cost", name, line)
+        self._require("training", name, line)
+        self._cost(name, entry, chosen, line)
+        self._training(name, entry, chosen, line, progress)
         progress.end(label, outcome(self._row(name)))
 
     def _said(self, name: str) -> Line:
@@ -206,13 +210,19 @@ class Bench:
             self.ledger.costs.write(line | cost_line(self.start, entry, chosen))
             self.ledger.finish(stage)
 
+    def _require(self, phase: str, name: str, said: Line) -> None:
+        self.ledger.require_said(self._stage(phase, name), said)
+
     def _stage(self, phase: str, name: str) -> Stage:
         return Stage(phase, self.work.model_name, name)
 
     def _row(self, name: str) -> Any:
         mine = (self.work.model_name, name)
-        records = self.ledger.records.lines
-        return summarise([r for r in records if (r["model"], r["rule"]) == mine])[0]
+        records, regimes = (
+            [r for r in journal.lines if (r["model"], r["rule"]) == mine]
+            for journal in (self.ledger.records, self.ledger.regimes)
+        )
+        return summarise(records, regimes=regimes)[0]
 
     def _begin(self, stage: Stage, run: Run) -> Position | Refused:
         """Where a run begins or goes on; the lines that come after that are dropped."""
@@ -222,14 +232,18 @@ class Bench:
             self.ledger.drop(stage)
             return Refused(str(refusal))
         kept = self.ledger.checkpoint.load(stage.name, begun)
-        self.ledger.drop(stage, 0 if kept is None else kept.epoch)
-        return begun if kept is None else kept
+        self.ledger.drop(stage, 0 if kept is None else kept.position.epoch)
+        if kept is not None and kept.written == self.ledger.digest(stage):
+            return kept.position
+        self.ledger.drop(stage)  # a file has lost lines since: the run begins anew
+        return begun
 
     def _watch(self, stage: Stage, lanes: Lanes, progress: Reporter) -> Watch:
         def steps(number: int) -> None:
             progress.steps(number * lanes.count)
 
         def place(position: Position) -> None:
-            self.ledger.checkpoint.save(stage.name, position)
+            written = partial(self.ledger.digest, stage)
+            self.ledger.checkpoint.save(stage.name, position, written)
 
         return Watch(steps, place)

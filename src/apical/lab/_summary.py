@@ -42,6 +42,7 @@ class Row(NamedTuple):
     depth_of_backpropagation: float
     seeds: int
     diverged: int
+    regime: str = ""  # how values of predictive coding ended: "stable", "slow", ...
 
 
 def interval(values: Any) -> Interval:
@@ -60,7 +61,9 @@ def interval(values: Any) -> Interval:
     return Interval(values.mean(), half)
 
 
-def summarise(records: Records, costs: Records = ()) -> list[Row]:
+def summarise(
+    records: Records, costs: Records = (), *, regimes: Records = ()
+) -> list[Row]:
     """One row per model and rule, in the order in which they were run."""
     if not records:
         raise LabError("this comparison has no records yet: let its first run begin")
@@ -68,8 +71,12 @@ def summarise(records: Records, costs: Records = ()) -> list[Row]:
     for record in records:
         runs.setdefault((record["model"], record["rule"]), []).append(record)
     dear = {(line["model"], line["rule"]): line for line in costs}
+    # The last line of each is that of the last epoch.
+    ended = {(line["model"], line["rule"]): line["steps"] for line in regimes}
     return [
-        _row(run, at_the_end(runs.get((key[0], BASELINE), [])), dear.get(key, {}))
+        _row(
+            run, at_the_end(runs.get((key[0], BASELINE), [])), dear.get(key, {})
+        )._replace(regime=ended.get(key, ""))
         for key, run in runs.items()
     ]
 

@@ -3,49 +3,38 @@
 import math
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from apical.lab._registry import BASELINE
-from apical.lab._summary import Interval, Records, Row, summarise
+from apical.lab._summary import Interval, Records, Row
+from apical.lab._terminal import Cell, Name, grid, said
 
 _HEADERS = (
     *("rule", "test\naccuracy %", "− backprop", "alignment\nstart → end"),
-    *("time\nratio", "step\nsize"),
+    *("time\nratio", "step\nsize", "values"),
 )
+STYLES = {"diverging": "red", "slow": "yellow"}
 
 
-def table(records: Records, costs: Records = ()) -> Table:
+def table(records: Records, rows: list[Row]) -> Table:
     """A table of the last epoch of every model and rule."""
-    rows = summarise(records, costs)
-    swept = records[0]["sweep"] > 0
-    grid = Table(
+    # Neither column says anything where all its cells are alike.
+    left_out = {"step\nsize"} if not records[0]["sweep"] else set()
+    left_out |= set() if any(row.regime for row in rows) else {"values"}
+    shown = [i for i, header in enumerate(_HEADERS) if header not in left_out]
+    lines: list[list[Cell]] = []
+    for model in dict.fromkeys(row.model for row in rows):
+        lines.append([Name(model, "bold")])
+        mine = (_cells(row) for row in rows if row.model == model)
+        lines += [[cells[i] for i in shown] for cells in mine]
+    return grid(
+        [_HEADERS[i] for i in shown],
+        lines,
+        numbers=range(1, len(shown)),
         title=_title(records[0]),
         caption=_caption(records[0], rows),
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
     )
-    columns = _HEADERS if swept else _HEADERS[:-1]
-    lines = [(row.model, _cells(row)[: len(columns)]) for row in rows]
-    grid.add_column(columns[0], overflow="fold")
-    for header, *below in list(
-        zip(columns, *(cells for _, cells in lines), strict=True)
-    )[1:]:
-        # Where there is little room the names are folded, never the numbers.
-        width = max(Text.from_markup(cell).cell_len for cell in below)
-        header_width = max(map(len, header.split("\n")))
-        grid.add_column(header, justify="right", min_width=max(width, header_width))
-    for model in dict.fromkeys(row.model for row in rows):
-        grid.add_section()
-        grid.add_row(f"[bold]{escape(model)}[/]")
-        for of, cells in lines:
-            if of == model:
-                grid.add_row(*cells)
-    return grid
 
 
 def tuning(record: dict[str, Any]) -> str:
@@ -59,18 +48,26 @@ def tuning(record: dict[str, Any]) -> str:
     return f"{record['optimizer']}, step size {rate} for every rule, no tuning"
 
 
-def outcome(row: Row) -> str:
+def outcome(row: Row) -> Text:
     """What a run came to, in a few words."""
     if row.status == "refused":
-        return f"{_accuracy(row)}: {escape(row.message)}"
-    return f"{_accuracy(row)}   alignment {_alignment(row)}"
+        return Text.assemble(_accuracy(row), ": ", said(row.message))
+    parts = [_accuracy(row), said(f"   alignment {_alignment(row)}")]
+    if row.regime in STYLES:
+        parts.append(Text.assemble("   values ", _values(row)))
+    return Text.assemble(*parts)
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: Row) -> tuple[Cell, ...]:
     ratio = "–" if math.isnan(row.time_ratio) else f"{row.time_ratio:.2f}"
     size = f"{row.learning_rate:.2g}"
-    name = escape(row.rule)
-    return name, _accuracy(row), _difference(row), _alignment(row), ratio, size
+    told = (said(t) for t in (_difference(row), _alignment(row), ratio, size))
+    return Name(row.rule), _accuracy(row), *told, _values(row)
+
+
+def _values(row: Row) -> Text:
+    """How the values of predictive coding ended: diverging, slow or stable."""
+    return said(row.regime or "–", STYLES.get(row.regime, ""))
 
 
 def _difference(row: Row) -> str:
@@ -80,14 +77,18 @@ def _difference(row: Row) -> str:
     return f"{mean:+.1f}" if math.isnan(half) else f"{mean:+.1f} ± {half:.1f}"
 
 
-def _accuracy(row: Row) -> str:
+def _accuracy(row: Row) -> Text:
     if row.status == "refused":
-        return "[yellow]refused[/]"
+        return said("refused", "yellow")
     if row.status == "diverged":
-        return f"[red]diverged[/] {row.diverged}/{row.seeds}"
+        return Text.assemble(
+            said("diverged", "red"), said(f" {row.diverged}/{row.seeds}")
+        )
     mean, half = (100 * part for part in row.accuracy)
-    text = f"{mean:.1f}" if math.isnan(half) else f"{mean:.1f} ± {half:.1f}"
-    return f"{text} [yellow]unfinished[/]" if row.status == "unfinished" else text
+    text = said(f"{mean:.1f}" if math.isnan(half) else f"{mean:.1f} ± {half:.1f}")
+    if row.status == "unfinished":
+        return Text.assemble(text, " ", said("unfinished", "yellow"))
+    return text
 
 
 def _alignment(row: Row) -> str:
@@ -115,10 +116,16 @@ def _caption(record: dict[str, Any], rows: list[Row]) -> str:
         "with it, compilation apart; backprop's own shows the noise. What each rule "
         "needs: `apical rules`.",
     ]
+    if any(row.regime for row in rows):
+        lines.append(
+            "Values: whether those of free predictions came to rest after the last "
+            "epoch: stable; slow, not yet; or diverging, and the update is not that of "
+            "the rule. A smaller rate, or another way of inference, may help."
+        )
     if record["note"]:
-        lines.append(escape(record["note"]))
+        lines.append(record["note"])
     lines += [
-        f"{row.model}, {row.rule}: refused. {escape(row.message)}"
+        f"{row.model}, {row.rule}: refused. {row.message}"
         for row in rows
         if row.status == "refused"
     ]

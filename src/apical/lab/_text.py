@@ -11,8 +11,10 @@ import numpy as np
 
 from apical.lab._dataset import Data
 from apical.lab._errors import LabError
+from apical.lab._room import require_room
 
 WINDOW = 64
+_COPIES = 32  # bytes that a letter takes while it is counted, sorted and numbered
 _NOTE = (
     f"windows of {WINDOW} characters; the first 90 % of the text train, the rest "
     "tests; accuracy is that of the next character"
@@ -33,6 +35,7 @@ def read_text(path: Path, name: str) -> Data:
         LabError: the file is not UTF-8, or too short.
     """
     try:
+        require_room(path, path.stat().st_size, _COPIES)
         text = path.read_bytes().decode()
     except UnicodeDecodeError as error:
         raise LabError(

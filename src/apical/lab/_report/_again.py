@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from apical.lab._journal import Line
-from apical.lab._registry import RULES
+from apical.lab._registry import find_entry
 from apical.lab._summary import Row
 
 
@@ -46,7 +46,8 @@ def to_come(settings: Line, rows: list[Row]) -> list[str]:
 
 def sources(rules: list[str]) -> tuple[list[str], list[str]]:
     """The BibTeX of these rules, each entry once, and the rules that have none here."""
-    texts = {name: RULES[name].citation for name in rules if name in RULES}
+    found = {name: find_entry(name) for name in rules}
+    texts = {name: entry.citation for name, entry in found.items() if entry}
     split = [entry for text in texts.values() for entry in re.split(r"\n(?=@)", text)]
     entries = dict.fromkeys(_laid_out(entry) for entry in split if entry)
     return list(entries), [name for name in rules if not texts.get(name)]

@@ -59,7 +59,7 @@ def status(row: Row, records: Records) -> str:
     if row.status == "unfinished":
         reached = max(record["epoch"] for record in records)
         return f"unfinished: epoch {reached} of {records[0]['epochs']}"
-    return row.status
+    return f"{row.status}, values {row.regime}" if row.regime else row.status
 
 
 def _alignment(row: Row) -> Cell:

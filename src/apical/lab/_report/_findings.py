@@ -36,6 +36,7 @@ class Findings(NamedTuple):
         better: rules above the control, backpropagation among them.
         no_better: rules not above it.
         lost: rules that diverged, were refused or have not ended.
+        restless: rules whose values did not come to rest: slow, or diverging.
     """
 
     model: str
@@ -48,6 +49,7 @@ class Findings(NamedTuple):
     better: list[Finding]
     no_better: list[Finding]
     lost: list[Row]
+    restless: list[Row]
 
 
 def findings(records: Records, rows: list[Row]) -> list[Findings]:
@@ -94,6 +96,7 @@ def _of_model(
         better=[finding for finding in beside if _above(finding)],
         no_better=[finding for finding in beside if not _above(finding)],
         lost=[row for row in rows if row.status != "ok"],
+        restless=[row for row in rows if row.regime not in ("", "stable")],
     )
 
 

@@ -30,6 +30,7 @@ _LABELS = {
     "figure": "Test accuracy and alignment over the epochs, and accuracy against time",
     "layers": "Alignment of each parameter over the epochs, by model and rule",
     "cost": "Accuracy against time, FLOPs, memory and sequential depth",
+    "varied": "Accuracy and alignment against a number of the rules",
     "trials": "Accuracy on the held-out part against step size, by model and rule",
 }
 

@@ -10,6 +10,7 @@ from apical.lab._report._curves import draw_curves
 from apical.lab._report._layers import draw_layers
 from apical.lab._report._page import page
 from apical.lab._report._trials import draw_trials
+from apical.lab._report._varied import draw_varied, varied
 
 
 def write_report(comparison: Any, folder: Path) -> None:
@@ -27,7 +28,9 @@ def write_report(comparison: Any, folder: Path) -> None:
         replace_file(folder / f"{name}.png", drawn.png)
         replace_file(folder / f"{name}.svg", drawn.svg.encode())
     drawings = {name: drawn.svg for name, drawn in pictures.items()}
-    replace_file(folder / "report.html", page(comparison, drawings).encode())
+    replace_file(
+        folder / "report.html", page(comparison, drawings).encode("utf-8", "replace")
+    )
 
 
 def draw_all(comparison: Any) -> dict[str, Picture]:
@@ -38,6 +41,8 @@ def draw_all(comparison: Any) -> dict[str, Picture]:
         if comparison.layers:
             figures["layers"] = draw_layers(comparison.layers)
         figures["cost"] = draw_costs(rows)
+        if varied(rows):
+            figures["varied"] = draw_varied(rows)
         if comparison.trials:
             figures["trials"] = draw_trials(comparison.trials)
         return {name: picture(figure) for name, figure in figures.items()}

@@ -14,7 +14,6 @@ from apical.lab.claims._decide import Finding as Finding
 from apical.lab.claims._decide import Verdict as Verdict
 from apical.lab.claims._run import read_outcome as read_outcome
 from apical.lab.claims._run import run_claim as run_claim
-from apical.lab.claims._show import claims_table as claims_table
 from apical.lab.claims._show import described as described
 from apical.lab.claims._show import in_short as in_short
 from apical.lab.claims._show import reported as reported

@@ -10,6 +10,7 @@ from apical.lab._errors import LabError
 from apical.lab._folder import locked
 from apical.lab._journal import Journal, Line, read, replace_file
 from apical.lab._records import environment
+from apical.lab._terminal import tell
 from apical.lab.claims._claim import Claim, Desk, Earlier, Outcome, Scale, Task
 from apical.lab.claims._decide import Finding
 from apical.lab.claims._fair import checked
@@ -61,7 +62,7 @@ def run_claim(
         for number, task in enumerate(tasks, 1):
             if not any(line["task"] == task.name for line in records.lines):
                 if console is not None:
-                    console.print(f"{claim.id} {number}/{len(tasks)}: {task.name}")
+                    tell(console, f"{claim.id} {number}/{len(tasks)}: {task.name}")
                 desk = Desk(
                     _folder_of(task, folder),
                     None if data_dir is None else Path(data_dir),

@@ -4,23 +4,11 @@ import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-
 from apical.lab._journal import replace_file
 from apical.lab._report._canvas import our_style, picture
 from apical.lab.claims._claim import Claim, Earlier, Lines, Outcome, Published
 from apical.lab.claims._decide import Verdict
 from apical.lab.claims._sets import data_told
-
-
-def claims_table(outcomes: Iterable[tuple[Claim, Outcome | None]]) -> Table:
-    """A line for each claim: what it says and, where it has been run, the verdict."""
-    grid = Table("claim", "what has been said", "hours", "verdict", box=SIMPLE_HEAD)
-    for claim, outcome in outcomes:
-        verdict = "–" if outcome is None else in_short(outcome.verdict)
-        grid.add_row(claim.id, claim.sentence, f"{claim.hours:g}", verdict)
-    return grid
 
 
 def in_short(verdict: Verdict) -> str:

@@ -1,0 +1,115 @@
+"""A name with arguments, as it is written on a command line: `sgd(momentum=0.9)`."""
+
+import ast
+import re
+from typing import Any, NamedTuple
+
+from apical.lab._errors import LabError
+
+_NAME = re.compile(r"[\w.:-]+")
+
+
+class Spelled(NamedTuple):
+    """A name and its arguments; `str` writes both as they are read.
+
+    Example:
+        >>> str(Spelled("sgd", {"momentum": 0.9, "nesterov": True}))
+        'sgd(momentum=0.9, nesterov=True)'
+    """
+
+    name: str
+    arguments: dict[str, Any]
+
+    def __str__(self) -> str:
+        """As `spelled` reads it."""
+        told = ", ".join(f"{key}={value!r}" for key, value in self.arguments.items())
+        return f"{self.name}({told})" if told else self.name
+
+
+def spelled(text: str, option: str, example: str) -> Spelled:
+    """Read a name, or a name with arguments; values are literals, nothing is run.
+
+    Args:
+        text: what was written.
+        option: the option that it was written for, for messages.
+        example: what such a text looks like, for messages.
+
+    Raises:
+        LabError: it is neither.
+
+    Example:
+        >>> spelled("kolen-pollack(decay=0.1)", "--rules", "name(number=0.5)")
+        Spelled(name='kolen-pollack', arguments={'decay': 0.1})
+    """
+    try:
+        return _read(text.strip())
+    except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
+        reason = error.msg if isinstance(error, SyntaxError) else error
+        raise LabError(
+            f"{option} {text!r} cannot be read ({reason}). Write a name, or a name "
+            f"and arguments: {example}"
+        ) from error
+
+
+def spelled_or_bare(name: str) -> Spelled:
+    """The name of a row, which may also be any text that a user has chosen."""
+    try:
+        return _read(name)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return Spelled(name, {})
+
+
+def split_names(text: str) -> list[str]:
+    """The parts between commas, but for those in brackets and quotes.
+
+    Example:
+        >>> split_names("a(x=1, y=(2, 3)),b(z='u,v'), c")
+        ['a(x=1, y=(2, 3))', "b(z='u,v')", ' c']
+    """
+    parts, depth, quote = [""], 0, ""
+    for letter in text:
+        if letter == "," and not depth and not quote:
+            parts.append("")
+            continue
+        parts[-1] += letter
+        if quote:
+            quote = "" if letter == quote else quote
+        elif letter in "'\"":
+            quote = letter
+        else:
+            depth += (letter in "([{") - (letter in ")]}")
+    return parts
+
+
+def literal(text: str, option: str) -> Any:
+    """A number, a text in quotes, True, False or None."""
+    try:
+        return _literal(ast.parse(text.strip(), mode="eval").body)
+    except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
+        reason = error.msg if isinstance(error, SyntaxError) else error
+        raise LabError(f"{option}: {text!r} cannot be read ({reason})") from error
+
+
+def _read(text: str) -> Spelled:
+    name, bracket, rest = text.partition("(")
+    if not _NAME.fullmatch(name.strip()):
+        raise ValueError("it is not a name, nor a name with arguments")
+    if not bracket:
+        return Spelled(name.strip(), {})
+    call = ast.parse(f"_({rest}", mode="eval").body
+    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
+        raise ValueError("it is not a name, nor a name with arguments")
+    if call.args or any(keyword.arg is None for keyword in call.keywords):
+        raise ValueError("every argument needs its name")
+    arguments = {str(one.arg): _literal(one.value) for one in call.keywords}
+    return Spelled(name.strip(), arguments)
+
+
+def _literal(value: ast.expr) -> Any:
+    try:
+        return ast.literal_eval(value)
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"{ast.unparse(value)} is not a number, a text, True, False, None or a "
+            "collection of these"
+        ) from error

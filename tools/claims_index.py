@@ -1,0 +1,36 @@
+"""Write src/apical/lab/kept_claims.json, the claims and kept verdicts in short.
+
+    python tools/claims_index.py
+
+`apical claims list` reads it, and `tests/test_claims_kept.py` compares it with the
+claims and their records.
+"""
+
+import json
+
+from claims_page import outcomes
+
+from apical.lab._kept import INDEX, Kept
+from apical.lab.claims import CLAIMS, Outcome, in_short
+
+
+def index() -> str:
+    """The whole file."""
+    found = outcomes()
+    kept = {name: _short(name, found[name])._asdict() for name in CLAIMS}
+    return json.dumps(kept, indent=2, ensure_ascii=False) + "\n"
+
+
+def _short(name: str, outcome: Outcome | None) -> Kept:
+    claim = CLAIMS[name]
+    return Kept(
+        sentence=claim.sentence,
+        paper=claim.paper,
+        hours=claim.hours,
+        verdict="not run yet" if outcome is None else in_short(outcome.verdict),
+        because="" if outcome is None else outcome.verdict.because,
+    )
+
+
+if __name__ == "__main__":
+    INDEX.write_text(index(), "utf-8")
