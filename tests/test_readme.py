@@ -1,6 +1,8 @@
 """The code of the README and of the pages runs as it stands, from top to bottom."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,3 +40,39 @@ def test_the_pages_with_code_are_found():
 def test_only_python_blocks_are_run_and_keep_their_lines():
     page = "words\n```python\nx = 1\n```\n```sh\nmake\n```\n```python\ny = 2\n```\n"
     assert python_blocks(page) == "\n\nx = 1\n\n\n\n\n\ny = 2\n"
+
+
+# ------------------------------------------------------------------------ the names
+
+
+def names_said(text: str) -> set[str]:
+    """The dotted names of apical that a text says, but for files and what it imports."""
+    found = set(re.findall(r"(?<![\w./])(?<!from )apical(?:\.\w+)+", text))
+    return {name for name in found if not name.endswith((".md", ".py"))}
+
+
+def missing_after(line: str, names: set[str]) -> list[str]:
+    """Which names a new interpreter does not find after this line, in which it alone
+    has imported anything: here another test may have."""
+    code = (
+        f"{line}\nimport sys\nearly = {{'apical.lab', 'apical.testing'}} & set("
+        "sys.modules)\nassert not early, early\n"
+        "def found(name):\n"
+        "    try:\n        eval(name)\n"
+        "    except AttributeError:\n        return False\n    return True\n"
+        f"print(*(n for n in {sorted(names)!r} if not found(n)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    return done.stdout.split()
+
+
+def test_import_apical_is_enough_for_every_name_that_a_page_says():
+    # The reference is left out: it is headed by modules, to be imported as such.
+    pages = [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*.py")]
+    pages += ROOT.glob("docs/notebooks/*.ipynb")
+    names = set().union(*(names_said(page.read_text("utf-8")) for page in pages))
+    assert {"apical.testing.check_rule", "apical.lab.compare"} <= names
+    names |= {"apical.no_such_name"}  # the control
+    assert missing_after("import apical", names) == ["apical.no_such_name"]
