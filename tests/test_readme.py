@@ -46,25 +46,26 @@ def test_only_python_blocks_are_run_and_keep_their_lines():
 
 
 def names_said(text: str) -> set[str]:
-    """The dotted names of apical that a text says, but for files and what it imports."""
+    """The dotted names of apical that a text says, but for files and imports."""
     found = set(re.findall(r"(?<![\w./])(?<!from )apical(?:\.\w+)+", text))
     return {name for name in found if not name.endswith((".md", ".py"))}
 
 
+_LOOK = """
+import sys
+assert not {"apical.lab", "apical.testing"} & set(sys.modules)
+for name in sys.argv[1:]:
+    try:
+        eval(name)
+    except AttributeError:
+        print(name)
+"""
+
+
 def missing_after(line: str, names: set[str]) -> list[str]:
-    """Which names a new interpreter does not find after this line, in which it alone
-    has imported anything: here another test may have."""
-    code = (
-        f"{line}\nimport sys\nearly = {{'apical.lab', 'apical.testing'}} & set("
-        "sys.modules)\nassert not early, early\n"
-        "def found(name):\n"
-        "    try:\n        eval(name)\n"
-        "    except AttributeError:\n        return False\n    return True\n"
-        f"print(*(n for n in {sorted(names)!r} if not found(n)))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
+    """Which names a new interpreter lacks after this line: here others have imported."""
+    command = [sys.executable, "-c", line + _LOOK, *sorted(names)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     return done.stdout.split()
 
 
