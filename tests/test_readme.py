@@ -63,7 +63,7 @@ for name in sys.argv[1:]:
 
 
 def missing_after(line: str, names: set[str]) -> list[str]:
-    """Which names a new interpreter lacks after this line: here others have imported."""
+    """Which names a new interpreter lacks after this line; here others are there."""
     command = [sys.executable, "-c", line + _LOOK, *sorted(names)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return done.stdout.split()
