@@ -99,7 +99,7 @@ def compare(
     batch_size: int = 64,
     optimizer: str = "adam",
     learning_rate: float | None = None,
-    loss: str = "cross-entropy",
+    loss: str | None = None,
     sweep: int = 0,
     shuffle: bool = True,
     out: str | Path | None = None,
@@ -112,7 +112,9 @@ def compare(
 
     Args:
         data: the name of a data set, the path of a text or of an `.npz` file with
-            `train_x`, `train_y`, `test_x` and `test_y`, or a `Data`.
+            `train_x`, `train_y`, `test_x` and `test_y`, or a `Data`. Labels are classes
+            if they are integers; if they are floating-point numbers, it is a
+            regression, scored by R².
         data_dir: the folder with the files of a named set; the digits need none.
         download: fetch what is not there.
         models: names of models, `module:factory`, or factories by name
@@ -125,7 +127,8 @@ def compare(
         optimizer: the name of an optimiser of optax or `apical.optim`, perhaps with
             arguments: `"sgd(momentum=0.9)"`.
         learning_rate: its step size, the same for every rule (default: by optimiser).
-        loss: `"cross-entropy"`, or `"squared-error"` to one-hot labels.
+        loss: `"cross-entropy"`, or `"squared-error"` (half of it) to one-hot labels, or
+            to labels that are numbers (default: cross-entropy where it can be).
         sweep: how many trials every rule gets in which to find its own step size and
             numbers, on a held-out part of the training set. 0: no search.
         shuffle: whether every epoch has an order of its own. If not, it is the same

@@ -9,6 +9,7 @@ from typing import Any
 from apical.lab._data import DATASETS, Data, check, load
 from apical.lab._entry import Entry
 from apical.lab._errors import LabError, known, require_names
+from apical.lab._labels import Labels, labels_of
 from apical.lab._ledger import Ledger
 from apical.lab._loss import LOSSES
 from apical.lab._optimizers import find_optimizer
@@ -43,7 +44,7 @@ class Plan:
     @property
     def shared(self) -> Line:
         """What every line of every file says."""
-        told = ("optimizer", "loss", "seeds", "sweep", *environment())
+        told = ("optimizer", "loss", "score", "seeds", "sweep", *environment())
         return {name: self.settings[name] for name in told}
 
     def benches(self, ledger: Ledger) -> list[Bench]:
@@ -72,7 +73,7 @@ def make_plan(
     batch_size: int,
     optimizer: str,
     learning_rate: float | None,
-    loss: str,
+    loss: str | None,
     sweep: int,
     shuffle: bool = True,
 ) -> Plan:
@@ -80,9 +81,12 @@ def make_plan(
     _require_whole(epochs=epochs, seeds=seeds, batch_size=batch_size, sweep=sweep)
     data = _named(data)
     entries = find_rules(rules)
-    known("loss", [loss], LOSSES)
+    if loss is not None:
+        known("loss", [loss], LOSSES)
     make, rate, span = find_optimizer(optimizer, learning_rate, swept=sweep > 0)
     found = check(data) if isinstance(data, Data) else load(data, data_dir, download)
+    labels = labels_of(found)
+    loss = _find_loss(loss, labels, found.name)
     chosen = _find_models(models, found.kind)
     if epochs is None:
         epochs = _EPOCHS_OF_DIGITS if data == "digits" else _EPOCHS
@@ -98,6 +102,7 @@ def make_plan(
         "optimizer": optimizer,
         "learning_rate": learning_rate,
         "loss": loss,
+        "score": labels.score.field,
         "sweep": sweep,
         "shuffle": shuffle,
         "hyper_parameters": {n: hyper_parameters(e.make()) for n, e in entries.items()},
@@ -136,6 +141,18 @@ def arguments(settings: Line) -> Line:
             "resume=True)` with the same arguments"
         )
     return {name: settings[name] for name in names}
+
+
+def _find_loss(name: str | None, labels: Labels, data: str) -> str:
+    if name is None:
+        return labels.losses[0]
+    if name not in labels.losses:
+        raise LabError(
+            f"--loss {name}: the labels of {data} are floating-point numbers, so that "
+            f"the loss is {labels.losses[0]}. If they are classes, convert them with "
+            "astype('int32')"
+        )
+    return name
 
 
 def _find_models(models: Models | None, kind: str) -> dict[str, Model]:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from apical.lab._cost import cost_line
 from apical.lab._entry import Entry
+from apical.lab._labels import Score, labels_of
 from apical.lab._ledger import PHASES, Ledger, Stage
 from apical.lab._progress import Reporter
 from apical.lab._records import (
@@ -93,6 +94,10 @@ class Bench:
         """The seeds that every trial is trained with."""
         return seeds_of_trials(held_out_of(len(self.work.data.train_y)))
 
+    @property
+    def _score(self) -> Score:
+        return labels_of(self.work.data).score
+
     @cached_property
     def _usual_seconds(self) -> float:
         return self.baseline()
@@ -166,7 +171,7 @@ class Bench:
             watch = self._watch(stage, run.lanes, progress)
             scores = run.score(train_only(run, position, watch))
             scores = averaged(scores, len(seeds))
-            lines = trial_lines(lanes, len(seeds), scores, best(scores))
+            lines = trial_lines(lanes, len(seeds), scores, best(scores), self._score)
             said = self.shared | self._said(stage.rule)
             self.ledger.trials.write(*(said | line for line in lines))
         self.ledger.finish(stage)
@@ -188,7 +193,7 @@ class Bench:
         watch = watch._replace(backpropagation=self.baseline)
         position, ledger, seeds = self._begin(stage, run), self.ledger, self.seeds
         if isinstance(position, Refused):
-            lines = refused_lines(position.message, seeds)
+            lines = refused_lines(position.message, seeds, self._score)
             ledger.records.write(*(line | measured for measured in lines))
         else:
             for epoch in train(run, position, watch):
@@ -196,7 +201,8 @@ class Bench:
                 ledger.layers.write(*(self._said(name) | m for m in layers))
                 found = regime_lines(epoch, seeds[0])
                 ledger.regimes.write(*(self._said(name) | m for m in found))
-                ledger.records.write(*(line | m for m in epoch_lines(epoch, seeds)))
+                measured = epoch_lines(epoch, seeds, self._score)
+                ledger.records.write(*(line | m for m in measured))
         ledger.finish(stage)
 
     def _cost(self, name: str, entry: Entry, chosen: Choice, line: Line) -> None:

@@ -12,7 +12,7 @@ from apical.lab._registry import BASELINE
 from apical.lab._summary import Interval, Records, Row, summarise
 
 _HEADERS = (
-    *("rule", "test\naccuracy %", "− backprop", "alignment\nstart → end"),
+    *("rule", "test\n{score} %", "− backprop", "alignment\nstart → end"),
     *("time\nratio", "step\nsize"),
 )
 
@@ -29,7 +29,8 @@ def table(records: Records, costs: Records = ()) -> Table:
         padding=(0, 1, 0, 0),
         pad_edge=False,
     )
-    columns = _HEADERS if swept else _HEADERS[:-1]
+    headers = [header.format(score=rows[0].score.name) for header in _HEADERS]
+    columns = headers if swept else headers[:-1]
     lines = [(row.model, _cells(row)[: len(columns)]) for row in rows]
     grid.add_column(columns[0], overflow="fold")
     for header, *below in list(
@@ -103,17 +104,21 @@ def _title(record: dict[str, Any]) -> str:
     return f"{record['data']}, {seeds}, {epochs}"
 
 
+def _capital(words: str) -> str:
+    return words[0].upper() + words[1:]
+
+
 def _counted(number: int, word: str) -> str:
     return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
 def _caption(record: dict[str, Any], rows: list[Row]) -> str:
     lines = [
-        f"{tuning(record)}. Accuracy of the last epoch: mean ± 95 % interval over "
-        "seeds; − backprop: the difference, seed by seed. Alignment: cosine to "
-        "backprop's gradient. Time: median step against one of backprop timed in turn "
-        "with it, compilation apart; backprop's own shows the noise. What each rule "
-        "needs: `apical rules`.",
+        f"{tuning(record)}. {_capital(rows[0].score.name)} of the last epoch: mean ± "
+        "95 % interval over seeds; − backprop: the difference, seed by seed. "
+        "Alignment: cosine to backprop's gradient. Time: median step against one of "
+        "backprop timed in turn with it, compilation apart; backprop's own shows the "
+        "noise. What each rule needs: `apical rules`.",
     ]
     if record["note"]:
         lines.append(escape(record["note"]))

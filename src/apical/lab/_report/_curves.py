@@ -56,7 +56,7 @@ def _draw_model(
         # Rules that agree exactly lie on one another: the later ones are thinner.
         width = max(3.2 - 0.35 * order, 1.3)
         for panel, field, scale in (
-            (accuracy, "test_accuracy", 100),
+            (accuracy, f"test_{row.score.field}", 100),
             (alignment, "alignment", 1),
         ):
             _curve(panel, *curve(mine, field), look, width, scale, shade, order)
@@ -64,7 +64,7 @@ def _draw_model(
     epochs = runs[model, rows[0].rule][0]["epochs"]
     _label_epochs(accuracy, epochs)
     _label_epochs(alignment, epochs)
-    accuracy.set_title(f"{shortened(model, 24)}: test accuracy (%)")
+    accuracy.set_title(f"{shortened(model, 24)}: test {rows[0].score.name} (%)")
     accuracy.set_ylim(lowest_shown(rows), 100.5)
     alignment.set_title("alignment (cosine to backprop's gradient)")
     alignment.set_ylim(min(0.0, alignment.get_ylim()[0]), 1.04)
@@ -117,7 +117,7 @@ def _label_epochs(axes: Axes, epochs: int) -> None:
 
 
 def _label_time(axes: Axes, accuracy: Axes, rows: list[Row]) -> None:
-    axes.set_title("last accuracy (%) against time")
+    axes.set_title(f"last {rows[0].score.name} (%) against time")
     axes.set_xlabel("time of a step ÷ backprop's")
     axes.set_ylim(*accuracy.get_ylim())
     mark_ratios(axes, [row.time_ratio for row in rows])

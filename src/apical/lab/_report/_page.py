@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from apical.lab._labels import score_in
 from apical.lab._regimes import COLUMNS as REGIME_COLUMNS
 from apical.lab._regimes import regime_rows
 from apical.lab._registry import BASELINE, CONTROL
@@ -27,10 +28,10 @@ from apical.lab._table import tuning
 
 _VERSIONS = ("apical", "python", "jax", "jaxlib", "numpy", "optax", "equinox")
 _LABELS = {
-    "figure": "Test accuracy and alignment over the epochs, and accuracy against time",
+    "figure": "Test {} and alignment over the epochs, and {} against time",
     "layers": "Alignment of each parameter over the epochs, by model and rule",
-    "cost": "Accuracy against time, FLOPs, memory and sequential depth",
-    "trials": "Accuracy on the held-out part against step size, by model and rule",
+    "cost": "Test {} against time, FLOPs, memory and sequential depth",
+    "trials": "The {} on the held-out part against step size, by model and rule",
 }
 
 
@@ -71,8 +72,10 @@ def page(comparison: Any, drawings: Mapping[str, str]) -> str:
         points=numbers.points,
         ratio=numbers.ratio,
     )
+    score = score_in(comparison.records[0]).name
     figures = {
-        name: Markup(inline(svg, name, _LABELS[name])) for name, svg in drawings.items()
+        name: Markup(inline(svg, name, _LABELS[name].replace("{}", score)))
+        for name, svg in drawings.items()
     }
     content = _content(comparison)
     template = environment.get_template("page.html.jinja")
@@ -81,7 +84,7 @@ def page(comparison: Any, drawings: Mapping[str, str]) -> str:
 
 def _content(comparison: Any) -> dict[str, Any]:
     records, trials, rows = comparison.records, comparison.trials, comparison.rows
-    settings = comparison.settings
+    settings, score = comparison.settings, score_in(records[0])
     rules = list(dict.fromkeys(row.rule for row in rows))
     entries, uncited = sources(rules)
     return {
@@ -92,7 +95,8 @@ def _content(comparison: Any) -> dict[str, Any]:
         "baseline": BASELINE,
         "control": CONTROL,
         "findings": findings(records, rows),
-        "columns": COLUMNS,
+        "score": score,
+        "columns": [column.format(score.name) for column in COLUMNS],
         "tables": _tables(records, rows),
         "regimes": regime_rows(comparison.regimes),
         "regime_columns": REGIME_COLUMNS,
