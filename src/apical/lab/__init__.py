@@ -2,7 +2,6 @@
 
 try:
     from apical.lab._apart import APART as APART
-    from apical.lab._compare import Comparison as Comparison
     from apical.lab._compare import compare as compare
     from apical.lab._compare import resume as resume
     from apical.lab._data import Data as Data
@@ -10,6 +9,8 @@ try:
     from apical.lab._errors import LabError as LabError
     from apical.lab._errors import known as known
     from apical.lab._folder import free_folder as free_folder
+    from apical.lab._moment import Moment as Moment
+    from apical.lab._outcome import Comparison as Comparison
     from apical.lab._registry import COMPARED as COMPARED
     from apical.lab._registry import RULES as RULES
 except ModuleNotFoundError as missing:

@@ -1,90 +1,19 @@
 """Compare rules: the same model, the same start, the same data, in the same order."""
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
 from apical.lab._data import Data
 from apical.lab._errors import LabError
 from apical.lab._folder import open_folder, read_settings
-from apical.lab._journal import read
 from apical.lab._ledger import Ledger
+from apical.lab._moment import Moment
+from apical.lab._outcome import Comparison
 from apical.lab._plan import Models, Plan, arguments, make_plan
 from apical.lab._progress import Reporter, reporter
-from apical.lab._records import Line
-from apical.lab._regimes import regime_table
 from apical.lab._registry import COMPARED, Rules
-from apical.lab._report import write_report
-from apical.lab._summary import Row, summarise
-from apical.lab._table import table
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The outcome of a comparison: what was written down, and what can be read off it.
-
-    Attributes:
-        records: losses, accuracy and times, for each model, rule, seed and epoch.
-        layers: alignment, for each of these and each parameter.
-        trials: the trials of a sweep.
-        costs: time, FLOPs, memory and sequential depth, for each model and rule.
-        regimes: of free predictive coding, before training and after the last epoch:
-            residual, curvature, and what the update is nearest to.
-        settings: what was asked for, and the versions.
-    """
-
-    records: list[Line]
-    layers: list[Line] = field(default_factory=list)
-    trials: list[Line] = field(default_factory=list)
-    costs: list[Line] = field(default_factory=list)
-    regimes: list[Line] = field(default_factory=list)
-    settings: Line = field(default_factory=dict)
-
-    @classmethod
-    def read(cls, folder: str | Path) -> "Comparison":
-        """The comparison in this folder, as far as it has come."""
-        folder = Path(folder)
-        names = ("records", "layers", "trials", "costs", "regimes")
-        files = [folder / f"{name}.jsonl" for name in names]
-        if not files[0].is_file():
-            raise LabError(
-                f"{files[0]}: there is no such file; was another --out used?"
-            )
-        lines = [read(file, missing_ok=True) for file in files]
-        if not all({"model", "rule", "epoch"} <= line.keys() for line in lines[0]):
-            raise LabError(
-                f"{files[0]} is not of `apical compare`: a line of it has no model, "
-                "rule or epoch. Name the folder that was given as --out"
-            )
-        return cls(*lines, settings=read_settings(folder))
-
-    @property
-    def rows(self) -> list[Row]:
-        """One row per model and rule."""
-        return summarise(self.records, self.costs)
-
-    @property
-    def table(self) -> Table:
-        """The rows as a table, to be printed by rich."""
-        return table(self.records, self.costs)
-
-    @property
-    def regime_table(self) -> Table:
-        """Where predictive coding stood, as a table, to be printed by rich."""
-        return regime_table(self.regimes)
-
-    def save_report(self, folder: str | Path) -> None:
-        """Draw the figures (PNG and SVG) and write the page `report.html`."""
-        try:
-            Path(folder).mkdir(parents=True, exist_ok=True)
-            write_report(self, Path(folder))
-        except OSError as error:
-            raise LabError(
-                f"cannot write to {folder} ({error.strerror or error}): name another "
-                "folder"
-            ) from error
 
 
 def compare(
@@ -107,6 +36,7 @@ def compare(
     resume: bool = False,
     report: bool = True,
     console: Console | None = None,
+    callback: Callable[[Moment], None] | None = None,
 ) -> Comparison:
     """Train the same models with every rule and measure how they fare.
 
@@ -141,6 +71,8 @@ def compare(
         report: draw the figures and write the page; they can be had later from
             `Comparison.read(out).save_report(out)`.
         console: where to show progress. None: nothing is shown.
+        callback: is called with a `Moment` before the training of each model by each
+            rule and after every epoch: the new lines, and the trained models.
 
     Returns:
         The comparison.
@@ -175,7 +107,7 @@ def compare(
     folder = None if out is None else Path(out)
     with open_folder(folder, plan.settings, force, resume) as ledger:
         with reporter(console) as progress:
-            _run(plan, ledger, progress)
+            _run(plan, ledger, progress, callback)
         journals = (ledger.records, ledger.layers, ledger.trials, ledger.costs)
         lines = (journal.lines for journal in (*journals, ledger.regimes))
         result = Comparison(*lines, settings=plan.settings)
@@ -184,12 +116,17 @@ def compare(
     return result
 
 
-def resume(folder: str | Path, console: Console | None = None) -> Comparison:
+def resume(
+    folder: str | Path,
+    console: Console | None = None,
+    callback: Callable[[Moment], None] | None = None,
+) -> Comparison:
     """Go on with a comparison that was cut off, with the arguments it was begun with.
 
     Args:
         folder: where it was writing.
         console: where to show progress. None: nothing is shown.
+        callback: as of `compare`; it is not told again of epochs that had ended.
 
     Returns:
         The comparison, with the same numbers as if it had not been cut off.
@@ -199,14 +136,19 @@ def resume(folder: str | Path, console: Console | None = None) -> Comparison:
             not those that it was begun with.
     """
     begun = arguments(read_settings(Path(folder)))
-    return compare(**begun, out=folder, resume=True, console=console)
+    return compare(**begun, out=folder, resume=True, console=console, callback=callback)
 
 
-def _run(plan: Plan, ledger: Ledger, progress: Reporter) -> None:
+def _run(
+    plan: Plan,
+    ledger: Ledger,
+    progress: Reporter,
+    callback: Callable[[Moment], None] | None,
+) -> None:
     progress.begin("getting ready")
     todo = [
         (bench, name, entry, bench.seconds(name, entry))
-        for bench in plan.benches(ledger)
+        for bench in plan.benches(ledger, callback)
         for name, entry in plan.entries.items()
     ]
     progress.expect(sum(seconds for *_, seconds in todo))

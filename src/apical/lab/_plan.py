@@ -15,7 +15,7 @@ from apical.lab._loss import LOSSES
 from apical.lab._optimizers import find_optimizer
 from apical.lab._records import Line, environment, hyper_parameters
 from apical.lab._registry import Rules, find_rules
-from apical.lab._stages import Bench, Sweep
+from apical.lab._stages import Bench, Callback, Sweep
 from apical.lab._work import Work, held_out_of
 from apical.lab.models import Model, find_model, own_model
 
@@ -47,7 +47,7 @@ class Plan:
         told = ("optimizer", "loss", "score", "seeds", "sweep", *environment())
         return {name: self.settings[name] for name in told}
 
-    def benches(self, ledger: Ledger) -> list[Bench]:
+    def benches(self, ledger: Ledger, callback: Callback | None = None) -> list[Bench]:
         """One bench for each model."""
         return [
             Bench(
@@ -56,6 +56,7 @@ class Plan:
                 self.sweep,
                 ledger,
                 self.shared,
+                callback,
             )
             for name, model in self.models.items()
         ]

@@ -4,6 +4,7 @@ Each stage writes its lines into the ledger the moment they are known. One that 
 ended is not done again, and one that was cut off goes on from its checkpoint.
 """
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from apical.lab._cost import cost_line
 from apical.lab._entry import Entry
 from apical.lab._labels import Score, labels_of
 from apical.lab._ledger import PHASES, Ledger, Stage
+from apical.lab._moment import Moment
 from apical.lab._progress import Reporter
 from apical.lab._records import (
     Line,
@@ -37,6 +39,7 @@ from apical.lab._train import Position, Run, Watch, train, train_only
 from apical.lab._work import Lanes, Work, held_out, held_out_of
 
 _COMPILING = 5.0
+Callback = Callable[[Moment], None]
 
 
 class Sweep(NamedTuple):
@@ -61,6 +64,7 @@ class Bench:
         sweep: the search for hyper-parameters. None: every rule has its defaults.
         ledger: where everything is written.
         shared: what every line says: versions, machine, options.
+        callback: is told of every epoch.
     """
 
     def __init__(
@@ -70,9 +74,10 @@ class Bench:
         sweep: Sweep | None,
         ledger: Ledger,
         shared: Line,
+        callback: Callback | None = None,
     ):
         self.work, self.seeds, self.sweep = work, seeds, sweep
-        self.ledger, self.shared = ledger, shared
+        self.ledger, self.shared, self.callback = ledger, shared, callback
 
     @cached_property
     def start(self) -> Start:
@@ -197,12 +202,16 @@ class Bench:
             ledger.records.write(*(line | measured for measured in lines))
         else:
             for epoch in train(run, position, watch):
-                layers = layer_lines(epoch, seeds)
-                ledger.layers.write(*(self._said(name) | m for m in layers))
+                layers = [self._said(name) | m for m in layer_lines(epoch, seeds)]
+                ledger.layers.write(*layers)
                 found = regime_lines(epoch, seeds[0])
                 ledger.regimes.write(*(self._said(name) | m for m in found))
                 measured = epoch_lines(epoch, seeds, self._score)
-                ledger.records.write(*(line | m for m in measured))
+                records = [line | m for m in measured]
+                ledger.records.write(*records)
+                if self.callback is not None:
+                    trained = self.start.models(epoch.learned)
+                    self.callback(Moment.of(records, layers, trained))
         ledger.finish(stage)
 
     def _cost(self, name: str, entry: Entry, chosen: Choice, line: Line) -> None:

@@ -45,6 +45,23 @@ class Start:
         params, _, statistics = zip(*built, strict=True)
         return _stacked(params), _stacked(statistics)
 
+    def models(self, learned: Any) -> list[Any]:
+        """The models of every lane, in the form in which the factory makes one.
+
+        Args:
+            learned: params and statistics, stacked, of each group of lanes.
+        """
+        lanes = [
+            jax.tree.map(lambda leaf, i=i: leaf[i], (group.params, group.statistics))
+            for group in learned
+            for i in range(len(jax.tree.leaves(group.params)[0]))
+        ]
+        models = [eqx.combine(params, self.loss.static) for params, _ in lanes]
+        return [
+            model if statistics is None else (model, statistics)
+            for model, (_, statistics) in zip(models, lanes, strict=True)
+        ]
+
     def _check_layout(self, params: Any, statistics: Any) -> None:
         try:
             trace = apical.trace(

@@ -76,6 +76,16 @@ def summarise(records: Records, costs: Records = ()) -> list[Row]:
     ]
 
 
+def flat(row: Row) -> dict[str, Any]:
+    """A row without parts: of an interval, its half is a field of its own."""
+    fields = row._asdict()
+    fields |= {"needs": ", ".join(row.needs), "score": row.score.name}
+    for name, value in row._asdict().items():
+        if isinstance(value, Interval):
+            fields |= {name: value.mean, f"{name}_half": value.half}
+    return fields
+
+
 def of_run(records: Records, model: str, rule: str) -> Records:
     """The records of one model under one rule."""
     return [r for r in records if (r["model"], r["rule"]) == (model, rule)]

@@ -100,7 +100,7 @@ def _cosine(value: Interval) -> str:
 
 
 def _title(record: dict[str, Any]) -> str:
-    seeds, epochs = (_counted(record[f"{word}s"], word) for word in ("seed", "epoch"))
+    seeds, epochs = (counted(record[f"{word}s"], word) for word in ("seed", "epoch"))
     return f"{record['data']}, {seeds}, {epochs}"
 
 
@@ -108,7 +108,7 @@ def _capital(words: str) -> str:
     return words[0].upper() + words[1:]
 
 
-def _counted(number: int, word: str) -> str:
+def counted(number: int, word: str) -> str:
     return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 

@@ -62,6 +62,7 @@ class Epoch(NamedTuple):
     seconds_per_step: float  # of all lanes together; not a number at epoch 0
     seconds_per_step_of_backpropagation: float  # measured in turn with it
     seconds_compiling: float
+    learned: list[Learned]  # by group of lanes
     regime: Any = None  # apical.measure.Regime of the first lane, first and last
 
 
@@ -206,6 +207,7 @@ class Run:
             seconds_per_step=_median(times.rule),
             seconds_per_step_of_backpropagation=_median(times.backpropagation),
             seconds_compiling=self.seconds_compiling,
+            learned=position.learned,
             regime=self._regime(number, position.learned),
         )
 

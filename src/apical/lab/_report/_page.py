@@ -57,6 +57,35 @@ def page(comparison: Any, drawings: Mapping[str, str]) -> str:
     Returns:
         The whole document.
     """
+    score = score_in(comparison.records[0]).name
+    figures = {
+        name: Markup(inline(svg, name, _LABELS[name].replace("{}", score)))
+        for name, svg in drawings.items()
+    }
+    content = _content(comparison)
+    template = _environment().get_template("page.html.jinja")
+    return template.render(figures=figures, palette=NAMED, **content)
+
+
+def fragment(comparison: Any) -> str:
+    """The tables alone, to stand in a notebook, which has a style of its own."""
+    records = comparison.records
+    if not records:
+        return "<p>This comparison has no records yet.</p>"
+    rows = comparison.rows
+    return (
+        _environment()
+        .get_template("fragment.html.jinja")
+        .render(
+            first=records[0],
+            tuning=tuning(records[0]),
+            columns=_columns(rows),
+            tables=_tables(records, rows),
+        )
+    )
+
+
+def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("apical.lab._report"),
         autoescape=True,
@@ -72,14 +101,11 @@ def page(comparison: Any, drawings: Mapping[str, str]) -> str:
         points=numbers.points,
         ratio=numbers.ratio,
     )
-    score = score_in(comparison.records[0]).name
-    figures = {
-        name: Markup(inline(svg, name, _LABELS[name].replace("{}", score)))
-        for name, svg in drawings.items()
-    }
-    content = _content(comparison)
-    template = environment.get_template("page.html.jinja")
-    return template.render(figures=figures, palette=NAMED, **content)
+    return environment
+
+
+def _columns(rows: list[Row]) -> list[str]:
+    return [column.format(rows[0].score.name) for column in COLUMNS]
 
 
 def _content(comparison: Any) -> dict[str, Any]:
@@ -96,7 +122,7 @@ def _content(comparison: Any) -> dict[str, Any]:
         "control": CONTROL,
         "findings": findings(records, rows),
         "score": score,
-        "columns": [column.format(score.name) for column in COLUMNS],
+        "columns": _columns(rows),
         "tables": _tables(records, rows),
         "regimes": regime_rows(comparison.regimes),
         "regime_columns": REGIME_COLUMNS,
