@@ -98,7 +98,7 @@ def test_a_model_that_takes_columns_for_channels_is_refused(factory):
     said = str(refusal.value)
     assert "made for 6 channels" in said and "have 3 channels and 6 columns" in said
     assert "mine: the kernel" in said
-    assert "jnp.moveaxis(x, 1, -1)" in said and "(6, 6, 3)" in said
+    assert "jnp.moveaxis(x, 1, -1)" in said and "(examples, 6, 6, 3)" in said
 
 
 def test_where_the_numbers_cannot_tell_nothing_is_refused():

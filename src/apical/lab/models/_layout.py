@@ -18,9 +18,9 @@ def layout_said(data: Data) -> str:
         return ""
     channels, height, width = data.shape
     return (
-        f"Pictures come as {data.axes}. Where a library wants the channels last, the "
-        "model begins with jnp.moveaxis(x, 1, -1), and is initialised with "
-        f"({height}, {width}, {channels})"
+        f"Pictures come as {data.axes}. Where a library wants the channels last, let it "
+        f"see jnp.moveaxis(x, 1, -1), of the shape (examples, {height}, {width}, "
+        f"{channels}), when it is initialised and when it is called"
     )
 
 
