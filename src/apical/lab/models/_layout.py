@@ -18,8 +18,8 @@ def layout_said(data: Data) -> str:
         return ""
     channels, height, width = data.shape
     return (
-        f"Pictures come as {data.axes}. Where a library wants the channels last, let it "
-        f"see jnp.moveaxis(x, 1, -1), of the shape (examples, {height}, {width}, "
+        f"Pictures come as {data.axes}. Where a library wants the channels last, let "
+        f"it see jnp.moveaxis(x, 1, -1), of the shape (examples, {height}, {width}, "
         f"{channels}), when it is initialised and when it is called"
     )
 
