@@ -1,7 +1,7 @@
 """apical: train any JAX model without backpropagation, and measure the difference."""
 
+import typing
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 from . import measure as measure
 from . import optim as optim
@@ -19,7 +19,7 @@ from .rules._learner import value_and_grad as value_and_grad
 from .rules._rule import Credit as Credit
 from .rules._rule import Signal as Signal
 
-if TYPE_CHECKING:
+if typing.TYPE_CHECKING:
     from . import testing as testing
 
 __version__ = "0.1.0"
@@ -28,7 +28,7 @@ __version__ = "0.1.0"
 _LATER = ("lab", "testing")
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> typing.Any:
     if name in _LATER:
         return import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

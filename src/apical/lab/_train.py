@@ -5,7 +5,7 @@ progress can be told, a step of backpropagation timed, and the place kept, in be
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from statistics import median
@@ -62,8 +62,8 @@ class Epoch(NamedTuple):
     seconds_per_step: float  # of all lanes together; not a number at epoch 0
     seconds_per_step_of_backpropagation: float  # measured in turn with it
     seconds_compiling: float
-    learned: list[Learned]  # by group of lanes
     regime: Any = None  # apical.measure.Regime of the first lane, first and last
+    learned: Sequence[Learned] = ()  # by group of lanes
 
 
 class Times(NamedTuple):
