@@ -101,7 +101,7 @@ WRONG = {
     "negative": (spoiled("train_y", 4, -1), "train_y[4] is -1: it should be 0 to 2"),
     "not whole": (
         replaced("train_y", lambda y: y + 0.5),
-        "train_y is of the type float64, but should be of whole numbers",
+        "test_y is int64, but train_y is float64: both must be whole numbers",
     ),
     "lengths": (
         replaced("train_y", lambda y: y[:-1]),

@@ -165,7 +165,7 @@ def test_a_right_model_passes(model, statistics):
         (Partial(on, W[:, :2]), None, r"gives \(2, 2\) for 2 .* shape \(2, 3\), \(exa"),
         (Partial(on, W[:3]), None, r"failed when called as model\(x\) .* TypeErr"),
         (Partial(lambda w, x: (on(w, x),), W), None, "gives a tuple for 2 examples"),
-        (Partial(lambda w, x: on(w, x) > 0, W), None, "logits of the type bool"),
+        (Partial(lambda w, x: on(w, x) > 0, W), None, "outputs of the type bool"),
         (Partial(lambda w, x, s, t: on(w, x), W), 0.0, "must return the logits and"),
         (
             Partial(lambda w, x, s, t: (on(w, x), (s, s)), W),

@@ -220,7 +220,7 @@ def test_a_rule_must_be_above_the_control_beyond_its_interval():
     assert [finding.rule for finding in found.better] == [BASELINE, "better"]
     text = said(records)
     assert "no better than that, by the difference to it: unsure, worse." in text
-    assert "every rule that came to an accuracy was better" in said(
+    assert "every rule that came to a result was better" in said(
         run(), run(rule="x"), run(rule=CONTROL, gain=-0.1)
     )
 
@@ -237,7 +237,7 @@ def test_one_seed_and_a_missing_baseline_are_said():
     assert "With one seed there is no interval" in text and "x (−2.0)" in text
     assert "Backpropagation was not among the rules" in said(run(rule="x"))
     lost = run(rule="x") + diverged(rule=BASELINE, lost=(0, 1, 2))
-    assert "Backpropagation came to no accuracy here" in said(lost)
+    assert "Backpropagation came to no result here" in said(lost)
     assert "Not judged: kolen-pollack (diverged)" in said(run(), diverged())
 
 

@@ -1,5 +1,8 @@
 """apical: train any JAX model without backpropagation, and measure the difference."""
 
+import typing
+from importlib import import_module
+
 from . import measure as measure
 from . import optim as optim
 from . import rules as rules
@@ -16,4 +19,20 @@ from .rules._learner import value_and_grad as value_and_grad
 from .rules._rule import Credit as Credit
 from .rules._rule import Signal as Signal
 
+if typing.TYPE_CHECKING:
+    from . import testing as testing
+
 __version__ = "0.1.0"
+
+# Imported where they are first used: the lab needs an extra, and a second.
+_LATER = ("lab", "testing")
+
+
+def __getattr__(name: str) -> typing.Any:
+    if name in _LATER:
+        return import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

@@ -72,8 +72,12 @@ def compare(
         ),
     ] = None,
     loss: Annotated[
-        str, typer.Option(help="cross-entropy, or squared-error to one-hot labels.")
-    ] = "cross-entropy",
+        str | None,
+        typer.Option(
+            help="cross-entropy, or squared-error (half of it) to one-hot labels. "
+            "Default: cross-entropy; squared-error where labels are numbers."
+        ),
+    ] = None,
     sweep: Annotated[
         int,
         typer.Option(

@@ -11,7 +11,6 @@ from apical.lab._errors import MissingPackage
 
 if TYPE_CHECKING:
     from apical.lab._apart import APART as APART
-    from apical.lab._compare import Comparison as Comparison
     from apical.lab._compare import compare as compare
     from apical.lab._compare import resume as resume
     from apical.lab._data import Data as Data
@@ -21,15 +20,19 @@ if TYPE_CHECKING:
     from apical.lab._folder import free_folder as free_folder
     from apical.lab._kept import Kept as Kept
     from apical.lab._kept import kept_claims as kept_claims
+    from apical.lab._moment import Moment as Moment
+    from apical.lab._outcome import Comparison as Comparison
     from apical.lab._registry import COMPARED as COMPARED
     from apical.lab._registry import RULES as RULES
 
 _HOMES = {
     "APART": "_apart",
-    **dict.fromkeys(("Comparison", "compare", "resume"), "_compare"),
+    "Comparison": "_outcome",
+    **dict.fromkeys(("compare", "resume"), "_compare"),
     **dict.fromkeys(("Data", "load"), "_data"),
     **dict.fromkeys(("LabError", "known"), "_errors"),
     "free_folder": "_folder",
+    "Moment": "_moment",
     **dict.fromkeys(("Kept", "kept_claims"), "_kept"),
     **dict.fromkeys(("COMPARED", "RULES"), "_registry"),
 }

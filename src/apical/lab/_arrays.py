@@ -1,11 +1,17 @@
 """Anyone's arrays, from an .npz file: `train_x`, `train_y`, `test_x`, `test_y`.
 
-| `train_x`, `test_x` | `train_y`, `test_y` | are |
-|---|---|---|
-| uint8 `(examples, channels, height, width)` | `(examples,)` | pictures, standardised |
-| floats `(examples, channels, height, width)` | `(examples,)` | pictures, as given |
-| other floats `(examples, features...)` | `(examples,)` | vectors, as given |
-| integers `(examples, time)` | `(examples, time)` | characters |
+| `train_x`, `test_x` | are |
+|---|---|
+| uint8 `(examples, channels, height, width)` | pictures, standardised |
+| floats `(examples, channels, height, width)` | pictures, as given |
+| other floats `(examples, features...)` | vectors, as given |
+| integers `(examples, time)` | characters |
+
+| `train_y`, `test_y` | are |
+|---|---|
+| integers `(examples,)` | classes, from 0 up |
+| integers `(examples, time)` | the character that follows each |
+| floats `(examples,)` or `(examples, outputs)` | numbers, as given: a regression |
 """
 
 import math
@@ -23,6 +29,7 @@ from apical.lab._room import require_honest, require_room
 KEYS = ("train_x", "train_y", "test_x", "test_y")
 _ENCRYPTED = 0x1  # among the flags of a member of an archive
 _COPIES = 9  # bytes that one byte takes at most: as numbers of 32 bits, twice
+_CHANNELS = (1, 3, 4)  # grey, colours, colours and transparency
 _AS_GIVEN = "floating-point numbers used as given, not standardised"
 
 
@@ -54,7 +61,9 @@ def read_arrays(path: Path, name: str) -> Data:
         note = _AS_GIVEN
     elif train_x.size:
         train_x, test_x = standardised(train_x, test_x)
-    classes = _classes(symbols)
+    outputs = train_y.shape[1] if train_y.ndim > 1 else 1
+    numbers = np.issubdtype(train_y.dtype, np.floating)
+    classes = outputs if numbers else _classes(symbols)
     return Data(name, kind, train_x, train_y, test_x, test_y, classes, note)
 
 
@@ -134,6 +143,7 @@ def _kind(path: Path, x: np.ndarray, y: np.ndarray) -> str:
     if np.issubdtype(x.dtype, np.integer) and x.ndim == 2 and y.shape == x.shape:
         return "characters"
     if x.ndim == 4 and (np.issubdtype(x.dtype, np.floating) or x.dtype == np.uint8):
+        _require_channels_first(path, x.shape)
         return "pictures"
     if np.issubdtype(x.dtype, np.floating):
         return "vectors"
@@ -144,6 +154,16 @@ def _kind(path: Path, x: np.ndarray, y: np.ndarray) -> str:
         "labels of the same shape. Grey pictures get their channel by x[:, None], and "
         "channels that come last are moved by numpy.moveaxis(x, -1, 1)"
     )
+
+
+def _require_channels_first(path: Path, shape: tuple[int, ...]) -> None:
+    first, height, last = shape[1:]
+    if last in _CHANNELS and first == height and first not in _CHANNELS:
+        raise LabError(
+            f"{path}: train_x has the shape {shape}, which looks as if the channels "
+            "came last. Pictures are (examples, channels, height, width): move them "
+            "by numpy.moveaxis(x, -1, 1)"
+        )
 
 
 def _form(array: np.ndarray) -> str:

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from apical.lab._check_numbers import notes_of_numbers, numbers, require_numbers
 from apical.lab._dataset import KINDS, Data
 from apical.lab._errors import LabError
 
@@ -16,7 +17,8 @@ def check(data: Data) -> Data:
         data: the set. Any floating-point numbers and any integers will do.
 
     Returns:
-        The same set, with arrays of float32 and int32.
+        The same set, with arrays of float32 and int32; labels that are numbers are
+        `(examples, outputs)`.
 
     Raises:
         LabError: what is wrong, with the array's name and the first bad place in it.
@@ -38,22 +40,17 @@ def check(data: Data) -> Data:
             f"of test_x {shapes['test']}: they must be the same"
         )
     (train_x, train_y), (test_x, test_y) = arrays["train"], arrays["test"]
-    odd = _oddities(train_y, test_y, data.classes)
+    data = data._replace(train_x=train_x, train_y=train_y, test_x=test_x, test_y=test_y)
+    odd = notes_of_numbers(data) if data.has_numbers else _oddities(data)
     new = [oddity for oddity in odd if oddity not in data.note]
-    return data._replace(
-        train_x=train_x,
-        train_y=train_y,
-        test_x=test_x,
-        test_y=test_y,
-        note="; ".join([*([data.note] if data.note else []), *new]),
-    )
+    return data._replace(note="; ".join([*([data.note] if data.note else []), *new]))
 
 
-def _oddities(train_y: np.ndarray, test_y: np.ndarray, classes: int) -> list[str]:
+def _oddities(data: Data) -> list[str]:
     """What is allowed, but seldom meant: classes that training never shows."""
-    shown, asked = np.unique(train_y), np.unique(test_y)
+    shown, asked = np.unique(data.train_y), np.unique(data.test_y)
     unseen = np.setdiff1d(asked, shown)
-    unused = np.setdiff1d(np.arange(classes), np.union1d(shown, asked))
+    unused = np.setdiff1d(np.arange(data.classes), np.union1d(shown, asked))
     told = []
     if len(unseen):
         told.append(f"no training example has the label {_listed(unseen)}")
@@ -77,7 +74,7 @@ def _check_kind(data: Data) -> None:
         raise LabError(
             f"{data.name}: classes must be a whole number, not {data.classes!r}"
         )
-    if data.classes < 2:
+    if data.classes < (1 if data.has_numbers else 2):
         raise LabError(
             f"{data.name}: classes = {data.classes}, but there must be at least 2 to "
             "tell apart"
@@ -97,7 +94,11 @@ def _checked(data: Data, part: str) -> tuple[np.ndarray, np.ndarray]:
         x = _integers(x_name, x, data.classes)
     else:
         x = _floats(x_name, x)
-    _check_shapes(data.kind, x_name, x, y_name, y)
+    _check_shape(data.kind, x_name, x)
+    if data.has_numbers:
+        require_numbers(data)
+        return x, numbers(_floats(y_name, y))
+    _check_classes(data.kind, y_name, y, x_name, x)
     return x, _integers(y_name, y, data.classes)
 
 
@@ -117,16 +118,16 @@ def _check_arrays(x_name: str, x: np.ndarray, y_name: str, y: np.ndarray) -> Non
         )
 
 
-def _check_shapes(
-    kind: str, x_name: str, x: np.ndarray, y_name: str, y: np.ndarray
+def _check_shape(kind: str, name: str, x: np.ndarray) -> None:
+    wanted = KINDS[kind]
+    axes = wanted.count(",") + 1
+    if x.ndim != axes and not ("..." in wanted and x.ndim > axes):
+        raise LabError(f"{name} has the shape {x.shape}: {kind} must be {wanted}")
+
+
+def _check_classes(
+    kind: str, y_name: str, y: np.ndarray, x_name: str, x: np.ndarray
 ) -> None:
-    wanted, fits = {
-        "pictures": ("(examples, channels, height, width)", x.ndim == 4),
-        "characters": ("(examples, time)", x.ndim == 2),
-        "vectors": ("(examples, features...)", x.ndim >= 2),
-    }[kind]
-    if not fits:
-        raise LabError(f"{x_name} has the shape {x.shape}: {kind} must be {wanted}")
     if kind == "characters" and y.shape != x.shape:
         raise LabError(
             f"{y_name} has the shape {y.shape} and {x_name} {x.shape}: each character "
@@ -135,7 +136,8 @@ def _check_shapes(
     if kind != "characters" and y.ndim != 1:
         raise LabError(
             f"{y_name} has the shape {y.shape}: there must be one label for each "
-            "example, a whole number; of labels in one-hot form take argmax(1)"
+            "example, a whole number; of labels in one-hot form take argmax(1). "
+            "Labels that are numbers, for a regression, are floating-point"
         )
 
 
@@ -161,7 +163,7 @@ def _integers(name: str, array: np.ndarray, classes: int) -> np.ndarray:
     if not np.issubdtype(array.dtype, np.integer):
         raise LabError(
             f"{name} is of the type {array.dtype}, but should be of whole numbers: "
-            f"convert it with astype('int32')"
+            "convert it with astype('int32')"
         )
     bad = (array < 0) | (array >= classes)
     if bad.any():

@@ -1,89 +1,19 @@
 """Compare rules: the same model, the same start, the same data, in the same order."""
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
 from apical.lab._data import Data
 from apical.lab._errors import LabError
 from apical.lab._folder import open_folder, read_settings
-from apical.lab._journal import read
-from apical.lab._ledger import Ledger, require_runs, require_said
-from apical.lab._plan import Models, Plan, arguments, make_plan, shared
+from apical.lab._ledger import Ledger
+from apical.lab._moment import Moment
+from apical.lab._outcome import Comparison
+from apical.lab._plan import Models, Plan, arguments, make_plan
 from apical.lab._progress import Reporter, reporter
-from apical.lab._records import Line
-from apical.lab._regimes import regime_table
 from apical.lab._registry import COMPARED, Rules, Vary
-from apical.lab._report import write_report
-from apical.lab._summary import Row, summarise
-from apical.lab._table import table
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The outcome of a comparison: what was written down, and what can be read off it.
-
-    Attributes:
-        records: losses, accuracy and times, for each model, rule, seed and epoch.
-        layers: alignment, for each of these and each parameter.
-        trials: the trials of a sweep.
-        costs: time, FLOPs, memory and sequential depth, for each model and rule.
-        regimes: of free predictive coding, before training and after the last epoch:
-            residual, curvature, and what the update is nearest to.
-        settings: what was asked for, and the versions.
-    """
-
-    records: list[Line]
-    layers: list[Line] = field(default_factory=list)
-    trials: list[Line] = field(default_factory=list)
-    costs: list[Line] = field(default_factory=list)
-    regimes: list[Line] = field(default_factory=list)
-    settings: Line = field(default_factory=dict)
-
-    @classmethod
-    def read(cls, folder: str | Path) -> "Comparison":
-        """The comparison in this folder, as far as it has come."""
-        folder = Path(folder)
-        names = ("records", "layers", "trials", "costs", "regimes")
-        files = [folder / f"{name}.jsonl" for name in names]
-        if not files[0].is_file():
-            raise LabError(
-                f"{files[0]}: there is no such file; was another --out used?"
-            )
-        lines = [read(file, missing_ok=True, strict=True) for file in files]
-        settings = read_settings(folder)
-        for file, mine in zip(files, lines, strict=True):
-            require_runs(mine, settings, str(file))
-            require_said(mine, shared(settings), str(file))
-        return cls(*lines, settings=settings)
-
-    @property
-    def rows(self) -> list[Row]:
-        """One row per model and rule."""
-        return summarise(self.records, self.costs, regimes=self.regimes)
-
-    @property
-    def table(self) -> Table:
-        """The rows as a table, to be printed by rich."""
-        return table(self.records, self.rows)
-
-    @property
-    def regime_table(self) -> Table:
-        """Where predictive coding stood, as a table, to be printed by rich."""
-        return regime_table(self.regimes)
-
-    def save_report(self, folder: str | Path) -> None:
-        """Draw the figures (PNG and SVG) and write the page `report.html`."""
-        try:
-            Path(folder).mkdir(parents=True, exist_ok=True)
-            write_report(self, Path(folder))
-        except OSError as error:
-            raise LabError(
-                f"cannot write to {folder} ({error.strerror or error}): name another "
-                "folder"
-            ) from error
 
 
 def compare(
@@ -99,7 +29,7 @@ def compare(
     batch_size: int = 64,
     optimizer: str = "adam",
     learning_rate: float | None = None,
-    loss: str = "cross-entropy",
+    loss: str | None = None,
     sweep: int = 0,
     shuffle: bool = True,
     out: str | Path | None = None,
@@ -107,12 +37,15 @@ def compare(
     resume: bool = False,
     report: bool = True,
     console: Console | None = None,
+    callback: Callable[[Moment], None] | None = None,
 ) -> Comparison:
     """Train the same models with every rule and measure how they fare.
 
     Args:
         data: the name of a data set, the path of a text or of an `.npz` file with
-            `train_x`, `train_y`, `test_x` and `test_y`, or a `Data`.
+            `train_x`, `train_y`, `test_x` and `test_y`, or a `Data`. Labels are classes
+            if they are integers; if they are floating-point numbers, it is a
+            regression, scored by R².
         data_dir: the folder with the files of a named set; the digits need none.
         download: fetch what is not there.
         models: names of models, `module:factory`, or factories by name
@@ -131,7 +64,8 @@ def compare(
         optimizer: the name of an optimiser of optax or `apical.optim`, perhaps with
             arguments: `"sgd(momentum=0.9)"`.
         learning_rate: its step size, the same for every rule (default: by optimiser).
-        loss: `"cross-entropy"`, or `"squared-error"` to one-hot labels.
+        loss: `"cross-entropy"`, or `"squared-error"` (half of it) to one-hot labels, or
+            to labels that are numbers (default: cross-entropy where it can be).
         sweep: how many trials every rule gets in which to find its own step size and
             numbers, on a held-out part of the training set. 0: no search.
         shuffle: whether every epoch has an order of its own. If not, it is the same
@@ -144,6 +78,8 @@ def compare(
         report: draw the figures and write the page; they can be had later from
             `Comparison.read(out).save_report(out)`.
         console: where to show progress. None: nothing is shown.
+        callback: is called with a `Moment` before the training of each model by each
+            rule and after every epoch: the new lines, and the trained models.
 
     Returns:
         The comparison.
@@ -179,7 +115,7 @@ def compare(
     folder = None if out is None else Path(out)
     with open_folder(folder, plan.settings, force, resume) as ledger:
         with reporter(console) as progress:
-            _run(plan, ledger, progress)
+            _run(plan, ledger, progress, callback)
         journals = (ledger.records, ledger.layers, ledger.trials, ledger.costs)
         lines = (journal.lines for journal in (*journals, ledger.regimes))
         result = Comparison(*lines, settings=plan.settings)
@@ -188,12 +124,17 @@ def compare(
     return result
 
 
-def resume(folder: str | Path, console: Console | None = None) -> Comparison:
+def resume(
+    folder: str | Path,
+    console: Console | None = None,
+    callback: Callable[[Moment], None] | None = None,
+) -> Comparison:
     """Go on with a comparison that was cut off, with the arguments it was begun with.
 
     Args:
         folder: where it was writing.
         console: where to show progress. None: nothing is shown.
+        callback: as of `compare`; it is not told again of epochs that had ended.
 
     Returns:
         The comparison, with the same numbers as if it had not been cut off.
@@ -203,15 +144,20 @@ def resume(folder: str | Path, console: Console | None = None) -> Comparison:
             not those that it was begun with.
     """
     begun = arguments(read_settings(Path(folder)))
-    return compare(**begun, out=folder, resume=True, console=console)
+    return compare(**begun, out=folder, resume=True, console=console, callback=callback)
 
 
-def _run(plan: Plan, ledger: Ledger, progress: Reporter) -> None:
+def _run(
+    plan: Plan,
+    ledger: Ledger,
+    progress: Reporter,
+    callback: Callable[[Moment], None] | None,
+) -> None:
     ledger.require_runs(plan.settings)
     progress.begin("getting ready")
     todo = [
         (bench, name, entry, bench.seconds(name, entry))
-        for bench in plan.benches(ledger)
+        for bench in plan.benches(ledger, callback)
         for name, entry in plan.entries.items()
     ]
     left = [seconds for *_, seconds in todo if seconds]

@@ -5,7 +5,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-KINDS = ("pictures", "characters", "vectors")
+# The kinds of data, each with its axes.
+KINDS = {
+    "pictures": "(examples, channels, height, width)",
+    "characters": "(examples, time)",
+    "vectors": "(examples, features...)",
+}
 
 
 class Data(NamedTuple):
@@ -17,11 +22,12 @@ class Data(NamedTuple):
             `(examples, features...)`, both float32, or "characters"
             `(examples, time)`, int32.
         train_x: the training part.
-        train_y: its labels, int32: `(examples,)`, or for characters the one that
-            follows each, `(examples, time)`.
+        train_y: its labels. Classes, int32 `(examples,)`; for characters the one that
+            follows each, `(examples, time)`. Or numbers, float32 `(examples, outputs)`.
         test_x: the test part.
         test_y: its labels.
-        classes: how many classes, or symbols of the alphabet, there are.
+        classes: how many classes, symbols of the alphabet, or numbers in a label
+            there are: the outputs of a model.
         note: what a reader of the results must know about the files.
     """
 
@@ -38,6 +44,18 @@ class Data(NamedTuple):
     def shape(self) -> tuple[int, ...]:
         """The shape of one example."""
         return self.train_x.shape[1:]
+
+    @property
+    def axes(self) -> str:
+        """The axes of `train_x` and of what a model is called on, in words."""
+        return KINDS[self.kind]
+
+    @property
+    def has_numbers(self) -> bool:
+        """Whether the labels are numbers, so that this is a regression."""
+        y = self.train_y
+        whole = self.kind == "characters" or not isinstance(y, np.ndarray)
+        return not whole and bool(np.issubdtype(y.dtype, np.floating))
 
     @property
     def fingerprint(self) -> str:

@@ -1,34 +1,35 @@
 """From a model to its loss, with or without running statistics.
 
-A model is called as `model(x)` and returns logits; one that keeps running statistics
-(batch norm) as `model(x, statistics, training)` and returns logits and new statistics.
+A model is called as `model(x)` and returns its outputs (logits, if labels are classes);
+one that keeps running statistics (batch norm) as `model(x, statistics, training)` and
+returns outputs and new statistics.
 """
 
 from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
 
 import apical
+from apical.lab._labels import Labels
 
 
-def _cross_entropy(outputs: Array, y: Array, classes: int) -> Array:
-    del classes
+def _cross_entropy(outputs: Array, y: Array, labels: Labels) -> Array:
+    del labels
     return optax.softmax_cross_entropy_with_integer_labels(outputs, y)
 
 
-def _squared_error(outputs: Array, y: Array, classes: int) -> Array:
-    return 0.5 * jnp.sum((outputs - jax.nn.one_hot(y, classes)) ** 2, axis=-1)
+def _squared_error(outputs: Array, y: Array, labels: Labels) -> Array:
+    return 0.5 * jnp.sum((outputs - labels.target(y)) ** 2, axis=-1)
 
 
-# Of each example (and step): (outputs, labels, classes) -> losses of the labels' shape.
-LOSSES: dict[str, Callable[[Array, Array, int], Array]] = {
+# Of each example (and step): (outputs, y, what the labels are) -> losses.
+LOSSES: dict[str, Callable[[Array, Array, Labels], Array]] = {
     "cross-entropy": _cross_entropy,
-    "squared-error": _squared_error,  # half the square of the distance to one-hot
+    "squared-error": _squared_error,  # half the square of the distance to the target
 }
 
 
@@ -37,15 +38,15 @@ class Loss:
 
     Args:
         static: the part of the model that is not arrays.
-        classes: how many classes there are.
+        labels: what the labels are.
         name: one of `LOSSES`.
     """
 
     # loss(params, statistics, x, y): the running statistics belong to no example.
     batch = (None, 0, 0)
 
-    def __init__(self, static: Any, classes: int, name: str = "cross-entropy"):
-        self.static, self.classes, self._of_each = static, classes, LOSSES[name]
+    def __init__(self, static: Any, labels: Labels, name: str = "cross-entropy"):
+        self.static, self.labels, self._of_each = static, labels, LOSSES[name]
 
     def training(
         self, params: Any, statistics: Any, x: Array, y: Array
@@ -60,9 +61,9 @@ class Loss:
         return self._loss(params, statistics, x, y, training=False)
 
     def target(self, statistics: Any, x: Array, y: Array) -> Array:
-        """What the output should be: one for the right class, nought elsewhere."""
+        """What the output should be: the numbers, or 1 for the right class, else 0."""
         del statistics, x
-        return jax.nn.one_hot(y, self.classes)
+        return self.labels.target(y)
 
     @property
     def setting(self) -> dict[str, Any]:
@@ -82,4 +83,4 @@ class Loss:
 
     def of_each(self, outputs: Array, y: Array) -> Array:
         """The loss of each example (and step)."""
-        return self._of_each(outputs, y, self.classes)
+        return self._of_each(outputs, y, self.labels)

@@ -9,12 +9,13 @@ from typing import Any
 from apical.lab._data import DATASETS, Data, check, load
 from apical.lab._entry import Entry
 from apical.lab._errors import LabError, known, require_names
+from apical.lab._labels import Labels, labels_of
 from apical.lab._ledger import Ledger
 from apical.lab._loss import LOSSES
 from apical.lab._optimizers import find_optimizer
 from apical.lab._records import Line, environment, hyper_parameters
 from apical.lab._registry import Rules, Vary, find_rules, listed
-from apical.lab._stages import Bench, Sweep
+from apical.lab._stages import Bench, Callback, Sweep
 from apical.lab._work import Work, held_out_of
 from apical.lab.models import Model, find_model, own_model
 
@@ -45,7 +46,7 @@ class Plan:
         """What every line of every file says."""
         return shared(self.settings)
 
-    def benches(self, ledger: Ledger) -> list[Bench]:
+    def benches(self, ledger: Ledger, callback: Callback | None = None) -> list[Bench]:
         """One bench for each model."""
         return [
             Bench(
@@ -54,6 +55,7 @@ class Plan:
                 self.sweep,
                 ledger,
                 self.shared,
+                callback,
             )
             for name, model in self.models.items()
         ]
@@ -71,7 +73,7 @@ def make_plan(
     batch_size: int,
     optimizer: str,
     learning_rate: float | None,
-    loss: str,
+    loss: str | None,
     sweep: int,
     shuffle: bool = True,
     vary: Vary | None = None,
@@ -81,9 +83,12 @@ def make_plan(
     rules = listed(rules)
     data = _named(data)
     entries = find_rules(rules, vary)
-    known("loss", [loss], LOSSES)
+    if loss is not None:
+        known("loss", [loss], LOSSES)
     make, rate, span = find_optimizer(optimizer, learning_rate, swept=sweep > 0)
     found = check(data) if isinstance(data, Data) else load(data, data_dir, download)
+    labels = labels_of(found)
+    loss = _find_loss(loss, labels, found.name)
     chosen = _find_models(models, found.kind)
     if epochs is None:
         epochs = _EPOCHS_OF_DIGITS if data == "digits" else _EPOCHS
@@ -99,6 +104,7 @@ def make_plan(
         "optimizer": optimizer,
         "learning_rate": learning_rate,
         "loss": loss,
+        "score": labels.score.field,
         "sweep": sweep,
         "shuffle": shuffle,
         "hyper_parameters": {n: hyper_parameters(e.make()) for n, e in entries.items()},
@@ -144,6 +150,18 @@ def arguments(settings: Line) -> Line:
             "resume=True)` with the same arguments"
         )
     return {name: settings[name] for name in names}
+
+
+def _find_loss(name: str | None, labels: Labels, data: str) -> str:
+    if name is None:
+        return labels.losses[0]
+    if name not in labels.losses:
+        raise LabError(
+            f"--loss {name}: the labels of {data} are floating-point numbers, so that "
+            f"the loss is {labels.losses[0]}. If they are classes, convert them with "
+            "astype('int32')"
+        )
+    return name
 
 
 def _find_models(models: Models | None, kind: str) -> dict[str, Model]:

@@ -13,6 +13,7 @@ import numpy as np
 
 import apical
 from apical.lab._entry import Entry
+from apical.lab._labels import ACCURACY, Score
 from apical.lab._search import Choice
 from apical.lab._train import Epoch, Scores
 from apical.lab._work import Lanes, Work
@@ -20,7 +21,7 @@ from apical.lab._work import Lanes, Work
 Line = dict[str, Any]
 _PACKAGES = ("jax", "jaxlib", "numpy", "optax", "equinox")
 _MEASURED = (
-    *("training_loss", "test_loss", "test_accuracy"),
+    *("training_loss", "test_loss"),
     *("alignment", "norm_ratio", "sign_agreement"),
     *("seconds_per_step", "seconds_per_step_of_backpropagation", "seconds_compiling"),
 )
@@ -56,7 +57,9 @@ def run_line(work: Work, name: str, entry: Entry, chosen: Choice) -> Line:
     }
 
 
-def epoch_lines(epoch: Epoch, seeds: tuple[int, ...]) -> Iterator[Line]:
+def epoch_lines(
+    epoch: Epoch, seeds: tuple[int, ...], score: Score = ACCURACY
+) -> Iterator[Line]:
     """What was measured after an epoch, by seed."""
     overall, scores = epoch.alignment.overall, epoch.scores
     for i, seed in enumerate(seeds):
@@ -65,10 +68,10 @@ def epoch_lines(epoch: Epoch, seeds: tuple[int, ...]) -> Iterator[Line]:
             "seed": seed,
             "epoch": epoch.number,
             "status": "diverged" if lost else "ok",
-            "message": "loss or logits not finite" if lost else "",
+            "message": "loss or outputs not finite" if lost else "",
             "training_loss": plain(epoch.loss[i]),
             "test_loss": plain(scores.loss[i]),
-            "test_accuracy": plain(scores.accuracy[i]),
+            f"test_{score.field}": plain(scores.accuracy[i]),
             "alignment": plain(overall.cosine[i]),
             "norm_ratio": plain(overall.norm_ratio[i]),
             "sign_agreement": plain(overall.sign_agreement[i]),
@@ -80,11 +83,11 @@ def epoch_lines(epoch: Epoch, seeds: tuple[int, ...]) -> Iterator[Line]:
         }
 
 
-def refused_lines(message: str, seeds: tuple[int, ...]) -> Iterator[Line]:
+def refused_lines(message: str, seeds: tuple[int, ...], score: Score) -> Iterator[Line]:
     """A rule that refuses the model: one line per seed, which says why."""
     for seed in seeds:
         said = {"seed": seed, "epoch": 0, "status": "refused", "message": message}
-        yield {**said, **dict.fromkeys(_MEASURED)}
+        yield {**said, **dict.fromkeys((*_MEASURED, f"test_{score.field}"))}
 
 
 def layer_lines(epoch: Epoch, seeds: tuple[int, ...]) -> Iterator[Line]:
@@ -103,7 +106,7 @@ def layer_lines(epoch: Epoch, seeds: tuple[int, ...]) -> Iterator[Line]:
 
 
 def trial_lines(
-    lanes: Lanes, seeds: int, scores: Scores, chosen: int
+    lanes: Lanes, seeds: int, scores: Scores, chosen: int, score: Score
 ) -> Iterator[Line]:
     """The trials of a sweep: means over seeds, on the held-out part, at the end."""
     for i in range(lanes.count):
@@ -114,7 +117,7 @@ def trial_lines(
             "learning_rate": lanes.learning_rates[i],
             "numbers": json.dumps(numbers),
             "status": "diverged" if scores.diverged[i] else "ok",
-            "held_out_accuracy": plain(scores.accuracy[i]),
+            f"held_out_{score.field}": plain(scores.accuracy[i]),
             "held_out_loss": plain(scores.loss[i]),
             "chosen": i == chosen,
         }

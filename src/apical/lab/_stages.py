@@ -4,12 +4,15 @@ Each stage writes its lines into the ledger the moment they are known. One that 
 ended is not done again, and one that was cut off goes on from its checkpoint.
 """
 
+from collections.abc import Callable
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 from apical.lab._cost import cost_line
 from apical.lab._entry import Entry
+from apical.lab._labels import Score, labels_of
 from apical.lab._ledger import PHASES, Ledger, Stage
+from apical.lab._moment import Moment
 from apical.lab._progress import Reporter
 from apical.lab._records import (
     Line,
@@ -36,6 +39,7 @@ from apical.lab._train import Position, Run, Watch, train, train_only
 from apical.lab._work import Lanes, Work, held_out, held_out_of
 
 _COMPILING = 5.0
+Callback = Callable[[Moment], None]
 
 
 class Sweep(NamedTuple):
@@ -60,6 +64,7 @@ class Bench:
         sweep: the search for hyper-parameters. None: every rule has its defaults.
         ledger: where everything is written.
         shared: what every line says: versions, machine, options.
+        callback: is told of every epoch.
     """
 
     def __init__(
@@ -69,9 +74,10 @@ class Bench:
         sweep: Sweep | None,
         ledger: Ledger,
         shared: Line,
+        callback: Callback | None = None,
     ):
         self.work, self.seeds, self.sweep = work, seeds, sweep
-        self.ledger, self.shared = ledger, shared
+        self.ledger, self.shared, self.callback = ledger, shared, callback
 
     @cached_property
     def start(self) -> Start:
@@ -92,6 +98,10 @@ class Bench:
     def seeds_of_trials(self) -> tuple[int, ...]:
         """The seeds that every trial is trained with."""
         return seeds_of_trials(held_out_of(len(self.work.data.train_y)))
+
+    @property
+    def _score(self) -> Score:
+        return labels_of(self.work.data).score
 
     @cached_property
     def _usual_seconds(self) -> float:
@@ -170,7 +180,7 @@ class Bench:
             watch = self._watch(stage, run.lanes, progress)
             scores = run.score(train_only(run, position, watch))
             scores = averaged(scores, len(seeds))
-            lines = trial_lines(lanes, len(seeds), scores, best(scores))
+            lines = trial_lines(lanes, len(seeds), scores, best(scores), self._score)
             said = self.shared | self._said(stage.rule)
             self.ledger.trials.write(*(said | line for line in lines))
         self.ledger.finish(stage)
@@ -192,15 +202,20 @@ class Bench:
         watch = watch._replace(backpropagation=self.baseline)
         position, ledger, seeds = self._begin(stage, run), self.ledger, self.seeds
         if isinstance(position, Refused):
-            lines = refused_lines(position.message, seeds)
+            lines = refused_lines(position.message, seeds, self._score)
             ledger.records.write(*(line | measured for measured in lines))
         else:
             for epoch in train(run, position, watch):
-                layers = layer_lines(epoch, seeds)
-                ledger.layers.write(*(self._said(name) | m for m in layers))
+                layers = [self._said(name) | m for m in layer_lines(epoch, seeds)]
+                ledger.layers.write(*layers)
                 found = regime_lines(epoch, seeds[0])
                 ledger.regimes.write(*(self._said(name) | m for m in found))
-                ledger.records.write(*(line | m for m in epoch_lines(epoch, seeds)))
+                measured = epoch_lines(epoch, seeds, self._score)
+                records = [line | m for m in measured]
+                ledger.records.write(*records)
+                if self.callback is not None:
+                    trained = self.start.models(epoch.learned)
+                    self.callback(Moment.of(records, layers, trained))
         ledger.finish(stage)
 
     def _cost(self, name: str, entry: Entry, chosen: Choice, line: Line) -> None:

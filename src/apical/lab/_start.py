@@ -13,11 +13,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import apical
 from apical.lab._errors import LabError
+from apical.lab._labels import labels_of
 from apical.lab._loss import Loss
 from apical.lab._modules import failure
 from apical.lab._work import Work
-from apical.lab.models import check_model
+from apical.lab.models import check_layout, check_model, layout_said
 
 
 class Start:
@@ -27,8 +29,10 @@ class Start:
         data = work.data
         self.work = work
         self.x, self.y = jnp.asarray(data.train_x), jnp.asarray(data.train_y)
-        _, static, _ = self._built(0)
-        self.loss = Loss(static, data.classes, work.loss)
+        params, static, statistics = self._built(0)
+        self.loss = Loss(static, labels_of(data), work.loss)
+        if work.model.convolves:
+            self._check_layout(params, statistics)
 
     @property
     def batch(self) -> tuple[jax.Array, jax.Array]:
@@ -41,6 +45,33 @@ class Start:
         params, _, statistics = zip(*built, strict=True)
         return _stacked(params), _stacked(statistics)
 
+    def models(self, learned: Any) -> list[Any]:
+        """The models of every lane, in the form in which the factory makes one.
+
+        Args:
+            learned: params and statistics, stacked, of each group of lanes.
+        """
+        lanes = [
+            jax.tree.map(lambda leaf, i=i: leaf[i], (group.params, group.statistics))
+            for group in learned
+            for i in range(len(jax.tree.leaves(group.params)[0]))
+        ]
+        models = [eqx.combine(params, self.loss.static) for params, _ in lanes]
+        return [
+            model if statistics is None else (model, statistics)
+            for model, (_, statistics) in zip(models, lanes, strict=True)
+        ]
+
+    def _check_layout(self, params: Any, statistics: Any) -> None:
+        try:
+            trace = apical.trace(
+                self.loss.training, has_aux=True, batch=self.loss.batch
+            )
+            circuit = trace(params, statistics, *self.batch)
+        except ValueError:  # every rule refuses it too, and says so
+            return
+        check_layout(circuit, self.work.data, self.work.model_name)
+
     def _build(self, key: jax.Array) -> Any:
         data = self.work.data
         try:
@@ -51,7 +82,7 @@ class Start:
             raise LabError(
                 f"--model {self.work.model_name} cannot be built: its factory was "
                 f"called with a key, {data.shape} and {data.classes}, and raised "
-                f"{failure(error)}"
+                f"{failure(error)}. {layout_said(data)}"
             ) from error
 
     @lru_cache(maxsize=64)  # noqa: B019 - a Start lives as long as its comparison

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import stats
 
 from apical.lab._errors import LabError
+from apical.lab._labels import Score, score_in, scored
 from apical.lab._registry import BASELINE
 
 Records = Sequence[dict[str, Any]]
@@ -30,8 +31,9 @@ class Row(NamedTuple):
     needs: tuple[str, ...]
     learning_rate: float
     hyper_parameters: str
+    score: Score  # what the next two are of: accuracy, or R² where labels are numbers
     accuracy: Interval
-    difference: Interval  # to backprop's accuracy, seed by seed
+    difference: Interval  # to backprop's, seed by seed
     alignment_start: Interval
     alignment_end: Interval
     seconds_per_step: float
@@ -81,6 +83,16 @@ def summarise(
     ]
 
 
+def flat(row: Row) -> dict[str, Any]:
+    """A row without parts: of an interval, its half is a field of its own."""
+    fields = row._asdict()
+    fields |= {"needs": ", ".join(row.needs), "score": row.score.name}
+    for name, value in row._asdict().items():
+        if isinstance(value, Interval):
+            fields |= {name: value.mean, f"{name}_half": value.half}
+    return fields
+
+
 def of_run(records: Records, model: str, rule: str) -> Records:
     """The records of one model under one rule."""
     return [r for r in records if (r["model"], r["rule"]) == (model, rule)]
@@ -106,7 +118,8 @@ def _row(records: Records, baseline: dict[int, Any], cost: dict[str, Any]) -> Ro
         needs=tuple(need for need in last[0]["needs"].split(", ") if need),
         learning_rate=last[0]["learning_rate"],
         hyper_parameters=last[0]["hyper_parameters"],
-        accuracy=interval([r["test_accuracy"] for r in last]),
+        score=score_in(last[0]),
+        accuracy=interval([scored(r) for r in last]),
         difference=interval(
             [mine[seed] - baseline[seed] for seed in mine if seed in baseline]
         ),
@@ -128,10 +141,15 @@ def _last(records: Records) -> Records:
     return [r for r in records if r["epoch"] == reached]
 
 
-def at_the_end(records: Records, field: str = "test_accuracy") -> dict[int, Any]:
-    """A measure after the last epoch by seed; one that was lost on the way has none."""
+def at_the_end(records: Records, field: str | None = None) -> dict[int, Any]:
+    """A measure after the last epoch by seed; one that was lost on the way has none.
+
+    Args:
+        records: of one run.
+        field: the measure. None: the score.
+    """
     ended = [r for r in records if r["epoch"] == r["epochs"] and r["status"] == "ok"]
-    return {r["seed"]: r[field] for r in ended}
+    return {r["seed"]: r[field] if field else scored(r) for r in ended}
 
 
 def _status(last: Records, diverged: int) -> str:

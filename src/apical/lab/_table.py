@@ -11,7 +11,7 @@ from apical.lab._summary import Interval, Records, Row
 from apical.lab._terminal import Cell, Name, grid, said
 
 _HEADERS = (
-    *("rule", "test\naccuracy %", "− backprop", "alignment\nstart → end"),
+    *("rule", "test\n{score} %", "− backprop", "alignment\nstart → end"),
     *("time\nratio", "step\nsize", "values"),
 )
 STYLES = {"diverging": "red", "slow": "yellow"}
@@ -29,7 +29,7 @@ def table(records: Records, rows: list[Row]) -> Table:
         mine = (_cells(row) for row in rows if row.model == model)
         lines += [[cells[i] for i in shown] for cells in mine]
     return grid(
-        [_HEADERS[i] for i in shown],
+        [_HEADERS[i].format(score=rows[0].score.name) for i in shown],
         lines,
         numbers=range(1, len(shown)),
         title=_title(records[0]),
@@ -100,21 +100,25 @@ def _cosine(value: Interval) -> str:
 
 
 def _title(record: dict[str, Any]) -> str:
-    seeds, epochs = (_counted(record[f"{word}s"], word) for word in ("seed", "epoch"))
+    seeds, epochs = (counted(record[f"{word}s"], word) for word in ("seed", "epoch"))
     return f"{record['data']}, {seeds}, {epochs}"
 
 
-def _counted(number: int, word: str) -> str:
+def _capital(words: str) -> str:
+    return words[0].upper() + words[1:]
+
+
+def counted(number: int, word: str) -> str:
     return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
 def _caption(record: dict[str, Any], rows: list[Row]) -> str:
     lines = [
-        f"{tuning(record)}. Accuracy of the last epoch: mean ± 95 % interval over "
-        "seeds; − backprop: the difference, seed by seed. Alignment: cosine to "
-        "backprop's gradient. Time: median step against one of backprop timed in turn "
-        "with it, compilation apart; backprop's own shows the noise. What each rule "
-        "needs: `apical rules`.",
+        f"{tuning(record)}. {_capital(rows[0].score.name)} of the last epoch: mean ± "
+        "95 % interval over seeds; − backprop: the difference, seed by seed. "
+        "Alignment: cosine to backprop's gradient. Time: median step against one of "
+        "backprop timed in turn with it, compilation apart; backprop's own shows the "
+        "noise. What each rule needs: `apical rules`.",
     ]
     if any(row.regime for row in rows):
         lines.append(

@@ -5,7 +5,7 @@ progress can be told, a step of backpropagation timed, and the place kept, in be
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from statistics import median
@@ -17,6 +17,7 @@ import numpy as np
 
 import apical
 from apical.lab._entry import Entry
+from apical.lab._loss import Loss
 from apical.lab._regimes import has_regime, regime_of
 from apical.lab._start import Start, batch_order, parts
 from apical.lab._work import Lanes
@@ -47,8 +48,8 @@ class Scores(NamedTuple):
     """How well a model does on the test part of its data; arrays over lanes."""
 
     loss: np.ndarray
-    accuracy: np.ndarray  # not a number where logits are not finite
-    diverged: np.ndarray  # whether loss or logits ever were not finite
+    accuracy: np.ndarray  # or R²; not a number where outputs are not finite
+    diverged: np.ndarray  # whether loss or outputs ever were not finite
 
 
 class Epoch(NamedTuple):
@@ -62,6 +63,7 @@ class Epoch(NamedTuple):
     seconds_per_step_of_backpropagation: float  # measured in turn with it
     seconds_compiling: float
     regime: Any = None  # apical.measure.Regime of the first lane, first and last
+    learned: Sequence[Learned] = ()  # by group of lanes
 
 
 class Times(NamedTuple):
@@ -205,6 +207,7 @@ class Run:
             seconds_per_step=_median(times.rule),
             seconds_per_step_of_backpropagation=_median(times.backpropagation),
             seconds_compiling=self.seconds_compiling,
+            learned=position.learned,
             regime=self._regime(number, position.learned),
         )
 
@@ -224,11 +227,11 @@ class Run:
         return jax.tree.map(lambda *parts: np.concatenate(parts), *found)
 
     def score(self, position: Position) -> Scores:
-        """Mean loss on the test part, and the fraction of it that is right, by lane."""
+        """Mean loss on the test part, and how well its labels are met, by lane."""
         x, y = self.start.work.data.test_x, self.start.work.data.test_y
         size = min(_TEST_CHUNK, len(y))
         pairs = list(zip(position.learned, self._by_group, strict=True))
-        sums = np.zeros((2, self.lanes.count))
+        sums = np.zeros((3, self.lanes.count))
         for begin in range(0, len(y), size):
             # The last chunk is filled up from the front, so that one shape is compiled.
             places = np.arange(begin, begin + size)
@@ -236,8 +239,8 @@ class Run:
             examples = x[chosen], y[chosen], places < len(y)
             score = self._compile(self._score, *pairs[0], *examples)
             sums += np.concatenate([score(*pair, *examples) for pair in pairs], axis=1)
-        loss, right = sums / y.size
-        return Scores(loss, right, _diverged(position) | np.isnan(right))
+        loss, score = sums[:2] / sums[2]
+        return Scores(loss, score, _diverged(position) | np.isnan(score))
 
     def _compile(self, function: Callable, *args: Any) -> Callable:
         shapes = tuple(np.shape(leaf) for leaf in jax.tree.leaves(args))
@@ -297,18 +300,20 @@ class Run:
             params, statistics, state = learned
             # Rules that move state and parameters together predict by their step only.
             step = self._step(numbers, self.start.work.learning_rate, training=False)
-            logits = step.predict(params, state, statistics, x, y)
-            return _scores(logits, self.start.loss.of_each(logits, y), y, real)
+            outputs = step.predict(params, state, statistics, x, y)
+            return _scores(self.start.loss, outputs, y, real)
 
         return jnp.stack(jax.vmap(one_lane)(learned, numbers))
 
 
-def _scores(logits: Any, losses: Any, y: Any, real: Any) -> tuple[Any, Any]:
-    """Sums over the examples that are real: of the loss, and of what is right."""
-    weight = jnp.broadcast_to(real.reshape(-1, *[1] * (y.ndim - 1)), y.shape)
-    right = (logits.argmax(-1) == y) & weight
-    count = jnp.where(jnp.isfinite(logits).all(), right.sum(), jnp.nan)
-    return (losses * weight).sum(), count
+def _scores(loss: Loss, outputs: Any, y: Any, real: Any) -> tuple[Any, Any, Any]:
+    """Sums over the examples that are real: of the loss, of the score, and of ones."""
+    losses, scores = loss.of_each(outputs, y), loss.labels.score_of_each(outputs, y)
+    axes = (-1, *[1] * (losses.ndim - 1))
+    weight = jnp.broadcast_to(real.reshape(axes), losses.shape)
+    score = jnp.where(weight, scores, 0).sum()
+    known = jnp.where(jnp.isfinite(outputs).all(), score, jnp.nan)
+    return (losses * weight).sum(), known, weight.sum()
 
 
 def _groups(start: Start, lanes: Lanes) -> list[slice]:

@@ -241,7 +241,8 @@ def value_and_grad(
 
     Returns:
       A `Learner`: `state = learner.init(key, params, *args)`, then
-      `credit = learner(params, state, *args)` with `credit.grads` for any optimiser.
+      `credit = learner(params, state, *args)` with `credit.grads` for any optimiser,
+      and always `state = credit.state`: noise, learned feedback and traces live there.
 
     Raises:
       ValueError: for a rule whose state must move with the parameters.
@@ -256,6 +257,7 @@ def value_and_grad(
       >>> credit = jax.jit(learner)(w, state, x, y)
       >>> jax.tree.map(jnp.shape, credit.grads)
       {'a': (3, 4), 'b': (4, 2)}
+      >>> state = credit.state  # for the next call
     """
     if isinstance(rule, Rule) and rule.coupled:
         raise ValueError(

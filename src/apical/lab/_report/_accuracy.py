@@ -22,6 +22,7 @@ def point(axes: Axes, x: float, row: Row, look: Look) -> None:
         markeredgecolor=PAPER.light,
         markeredgewidth=0.8,
         elinewidth=1.2,
+        label=row.rule,
     )
 
 

@@ -9,8 +9,8 @@ from apical.lab._report._numbers import UNKNOWN, cosine, counted, percent, plain
 from apical.lab._report._numbers import ratio as shown_ratio
 from apical.lab._summary import Records, Row
 
-COLUMNS = (
-    *("rule", "accuracy, %", "−\N{NO-BREAK SPACE}backprop, points"),
+COLUMNS = (  # the second is the score
+    *("rule", "{}, %", "−\N{NO-BREAK SPACE}backprop, points"),
     *("alignment, start → end", "time", "FLOPs", "memory", "depth"),
     *("step size", "status"),
 )

@@ -56,7 +56,8 @@ def draw_costs(rows: list[Row]) -> Figure:
     for axes, model, mine in zip(grid, models, shown, strict=True):
         _draw_model(axes, model, mine, drawn)
     figure.suptitle(
-        "last test accuracy (%, bars: 95 % intervals) against cost ÷ backprop's",
+        f"last test {rows[0].score.name} (%, bars: 95 % intervals) against cost ÷ "
+        "backprop's",
         x=0.01,
         ha="left",
         fontsize=11,

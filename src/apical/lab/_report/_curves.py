@@ -1,7 +1,7 @@
 """Accuracy and alignment over training, and accuracy against time: a row per model."""
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -35,52 +35,94 @@ def draw_curves(records: Records, rows: list[Row]) -> Figure:
     grid = figure.subplots(len(models), 3, squeeze=False, width_ratios=(5, 5, 4))
     for axes, model in zip(grid, models, strict=True):
         mine = [row for row in rows if row.model == model]
-        _draw_model(axes, model, mine, runs, drawn)
+        for panel, draw in zip(axes, PANELS.values(), strict=True):
+            draw(panel, model, mine, runs, drawn)
     where = "outside lower center"
     figure.legend(handles, labels, loc=where, ncols=columns, handlelength=3)
     figure.suptitle(_title(records[0]), x=0.01, ha="left", fontsize=11)
     return figure
 
 
-def _draw_model(
-    axes: np.ndarray,
-    model: str,
+def draw_panel(
+    axes: Axes, panel: str, model: str, records: Records, rows: list[Row]
+) -> None:
+    """Draw one of `PANELS` of one model on any axes, with labels for a legend."""
+    drawn = looks(row.rule for row in rows)
+    mine = [row for row in rows if row.model == model]
+    PANELS[panel](axes, model, mine, by_run(records), drawn)
+
+
+def _draw_score(
+    axes: Axes, model: str, rows: list[Row], runs: Runs, drawn: dict[str, Look]
+) -> None:
+    score = rows[0].score
+    _draw_curves(axes, f"test_{score.field}", 100, rows, runs, drawn)
+    axes.set_title(f"{shortened(model, 24)}: test {score.name} (%)")
+    axes.set_ylim(lowest_shown(rows), 100.5)
+
+
+def _draw_alignment(
+    axes: Axes, model: str, rows: list[Row], runs: Runs, drawn: dict[str, Look]
+) -> None:
+    del model
+    _draw_curves(axes, "alignment", 1, rows, runs, drawn)
+    axes.set_title("alignment (cosine to backprop's gradient)")
+    axes.set_ylim(min(0.0, axes.get_ylim()[0]), 1.04)
+
+
+def _draw_time(
+    axes: Axes, model: str, rows: list[Row], runs: Runs, drawn: dict[str, Look]
+) -> None:
+    del model, runs
+    for row in rows:
+        if row.status in ("ok", "unfinished") and math.isfinite(row.time_ratio):
+            point(axes, row.time_ratio, row, drawn[row.rule])
+    axes.set_title(f"last {rows[0].score.name} (%) against time")
+    axes.set_xlabel("time of a step ÷ backprop's")
+    axes.set_ylim(lowest_shown(rows), 100.5)
+    mark_ratios(axes, [row.time_ratio for row in rows])
+
+
+# The panels of a model, from left to right.
+PANELS = {"score": _draw_score, "alignment": _draw_alignment, "time": _draw_time}
+
+
+def _draw_curves(
+    axes: Axes,
+    field: str,
+    scale: float,
     rows: list[Row],
     runs: Runs,
     drawn: dict[str, Look],
 ) -> None:
-    accuracy, alignment, time = axes
     shade = min(0.18, 0.9 / len(rows))  # many bands on one another stay pale
     for order, row in enumerate(rows):
-        look, mine = drawn[row.rule], runs[model, row.rule]
+        look, mine = drawn[row.rule], runs[row.model, row.rule]
         # Rules that agree exactly lie on one another: the later ones are thinner.
         width = max(3.2 - 0.35 * order, 1.3)
-        for panel, field, scale in (
-            (accuracy, "test_accuracy", 100),
-            (alignment, "alignment", 1),
-        ):
-            _curve(panel, *curve(mine, field), look, width, scale, shade, order)
-        _point(time, row, look)
-    epochs = runs[model, rows[0].rule][0]["epochs"]
-    _label_epochs(accuracy, epochs)
-    _label_epochs(alignment, epochs)
-    accuracy.set_title(f"{shortened(model, 24)}: test accuracy (%)")
-    accuracy.set_ylim(lowest_shown(rows), 100.5)
-    alignment.set_title("alignment (cosine to backprop's gradient)")
-    alignment.set_ylim(min(0.0, alignment.get_ylim()[0]), 1.04)
-    _label_time(time, accuracy, rows)
+        line = _Line(row.rule, look, width, shade, order)
+        _curve(axes, *curve(mine, field), line, scale)
+    _label_epochs(axes, runs[rows[0].model, rows[0].rule][0]["epochs"])
+
+
+class _Line(NamedTuple):
+    """How one rule is drawn in one panel."""
+
+    label: str
+    look: Look
+    width: float
+    shade: float
+    order: int
 
 
 def _curve(
     axes: Axes,
     epochs: np.ndarray,
     values: np.ndarray,
-    look: Look,
-    width: float,
+    line: _Line,
     scale: float,
-    shade: float,
-    order: int,
 ) -> None:
+    look = line.look
     alive = [scale * row[np.isfinite(row)] for row in values]
     shown = [i for i, row in enumerate(alive) if row.size]
     if not shown:
@@ -93,34 +135,23 @@ def _curve(
         middle,
         color=look.colour,
         linestyle=look.dashes,
-        linewidth=width,
+        linewidth=line.width,
         marker=look.marker,
         markersize=5.5,
         markeredgecolor=PAPER.light,
         markeredgewidth=0.6,
-        markevery=(order % every, every),
+        markevery=(line.order % every, every),
+        label=line.label,
     )
     # Neither a cosine nor a fraction goes further than this.
     low, high = (np.clip(middle + d, -scale, scale) for d in (-half, half))
-    axes.fill_between(x, low, high, color=look.colour, alpha=shade, linewidth=0)
-
-
-def _point(axes: Axes, row: Row, look: Look) -> None:
-    if row.status in ("ok", "unfinished") and math.isfinite(row.time_ratio):
-        point(axes, row.time_ratio, row, look)
+    axes.fill_between(x, low, high, color=look.colour, alpha=line.shade, linewidth=0)
 
 
 def _label_epochs(axes: Axes, epochs: int) -> None:
     axes.set_xlabel("epoch")
     axes.set_xlim(-0.02 * epochs, 1.02 * epochs)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-
-
-def _label_time(axes: Axes, accuracy: Axes, rows: list[Row]) -> None:
-    axes.set_title("last accuracy (%) against time")
-    axes.set_xlabel("time of a step ÷ backprop's")
-    axes.set_ylim(*accuracy.get_ylim())
-    mark_ratios(axes, [row.time_ratio for row in rows])
 
 
 def _label(name: str, rows: list[Row]) -> str:

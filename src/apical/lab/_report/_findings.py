@@ -27,12 +27,12 @@ class Findings(NamedTuple):
 
     Attributes:
         model: its name.
-        baseline: the row of backpropagation, if it came to an accuracy.
+        baseline: the row of backpropagation, if it came to a score.
         alike: rules whose interval contains 0.
         below: rules below backpropagation.
         above: rules above it.
         single: rules with one seed, so without an interval.
-        control: the row of the control, if it came to an accuracy.
+        control: the row of the control, if it came to a score.
         better: rules above the control, backpropagation among them.
         no_better: rules not above it.
         lost: rules that diverged, were refused or have not ended.

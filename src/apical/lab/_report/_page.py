@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from apical.lab._labels import score_in
 from apical.lab._regimes import COLUMNS as REGIME_COLUMNS
 from apical.lab._regimes import regime_rows
 from apical.lab._registry import BASELINE, CONTROL
@@ -27,11 +28,11 @@ from apical.lab._table import tuning
 
 _VERSIONS = ("apical", "python", "jax", "jaxlib", "numpy", "optax", "equinox")
 _LABELS = {
-    "figure": "Test accuracy and alignment over the epochs, and accuracy against time",
+    "figure": "Test {} and alignment over the epochs, and {} against time",
     "layers": "Alignment of each parameter over the epochs, by model and rule",
-    "cost": "Accuracy against time, FLOPs, memory and sequential depth",
-    "varied": "Accuracy and alignment against a number of the rules",
-    "trials": "Accuracy on the held-out part against step size, by model and rule",
+    "cost": "Test {} against time, FLOPs, memory and sequential depth",
+    "varied": "Test {} and alignment against a number of the rules",
+    "trials": "The {} on the held-out part against step size, by model and rule",
 }
 
 
@@ -57,6 +58,35 @@ def page(comparison: Any, drawings: Mapping[str, str]) -> str:
     Returns:
         The whole document.
     """
+    score = score_in(comparison.records[0]).name
+    figures = {
+        name: Markup(inline(svg, name, _LABELS[name].replace("{}", score)))
+        for name, svg in drawings.items()
+    }
+    content = _content(comparison)
+    template = _environment().get_template("page.html.jinja")
+    return template.render(figures=figures, palette=NAMED, **content)
+
+
+def fragment(comparison: Any) -> str:
+    """The tables alone, to stand in a notebook, which has a style of its own."""
+    records = comparison.records
+    if not records:
+        return "<p>This comparison has no records yet.</p>"
+    rows = comparison.rows
+    return (
+        _environment()
+        .get_template("fragment.html.jinja")
+        .render(
+            first=records[0],
+            tuning=tuning(records[0]),
+            columns=_columns(rows),
+            tables=_tables(records, rows),
+        )
+    )
+
+
+def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("apical.lab._report"),
         autoescape=True,
@@ -72,17 +102,16 @@ def page(comparison: Any, drawings: Mapping[str, str]) -> str:
         points=numbers.points,
         ratio=numbers.ratio,
     )
-    figures = {
-        name: Markup(inline(svg, name, _LABELS[name])) for name, svg in drawings.items()
-    }
-    content = _content(comparison)
-    template = environment.get_template("page.html.jinja")
-    return template.render(figures=figures, palette=NAMED, **content)
+    return environment
+
+
+def _columns(rows: list[Row]) -> list[str]:
+    return [column.format(rows[0].score.name) for column in COLUMNS]
 
 
 def _content(comparison: Any) -> dict[str, Any]:
     records, trials, rows = comparison.records, comparison.trials, comparison.rows
-    settings = comparison.settings
+    settings, score = comparison.settings, score_in(records[0])
     rules = list(dict.fromkeys(row.rule for row in rows))
     entries, uncited = sources(rules)
     return {
@@ -93,7 +122,8 @@ def _content(comparison: Any) -> dict[str, Any]:
         "baseline": BASELINE,
         "control": CONTROL,
         "findings": findings(records, rows),
-        "columns": COLUMNS,
+        "score": score,
+        "columns": _columns(rows),
         "tables": _tables(records, rows),
         "regimes": regime_rows(comparison.regimes),
         "regime_columns": REGIME_COLUMNS,

@@ -4,6 +4,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
+from apical.lab._labels import HELD_OUT, score_in, scored
 from apical.lab._registry import BASELINE
 from apical.lab._report._looks import Look, looks
 from apical.lab._report._numbers import plain
@@ -21,7 +22,8 @@ def draw_trials(trials: Records) -> Figure:
     for model, rule in runs:
         blocks.setdefault(model, []).append(rule)
     drawn = looks(rule for _, rule in runs)
-    title = "trials: accuracy on the held-out part (%) against step size"
+    score = score_in(trials[0]).name
+    title = f"trials: {score} on the held-out part (%) against step size"
     panels = small_multiples(blocks, title, heading=0.26, unit="step size")
     rates = [trial["learning_rate"] for trial in trials]
     for (model, rule), axes in panels.by_run.items():
@@ -41,11 +43,11 @@ def draw_trials(trials: Records) -> Figure:
 def _line(axes: Axes, baseline: Records) -> None:
     """The trials of backpropagation, to be compared with."""
     done = sorted(
-        (t["learning_rate"], t["held_out_accuracy"]) for t in baseline if ended(t)
+        (t["learning_rate"], scored(t, HELD_OUT)) for t in baseline if ended(t)
     )
     axes.plot(
         [rate for rate, _ in done],
-        [100 * accuracy for _, accuracy in done],
+        [100 * score for _, score in done],
         color=EDGE.light,
         linewidth=0.8,
     )
@@ -68,7 +70,7 @@ def _draw(axes: Axes, trials: Records, look: Look) -> None:
 def _points(axes: Axes, trials: Records, look: Look, size: float, edge: str) -> None:
     axes.plot(
         [trial["learning_rate"] for trial in trials],
-        [100 * trial["held_out_accuracy"] for trial in trials],
+        [100 * scored(trial, HELD_OUT) for trial in trials],
         linestyle="none",
         marker=look.marker,
         markersize=size,

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from apical.lab._labels import HELD_OUT, scored
 from apical.lab._summary import Records
 
 POINTS = 5.0  # of percent below the best trial: still nearly as good
@@ -11,7 +12,7 @@ class WorkingRange(NamedTuple):
     """The best trial of a rule, and the trials in a row around it.
 
     Attributes:
-        best: accuracy of the best trial on the held-out part.
+        best: score of the best trial on the held-out part.
         low: the lowest step size in the row.
         high: the highest.
         inside: how many trials the row has.
@@ -45,7 +46,7 @@ def working_range(trials: Records) -> WorkingRange | None:
         WorkingRange(best=0.97, low=0.2, high=0.4, inside=2)
     """
     ordered = sorted(trials, key=lambda trial: trial["learning_rate"])
-    scores = [trial["held_out_accuracy"] if ended(trial) else None for trial in ordered]
+    scores = [scored(t, HELD_OUT) if ended(t) else None for t in ordered]
     known = [score for score in scores if score is not None]
     if not known:
         return None
@@ -61,5 +62,5 @@ def working_range(trials: Records) -> WorkingRange | None:
 
 
 def ended(trial: dict[str, object]) -> bool:
-    """Whether a trial came to an accuracy."""
-    return trial["status"] == "ok" and trial["held_out_accuracy"] is not None
+    """Whether a trial came to a score."""
+    return trial["status"] == "ok" and scored(trial, HELD_OUT) is not None

@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-from apical.lab._compare import Comparison, compare
+from apical.lab._compare import compare
 from apical.lab._data import Data
 from apical.lab._folder import SETTINGS
 from apical.lab._journal import Line
+from apical.lab._outcome import Comparison
 from apical.lab._summary import at_the_end
 from apical.lab.claims._claim import Desk, Lines, Task
 from apical.lab.claims._verdict import Effect, Where, effect

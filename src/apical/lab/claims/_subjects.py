@@ -13,6 +13,7 @@ import equinox as eqx
 import jax
 from jax import Array
 
+from apical.lab._labels import Classes
 from apical.lab._loss import Loss
 from apical.lab.claims._paper_models import LETTERS
 from apical.lab.models import MODELS
@@ -59,7 +60,7 @@ class Subject:
     def _loss(self) -> Loss:
         model, _ = self._built(jax.random.key(0))
         static = eqx.partition(model, eqx.is_array)[1]
-        return Loss(static, self.classes, "squared-error")
+        return Loss(static, Classes(self.classes), "squared-error")
 
     def problem(self, seed: int) -> Problem:
         """The loss, the initial weights of a seed, and a batch drawn from it."""

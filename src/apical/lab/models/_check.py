@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from apical.lab._dataset import Data
 from apical.lab._errors import LabError
+from apical.lab.models._layout import layout_said
 
 _TRIED = 2  # examples
 
@@ -32,16 +33,17 @@ def check_model(
             f"{_told(model)}. A model is a pytree; of a function and parameters make "
             "jax.tree_util.Partial(function, parameters)"
         )
-    x = jax.ShapeDtypeStruct((_TRIED, *data.shape), data.train_x.dtype)
     for training in (True,) if statistics is None else (True, False):
-        logits, new = _called(name, model, statistics, x, training)
+        logits, new = _called(name, model, statistics, data, training)
         _check_logits(name, logits, data)
         _check_statistics(name, statistics, new)
 
 
 def _called(
-    name: str, model: Any, statistics: Any, x: jax.ShapeDtypeStruct, training: bool
+    name: str, model: Any, statistics: Any, data: Data, training: bool
 ) -> tuple[Any, Any]:
+    x = jax.ShapeDtypeStruct((_TRIED, *data.shape), data.train_x.dtype)
+
     def call(x: jax.Array) -> Any:
         return model(x) if statistics is None else model(x, statistics, training)
 
@@ -51,7 +53,8 @@ def _called(
     except Exception as error:
         raise LabError(
             f"{name} failed when called as {called} with x of the shape {x.shape} and "
-            f"type {x.dtype}: {type(error).__name__}: {error}"
+            f"type {x.dtype}: {type(error).__name__}: {error}. "
+            f"{layout_said(data)}"
         ) from error
     if statistics is None:
         return result, None
@@ -68,14 +71,15 @@ def _check_logits(name: str, logits: Any, data: Data) -> None:
     wanted = (_TRIED, *time, data.classes)
     found = getattr(logits, "shape", None)
     if found != wanted:
-        axes = "(examples, time, classes)" if time else "(examples, classes)"
+        last = "outputs" if data.has_numbers else "classes"
+        axes = f"(examples, {'time, ' if time else ''}{last})"
         raise LabError(
             f"{name} gives {_told(logits) if found is None else found} for {_TRIED} "
-            f"examples of {data.name}; its logits must have the shape {wanted}, {axes}"
+            f"examples of {data.name}; its outputs must have the shape {wanted}, {axes}"
         )
     if not jnp.issubdtype(logits.dtype, jnp.floating):
         raise LabError(
-            f"{name} gives logits of the type {logits.dtype}; they must be "
+            f"{name} gives outputs of the type {logits.dtype}; they must be "
             "floating-point numbers"
         )
 

@@ -1,0 +1,50 @@
+"""Whether a model that convolves takes the axes of pictures for what they are.
+
+A library that wants the channels last finds `(examples, channels, height, width)` as
+good as any other shape, and learns badly. But the kernels tell how many channels they
+were made for.
+"""
+
+import math
+
+from apical import Circuit
+from apical.lab._dataset import Data
+from apical.lab._errors import LabError
+
+
+def layout_said(data: Data) -> str:
+    """What a model has to know of the axes of pictures; of other data, nothing."""
+    if data.kind != "pictures":
+        return ""
+    channels, height, width = data.shape
+    return (
+        f"Pictures come as {data.axes}. Where a library wants the channels last, let "
+        f"it see jnp.moveaxis(x, 1, -1), of the shape (examples, {height}, {width}, "
+        f"{channels}), when it is initialised and when it is called"
+    )
+
+
+def check_layout(circuit: Circuit, data: Data, name: str) -> None:
+    """Refuse a model whose first kernel takes the columns of a picture for channels.
+
+    Args:
+        circuit: of the model's loss.
+        data: what the model reads.
+        name: the model's name, for messages.
+
+    Raises:
+        LabError: the first synapse convolves, along two axes, as many channels as a
+            picture has columns, and pictures have another number of channels.
+    """
+    first = next(iter(circuit.synapses), None)
+    if data.kind != "pictures" or first is None or len(first.shape) != 4:
+        return
+    (channels, _, width), convolved = data.shape, math.prod(first.shape)
+    if first.operation == "conv_general_dilated":
+        convolved //= first.fan_out
+        if convolved == width != channels:
+            raise LabError(
+                f"{name}: the kernel {first.name!r} is made for {width} channels, and "
+                f"pictures of {data.name} have {channels} channels and {width} columns "
+                f"(in {first.scope or first.where}). {layout_said(data)}"
+            )
