@@ -37,7 +37,10 @@ def test_a_rule_keeps_the_laws_on_every_problem(name):
 
 VARIANTS = {
     "gains": (FeedbackAlignment(gains="feedback"), ()),
-    "removed": (FeedbackAlignment(0.3, 0.3), ("value", "pull")),
+    "removed": (
+        FeedbackAlignment(removed_forward=0.3, removed_backward=0.3),
+        ("value", "pull"),
+    ),
     "magnitudes": (SignConcordance("batch", 0.8), ()),
     "plain_steps": (PredictiveCoding(rate=1.0), ()),
     "sweep": (PredictiveCoding(rate=1.0, inference=Sweep()), ()),

@@ -54,7 +54,9 @@ def shifted(key: jax.Array, *args: Any) -> tuple[Any, ...]:
 FEEDBACK: dict[str, Rule] = {
     "Backpropagation()": Backpropagation(),
     "FeedbackAlignment()": FeedbackAlignment(),
-    "FeedbackAlignment(0.3, 0.3)": FeedbackAlignment(0.3, 0.3),
+    "FeedbackAlignment(removed_forward=0.3, removed_backward=0.3)": FeedbackAlignment(
+        removed_forward=0.3, removed_backward=0.3
+    ),
     "SignConcordance()": SignConcordance(),
     'SignConcordance("batch")': SignConcordance("batch"),
     "KolenPollack()": KolenPollack(),
