@@ -315,7 +315,7 @@ def test_8_feedback_drawn_from_the_users_own_key_is_not_the_parameters(rule):
     ]
     circuit = apical.trace(two_layers)(SQUARE, normal(1, 5, 6), normal(2, 5, 6))
     state = rule.init(circuit, KEY, SQUARE, ())
-    for copy in getattr(state, "feedback", state).values():
+    for copy in jax.tree.leaves(state.feedback):
         for key in own:
             drawn = jax.random.normal(key, (6, 6))
             assert abs(jnp.vdot(copy, drawn) / jnp.sum(drawn**2)) < 0.6

@@ -66,6 +66,8 @@ class FeedbackAlignment(ConnectedRule):
     Source: Lillicrap, Cownden, Tweed & Akerman 2016, Nature Communications 7:13276.
     """
 
+    removed_forward: float = 0.0  # by position, too
+    removed_backward: float = 0.0
     gains: str = static(default="forward")
 
     citation: ClassVar[str] = (
