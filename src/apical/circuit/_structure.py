@@ -194,16 +194,18 @@ class Structure:
     @cached_property
     def output(self) -> int:
         """The variable of the one output node, or refuse."""
-        if len(self.outputs) != 1:
-            problem = "no output" if not self.outputs else "more than one output"
+        if not self.outputs:
+            raise ValueError(self._told_no_output())
+        output, *others = self.outputs
+        if others:
             makers = (self._flow.maker[n][0] for n in self.outputs)
             listed = ", ".join(f"`{op.name}` at {op.where}" for op in makers)
             raise ValueError(
-                f"The loss function has {problem} that can be told from the program "
-                f"({len(self.outputs)} candidates{': ' if listed else ''}{listed}). "
-                "Mark it: `y = apical.output(y)`."
+                "The loss function has more than one output that can be told from the "
+                f"program ({len(self.outputs)} candidates: {listed}). Mark it: "
+                "`y = apical.output(y)`."
             )
-        return self.outputs[0]
+        return output
 
     @property
     def output_shape(self) -> jax.ShapeDtypeStruct:
@@ -294,6 +296,17 @@ class Structure:
                     "whose number of steps is not fixed) acts on activities, and JAX "
                     f"cannot reverse it. {REVERSIBLE}"
                 )
+
+    def _told_no_output(self) -> str:
+        read = [n for n in self.nodes if "loss" in self.reach[n.name]]
+        listed = ", ".join(f"{n.name!r} at {n.where}" for n in read)
+        return (
+            "The loss function has no output that can be told from the program: no "
+            "synapse reaches the loss alone, without a node after it"
+            f"{f' (the loss reads {listed})' if listed else ''}. Mark what it makes of "
+            "each example: `apical.output(log_prob)` in a normalising flow, "
+            "`apical.output(solution.ys)` of a differential equation."
+        )
 
     def _told(self, refusal: Refusal) -> str:
         paths = ", ".join(self.leaves.names[i] for i in sorted(refusal.leaves))
