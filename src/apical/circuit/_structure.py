@@ -303,8 +303,8 @@ class Structure:
         return (
             "The loss function has no output that can be told from the program: no "
             "synapse reaches the loss alone, without a node after it"
-            f"{f' (the loss reads {listed})' if listed else ''}. Mark what it makes of "
-            "each example: `apical.output(log_prob)` in a normalising flow, "
+            f"{f' (the loss reads {listed})' if listed else ''}. Mark it, as "
+            "`apical.output(log_prob)` in a normalising flow, or "
             "`apical.output(solution.ys)` of a differential equation."
         )
 
