@@ -176,6 +176,43 @@ def test_a_solver_that_is_differentiated_as_it_is_written_can_have_feedback():
     assert np.any(found["a"]) and not np.allclose(found["a"], true["a"], rtol=1e-2)
 
 
+# ----------------------------------------------------------------------------- flows
+
+
+def flow(mark):
+    """A flow whose layers are scanned: the loss reads what each of them makes."""
+
+    def layer(carry, weight):
+        z, log_scales = carry
+        scale = jnp.tanh(z @ weight)
+        return (z * jnp.exp(scale) + scale, log_scales + jnp.sum(scale, axis=-1)), None
+
+    def loss_fn(params, x, y):
+        del y
+        layers = jnp.stack([params["a"], params["b"]])
+        (z, log_scales), _ = lax.scan(layer, (x, jnp.zeros(len(x))), layers)
+        return -jnp.mean(mark(log_scales - jnp.sum(z**2, axis=-1) / 2))
+
+    return loss_fn
+
+
+WITH_OUTPUT = [
+    r for r in EVERY if name_of(r) in ("DirectFeedbackAlignment", "LocalLosses")
+]
+
+
+@pytest.mark.parametrize("rule", WITH_OUTPUT, ids=name_of)
+def test_a_flow_is_told_what_to_mark_and_then_has_an_output(rule):
+    told = (
+        "no output",
+        "the loss reads 'a+b",
+        "operations_of_others.py",
+        "output(log_prob)",
+    )
+    refuses((lambda: init(rule, flow(lambda log_prob: log_prob)), *told))
+    assert np.any(credit(rule, flow(apical.output)).grads["a"])
+
+
 # ------------------------------------------------------------------- what is looked at
 
 

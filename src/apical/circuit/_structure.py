@@ -303,6 +303,17 @@ class Structure:
                     f"cannot reverse it. {REVERSIBLE}"
                 )
 
+    def _told_no_output(self) -> str:
+        read = [n for n in self.nodes if Edge(THE_LOSS) in self.reach[n.name]]
+        listed = ", ".join(f"{n.name!r} at {n.where}" for n in read)
+        return (
+            "The loss function has no output that can be told from the program: no "
+            "synapse reaches the loss alone, without a node after it"
+            f"{f' (the loss reads {listed})' if listed else ''}. Mark it, as "
+            "`apical.output(log_prob)` in a normalising flow, or "
+            "`apical.output(solution.ys)` of a differential equation."
+        )
+
     def require_feedback(self) -> None:
         """Refuse if a leaf meets data where no second copy stands in for it."""
         self.require_reversible()
@@ -345,10 +356,7 @@ class Structure:
     def require_output(self) -> None:
         """Refuse if there is no output, or if a node stands after one."""
         if not self.outputs:
-            raise ValueError(
-                "The loss function has no output that can be told from the program. "
-                "Mark it: `y = apical.output(y)`."
-            )
+            raise ValueError(self._told_no_output())
         reacher = self._reacher
         for number in self.outputs:
             is_node = number in self._names
