@@ -1,5 +1,6 @@
 """Rules with arguments, and numbers that are varied: what is written and meant."""
 
+import dataclasses
 import json
 import shlex
 
@@ -78,6 +79,21 @@ def test_a_sweep_does_not_draw_what_was_given():
     (entry,) = find_rules("kolen-pollack(decay=0.25)").values()
     assert "decay" not in entry.search_space
     assert "decay" not in draw_trials(4, (1e-3, 1.0), entry.search_space).numbers
+
+
+@rules.rule
+class Needing(rules.FeedbackAlignment):
+    """A rule of a user's with a number that has no default."""
+
+    needed: float = dataclasses.field(kw_only=True)
+
+
+def test_arguments_are_given_to_a_rule_of_ones_own_that_has_no_defaults():
+    name = f"{__name__}:Needing(needed=0.5, removed_backward=1)"
+    (entry,) = find_rules(name).values()
+    assert entry.make() == Needing(removed_backward=1.0, needed=0.5)
+    with pytest.raises(LabError, match=r"cannot be made by Needing\(\)"):
+        find_rules(f"{__name__}:Needing(removed_backward=1)")
 
 
 WRONG = {

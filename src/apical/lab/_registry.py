@@ -1,6 +1,7 @@
 """The rows of a comparison: each name, and the rule it stands for."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
 import jax
@@ -113,7 +114,8 @@ def _by_name(made: Named) -> dict[str, Entry]:
 def _named(text: str) -> dict[str, Entry]:
     name, arguments = spelled(text, "--rules", _EXAMPLE)
     if ":" in name:
-        entry = _entry(f"--rules {name}", find_attribute(name, "--rules"))
+        found = find_attribute(name, "--rules")
+        entry = _entry(f"--rules {name}", found, arguments)
     else:
         (name,) = known("rule", [name], RULES)
         entry = RULES[name]
@@ -152,8 +154,8 @@ def _read_vary(vary: Vary) -> tuple[str, list[Any]]:
     return number.replace("-", "_"), list(values)
 
 
-def _entry(name: str, rule: Any) -> Entry:
-    made = _made(name, rule) if isinstance(rule, type) else rule
+def _entry(name: str, rule: Any, arguments: Mapping[str, Any] | None = None) -> Entry:
+    made = _made(name, rule, arguments or {}) if isinstance(rule, type) else rule
     if not isinstance(made, rules.Rule):
         raise LabError(f"{name} is no rule but {made!r}: subclass `apical.rules.Rule`")
     if jax.tree_util.all_leaves([made]):
@@ -164,9 +166,12 @@ def _entry(name: str, rule: Any) -> Entry:
     return Entry(lambda: made)
 
 
-def _made(name: str, rule: type) -> Any:
+def _made(name: str, rule: type, arguments: Mapping[str, Any]) -> Any:
+    """The rule with its defaults, and of the arguments those that have none."""
+    there_are = fields(rule) if is_dataclass(rule) else ()
+    needed = {f.name for f in there_are if f.default is f.default_factory is MISSING}
     try:
-        return rule()
+        return rule(**{n: value for n, value in arguments.items() if n in needed})
     except Exception as error:
         raise LabError(
             f"{name} cannot be made by {rule.__name__}() ({error}): give every number "
