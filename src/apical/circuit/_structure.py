@@ -20,6 +20,7 @@ from ._dataflow import (
     walk,
 )
 from ._depth import longest_path
+from ._distance import distances
 from ._edges import LOSS as THE_LOSS
 from ._edges import Edge, End
 from ._enter import parallel_carries
@@ -186,6 +187,15 @@ class Structure:
     def depth(self) -> int:
         """The largest number of nodes on a path from the inputs to the loss."""
         return longest_path(self._flow, set(self._numbers))
+
+    @cached_property
+    def distances(self) -> dict[str, int]:
+        """The fewest nodes on a path from each node to the loss, itself included.
+
+        That is how many steps a signal needs to come to it; in a loop, to every step.
+        """
+        found = distances(self._flow, set(self._numbers))
+        return {self._names[n]: found[n] for n in self._numbers if n in found}
 
     @cached_property
     def outputs(self) -> tuple[int, ...]:

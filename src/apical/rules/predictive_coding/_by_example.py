@@ -26,8 +26,13 @@ class ByExample(NamedTuple):
         names = [n.name for n in circuit.nodes]
         found = {n: circuit.example_axes[n] for n in names}
         if any(axis is None for axis in found.values()):
-            found = dict.fromkeys(names)
+            return cls.together(circuit)
         return cls(found)
+
+    @classmethod
+    def together(cls, circuit: Circuit) -> ByExample:
+        """All examples taken as one."""
+        return cls(dict.fromkeys(n.name for n in circuit.nodes))
 
     def dot(self, one: Tree, other: Tree) -> jax.Array:
         """The product of two trees for each example (or of all)."""

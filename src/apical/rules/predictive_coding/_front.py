@@ -72,6 +72,20 @@ def fronts(circuit: Circuit, steps: int) -> list[Front]:
     return found
 
 
+def needed_steps(circuit: Circuit, free: bool, steps: int) -> dict[str, int]:
+    """How many steps a signal needs to come to each node, in forward order.
+
+    Where predictions are free it also comes from below, by a prediction that moved;
+    what is heard so in these steps is as near as they are.
+    """
+    found = circuit.distances
+    if not free or circuit.has_loop or not circuit.linear_derivatives:
+        return found
+    last = fronts(circuit, steps)[-1]
+    heard = last.erring | last.moving
+    return {n: min(d, steps) if n in heard else d for n, d in found.items()}
+
+
 def stages(circuit: Circuit, steps: int, written_out: bool) -> list[tuple[Front, int]]:
     """Steps in a row with one front that covers them all: the front, and how many.
 
