@@ -109,6 +109,8 @@ def test_what_is_exact_in_shallow_nets_is_exact_in_deep_ones(name, loss_fn):
 # ------------------------------------------------------------ or a warning says which
 
 
+# The nodes of a chain of six, from the input on: a sweep carries a signal by one.
+FORWARDS = ("0", "1", "2", "3", "4")
 TOO_FEW = {
     "fixed": lambda n: PredictiveCoding(n, inference=optax.sgd(1.0)),
     "closed form": lambda n: PredictiveCoding(n),
@@ -120,6 +122,7 @@ TOO_FEW = {
     "coupled": lambda n: rules.CoupledLearning(clamped_steps=n),
     "phases": lambda n: rules.GeneRec(clamped_steps=n),
     "incremental": lambda n: rules.IncrementalPredictiveCoding(n),
+    "forwards": lambda n: PredictiveCoding(inference=rules.Sweep(n, FORWARDS)),
 }
 
 
@@ -142,7 +145,18 @@ def test_too_few_steps_are_told_with_the_first_nodes_and_how_many_it_takes(name)
     first, second, third, *_ = circuit.distances
     assert repr(first) in message and repr(second) in message
     assert repr(third) not in message
-    assert f"steps={needed}`" in message
+    assert f"s={needed}`" in message
+
+
+def test_a_sweep_of_every_second_level_carries_a_signal_by_two():
+    def swept(sweeps):
+        order = rules.Sweep(sweeps, "even/odd")
+        return PredictiveCoding(prediction="free", inference=order)
+
+    assert not told(swept(4), chain, weights(8))
+    (message,) = told(swept(3), chain, weights(8))
+    assert "`sweeps=4`" in message and "'1'" in message and "'2'" not in message
+    assert not told(PredictiveCoding(inference=rules.Sweep()), chain, weights(8))
 
 
 @pytest.mark.parametrize("loss_fn", [chain, stream, looped])

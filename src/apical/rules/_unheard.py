@@ -40,9 +40,9 @@ def warn_of_unheard(
     listed = ", ".join(unheard[:_NAMED]) + (f" and {more} more" if more > 0 else "")
     needed = max(distances.values())
     warnings.warn(
-        f"{rule} takes {steps} steps, in which no signal from the loss comes to the "
+        f"With `{argument}={steps}` of {rule} no signal from the loss comes to the "
         f"nodes {listed} (in a loop: to its first steps), so that what makes them is "
-        f"not taught. Signals need {needed} steps here: pass `{argument}={needed}` or "
-        "more, or leave it at None.",
+        f"not taught. It takes `{argument}={needed}` here: pass that or more"
+        + (", or leave it at None." if argument.endswith("steps") else "."),
         stacklevel=4,
     )

@@ -39,7 +39,7 @@ from ._feedback import RandomFeedback
 from ._fixed_prediction import linearise, relax_in_closed_form, sweep_exactly
 from ._free_arguments import FreeArguments, FreeWithArguments, Masks
 from ._free_prediction import Free
-from ._front import needed_steps
+from ._front import needed_steps, needed_sweeps
 from ._nudge import Nudge
 from ._precision import as_precision
 from ._relaxation import Relaxation
@@ -171,9 +171,11 @@ class PredictiveCoding(Rule):
         if self.prediction == "free":  # errors and the loss have to count alike
             require_reduction(circuit, params, args)
         if isinstance(self.inference, Sweep):
-            self.inference.visits(circuit)
+            visits, sweeps = self.inference.visits(circuit), self.inference.sweeps
             if not self._is_one_reverse_pass:
                 self.inference.require_whole_visits(circuit)
+            needed = needed_sweeps(circuit, self.prediction == "free", visits)
+            warn_of_unheard(type(self).__name__, sweeps, needed, "sweeps")
         if isinstance(self.inference, SOLVERS):
             _ = circuit.example_axes  # each example has steps of its own
         if self.steps is not None and isinstance(way_of(self.inference), Relaxation):
