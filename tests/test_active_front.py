@@ -87,7 +87,9 @@ def test_values_and_gradients_are_those_without_a_front(name, steps):
     loss_fn, params = NETWORKS[name]
     energy = energy_of(loss_fn, params)
     whole = [(energy.slope, steps)]
-    settled = relax(energy.circuit, whole, energy.start, as_optimizer(None, 0.2))
+    settled = relax(
+        energy.circuit, whole, energy.start, as_optimizer(None, 0.2, energy.circuit)
+    )
     expected = energy.settled(*settled)
     rule = PredictiveCoding(steps, 0.2, "free")
     credit = jax.jit(apical.value_and_grad(loss_fn, rule))(params, (), *DATA)
@@ -97,7 +99,7 @@ def test_values_and_gradients_are_those_without_a_front(name, steps):
 
 def test_a_front_that_is_too_small_changes_the_values():
     energy = energy_of(*NETWORKS["a chain"])
-    plain = as_optimizer(None, 0.2)
+    plain = as_optimizer(None, 0.2, energy.circuit)
     first = fronts(energy.circuit, 1)[0]
 
     def late(values, tick):

@@ -21,6 +21,8 @@ from apical.rules import (
 )
 from apical.testing import check_rule
 
+# Many of these take too few steps to see what is missing then.
+pytestmark = pytest.mark.filterwarnings("ignore:With .* no signal:UserWarning")
 KEY = jax.random.key(0)
 
 

@@ -85,13 +85,17 @@ def start(factory, data=DATA):
 
 
 @pytest.mark.parametrize(
-    "factory", [flax_right, of_haiku("NCHW"), Equinox, by_row], ids=str
+    "factory",
+    [flax_right, of_haiku("NCHW"), Equinox, by_row],
+    ids=lambda factory: factory.__qualname__,
 )
 def test_a_model_with_the_channels_where_they_are_is_taken(factory):
     assert start(factory).loss is not None
 
 
-@pytest.mark.parametrize("factory", [flax_wrong, of_haiku("NHWC")], ids=str)
+@pytest.mark.parametrize(
+    "factory", [flax_wrong, of_haiku("NHWC")], ids=["flax", "haiku"]
+)
 def test_a_model_that_takes_columns_for_channels_is_refused(factory):
     with pytest.raises(LabError) as refusal:
         start(factory)

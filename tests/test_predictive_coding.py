@@ -23,6 +23,8 @@ from zoo import MODELS, backpropagation, learned
 import apical
 from apical.rules import PredictiveCoding, Sweep
 
+# Many of these take too few steps to see what is missing then.
+pytestmark = pytest.mark.filterwarnings("ignore:With .* no signal:UserWarning")
 KEY = jax.random.key(0)
 # Four nodes in a chain, named by the weights that make them.
 PARAMS, DATA = layers(5, 6, 6, 6, 6, 3), batch(4, 5, 3)

@@ -161,6 +161,7 @@ def test_a_stream_learns_an_environment_that_changes_at_every_tick():
     assert np.mean(losses[-100:]) < 0.1 * np.mean(losses[:20])
 
 
+@pytest.mark.filterwarnings("ignore:With .* no signal:UserWarning")
 def test_gradients_alone_are_the_mean_of_the_ticks():
     rule = IncrementalPredictiveCoding(3, 0.2)
     step = apical.train_step(loss_fn, rule, optax.sgd(0.0))

@@ -9,9 +9,10 @@ from ._graph import walk
 from ._jaxpr import Body, Op, Program
 from ._marks import mark_of
 from ._nodes import Reach
+from ._nodes_and_edges import Node
 from ._primitives import holds_synaptic
 
-REVERSIBLE = (
+_REVERSIBLE = (
     "Use `lax.scan`, or `lax.fori_loop` with fixed bounds; in diffrax "
     "`adjoint=diffrax.DirectAdjoint()`; or `jax.lax.stop_gradient` on what comes out."
 )
@@ -46,7 +47,7 @@ def require_loops(flow: Flow, paths: Sequence[str], reach: Mapping[int, Reach]) 
             raise ValueError(
                 f"The loop at {site.op.where} (`while_loop`, or a `fori_loop` whose "
                 f"number of steps is not fixed) holds synapses ({weights}), and JAX "
-                f"cannot reverse it. {REVERSIBLE}"
+                f"cannot reverse it. {_REVERSIBLE}"
             )
 
 
@@ -79,3 +80,28 @@ def _all_ops(body: Body, enclosing: str) -> Iterator[tuple[Op, str]]:
         yield op, enclosing
         for inner in op.bodies:
             yield from _all_ops(inner, f"`{op.name}` at {op.where}")
+
+
+def require_reversible(flow: Flow, reach: Mapping[int, Reach]) -> None:
+    """Refuse a loop on activities that JAX cannot reverse."""
+    for site in walk(flow.program.body):
+        reaches = any(reach.get(n) for n in site.op.outputs)
+        active = any(map(flow.is_activity, site.op.inputs))
+        if site.op.name == "while" and active and reaches:
+            raise ValueError(
+                f"The loop at {site.op.where} (`while_loop`, or a `fori_loop` whose "
+                "number of steps is not fixed) acts on activities, and JAX cannot "
+                f"reverse it. {_REVERSIBLE}"
+            )
+
+
+def no_output(read: Sequence[Node]) -> str:
+    """What is said where no output is found; `read` are the nodes the loss reads."""
+    listed = ", ".join(f"{n.name!r} at {n.where}" for n in read)
+    return (
+        "The loss function has no output that can be told from the program: no synapse "
+        "reaches the loss alone, without a node after it"
+        f"{f' (the loss reads {listed})' if listed else ''}. Mark it, as "
+        "`apical.output(log_prob)` in a normalising flow, or "
+        "`apical.output(solution.ys)` of a differential equation."
+    )

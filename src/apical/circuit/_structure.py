@@ -6,9 +6,10 @@ from functools import cached_property
 
 import jax
 
-from ._checks import REVERSIBLE, require_loops
+from ._checks import no_output, require_loops, require_reversible
 from ._dataflow import ACTIVITY, CONSTANT, DATA, Flow
 from ._depth import longest_path
+from ._distance import distances
 from ._enter import parallel_carries
 from ._frozen import Frozen, frozen, passed_as_they_are
 from ._graph import walk
@@ -166,6 +167,15 @@ class Structure:
         return longest_path(self._flow, set(self._numbers))
 
     @cached_property
+    def distances(self) -> dict[str, int]:
+        """The fewest nodes on a path from each node to the loss, itself included.
+
+        That is how many steps a signal needs to come to it; in a loop, to every step.
+        """
+        found = distances(self._flow, set(self._numbers))
+        return {self._names[n]: found[n] for n in self._numbers if n in found}
+
+    @cached_property
     def outputs(self) -> tuple[int, ...]:
         """The activities that the loss reads, by variable; see `output`."""
         given = marked_outputs(self._flow).values()
@@ -293,26 +303,7 @@ class Structure:
 
     def require_reversible(self) -> None:
         """Refuse a loop on activities that JAX cannot reverse."""
-        for site in walk(self._flow.program.body):
-            reaches = any(self._reacher.reach.get(n) for n in site.op.outputs)
-            active = any(self._flow.is_activity(a) for a in site.op.inputs)
-            if site.op.name == "while" and active and reaches:
-                raise ValueError(
-                    f"The loop at {site.op.where} (`while_loop`, or a `fori_loop` "
-                    "whose number of steps is not fixed) acts on activities, and JAX "
-                    f"cannot reverse it. {REVERSIBLE}"
-                )
-
-    def _told_no_output(self) -> str:
-        read = [n for n in self.nodes if Edge(THE_LOSS) in self.reach[n.name]]
-        listed = ", ".join(f"{n.name!r} at {n.where}" for n in read)
-        return (
-            "The loss function has no output that can be told from the program: no "
-            "synapse reaches the loss alone, without a node after it"
-            f"{f' (the loss reads {listed})' if listed else ''}. Mark it, as "
-            "`apical.output(log_prob)` in a normalising flow, or "
-            "`apical.output(solution.ys)` of a differential equation."
-        )
+        require_reversible(self._flow, self._reacher.reach)
 
     def require_feedback(self) -> None:
         """Refuse if a leaf meets data where no second copy stands in for it."""
@@ -356,7 +347,8 @@ class Structure:
     def require_output(self) -> None:
         """Refuse if there is no output, or if a node stands after one."""
         if not self.outputs:
-            raise ValueError(self._told_no_output())
+            read = [n for n in self.nodes if Edge(THE_LOSS) in self.reach[n.name]]
+            raise ValueError(no_output(read))
         reacher = self._reacher
         for number in self.outputs:
             is_node = number in self._names

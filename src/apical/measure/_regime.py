@@ -111,7 +111,7 @@ def regime(
         credit = learner(params, state, *args)
         truth = rule.reference(circuit, params, state, args)
         bound = rest = None
-        if rule.inference is None:
+        if rule.step_size is not None and rule.inference is None:
             energy = Free(rule.terms(circuit, params, state, args))
             bound = rule.step_size * _curvature(energy, key)
         if resting is not None:

@@ -99,6 +99,7 @@ def _distance(
     problem: Problem, recursion: Recursion, schedule: str, rule: PredictiveCoding
 ) -> Gap:
     if schedule == LITERAL:  # compiled once for all steps: the same numbers, sooner
+        assert rule.steps is not None
         ((_, found),) = recursion.steps(problem, _RATE, [rule.steps])
         return found
     learner = apical.value_and_grad(problem.loss_fn, rule, **problem.keywords)

@@ -28,6 +28,7 @@ from .._rule import (
     rule,
     static,
 )
+from .._unheard import warn_of_unheard
 from ..predictive_coding import RandomFeedback
 from ..predictive_coding._energy import Terms
 from ..predictive_coding._fixed_prediction import Linear, linearise
@@ -134,6 +135,8 @@ class ActivationRelaxation(Rule):
         del args
         circuit.require_nodes()
         _ = circuit.scale
+        if self.steps is not None:
+            warn_of_unheard(type(self).__name__, self.steps, circuit.distances)
         return () if self.feedback is None else self.feedback.init(circuit, key, params)
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:

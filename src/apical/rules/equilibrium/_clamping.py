@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from ...circuit import Circuit
 from .._rule import Credit, Signal, check_whole
 from .._target import target_of
+from .._unheard import steps_across, warn_of_unheard
 from ._free import FreeNetwork
 from ._settling import OUTPUT, State, Units, Values, settle, settling, stacked
 from ._units import strengths
@@ -34,7 +35,7 @@ class Phases(NamedTuple):
 class ClampedNetwork(FreeNetwork):
     """A rule that contrasts a free state with one whose output is clamped."""
 
-    clamped_steps: int
+    clamped_steps: int | None
 
     @property
     def strength_of_clamp(self) -> Any:
@@ -56,13 +57,17 @@ class ClampedNetwork(FreeNetwork):
 
     def __post_init__(self) -> None:
         self.check_free()
-        check_whole(self.clamped_steps, "clamped_steps")
+        if self.clamped_steps is not None:
+            check_whole(self.clamped_steps, "clamped_steps")
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
         """Refuse without units, an output and a target."""
         state = super().init(circuit, key, params, args)
         circuit.require_output()
         target_of(circuit, args, type(self).__name__)
+        if (steps := self.clamped_steps) is not None:
+            name = type(self).__name__
+            warn_of_unheard(name, steps, circuit.distances, "clamped_steps")
         return state
 
     def units(self, circuit: Circuit, params: Any, args: Any) -> Units:
@@ -112,6 +117,7 @@ class ClampedNetwork(FreeNetwork):
             return clamp(units.step(values, self.rate, output=output))
 
         start = clamp(free.values)
-        clamped = settle(units, start, step, self.clamped_steps, self.rate)
+        steps = self.clamped_steps or steps_across(circuit, 20)
+        clamped = settle(units, start, step, steps, self.rate)
         outputs = (here, held) if units.with_output else (None, None)
         return Phases(units, free, clamped, outputs), rest

@@ -38,8 +38,9 @@ class ContrastiveHebbian(ClampedNetwork):
 
     Args:
       gain: gamma of Xie & Seung, how strong feedback is; 1 is Movellan's.
-      free_steps: steps to the free state, from zeros.
-      clamped_steps: steps from there to the clamped one.
+      free_steps: steps to the free state, from zeros. None: 30, or twice the longest
+        path of nodes where that is more.
+      clamped_steps: steps from there to the clamped one. None: 20, or as many as that.
       rate: the size of a step: 1 takes the new value, at which units may go up and down
         for ever; less damps.
 
@@ -66,8 +67,8 @@ class ContrastiveHebbian(ClampedNetwork):
     """
 
     gain: float = 0.1
-    free_steps: int = static(default=30)
-    clamped_steps: int = static(default=20)
+    free_steps: int | None = static(default=None)
+    clamped_steps: int | None = static(default=None)
     rate: float = 0.5
 
     citation: ClassVar[str] = (
@@ -98,8 +99,9 @@ class CoupledLearning(ClampedNetwork):
     Args:
       nudge: eta of the paper, how far the output is moved, up to 1.
       gain: how strong feedback is; 1 in the paper.
-      free_steps: steps to the free state, from zeros.
-      clamped_steps: steps from there to the clamped one.
+      free_steps: steps to the free state, from zeros. None: 30, or twice the longest
+        path of nodes where that is more.
+      clamped_steps: steps from there to the clamped one. None: 20, or as many as that.
       rate: the size of a step: 1 takes the new value, at which units may go up and down
         for ever; less damps.
 
@@ -115,8 +117,8 @@ class CoupledLearning(ClampedNetwork):
 
     nudge: float = 0.1
     gain: float = 0.1
-    free_steps: int = static(default=30)
-    clamped_steps: int = static(default=20)
+    free_steps: int | None = static(default=None)
+    clamped_steps: int | None = static(default=None)
     rate: float = 0.5
 
     citation: ClassVar[str] = (

@@ -27,6 +27,7 @@ from .._rule import (
     squared_norm,
     static,
 )
+from .._unheard import warn_of_unheard
 from ..predictive_coding._relaxation import repeat
 from ._settling import Units, Values, damped, judged
 from ._units import require_units, strengths
@@ -113,6 +114,8 @@ class DualPropagation(Rule):
         """Refuse where there are no units, or where they are not all there is."""
         del key
         require_units(circuit, params, args, type(self).__name__)
+        if self.steps is not None:
+            warn_of_unheard(type(self).__name__, self.steps, circuit.distances)
         return ()
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:

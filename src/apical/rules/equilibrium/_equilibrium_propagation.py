@@ -28,10 +28,11 @@ from .._rule import (
     salted,
     static,
 )
+from .._unheard import steps_across, warn_of_unheard
 from ._complex_network import complex_network
 from ._estimates import KINDS, Holomorphic, Stencil, source_of, stencil
 from ._free import FreeNetwork
-from ._settling import State, Units, settle, settling, stacked
+from ._settling import State, Units, Values, settle, settling, stacked
 
 
 class Contrast(NamedTuple):
@@ -87,8 +88,9 @@ class EquilibriumPropagation(FreeNetwork):
       nudge: b above.
       estimate: `"centred"` (b and -b; error O(b^2)), `"one-sided"`, `"random sign"`
         (one-sided, the sign drawn anew at every call), or `Holomorphic(points)`.
-      free_steps: steps to the free state.
-      nudged_steps: steps from there to a nudged one.
+      free_steps: steps to the free state. None: 30, or twice the longest path of nodes
+        where that is more.
+      nudged_steps: steps from there to a nudged one. None: 20, or as many as that.
       rate: the size of a step: 1 takes the new value, at which units may go up and down
         for ever; less damps.
       gain: how much weaker what comes back is from layer to layer (c_m / c_n is gain
@@ -121,8 +123,8 @@ class EquilibriumPropagation(FreeNetwork):
     """
 
     nudge: float = 0.1
-    free_steps: int = static(default=30)
-    nudged_steps: int = static(default=20)
+    free_steps: int | None = static(default=None)
+    nudged_steps: int | None = static(default=None)
     rate: float = 0.5
     gain: float = 1.0
     estimate: str | Holomorphic = static(default="centred")
@@ -143,7 +145,8 @@ class EquilibriumPropagation(FreeNetwork):
 
     def __post_init__(self) -> None:
         self.check_free()
-        check_whole(self.nudged_steps, "nudged_steps")
+        if self.nudged_steps is not None:
+            check_whole(self.nudged_steps, "nudged_steps")
         check_positive(self.nudge, "nudge")
         if not isinstance(self.estimate, Holomorphic):
             check_choice(self.estimate, "estimate", KINDS)
@@ -151,6 +154,9 @@ class EquilibriumPropagation(FreeNetwork):
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
         """Refuse where it is not defined; a key where signs are drawn."""
         super().init(circuit, key, params, args)
+        if (steps := self.nudged_steps) is not None:
+            name = type(self).__name__
+            warn_of_unheard(name, steps, circuit.distances, "nudged_steps")
         if isinstance(self.estimate, Holomorphic):
             complex_network(circuit, params, args)
         drawn = self.estimate == "random sign"
@@ -190,19 +196,22 @@ class EquilibriumPropagation(FreeNetwork):
             zeros = units.circuit.zeros()
             start = jax.tree.map(lambda v, z: v.astype(z.dtype), start, zeros)
 
-        def settle_nudged(nudge: Any) -> State:
+        def settle_nudged(nudge: Any, start: Values) -> State:
             return settle(
                 units,
                 start,
                 lambda values: units.step(values, self.rate, nudge),
-                self.nudged_steps,
+                self.nudged_steps or steps_across(circuit, 20),
                 self.rate,
             )
 
         if not points.with_free:
-            nudged = jax.vmap(settle_nudged)(points.nudges)
+            # Were they mapped only once a nudge has come to them, JAX would trace the
+            # loop anew for every layer that it comes to.
+            starts = stacked(*[start] * len(points.nudges))
+            nudged = jax.vmap(settle_nudged)(points.nudges, starts)
             return Contrast(units, free, nudged, nudged.values, points)
-        alone = settle_nudged(points.nudges[0])
+        alone = settle_nudged(points.nudges[0], start)
         values = stacked(alone.values, start)
         return Contrast(units, free, stacked(alone), values, points)
 

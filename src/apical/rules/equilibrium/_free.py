@@ -13,6 +13,7 @@ import jax
 
 from ...circuit import Circuit
 from .._rule import Rule, check_positive, check_whole
+from .._unheard import steps_across
 from ._settling import OUTPUT, State, Units, Values, settle
 from ._units import require_units, strengths
 
@@ -20,14 +21,15 @@ from ._units import require_units, strengths
 class FreeNetwork(Rule):
     """A rule whose trained network settles before it answers."""
 
-    free_steps: int
+    free_steps: int | None
     rate: Any
     gain: Any
     nodes = "unit"
 
     def check_free(self) -> None:
         """Check the fields that all of them have."""
-        check_whole(self.free_steps, "free_steps")
+        if self.free_steps is not None:
+            check_whole(self.free_steps, "free_steps")
         check_positive(self.rate, "rate")
         check_positive(self.gain, "gain")
 
@@ -43,11 +45,12 @@ class FreeNetwork(Rule):
 
     def settle_freely(self, units: Units) -> State:
         """The free state, from zeros."""
+        steps = self.free_steps or steps_across(units.circuit, 30)
         return settle(
             units,
             units.circuit.zeros(),
             lambda values: self.free_step(units, values),
-            self.free_steps,
+            steps,
             self.rate,
         )
 

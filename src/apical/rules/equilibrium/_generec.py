@@ -38,8 +38,9 @@ class GeneRec(ClampedNetwork):
       midpoint: whether the sender counts with the mean of both phases.
       symmetric: whether the updates of both directions are summed.
       gain: how strong feedback is.
-      free_steps: steps to the free state, from zeros.
-      clamped_steps: steps from there to the clamped one.
+      free_steps: steps to the free state, from zeros. None: 30, or twice the longest
+        path of nodes where that is more.
+      clamped_steps: steps from there to the clamped one. None: 20, or as many as that.
       rate: the size of a step: 1 takes the new value, at which units may go up and down
         for ever; less damps.
 
@@ -56,8 +57,8 @@ class GeneRec(ClampedNetwork):
     gain: float = 0.1
     midpoint: bool = static(default=False)
     symmetric: bool = static(default=False)
-    free_steps: int = static(default=30)
-    clamped_steps: int = static(default=20)
+    free_steps: int | None = static(default=None)
+    clamped_steps: int | None = static(default=None)
     rate: float = 0.5
 
     citation: ClassVar[str] = (

@@ -27,9 +27,13 @@ class ByExample(NamedTuple):
         names = [n.name for n in circuit.nodes]
         found = {n: circuit.example_axes[n] for n in names}
         if any(axis is None for axis in found.values()):
-            found = dict.fromkeys(names)
-        forms = {n.name: circuit.unfolded(n.name, n.shape) for n in circuit.nodes}
-        return cls(found, forms)
+            return cls.together(circuit)
+        return cls(found, _forms(circuit))
+
+    @classmethod
+    def together(cls, circuit: Circuit) -> ByExample:
+        """All examples taken as one."""
+        return cls(dict.fromkeys(n.name for n in circuit.nodes), _forms(circuit))
 
     def dot(self, one: Tree, other: Tree) -> jax.Array:
         """The product of two trees for each example (or of all)."""
@@ -52,6 +56,11 @@ class ByExample(NamedTuple):
             return numbers * value
         shape = [-1 if i == axis else 1 for i in range(len(form))]
         return (numbers.reshape(shape) * value.reshape(form)).reshape(value.shape)
+
+
+def _forms(circuit: Circuit) -> dict[str, tuple[int, ...]]:
+    """The shape in which the examples of each node have an axis of their own."""
+    return {n.name: circuit.unfolded(n.name, n.shape) for n in circuit.nodes}
 
 
 def ratio(above: jax.Array, below: jax.Array, otherwise: Any) -> jax.Array:

@@ -44,7 +44,8 @@ def way_of(inference: Any) -> Any:
 def check_parts(rule: PredictiveCoding) -> None:
     """Refuse parts that are none, and parts that do not fit together."""
     check_choice(rule.prediction, "prediction", ("fixed", "free"))
-    check_whole(rule.steps, "steps")
+    if rule.steps is not None:
+        check_whole(rule.steps, "steps")
     check_positive(rule.rate, "rate")
     check_positive(rule.tolerance, "tolerance", or_zero=True)
     as_precision(rule.precision)

@@ -13,6 +13,7 @@ All other errors and slopes are exactly 0, and need not be computed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from ...circuit import LOSS, Circuit
@@ -56,20 +57,54 @@ def fronts(circuit: Circuit, steps: int) -> list[Front]:
     every = frozenset(node.name for node in circuit.nodes)
     if circuit.has_loop or not circuit.linear_derivatives:
         return [Front(every, every)]
-    after = {name: frozenset(edge.to for edge in circuit.reach[name]) for name in every}
-    pulled = frozenset(name for name in every if LOSS in after[name])
     found: list[Front] = []
     moved: frozenset[str] = frozenset()
     for _ in range(steps):
-        predicted = {name for below in moved for name in after[below]}
-        erring = moved | (every & predicted)
-        behind = frozenset(name for name in every if after[name] & erring)
-        front = Front(erring, erring | behind | pulled)
+        front = _next(circuit, moved, free=True)
         if found and front == found[-1]:
             break
         found.append(front)
         moved = front.moving
     return found
+
+
+def _next(circuit: Circuit, moved: frozenset[str], free: bool) -> Front:
+    """The front after these nodes have moved."""
+    after = {name: {to for to, _ in reached} for name, reached in circuit.reach.items()}
+    predicted = {to for name in moved for to in after[name] if free and to is not LOSS}
+    erring = moved | predicted
+    pulls = {LOSS, *erring}
+    return Front(erring, erring | {name for name in after if after[name] & pulls})
+
+
+def needed_sweeps(
+    circuit: Circuit, free: bool, visits: Sequence[Sequence[str]]
+) -> dict[str, int]:
+    """How many sweeps a signal needs to come to each node; not told inside loops."""
+    found: dict[str, int] = {}
+    moved: frozenset[str] = frozenset()
+    if circuit.has_loop or not circuit.linear_derivatives:
+        return found
+    for sweep in range(1, len(circuit.nodes) + 1):
+        for visit in visits:
+            moved |= _next(circuit, moved, free).moving & set(visit)
+        for name in _next(circuit, moved, free).erring:
+            found.setdefault(name, sweep)
+    return {name: found[name] for name in circuit.reach if name in found}
+
+
+def needed_steps(circuit: Circuit, free: bool, steps: int) -> dict[str, int]:
+    """How many steps a signal needs to come to each node, in forward order.
+
+    Where predictions are free it also comes from below, by a prediction that moved;
+    what is heard so in these steps is as near as they are.
+    """
+    found = circuit.distances
+    if not free or circuit.has_loop or not circuit.linear_derivatives:
+        return found
+    last = fronts(circuit, steps)[-1]
+    heard = last.erring | last.moving
+    return {n: min(d, steps) if n in heard else d for n, d in found.items()}
 
 
 def stages(circuit: Circuit, steps: int, written_out: bool) -> list[tuple[Front, int]]:

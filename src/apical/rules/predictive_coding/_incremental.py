@@ -29,8 +29,10 @@ from .._rule import (
     static,
 )
 from .._trained import updated
+from .._unheard import steps_across, warn_of_unheard
 from ._energy import Terms, Values
 from ._free_prediction import Free
+from ._front import needed_steps
 from ._relaxation import as_optimizer, repeat
 from ._settled import Settling, settling
 
@@ -69,8 +71,11 @@ class IncrementalPredictiveCoding(Rule):
     back.
 
     Args:
-      steps: ticks in a call.
-      rate: of the values. Not used with an optax transformation.
+      steps: ticks in a call. None: 8, or twice the longest path of nodes where that is
+        more.
+      rate: of the values. None: as large as the curvature of each example allows,
+        measured from tick to tick; with `streaming`, where other changes come between,
+        0.1. Not used with an optax transformation.
       streaming: whether values go on from call to call.
       inference: None for plain steps of the values, -rate dE/dv, or any
         `optax.GradientTransformation`.
@@ -91,8 +96,8 @@ class IncrementalPredictiveCoding(Rule):
     (streaming).
     """
 
-    steps: int = static(default=8)
-    rate: float = 0.1
+    steps: int | None = static(default=None)
+    rate: float | None = None
     streaming: bool = static(default=False)
     inference: optax.GradientTransformation | None = static(default=None)
 
@@ -112,7 +117,8 @@ class IncrementalPredictiveCoding(Rule):
     coupled: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        check_whole(self.steps, "steps")
+        if self.steps is not None:
+            check_whole(self.steps, "steps")
         check_positive(self.rate, "rate")
         if self.inference is not None:
             check_transformation(self.inference, "inference")
@@ -123,6 +129,9 @@ class IncrementalPredictiveCoding(Rule):
         circuit.require_nodes()
         _ = circuit.scale  # refuses examples that cannot be counted
         require_reduction(circuit, params, args)
+        if self.steps is not None and not self.streaming:
+            needed = needed_steps(circuit, True, self.steps)
+            warn_of_unheard(type(self).__name__, self.steps, needed)
         return self.start(circuit, params, (), args)
 
     def start(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
@@ -130,15 +139,15 @@ class IncrementalPredictiveCoding(Rule):
         del state
         if not self.streaming:
             return ()
-        return self._begun(Free(Terms(circuit, params, args)).start)
+        return self._begun(circuit, Free(Terms(circuit, params, args)).start)
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
         """The mean of the gradients of all ticks, the parameters held."""
-        learned, sums = circuit.learned(params), _sums()
+        learned, sums, steps = circuit.learned(params), _sums(), self._steps(circuit)
         _, total, credit = self.train(
             circuit, params, state, args, sums, sums.init(learned)
         )
-        return credit._replace(grads=jax.tree.map(lambda g: g / self.steps, total))
+        return credit._replace(grads=jax.tree.map(lambda g: g / steps, total))
 
     def train(
         self,
@@ -162,7 +171,7 @@ class IncrementalPredictiveCoding(Rule):
             )
             norm = squared_norm(slope)
             return Tick(
-                self._moved(at.moving, slope),
+                self._moved(circuit, at.moving, slope),
                 moved,
                 memory,
                 grads,
@@ -172,14 +181,14 @@ class IncrementalPredictiveCoding(Rule):
 
         unknown = jnp.full((), -1.0)  # no norm: the first tick puts its own
         begin = Tick(
-            state if self.streaming else self._begun(forward.sites),
+            state if self.streaming else self._begun(circuit, forward.sites),
             learned,
             optimizer_state,
             jax.tree.map(jnp.zeros_like, learned),
             unknown,
             unknown,
         )
-        end = repeat(circuit, tick, begin, self.steps)
+        end = repeat(circuit, tick, begin, self._steps(circuit))
         params = circuit.merged(params, end.learned)
         kept = end.moving if self.streaming else ()
         info = self._info(circuit, params, args, end)
@@ -189,32 +198,36 @@ class IncrementalPredictiveCoding(Rule):
     def _info(self, circuit: Circuit, params: Any, args: Any, end: Tick) -> Settling:
         _, _, errors = Free(Terms(circuit, params, args)).pulled(end.moving.values)
         residual = root_of_ratio(end.last, end.first)
-        return settling(circuit, errors, residual, self.steps)
+        return settling(circuit, errors, residual, self._steps(circuit))
 
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
         """Values and predictions after the ticks of a call, the parameters held."""
         energy = Free(Terms(circuit, params, args))
 
         def tick(at: Moving) -> Moving:
-            return self._moved(at, energy.slope(at.values))
+            return self._moved(circuit, at, energy.slope(at.values))
 
-        begin = state if self.streaming else self._begun(energy.start)
-        values = repeat(circuit, tick, begin, self.steps).values
+        begin = state if self.streaming else self._begun(circuit, energy.start)
+        values = repeat(circuit, tick, begin, self._steps(circuit)).values
         _, _, errors = energy.pulled(values)
         return {
             n: Signal(values[n], values[n] - e, -e / circuit.scale)
             for n, e in errors.items()
         }
 
-    @property
-    def _mover(self) -> optax.GradientTransformation:
-        return as_optimizer(self.inference, self.rate)
+    def _steps(self, circuit: Circuit) -> int:
+        return steps_across(circuit, 8) if self.steps is None else self.steps
 
-    def _begun(self, values: Values) -> Moving:
-        return Moving(values, self._mover.init(values))
+    def _mover(self, circuit: Circuit) -> optax.GradientTransformation:
+        rate = 0.1 if self.rate is None and self.streaming else self.rate
+        return as_optimizer(self.inference, rate, circuit)
 
-    def _moved(self, at: Moving, slope: Values) -> Moving:
-        updates, state = self._mover.update(slope, at.inference, at.values)
+    def _begun(self, circuit: Circuit, values: Values) -> Moving:
+        return Moving(values, self._mover(circuit).init(values))
+
+    def _moved(self, circuit: Circuit, at: Moving, slope: Values) -> Moving:
+        mover = self._mover(circuit)
+        updates, state = mover.update(slope, at.inference, at.values)
         values: Any = optax.apply_updates(at.values, updates)
         return Moving(values, state)
 

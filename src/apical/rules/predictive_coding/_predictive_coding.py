@@ -30,6 +30,7 @@ import jax.numpy as jnp
 
 from ...circuit import Circuit, require_reduction
 from .._rule import Credit, Rule, SearchSpace, Signal, cited, rule, static
+from .._unheard import steps_across, warn_of_unheard
 from ._amortised import AmortisedStart
 from ._checks import SOLVERS, Inference, check_parts, way_of
 from ._energy import Terms
@@ -38,10 +39,15 @@ from ._feedback import RandomFeedback
 from ._fixed_prediction import linearise, relax_in_closed_form, sweep_exactly
 from ._free_arguments import FreeArguments, FreeWithArguments, Masks
 from ._free_prediction import Free
+from ._front import needed_steps, needed_sweeps
 from ._nudge import Nudge
 from ._precision import as_precision
+from ._relaxation import Relaxation
 from ._settled import Budget, Settled, settling
 from ._sweep import Sweep
+
+# As many steps as are taken where none are asked for, in nets that are not deep.
+_LEAST_STEPS = 20
 
 
 class Parts(NamedTuple):
@@ -83,10 +89,16 @@ class PredictiveCoding(Rule):
     hand in `inference=optax.sgd(rate)` to take them one by one.
 
     Args:
-      steps: how many steps values take, at most.
-      rate: their size; None is 1.0 with fixed predictions and 0.1 with free ones, which
-        overshoot at 1 (0.3 for errors as variables). Not used with an optax
-        transformation.
+      steps: how many steps values take, at most. None with fixed predictions and plain
+        steps of size 1: one sweep back to front, which gives what they end at;
+        otherwise 20, or in a deep network more: one more than the longest path of nodes
+        is long, by which it shows that they rest, and with free predictions, whose
+        steps are smaller, twice that path.
+      rate: their size. None with fixed predictions: 1. With free ones, whose curvature
+        grows with the weights and differs from model to model: as large as the
+        curvature of each example allows, measured as steps are taken (where a step is
+        none of all values: 0.1; the first of errors as variables: 0.3). Not used with
+        an optax transformation.
       prediction: `"fixed"` at the feed-forward values, or `"free"` to follow the
         values (traditional predictive coding; not backpropagation).
       inference: None for plain gradient steps, any `optax.GradientTransformation`,
@@ -123,7 +135,7 @@ class PredictiveCoding(Rule):
     Buckley 2020, arXiv:2006.04182; Rosenbaum 2022, PLOS ONE 17(3).
     """
 
-    steps: int = static(default=20)
+    steps: int | None = static(default=None)
     rate: float | None = None
     prediction: str = static(default="fixed")
     inference: Inference | None = static(default=None)
@@ -179,11 +191,16 @@ class PredictiveCoding(Rule):
         if self.prediction == "free":  # errors and the loss have to count alike
             require_reduction(circuit, params, args)
         if isinstance(self.inference, Sweep):
-            self.inference.visits(circuit)
+            visits, sweeps = self.inference.visits(circuit), self.inference.sweeps
             if not self._is_one_reverse_pass:
                 self.inference.require_whole_visits(circuit)
+            needed = needed_sweeps(circuit, self.prediction == "free", visits)
+            warn_of_unheard(type(self).__name__, sweeps, needed, "sweeps")
         if isinstance(self.inference, SOLVERS):
             _ = circuit.example_axes  # each example has steps of its own
+        if self.steps is not None and isinstance(way_of(self.inference), Relaxation):
+            needed = needed_steps(circuit, self.prediction == "free", self.steps)
+            warn_of_unheard(type(self).__name__, self.steps, needed)
         precision = as_precision(self.precision)
         masks = Masks(self.free, args)  # refuses what does not fit
         if precision is None and self.feedback is None and self.amortised is None:
@@ -286,9 +303,16 @@ class PredictiveCoding(Rule):
             return [self._fill(terms, Masks(self.free, args), state)]
         return [self._settle_one(terms._replace(pull=p)) for p in self._pulls]
 
-    @property
-    def _budget(self) -> Budget:
-        return Budget(self.steps, self.step_size, self.tolerance)
+    def _budget(self, circuit: Circuit) -> Budget:
+        return Budget(self.steps_in(circuit), self.step_size, self.tolerance)
+
+    def steps_in(self, circuit: Circuit) -> int:
+        """How many steps values take, given or by default."""
+        if self.steps is not None:
+            return self.steps
+        if isinstance(self.inference, SOLVERS):
+            return _LEAST_STEPS
+        return steps_across(circuit, _LEAST_STEPS, whole=self.prediction == "fixed")
 
     def _fill(self, terms: Terms, masks: Masks, state: Any) -> Settled:
         """Settle values and free arguments."""
@@ -296,33 +320,37 @@ class PredictiveCoding(Rule):
         if self.amortised is not None:
             guess = self.amortised.guess(state.amortised, masks)
         energy = FreeWithArguments(terms, masks, guess)
-        return way_of(self.inference).settle(energy, self._budget)
+        return way_of(self.inference).settle(energy, self._budget(terms.circuit))
 
     def _settle_one(self, terms: Terms) -> Settled:
-        budget = self._budget
+        budget = self._budget(terms.circuit)
         if self.prediction == "free":
             return way_of(self.inference).settle(Free(terms), budget)
         if self._is_one_reverse_pass:
             return sweep_exactly(terms)
         linear = linearise(terms)
         if self._has_closed_form(terms):
-            return relax_in_closed_form(linear, self.steps, self.step_size)
+            return relax_in_closed_form(linear, budget.steps, self.step_size)
         return way_of(self.inference).settle(linear, budget)
 
     @property
     def step_size(self) -> Any:
-        """The rate, given or by default."""
+        """The rate, given or by default; None: as the curvature allows."""
         if self.rate is not None:
             return self.rate
         if self.prediction == "fixed":
             return 1.0
+        if self.inference is None and self.free is None:
+            return None
         return 0.3 if isinstance(self.inference, ErrorRelaxation) else 0.1
 
     @property
     def _is_one_reverse_pass(self) -> bool:
-        """Whether a sweep is reverse-mode differentiation, also inside loops."""
+        """Whether what is asked for is reverse-mode differentiation."""
         way, rate = self.inference, self.step_size
         back_to_front = isinstance(way, Sweep) and way.order is None
+        if way is None and self.steps is None and not self.tolerance:
+            back_to_front = True  # where as many steps as are needed end
         whole = isinstance(rate, (int, float)) and rate == 1
         usual = self.prediction == "fixed" and self.precision is None
         return back_to_front and whole and usual and self.derivative
@@ -331,4 +359,5 @@ class PredictiveCoding(Rule):
         """Whether plain steps can be summed with fewer pulls than one a step."""
         plain = self.inference is None and not self.tolerance and not terms.precision
         circuit = terms.circuit
-        return plain and circuit.linear_derivatives and circuit.depth < self.steps
+        enough = circuit.depth <= self.steps_in(circuit)
+        return plain and circuit.linear_derivatives and enough

@@ -21,13 +21,16 @@ from .._rule import (
     root_of_ratio,
     squared_norm,
 )
+from ._adaptive import adaptive_steps
+from ._by_example import ByExample
 from ._settled import Budget, Settled
 
 S = TypeVar("S")
 # A slope, as a function of a point and a tick, and how many steps go down it.
 Stage = tuple[Callable[..., Any], int]
-# More steps than these are never compiled one by one: that takes minutes, and memory.
-_WRITTEN_OUT = 64
+# More steps than these are never compiled one by one, and no more steps times nodes:
+# that takes minutes, and memory.
+_WRITTEN_OUT, _WRITTEN_OUT_NODES = 64, 400
 
 
 class Energy(Protocol):
@@ -82,8 +85,8 @@ class Relaxation:
 
     def settle(self, energy: Energy, budget: Budget) -> Settled:
         """Descend from the feed-forward values."""
-        optimizer = as_optimizer(self.optimizer, budget.rate)
         circuit, start = energy.circuit, energy.start
+        optimizer = as_optimizer(self.optimizer, budget.rate, circuit)
         if budget.tolerance:
             relaxed = relax_until(circuit, energy.slope, start, optimizer, budget)
         else:
@@ -93,11 +96,21 @@ class Relaxation:
 
 
 def as_optimizer(
-    given: optax.GradientTransformation | None, rate: Any
+    given: optax.GradientTransformation | None, rate: Any, circuit: Circuit
 ) -> optax.GradientTransformation:
-    """The given transformation, or plain gradient steps of a (traced) rate."""
+    """The given transformation, or plain gradient steps of a (traced) rate.
+
+    Without a rate they are as large as the curvature of each example allows; where a
+    loss function cannot be traced with other batches, that of all.
+    """
     if given is not None:
         return given
+    if rate is None:
+        try:
+            by_example = ByExample.of(circuit)
+        except ValueError:
+            by_example = ByExample.together(circuit)
+        return adaptive_steps(by_example)
 
     def update(updates: Any, state: Any, params: Any = None) -> Any:
         del params
@@ -106,8 +119,14 @@ def as_optimizer(
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
-def repeat(circuit: Circuit, step: Callable[[S], S], state: S, steps: int) -> S:
-    """Apply a step `steps` times.
+def repeat(
+    circuit: Circuit,
+    step: Callable[[S], S],
+    state: S,
+    steps: int,
+    of: int | None = None,
+) -> S:
+    """Apply a step `steps` times, `of` so many in all.
 
     XLA runs a convolution inside a loop on a CPU slower than outside (twice, and 10-50
     times in older versions), so there a loop that is not long is written out;
@@ -115,7 +134,7 @@ def repeat(circuit: Circuit, step: Callable[[S], S], state: S, steps: int) -> S:
     number of steps. (Dense layers are no faster when two, five or all steps are written
     out.)
     """
-    if steps <= 1 or written_out(circuit, steps):
+    if steps <= 1 or written_out(circuit, of or steps):
         for _ in range(steps):
             state = step(state)
         return state
@@ -125,7 +144,8 @@ def repeat(circuit: Circuit, step: Callable[[S], S], state: S, steps: int) -> S:
 def written_out(circuit: Circuit, steps: int) -> bool:
     """Whether a loop of so many steps is written out rather than rolled."""
     slow = circuit.has_convolution and jax.default_backend() == "cpu"
-    return slow and steps <= _WRITTEN_OUT
+    small = steps * len(circuit.nodes) <= _WRITTEN_OUT_NODES
+    return slow and small and steps <= _WRITTEN_OUT
 
 
 def relax(
@@ -151,7 +171,7 @@ def relax(
     between[0] -= 1
     between[-1] -= 1
     for (slope, _), count in zip(stages, between, strict=True):
-        state = repeat(circuit, partial(_moved, slope, optimizer), state, count)
+        state = repeat(circuit, partial(_moved, slope, optimizer), state, count, steps)
     if steps > 1:
         state, last = _move(final, optimizer, state)
     return Relaxed(state.point, relative_norm(last, first), steps)

@@ -18,11 +18,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import jax
-import jax.numpy as jnp
 
 from .._rule import relative_norm
 from ._energy import Values
-from ._fixed_prediction import linearise, sweep_exactly
+from ._fixed_prediction import sweep_exactly
 from ._free_prediction import Free
 from ._levels import levels
 from ._settled import Budget, Settled
@@ -33,9 +32,9 @@ class ZeroDivergence:
     """Free predictions, steps of size 1, and weights that move at their own tick.
 
     The update is that of backpropagation, on every graph. The `steps` of the rule are
-    not used: there are as many ticks as the longest path has nodes. Inside loops a
-    tick would be a step of time, and all are taken in one reverse pass, as by
-    `Sweep()`, with the same numbers. The values have not settled when the last weights
+    not used: there are as many ticks as the longest path has nodes (a loop counts
+    once). All are taken in one reverse pass, as by `Sweep()`: the error of a node at
+    its tick is the cotangent there. The values have not settled when the last weights
     move: the residual is that of free predictions.
 
     Example:
@@ -56,27 +55,11 @@ class ZeroDivergence:
     )
 
     def settle(self, energy: Free, budget: Budget) -> Settled:
-        """Tick by tick, from the loss to the input."""
+        """In one reverse pass, whose cotangents are the errors of each tick."""
         del budget
-        circuit, terms = energy.circuit, energy.terms
-        if circuit.has_loop:
-            swept = sweep_exactly(terms)
-            return swept._replace(residual=_residual(energy, swept.values))
-        level, linear, none = levels(circuit), linearise(terms), circuit.zeros()
-        # The parameters after the last nodes learn from the loss at once.
-        grads, pulled = linear.pull(terms.pull, none)
-        waiting, errors = pulled, none
-        ticks = max(level.values())
-        for tick in range(1, ticks + 1):
-            now = [n for n in level if level[n] == tick]
-            mine = {**none, **{n: -circuit.scale * waiting[n] for n in now}}
-            more, pulled = linear.pull(0.0, mine)
-            grads = jax.tree.map(jnp.add, grads, more)
-            waiting = jax.tree.map(jnp.add, waiting, pulled)
-            errors = {**errors, **{n: mine[n] for n in now}}
-        values = jax.tree.map(jnp.add, linear.values, errors)
-        residual = _residual(energy, values)
-        return Settled(linear.value, linear.aux, grads, values, errors, residual, ticks)
+        swept, ticks = sweep_exactly(energy.terms), max(levels(energy.circuit).values())
+        residual = _residual(energy, swept.values)
+        return swept._replace(residual=residual, steps=ticks)
 
 
 def _residual(energy: Free, values: Values) -> jax.Array:
