@@ -26,6 +26,7 @@ from .._rule import (
     relative_norm,
     rule,
     static,
+    wide,
 )
 from ..predictive_coding import RandomFeedback
 from ..predictive_coding._energy import Terms
@@ -152,7 +153,7 @@ class ActivationRelaxation(Rule):
         def step(errors: Any) -> Any:
             return damped(errors, target(errors), self.rate)
 
-        start = jax.tree.map(jnp.negative, linear.values)
+        start = jax.tree.map(jnp.negative, wide(linear.values))
         steps = circuit.depth if self.steps is None else self.steps
         errors = repeat(circuit, step, start, steps)
         away = jax.tree.map(jnp.subtract, target(errors), errors)

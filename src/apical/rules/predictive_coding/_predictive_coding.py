@@ -217,10 +217,8 @@ class PredictiveCoding(Rule):
             return ends[0].grads
         factors = [1 / (len(ends) * pull) for pull in self._pulls]
         parts = zip(*(end.grads for end in ends), strict=True)
-        return [
-            sum((f * g for f, g in zip(factors, each, strict=True)), jnp.zeros(()))
-            for each in parts
-        ]
+        weighed = ([f * g for f, g in zip(factors, gs, strict=True)] for gs in parts)
+        return [sum(each[1:], start=each[0]).astype(each[0].dtype) for each in weighed]
 
     def _learned(
         self, circuit: Circuit, state: Any, args: Any, end: Settled, grads: Any

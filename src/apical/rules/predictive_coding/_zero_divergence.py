@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from .._rule import relative_norm
+from .._rule import relative_norm, wide
 from ._energy import Values
 from ._fixed_prediction import linearise, sweep_exactly
 from ._free_prediction import Free
@@ -54,7 +54,7 @@ class ZeroDivergence:
         if circuit.has_loop:
             swept = sweep_exactly(terms)
             return swept._replace(residual=_residual(energy, swept.values))
-        level, linear, none = levels(circuit), linearise(terms), circuit.zeros()
+        level, linear, none = levels(circuit), linearise(terms), wide(circuit.zeros())
         # The parameters after the last nodes learn from the loss at once.
         grads, pulled = linear.pull(terms.pull, none)
         waiting, errors = pulled, none
