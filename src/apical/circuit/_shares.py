@@ -84,7 +84,8 @@ class Shares:
         """
         if self.count == 1:
             return loss[None]
-        total = jnp.zeros(self.count, loss.dtype)
+        wide = jnp.promote_types(loss.dtype, jnp.float32)
+        total = jnp.zeros(self.count, wide)
         for k, each in enumerate(self.sums):
             operands = [
                 a.value
@@ -112,8 +113,8 @@ class Shares:
         found = every(weight, *operands)
         found = found.reshape(unfolded(each.place, found.shape, self.count))
         axis = axis_of_its_own(each.place)
-        each = jnp.sum(found, [a for a in range(found.ndim) if a != axis])
-        return gathered(each)
+        rest = [a for a in range(found.ndim) if a != axis]
+        return gathered(jnp.sum(found, rest))
 
 
 # No name of a user's holds this character.

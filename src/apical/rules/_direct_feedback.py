@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from ..circuit import Circuit, require_reduction
 from ._direct_path import DirectRule
-from ._rule import SearchSpace, check_choice, check_positive, rule, static
+from ._rule import SearchSpace, check_choice, check_positive, rule, static, wide
 
 
 @rule
@@ -106,4 +106,6 @@ class DirectFeedbackAlignment(DirectRule):
     def sent(self, circuit: Circuit, args: Any, error: jax.Array) -> jax.Array:
         """The error, or its sign in the units of the loss."""
         del args
-        return error if self.error == "full" else jnp.sign(error) / circuit.scale
+        if self.error == "full":
+            return error
+        return wide(jnp.sign(error)) / circuit.scale

@@ -13,7 +13,7 @@ import jax
 
 from ..circuit import Circuit, require_reduction
 from ._direct_path import DirectRule
-from ._rule import SearchSpace, check_positive, rule
+from ._rule import SearchSpace, check_positive, rule, wide
 from ._target import target_of
 
 
@@ -83,4 +83,5 @@ class DirectRandomTargetProjection(DirectRule):
     def sent(self, circuit: Circuit, args: Any, error: jax.Array) -> jax.Array:
         """The target, in the units of the loss."""
         del error
-        return target_of(circuit, args, type(self).__name__) / circuit.scale
+        target = target_of(circuit, args, type(self).__name__)
+        return wide(target) / circuit.scale
