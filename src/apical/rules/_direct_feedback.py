@@ -67,7 +67,7 @@ class DirectFeedbackAlignment(DirectRule):
       True
 
     Raises:
-      ValueError: in `init`, where the output is not one, or a node stands after it;
+      ValueError: in `init`, where there is no output, or a node stands after one;
         where the examples have no axis of their own.
 
     Source: Nøkland 2016, NeurIPS; the sign of the error: Frenkel, Lefebvre & Bol

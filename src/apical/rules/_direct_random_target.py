@@ -49,7 +49,7 @@ class DirectRandomTargetProjection(DirectRule):
 
     Raises:
       ValueError: in `init`, without `target=`, or where its shape is not the output's;
-        where the output is not one, or a node stands after it; where the examples have
+        where there is no output, or a node stands after one; where the examples have
         no axis of their own.
 
     Source: Frenkel, Lefebvre & Bol 2021, Frontiers in Neuroscience 15:629892.
