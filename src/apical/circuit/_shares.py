@@ -84,7 +84,8 @@ class Shares:
         """
         if self.count == 1:
             return loss[None]
-        total = jnp.zeros(self.count, loss.dtype)
+        wide = jnp.promote_types(loss.dtype, jnp.float32)
+        total = jnp.zeros(self.count, wide)
         for k, each in enumerate(self.sums):
             operands = [
                 a.value

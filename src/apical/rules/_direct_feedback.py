@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from ..circuit import Circuit, require_reduction
 from ._direct_path import FRENKEL, DirectRule
-from ._rule import SearchSpace, check_choice, check_positive, cited, rule, static
+from ._rule import SearchSpace, check_choice, check_positive, cited, rule, static, wide
 
 _NOKLAND = (
     "@inproceedings{nokland2016direct, title={Direct Feedback Alignment Provides "
@@ -80,7 +80,7 @@ class DirectFeedbackAlignment(DirectRule):
       True
 
     Raises:
-      ValueError: in `init`, where the output is not one, or a node stands after it;
+      ValueError: in `init`, where there is no output, or a node stands after one;
         where the examples have no axis of their own.
 
     Source: Nøkland 2016, NeurIPS; the sign of the error: Frenkel, Lefebvre & Bol
@@ -129,4 +129,6 @@ class DirectFeedbackAlignment(DirectRule):
     def message(self, circuit: Circuit, args: Any, error: jax.Array) -> jax.Array:
         """The error, or its sign in the units of the loss."""
         del args
-        return error if self.error == "full" else jnp.sign(error) / circuit.scale
+        if self.error == "full":
+            return error
+        return wide(jnp.sign(error)) / circuit.scale

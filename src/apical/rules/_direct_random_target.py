@@ -13,7 +13,7 @@ import jax
 
 from ..circuit import Circuit, require_reduction
 from ._direct_path import FRENKEL, DirectRule
-from ._rule import SearchSpace, check_positive, rule
+from ._rule import SearchSpace, check_positive, rule, wide
 from ._target import target_of
 
 
@@ -55,7 +55,7 @@ class DirectRandomTargetProjection(DirectRule):
 
     Raises:
       ValueError: in `init`, without `target=`, or where its shape is not the output's;
-        where the output is not one, or a node stands after it; where the examples have
+        where there is no output, or a node stands after one; where the examples have
         no axis of their own.
 
     Source: Frenkel, Lefebvre & Bol 2021, Frontiers in Neuroscience 15:629892.
@@ -85,4 +85,5 @@ class DirectRandomTargetProjection(DirectRule):
     def message(self, circuit: Circuit, args: Any, error: jax.Array) -> jax.Array:
         """The target, in the units of the loss."""
         del error
-        return target_of(circuit, args, type(self).__name__) / circuit.scale
+        target = target_of(circuit, args, type(self).__name__)
+        return wide(target) / circuit.scale

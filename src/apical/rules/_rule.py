@@ -238,3 +238,20 @@ def squared_norm(tree: Any) -> jax.Array:
     """The sum of squares of all entries of a tree."""
     leaves = jax.tree.leaves(tree)
     return sum((jnp.sum(jnp.square(jnp.abs(x))) for x in leaves), jnp.zeros(()))
+
+
+def wide(tree: Any) -> Any:
+    """The same numbers, in 32 bits at least.
+
+    An example's own error is as many times its share of the loss as there are
+    examples, and in 16 bits that may be no number.
+    """
+    return jax.tree.map(
+        lambda x: x.astype(jnp.promote_types(x.dtype, jnp.float32)), tree
+    )
+
+
+def narrowed(circuit: Circuit, values: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """The same numbers in the types of the nodes that they are for."""
+    dtypes = {n.name: n.dtype for n in circuit.nodes}
+    return {n: x.astype(dtypes[n]) for n, x in values.items()}

@@ -27,6 +27,7 @@ from .._rule import (
     relative_norm,
     rule,
     static,
+    wide,
 )
 from .._unheard import warn_of_unheard
 from ..predictive_coding import RandomFeedback
@@ -166,7 +167,7 @@ class ActivationRelaxation(Rule):
         def step(errors: Any) -> Any:
             return damped(errors, target(errors), self.rate)
 
-        start = jax.tree.map(jnp.negative, linear.values)
+        start = jax.tree.map(jnp.negative, wide(linear.values))
         steps = circuit.depth if self.steps is None else self.steps
         errors = repeat(circuit, step, start, steps)
         away = jax.tree.map(jnp.subtract, target(errors), errors)

@@ -99,7 +99,7 @@ class LocalLosses(Rule):
       True
 
     Raises:
-      ValueError: in `init`, where the output is not one; where a gradient would cross
+      ValueError: in `init`, where there is no output; where a gradient would cross
         a block; without `target=`, for a similarity.
 
     It comes close to backpropagation where layers are wide; narrow layers throw away

@@ -20,7 +20,7 @@ import numpy as np
 from ...circuit import Circuit, Run, drive_of, require_reduction, zeros
 from .._connections import ConnectedRule, FeedbackState
 from .._inputs import inputs_of, require_heard, with_inputs
-from .._rule import Credit, SearchSpace, Signal, check_positive, rule, salted
+from .._rule import Credit, SearchSpace, Signal, check_positive, rule, salted, wide
 from ._pairs import example_axis
 
 _NAME, OUTPUT = "PEPITA", "output"
@@ -192,7 +192,7 @@ def _error(circuit: Circuit, params: Any, args: Any) -> tuple[Run, jax.Array]:
         return run.loss, run
 
     error, run = jax.grad(loss, has_aux=True)(zeros(circuit.output_shape))
-    return run, circuit.scale * error
+    return run, circuit.scale * wide(error)
 
 
 def _after(circuit: Circuit, params: Any, args: Any, sites: Any) -> tuple[Any, Any]:

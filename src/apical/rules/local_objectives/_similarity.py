@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from ...circuit import gathered
+from .._rule import wide
 from .._wiring import Wiring
 from ._layout import Layout, output_table
 
@@ -40,11 +41,11 @@ def similarity(
     """For each node its distance to the target's, summed over turns."""
     found = {}
     for name, (layout, wiring) in layouts.items():
-        wanted = directions(output_table(wiring, target))
-        here = directions(layout.table(values[name]) @ readouts[name])
+        wanted = directions(wide(output_table(wiring, target)))
+        here = directions(wide(layout.table(values[name]) @ readouts[name]))
         apart = _crossed(here, here) - 2 * _crossed(here, wanted)
         apart += _crossed(wanted, wanted)
-        found[name] = jnp.sum(apart) / layout.rows**2
+        found[name] = jnp.sum(apart) / float(layout.rows) ** 2
     return found
 
 

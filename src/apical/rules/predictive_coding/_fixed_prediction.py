@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...circuit import Circuit
-from .._rule import relative_norm
+from .._rule import narrowed, relative_norm, wide
 from ._energy import Terms
 from ._relaxation import Stage, repeat
 from ._settled import Settled
@@ -48,7 +48,7 @@ class Linear:
     @property
     def start(self) -> Errors:
         """No errors."""
-        return self.circuit.zeros()
+        return wide(self.circuit.zeros())
 
     def stages(self, steps: int) -> list[Stage]:
         """All steps alike."""
@@ -61,7 +61,8 @@ class Linear:
         (a clipped gradient) sees what it sees in backpropagation.
         """
         scale = self.circuit.scale
-        seeds = jax.tree.map(lambda e: -e / scale, errors)
+        seeds = {n: -e / scale for n, e in errors.items()}
+        seeds = narrowed(self.circuit, seeds)
         seed = jnp.asarray(loss, self.value.dtype) * jnp.ones_like(self.value)
         return self.transposed((seed, seeds))
 
@@ -74,8 +75,8 @@ class Linear:
     def settled(self, errors: Errors, residual: Any, steps: Any) -> Settled:
         """Where inference ended, with the gradients of the parameters."""
         grads = self.pull(self.terms.pull, self.terms.weighted(errors))[0]
-        values = jax.tree.map(jnp.add, self.values, errors)
-        return Settled(self.value, self.aux, grads, values, errors, residual, steps)
+        moved = narrowed(self.circuit, jax.tree.map(jnp.add, self.values, errors))
+        return Settled(self.value, self.aux, grads, moved, errors, residual, steps)
 
 
 def linearise(terms: Terms) -> Linear:
@@ -87,6 +88,7 @@ def linearise(terms: Terms) -> Linear:
 
     def network(learned: Any, errors: Errors) -> Any:
         here = circuit.leaves.build(learned, fixed)
+        errors = narrowed(circuit, errors)
         how: dict[str, Any] = {"feedback": terms.feedback, "sites": terms.visited}
         if start is None:
             run = circuit.run(here, args, tap="hold", inject=errors, **how)
@@ -99,7 +101,7 @@ def linearise(terms: Terms) -> Linear:
         return (run.loss, pulled), (run.aux, {n: run.sites[n] for n in sites})
 
     (value, _), transposed, (aux, values) = jax.vjp(
-        network, learned, circuit.zeros(), has_aux=True
+        network, learned, wide(circuit.zeros()), has_aux=True
     )
     if start is not None:
         value, aux, values = start.loss, start.aux, start.sites
@@ -115,7 +117,7 @@ def relax_in_closed_form(linear: Linear, steps: int, rate: Any) -> Settled:
     ..., so only its coefficients are stepped, and A is applied as often as the longest
     path is long.
     """
-    circuit, zeros = linear.circuit, linear.circuit.zeros()
+    circuit, zeros = linear.circuit, linear.start
     terms = max(min(steps, circuit.depth), 1)
     weights, slopes = coefficients(steps, rate, terms)
     first = linear.slope(zeros)  # c
@@ -180,12 +182,16 @@ def sweep_exactly(terms: Terms) -> Settled:
     def network(learned: Any, errors: Errors) -> Any:
         here = circuit.leaves.build(learned, fixed)
         run = circuit.run(
-            here, terms.args, tap="offset", inject=errors, feedback=terms.feedback
+            here,
+            terms.args,
+            tap="offset",
+            inject=narrowed(circuit, errors),
+            feedback=terms.feedback,
         )
         return terms.pull * run.loss, (run.loss, run.aux, run.sites)
 
     gradient = jax.grad(network, argnums=(0, 1), has_aux=True)
-    (grads, cotangents), (value, aux, values) = gradient(learned, circuit.zeros())
+    (grads, cotangents), (value, aux, values) = gradient(learned, wide(circuit.zeros()))
     errors = jax.tree.map(lambda c: -circuit.scale * c, cotangents)
-    settled = jax.tree.map(jnp.add, values, errors)
+    settled = narrowed(circuit, jax.tree.map(jnp.add, values, errors))
     return Settled(value, aux, grads, settled, errors, jnp.zeros(()), 1)

@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 
 from ...circuit import Circuit, Run, inner
+from .._rule import narrowed, wide
 from ._energy import Terms, Values
 from ._front import Front, stages
 from ._relaxation import Stage, written_out
@@ -46,7 +47,7 @@ class Free:
     @property
     def start(self) -> Values:
         """The feed-forward values."""
-        return self.forward.sites
+        return wide(self.forward.sites)
 
     def slope(
         self, values: Values, tick: Any = None, front: Front | None = None
@@ -75,7 +76,8 @@ class Free:
         """Where inference ended, with the gradients of the parameters."""
         grads, _, errors = self.pulled(values)
         loss, aux, _ = self.forward
-        return Settled(loss, aux, grads, values, errors, residual, steps)
+        moved = narrowed(self.circuit, values)
+        return Settled(loss, aux, grads, moved, errors, residual, steps)
 
     def pulled(
         self, values: Values, tick: Any = None
@@ -99,7 +101,7 @@ class Free:
             params,
             terms.args,
             tap="clamp",
-            inject=values,
+            inject=narrowed(self.circuit, values),
             parallel=True,
             feedback=terms.feedback,
             sites=terms.visited,
@@ -124,7 +126,8 @@ class Free:
         (loss, through), transposed, found = jax.vjp(network, *at, has_aux=True)
         errors = {n: values[n] - found[n] for n in through}
         weighted = self.terms.weighted(errors, tick)
-        seeds = jax.tree.map(lambda e: -e / self.circuit.scale, weighted)
+        seeds = {n: -e / self.circuit.scale for n, e in weighted.items()}
+        seeds = narrowed(self.circuit, seeds)
         pull = jnp.asarray(self.terms.pull, loss.dtype)
         return transposed((pull * jnp.ones_like(loss), seeds)), weighted, errors
 
@@ -146,7 +149,7 @@ class FreeErrors:
     @property
     def start(self) -> Values:
         """No errors: the feed-forward values."""
-        return self.circuit.zeros()
+        return wide(self.circuit.zeros())
 
     def stages(self, steps: int) -> list[Stage]:
         """All steps alike: a signal reaches every node at once."""
@@ -168,7 +171,7 @@ class FreeErrors:
             terms.params,
             terms.args,
             tap="offset",
-            inject=errors,
+            inject=narrowed(self.circuit, errors),
             feedback=terms.feedback,
         )
         return run.loss
@@ -177,17 +180,17 @@ class FreeErrors:
         """Where inference ended; one more run gives values and gradients."""
         terms, circuit = self.terms, self.circuit
         learned, fixed = circuit.leaves.pick(terms.params)
-        weighted = terms.weighted(errors)
+        weighted, held = terms.weighted(errors), narrowed(circuit, errors)
 
         def share(learned: Any) -> Any:
             here = circuit.leaves.build(learned, fixed)
-            run = circuit.run(here, terms.args, tap="hold", inject=errors)
+            run = circuit.run(here, terms.args, tap="hold", inject=held)
             products = [inner(weighted[n], p) for n, p in run.sites.items()]
             whole = sum(products, jnp.zeros(())) / circuit.scale
             return terms.pull * run.loss - whole, run.sites
 
         grads, predictions = jax.grad(share, has_aux=True)(learned)
-        values = jax.tree.map(jnp.add, predictions, errors)
+        values = narrowed(circuit, jax.tree.map(jnp.add, predictions, errors))
         forward = circuit.run(terms.params, terms.args)
         return Settled(
             forward.loss, forward.aux, grads, values, errors, residual, steps

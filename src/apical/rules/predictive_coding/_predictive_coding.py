@@ -253,11 +253,13 @@ class PredictiveCoding(Rule):
         if self.nudge is None:
             return ends[0].grads
         factors = [1 / (len(ends) * pull) for pull in self._pulls]
-        parts = zip(*(end.grads for end in ends), strict=True)
-        return [
-            sum((f * g for f, g in zip(factors, each, strict=True)), jnp.zeros(()))
-            for each in parts
-        ]
+
+        def weighed(*grads: jax.Array) -> jax.Array:
+            parts = [f * g for f, g in zip(factors, grads, strict=True)]
+            # Of the gradient's own type: a strength may be wider.
+            return sum(parts[1:], start=parts[0]).astype(grads[0].dtype)
+
+        return [weighed(*g) for g in zip(*(end.grads for end in ends), strict=True)]
 
     def _learned(
         self, circuit: Circuit, state: Any, args: Any, end: Settled, grads: Any

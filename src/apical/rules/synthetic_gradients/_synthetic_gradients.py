@@ -29,6 +29,7 @@ from .._rule import (
     salted,
     squared_norm,
     static,
+    wide,
 )
 from .._target import target_of
 from .._trained import adam, begun, updated
@@ -274,7 +275,7 @@ class SyntheticGradients(Rule):
         shares = self._shares(circuit, said)
         grads, slopes = transposed((jnp.ones_like(loss), shares))
         scale = circuit.scale
-        targets = {n: (scale * s).astype(s.dtype) for n, s in slopes.items()}
+        targets = {n: (scale * wide(s)).astype(s.dtype) for n, s in slopes.items()}
         return Taught(loss, aux, grads, values, said, targets), back
 
     def _said(
@@ -296,4 +297,4 @@ class SyntheticGradients(Rule):
 
     def _shares(self, circuit: Circuit, said: Values) -> Values:
         """Gradients of single examples as each one's share of the loss."""
-        return {n: (m / circuit.scale).astype(m.dtype) for n, m in said.items()}
+        return {n: (wide(m) / circuit.scale).astype(m.dtype) for n, m in said.items()}

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jax
 
 from ...circuit import LOSS, Circuit, Edge, drive_of, zeros
+from .._rule import wide
 
 OUTPUT = "output"
 Values = dict[str, jax.Array]
@@ -79,5 +80,5 @@ def first_steps(
     start = zeros_at(circuit, where)
     slopes, (value, aux, values) = jax.grad(loss, has_aux=True)(start)
     factor = -size * circuit.scale
-    steps = {n: (factor * s).astype(s.dtype) for n, s in slopes.items()}
+    steps = {n: (factor * wide(s)).astype(s.dtype) for n, s in slopes.items()}
     return value, aux, values, steps
