@@ -283,6 +283,7 @@ def test_a_loop_has_one_copy_for_all_its_steps():
     assert differ(found.grads["u"], by_hand(lambda t: array(6, 6, seed=t))["u"])
 
 
+@pytest.mark.filterwarnings("ignore:With .* no signal:UserWarning")
 def test_a_node_in_a_loop_has_a_value_for_each_step():
     circuit = apical.trace(recurrent, **IN_TIME)(RECURRENT, *SERIES)
     assert [node.shape for node in circuit.nodes] == [(STEPS, 4, 6)]
