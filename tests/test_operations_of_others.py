@@ -168,6 +168,15 @@ def test_a_solver_with_a_derivative_of_its_own_is_told_what_to_use(rule):
     refuses((lambda: init(rule, loss_fn), *told))
 
 
+@pytest.mark.parametrize("rule", [EVERY[2], EVERY[4]], ids=name_of)
+def test_what_hides_several_layers_is_refused_by_rules_that_keep_them_apart(rule):
+    loss_fn = solved(diffrax.RecursiveCheckpointAdjoint())
+    told = "several layers (a, b)", "test_operations_of_others.py", "DirectAdjoint()"
+    refuses((lambda: init(rule, loss_fn), *told))
+    init(PredictiveCoding(), loss_fn)  # to which it is one prediction
+    init(rule, solved(diffrax.DirectAdjoint()))
+
+
 def test_a_solver_that_is_differentiated_as_it_is_written_can_have_feedback():
     loss_fn = solved(diffrax.DirectAdjoint())
     true = jax.grad(loss_fn)(PARAMS, X, Y)

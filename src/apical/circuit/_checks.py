@@ -10,7 +10,8 @@ from ._jaxpr import Body, Op, Program
 from ._marks import mark_of
 from ._nodes import Reach
 from ._nodes_and_edges import Node
-from ._primitives import holds_synaptic
+from ._primitives import LINEAR_NOT_REWRITTEN, SYNAPTIC, holds_synaptic
+from ._synapse import Meeting
 
 _REVERSIBLE = (
     "Use `lax.scan`, or `lax.fori_loop` with fixed bounds; in diffrax "
@@ -104,4 +105,31 @@ def no_output(read: Sequence[Node]) -> str:
         f"{f' (the loss reads {listed})' if listed else ''}. Mark it, as "
         "`apical.output(log_prob)` in a normalising flow, or "
         "`apical.output(solution.ys)` of a differential equation."
+    )
+
+
+def require_layers_apart(synapses: Sequence[Meeting], names: Sequence[str]) -> None:
+    """Refuse an operation that holds several layers.
+
+    A signal that its output is told passes back through the upper of them by their true
+    weights, so those below would learn by backpropagation.
+    """
+    for synapse in synapses:
+        op = synapse.op
+        if synapse.weight is None and _layers(op) > 1:
+            paths = ", ".join(names[i] for i in sorted(synapse.leaves))
+            raise ValueError(
+                f"`{op.name}` at {op.where} holds several layers ({paths}) that cannot "
+                "be told apart, so within it they would learn by backpropagation. "
+                "Compute them without a derivative rule of their own (in diffrax "
+                "`adjoint=diffrax.DirectAdjoint()`)."
+            )
+
+
+def _layers(op: Op) -> int:
+    """How many linear operations are in the bodies of an operation; of a loop, two."""
+    several = 2 if op.loop is not None or op.name == "while" else 1
+    inner = [o for body in op.bodies for o in body.ops]
+    return several * sum(
+        1 if o.name in SYNAPTIC | LINEAR_NOT_REWRITTEN else _layers(o) for o in inner
     )

@@ -6,7 +6,12 @@ from functools import cached_property
 
 import jax
 
-from ._checks import no_output, require_loops, require_reversible
+from ._checks import (
+    no_output,
+    require_layers_apart,
+    require_loops,
+    require_reversible,
+)
 from ._dataflow import ACTIVITY, CONSTANT, DATA, Flow
 from ._depth import longest_path
 from ._distance import distances
@@ -61,7 +66,8 @@ class Structure:
             require_loops(flow, leaves.names, self._reacher.reach)
         self._check_marks()
         self._numbers = [n for n in flow.maker if n in self._reacher.nodes]
-        self._live = [m for m in found if self._reacher.reach.get(m.op.outputs[0])]
+        reach = self._reacher.reach
+        self._live = [m for m in found if any(map(reach.get, m.op.outputs))]
         self._names = names(
             flow,
             self._numbers,
@@ -331,11 +337,10 @@ class Structure:
         self.require_reversible()
         if not self.nodes:
             hidden = [r.message(self.leaves.names) for r in self._refusals]
+            advice = "Mark one with `apical.node`, or pass `nodes='every'`."
             raise ValueError(
                 "No node was found: no activity that depends on `params` enters a "
-                "synapse. "
-                + (hidden[0] if hidden else "Mark one with `apical.node`, or pass ")
-                + ("" if hidden else "`nodes='every'`.")
+                f"synapse. {hidden[0] if hidden else advice}"
             )
         if not self.separated:
             raise ValueError(
@@ -343,6 +348,11 @@ class Structure:
                 "node or a node and the loss; this rule needs separated nodes: use "
                 "nodes='entry'."
             )
+
+    def require_layers_apart(self) -> None:
+        """Refuse as `require_nodes` does, and what hides several layers in one."""
+        self.require_nodes()
+        require_layers_apart(self._live, self.leaves.names)
 
     def require_output(self) -> None:
         """Refuse if there is no output, or if a node stands after one."""

@@ -52,7 +52,7 @@ class DirectRule(ConnectedRule):
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
         """Draw a matrix for each node."""
         del args
-        circuit.require_nodes()
+        circuit.require_layers_apart()
         circuit.require_output()
         own = salted(key, f"apical.{type(self).__name__}")
         matrices = draw_matrices(circuit, own)

@@ -119,7 +119,7 @@ class CLAPP(Rule):
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
         """Draw the predictions' weights, and look at the pairs."""
-        circuit.require_nodes()
+        circuit.require_layers_apart()
         require_reduction(circuit, params, args)
         found = self._layouts(circuit)
         if self.positive is None:

@@ -139,7 +139,7 @@ class ForwardForward(Rule):
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
         """Check that right and wrong data can be made, and look at the nodes."""
-        circuit.require_nodes()
+        circuit.require_layers_apart()
         require_reduction(circuit, params, args)
         self._layouts(circuit)
         if self.positive is None:

@@ -169,7 +169,7 @@ class LocalLosses(Rule):
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
         """Find the blocks, and draw a read-out for the end of each."""
-        circuit.require_nodes()
+        circuit.require_layers_apart()
         circuit.require_output()
         require_reduction(circuit, params, args)
         found = self._layouts(circuit)

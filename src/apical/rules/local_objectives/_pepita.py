@@ -111,7 +111,7 @@ class PEPITA(ConnectedRule):
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
         """Draw F for each array of the input."""
-        circuit.require_nodes()
+        circuit.require_layers_apart()
         circuit.require_output()
         require_reduction(circuit, params, args)
         _ = circuit.example_axes  # refuses examples without an axis of their own
