@@ -171,7 +171,7 @@ def test_a_solver_with_a_derivative_of_its_own_is_told_what_to_use(rule):
 @pytest.mark.parametrize("rule", [EVERY[2], EVERY[4]], ids=name_of)
 def test_what_hides_several_layers_is_refused_by_rules_that_keep_them_apart(rule):
     loss_fn = solved(diffrax.RecursiveCheckpointAdjoint())
-    told = "several layers (a, b)", "test_operations_of_others.py", "DirectAdjoint()"
+    told = "test_operations_of_others.py", "several layers (a, b)", "DirectAdjoint()"
     refuses((lambda: init(rule, loss_fn), *told))
     init(PredictiveCoding(), loss_fn)  # to which it is one prediction
     init(rule, solved(diffrax.DirectAdjoint()))
