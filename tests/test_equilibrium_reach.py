@@ -166,7 +166,7 @@ REFUSED = {
     "no units": (mean_of(lambda p, x: x @ p["a"]), None, "needs units, and none"),
     "chain": (mean_of(chained), None, "between 'a' and 'b' (", "apical.node"),
     "stream": (mean_of(stream), None, "unit between one synapse and the next"),
-    "batch norm": (mean_of(normalised), None, "an energy for each example"),
+    "batch norm": (mean_of(normalised), None, "examples meet in `sub` at"),
     "shared": (mean_of(shared), None, "'b'", "is the same for all of them"),
     "relu": (smooth(jax.nn.relu), HOLOMORPHIC, "`max` at", "not holomorphic"),
     "abs": (smooth(lambda z: jnp.tanh(abs(z))), HOLOMORPHIC, "`abs` at"),
@@ -180,7 +180,7 @@ REFUSED = {
     ),
     "loss cast": (ending(lambda x: x.astype(jnp.float32)), *REAL_LOSS),
     "loss asarray": (ending(lambda x: jnp.asarray(x, jnp.float32)), *REAL_LOSS),
-    "loss abs": (ending(jnp.abs), *REAL_LOSS),
+    "loss abs": (ending(jnp.abs), None, "examples meet in `abs` at"),
     "loss real": (ending(jnp.real), *REAL_LOSS),
     "error function": (smooth(jax.scipy.special.erf), HOLOMORPHIC, "`erf` at"),
 }

@@ -127,7 +127,7 @@ def _require_room(circuit: Circuit, x: Any, target: jax.Array, rule: str) -> Non
             f"{rule} writes labels over the first entries of an input that is one "
             f"array with the examples on axis 0; argument {position} is not. {fix}"
         )
-    room, classes = x[0].size, target.shape[1]
+    room, classes = x.size // len(x), target.shape[1]
     if room <= classes:
         raise ValueError(
             f"{rule} writes labels over the first entries of the input, and an example "
