@@ -21,6 +21,7 @@ from ._dataflow import (
 )
 from ._depth import longest_path
 from ._enter import parallel_carries
+from ._layers import Layer, layers
 from ._leaves import Leaves
 from ._made_of import MadeOf, made_of
 from ._nodes import (
@@ -76,9 +77,11 @@ class Structure:
         self._policy = setting.nodes
         self._given_names = marked(flow, NODE_MARKS)
         # What a spike does is seen in the loss, also through what has no derivative.
-        judged = set() if setting.derivative else set(marked(flow, (BERNOULLI_MARK,)))
+        self._judged = (
+            set() if setting.derivative else set(marked(flow, (BERNOULLI_MARK,)))
+        )
         complete = self._policy == "entry"
-        self._reacher = Reacher(flow, self._chosen(), judged, complete=complete)
+        self._reacher = Reacher(flow, self._chosen(), self._judged, complete=complete)
         self._check_marks()
         self._numbers = [n for n in flow.maker if n in self._reacher.nodes]
         self._live = [m for m in found if self._reacher.reach.get(m.op.outputs[0])]
@@ -169,6 +172,15 @@ class Structure:
             name: made_of(self._flow, at, nodes, synapses)
             for name, at in starts.items()
         }
+
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        """The learned leaves by what they make, in the order of the computation."""
+        flow = self._flow
+        entry = entering(flow, self._found)
+        reach = Reacher(flow, entry, self._judged, complete=True).reach
+        inputs = flow.program.body.inputs[: len(self.leaves.learned)]
+        return layers([reach[n] for n in inputs], self.leaves.names, flow.order)
 
     @cached_property
     def separated(self) -> bool:

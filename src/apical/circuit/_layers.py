@@ -1,0 +1,60 @@
+"""Layers: the parameters that make the same nodes, and whether a signal has to pass one.
+
+A node here is what enters a synapse, or where paths to such nodes part, whatever nodes
+a rule works on and whatever is marked.
+
+| a parameter reaches | its layer is | under a rule that differs from backpropagation |
+|---------------------|--------------|------------------------------------------------|
+| a node              | hidden       | its gradient is what the rule sends there      |
+| the loss alone      | a read-out   | its gradient is backpropagation's              |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from ._nodes import LOSS, Reach
+from ._places import common_path
+
+
+class Layer(NamedTuple):
+    """The learned leaves that make the same nodes.
+
+    Attributes:
+      name: the common path of the leaves.
+      leaves: their positions among `circuit.leaves.names`.
+      hidden: whether a teaching signal passes a node on its way to them.
+    """
+
+    name: str
+    leaves: tuple[int, ...]
+    hidden: bool
+
+
+def layers(
+    reached: Sequence[Reach], paths: Sequence[str], order: Mapping[int, int]
+) -> tuple[Layer, ...]:
+    """The layers in the order of the forward computation, read-outs last.
+
+    Args:
+      reached: what each learned leaf reaches; a leaf that reaches nothing has no layer.
+      paths: their paths.
+      order: the place of each variable in the program.
+    """
+    groups: dict[frozenset[int], list[int]] = {}
+    for leaf, reach in enumerate(reached):
+        if reach:
+            groups.setdefault(frozenset(n for n, _ in reach), []).append(leaf)
+
+    def place(ends: frozenset[int]) -> tuple[bool, list[int]]:
+        return ends == {LOSS}, sorted(order[n] for n in ends if n != LOSS)
+
+    taken: dict[str, int] = {}
+    found = []
+    for ends in sorted(groups, key=place):
+        name = common_path([paths[i] for i in groups[ends]])
+        taken[name] = taken.get(name, 0) + 1
+        unique = name if taken[name] == 1 else f"{name}#{taken[name]}"
+        found.append(Layer(unique, tuple(groups[ends]), ends != {LOSS}))
+    return tuple(found)
