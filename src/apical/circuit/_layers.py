@@ -1,12 +1,12 @@
-"""Layers: the parameters that make the same nodes, and whether a signal has to pass one.
+"""Layers: the parameters that make the same nodes; hidden, or a read-out.
 
 A node here is what enters a synapse, or where paths to such nodes part, whatever nodes
 a rule works on and whatever is marked.
 
-| a parameter reaches | its layer is | under a rule that differs from backpropagation |
-|---------------------|--------------|------------------------------------------------|
-| a node              | hidden       | its gradient is what the rule sends there      |
-| the loss alone      | a read-out   | its gradient is backpropagation's              |
+| a parameter reaches | its layer is | and it is taught by                |
+|---------------------|--------------|------------------------------------|
+| a node              | hidden       | the signal that a rule sends there |
+| the loss alone      | a read-out   | the loss itself                    |
 """
 
 from __future__ import annotations

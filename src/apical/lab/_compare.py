@@ -26,8 +26,11 @@ class Comparison:
     """The outcome of a comparison: what was written down, and what can be read off it.
 
     Attributes:
-        records: losses, accuracy and times, for each model, rule, seed and epoch.
-        layers: alignment, for each of these and each parameter.
+        records: losses, accuracy, alignment and times, for each model, rule, seed and
+            epoch. `alignment_hidden` is the mean of the hidden layers, which tables and
+            figures show; `alignment`, `norm_ratio` and `sign_agreement` are of all
+            parameters as one vector, most of it the read-out.
+        layers: alignment, for each of these, each layer and each parameter.
         trials: the trials of a sweep.
         costs: time, FLOPs, memory and sequential depth, for each model and rule.
         regimes: of free predictive coding, before training and after the last epoch:
@@ -63,12 +66,12 @@ class Comparison:
     @property
     def rows(self) -> list[Row]:
         """One row per model and rule."""
-        return summarise(self.records, self.costs)
+        return summarise(self.records, self.costs, self.trials)
 
     @property
     def table(self) -> Table:
         """The rows as a table, to be printed by rich."""
-        return table(self.records, self.costs)
+        return table(self.records, self.rows)
 
     @property
     def regime_table(self) -> Table:

@@ -13,7 +13,7 @@ from apical.lab._ledger import Ledger
 from apical.lab._loss import LOSSES
 from apical.lab._optimizers import find_optimizer
 from apical.lab._records import Line, environment, hyper_parameters
-from apical.lab._registry import Rules, find_rules
+from apical.lab._registry import Rules, find_rules, with_baselines
 from apical.lab._stages import Bench, Sweep
 from apical.lab._work import Work, held_out_of
 from apical.lab.models import Model, find_model, own_model
@@ -79,8 +79,8 @@ def make_plan(
     """Check the arguments of `compare`, and find what they name."""
     _require_whole(epochs=epochs, seeds=seeds, batch_size=batch_size, sweep=sweep)
     data = _named(data)
-    entries = find_rules(rules)
     known("loss", [loss], LOSSES)
+    entries = with_baselines(find_rules(rules), loss)
     make, rate, span = find_optimizer(optimizer, learning_rate, swept=sweep > 0)
     found = check(data) if isinstance(data, Data) else load(data, data_dir, download)
     chosen = _find_models(models, found.kind)

@@ -30,7 +30,7 @@ from apical.lab._search import (
 )
 from apical.lab._start import Start
 from apical.lab._stopwatch import Stopwatch
-from apical.lab._summary import summarise
+from apical.lab._summary import by_run, summarise
 from apical.lab._table import outcome
 from apical.lab._train import Position, Run, Watch, train, train_only
 from apical.lab._work import Lanes, Work, held_out, held_out_of
@@ -145,7 +145,7 @@ class Bench:
         if self.sweep is None:
             return Choice(self.work.learning_rate, {})
         stage = self._stage("trials", name)
-        lanes = draw_trials(self.sweep.trials, self.sweep.span, entry.search_space)
+        lanes = draw_trials(*self.sweep, entry.search_space, entry.rate_scale)
         if not self.ledger.done(stage):
             self._search(stage, entry, lanes, progress)
         chosen = [
@@ -164,9 +164,10 @@ class Bench:
         position = self._begin(stage, run)
         if not isinstance(position, Refused):
             watch = self._watch(stage, run.lanes, progress)
-            scores = run.score(train_only(run, position, watch))
-            scores = averaged(scores, len(seeds))
-            lines = trial_lines(lanes, len(seeds), scores, best(scores))
+            trained = train_only(run, position, watch)
+            scores = averaged(run.score(trained), len(seeds))
+            tested = averaged(run.score(trained, self.work.data), len(seeds))
+            lines = trial_lines(lanes, len(seeds), scores, tested, best(scores))
             said = self.shared | self._said(stage.rule)
             self.ledger.trials.write(*(said | line for line in lines))
         self.ledger.finish(stage)
@@ -211,8 +212,9 @@ class Bench:
 
     def _row(self, name: str) -> Any:
         mine = (self.work.model_name, name)
-        records = self.ledger.records.lines
-        return summarise([r for r in records if (r["model"], r["rule"]) == mine])[0]
+        ledger = self.ledger
+        records, trials = by_run(ledger.records.lines), by_run(ledger.trials.lines)
+        return summarise(records[mine], trials=trials.get(mine, []))[0]
 
     def _begin(self, stage: Stage, run: Run) -> Position | Refused:
         """Where a run begins or goes on; the lines that come after that are dropped."""

@@ -8,8 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from apical.lab._registry import BASELINE
-from apical.lab._summary import Interval, Records, Row, summarise
+from apical.lab._summary import BASELINES, Interval, Records, Row
 
 _HEADERS = (
     *("rule", "test\naccuracy %", "− backprop", "alignment\nstart → end"),
@@ -17,9 +16,8 @@ _HEADERS = (
 )
 
 
-def table(records: Records, costs: Records = ()) -> Table:
+def table(records: Records, rows: list[Row]) -> Table:
     """A table of the last epoch of every model and rule."""
-    rows = summarise(records, costs)
     swept = records[0]["sweep"] > 0
     grid = Table(
         title=_title(records[0]),
@@ -59,6 +57,23 @@ def tuning(record: dict[str, Any]) -> str:
     return f"{record['optimizer']}, step size {rate} for every rule, no tuning"
 
 
+def sources_of_noise(record: dict[str, Any]) -> str:
+    """What an interval is over."""
+    return "seeds and draws of the trials" if record["sweep"] else "seeds"
+
+
+def other_losses(
+    record: dict[str, Any], rows: list[Row]
+) -> dict[tuple[str, str], list[str]]:
+    """The rules that descend another loss than the comparison's: by it and baseline."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if row.descends != record["loss"] and row.rule not in BASELINES:
+            names = found.setdefault((row.descends, row.baseline), [])
+            names += [] if row.rule in names else [row.rule]
+    return found
+
+
 def outcome(row: Row) -> str:
     """What a run came to, in a few words."""
     if row.status == "refused":
@@ -75,7 +90,7 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 def _difference(row: Row) -> str:
     mean, half = (100 * part for part in row.difference)
-    if row.rule == BASELINE or math.isnan(mean):
+    if row.rule in BASELINES or math.isnan(mean):
         return "–"
     return f"{mean:+.1f}" if math.isnan(half) else f"{mean:+.1f} ± {half:.1f}"
 
@@ -110,10 +125,15 @@ def _counted(number: int, word: str) -> str:
 def _caption(record: dict[str, Any], rows: list[Row]) -> str:
     lines = [
         f"{tuning(record)}. Accuracy of the last epoch: mean ± 95 % interval over "
-        "seeds; − backprop: the difference, seed by seed. Alignment: cosine to "
-        "backprop's gradient. Time: median step against one of backprop timed in turn "
-        "with it, compilation apart; backprop's own shows the noise. What each rule "
-        "needs: `apical rules`.",
+        f"{sources_of_noise(record)}; − backprop: the difference, seed by seed. "
+        "Alignment: cosine to backprop's gradient, the mean of the hidden layers. "
+        "Time: median step against one of backprop timed in turn with it, compilation "
+        "apart; backprop's own shows the noise. What each rule needs: `apical rules`.",
+    ]
+    lines += [
+        f"Not {record['loss']} but {loss} is what these descend, and what they are "
+        f"compared with is {baseline or 'not among the rules'}: {', '.join(names)}."
+        for (loss, baseline), names in other_losses(record, rows).items()
     ]
     if record["note"]:
         lines.append(escape(record["note"]))

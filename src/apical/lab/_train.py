@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import apical
+from apical.lab._dataset import Data
 from apical.lab._entry import Entry
 from apical.lab._regimes import has_regime, regime_of
 from apical.lab._start import Start, batch_order, parts
@@ -223,9 +224,10 @@ class Run:
         found = [align(*pair, *self.start.batch) for pair in pairs]
         return jax.tree.map(lambda *parts: np.concatenate(parts), *found)
 
-    def score(self, position: Position) -> Scores:
+    def score(self, position: Position, data: Data | None = None) -> Scores:
         """Mean loss on the test part, and the fraction of it that is right, by lane."""
-        x, y = self.start.work.data.test_x, self.start.work.data.test_y
+        data = self.start.work.data if data is None else data
+        x, y = data.test_x, data.test_y
         size = min(_TEST_CHUNK, len(y))
         pairs = list(zip(position.learned, self._by_group, strict=True))
         sums = np.zeros((2, self.lanes.count))

@@ -1,12 +1,13 @@
 """Accuracy as an axis and as a point with its interval."""
 
 import math
+from collections.abc import Iterable
 
 from matplotlib.axes import Axes
 
 from apical.lab._report._looks import Look
-from apical.lab._report._palette import PAPER
-from apical.lab._summary import Row
+from apical.lab._report._palette import GRID, PAPER
+from apical.lab._summary import BAND, Row
 
 
 def point(axes: Axes, x: float, row: Row, look: Look) -> None:
@@ -23,6 +24,14 @@ def point(axes: Axes, x: float, row: Row, look: Look) -> None:
         markeredgewidth=0.8,
         elinewidth=1.2,
     )
+
+
+def equivalence_band(axes: Axes, rows: Iterable[Row]) -> None:
+    """What counts as equal to the accuracy of each backpropagation."""
+    for row in rows:
+        if row.rule == row.baseline and math.isfinite(row.accuracy.mean):
+            low, high = (100 * (row.accuracy.mean + side) for side in (-BAND, BAND))
+            axes.axhspan(low, high, color=GRID.light, linewidth=0, zorder=0)
 
 
 def lowest_shown(rows: list[Row]) -> float:

@@ -8,13 +8,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from apical.lab._report._accuracy import lowest_shown, point
+from apical.lab._report._accuracy import equivalence_band, lowest_shown, point
 from apical.lab._report._canvas import blank, shortened
 from apical.lab._report._looks import Look, handle, looks
 from apical.lab._report._palette import PAPER
 from apical.lab._report._ratio_axis import mark_ratios
-from apical.lab._report._runs import Runs, by_run
-from apical.lab._summary import Records, Row, curve, interval
+from apical.lab._summary import Records, Row, Runs, by_run, curve, interval
 from apical.lab._table import tuning
 
 _LEGEND_LETTERS = 112  # that fit side by side
@@ -57,7 +56,7 @@ def _draw_model(
         width = max(3.2 - 0.35 * order, 1.3)
         for panel, field, scale in (
             (accuracy, "test_accuracy", 100),
-            (alignment, "alignment", 1),
+            (alignment, "alignment_hidden", 1),
         ):
             _curve(panel, *curve(mine, field), look, width, scale, shade, order)
         _point(time, row, look)
@@ -66,7 +65,7 @@ def _draw_model(
     _label_epochs(alignment, epochs)
     accuracy.set_title(f"{shortened(model, 24)}: test accuracy (%)")
     accuracy.set_ylim(lowest_shown(rows), 100.5)
-    alignment.set_title("alignment (cosine to backprop's gradient)")
+    alignment.set_title("hidden layers' cosine to backprop's gradient")
     alignment.set_ylim(min(0.0, alignment.get_ylim()[0]), 1.04)
     _label_time(time, accuracy, rows)
 
@@ -117,6 +116,7 @@ def _label_epochs(axes: Axes, epochs: int) -> None:
 
 
 def _label_time(axes: Axes, accuracy: Axes, rows: list[Row]) -> None:
+    equivalence_band(axes, rows)
     axes.set_title("last accuracy (%) against time")
     axes.set_xlabel("time of a step ÷ backprop's")
     axes.set_ylim(*accuracy.get_ylim())
