@@ -110,7 +110,7 @@ def _alignment(row: Row) -> str:
 
 
 def _cosine(value: Interval) -> str:
-    return "–" if math.isnan(value.mean) else f"{value.mean:.2f}"
+    return "–" if math.isnan(value.mean) else f"{value.mean:z.2f}"
 
 
 def _title(record: dict[str, Any]) -> str:

@@ -9,9 +9,11 @@ from typing import Any, ClassVar
 
 import jax
 
-from ..circuit import Circuit
+from ..circuit import Circuit, Run
 from ._rule import Credit, Rule, Signal, check_choice, local_signals, rule, static
 from ._target import SQUARED_ERROR, squared_error, target_of
+
+_OUTPUT = "output"
 
 
 @rule
@@ -69,11 +71,12 @@ class Backpropagation(Rule):
 
         def loss(learned: Any) -> Any:
             here = circuit.leaves.build(learned, fixed)
+            if self.descends == SQUARED_ERROR:
+                run = circuit.run(here, args, sites=(_OUTPUT,))
+                return self._error(circuit, run, args), (run.loss, run.aux)
             result = circuit.loss_fn(here, *args)
             told = result if circuit.setting.has_aux else (result, None)
-            if self.descends == "loss":
-                return told[0], told
-            return self.descended(circuit, here, state, args), told
+            return told[0], told
 
         (_, (value, aux)), grads = jax.value_and_grad(loss, has_aux=True)(learned)
         return Credit(value, aux, circuit.leaves.build(grads), state, ())
@@ -83,13 +86,16 @@ class Backpropagation(Rule):
         del state
         if self.descends == "loss":
             return local_signals(circuit, params, args)
-        target = target_of(circuit, args, type(self).__name__)
         errors = circuit.zeros()
-        sites = (*errors, "output")
+        sites = (*errors, _OUTPUT)
 
         def loss(errors: Any) -> Any:
             run = circuit.run(params, args, tap="offset", inject=errors, sites=sites)
-            return squared_error(circuit, run.sites["output"], target), run.sites
+            return self._error(circuit, run, args), run.sites
 
         cotangents, values = jax.grad(loss, has_aux=True)(errors)
         return {n: Signal(values[n], values[n], cotangents[n]) for n in errors}
+
+    def _error(self, circuit: Circuit, run: Run, args: Any) -> jax.Array:
+        target = target_of(circuit, args, type(self).__name__)
+        return squared_error(circuit, run.sites[_OUTPUT], target)

@@ -5,8 +5,9 @@ from collections.abc import Iterable
 
 from matplotlib.axes import Axes
 
+from apical.lab._registry import BASELINE
 from apical.lab._report._looks import Look
-from apical.lab._report._palette import GRID, PAPER
+from apical.lab._report._palette import EDGE, GRID, PAPER
 from apical.lab._summary import BAND, Row
 
 
@@ -30,8 +31,14 @@ def equivalence_band(axes: Axes, rows: Iterable[Row]) -> None:
     """What counts as equal to the accuracy of each backpropagation."""
     for row in rows:
         if row.rule == row.baseline and math.isfinite(row.accuracy.mean):
-            low, high = (100 * (row.accuracy.mean + side) for side in (-BAND, BAND))
+            low, middle, high = (
+                100 * (row.accuracy.mean + side) for side in (-BAND, 0.0, BAND)
+            )
+            dashes = "-" if row.rule == BASELINE else "--"
             axes.axhspan(low, high, color=GRID.light, linewidth=0, zorder=0)
+            axes.axhline(
+                middle, color=EDGE.light, linewidth=0.7, linestyle=dashes, zorder=0.5
+            )
 
 
 def lowest_shown(rows: list[Row]) -> float:
