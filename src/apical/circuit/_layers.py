@@ -50,11 +50,12 @@ def layers(
     def place(ends: frozenset[int]) -> tuple[bool, list[int]]:
         return ends == {LOSS}, sorted(order[n] for n in ends if n != LOSS)
 
-    taken: dict[str, int] = {}
-    found = []
+    found: dict[str, Layer] = {}
     for ends in sorted(groups, key=place):
-        name = common_path([paths[i] for i in groups[ends]])
-        taken[name] = taken.get(name, 0) + 1
-        unique = name if taken[name] == 1 else f"{name}#{taken[name]}"
-        found.append(Layer(unique, tuple(groups[ends]), ends != {LOSS}))
-    return tuple(found)
+        path = common_path([paths[i] for i in groups[ends]])
+        name, number = path, 1
+        while name in found:
+            number += 1
+            name = f"{path}#{number}"
+        found[name] = Layer(name, tuple(groups[ends]), ends != {LOSS})
+    return tuple(found.values())
