@@ -41,12 +41,11 @@ FAILING = (
     "trials again (bold: shown to be above the control there), and why:"
 )
 EARLIER = (
-    "Slanted: from a comparison made earlier, whose trials were not scored on the test "
-    "part and whose control had the step sizes of the others. The accuracy is what it "
-    "was; its interval is over seeds alone, and it is compared with the control of "
-    "today, not seed by seed."
+    "Slanted: chosen among trials of an earlier comparison, which were not scored on "
+    "the test part, so that the interval of the accuracy is over seeds alone. With the "
+    "control it is compared as a whole, not seed by seed."
 )
-# Why a rule is not above the control; the README says it.
+# Why a rule is not shown to be above the control, where more than noise is known of it.
 _LARGE = "its signal never becomes small, and drives rectifiers far out"
 _NOISE = "variance: one number for 26 thousand parameters, in 180 steps"
 _NOISE_AT_NODES = "variance: one number for 266 activities of an example, in 180 steps"
@@ -97,7 +96,14 @@ def _line(row: Row, found: Comparison) -> Any:
         "FLOPs": _rounded(row.flops_ratio),
         "step size": row.learning_rate,
         "numbers": row.hyper_parameters,
+        **({"earlier": True} if _has_no_trials(row, found) else {}),
     }
+
+
+def _has_no_trials(row: Row, found: Comparison) -> bool:
+    """Whether what was chosen among earlier trials was run again without them."""
+    tried = {(line["model"], line["rule"]) for line in found.trials}
+    return bool(found.settings["sweep"]) and (row.model, row.rule) not in tried
 
 
 def _by_layer(row: Row, found: Comparison) -> list[float | None]:
@@ -125,11 +131,16 @@ def _rounded(value: Any) -> float | None:
 
 def above(line: Any, control: Any) -> bool:
     """Whether a line is shown to be above that of the control."""
-    apart = line.get("above the control")
-    if "earlier" in line and line["accuracy"][0] is not None:
-        (mean, half), (least, more) = line["accuracy"], control["accuracy"]
-        apart = [mean - least, math.hypot(half, more)]
-    return apart is not None and None not in apart and shown_above(Interval(*apart))
+    apart = _to_control(line, control)
+    return None not in apart and shown_above(Interval(*apart))
+
+
+def _to_control(line: Any, control: Any) -> Any:
+    """The difference to the control; of an earlier line that of the two intervals."""
+    if "earlier" not in line or line["accuracy"][0] is None:
+        return line.get("above the control", [None, None])
+    (mean, half), (least, more) = line["accuracy"], control["accuracy"]
+    return [mean - least, math.hypot(half, more)]
 
 
 def failing(lines: dict[str, Any]) -> list[str]:
@@ -157,8 +168,9 @@ def table(every: dict[str, Any]) -> str:
         told += ["|---|--:|--:|---|"]
         told += [_longer(rule, every) for rule in (*found, *BASELINES, CONTROL)]
         parts += ["", FAILING, "", *told]
-        if any(_is_earlier(every.get(n, {}).get(r)) for n in LONGER for r in found):
-            parts += ["", EARLIER]
+    shown = [line for name in (TABLE, *LONGER) for line in every.get(name, {}).values()]
+    if any("earlier" in line for line in shown):
+        parts += ["", EARLIER]
     return "\n".join(parts)
 
 
@@ -167,17 +179,21 @@ def _longer(rule: str, every: dict[str, Any]) -> str:
     cells = [f"`{rule}`"]
     for name in LONGER:
         line = every.get(name, {}).get(rule)
-        shown = "" if line is None else _accuracy(line)
-        if line is not None and _is_earlier(line):
-            shown = f"*{shown}*"
+        shown = "" if line is None else _slanted(line)
         enough = line is not None and above(line, every[name][CONTROL])
         cells.append(f"**{shown}**" if enough and rule not in BASELINES else shown)
-    why = "" if rule in (*BASELINES, CONTROL) else REASONS.get(rule, "not known")
+    why = "" if rule in (*BASELINES, CONTROL) else _why(rule, every[TABLE])
     return f"| {' | '.join([*cells, why])} |"
 
 
-def _is_earlier(line: Any) -> bool:
-    return line is not None and "earlier" in line
+def _why(rule: str, lines: dict[str, Any]) -> str:
+    """The reason, or that the interval is too wide to tell."""
+    mean, half = _to_control(lines[rule], lines[CONTROL])
+    return REASONS.get(rule, f"{mean:+.1f} ± {half:.1f}: the interval contains 0")
+
+
+def _slanted(line: Any) -> str:
+    return f"*{_accuracy(line)}*" if "earlier" in line else _accuracy(line)
 
 
 def _accuracy(line: Any) -> str:
@@ -190,7 +206,7 @@ def _row(rule: str, line: Any, control: Any) -> str:
     cells = [
         f"`{rule}`",
         LOSSES[line["descends"]],
-        _accuracy(line),
+        _slanted(line),
         "" if rule in BASELINES else _difference(line["minus backprop"]),
         _above(rule, line, control),
         _arrow(line["alignment"]),
@@ -207,7 +223,7 @@ def _above(rule: str, line: Any, control: Any) -> str:
         return ""
     if not above(line, control):
         return "not shown"
-    mean, half = line["above the control"]
+    mean, half = _to_control(line, control)
     return f"{mean:+.1f} ± {half:.1f}"
 
 

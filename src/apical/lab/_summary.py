@@ -214,10 +214,10 @@ def _apart(mine: _Ran, other: _Ran | None) -> Interval:
         return interval([])
     ends, theirs = at_the_end(mine.records), at_the_end(other.records)
     found = interval([ends[seed] - theirs[seed] for seed in ends if seed in theirs])
-    chosen = mine.chosen_anew, other.chosen_anew
-    if chosen[0] is None or chosen[1] is None:
-        return found
-    return _widened(found, chosen[0] - chosen[1])
+    here, there = (
+        0.0 if r.chosen_anew is None else r.chosen_anew for r in (mine, other)
+    )
+    return _widened(found, np.asarray(here - there))
 
 
 def _widened(found: Interval, chosen_anew: np.ndarray | None) -> Interval:
