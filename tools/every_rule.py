@@ -60,7 +60,6 @@ REASONS: dict[str, str] = {
     "difference-reconstruction": _INVERSES,
     "fixed-weight-target-propagation": _INVERSES,
     "synthetic-gradients": "slow: critics that are not told the label have it to guess",
-    "local-losses": "slow: above it by 1.0 points, which is 2.9 standard errors",
     "forward-forward": "slow at first, one layer after the other",
     "pepita": "slow: its paper trains for 100 epochs",
     "weight-perturbation": _NOISE,
