@@ -125,7 +125,7 @@ def _points(value: Interval) -> list[float | None]:
 
 
 def _rounded(value: Any) -> float | None:
-    return None if math.isnan(value) else round(float(value), 2)
+    return None if math.isnan(value) else round(float(value), 3)
 
 
 def above(line: Any, control: Any) -> bool:
