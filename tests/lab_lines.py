@@ -27,7 +27,8 @@ _TIMES = (
     "seconds_per_step_of_backpropagation",
     "seconds_compiling",
 )
-_MEASURED = ("test_accuracy", "training_loss", "test_loss", "alignment", *_TIMES)
+_ALIGNMENTS = ("alignment_hidden", "alignment")
+_MEASURED = ("test_accuracy", "training_loss", "test_loss", *_ALIGNMENTS, *_TIMES)
 
 
 def record(model="mlp", rule=BASELINE, seed=0, epoch=0, **changes):
@@ -39,6 +40,7 @@ def record(model="mlp", rule=BASELINE, seed=0, epoch=0, **changes):
         "model": model,
         "rule": rule,
         "rule_class": "Backpropagation",
+        "descends": "cross-entropy",
         "needs": NEEDS,
         "hyper_parameters": "{}",
         "learning_rate": 0.003,
@@ -54,7 +56,8 @@ def record(model="mlp", rule=BASELINE, seed=0, epoch=0, **changes):
         "training_loss": None if epoch == 0 else 1.0 / epoch,
         "test_loss": 1.0 / (1 + epoch),
         "test_accuracy": 0.1 + 0.8 * epoch / epochs + 0.01 * seed,
-        "alignment": 0.5 + 0.4 * epoch / epochs,
+        "alignment_hidden": 0.5 + 0.4 * epoch / epochs,
+        "alignment": 0.7 + 0.2 * epoch / epochs,
         "norm_ratio": 1.0,
         "sign_agreement": 0.9,
         "seconds_per_step": None if epoch == 0 else 0.002,
@@ -83,7 +86,7 @@ def diverged(model="mlp", rule="kolen-pollack", seeds=3, lost=(1,), **changes):
     made = run(model, rule, seeds, **changes)
     for line in made:
         if line["seed"] in lost and line["epoch"] > 0:
-            line.update(dict.fromkeys(_MEASURED[:4]))
+            line.update(dict.fromkeys(_MEASURED[:5]))
             line.update(status="diverged", message="loss or logits not finite")
     return made
 
@@ -97,13 +100,24 @@ def refused(model="mlp", rule="sign-concordance", message="no synapse here", **c
 
 
 def layers(records, parameters=PARAMETERS, value=None):
-    """The layers of these records; `value(place, line)` is the alignment of each."""
+    """The layers of these records; `value(place, line)` is the alignment of each.
+
+    A layer is what has the same path but for its last part; the last is the read-out.
+    """
+    names = [name.rpartition(".")[0] or name for name in parameters]
+    places = {name: i for i, name in enumerate(dict.fromkeys(names))}
+
+    def aligned(layer, line):
+        if value is None:
+            return line["alignment_hidden"]
+        return value(places[layer], line)
+
     return [
-        {**line, "place": place, "parameter": name}
-        | {"alignment": line["alignment"] if value is None else value(place, line)}
+        {**line, "place": place, "parameter": name, "layer": layer}
+        | {"hidden": layer != names[-1], "layer_alignment": aligned(layer, line)}
         for line in records
         if line["status"] != "refused"
-        for place, name in enumerate(parameters)
+        for place, (name, layer) in enumerate(zip(parameters, names, strict=True))
     ]
 
 
@@ -130,6 +144,7 @@ def trials(model="mlp", rule=BASELINE, number=8, lost=()):
             if i in lost
             else 0.95 - 0.04 * abs(i - number // 2),
             "held_out_loss": None if i in lost else 0.1,
+            "test_accuracy": None if i in lost else 0.94 - 0.04 * abs(i - number // 2),
             "chosen": i == number // 2,
         }
         for i in range(number)

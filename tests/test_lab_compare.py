@@ -289,7 +289,7 @@ def test_an_error_that_is_no_refusal_is_not_taken_for_one(monkeypatch):
     ("wrong", "message"),
     [
         ({"rules": ["feedback-aligment"]}, "Did you mean 'feedback-alignment'"),
-        ({"rules": ["zzz"]}, "There are: backpropagation, feedback-alignment"),
+        ({"rules": ["zzz"]}, "There are: backpropagation, backprop-squared-error"),
         ({"rules": []}, "name at least one rule of: backpropagation"),
         ({"models": ["ccn"]}, "no model is called 'ccn'. Did you mean 'cnn'"),
         ({"models": []}, "name at least one model"),

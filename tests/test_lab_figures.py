@@ -20,13 +20,13 @@ from lab_lines import (
 )
 from matplotlib.colors import to_hex
 
-from apical.lab._registry import BASELINE, COMPARED, CONTROL, RULES
+from apical.lab._registry import BASELINE, COMPARED, CONTROL, RULES, SQUARED
 from apical.lab._report import draw_all, write_report
 from apical.lab._report._canvas import our_style, picture
 from apical.lab._report._costs import draw_costs, spread
 from apical.lab._report._curves import draw_curves
 from apical.lab._report._inline import inline
-from apical.lab._report._layers import draw_layers, is_bias
+from apical.lab._report._layers import draw_layers
 from apical.lab._report._layers import layers as of_run
 from apical.lab._report._looks import looks
 from apical.lab._report._palette import NAMED
@@ -138,6 +138,24 @@ def test_the_curve_is_the_mean_and_the_band_its_interval():
     assert high == pytest.approx(100 * (row.accuracy.mean + row.accuracy.half))
 
 
+def test_the_curve_of_alignment_is_that_of_the_hidden_layers():
+    records = run()
+    alignment = drawn(draw_curves, records, summarise(records)).axes[1]
+    assert alignment.lines[0].get_ydata() == pytest.approx([0.5, 0.7, 0.9])
+    assert "hidden layers" in alignment.get_title(loc="left")
+
+
+@pytest.mark.parametrize("draw", ["curves", "costs"])
+def test_what_counts_as_equal_to_backpropagation_is_a_band_around_it(draw):
+    records = run() + run(rule=SQUARED, descends="squared-error", gain=-0.04)
+    records += run(rule="kolen-pollack", gain=-0.02)
+    rows = summarise(records, [cost()])
+    figure = drawn(draw_costs, rows) if draw == "costs" else draw_curves(records, rows)
+    panel = figure.axes[0 if draw == "costs" else 2]
+    ends = sorted((b.get_y(), b.get_y() + b.get_height()) for b in panel.patches)
+    assert ends == [pytest.approx((86, 88)), pytest.approx((90, 92))]
+
+
 def test_a_rule_that_was_lost_says_so_in_the_legend():
     records = run() + diverged() + refused()
     text = seen(drawn(draw_curves, records, summarise(records)))
@@ -189,10 +207,10 @@ def test_names_keep_their_order_and_their_distance():
 
 def test_a_layer_is_the_mean_over_the_seeds_that_have_one():
     records = diverged(rule=BASELINE, lost=(1,))
-    lines = layers(records, ("w",), lambda place, line: line["alignment"])
+    lines = layers(records, ("w",))
     for line in lines:
-        if line["alignment"] is not None:
-            line["alignment"] = 0.1 * line["seed"]
+        if line["layer_alignment"] is not None:
+            line["layer_alignment"] = 0.1 * line["seed"]
     (found,) = of_run(lines)
     assert found.epochs.tolist() == [0, 1, 2]
     assert found.alignment == pytest.approx([0.1, 0.1, 0.1])
@@ -200,42 +218,39 @@ def test_a_layer_is_the_mean_over_the_seeds_that_have_one():
     assert np.isnan(lost).tolist() == [False, True, True]
 
 
-def test_sixty_parameters_are_in_the_models_order_and_six_of_them_named():
-    names = [f"blocks.{i}.{kind}" for i in range(30) for kind in ("weight", "bias")]
-    lines = layers(run(seeds=1), names, lambda place, line: place / 60)
-    assert [layer.parameter for layer in of_run(lines[::-1])] == names
+def test_thirty_layers_are_in_the_circuits_order_and_six_of_them_named():
+    blocks = [f"blocks.{i}" for i in range(29, -1, -1)]  # by letters the other way
+    names = [f"{block}.{kind}" for block in blocks for kind in ("weight", "bias")]
+    lines = layers(run(seeds=1), names, lambda place, line: place / 30)
+    assert [layer.name for layer in of_run(lines[::-1])] == blocks
     figure = drawn(draw_layers, lines)
     text = seen(figure)
     assert [t for t in text if t.startswith("blocks")] == [
-        f"blocks.{i}.weight" for i in (0, 6, 12, 17, 23, 29)
+        blocks[i] for i in (0, 6, 12, 17, 23, 29)
     ]
-    biases, weights = next(a for a in figure.axes if a.collections).collections
-    assert len(biases.get_segments()) == len(weights.get_segments()) == 30
-    assert biases.get_alpha() < weights.get_alpha()
-    ends = [to_hex(colour) for colour in weights.get_edgecolor()[[0, -1]]]
+    (drawn_lines,) = next(a for a in figure.axes if a.collections).collections
+    assert len(drawn_lines.get_segments()) == 30
+    ends = [to_hex(colour) for colour in drawn_lines.get_edgecolor()[[0, -1]]]
     assert ends == [NAMED["depth-0"].light, NAMED["depth-7"].light]
+    assert [d is None for _, d in drawn_lines.get_linestyle()] == [True] * 29 + [False]
+
+
+def test_a_parameter_that_is_not_in_the_loss_has_no_line():
+    lines = layers(run(), ("a.w", "unread.w", "b.w"))
+    for line in lines:
+        if line["layer"] == "unread":
+            line.update(layer=None, hidden=False, layer_alignment=None)
+    assert [layer.name for layer in of_run(lines)] == ["a", "b"]
+    assert seen(drawn(draw_layers, lines))
+    assert seen(drawn(draw_layers, [ln for ln in lines if ln["layer"] is None]))
 
 
 def test_a_panel_at_1_throughout_says_so_and_no_other():
     aligned = layers(run(), value=lambda place, line: 1.0 - 0.001 * place)
     turned = layers(run(rule="kolen-pollack"), value=lambda place, line: 0.98)
-    said = "1.00 in every parameter"
+    said = "1.00 in every layer"
     assert seen(drawn(draw_layers, aligned + turned)).count(said) == 1
     assert said not in seen(drawn(draw_layers, turned))
-
-
-@pytest.mark.parametrize(
-    "name", ["hidden.0.bias", "['layer']['b']", "norm.scale", "beta"]
-)
-def test_biases_and_gains_are_known_by_their_names(name):
-    assert is_bias(name)
-
-
-@pytest.mark.parametrize(
-    "name", ["hidden.0.weight", "['w']", "bias_net.kernel", "embedb"]
-)
-def test_other_parameters_are_weights(name):
-    assert not is_bias(name)
 
 
 # ---------------------------------------------------------------- trials

@@ -182,7 +182,7 @@ except LabError as error:
 
 def test_a_full_disk_is_said_and_what_was_written_is_kept(tmp_path):
     result = subprocess.run(
-        [sys.executable, "-c", FULL, str(tmp_path), "6000"],
+        [sys.executable, "-c", FULL, str(tmp_path), "8000"],
         capture_output=True,
         text=True,
         check=False,

@@ -8,9 +8,10 @@ from rich.console import Console
 from scipy import stats
 
 from apical.lab._errors import LabError
-from apical.lab._registry import RULES
-from apical.lab._summary import curve, interval, summarise
+from apical.lab._registry import CONTROL, RULES, SQUARED
+from apical.lab._summary import Interval, curve, interval, standing, summarise
 from apical.lab._table import outcome, table
+from apical.lab._tuning import repeated
 
 
 def record(rule="backpropagation", model="mlp", seed=0, epoch=0, **changes):
@@ -25,10 +26,13 @@ def record(rule="backpropagation", model="mlp", seed=0, epoch=0, **changes):
         "status": "ok",
         "message": "",
         "test_accuracy": 0.1 + 0.4 * epoch + 0.01 * seed,
-        "alignment": 0.5 + 0.2 * epoch,
+        "descends": "cross-entropy",
+        "alignment_hidden": 0.5 + 0.2 * epoch,
+        "alignment": 0.9,
         "seconds_per_step": None if epoch == 0 else 0.2 * epoch,
         "seconds_per_step_of_backpropagation": None if epoch == 0 else 0.1,
         "optimizer": "adam",
+        "loss": "cross-entropy",
         "learning_rate": 0.003,
         "hyper_parameters": "{}",
         "needs": ", ".join(RULES[rule].needs) if rule in RULES else "",
@@ -49,12 +53,12 @@ def diverged(**changes):
     records = run(**changes)
     for r in records:
         if r["seed"] == 1 and r["epoch"] > 0:
-            r.update(status="diverged", test_accuracy=None, alignment=None)
+            r.update(status="diverged", test_accuracy=None, alignment_hidden=None)
     return records
 
 
 def refused(**changes):
-    empty = dict.fromkeys(("test_accuracy", "alignment"))
+    empty = dict.fromkeys(("test_accuracy", "alignment_hidden", "alignment"))
     return run(epochs=1, status="refused", message="no `[x]` here", **empty, **changes)
 
 
@@ -127,7 +131,7 @@ def test_the_whole_table_can_be_read_at(width):
     for name in RULES:
         assert text.count(f"\n {name} ") == 2
     assert text.count("91.0 ± 2.5") == text.count("0.50 → 0.90") == 2 * len(RULES)
-    assert text.count("+0.0 ± 0.0") == 2 * len(RULES) - 2
+    assert text.count("+0.0 ± 0.0") == 2 * len(RULES) - 4
     assert "…" not in text
     flat = " ".join(text.split())
     assert "step size 0.003 for every rule, no tuning" in flat
@@ -183,6 +187,85 @@ def test_what_went_wrong_is_in_the_table():
     assert "diverged 1/3" in text
     assert "kolen-pollack: refused. no `[x]` here" in text
     assert "note of the data" in printed(run(note="note of the data"), 100)
+
+
+def test_a_rule_that_descends_another_loss_is_compared_with_its_own_baseline():
+    other = {"descends": "squared-error"}
+    clamped = run(rule="generec", **other)
+    rows = summarise(run() + run(rule=SQUARED, **other) + clamped)
+    assert [row.baseline for row in rows] == ["backpropagation", SQUARED, SQUARED]
+    text = " ".join(printed(run() + run(rule=SQUARED, **other) + clamped, 120).split())
+    assert (
+        "Not cross-entropy but squared-error is what these descend, and what they are "
+        f"compared with is {SQUARED}: generec."
+    ) in text
+    assert f"compared with is {SQUARED}" not in printed(run(), 120)
+    without = summarise(run() + clamped)[1]
+    assert without.baseline == "" and math.isnan(without.difference.mean)
+    text = " ".join(printed(run() + clamped, 120).split())
+    assert "compared with is not among the rules: generec" in text
+
+
+# ---------------------------------------------------------------- the draw of trials
+
+
+def trial(place, held_out, test, status="ok"):
+    return {
+        **{"model": "mlp", "rule": "backpropagation", "status": status},
+        **{"held_out_accuracy": held_out, "held_out_loss": 1.0 / (1 + place)},
+        "test_accuracy": test,
+    }
+
+
+def test_the_choice_among_trials_is_repeated_by_drawing_from_them():
+    lines = [trial(i, 0.9 + 0.01 * i, 0.8 + 0.01 * i) for i in range(4)]
+    answers = repeated(lines)
+    # The best of four trials is missing from a draw of four in (3/4)^4 of the cases.
+    assert np.mean(answers < 0.825) == pytest.approx(0.75**4, abs=0.03)
+    assert np.mean(answers < 0.805) == pytest.approx(0.25**4, abs=0.01)
+
+
+def test_of_trials_that_are_equal_the_one_with_the_lowest_loss_is_chosen():
+    lines = [trial(i, 0.9, 0.01 * i) for i in range(3)]
+    assert np.mean(repeated(lines) == 0.02) == pytest.approx(1 - (2 / 3) ** 3, abs=0.03)
+
+
+def test_trials_that_diverged_are_chosen_where_all_did():
+    lost = trial(0, None, None, status="diverged")
+    answers = repeated([lost, trial(1, 0.9, 0.8)])
+    assert np.mean(answers == 0.0) == pytest.approx(0.25, abs=0.03)
+    assert repeated([lost, lost]) is None is repeated([])
+
+
+def test_the_interval_has_the_noise_of_tuning_where_there_were_trials():
+    flat = [trial(i, 0.9, 0.8) for i in range(8)]
+    noisy = [trial(i, 0.9 + 0.001 * i, 0.8 + 0.1 * (i % 2)) for i in range(8)]
+    plain, same, wide = (
+        summarise(run(), trials=trials)[0] for trials in ([], flat, noisy)
+    )
+    assert plain.accuracy == same.accuracy
+    half = np.hypot(plain.accuracy.half, 0.05)
+    assert wide.accuracy == (plain.accuracy.mean, pytest.approx(half))
+
+
+def test_a_difference_is_of_the_same_draws_of_trials():
+    noisy = [trial(i, 0.9 + 0.001 * i, 0.8 + 0.1 * (i % 2)) for i in range(8)]
+    as_noisy = [line | {"rule": "kolen-pollack"} for line in noisy]
+    records = run() + run(rule="kolen-pollack") + run(rule=CONTROL)
+    _, row, control = summarise(records, trials=noisy + as_noisy)
+    assert row.difference.half == 0 and row.accuracy.half > 0.05
+    assert row.above_control == (0, 0) == control.above_control
+
+
+@pytest.mark.parametrize(
+    ("mean", "half", "expected"),
+    [
+        *((0.0, 0.0, "equal"), (0.004, 0.004, "equal"), (-0.004, 0.007, "open")),
+        *((0.02, 0.01, "above"), (-0.02, 0.01, "below"), (0.02, math.nan, "single")),
+    ],
+)
+def test_equal_is_what_lies_within_the_band(mean, half, expected):
+    assert standing(Interval(mean, half)) == expected
 
 
 def test_a_single_seed_shows_no_interval():

@@ -19,7 +19,7 @@ from lab_lines import (
 )
 
 from apical.lab import LabError
-from apical.lab._registry import BASELINE, CONTROL, RULES
+from apical.lab._registry import BASELINE, CONTROL, RULES, SQUARED
 from apical.lab._report import write_report
 from apical.lab._report._again import again, sources
 from apical.lab._report._findings import findings
@@ -153,11 +153,12 @@ def test_the_table_has_the_numbers_of_the_rows():
     for row in comparison.rows:
         compared = "–" if row.rule == BASELINE else points(row.difference)
         assert (
-            f"{row.rule} {percent(row.accuracy)} {compared} "
+            f"{row.rule} cross-entropy {percent(row.accuracy)} {compared} "
             f"{row.alignment_start.mean:.2f} → {row.alignment_end.mean:.2f} "
             f"{ratio(row.time_ratio)} {ratio(row.flops_ratio)} "
             f"{ratio(row.memory_ratio)} "
-            f"{ratio(row.depth / row.depth_of_backpropagation)} 0.003 ok"
+            f"{ratio(row.depth / row.depth_of_backpropagation)} 0.003 "
+            f"{row.overall_start.mean:.2f} → {row.overall_end.mean:.2f} ok"
         ) in text
 
 
@@ -169,11 +170,11 @@ def test_cells_are_sorted_by_numbers_and_the_unknown_has_none():
 
 def test_a_lost_run_says_so_and_shows_no_accuracy():
     text = said(run(), diverged(), refused(message="no synapse here"))
-    assert "kolen-pollack – – 0.50 → 0.90" in text
+    assert "kolen-pollack cross-entropy – – 0.50 → 0.90" in text
     assert "diverged: 1 of 3 seeds" in text
     why = "kolen-pollack on mlp: diverged loss or logits not finite (seed 1, epoch 1)"
     assert why in text
-    assert "sign-concordance – – – – – – – 0.003 refused" in text
+    assert "sign-concordance cross-entropy – – – – – – – 0.003 – refused" in text
     assert "refused no synapse here (seed 0, 1, 2, epoch 0)" in text
     assert "What diverged or was refused Nothing." in said(run())
 
@@ -200,14 +201,34 @@ def test_rules_are_told_apart_by_the_paired_difference():
     records = run(seeds=4)
     records += noisy("below", (-0.020, -0.021, -0.019, -0.020))
     records += noisy("above", (0.020, 0.021, 0.019, 0.020))
-    records += noisy("alike", (0.02, -0.02, 0.01, -0.01))
-    records += noisy("equal", (0.0, 0.0, 0.0, 0.0))
-    (found,) = findings(records, summarise(records))
-    names = [
-        [f.rule for f in group] for group in (found.below, found.above, found.alike)
-    ]
-    assert names == [["below"], ["above"], ["alike", "equal"]]
+    records += noisy("open", (0.02, -0.02, 0.01, -0.01))
+    records += noisy("near", (0.004, 0.005, 0.004, 0.005))
+    records += noisy("same", (0.0, 0.0, 0.0, 0.0))
+    (found,) = findings(summarise(records))
+    groups = found.below, found.above, found.open, found.equal
+    names = [[f.rule for f in group] for group in groups]
+    assert names == [["below"], ["above"], ["open"], ["near", "same"]]
     assert found.single == [] == found.no_better and found.control is None
+
+
+def test_a_rule_is_compared_with_backpropagation_of_the_loss_that_it_descends():
+    """Above backpropagation of the one loss, and below that of the other."""
+    other = {"descends": "squared-error"}
+    records = run(seeds=4) + run(rule=SQUARED, seeds=4, gain=0.05, **other)
+    records += noisy("clamped", (0.02,) * 4, **other) + noisy("equal", (0.0,) * 4)
+    rows = {row.rule: row for row in summarise(records)}
+    assert rows["clamped"].baseline == rows[SQUARED].baseline == SQUARED
+    assert rows["clamped"].difference.mean == pytest.approx(-0.03)
+    (found,) = findings(list(rows.values()))
+    assert [f.rule for f in found.below] == ["clamped"] and found.above == []
+    text = said(records)
+    assert (
+        "Backpropagation was right on 91.5 ± 2.1 % of the test part where it descends "
+        "the cross-entropy, and on 96.5 ± 2.1 % where it descends the squared-error. "
+        "Each rule is compared with that which descends the same loss."
+    ) in text
+    missing = said(run(seeds=4), noisy("clamped", (0.02,) * 4, **other))
+    assert "clamped descends the squared-error, and no backpropagation" in missing
 
 
 def test_a_rule_must_be_above_the_control_beyond_its_interval():
@@ -215,21 +236,21 @@ def test_a_rule_must_be_above_the_control_beyond_its_interval():
     records += noisy("better", (-0.01, -0.011, -0.009, -0.01))
     records += noisy("unsure", (-0.10, 0.02, -0.05, -0.01))
     records += noisy("worse", (-0.06,) * 4)
-    (found,) = findings(records, summarise(records))
+    (found,) = findings(summarise(records))
     assert [finding.rule for finding in found.no_better] == ["unsure", "worse"]
     assert [finding.rule for finding in found.better] == [BASELINE, "better"]
     text = said(records)
-    assert "no better than that, by the difference to it: unsure, worse." in text
-    assert "every rule that came to a result was better" in said(
+    assert "not shown to be above it: unsure, worse." in text
+    assert "every rule that came to a score was above it" in said(
         run(), run(rule="x"), run(rule=CONTROL, gain=-0.1)
     )
 
 
 def test_a_control_alone_proves_nothing_and_backpropagation_may_fail_it():
     alone = said(run(rule=CONTROL))
-    assert "was right on 91.0 ± 2.5 % ." in alone and "better than that" not in alone
+    assert "was right on 91.0 ± 2.5 % ." in alone and "above it" not in alone
     text = said(run(), run(rule=CONTROL, gain=0.01))
-    assert f"no better than that, by the difference to it: {BASELINE}." in text
+    assert f"not shown to be above it: {BASELINE}." in text
 
 
 def test_one_seed_and_a_missing_baseline_are_said():
@@ -255,8 +276,15 @@ def test_trials_have_a_table_with_the_working_range():
     found = comparison(run() + run(rule="kolen-pollack"), trials=searched)
     text = Parsed(made(found)).text
     assert f"mlp {BASELINE} 8 0 95.0 0.0081 decay = 0.05 0.0027 to 0.0243 × 9 3" in text
+    assert "the highest tried" not in text and "the lowest tried" not in text
     assert "mlp kolen-pollack 8 8 every trial diverged" in text
     assert "The trials" not in said(run())
+
+
+@pytest.mark.parametrize(("chosen", "said"), [(0, "lowest"), (7, "highest")])
+def test_a_step_size_at_the_end_of_its_range_is_said_to_be_there(chosen, said):
+    searched = [line | {"chosen": line["trial"] == chosen} for line in trials()]
+    assert f"the {said} tried" in made(comparison(run(), trials=searched))
 
 
 def test_the_matrix_marks_each_need_of_each_rule():

@@ -3,6 +3,7 @@
 import json
 import math
 import platform
+from collections import OrderedDict
 from dataclasses import dataclass
 
 import jax.numpy as jnp
@@ -17,13 +18,14 @@ from apical.lab._records import (
     environment,
     epoch_lines,
     hyper_parameters,
+    layer_lines,
     plain,
     run_line,
 )
 from apical.lab._registry import RULES
 from apical.lab._search import Choice
 from apical.lab._train import Epoch, Scores
-from apical.measure import Agreement, Alignment
+from apical.measure import Agreement, Alignment, LayerAgreement
 
 
 @pytest.mark.parametrize(
@@ -71,8 +73,10 @@ def test_a_line_tells_the_numbers_that_were_chosen():
 
 def epoch(number, loss, diverged):
     agreement = Agreement(*np.ones((3, 2)))
+    layer = LayerAgreement(agreement, hidden=True, parameters=("a",))
     scores = Scores(np.ones(2), np.array([0.5, math.nan]), np.array(diverged))
-    alignment = Alignment(agreement, {"a": agreement})
+    leaves = OrderedDict(a=agreement, unread=agreement)
+    alignment = Alignment(0.5 * np.ones(2), OrderedDict(a=layer), leaves, agreement)
     return Epoch(number, np.array(loss), scores, alignment, 0.1, 0.2, 1.0)
 
 
@@ -82,6 +86,29 @@ def test_before_training_there_is_no_loss_and_that_is_no_divergence():
     assert (second["seed"], second["status"]) == (4, "diverged")
     assert second["test_accuracy"] is None and "not finite" in second["message"]
     json.dumps([first, second], allow_nan=False)
+
+
+def test_a_line_has_the_mean_of_the_hidden_layers_and_of_all_parameters():
+    line = next(epoch_lines(epoch(0, [1.0, 1.0], [False, False]), (3, 4)))
+    assert (line["alignment_hidden"], line["alignment"]) == (0.5, 1.0)
+
+
+def test_a_parameter_is_told_with_its_layer_and_one_outside_the_loss_without():
+    first, unread, *_ = layer_lines(epoch(0, [1.0, 1.0], [False, False]), (3, 4))
+    told = ("place", "parameter", "layer", "hidden", "layer_alignment")
+    assert [first[name] for name in told] == [0, "a", "a", True, 1.0]
+    assert [unread[name] for name in told] == [1, "unread", None, False, None]
+
+
+def test_a_line_says_which_loss_is_descended():
+    for name, loss, expected in (
+        ("generec", "cross-entropy", "squared-error"),
+        ("kolen-pollack", "cross-entropy", "cross-entropy"),
+        ("kolen-pollack", "squared-error", "squared-error"),
+    ):
+        given = work()._replace(loss=loss)
+        line = run_line(given, name, RULES[name], Choice(0.2, {}))
+        assert line["descends"] == expected
 
 
 def test_the_environment_names_versions_and_no_machine():

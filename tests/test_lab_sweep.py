@@ -37,7 +37,16 @@ def test_every_rule_has_the_same_number_of_trials_at_the_same_step_sizes(swept):
         for name in NAMES
     }
     assert len(rates[NAMES[0]]) == 4 == len(set(rates[NAMES[0]]))
-    assert rates[NAMES[0]] == rates[NAMES[1]] == rates[NAMES[2]]
+    assert rates[NAMES[0]] == rates[NAMES[1]]
+    assert rates[NAMES[2]] == pytest.approx([10 * rate for rate in rates[NAMES[0]]])
+
+
+def test_a_trial_is_scored_on_the_test_part_as_well(swept):
+    """Twelve examples, and ten held out, each with three seeds."""
+    for name, examples in (("test_accuracy", 12), ("held_out_accuracy", 10)):
+        right = [3 * examples * trial[name] for trial in swept.trials]
+        assert right == pytest.approx(np.round(right))
+    assert any(t["test_accuracy"] != t["held_out_accuracy"] for t in swept.trials)
 
 
 def test_only_the_rules_own_numbers_are_drawn(swept):

@@ -53,6 +53,7 @@ class Rated(Backpropagation):
         (broken(citation="@book{a, year={1986}}"), "has no title"),
         (broken(needs=("weight transport", "magic")), "has .'magic'."),
         (broken(search_space={"rate": (0.1, 1.0, "log")}), "names 'rate'"),
+        (broken(descends="energy"), "a loss of your own needs `descended`"),
         (NoPytree(), "no pytree"),
     ],
 )

@@ -19,6 +19,7 @@ from ._enter import parallel_carries
 from ._frozen import Frozen, frozen, passed_as_they_are
 from ._graph import walk
 from ._jaxpr import Atom
+from ._layers import Layer, layers
 from ._leaves import Leaves
 from ._made_of import MadeOf, made_of
 from ._marks import BERNOULLI_MARK, NODE_MARKS
@@ -59,9 +60,11 @@ class Structure:
         self._policy = setting.nodes
         self._given_names = marked(flow, NODE_MARKS)
         # What a spike does is seen in the loss, also through what has no derivative.
-        judged = set() if setting.derivative else set(marked(flow, (BERNOULLI_MARK,)))
+        self._judged = (
+            set() if setting.derivative else set(marked(flow, (BERNOULLI_MARK,)))
+        )
         complete = self._policy == "entry"
-        self._reacher = Reacher(flow, self._chosen(), judged, complete=complete)
+        self._reacher = Reacher(flow, self._chosen(), self._judged, complete=complete)
         if setting.derivative:
             require_loops(flow, leaves.names, self._reacher.reach)
         self._check_marks()
@@ -160,6 +163,15 @@ class Structure:
             name: made_of(self._flow, at, nodes, synapses)
             for name, at in starts.items()
         }
+
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        """The learned leaves by what they make, in the order of the computation."""
+        flow = self._flow
+        entry = entering(flow, self._found)
+        reach = Reacher(flow, entry, self._judged, complete=True).reach
+        inputs = flow.program.body.inputs[: len(self.leaves.learned)]
+        return layers([reach[n] for n in inputs], self.leaves.names, flow.order)
 
     @cached_property
     def separated(self) -> bool:

@@ -24,6 +24,8 @@ class UntrainedHiddenLayers(Rule):
     """
 
     needs: ClassVar[tuple[str, ...]] = ("signed error units",)
+    # A linear read-out alone wants larger steps than a net that moves below it.
+    rate_scale: ClassVar[float] = 10.0
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
         """Find the parameters that the walls let through."""

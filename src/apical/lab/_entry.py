@@ -10,6 +10,11 @@ from apical.lab._spelling import Spelled
 from apical.rules._rule import SearchSpace
 
 
+def descended(rule: Any, loss: str) -> str:
+    """The loss that a rule descends where the comparison is of this loss."""
+    return loss if rule.descends == "loss" else rule.descends
+
+
 class Entry(NamedTuple):
     """A rule under a name.
 
@@ -33,6 +38,11 @@ class Entry(NamedTuple):
     def needs(self) -> tuple[str, ...]:
         """What the rule needs that a neuron does not have."""
         return self.make().needs
+
+    @property
+    def rate_scale(self) -> float:
+        """How many times the usual step sizes those are that a sweep tries."""
+        return self.make().rate_scale
 
     @property
     def search_space(self) -> SearchSpace:

@@ -80,7 +80,7 @@ class Comparison:
     @property
     def rows(self) -> list[Row]:
         """One row per model and rule."""
-        return summarise(self.records, self.costs, regimes=self.regimes)
+        return summarise(self.records, self.costs, self.trials, regimes=self.regimes)
 
     @property
     def table(self) -> Table:

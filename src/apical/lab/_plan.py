@@ -14,7 +14,7 @@ from apical.lab._ledger import Ledger
 from apical.lab._loss import LOSSES
 from apical.lab._optimizers import find_optimizer
 from apical.lab._records import Line, environment, hyper_parameters
-from apical.lab._registry import Rules, Vary, find_rules, listed
+from apical.lab._registry import Rules, Vary, find_rules, listed, with_baselines
 from apical.lab._stages import Bench, Callback, Sweep
 from apical.lab._work import Work, held_out_of
 from apical.lab.models import Model, find_model, own_model
@@ -89,6 +89,7 @@ def make_plan(
     found = check(data) if isinstance(data, Data) else load(data, data_dir, download)
     labels = labels_of(found)
     loss = _find_loss(loss, labels, found.name)
+    entries = with_baselines(entries, loss)
     chosen = _find_models(models, found.kind)
     if epochs is None:
         epochs = _EPOCHS_OF_DIGITS if data == "digits" else _EPOCHS

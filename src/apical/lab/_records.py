@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 import apical
-from apical.lab._entry import Entry
+from apical.lab._entry import Entry, descended
 from apical.lab._labels import ACCURACY, Score
 from apical.lab._search import Choice
 from apical.lab._train import Epoch, Scores
@@ -22,7 +22,7 @@ Line = dict[str, Any]
 _PACKAGES = ("jax", "jaxlib", "numpy", "optax", "equinox")
 _MEASURED = (
     *("training_loss", "test_loss"),
-    *("alignment", "norm_ratio", "sign_agreement"),
+    *("alignment_hidden", "alignment", "norm_ratio", "sign_agreement"),
     *("seconds_per_step", "seconds_per_step_of_backpropagation", "seconds_compiling"),
 )
 
@@ -46,6 +46,7 @@ def run_line(work: Work, name: str, entry: Entry, chosen: Choice) -> Line:
         "model": work.model_name,
         "rule": name,
         "rule_class": type(made).__name__,
+        "descends": descended(made, work.loss),
         "needs": ", ".join(entry.needs),
         "hyper_parameters": json.dumps(hyper_parameters(made)),
         "learning_rate": chosen.learning_rate,
@@ -62,6 +63,7 @@ def epoch_lines(
 ) -> Iterator[Line]:
     """What was measured after an epoch, by seed."""
     overall, scores = epoch.alignment.overall, epoch.scores
+    hidden = epoch.alignment.hidden
     for i, seed in enumerate(seeds):
         lost = bool(scores.diverged[i])
         yield {
@@ -72,6 +74,7 @@ def epoch_lines(
             "training_loss": plain(epoch.loss[i]),
             "test_loss": plain(scores.loss[i]),
             f"test_{score.field}": plain(scores.accuracy[i]),
+            "alignment_hidden": plain(hidden[i]),
             "alignment": plain(overall.cosine[i]),
             "norm_ratio": plain(overall.norm_ratio[i]),
             "sign_agreement": plain(overall.sign_agreement[i]),
@@ -91,13 +94,19 @@ def refused_lines(message: str, seeds: tuple[int, ...], score: Score) -> Iterato
 
 
 def layer_lines(epoch: Epoch, seeds: tuple[int, ...]) -> Iterator[Line]:
-    """Alignment after an epoch, by seed and parameter, in the model's order."""
+    """Alignment after an epoch, by seed and parameter, in the circuit's order."""
+    found = epoch.alignment
+    of = {path: name for name, each in found.layers.items() for path in each.parameters}
     for i, seed in enumerate(seeds):
-        for place, (path, agreement) in enumerate(epoch.alignment.leaves.items()):
+        for place, (path, agreement) in enumerate(found.leaves.items()):
+            layer = found.layers.get(of.get(path, ""))  # None: not in the loss
             yield {
                 "seed": seed,
                 "epoch": epoch.number,
                 "place": place,
+                "layer": of.get(path),
+                "hidden": layer is not None and layer.hidden,
+                "layer_alignment": layer and plain(layer.agreement.cosine[i]),
                 "parameter": path,
                 "alignment": plain(agreement.cosine[i]),
                 "norm_ratio": plain(agreement.norm_ratio[i]),
@@ -106,9 +115,14 @@ def layer_lines(epoch: Epoch, seeds: tuple[int, ...]) -> Iterator[Line]:
 
 
 def trial_lines(
-    lanes: Lanes, seeds: int, scores: Scores, chosen: int, score: Score
+    lanes: Lanes,
+    seeds: int,
+    scores: Scores,
+    tested: Scores,
+    chosen: int,
+    score: Score = ACCURACY,
 ) -> Iterator[Line]:
-    """The trials of a sweep: means over seeds, on the held-out part, at the end."""
+    """The trials of a sweep: means over seeds at the end, on both parts left out."""
     for i in range(lanes.count):
         numbers = {name: values[i] for name, values in lanes.numbers.items()}
         yield {
@@ -119,6 +133,7 @@ def trial_lines(
             "status": "diverged" if scores.diverged[i] else "ok",
             f"held_out_{score.field}": plain(scores.accuracy[i]),
             "held_out_loss": plain(scores.loss[i]),
+            f"test_{score.field}": plain(tested.accuracy[i]),
             "chosen": i == chosen,
         }
 

@@ -8,7 +8,7 @@ import jax
 
 from apical import rules
 from apical.lab._control import UntrainedHiddenLayers
-from apical.lab._entry import Entry, fields_of, given
+from apical.lab._entry import Entry, descended, fields_of, given
 from apical.lab._errors import LabError, known, require_names
 from apical.lab._modules import find_attribute
 from apical.lab._rows_energy import ENERGY
@@ -37,7 +37,13 @@ def _free() -> rules.PredictiveCoding:
     return rules.PredictiveCoding(prediction="free")
 
 
+def _of_squared_error() -> rules.Backpropagation:
+    return rules.Backpropagation(descends="squared-error")
+
+
 BASELINE = "backpropagation"
+# What a rule is compared with that descends the squared error, whatever the loss is.
+SQUARED = "backprop-squared-error"
 CONTROL = "untrained-hidden-layers"
 
 _FIRST: dict[str, Entry] = {
@@ -57,6 +63,8 @@ _FIRST: dict[str, Entry] = {
 }
 # Every rule, the control last: what `--rules all` compares.
 RULES: dict[str, Entry] = {
+    BASELINE: _FIRST[BASELINE],
+    SQUARED: Entry(_of_squared_error),
     **{name: entry for name, entry in _FIRST.items() if name != CONTROL},
     **PREDICTIVE_CODING,
     **ENERGY,
@@ -104,6 +112,23 @@ def listed(wanted: Any) -> list[Any]:
 def find_entry(name: str) -> Entry | None:
     """The entry that a row of this name was made from; None for an own rule's."""
     return RULES.get(spelled_or_bare(name).name)
+
+
+def with_baselines(entries: dict[str, Entry], loss: str) -> dict[str, Entry]:
+    """These entries, with backpropagation for every loss that one of them descends.
+
+    It is added behind backpropagation, if that is among them: whoever leaves it out
+    wants no comparison with it.
+    """
+    wanted = {descended(entry.make(), loss) for entry in entries.values()} - {loss}
+    if BASELINE not in entries or "squared-error" not in wanted:
+        return entries
+    found: dict[str, Entry] = {}
+    for name, entry in entries.items():
+        found[name] = entry
+        if name == BASELINE:
+            found[SQUARED] = RULES[SQUARED]
+    return found
 
 
 def _by_name(made: Named) -> dict[str, Entry]:

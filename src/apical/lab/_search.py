@@ -2,8 +2,10 @@
 
 Trials are drawn from the optimiser's span of step sizes and from the rule's own
 `search_space`, by the same low-discrepancy sequence for every rule, so that trial 3 has
-the same step size whatever the rule. Each is trained on a part of the training set and
-scored after its last epoch on the rest of it. The test part is not looked at.
+the same step size whatever the rule (or ten times that: `Rule.rate_scale`). Each is
+trained on a part of the training set and scored after its last epoch on the rest of it,
+by which one is chosen. What each has on the test part is written down, and tells later
+how far another draw of trials would have led elsewhere; the choice does not see it.
 """
 
 from typing import Any, NamedTuple
@@ -28,13 +30,16 @@ class Choice(NamedTuple):
     numbers: dict[str, float]
 
 
-def draw_trials(number: int, span: tuple[float, float], space: SearchSpace) -> Lanes:
+def draw_trials(
+    number: int, span: tuple[float, float], space: SearchSpace, scale: float = 1.0
+) -> Lanes:
     """The trials of one rule, a lane for each.
 
     Args:
         number: how many.
         span: the lowest and highest step size, drawn on a logarithmic scale.
         space: the numbers of the rule: low, high, and `"log"` or `"linear"`.
+        scale: how many times these step sizes the rule's own are.
     """
     # Of fixed dimension: the first column is the same for every rule.
     points = qmc.Halton(_DIMENSIONS, scramble=True, rng=0).random(number)
@@ -43,7 +48,7 @@ def draw_trials(number: int, span: tuple[float, float], space: SearchSpace) -> L
         name: tuple(_scaled(column, *bounds).tolist())
         for column, (name, bounds) in zip(columns, space.items(), strict=True)
     }
-    drawn = tuple(_scaled(rates, *span, "log").tolist())
+    drawn = tuple((scale * _scaled(rates, *span, "log")).tolist())
     return Lanes(SEEDS[:1] * number, drawn, numbers)
 
 

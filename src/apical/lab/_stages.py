@@ -33,7 +33,7 @@ from apical.lab._search import (
 )
 from apical.lab._start import Start
 from apical.lab._stopwatch import Stopwatch
-from apical.lab._summary import summarise
+from apical.lab._summary import by_run, summarise
 from apical.lab._table import outcome
 from apical.lab._train import Position, Run, Watch, train, train_only
 from apical.lab._work import Lanes, Work, held_out, held_out_of
@@ -159,7 +159,7 @@ class Bench:
         if self.sweep is None:
             return Choice(self.work.learning_rate, {})
         stage = self._stage("trials", name)
-        lanes = draw_trials(self.sweep.trials, self.sweep.span, entry.search_space)
+        lanes = draw_trials(*self.sweep, entry.search_space, entry.rate_scale)
         if not self.ledger.done(stage):
             self._search(stage, entry, lanes, progress)
         chosen = [
@@ -178,9 +178,11 @@ class Bench:
         position = self._begin(stage, run)
         if not isinstance(position, Refused):
             watch = self._watch(stage, run.lanes, progress)
-            scores = run.score(train_only(run, position, watch))
-            scores = averaged(scores, len(seeds))
-            lines = trial_lines(lanes, len(seeds), scores, best(scores), self._score)
+            trained = train_only(run, position, watch)
+            scores = averaged(run.score(trained), len(seeds))
+            tested = averaged(run.score(trained, self.work.data), len(seeds))
+            chosen = best(scores)
+            lines = trial_lines(lanes, len(seeds), scores, tested, chosen, self._score)
             said = self.shared | self._said(stage.rule)
             self.ledger.trials.write(*(said | line for line in lines))
         self.ledger.finish(stage)
@@ -233,11 +235,12 @@ class Bench:
 
     def _row(self, name: str) -> Any:
         mine = (self.work.model_name, name)
-        records, regimes = (
-            [r for r in journal.lines if (r["model"], r["rule"]) == mine]
-            for journal in (self.ledger.records, self.ledger.regimes)
+        ledger = self.ledger
+        records, trials, regimes = (
+            by_run(journal.lines).get(mine, [])
+            for journal in (ledger.records, ledger.trials, ledger.regimes)
         )
-        return summarise(records, regimes=regimes)[0]
+        return summarise(records, trials=trials, regimes=regimes)[0]
 
     def _begin(self, stage: Stage, run: Run) -> Position | Refused:
         """Where a run begins or goes on; the lines that come after that are dropped."""

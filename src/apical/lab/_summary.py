@@ -9,9 +9,14 @@ from scipy import stats
 
 from apical.lab._errors import LabError
 from apical.lab._labels import Score, score_in, scored
-from apical.lab._registry import BASELINE
+from apical.lab._registry import BASELINE, CONTROL, SQUARED
+from apical.lab._tuning import half_width, repeated
 
 Records = Sequence[dict[str, Any]]
+Runs = dict[tuple[str, str], list[dict[str, Any]]]
+BASELINES = (BASELINE, SQUARED)
+BAND = 0.01  # of accuracy: what differs by less counts as equal
+_NOTHING = 1e-12  # rounding, far below one example
 
 
 class Interval(NamedTuple):
@@ -22,7 +27,23 @@ class Interval(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One line of the table."""
+    """One line of the table.
+
+    Attributes:
+        accuracy: on the test part. Its interval, as those of the differences, is over
+            seeds and, where there were trials, over another draw of them.
+        descends: the loss that the rule descends.
+        baseline: the rule of this comparison that is backpropagation of that loss; ""
+            if there is none.
+        difference: to the accuracy of the baseline, seed by seed.
+        above_control: the difference to the control's accuracy, seed by seed.
+        alignment_start: the mean of the cosines of the hidden layers, before training.
+        alignment_end: the same after the last epoch.
+        overall_start: the cosine of all parameters as one vector.
+        overall_end: the same after the last epoch.
+        time_ratio: to backpropagation, timed in turn with it.
+        depth: heavy operations that must wait for one another.
+    """
 
     model: str
     rule: str
@@ -33,18 +54,41 @@ class Row(NamedTuple):
     hyper_parameters: str
     score: Score  # what the next two are of: accuracy, or R² where labels are numbers
     accuracy: Interval
-    difference: Interval  # to backprop's, seed by seed
+    descends: str
+    baseline: str
+    difference: Interval  # to its baseline's, seed by seed
+    above_control: Interval
     alignment_start: Interval
     alignment_end: Interval
+    overall_start: Interval
+    overall_end: Interval
     seconds_per_step: float
-    time_ratio: float  # to backprop, timed in turn with it
+    time_ratio: float
     flops_ratio: float
     memory_ratio: float
-    depth: float  # heavy operations that must wait for one another
+    depth: float
     depth_of_backpropagation: float
     seeds: int
     diverged: int
     regime: str = ""  # how values of predictive coding ended: "stable", "slow", ...
+
+
+class _Ran(NamedTuple):
+    """One model and rule: its lines, and what its trials lead to, chosen anew."""
+
+    records: Records
+    cost: dict[str, Any]
+    chosen_anew: np.ndarray | None
+
+    @property
+    def descends(self) -> str:
+        """The loss that its rule descends."""
+        return self.records[0]["descends"]
+
+    @property
+    def rule(self) -> str:
+        """Its rule."""
+        return self.records[0]["rule"]
 
 
 def interval(values: Any) -> Interval:
@@ -63,24 +107,70 @@ def interval(values: Any) -> Interval:
     return Interval(values.mean(), half)
 
 
+def standing(difference: Interval) -> str:
+    """How an accuracy stands to another, by the interval of their difference.
+
+    | standing   | the interval                        |
+    |------------|-------------------------------------|
+    | `"equal"`  | lies within `BAND` on either side   |
+    | `"above"`  | lies above 0                        |
+    | `"below"`  | lies below 0                        |
+    | `"open"`   | does none of these                  |
+    | `"single"` | is not known, of one seed           |
+
+    Example:
+        >>> [standing(Interval(mean, 0.008)) for mean in (0.001, -0.02, 0.005)]
+        ['equal', 'below', 'open']
+    """
+    mean, half = difference
+    if math.isnan(half):
+        return "single"
+    if abs(mean) + half <= BAND:
+        return "equal"
+    if abs(mean) <= half + _NOTHING:
+        return "open"
+    return "above" if mean > 0 else "below"
+
+
+def shown_above(difference: Interval) -> bool:
+    """Whether the interval of a difference lies above 0."""
+    return difference.mean > difference.half + _NOTHING
+
+
 def summarise(
-    records: Records, costs: Records = (), *, regimes: Records = ()
+    records: Records,
+    costs: Records = (),
+    trials: Records = (),
+    *,
+    regimes: Records = (),
 ) -> list[Row]:
     """One row per model and rule, in the order in which they were run."""
     if not records:
         raise LabError("this comparison has no records yet: let its first run begin")
-    runs: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for record in records:
-        runs.setdefault((record["model"], record["rule"]), []).append(record)
     dear = {(line["model"], line["rule"]): line for line in costs}
+    tried = by_run(trials)
+    runs = {
+        key: _Ran(lines, dear.get(key, {}), repeated(tried.get(key, [])))
+        for key, lines in by_run(records).items()
+    }
     # The last line of each is that of the last epoch.
     ended = {(line["model"], line["rule"]): line["steps"] for line in regimes}
     return [
-        _row(
-            run, at_the_end(runs.get((key[0], BASELINE), [])), dear.get(key, {})
-        )._replace(regime=ended.get(key, ""))
+        _row(run, _beside(runs, key[0]))._replace(regime=ended.get(key, ""))
         for key, run in runs.items()
     ]
+
+
+def by_run(records: Records) -> Runs:
+    """The lines of each model and rule, in the order in which they were written."""
+    runs: Runs = {}
+    for record in records:
+        runs.setdefault((record["model"], record["rule"]), []).append(record)
+    return runs
+
+
+def _beside(runs: dict[tuple[str, str], _Ran], model: str) -> dict[str, _Ran]:
+    return {rule: run for (other, rule), run in runs.items() if other == model}
 
 
 def flat(row: Row) -> dict[str, Any]:
@@ -105,26 +195,31 @@ def curve(records: Records, field: str) -> tuple[np.ndarray, np.ndarray]:
     return np.array(epochs), np.array(rows, dtype=float)
 
 
-def _row(records: Records, baseline: dict[int, Any], cost: dict[str, Any]) -> Row:
+def _row(run: _Ran, beside: dict[str, _Ran]) -> Row:
+    records, cost = run.records, run.cost
     first = [r for r in records if r["epoch"] == 0]
     last = _last(records)
     diverged = sum(r["status"] == "diverged" for r in last)
-    mine = at_the_end(records)
+    descends = run.descends
+    baselines = [n for n in BASELINES if n in beside and beside[n].descends == descends]
     return Row(
         model=last[0]["model"],
-        rule=last[0]["rule"],
+        rule=run.rule,
         status=_status(last, diverged),
         message=last[0]["message"],
         needs=tuple(need for need in last[0]["needs"].split(", ") if need),
         learning_rate=last[0]["learning_rate"],
         hyper_parameters=last[0]["hyper_parameters"],
         score=score_in(last[0]),
-        accuracy=interval([scored(r) for r in last]),
-        difference=interval(
-            [mine[seed] - baseline[seed] for seed in mine if seed in baseline]
-        ),
-        alignment_start=interval([r["alignment"] for r in first]),
-        alignment_end=interval([r["alignment"] for r in last]),
+        accuracy=_widened(interval([scored(r) for r in last]), run.chosen_anew),
+        descends=descends,
+        baseline=baselines[0] if baselines else "",
+        difference=_apart(run, beside[baselines[0]] if baselines else None),
+        above_control=_apart(run, beside.get(CONTROL)),
+        alignment_start=interval([r["alignment_hidden"] for r in first]),
+        alignment_end=interval([r["alignment_hidden"] for r in last]),
+        overall_start=interval([r["alignment"] for r in first]),
+        overall_end=interval([r["alignment"] for r in last]),
         seconds_per_step=_seconds(records, "seconds_per_step"),
         time_ratio=_time_ratio(records),
         flops_ratio=_number(cost.get("flops_ratio")),
@@ -134,6 +229,25 @@ def _row(records: Records, baseline: dict[int, Any], cost: dict[str, Any]) -> Ro
         seeds=len(last),
         diverged=diverged,
     )
+
+
+def _apart(mine: _Ran, other: _Ran | None) -> Interval:
+    """The difference of two accuracies, seed by seed and draw of trials by draw."""
+    if other is None:
+        return interval([])
+    ends, theirs = at_the_end(mine.records), at_the_end(other.records)
+    found = interval([ends[seed] - theirs[seed] for seed in ends if seed in theirs])
+    here, there = (
+        0.0 if r.chosen_anew is None else r.chosen_anew for r in (mine, other)
+    )
+    return _widened(found, np.asarray(here - there))
+
+
+def _widened(found: Interval, chosen_anew: np.ndarray | None) -> Interval:
+    """With the draw of the trials as one more source of noise, apart from the seeds."""
+    if chosen_anew is None:
+        return found
+    return found._replace(half=math.hypot(found.half, half_width(chosen_anew)))
 
 
 def _last(records: Records) -> Records:

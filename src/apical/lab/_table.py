@@ -6,8 +6,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from apical.lab._registry import BASELINE
-from apical.lab._summary import Interval, Records, Row
+from apical.lab._summary import BASELINES, Interval, Records, Row
 from apical.lab._terminal import Cell, Name, grid, said
 
 _HEADERS = (
@@ -48,6 +47,23 @@ def tuning(record: dict[str, Any]) -> str:
     return f"{record['optimizer']}, step size {rate} for every rule, no tuning"
 
 
+def sources_of_noise(record: dict[str, Any]) -> str:
+    """What an interval is over."""
+    return "seeds and draws of the trials" if record["sweep"] else "seeds"
+
+
+def other_losses(
+    record: dict[str, Any], rows: list[Row]
+) -> dict[tuple[str, str], list[str]]:
+    """The rules that descend another loss than the comparison's: by it and baseline."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if row.descends != record["loss"] and row.rule not in BASELINES:
+            names = found.setdefault((row.descends, row.baseline), [])
+            names += [] if row.rule in names else [row.rule]
+    return found
+
+
 def outcome(row: Row) -> Text:
     """What a run came to, in a few words."""
     if row.status == "refused":
@@ -72,7 +88,7 @@ def _values(row: Row) -> Text:
 
 def _difference(row: Row) -> str:
     mean, half = (100 * part for part in row.difference)
-    if row.rule == BASELINE or math.isnan(mean):
+    if row.rule in BASELINES or math.isnan(mean):
         return "–"
     return f"{mean:+.1f}" if math.isnan(half) else f"{mean:+.1f} ± {half:.1f}"
 
@@ -96,7 +112,7 @@ def _alignment(row: Row) -> str:
 
 
 def _cosine(value: Interval) -> str:
-    return "–" if math.isnan(value.mean) else f"{value.mean:.2f}"
+    return "–" if math.isnan(value.mean) else f"{value.mean:z.2f}"
 
 
 def _title(record: dict[str, Any]) -> str:
@@ -115,10 +131,16 @@ def counted(number: int, word: str) -> str:
 def _caption(record: dict[str, Any], rows: list[Row]) -> str:
     lines = [
         f"{tuning(record)}. {_capital(rows[0].score.name)} of the last epoch: mean ± "
-        "95 % interval over seeds; − backprop: the difference, seed by seed. "
-        "Alignment: cosine to backprop's gradient. Time: median step against one of "
-        "backprop timed in turn with it, compilation apart; backprop's own shows the "
-        "noise. What each rule needs: `apical rules`.",
+        "95 % interval over "
+        f"{sources_of_noise(record)}; − backprop: the difference, seed by seed. "
+        "Alignment: cosine to backprop's gradient, the mean of the hidden layers. "
+        "Time: median step against one of backprop timed in turn with it, compilation "
+        "apart; backprop's own shows the noise. What each rule needs: `apical rules`.",
+    ]
+    lines += [
+        f"Not {record['loss']} but {loss} is what these descend, and what they are "
+        f"compared with is {baseline or 'not among the rules'}: {', '.join(names)}."
+        for (loss, baseline), names in other_losses(record, rows).items()
     ]
     if any(row.regime for row in rows):
         lines.append(

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import apical
+from apical.lab._dataset import Data
 from apical.lab._entry import Entry
 from apical.lab._loss import Loss
 from apical.lab._regimes import has_regime, regime_of
@@ -226,9 +227,10 @@ class Run:
         found = [align(*pair, *self.start.batch) for pair in pairs]
         return jax.tree.map(lambda *parts: np.concatenate(parts), *found)
 
-    def score(self, position: Position) -> Scores:
-        """Mean loss on the test part, and how well its labels are met, by lane."""
-        x, y = self.start.work.data.test_x, self.start.work.data.test_y
+    def score(self, position: Position, data: Data | None = None) -> Scores:
+        """Mean loss on a test part, and how well its labels are met, by lane."""
+        data = self.start.work.data if data is None else data
+        x, y = data.test_x, data.test_y
         size = min(_TEST_CHUNK, len(y))
         pairs = list(zip(position.learned, self._by_group, strict=True))
         sums = np.zeros((3, self.lanes.count))

@@ -2,6 +2,7 @@
 
 from ._alignment import Agreement as Agreement
 from ._alignment import Alignment as Alignment
+from ._alignment import LayerAgreement as LayerAgreement
 from ._alignment import alignment as alignment
 from ._cost import Cost as Cost
 from ._cost import Expense as Expense

@@ -41,8 +41,9 @@ class Regime(NamedTuple):
       energy: of each node, by name.
       stiffness: the step size times the largest curvature of any example; not a number
         where the steps have no one size, or do not move all values at once.
-      to_backpropagation: cosine of the update to that of backpropagation.
-      to_equilibrium: cosine to the update at the equilibrium; not a number where that
+      to_backpropagation: cosine of the update to that of backpropagation, of all
+        parameters as one vector, so that sizes from layer to layer count too.
+      to_equilibrium: the same to the update at the equilibrium; not a number where that
         was not found.
       steps: `"stable"`, `"slow"` (they have not settled) or `"diverging"`.
       update: `"at equilibrium"`, `"backprop-like"` (nearer to backpropagation than to

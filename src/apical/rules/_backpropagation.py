@@ -1,4 +1,7 @@
-"""Backpropagation: the reference. delta_n = dL/d(node n), through the true weights."""
+"""Backpropagation: the reference. delta_n = dL/d(node n), through the true weights.
+
+L is the loss function, or what a rule beside it descends in place of that.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,21 @@ from typing import Any, ClassVar
 
 import jax
 
-from ..circuit import Circuit
-from ._rule import Credit, Rule, local_signals, rule
+from ..circuit import Circuit, Run
+from ._rule import Credit, Rule, Signal, check_choice, local_signals, rule, static
+from ._target import SQUARED_ERROR, squared_error, target_of
+
+_OUTPUT = "output"
 
 
 @rule
 class Backpropagation(Rule):
     """The gradient of the loss, from `jax.value_and_grad` itself.
 
-    Args: none.
+    Args:
+      descends: `"loss"`; or `"squared-error"`, what a rule is to be compared with that
+        descends half the squared distance of the output to its target (`target=`),
+        whatever the loss function is. The loss function is then reported alone.
 
     Example:
       >>> import jax, jax.numpy as jnp, apical
@@ -27,6 +36,10 @@ class Backpropagation(Rule):
 
     Source: Rumelhart, Hinton & Williams 1986, Nature 323.
     """
+
+    descends: str = static(  # pyright: ignore[reportIncompatibleVariableOverride]
+        default="loss"
+    )
 
     citation: ClassVar[str] = (
         "@article{rumelhart1986learning, title={Learning representations by "
@@ -42,19 +55,47 @@ class Backpropagation(Rule):
         "signed error units",
     )
 
+    def __post_init__(self) -> None:
+        check_choice(self.descends, "descends", ("loss", SQUARED_ERROR))
+
+    def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
+        """Refuse the squared error without one output and its target."""
+        if self.descends == SQUARED_ERROR:
+            circuit.require_output()
+            target_of(circuit, args, type(self).__name__)
+        return super().init(circuit, key, params, args)
+
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
-        """The loss and its gradient."""
+        """The loss, and the gradient of what is descended."""
         learned, fixed = circuit.leaves.pick(params)
-        has_aux = circuit.setting.has_aux
 
         def loss(learned: Any) -> Any:
-            return circuit.loss_fn(circuit.leaves.build(learned, fixed), *args)
+            here = circuit.leaves.build(learned, fixed)
+            if self.descends == SQUARED_ERROR:
+                run = circuit.run(here, args, sites=(_OUTPUT,))
+                return self._error(circuit, run, args), (run.loss, run.aux)
+            result = circuit.loss_fn(here, *args)
+            told = result if circuit.setting.has_aux else (result, None)
+            return told[0], told
 
-        result, grads = jax.value_and_grad(loss, has_aux=has_aux)(learned)
-        value, aux = result if has_aux else (result, None)
+        (_, (value, aux)), grads = jax.value_and_grad(loss, has_aux=True)(learned)
         return Credit(value, aux, circuit.leaves.build(grads), state, ())
 
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
         """The true cotangent at each node."""
         del state
-        return local_signals(circuit, params, args)
+        if self.descends == "loss":
+            return local_signals(circuit, params, args)
+        errors = circuit.zeros()
+        sites = (*errors, _OUTPUT)
+
+        def loss(errors: Any) -> Any:
+            run = circuit.run(params, args, tap="offset", inject=errors, sites=sites)
+            return self._error(circuit, run, args), run.sites
+
+        cotangents, values = jax.grad(loss, has_aux=True)(errors)
+        return {n: Signal(values[n], values[n], cotangents[n]) for n in errors}
+
+    def _error(self, circuit: Circuit, run: Run, args: Any) -> jax.Array:
+        target = target_of(circuit, args, type(self).__name__)
+        return squared_error(circuit, run.sites[_OUTPUT], target)

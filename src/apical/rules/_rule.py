@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from ..circuit import Circuit
+from ._target import SQUARED_ERROR, squared_error, target_of
 from ._trained import updated
 
 C = TypeVar("C")
@@ -85,6 +86,10 @@ class Rule:
       nodes: the nodes that the rule works on unless the caller says otherwise.
       coupled: whether parameters and state must move together (`apical.train_step`).
       derivative_free: whether the loss need not have a derivative by the parameters.
+      descends: the loss that the rule descends: `"loss"`, the loss function;
+        `"squared-error"`, half the squared distance of the output to its target,
+        whatever the loss function is; or a word of your own, with `descended`.
+      rate_scale: how many times the usual step sizes those are that a sweep tries.
     """
 
     citation: ClassVar[str] = ""
@@ -93,6 +98,8 @@ class Rule:
     nodes: ClassVar[str] = "entry"
     coupled: ClassVar[bool] = False
     derivative_free: ClassVar[bool] = False
+    descends: ClassVar[str] = "loss"
+    rate_scale: ClassVar[float] = 1.0
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
         """The state before the first call. Every refusal happens here."""
@@ -120,14 +127,31 @@ class Rule:
         run = circuit.run(params, args, sites=("output",))
         return circuit.apart(run.sites["output"])
 
-    def reference(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
-        """What backpropagation says of the network that is trained: its gradients."""
+    def descended(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
+        """A scalar with the gradient of the loss that the rule descends.
+
+        It is the loss of the network that is trained, and is read by `reference` alone.
+        """
         del state
+        if self.descends == "loss":
+            result = circuit.loss_fn(params, *args)
+            return result[0] if circuit.setting.has_aux else result
+        if self.descends == SQUARED_ERROR:
+            output = circuit.run(params, args, sites=("output",)).sites["output"]
+            target = target_of(circuit, args, type(self).__name__)
+            return squared_error(circuit, output, target)
+        raise NotImplementedError(
+            f"{type(self).__name__} says that it descends {self.descends!r}, which is "
+            f"neither 'loss' nor {SQUARED_ERROR!r}: define its method `descended`."
+        )
+
+    def reference(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
+        """Backpropagation's gradients of the loss that the rule descends."""
         learned, fixed = circuit.leaves.pick(params)
 
         def loss(learned: Any) -> Any:
-            result = circuit.loss_fn(circuit.leaves.build(learned, fixed), *args)
-            return result[0] if circuit.setting.has_aux else result
+            here = circuit.leaves.build(learned, fixed)
+            return self.descended(circuit, here, state, args)
 
         return circuit.leaves.build(jax.grad(loss)(learned))
 

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 
 from ..circuit import Circuit, require_arguments
 
+SQUARED_ERROR = "squared-error"
+
 
 def target_of(circuit: Circuit, args: tuple[Any, ...], rule: str) -> jax.Array:
     """What the output should be, from `target=`, or refuse."""
@@ -44,3 +46,21 @@ def target_of(circuit: Circuit, args: tuple[Any, ...], rule: str) -> jax.Array:
             f"`jax.nn.one_hot(labels, classes)`.){several}"
         )
     return jnp.asarray(target).astype(output.dtype)
+
+
+def squared_error(circuit: Circuit, output: jax.Array, target: jax.Array) -> jax.Array:
+    """Half the squared distance of the output to its target, reduced as the loss is."""
+    distance = jnp.sum(jnp.square(jnp.abs(output - target)))
+    return distance / (2 * circuit.scale)
+
+
+def matching(
+    circuit: Circuit, drive: jax.Array, output: jax.Array, target: jax.Array
+) -> jax.Array:
+    """A scalar whose gradient by the drive of the output is output - target.
+
+    That is the gradient of the squared error where the output is linear, and of the
+    cross-entropy where it is a logistic function or a softmax of its drive.
+    """
+    miss = jax.lax.stop_gradient(output - target)
+    return jnp.vdot(miss, drive).real / circuit.scale

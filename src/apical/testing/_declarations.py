@@ -20,7 +20,7 @@ NEEDS = (
 
 
 def declares(rule: Rule) -> None:
-    """It has a BibTeX citation, needs in the known words, and a sound search space."""
+    """It has citations, needs in the known words, a loss, and a sound search space."""
     for text in re.split(r"\n(?=@)", rule.citation):
         entry = re.fullmatch(r"@\w+\{\s*[^\s,{}]+\s*,(.*)\}\s*", text, re.DOTALL)
         fields = set(re.findall(r"(\w+)\s*=\s*[\"{]", entry[1])) if entry else set()
@@ -30,6 +30,12 @@ def declares(rule: Rule) -> None:
     unknown = set(rule.needs) - set(NEEDS)
     if unknown:
         raise AssertionError(f"`needs` has {sorted(unknown)}; the words are {NEEDS}")
+    known = rule.descends in ("loss", "squared-error")
+    if not known and type(rule).descended is Rule.descended:
+        raise AssertionError(
+            f"`descends` is {rule.descends!r}: a loss of your own needs `descended`, "
+            "which returns it"
+        )
     _is_a_pytree(rule)
     for name, bounds in rule.search_space.items():
         _is_a_range(rule, name, bounds)

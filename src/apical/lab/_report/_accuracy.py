@@ -1,12 +1,14 @@
 """Accuracy as an axis and as a point with its interval."""
 
 import math
+from collections.abc import Iterable
 
 from matplotlib.axes import Axes
 
+from apical.lab._registry import BASELINE
 from apical.lab._report._looks import Look
-from apical.lab._report._palette import PAPER
-from apical.lab._summary import Row
+from apical.lab._report._palette import EDGE, GRID, PAPER
+from apical.lab._summary import BAND, Row
 
 
 def point(axes: Axes, x: float, row: Row, look: Look) -> None:
@@ -24,6 +26,20 @@ def point(axes: Axes, x: float, row: Row, look: Look) -> None:
         elinewidth=1.2,
         label=row.rule,
     )
+
+
+def equivalence_band(axes: Axes, rows: Iterable[Row]) -> None:
+    """What counts as equal to the accuracy of each backpropagation."""
+    for row in rows:
+        if row.rule == row.baseline and math.isfinite(row.accuracy.mean):
+            low, middle, high = (
+                100 * (row.accuracy.mean + side) for side in (-BAND, 0.0, BAND)
+            )
+            dashes = "-" if row.rule == BASELINE else "--"
+            axes.axhspan(low, high, color=GRID.light, linewidth=0, zorder=0)
+            axes.axhline(
+                middle, color=EDGE.light, linewidth=0.7, linestyle=dashes, zorder=0.5
+            )
 
 
 def lowest_shown(rows: list[Row]) -> float:

@@ -3,16 +3,15 @@
 import math
 from typing import NamedTuple
 
-from apical.lab._registry import BASELINE
 from apical.lab._report._costs import COSTS
 from apical.lab._report._numbers import UNKNOWN, cosine, counted, percent, plain, points
 from apical.lab._report._numbers import ratio as shown_ratio
-from apical.lab._summary import Records, Row
+from apical.lab._summary import BASELINES, Interval, Records, Row
 
-COLUMNS = (  # the second is the score
-    *("rule", "{}, %", "−\N{NO-BREAK SPACE}backprop, points"),
+COLUMNS = (  # the third is the score
+    *("rule", "loss descended", "{}, %", "−\N{NO-BREAK SPACE}backprop, points"),
     *("alignment, start → end", "time", "FLOPs", "memory", "depth"),
-    *("step size", "status"),
+    *("step size", "all parameters, start → end", "status"),
 )
 
 
@@ -39,14 +38,16 @@ def line(row: Row, records: Records) -> Line:
     """
     shown = row.status in ("ok", "unfinished")
     accuracy = Cell(percent(row.accuracy), row.accuracy.mean) if shown else _unknown()
-    compared = row.status == "ok" and row.rule != BASELINE
+    compared = row.status == "ok" and row.rule not in BASELINES
     cells = (
         Cell(row.rule),
+        Cell(row.descends),
         accuracy,
         Cell(points(row.difference), row.difference.mean) if compared else _unknown(),
-        _alignment(row),
+        _cosines(row.alignment_start, row.alignment_end),
         *(Cell(shown_ratio(cost.ratio(row)), cost.ratio(row)) for cost in COSTS),
         Cell(plain(row.learning_rate), row.learning_rate),
+        _cosines(row.overall_start, row.overall_end),
         Cell(status(row, records)),
     )
     return Line(row.status, cells)
@@ -62,8 +63,8 @@ def status(row: Row, records: Records) -> str:
     return f"{row.status}, values {row.regime}" if row.regime else row.status
 
 
-def _alignment(row: Row) -> Cell:
-    start, end = row.alignment_start.mean, row.alignment_end.mean
+def _cosines(before: Interval, after: Interval) -> Cell:
+    start, end = before.mean, after.mean
     if math.isnan(start) and math.isnan(end):
         return _unknown()
     return Cell(f"{cosine(start)} → {cosine(end)}", start if math.isnan(end) else end)

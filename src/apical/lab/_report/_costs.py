@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.optimize import isotonic_regression
 
-from apical.lab._report._accuracy import lowest_shown, point
+from apical.lab._report._accuracy import equivalence_band, lowest_shown, point
 from apical.lab._report._canvas import blank, say, shortened
 from apical.lab._report._looks import Look, looks
 from apical.lab._report._palette import EDGE, INK, PAPER
@@ -74,6 +74,7 @@ def _draw_model(
 ) -> None:
     for panel, cost in zip(axes[:4], COSTS, strict=True):
         known = [row for row in rows if drawable(cost.ratio(row))]
+        equivalence_band(panel, rows)
         for row in known:
             point(panel, cost.ratio(row), row, drawn[row.rule])
         panel.set_title(cost.title)

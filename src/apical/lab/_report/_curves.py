@@ -8,13 +8,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from apical.lab._report._accuracy import lowest_shown, point
+from apical.lab._report._accuracy import equivalence_band, lowest_shown, point
 from apical.lab._report._canvas import blank, shortened
 from apical.lab._report._looks import Look, handle, looks
 from apical.lab._report._palette import PAPER
 from apical.lab._report._ratio_axis import mark_ratios
-from apical.lab._report._runs import Runs, by_run
-from apical.lab._summary import Records, Row, curve, interval
+from apical.lab._summary import Records, Row, Runs, by_run, curve, interval
 from apical.lab._table import tuning
 
 _LEGEND_LETTERS = 112  # that fit side by side
@@ -65,8 +64,8 @@ def _draw_alignment(
     axes: Axes, model: str, rows: list[Row], runs: Runs, drawn: dict[str, Look]
 ) -> None:
     del model
-    _draw_curves(axes, "alignment", 1, rows, runs, drawn)
-    axes.set_title("alignment (cosine to backprop's gradient)")
+    _draw_curves(axes, "alignment_hidden", 1, rows, runs, drawn)
+    axes.set_title("hidden layers' cosine to backprop's gradient")
     axes.set_ylim(min(0.0, axes.get_ylim()[0]), 1.04)
 
 
@@ -77,6 +76,7 @@ def _draw_time(
     for row in rows:
         if row.status in ("ok", "unfinished") and math.isfinite(row.time_ratio):
             point(axes, row.time_ratio, row, drawn[row.rule])
+    equivalence_band(axes, rows)
     axes.set_title(f"last {rows[0].score.name} (%) against time")
     axes.set_xlabel("time of a step ÷ backprop's")
     axes.set_ylim(lowest_shown(rows), 100.5)

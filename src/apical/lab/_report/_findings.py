@@ -1,18 +1,13 @@
 """What a comparison found, model by model, read off paired differences.
 
-A rule is told apart from a reference if the 95 % interval of its mean difference, seed
-by seed, does not contain 0. Each interval stands for itself: nothing is corrected for
-the number of rules.
+Each interval stands for itself: nothing is corrected for the number of rules.
 """
 
 import math
 from typing import NamedTuple
 
-from apical.lab._registry import BASELINE, CONTROL
-from apical.lab._report._runs import by_run
-from apical.lab._summary import Interval, Records, Row, at_the_end, interval
-
-_NOTHING = 1e-12  # rounding, far below one example
+from apical.lab._registry import CONTROL
+from apical.lab._summary import BASELINES, Interval, Row, shown_above, standing
 
 
 class Finding(NamedTuple):
@@ -27,24 +22,29 @@ class Findings(NamedTuple):
 
     Attributes:
         model: its name.
-        baseline: the row of backpropagation, if it came to a score.
-        alike: rules whose interval contains 0.
-        below: rules below backpropagation.
+        baselines: the rows of backpropagation that came to a score, by the loss
+            that they descend.
+        equal: rules equal to the baseline of the loss that they descend, within `BAND`.
+        below: rules below it.
         above: rules above it.
+        open: rules of which none of these is shown.
         single: rules with one seed, so without an interval.
+        alone: rules whose loss no baseline descends.
         control: the row of the control, if it came to a score.
         better: rules above the control, backpropagation among them.
-        no_better: rules not above it.
+        no_better: rules not shown to be above it.
         lost: rules that diverged, were refused or have not ended.
         restless: rules whose values did not come to rest: slow, or diverging.
     """
 
     model: str
-    baseline: Row | None
-    alike: list[Finding]
+    baselines: dict[str, Row]
+    equal: list[Finding]
     below: list[Finding]
     above: list[Finding]
+    open: list[Finding]
     single: list[Finding]
+    alone: list[Row]
     control: Row | None
     better: list[Finding]
     no_better: list[Finding]
@@ -52,46 +52,32 @@ class Findings(NamedTuple):
     restless: list[Row]
 
 
-def findings(records: Records, rows: list[Row]) -> list[Findings]:
+def findings(rows: list[Row]) -> list[Findings]:
     """What was found on each model."""
-    accuracies = {key: at_the_end(lines) for key, lines in by_run(records).items()}
-    return [
-        _of_model(model, [row for row in rows if row.model == model], accuracies)
-        for model in dict.fromkeys(row.model for row in rows)
-    ]
+    models = dict.fromkeys(row.model for row in rows)
+    return [_of_model(model, [r for r in rows if r.model == model]) for model in models]
 
 
-def paired(mine: dict[int, float], other: dict[int, float]) -> Interval:
-    """The mean difference over the seeds that both have, with its interval.
-
-    Example:
-        >>> paired({0: 0.9, 1: 0.8}, {0: 0.8, 1: 0.7}).mean.round(6)
-        np.float64(0.1)
-    """
-    return interval([mine[seed] - other[seed] for seed in mine if seed in other])
-
-
-def _of_model(
-    model: str, rows: list[Row], accuracies: dict[tuple[str, str], dict[int, float]]
-) -> Findings:
-    ended = {row.rule: row for row in rows if row.status == "ok"}
-    judged = [row for row in ended.values() if row.rule not in (BASELINE, CONTROL)]
-    baseline, control = ended.get(BASELINE), ended.get(CONTROL)
-    found = [Finding(row.rule, row.difference) for row in judged] if baseline else []
+def _of_model(model: str, rows: list[Row]) -> Findings:
+    ended = [row for row in rows if row.status == "ok"]
+    judged = [row for row in ended if row.rule not in (*BASELINES, CONTROL)]
+    compared = [row for row in judged if not math.isnan(row.difference.mean)]
+    sides: dict[str, list[Finding]] = {}
+    for row in compared:
+        finding = Finding(row.rule, row.difference)
+        sides.setdefault(standing(row.difference), []).append(finding)
+    control = next((row for row in ended if row.rule == CONTROL), None)
     beside = [
-        Finding(
-            row.rule, paired(accuracies[model, row.rule], accuracies[model, CONTROL])
-        )
-        for row in ended.values()
+        Finding(row.rule, row.above_control)
+        for row in ended
         if control and row.rule != CONTROL
     ]
     return Findings(
         model=model,
-        baseline=baseline,
-        alike=[finding for finding in found if _side(finding) == "alike"],
-        below=[finding for finding in found if _side(finding) == "below"],
-        above=[finding for finding in found if _side(finding) == "above"],
-        single=[finding for finding in found if _side(finding) == "single"],
+        baselines={row.descends: row for row in ended if row.baseline == row.rule},
+        **{name: sides.get(name, []) for name in ("equal", "below", "above")},
+        **{name: sides.get(name, []) for name in ("open", "single")},
+        alone=[row for row in judged if row not in compared],
         control=control,
         better=[finding for finding in beside if _above(finding)],
         no_better=[finding for finding in beside if not _above(finding)],
@@ -100,15 +86,7 @@ def _of_model(
     )
 
 
-def _side(finding: Finding) -> str:
-    mean, half = finding.difference
-    if math.isnan(half):
-        return "single"
-    if abs(mean) <= half + _NOTHING:
-        return "alike"
-    return "above" if mean > 0 else "below"
-
-
 def _above(finding: Finding) -> bool:
-    mean, half = finding.difference
-    return mean > (0.0 if math.isnan(half) else half) + _NOTHING
+    if math.isnan(finding.difference.half):
+        return finding.difference.mean > 0
+    return shown_above(finding.difference)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from matplotlib.lines import Line2D
 
-from apical.lab._registry import BASELINE, CONTROL
+from apical.lab._registry import BASELINE, CONTROL, SQUARED
 from apical.lab._report import _palette as palette
 
 
@@ -23,6 +23,7 @@ _FIRST = (0, 0, 0, 1, 2, 1)  # which dashes a colour begins with
 _MARKERS = ("s", "^", "D", "v", "P", "X", "<", "p", ">", "d", "*")
 _FIXED = {
     BASELINE: Look(palette.BASELINE.light, _SOLID, "o"),
+    SQUARED: Look(palette.BASELINE.light, _DASHED, "*"),
     CONTROL: Look(palette.CONTROL.light, _DOTTED, "h"),
 }
 

@@ -36,8 +36,13 @@ def points(value: Interval) -> str:
 
 
 def cosine(value: float) -> str:
-    """An alignment, to two decimals."""
-    return UNKNOWN if math.isnan(value) else f"{value:.2f}".replace("-", "−")
+    """An alignment, to two decimals.
+
+    Example:
+        >>> cosine(-0.004), cosine(-0.25)
+        ('0.00', '−0.25')
+    """
+    return UNKNOWN if math.isnan(value) else f"{value:z.2f}".replace("-", "−")
 
 
 def ratio(value: float) -> str:

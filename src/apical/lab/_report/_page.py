@@ -21,15 +21,14 @@ from apical.lab._report._cells import COLUMNS, Line, line
 from apical.lab._report._findings import findings
 from apical.lab._report._inline import inline
 from apical.lab._report._palette import NAMED
-from apical.lab._report._runs import by_run
 from apical.lab._report._working_range import POINTS, WorkingRange, ended, working_range
-from apical.lab._summary import Records, Row
-from apical.lab._table import tuning
+from apical.lab._summary import BAND, Records, Row, by_run
+from apical.lab._table import sources_of_noise, tuning
 
 _VERSIONS = ("apical", "python", "jax", "jaxlib", "numpy", "optax", "equinox")
 _LABELS = {
     "figure": "Test {} and alignment over the epochs, and {} against time",
-    "layers": "Alignment of each parameter over the epochs, by model and rule",
+    "layers": "Alignment of each layer over the epochs, by model and rule",
     "cost": "Test {} against time, FLOPs, memory and sequential depth",
     "varied": "Test {} and alignment against a number of the rules",
     "trials": "The {} on the held-out part against step size, by model and rule",
@@ -46,6 +45,7 @@ class Search(NamedTuple):
     chosen: Mapping[str, Any] | None
     numbers: str
     span: WorkingRange | None
+    at_the_end: str
 
 
 def page(comparison: Any, drawings: Mapping[str, str]) -> str:
@@ -121,8 +121,10 @@ def _content(comparison: Any) -> dict[str, Any]:
         "rules": rules,
         "baseline": BASELINE,
         "control": CONTROL,
-        "findings": findings(records, rows),
+        "findings": findings(rows),
         "score": score,
+        "band": 100 * BAND,
+        "noise": sources_of_noise(records[0]),
         "columns": _columns(rows),
         "tables": _tables(records, rows),
         "regimes": regime_rows(comparison.regimes),
@@ -163,9 +165,18 @@ def _searches(trials: Records) -> list[Search]:
             ),
             numbers=_listed(chosen["numbers"]) if chosen else "",
             span=working_range(lines),
+            at_the_end=_at_the_end(chosen, lines) if chosen else "",
         )
         for (model, rule), lines in by_run(trials).items()
     ]
+
+
+def _at_the_end(chosen: Mapping[str, Any], trials: Records) -> str:
+    """Whether the step size that was chosen has no other beyond it."""
+    rates = [trial["learning_rate"] for trial in trials]
+    if chosen["learning_rate"] == min(rates):
+        return "the lowest tried"
+    return "the highest tried" if chosen["learning_rate"] == max(rates) else ""
 
 
 def _messages(records: Records) -> dict[tuple[str, str], list[tuple[str, str]]]:

@@ -10,9 +10,8 @@ from apical.lab._report._looks import Look, looks
 from apical.lab._report._numbers import plain
 from apical.lab._report._palette import EDGE, GRID, INK, MUTED, PAPER
 from apical.lab._report._panels import small_multiples
-from apical.lab._report._runs import by_run
 from apical.lab._report._working_range import ended, working_range
-from apical.lab._summary import Records
+from apical.lab._summary import Records, by_run
 
 
 def draw_trials(trials: Records) -> Figure:

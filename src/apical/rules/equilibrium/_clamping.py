@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ...circuit import Circuit
+from ...circuit import Circuit, drive_of
 from .._rule import Credit, Signal, check_whole
-from .._target import target_of
+from .._target import SQUARED_ERROR, matching, target_of
 from .._unheard import steps_across, warn_of_unheard
 from ._free import FreeNetwork
 from ._settling import OUTPUT, State, Units, Values, settle, settling, stacked
@@ -36,6 +36,7 @@ class ClampedNetwork(FreeNetwork):
     """A rule that contrasts a free state with one whose output is clamped."""
 
     clamped_steps: int | None
+    descends = SQUARED_ERROR
 
     @property
     def strength_of_clamp(self) -> Any:
@@ -89,6 +90,18 @@ class ClampedNetwork(FreeNetwork):
         grads = jax.grad(lambda x: self.objective(x, phases) / scale)(learned)
         info = settling(phases.units, phases.free, stacked(phases.clamped))
         return Credit(rest.loss, rest.aux, circuit.leaves.build(grads), state, info)
+
+    def descended(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
+        """The squared error of the free state: that of a unit counts by its drive."""
+        del state
+        free = self.settle_freely(self.units(circuit, params, args)).values
+        last = circuit.output_node
+        drive = OUTPUT if last is None else drive_of(last)
+        sites = (OUTPUT, drive)
+        run = circuit.run(params, args, tap="clamp", inject=free, sites=sites)
+        output = run.sites[OUTPUT] if last is None else free[last]
+        target = target_of(circuit, args, type(self).__name__)
+        return matching(circuit, run.sites[drive], output, target)
 
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
         """The free state; the teaching signal is the gradient by the drive."""

@@ -1,7 +1,7 @@
 """What the rules share whose network is one that settles: its free state.
 
 predict       the output of the free state
-reference     the gradient of the loss there, by backpropagation through settling
+descended     the loss there: backpropagation goes through settling
 value, aux    those of the free state
 """
 
@@ -67,14 +67,8 @@ class FreeNetwork(Rule):
         )
         return circuit.apart(run.sites[OUTPUT])
 
-    def reference(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
-        """Backpropagation through the settling of the free state."""
+    def descended(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
+        """The loss of the free state."""
         del state
-        learned, fixed = circuit.leaves.pick(params)
-
-        def loss(learned: Any) -> Any:
-            here = circuit.leaves.build(learned, fixed)
-            units = self.units(circuit, here, args)
-            return units.at_rest(self.settle_freely(units).values).loss
-
-        return circuit.leaves.build(jax.grad(loss)(learned))
+        units = self.units(circuit, params, args)
+        return units.at_rest(self.settle_freely(units).values).loss

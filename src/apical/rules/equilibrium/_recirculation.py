@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from ...circuit import Circuit, Run, drive_of, require_reduction
 from .._inputs import inputs_of, with_inputs
 from .._rule import Credit, Rule, SearchSpace, Signal, check_fraction, rule
+from .._target import SQUARED_ERROR, matching
 
 _NAME, OUTPUT = "Recirculation", "output"
 
@@ -92,6 +93,7 @@ class Recirculation(Rule):
     )
     search_space: ClassVar[SearchSpace] = {"regression": (0.5, 0.99, "linear")}
     nodes: ClassVar[str] = "unit"
+    descends: ClassVar[str] = SQUARED_ERROR
 
     def __post_init__(self) -> None:
         check_fraction(self.regression, "regression")
@@ -130,6 +132,15 @@ class Recirculation(Rule):
         encoded = circuit.pull(params, found.args, held, changed)
         grads = jax.tree.map(jnp.add, decoded, encoded)
         return Credit(found.first.loss, found.first.aux, grads, state, ())
+
+    def descended(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
+        """The squared error of the reconstruction."""
+        del state
+        last = circuit.output_node
+        drive = OUTPUT if last is None else drive_of(last)
+        sites = circuit.run(params, args, sites=(OUTPUT, drive)).sites
+        wanted = _reconstructed(circuit, args)
+        return matching(circuit, sites[drive], sites[OUTPUT], wanted)
 
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
         """Values in the second round, and in the first; teaching: what differs."""
