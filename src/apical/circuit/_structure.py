@@ -6,12 +6,7 @@ from functools import cached_property
 
 import jax
 
-from ._checks import (
-    no_output,
-    require_layers_apart,
-    require_loops,
-    require_reversible,
-)
+from . import _checks
 from ._dataflow import ACTIVITY, CONSTANT, DATA, Flow
 from ._depth import longest_path
 from ._distance import distances
@@ -39,7 +34,7 @@ from ._products import Products
 from ._refusals import Refusal, refusals, unknowns
 from ._setting import Setting
 from ._sharding import in_front
-from ._synapse import Meeting, gains, make_synapses, meetings
+from ._synapse import Meeting, gains, leaves_of, make_synapses, meetings
 from ._weight_transport import Read, weight_reads
 
 
@@ -60,13 +55,12 @@ class Structure:
         self._policy = setting.nodes
         self._given_names = marked(flow, NODE_MARKS)
         # What a spike does is seen in the loss, also through what has no derivative.
-        self._judged = (
-            set() if setting.derivative else set(marked(flow, (BERNOULLI_MARK,)))
-        )
+        judged = () if setting.derivative else (BERNOULLI_MARK,)
+        self._judged = set(marked(flow, judged))
         complete = self._policy == "entry"
         self._reacher = Reacher(flow, self._chosen(), self._judged, complete=complete)
         if setting.derivative:
-            require_loops(flow, leaves.names, self._reacher.reach)
+            _checks.require_loops(flow, leaves.names, self._reacher.reach)
         self._check_marks()
         self._numbers = [n for n in flow.maker if n in self._reacher.nodes]
         reach = self._reacher.reach
@@ -156,9 +150,8 @@ class Structure:
         """What each node and the loss is made of, with no node or synapse between."""
         nodes = {number: self._names[number] for number in self._numbers}
         synapses = {m.op.outputs[0]: i for i, m in enumerate(self._live)}
-        loss = self._flow.program.body.outputs[0]
         starts: dict[str | End, Atom] = {name: n for n, name in nodes.items()}
-        starts[THE_LOSS] = loss
+        starts[THE_LOSS] = self._flow.program.body.outputs[0]
         return {
             name: made_of(self._flow, at, nodes, synapses)
             for name, at in starts.items()
@@ -211,14 +204,12 @@ class Structure:
         if len(self.outputs) != 1:
             return None
         sources = {at: source for source, at in marked_outputs(self._flow).items()}
-        (output,) = self.outputs
-        return self._names.get(sources.get(output, output))
+        return self._names.get(sources.get(self.outputs[0], self.outputs[0]))
 
     @cached_property
     def feedback_leaves(self) -> tuple[int, ...]:
         """The learned leaves, by position, that a second copy would reach."""
-        crossed = (m.leaves for m in self._found if m.weight is not None)
-        return tuple(sorted(frozenset[int]().union(*crossed)))
+        return leaves_of(m for m in self._found if m.weight is not None)
 
     @cached_property
     def carrying_leaves(self) -> tuple[int, ...]:
@@ -226,12 +217,9 @@ class Structure:
 
         A weight that meets data alone has no node below it, and no one reads its copy.
         """
-        crossed = (
-            m.leaves
-            for m in self._live
-            if m.weight is not None and any(map(self._flow.is_activity, m.activities))
-        )
-        return tuple(sorted(frozenset[int]().union(*crossed)))
+        crossed = (m for m in self._live if m.weight is not None)
+        is_activity = self._flow.is_activity
+        return leaves_of(m for m in crossed if any(map(is_activity, m.activities)))
 
     @cached_property
     def _gains(self) -> list[Meeting]:
@@ -251,7 +239,7 @@ class Structure:
     @cached_property
     def gain_leaves(self) -> tuple[int, ...]:
         """The learned leaves, by position, that multiply an activity entry by entry."""
-        return tuple(sorted(frozenset[int]().union(*(m.leaves for m in self._gains))))
+        return leaves_of(self._gains)
 
     @cached_property
     def _refusals(self) -> list[Refusal]:
@@ -273,8 +261,8 @@ class Structure:
     @cached_property
     def unknown(self) -> tuple[str, ...]:
         """Operations that apical cannot look into, with their lines."""
-        found = unknowns(self._flow, self._reacher.reach)
-        return tuple(f"`{op.name}` at {op.where}" for op in found)
+        ops = unknowns(self._flow, self._reacher.reach)
+        return tuple(f"`{op.name}` at {op.where}" for op in ops)
 
     @cached_property
     def fixed(self) -> tuple[str, ...]:
@@ -287,8 +275,8 @@ class Structure:
         return self._products_of([ACTIVITY, ACTIVITY])
 
     def _products_of(self, *kinds: list[int]) -> tuple[str, ...]:
-        synapses = {id(m.op) for m in self._found}
-        return passed_as_they_are(self._flow, synapses, self._alive, kinds)
+        known = {id(m.op) for m in self._found}
+        return passed_as_they_are(self._flow, known, self._alive, kinds)
 
     @cached_property
     def frozen(self) -> tuple[Frozen, ...]:
@@ -321,7 +309,7 @@ class Structure:
 
     def require_reversible(self) -> None:
         """Refuse a loop on activities that JAX cannot reverse."""
-        require_reversible(self._flow, self._reacher.reach)
+        _checks.require_reversible(self._flow, self._reacher.reach)
 
     def require_feedback(self) -> None:
         """Refuse if a leaf meets data where no second copy stands in for it."""
@@ -364,13 +352,13 @@ class Structure:
     def require_layers_apart(self) -> None:
         """Refuse as `require_nodes` does, and what hides several layers in one."""
         self.require_nodes()
-        require_layers_apart(self._live, self.leaves.names)
+        _checks.require_layers_apart(self._live, self.leaves.names)
 
     def require_output(self) -> None:
         """Refuse if there is no output, or if a node stands after one."""
         if not self.outputs:
             read = [n for n in self.nodes if Edge(THE_LOSS) in self.reach[n.name]]
-            raise ValueError(no_output(read))
+            raise ValueError(_checks.no_output(read))
         reacher = self._reacher
         for number in self.outputs:
             is_node = number in self._names

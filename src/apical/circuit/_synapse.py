@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,6 +99,11 @@ def gains(flow: Flow, products: Products) -> list[Meeting]:
             leaves = flow.raw_of(op.inputs[weight])
             found.append(Meeting(op, weight, leaves, site.loops))
     return found
+
+
+def leaves_of(found: Iterable[Meeting]) -> tuple[int, ...]:
+    """The leaves, by position, that are weights in any of these operations."""
+    return tuple(sorted(frozenset[int]().union(*(m.leaves for m in found))))
 
 
 def make_synapses(
