@@ -21,6 +21,12 @@ def assert_broken(law: str, found: Rule, words: str, **options: Any) -> None:
     assert f"{type(found).__name__} breaks the law {law!r}" in str(error.value)
 
 
+@rule
+class Vague(Rule):
+    citation = Backpropagation.citation
+    descends = "energy"
+
+
 @dataclass(frozen=True)
 class NoPytree(Backpropagation):
     pass
@@ -53,7 +59,7 @@ class Rated(Backpropagation):
         (broken(citation="@book{a, year={1986}}"), "has no title"),
         (broken(needs=("weight transport", "magic")), "has .'magic'."),
         (broken(search_space={"rate": (0.1, 1.0, "log")}), "names 'rate'"),
-        (broken(descends="energy"), "a loss of your own needs `descended`"),
+        (Vague(), "a loss of your own needs `descended`"),
         (NoPytree(), "no pytree"),
     ],
 )
