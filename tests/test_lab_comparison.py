@@ -35,7 +35,7 @@ def test_a_notebook_shows_its_tables():
     assert html.count("<table") == 2 and "<b>cnn</b>" in html
     shown = cells(html)
     assert shown[0] == "rule" and "accuracy, %" in shown
-    assert shown.count("kolen-pollack") == 2 and "91.0 ± 2.5" in shown
+    assert shown.count("kolen-pollack") == 2 and "91.0 ± 3.2" in shown
     assert "<script" not in html and "http" not in html
     assert "no records" in lab.Comparison([])._repr_html_()
 
