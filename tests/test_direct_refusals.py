@@ -153,7 +153,7 @@ def test_a_loss_for_one_number_of_examples_is_taught():
         return jnp.mean((network(params, x) + jnp.ones((4, 1)) - y) ** 2)
 
     learner = apical.value_and_grad(loss_fn, ERROR)
-    assert learner.init(KEY, PARAMS, *DATA)["0"].shape == (7, 3)
+    assert learner.init(KEY, PARAMS, *DATA).feedback["0"].shape == (7, 3)
 
 
 def test_a_node_that_all_examples_share_is_refused():

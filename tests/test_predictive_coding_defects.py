@@ -125,6 +125,7 @@ def test_pooling_is_no_node_of_its_own():
     assert circuit.nodes[0].shape[-1] == 3  # after the pooling
 
 
+@pytest.mark.filterwarnings("ignore:With .* no signal:UserWarning")
 def test_the_parameters_move_in_every_tick_of_the_incremental_rule():
     """PRECO moves them by a gradient that is not computed anew."""
     step = apical.train_step(tied, IncrementalPredictiveCoding(2), optax.sgd(0.1))

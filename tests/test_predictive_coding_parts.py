@@ -269,13 +269,15 @@ def test_a_missing_extra_is_named(monkeypatch):
         credit_of(free(inference=DifferentialEquation()))
 
 
-def test_a_solver_that_cannot_tell_examples_apart_is_refused_in_init():
+def test_a_solver_tells_examples_apart_in_a_loss_for_one_number_of_them():
     def four(params, x, y):
         return loss_fn(params, x + jnp.zeros((4, 1)), y)
 
-    learner = apical.value_and_grad(four, free(inference=ErrorRelaxation()))
-    with pytest.raises(ValueError, match="To find the axis of the examples"):
-        learner.init(KEY, PARAMS, *DATA)
+    found = []
+    for each in (four, loss_fn):
+        learner = apical.value_and_grad(each, free(inference=ErrorRelaxation()))
+        found.append(learner(PARAMS, learner.init(KEY, PARAMS, *DATA), *DATA).grads)
+    assert_close(*found)
 
 
 def test_needs_are_those_of_the_parts():

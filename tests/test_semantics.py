@@ -229,6 +229,7 @@ def test_attention_products_are_no_synapses_and_pass_signals_exactly():
     assert not np.any(blind["q"])
 
 
+@pytest.mark.filterwarnings("ignore:With .* no signal:UserWarning")
 def test_attention_is_one_prediction():
     circuit = apical.trace(attention(plain))(ATTENTION, *SEQUENCES)
     assert [len(reached) for reached in circuit.reach.values()] == [1, 1]

@@ -136,16 +136,21 @@ def test_predictive_coding_and_backpropagation_agree_on_several_outputs(loss_fn)
 @pytest.mark.parametrize("loss_fn", [two_heads, actor_critic])
 def test_direct_feedback_by_the_transposed_jacobian_is_backpropagation(loss_fn):
     learner = apical.value_and_grad(loss_fn, rules.DirectFeedbackAlignment())
-    state = dict(learner.init(KEYS[7], W, X, V))
-    assert {n: b.shape for n, b in state.items()} == {"a": (H, 4), "b": (H, 4)}
+    state = learner.init(KEYS[7], W, X, V)
+    drawn = state.feedback
+    assert {n: b.shape for n, b in drawn.items()} == {"a": (H, 4), "b": (H, 4)}
+
+    def taught(b):
+        return learner(W, state._replace(feedback={**drawn, "b": b}), X, V).grads
+
     # From the last hidden layer the way to both outputs is linear.
-    state["b"] = jnp.concatenate([W["one"], W["two"]], axis=1)
-    grads, true = learner(W, state, X, V).grads, jax.grad(loss_fn)(W, X, V)
+    down = jnp.concatenate([W["one"], W["two"]], axis=1)
+    grads, true = taught(down), jax.grad(loss_fn)(W, X, V)
     np.testing.assert_allclose(grads["b"], true["b"], rtol=1e-4, atol=1e-6)
     assert not np.allclose(grads["a"], true["a"], rtol=1e-2)
     # One output alone, and the two the other way round, teach something else.
-    for other in (state["b"].at[:, 3].set(0), state["b"][:, ::-1]):
-        wrong = learner(W, {**state, "b": other}, X, V).grads["b"]
+    for other in (down.at[:, 3].set(0), down[:, ::-1]):
+        wrong = taught(other)["b"]
         assert not np.allclose(wrong, true["b"], rtol=1e-2)
 
 

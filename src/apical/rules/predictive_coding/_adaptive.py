@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from .._rule import wide
 from ._by_example import ByExample, Tree, ratio
 
 # Of the first step, which goes before there is a curvature; of the second on top of it.
@@ -35,14 +36,14 @@ def adaptive_steps(by_example: ByExample) -> optax.GradientTransformation:
     """The steps as a transformation of slopes."""
 
     def init(params: Any) -> Any:
-        none = jnp.zeros_like(by_example.dot(params, params))
+        none = wide(jnp.zeros_like(by_example.dot(params, params)))
         start = jnp.zeros((), int)
         return Memory(params, params, none + _FIRST, none + _GROWTH, start)
 
     def update(updates: Any, state: Any, params: Any = None) -> Any:
         slope, memory, point = updates, state, params
-        moved = jax.tree.map(jnp.subtract, point, memory.point)
-        bent = jax.tree.map(jnp.subtract, slope, memory.slope)
+        moved = wide(jax.tree.map(jnp.subtract, point, memory.point))
+        bent = wide(jax.tree.map(jnp.subtract, slope, memory.slope))
         distance, change = by_example.dot(moved, moved), by_example.dot(bent, bent)
         # Where nothing moved, or nothing changed, there is no curvature to be told.
         allowed = jnp.sqrt(ratio(distance / 4, change, jnp.square(memory.rate)))
