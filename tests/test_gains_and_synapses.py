@@ -171,6 +171,66 @@ def test_a_decay_in_an_associative_scan_is_refused_and_in_a_scan_a_gain():
     assert [path for path, _ in circuit.gains] == ["w"]
 
 
+MASKS = (normal(30, 4, 6, 3) > 0).astype(jnp.float32)
+MET = {
+    "mask": lambda h, w: w[0] * MASKS,
+    "chosen": lambda h, w: jnp.where(MASKS > 0, w[0], w[1]),
+    "noise": lambda h, w: jnp.tanh(w[0] + 0.1 * MASKS),
+    "moved": lambda h, w: w[0] + 0.1 * h[:, :, None],
+    "gated": lambda h, w: jnp.where((h.sum(1) > 0)[:, None, None], w[0], w[1]),
+    "slopes": lambda h, w: jnp.where(h[:, :, None] > 0, w[0], w[1]),
+    "rows": lambda h, w: w[(h[:, 0] > 0).astype(int)],
+}
+
+
+@pytest.mark.parametrize("name", MET)
+def test_a_weight_that_met_data_is_refused_in_a_sum_of_products(name):
+    def loss_fn(params, x, y, masks):
+        h = jnp.tanh(x @ params["below"])
+        met = MET[name](h, params["w"]) + 0 * masks  # so that it is no constant
+        return jnp.mean(((h[:, :, None] * met).sum(1) - y) ** 2)
+
+    params = {"below": normal(1, 5, 6), "w": normal(2, 2, 6, 3)}
+    learner = apical.value_and_grad(loss_fn, FeedbackAlignment())
+    with pytest.raises(ValueError, match=r"'w' cannot be .*test_gains_and_synapses"):
+        learner.init(jax.random.key(0), params, X, Y, MASKS)
+
+
+RECTIFIERS = {
+    "where": lambda z, s: jnp.where(z >= 0, z, s * z),
+    "leaky_relu": jax.nn.leaky_relu,
+}
+
+
+@pytest.mark.parametrize("name", RECTIFIERS)
+def test_a_learned_slope_behind_a_learned_scale_is_a_gain(name):
+    def loss_fn(params, x, y):
+        h = RECTIFIERS[name]((x @ params["below"]) * params["scale"], params["slope"])
+        return jnp.mean((h @ params["above"] - y) ** 2)
+
+    params = {"below": normal(1, 5, 6), "scale": jnp.ones(6), "slope": jnp.array(0.2)}
+    params |= {"above": normal(3, 6, 3)}
+    circuit = apical.trace(loss_fn)(params, X, Y)
+    circuit.require_feedback()
+    assert [s.name for s in circuit.synapses] == ["below", "above"]
+    assert {path for path, _ in circuit.gains} == {"scale", "slope"}
+
+
+@pytest.mark.parametrize("function", [jax.nn.silu, jax.nn.gelu, jnp.square, jnp.tanh])
+def test_a_product_that_fans_out_may_be_read_twice(function):
+    def loss_fn(params, x, y):
+        h = jnp.tanh(x @ params["below"])[:, :, None] * params["w"]
+        return jnp.mean((function(h).sum(1) - y) ** 2)
+
+    params = {"below": normal(1, 5, 6), "w": normal(2, 6, 3)}
+    circuit = apical.trace(loss_fn)(params, X, Y)
+    circuit.require_feedback()
+    assert [s.name for s in circuit.synapses] == ["below", "w"]
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    silent = jax.grad(lambda p: circuit.run(p, (X, Y), feedback=zeros).loss)(params)
+    assert not np.any(silent["below"]) and np.any(silent["w"])
+
+
 # ---------------------------------------------------------------------------- fans
 
 

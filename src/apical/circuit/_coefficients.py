@@ -38,37 +38,30 @@ class Added(Exception):
         self.where, self.operation = op.where, op.name
 
 
-class Region(Protocol):
+class _Region(Protocol):
     """What is known of the region below a product (`Products`)."""
 
     flow: Flow
     weight: dict[int, int]
 
-    def siblings(self, op: Op) -> set[int]:
-        """The other products of the same activities."""
-        ...
-
-    def stops(self, op: Op) -> bool:
-        """Whether the region ends at an operation."""
-        ...
-
-    def ends(self, number: int) -> bool:
-        """Whether the region ends at a value."""
-        ...
+    def siblings(self, op: Op) -> set[int]: ...
+    def stops(self, op: Op) -> bool: ...
+    def ends(self, number: int) -> bool: ...
 
 
-def follow(region: Region, product: Op) -> None:
-    """Follow a product to the ends of its region.
+def follow(region: _Region, product: Op, weight: int) -> None:
+    """Follow a product, with its weight at this operand, to the ends of its region.
 
     Raises:
       Added: if two of its entries with different coefficients are added on the way.
     """
-    _Walk(region, product)
+    _Walk(region, product, weight)
 
 
 class _Walk:
-    def __init__(self, region: Region, own: Op) -> None:
+    def __init__(self, region: _Region, own: Op, weight: int) -> None:
         self.region, self.flow, self.own = region, region.flow, own
+        self.own_weight = weight
         self.wanted = {id(own), *region.siblings(own)}
         self.labels: dict[int, Labels] = {}
         self.numbered: dict[Any, int] = {}  # where the labels of a weight start
@@ -108,16 +101,17 @@ class _Walk:
                     (self.scan if op.name == "scan" else self.branches)(op)
             elif id(op) in self.wanted:
                 self.put(op.outputs[0], self.product(op))
-            elif given and not self.region.stops(op) and self.is_active(op):
+            elif given and self.goes_on(op):
                 for number, labels in zip(op.outputs, self.through(op), strict=True):
                     self.put(number, labels)
 
-    def is_active(self, op: Op) -> bool:
-        return any(map(self.flow.is_activity, op.outputs))
+    def goes_on(self, op: Op) -> bool:
+        active = any(map(self.flow.is_activity, op.outputs))
+        return active and not self.region.stops(op)
 
     def product(self, op: Op) -> Labels:
         """The labels of a product: its weight's, or those that came from before."""
-        weight = self.region.weight[id(op)]
+        weight = self.own_weight if op is self.own else self.region.weight[id(op)]
         labels = _labels.mark(self.weights(op.inputs[weight]), own=op is self.own)
         rank = len(self.flow.shape(op.outputs[0]))
         if op.name == "dot_general":
@@ -135,6 +129,12 @@ class _Walk:
         there = [labels for labels in given if labels is not None]
         labels, params = there[0], op.params
         rank = len(self.flow.shape(op.outputs[0]))
+        if op.name == "select_n":  # one of them at each entry: nothing is added
+            return [
+                self.one_of(
+                    op.outputs[0], [_labels.of_rank(each, rank) for each in there]
+                )
+            ]
         if op.name in ELEMENTWISE_LINEAR or op.name in LINEAR_SELECTIONS:
             return [self.joined(op, [_labels.of_rank(each, rank) for each in there])]
         if op.name == "reduce_sum":
@@ -266,14 +266,15 @@ class _Walk:
                 if labels is not None:
                     found.append(labels)
         for number, found in zip(op.outputs, outs, strict=True):
-            # Of two branches one is taken: where they differ, all is one label anew.
-            same = all(_labels.same(found[0], each) for each in found[1:])
-            labels = found[0] if found and same else None
-            if found and not same:
-                own = any(map(_labels.is_own, found))
-                shape = np.broadcast_shapes(*(each.shape for each in found))
-                labels = _labels.mark(self.fresh((number, "branch"), shape), own=own)
-            self.put(number, labels)
+            self.put(number, self.one_of(number, found) if found else None)
+
+    def one_of(self, key: Any, found: Sequence[Labels]) -> Labels:
+        """Of these, one is taken: where they differ, every entry has a label anew."""
+        if all(_labels.same(found[0], each) for each in found[1:]):
+            return found[0]
+        own = any(map(_labels.is_own, found))
+        shape = np.broadcast_shapes(*(each.shape for each in found))
+        return _labels.mark(self.fresh((key, "one of"), shape), own=own)
 
     def scan(self, op: Op) -> None:
         (body,), loop = op.bodies, op.loop

@@ -171,6 +171,13 @@ class Flow(Graph):
             return modulated[0]
         return None
 
+    def mixed_operand(self, op: Op) -> int | None:
+        """Which operand of a product of two activities carries weights still."""
+        if op.name not in ("mul", "div") or not all(map(self.is_activity, op.inputs)):
+            return None
+        mixed = [self.is_mixed(a) and not self.is_weight(a) for a in op.inputs]
+        return mixed.index(True) if sum(mixed) == 1 else None
+
     def scaling_weight(self, op: Op) -> int | None:
         """Which operand is the weight, in a product that adds nothing up by itself."""
         if op.name == "dot_general":
@@ -233,6 +240,8 @@ class Flow(Graph):
 
     def _plain(self, op: Op) -> None:
         kind, raw, varies = self._join(op.inputs)
+        if op.name in ("add", "sub") and self._is_spread(op):
+            raw = self.raw_into(op)
         if op.name in SYNAPTIC:
             self._met |= self._raw_of_weights(op)
         if op.name == "stop_gradient" and kind == ACTIVITY:
@@ -246,6 +255,11 @@ class Flow(Graph):
             if self.is_derived(number):
                 raw = self._raw_of_weights(op)
             self._set(number, kind, raw, varies, modulated)
+
+    def _is_spread(self, op: Op) -> bool:
+        """Whether entries of an activity are added to several of a weight: no bias."""
+        weights = list(map(self.is_weight, op.inputs))
+        return sum(weights) == 1 and self.axes.fan_out(op, weights.index(True))
 
     def _raw_of_weights(self, op: Op) -> frozenset[int]:
         pairs = zip(op.inputs, self.weights_among(op), strict=True)

@@ -57,12 +57,17 @@ class Products:
         self._loops: dict[int, tuple[int, ...]] = {}
         self.ops: list[Op] = []
         self.weight: dict[int, int] = {}  # by identity: which operand is the weight
+        self._mixed: list[tuple[Op, int]] = []  # where that met data, or an activity
         for site in walk(flow.program.body):
             self._loops[id(site.op)] = site.loops
             weight = flow.scaling_weight(site.op)
-            if weight is not None and site.op.outputs[0] in flow.live:
+            if not site.op.outputs or site.op.outputs[0] not in flow.live:
+                continue
+            if weight is not None:
                 self.ops.append(site.op)
                 self.weight[id(site.op)] = weight
+            elif (mixed := flow.mixed_operand(site.op)) is not None:
+                self._mixed.append((site.op, mixed))
         self._verdicts: dict[int, Verdict] = {}
         self._roots: dict[int, frozenset[int]] = {}
         self._ends: dict[int, bool] = {}
@@ -71,8 +76,13 @@ class Products:
     def verdict(self, op: Op) -> Verdict:
         """What one of these products is, and why."""
         if id(op) not in self._verdicts:
-            self._verdicts[id(op)] = self._judge(op)
+            self._verdicts[id(op)] = self._judge(op, self.weight[id(op)])
         return self._verdicts[id(op)]
+
+    @cached_property
+    def mixed(self) -> list[tuple[Op, int]]:
+        """Synapses whose weight met data or an activity, and which operand that is."""
+        return [(op, i) for op, i in self._mixed if self._judge(op, i).reason]
 
     @cached_property
     def sums(self) -> frozenset[int]:
@@ -80,8 +90,8 @@ class Products:
         verdicts = ((op, self.verdict(op)) for op in self.ops)
         return frozenset(id(op) for op, v in verdicts if v.reason and not v.is_weight)
 
-    def _judge(self, op: Op) -> Verdict:
-        if self.flow.axes.fan_out(op, self.weight[id(op)]):
+    def _judge(self, op: Op, weight: int) -> Verdict:
+        if self.flow.axes.fan_out(op, weight):
             uses = list(self._uses(op.outputs[0]))
             if None in uses or not uses:
                 return Verdict("fans out")
@@ -89,7 +99,7 @@ class Products:
             reason = "is the weight of a synapse" if carried else ""
             return Verdict(reason, is_weight=True)
         try:
-            follow(self, op)
+            follow(self, op, weight)
         except Added as added:
             return Verdict(f"is added up at {added.where} (`{added.operation}`)")
         return Verdict()
@@ -138,9 +148,25 @@ class Products:
             activities = [a for a in touched if not flow.is_weight(a)]
             divides = op.name == "div" and op.inputs[1] in activities
             return len(activities) > 1 or divides
+        if op.name == "select_n" and self._is_chosen_by_activity(op.inputs[0]):
+            return True
         if op.name in _APART or op.name in STRUCTURAL:
             return False
         return is_nonlinear(op) or is_elementwise(op)
+
+    def _is_chosen_by_activity(self, choice: Atom) -> bool:
+        """Whether an activity makes a choice, as in a rectifier."""
+        seen, stack = set[int](), [choice]
+        while stack:
+            atom = stack.pop()
+            if isinstance(atom, Literal) or atom in seen:
+                continue
+            seen.add(atom)
+            if self.flow.is_activity(atom):
+                return True
+            if self.flow.program.shapes[atom].dtype == bool:
+                stack += self.flow.before(atom)
+        return False
 
     def ends(self, number: int) -> bool:
         """Whether the entries of a value are activities by themselves.
@@ -201,7 +227,7 @@ class Products:
 
     def siblings(self, op: Op) -> set[int]:
         """The other products, by identity, that share a root with this one."""
-        own = self.roots(op)
+        own = self.roots(op) if id(op) in self.weight else frozenset[int]()
         return {id(o) for o in self.ops if o is not op and own & self.roots(o)}
 
     def require_one_kind(self) -> None:
@@ -218,9 +244,10 @@ class Products:
                 if related and self._ends_of(op) & self._ends_of(gain):
                     raise ValueError(
                         f"One weight adds up an activity at {op.where} and scales it "
-                        f"at {gain.where}, so a copy would stand in for a part of it. "
-                        "Is this an `associative_scan` with a learned decay? Write it "
-                        "as `lax.scan`."
+                        f"at {gain.where}, on the way to the same values, so a copy "
+                        "would stand in for a part of it. Write an `associative_scan` "
+                        "with a learned decay as `lax.scan`; elsewhere mark the result "
+                        "of one of the two with `apical.node`."
                     )
 
     def _leaves(self, op: Op) -> frozenset[int]:

@@ -14,6 +14,7 @@ from ._graph import walk
 from ._jaxpr import Atom, Literal, Op, known_primitives
 from ._nodes import Reach
 from ._primitives import LINEAR_NOT_REWRITTEN, SYNAPTIC, holds, holds_synaptic
+from ._products import Products
 
 _KNOWN = known_primitives()
 
@@ -33,14 +34,21 @@ class Refusal:
         return f"Parameter {paths!r} cannot be given feedback {where}"
 
 
-def refusals(flow: Flow, reach: Mapping[int, Reach]) -> list[Refusal]:
+def refusals(
+    flow: Flow, reach: Mapping[int, Reach], products: Products
+) -> list[Refusal]:
     """What a second, backward copy of the parameters could not reach.
 
     Only where a derivative leads to the loss: no feedback comes by elsewhere.
     """
     sites = [s for s in walk(flow.program.body) if _matters(s.op, reach)]
     found = (_refusal(flow, site.op) for site in sites)
-    return [r for r in found if r is not None]
+    mixed = (
+        _met_data(flow, op, [op.inputs[i]])
+        for op, i in products.mixed
+        if _matters(op, reach)
+    )
+    return [*(r for r in found if r is not None), *mixed]
 
 
 def _matters(op: Op, reach: Mapping[int, Reach]) -> bool:
@@ -128,16 +136,18 @@ def _mixed_weight(flow: Flow, op: Op) -> Refusal | None:
     if not all(flow.kind_of(a) & DATA for a in op.inputs[:2]):
         return None  # sums with fixed coefficients, of what was weighted above
     mixed = [a for a in op.inputs[:2] if flow.is_mixed(a)]
-    if not mixed:
-        return None
+    return _met_data(flow, op, mixed) if mixed else None
+
+
+def _met_data(flow: Flow, op: Op, mixed: Sequence[Atom]) -> Refusal:
     leaves = frozenset[int]().union(*(flow.raw_of(a) for a in mixed))
     reason = "it met data before it reached a linear operation (a mask or an index"
     return Refusal(
         op,
         leaves,
-        f"{reason} that is an argument?): say that all examples share it, by None in "
-        "`batch`, close over it, or mark the value with `apical.node` if it is an "
-        "activity",
+        f"{reason} that is an argument?): mark the value with `apical.node` if it is "
+        "an activity; if it is a weight, say that all examples share what it met, by "
+        "None in `batch`, or close over that",
     )
 
 

@@ -243,7 +243,7 @@ class Structure:
 
     @cached_property
     def _refusals(self) -> list[Refusal]:
-        return refusals(self._flow, self._reacher.reach)
+        return refusals(self._flow, self._reacher.reach, self._products)
 
     @cached_property
     def unreached(self) -> dict[str, str]:

@@ -74,8 +74,8 @@ def meetings(flow: Flow, products: Products) -> list[Meeting]:
             weight = products.weight[id(op)] if products.verdict(op).reason else None
         else:
             weight = flow.weight_of(op)
-        if weight is not None:
-            leaves = flow.raw_of(op.inputs[weight])
+        leaves = frozenset() if weight is None else flow.raw_of(op.inputs[weight])
+        if leaves:
             found.append(Meeting(op, weight, leaves, site.loops))
         elif _is_not_rewritten(flow, op):
             found.append(Meeting(op, None, flow.raw_into(op), site.loops))
@@ -95,8 +95,8 @@ def gains(flow: Flow, products: Products) -> list[Meeting]:
         op, weight = site.op, products.weight.get(id(site.op))
         if weight is None or products.verdict(op).reason:
             continue
-        if flow.is_activity(op.inputs[1 - weight]):
-            leaves = flow.raw_of(op.inputs[weight])
+        leaves = flow.raw_of(op.inputs[weight])
+        if leaves and flow.is_activity(op.inputs[1 - weight]):
             found.append(Meeting(op, weight, leaves, site.loops))
     return found
 

@@ -20,11 +20,11 @@ import jax
 import jax.ad_checkpoint
 import jax.numpy as jnp
 
-from ._cut import TAPS
 from ._dataflow import PARAMETER, Flow
 from ._enter import ENTER
 from ._graph import walk
 from ._jaxpr import Atom, Body, Literal, Op, Program, trace_program
+from ._marks import NODE_MARK
 from ._primitives import LINEAR_NOT_REWRITTEN, STRUCTURAL, SYNAPTIC
 from ._run import Plan, Runner
 from ._synapse import Meeting
@@ -49,7 +49,7 @@ class Read(NamedTuple):
             f"The backward path reads the true {weight!r} at {self.where} "
             f"(`{self.operation}`), where no copy stands in for it. Write that layer "
             "as a matrix product or a convolution; if it scales an activity entry by "
-            "entry, mark the result with `apical.node`."
+            "entry, mark the result with `apical.node`, or what it is divided by."
         )
 
 
@@ -105,8 +105,8 @@ def _backward_program(
         inputs, copies, one = values[:count], values[count:-1], values[-1]
 
         def loss(errors: Any) -> Any:
-            plan, offset = Plan(sites, crossed), TAPS["offset"]
-            runner = Runner(flow, plan, ENTER, offset, errors, backward)
+            plan = Plan(sites, crossed)
+            runner = Runner(flow, plan, ENTER, _entrance, errors, backward)
             return runner(inputs, copies)[0][0]
 
         zeros = {name: jnp.zeros(s.shape, s.dtype) for name, s in shapes.items()}
@@ -120,6 +120,11 @@ def _backward_program(
     inputs = enumerate(flow.program.body.inputs)
     shared = {i for i, n in inputs if i >= parameters and not flow.varies(n)}
     return program, frozenset({*shared, *range(count, count + parameters)})
+
+
+def _entrance(site: str, computed: Any, injected: Any) -> Any:
+    """An activity from here on, whatever weights made it."""
+    return jax.ad_checkpoint.checkpoint_name(computed + injected, NODE_MARK + site)
 
 
 def _dtype(flow: Flow, atom: Atom) -> Any:
