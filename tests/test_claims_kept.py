@@ -12,7 +12,7 @@ import pytest
 
 from apical.lab import LabError, kept_claims
 from apical.lab._kept import INDEX
-from apical.lab.claims import CLAIMS, read_outcome, run_claim, write_report
+from apical.lab.claims import CLAIMS, in_short, read_outcome, run_claim, write_report
 from apical.lab.claims._comparison import last, percent
 from apical.lab.claims._decide import Finding, decide
 from apical.lab.claims._earlier_trials import ends
@@ -279,4 +279,4 @@ def test_what_is_listed_is_what_the_claims_and_their_records_say():
     )
     assert list(kept_claims()) == list(CLAIMS)
     for name in KEPT:
-        assert kept_claims()[name].verdict == outcome_of(name).verdict.word
+        assert kept_claims()[name].verdict == in_short(outcome_of(name).verdict)

@@ -51,7 +51,7 @@ def test_a_model_gives_a_logit_for_each_class_and_learns_every_leaf(
     def tried(key):
         model, statistics = build(name, key, shape, 7)
         check_model(model, statistics, blank(kind, shape, classes=7))
-        with pytest.raises(LabError, match="its logits must have the shape"):
+        with pytest.raises(LabError, match="its outputs must have the shape"):
             check_model(model, statistics, blank(kind, shape, classes=8))
         return model
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 
 import pytest
 from lab_lines import comparison, run
@@ -14,7 +15,7 @@ from apical.lab._regimes import COLUMNS, has_regime, regime_rows
 
 FREE = "predictive-coding-free"
 RULES = {
-    FREE: lab.RULES[FREE].make(),
+    FREE: replace(lab.RULES[FREE].make(), rate=0.1),
     "predictive-coding": lab.RULES["predictive-coding"].make(),
 }
 LINE = {

@@ -85,7 +85,7 @@ class Row:
         y = self.args[-1]
 
         def mean(params):
-            return LOSSES[loss](self.output(params), y, START.loss.classes).mean()
+            return LOSSES[loss](self.output(params), y, START.loss.labels).mean()
 
         theirs = jax.grad(mean)(self.params)
         pairs = zip(self.grads.hidden, theirs.hidden, strict=True)

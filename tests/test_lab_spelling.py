@@ -153,7 +153,7 @@ def no_cost(monkeypatch):
 
 @pytest.mark.usefixtures("no_cost")
 def test_a_rule_of_ones_own_stands_beside_backpropagation_and_the_control(tmp_path):
-    own = {"mine": rules.FeedbackAlignment(), "class": rules.KolenPollack}
+    own = {"mine": rules.FeedbackAlignment(), "class": rules.WeightPerturbation}
     given = ["backpropagation", own, "untrained-hidden-layers"]
     asked = {"rules": given, "vary": "removed_backward=0,0.9", "epochs": 1}
     result = compared(**asked, out=tmp_path, report=True)
@@ -177,12 +177,12 @@ def test_the_command_line_takes_them_and_goes_on_with_them(tmp_path, monkeypatch
     few = "--model mlp --epochs 1 --seeds 1 --batch-size 512 --out o"
     result = run_line(
         f"compare {few} --vary removed_backward=0,0.9",
-        "--rules feedback-alignment,kolen-pollack(decay=0.2)",
+        "--rules feedback-alignment,weight-perturbation(noise=0.02)",
     )
     assert result.exit_code == 0, result.output
     assert result.stdout.count("feedback-alignment(removed_backward=") >= 2
     assert run_line("compare --resume o").exit_code == 0
-    wrong = run_line("compare --rules kolen-pollack --vary removed_backward=0 --out p")
+    wrong = run_line("compare --rules generec --vary removed_backward=0 --out p")
     assert wrong.exit_code == 2 and "no number of these rules" in flat(wrong.stderr)
 
 

@@ -81,6 +81,7 @@ def structure(circuit):
             number(name): (sorted(map(number, made.nodes)), made.synapses)
             for name, made in circuit.made_of.items()
         },
+        "layers": [(layer.leaves, layer.hidden) for layer in circuit.layers],
         "depth": circuit.depth,
         "fronts": [
             (sorted(map(number, each.erring)), sorted(map(number, each.moving)))
@@ -95,7 +96,8 @@ def structure(circuit):
 def test_a_circuit_is_the_same_but_for_its_names(network, tree):
     found = circuit_of(NETWORKS[network], TREES[tree])
     assert structure(found) == structure(circuit_of(NETWORKS[network], PLAIN))
-    for names in ([n.name for n in found.nodes], found.leaves.names):
+    named = ([n.name for n in found.nodes], [each.name for each in found.layers])
+    for names in (*named, found.leaves.names):
         assert len(set(names)) == len(names)
         assert all(name.strip() and name.isprintable() for name in names)
     nodes = {node.name for node in found.nodes}
@@ -104,6 +106,15 @@ def test_a_circuit_is_the_same_but_for_its_names(network, tree):
     assert str(found).count("\n") == str(circuit_of(NETWORKS[network], PLAIN)).count(
         "\n"
     )
+
+
+@pytest.mark.parametrize("tree", TREES)
+def test_a_layer_is_called_as_the_node_that_it_makes(tree):
+    """Where the output or a drive is called so, the node has a number besides."""
+    circuit = circuit_of(chain, TREES[tree])
+    *hidden, _ = circuit.layers
+    for node, layer in zip(circuit.nodes, hidden, strict=True):
+        assert node.name in (layer.name, f"{layer.name}#2")
 
 
 @pytest.mark.parametrize("tree", TREES)

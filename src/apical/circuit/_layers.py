@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from ._nodes import LOSS, Reach
+from ._paths import unlike
 from ._places import common_path
 
 
@@ -33,13 +34,13 @@ class Layer(NamedTuple):
 
 
 def layers(
-    reached: Sequence[Reach], paths: Sequence[str], order: Mapping[int, int]
+    reached: Sequence[Reach], keys: Sequence[Sequence[str]], order: Mapping[int, int]
 ) -> tuple[Layer, ...]:
     """The layers in the order of the forward computation, read-outs last.
 
     Args:
       reached: what each learned leaf reaches; a leaf that reaches nothing has no layer.
-      paths: their paths.
+      keys: those of the path of each.
       order: the place of each variable in the program.
     """
     groups: dict[frozenset[int], list[int]] = {}
@@ -52,10 +53,7 @@ def layers(
 
     found: dict[str, Layer] = {}
     for ends in sorted(groups, key=place):
-        path = common_path([paths[i] for i in groups[ends]])
-        name, number = path, 1
-        while name in found:
-            number += 1
-            name = f"{path}#{number}"
+        path = common_path([keys[i] for i in groups[ends]])
+        name = unlike(path, found.__contains__)
         found[name] = Layer(name, tuple(groups[ends]), ends != {LOSS})
     return tuple(found.values())

@@ -65,6 +65,11 @@ class Leaves:
         """The paths of the learned leaves."""
         return tuple(self.paths[i] for i in self.learned)
 
+    @property
+    def keys(self) -> tuple[tuple[str, ...], ...]:
+        """The keys that the paths of the learned leaves are made of."""
+        return tuple(self.texts[i] for i in self.learned)
+
     def pick(self, tree: Any) -> tuple[list[Any], list[Any]]:
         """The learned leaves and the other arrays of a tree of this structure."""
         flat = self.treedef.flatten_up_to(tree)

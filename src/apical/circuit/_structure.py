@@ -66,11 +66,7 @@ class Structure:
         reach = self._reacher.reach
         self._live = [m for m in found if any(map(reach.get, m.op.outputs))]
         self._names = names(
-            flow,
-            self._numbers,
-            [leaves.texts[i] for i in leaves.learned],
-            self._live,
-            self._given_names,
+            flow, self._numbers, leaves.keys, self._live, self._given_names
         )
         self.nodes = tuple(self._node(n) for n in self._numbers)
         self.synapses = make_synapses(flow, products, self._live, leaves.names)
@@ -164,7 +160,7 @@ class Structure:
         entry = entering(flow, self._found)
         reach = Reacher(flow, entry, self._judged, complete=True).reach
         inputs = flow.program.body.inputs[: len(self.leaves.learned)]
-        return layers([reach[n] for n in inputs], self.leaves.names, flow.order)
+        return layers([reach[n] for n in inputs], self.leaves.keys, flow.order)
 
     @cached_property
     def separated(self) -> bool:
