@@ -54,6 +54,12 @@ def test_the_page_has_every_model_and_no_other(family):
     assert list(SHOWN[family]) == list(tool.ZOO)
 
 
+def test_the_page_says_from_which_model_on_weights_are_hard_to_follow():
+    models = list(tool.ZOO)
+    first = re.findall(r"The models from `(\w+)` on", PAGE)
+    assert [models[models.index(name) :] for name in first] == [list(tool.OPAQUE)]
+
+
 def test_every_rule_is_in_a_table_or_named_as_left_out():
     kinds = {n: k for n, k in vars(public).items() if isinstance(k, type)}
     every = {n for n, k in kinds.items() if issubclass(k, Rule) and k is not Rule}
