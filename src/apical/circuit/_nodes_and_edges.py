@@ -14,6 +14,7 @@ class End(Enum):
 
 
 LOSS: Final = End.LOSS
+"""The loss, as the end of an edge: `Edge(LOSS)`. It is no node and has no name."""
 
 
 class Edge(NamedTuple):
