@@ -91,7 +91,7 @@ def test_rules_without_feedback_accept_a_users_derivative(rule):
 
 def test_a_refusal_names_the_line_and_the_reason():
     loss_fn, params, args = OPAQUE["masked_per_example"][0].make(KEY)
-    with pytest.raises(ValueError, match=r"_hazards\.py:\d+.*close over it"):
+    with pytest.raises(ValueError, match=r"_hazards\.py:\d+.*close over that"):
         init(FeedbackAlignment(), loss_fn, params, *args)
 
 

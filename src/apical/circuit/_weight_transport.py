@@ -20,6 +20,7 @@ import jax
 import jax.ad_checkpoint
 import jax.numpy as jnp
 
+from ._cut import TAPS, Tap
 from ._dataflow import PARAMETER, Flow
 from ._enter import ENTER
 from ._graph import walk
@@ -64,7 +65,23 @@ def weight_reads(
       gains: what is not, and may be read.
       parameters: how many of the program's inputs are parameters.
     """
-    program, shared = _backward_program(flow, synapses, gains, parameters)
+    found = _reads(flow, synapses, gains, parameters, TAPS["offset"])
+    if not any(read.operation in ("mul", "div") for read in found):
+        return found
+    # A product that fans out may be read by a square, say: it is an activity there, and
+    # its derivative is its own value. In a linear operation it is a weight.
+    apart = _reads(flow, synapses, gains, parameters, _entrance)
+    return [r for r in found if r.operation not in ("mul", "div") or r in apart]
+
+
+def _reads(
+    flow: Flow,
+    synapses: list[Meeting],
+    gains: list[Meeting],
+    parameters: int,
+    entrance: Tap,
+) -> list[Read]:
+    program, shared = _backward_program(flow, synapses, gains, parameters, entrance)
     backward = Flow(program, parameters, 0, shared)
     signals = _signals(program, program.body.inputs[-1])
     found: dict[Read, None] = {}
@@ -85,7 +102,11 @@ def weight_reads(
 
 
 def _backward_program(
-    flow: Flow, synapses: list[Meeting], gains: list[Meeting], parameters: int
+    flow: Flow,
+    synapses: list[Meeting],
+    gains: list[Meeting],
+    parameters: int,
+    entrance: Tap,
 ) -> tuple[Program, frozenset[int]]:
     """The program of the signals, and which of its inputs are not true parameters."""
     sites, shapes = _entrances(flow)
@@ -106,7 +127,7 @@ def _backward_program(
 
         def loss(errors: Any) -> Any:
             plan = Plan(sites, crossed)
-            runner = Runner(flow, plan, ENTER, _entrance, errors, backward)
+            runner = Runner(flow, plan, ENTER, entrance, errors, backward)
             return runner(inputs, copies)[0][0]
 
         zeros = {name: jnp.zeros(s.shape, s.dtype) for name, s in shapes.items()}
