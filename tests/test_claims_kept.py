@@ -9,7 +9,9 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from apical.cli import app
 from apical.lab import LabError, kept_claims
 from apical.lab._kept import INDEX
 from apical.lab.claims import CLAIMS, read_outcome, run_claim, write_report
@@ -54,7 +56,7 @@ def test_the_pages_show_that_verdict_and_no_other(name):
     for page in (claims_page.PAGE, claims_page.README):
         ((word, refused),) = re.findall(row, page.read_text("utf-8"))
         assert word == verdict.word
-        assert bool(refused) == (verdict.unrefused not in (None, verdict.word))
+        assert bool(refused) == bool(verdict.refused)
 
 
 def test_every_claim_is_kept_and_nothing_else_is():
@@ -279,4 +281,16 @@ def test_what_is_listed_is_what_the_claims_and_their_records_say():
     )
     assert list(kept_claims()) == list(CLAIMS)
     for name in KEPT:
-        assert kept_claims()[name].verdict == outcome_of(name).verdict.word
+        verdict, kept = outcome_of(name).verdict, kept_claims()[name]
+        assert kept.verdict.removesuffix(" (refused)") == verdict.word
+        assert kept.verdict.endswith(" (refused)") == bool(verdict.refused)
+        assert (kept.refused, kept.unrefused) == (verdict.refused, verdict.unrefused)
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_a_claim_is_shown_with_why_its_verdict_was_refused(name):
+    verdict, runner = outcome_of(name).verdict, CliRunner(env={"COLUMNS": "80"})
+    shown = " ".join(runner.invoke(app, ["claims", "show", name]).stdout.split())
+    alone = f"By the numbers alone: {verdict.unrefused}."
+    for words in (*verdict.refused, alone):
+        assert (words[1:] in shown) == bool(verdict.refused)

@@ -72,7 +72,9 @@ def show(name: Annotated[str, typer.Argument(metavar="ID")]) -> None:
         console.print(Markdown(lab_claims().described(_claim(name))))
         kept = lab().kept_claims().get(_claim(name).id)
     if kept is not None:
-        console.print(Markdown(f"**Kept run: {kept.verdict}.** {kept.because}"))
+        told = [f"**Kept run: {kept.verdict}.** {kept.because}", ""]
+        told += lab_claims().refusal(kept.refused, kept.unrefused)
+        console.print(Markdown("\n".join(told)))
 
 
 @claims.command()

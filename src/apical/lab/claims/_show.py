@@ -12,9 +12,16 @@ from apical.lab.claims._sets import data_told
 
 
 def in_short(verdict: Verdict) -> str:
-    """The word of a verdict; "(refused)" where the numbers alone would give another."""
-    given = verdict.unrefused in (None, verdict.word)
-    return verdict.word if given else f"{verdict.word} (refused)"
+    """The word of a verdict, and "(refused)" wherever one was refused."""
+    return f"{verdict.word} (refused)" if verdict.refused else verdict.word
+
+
+def refusal(refused: Sequence[str], unrefused: str | None) -> list[str]:
+    """Why a verdict was refused and what the numbers alone would give, as Markdown."""
+    if not refused:
+        return []
+    alone = f"By the numbers alone: {unrefused}."
+    return ["**A verdict is refused.**", "", *_listed(refused), "", alone, ""]
 
 
 def described(claim: Claim) -> str:
@@ -59,10 +66,7 @@ def _work(claim: Claim) -> list[str]:
 def _came_out(outcome: Outcome, picture_name: str) -> list[str]:
     claim, found = outcome.claim, outcome.verdict
     lines = [f"**{found.word.capitalize()}.** {found.because}", ""]
-    if found.refused:
-        alone = f"By the numbers alone: {found.unrefused}."
-        lines += ["**A verdict is refused.**", "", *_listed(found.refused), "", alone]
-        lines += [""]
+    lines += refusal(found.refused, found.unrefused)
     if found.unknown:
         lines += ["**Not known.**", "", *_listed(found.unknown), ""]
     if outcome.scale != "full":
