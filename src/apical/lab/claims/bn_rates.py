@@ -209,7 +209,8 @@ CLAIM = Claim(
         "higher shuffled than in a fixed order: each by more than the margin (1 "
         "doubling of the rate, 0.5 points). A rate works if the last accuracy is not "
         "more than 5 points below the best mean of the plain net. Holds within limits "
-        "if (a) and (b) do. Does not hold if one of these is against the claim. "
+        "if (a) and (b) do. Does not hold if one of these is against the claim and the "
+        "limits do not hold either. "
         "Refused if a best rate is the lowest or the highest that ran, or if the "
         "highest of all still works. The same of the feedback rules: shown only."
     ),

@@ -105,8 +105,8 @@ CLAIM = Claim(
         "high as that of feedback alignment with all connections (m = 0.5 points) and "
         "higher than the control's, and (b) at least as high as that of backprop with "
         "all. Holds within limits (beside feedback alignment itself) if (a) is as "
-        "claimed alone. Does not hold if one of these is against the claim. Intervals "
-        "are corrected for two comparisons."
+        "claimed alone. Does not hold if one of these is against the claim and the "
+        "limits do not hold either. Intervals are corrected for two comparisons."
     ),
     remaining=(
         "Removing half of both kinds of connections costs feedback alignment nothing:"

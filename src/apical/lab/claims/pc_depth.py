@@ -222,7 +222,8 @@ CLAIM = Claim(
         f"high as 8 (m = {MARGIN:g} points), and 64 layers as drawn are lower than 64 "
         "with depth scaling. Holds within limits if 64 layers are at least as high as "
         f"8 with m = {LIMIT:g} points, and 64 as drawn are lower. Does not hold if one "
-        f"of these is against the claim. Otherwise, or with fewer than {LEAST_SEEDS} "
+        "of these is against the claim and the limits do not hold either. Otherwise, "
+        f"or with fewer than {LEAST_SEEDS} "
         "seeds, not settled. Backprop: shown only."
     ),
     remaining=(

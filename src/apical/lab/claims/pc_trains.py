@@ -232,8 +232,9 @@ CLAIM = Claim(
         "Holds if on both tasks the last accuracy of predictive coding is at least as "
         "high as backprop's (m = 1 point), and higher than the control's. Holds within "
         "limits if that is so on CIFAR-10 alone. Does not hold if one of these is "
-        "against the claim. Intervals are corrected for two tasks. Refused if the "
-        "gradient of predictive coding was backprop's own all through training (a "
+        "against the claim and the limits do not hold either. Intervals are corrected "
+        "for two tasks. Refused if the gradient of predictive coding was backprop's "
+        "own all through training (a "
         f"cosine of {SAME_GRADIENT:g} or more)."
     ),
     remaining=(

@@ -83,8 +83,8 @@ CLAIM = Claim(
         "Holds if, paired by seed, the accuracies with fixed and with batch-wise "
         "random magnitudes are each equal to that with uniform ones (m = 0.5 points, "
         "intervals corrected for two comparisons). Holds within limits if that is so "
-        "of fixed ones. Does not hold if one of these is against the claim: wholly "
-        "beyond the margin. The control: shown only."
+        "of fixed ones. Does not hold if one of these is against the claim (wholly "
+        "beyond the margin) and the limits do not hold either. The control: shown only."
     ),
     remaining=(
         "Magnitudes that are drawn anew for each batch cost 0.6 points on average, "
