@@ -2,14 +2,27 @@
 
 import json
 from dataclasses import replace
+from io import StringIO
 
 import pytest
 from matplotlib.figure import Figure
+from rich.console import Console
 from typer.testing import CliRunner
 
 from apical.cli import app
 from apical.lab import Kept, LabError, claims
-from apical.lab.claims import CLAIMS, Claim, Published, Verdict, _run, run_claim
+from apical.lab._terminal import Page
+from apical.lab.claims import (
+    CLAIMS,
+    Claim,
+    Effect,
+    Finding,
+    Outcome,
+    Published,
+    Verdict,
+    _run,
+    run_claim,
+)
 from apical.lab.claims._claim import Task
 from apical.lab.claims._comparison import (
     KEPT,
@@ -170,6 +183,21 @@ def test_claims_are_listed_shown_run_and_reported():
     assert "four. 0.1 not run yet holds" in run("claims list")[1]
     code, text = run("claims report")
     assert code == 0 and "The report: apical-claims/full/report.md" in text
+
+
+@pytest.mark.parametrize("columns", [60, 80, 200])
+def test_names_that_are_compared_are_whole_in_a_table_of_any_width(columns):
+    names = [f"{rule}-of-some-length" for rule in ("sign-concordance", "sign-random")]
+    found = [Finding(Effect(n, 1.0, 0.5, 1.5, 0.5, 5), "higher") for n in names]
+    verdict = Verdict("not settled", "so", tuple(found))
+    shown = StringIO()
+    text = claims.reported(Outcome(TOY, "full", [], verdict))
+    Console(file=shown, width=columns).print(Page(text))
+    *_, table = shown.getvalue().split("compared")
+    assert "…" not in table
+    first = "".join(line[: columns // 4].strip() for line in table.splitlines())
+    for piece in "-".join(names).split("-"):
+        assert piece in first
 
 
 @pytest.mark.usefixtures("only_the_toy")

@@ -233,6 +233,23 @@ def test_the_data_are_called_by_their_name_in_text_and_picture(name):
     )
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        for name in KEPT
+        if hasattr(sys.modules[CLAIMS[name].draw.__module__], "panels")
+    ],
+)
+def test_a_legend_names_nothing_that_did_not_run(name):
+    lines = outcome_of(name).lines
+    rules = {line["rule"] for line in lines}
+    for ran in (rules, {min(rules)}):
+        figure = CLAIMS[name].draw([line for line in lines if line["rule"] in ran])
+        shown = {text.get_text() for each in figure.legends for text in each.texts}
+        assert not shown & rules - ran
+
+
 # ------------------------------------------------------------ trials of these records
 
 

@@ -8,7 +8,7 @@ from apical.lab._journal import replace_file
 from apical.lab._report._canvas import our_style, picture
 from apical.lab.claims._claim import Claim, Earlier, Lines, Outcome, Published
 from apical.lab.claims._decide import Verdict
-from apical.lab.claims._sets import data_told
+from apical.lab.claims._sets import data_told, set_of
 
 
 def in_short(verdict: Verdict) -> str:
@@ -73,7 +73,7 @@ def _came_out(outcome: Outcome, picture_name: str) -> list[str]:
         lines += [f"Run at the {outcome.scale} scale.", ""]
     if picture_name:
         lines += [f"![{claim.id}]({picture_name})", ""]
-    lines += _published(claim.published, outcome.lines)
+    lines += _published(claim.published, outcome)
     if claim.remaining and outcome.scale == "full":
         lines += [f"**What remains, and why.** {claim.remaining}", ""]
     return [*lines, *_findings(found), *_earlier(claim, outcome.earlier)]
@@ -94,16 +94,24 @@ def _earlier(claim: Claim, verdicts: Sequence[Earlier]) -> list[str]:
     return lines
 
 
-def _published(figures: Sequence[Published], lines: Lines | None = None) -> list[str]:
-    """What was published and, where there are lines, what was measured beside it."""
+def _published(figures: Sequence[Published], ran: Outcome | None = None) -> list[str]:
+    """What was published and, where it was run, what was measured beside it."""
     if not figures:
         return []
-    head = ["", "published", *(["measured"] if lines is not None else []), "read in"]
+    head = ["", "published", *([] if ran is None else [_where(ran)]), "read in"]
     table = [_row(head), _row(["---"] * len(head))]
     for figure in figures:
-        measured = [] if lines is None else [_measured(figure, lines)]
+        measured = [] if ran is None else [_measured(figure, ran.lines)]
         table.append(_row([figure.what, figure.value, *measured, figure.source]))
     return [*table, ""]
+
+
+def _where(outcome: Outcome) -> str:
+    """What stands above what was measured: a smaller form has other data."""
+    if outcome.scale == "full":
+        return "measured"
+    data = f" on {set_of(outcome.lines)}" if outcome.claim.data else ""
+    return f"measured{data}, {outcome.scale} scale"
 
 
 def _measured(figure: Published, lines: Lines) -> str:

@@ -159,7 +159,8 @@ def draw(lines: Lines) -> Figure:
     """The last accuracy against the rate: a panel for each rule."""
     names = [f"{net}, {order}" for net in NETS for order in ORDERS]
     shown = [rule for rule in RULES if any(e["rule"] == rule for e in lines)]
-    figure, axes, look = panels(max(1, len(shown)), names, sharey=True)
+    ran = {f"{net}, {o}" for net in NETS for o in ORDERS if _of(lines, net, o)}
+    figure, axes, look = panels(max(1, len(shown)), names, ran, sharey=True)
     for panel, rule in zip(axes, shown, strict=False):
         mine = [each for each in lines if each["rule"] == rule]
         for net, order in product(NETS, ORDERS):

@@ -16,7 +16,7 @@ from apical.lab.claims._linear_net import (
     learn_linear_map,
 )
 from apical.lab.claims._measured import test_error
-from apical.lab.claims._panels import over_epochs, panels
+from apical.lab.claims._panels import over_epochs, panels, rules_of
 from apical.lab.claims._sets import set_of
 from apical.lab.claims._sigmoid_net import (
     DIFFERENCES,
@@ -94,7 +94,7 @@ def _angles_said(pictures: Lines) -> str:
 
 def draw(lines: Lines) -> Figure:
     """Accuracy and error over training, and below each rule's angle to backprop."""
-    figure, axes, look = panels(4, RULES)
+    figure, axes, look = panels(4, RULES, rules_of(lines))
     pictures = with_angles(lines)
     linear = [line for line in lines if line["part"] == LINEAR]
     learning = {name: look[name] for name in (BASELINE, FEEDBACK)}

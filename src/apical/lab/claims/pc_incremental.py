@@ -24,7 +24,7 @@ from apical.lab.claims._decide import Finding, Verdict, decide
 from apical.lab.claims._dense import activated
 from apical.lab.claims._given import vectors
 from apical.lab.claims._measured import NOT_RUN
-from apical.lab.claims._panels import over_epochs, panels
+from apical.lab.claims._panels import over_epochs, panels, rules_of
 from apical.lab.claims._sets import set_of
 from apical.lab.models import Model
 
@@ -204,7 +204,7 @@ def _counted_twice(rule: str) -> Callable[[Lines], str]:
 
 def draw(lines: Lines) -> Figure:
     """Test accuracy over the epochs, and beside it the angle to backprop."""
-    figure, axes, look = panels(2, SETTINGS)
+    figure, axes, look = panels(2, SETTINGS, rules_of(lines))
     learned = [line for line in lines if line["epoch"]]
     over_epochs(axes[0], learned, look, "test_accuracy")
     over_epochs(axes[1], lines, {INCREMENTAL: look[INCREMENTAL]}, "alignment", 1)

@@ -15,7 +15,7 @@ from apical.lab.claims._comparison import comparison, paired
 from apical.lab.claims._decide import Finding, Verdict, decide
 from apical.lab.claims._given import first
 from apical.lab.claims._measured import Measured, course
-from apical.lab.claims._panels import over_epochs, panels
+from apical.lab.claims._panels import over_epochs, panels, rules_of
 from apical.lab.claims._paper_models import picture_net, text_net
 from apical.lab.claims._sets import set_of
 from apical.lab.claims._signs import baseline_and_control
@@ -162,7 +162,7 @@ def _cannot_fail(lines: Lines) -> tuple[str, ...]:
 
 def draw(lines: Lines) -> Figure:
     """Test accuracy and alignment over the epochs, on both."""
-    figure, axes, look = panels(4, (BASELINE, CONTROL, CODING))
+    figure, axes, look = panels(4, (BASELINE, CONTROL, CODING), rules_of(lines))
     learning = {name: look[name] for name in (BASELINE, CODING)}
     for place, part in enumerate((PICTURES, TEXT)):
         mine = [each for each in lines if each["part"] == part]

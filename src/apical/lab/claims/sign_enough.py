@@ -58,7 +58,7 @@ def draw(lines: Lines) -> Figure:
     run = {(line["task"], line["rule"]) for line in lines}
     pairs = [pair for pair in product(SETTINGS, RULES) if pair in run]
     height = 1.5 + 0.19 * len(pairs)
-    figure, axes, _ = panels(len(NETS), (), height, sharex=True, sharey=True)
+    figure, axes, _ = panels(len(NETS), (), (), height, sharex=True, sharey=True)
     for panel, net in zip(axes, NETS, strict=True):
         mine = [line for line in lines if line["model"] == net]
         ended = {

@@ -47,7 +47,7 @@ def judge(lines: Lines) -> Verdict:
 
 def draw(lines: Lines) -> Figure:
     """The last accuracy with each magnitude."""
-    figure, (axes,), _ = panels(1, (), 2.6)
+    figure, (axes,), _ = panels(1, (), (), 2.6)
     names = [BASELINE, CONTROL, *map(signs, MAGNITUDES)]
     mine = [line for line in lines if line["model"] == NORMED]
     rows(axes, {name: percent(last(mine, task=BM, rule=name)) for name in names})
