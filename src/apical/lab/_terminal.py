@@ -176,8 +176,10 @@ class _Broken(TableElement):
             [cell.content.plain for cell in cells],
             [_named([cell.content.plain for cell in row.cells]) for row in rows],
         )
+        narrow = sum((c.min_width or 0) + 1 for c in table.columns) > options.max_width
         for column in table.columns:
             column.overflow = "fold"
+            column.min_width = None if narrow else column.min_width
         yield table
 
 
