@@ -2,14 +2,27 @@
 
 import json
 from dataclasses import replace
+from io import StringIO
 
 import pytest
 from matplotlib.figure import Figure
+from rich.console import Console
 from typer.testing import CliRunner
 
 from apical.cli import app
 from apical.lab import Kept, LabError, claims
-from apical.lab.claims import CLAIMS, Claim, Published, Verdict, _run, run_claim
+from apical.lab._terminal import Page
+from apical.lab.claims import (
+    CLAIMS,
+    Claim,
+    Effect,
+    Finding,
+    Outcome,
+    Published,
+    Verdict,
+    _run,
+    run_claim,
+)
 from apical.lab.claims._claim import Task
 from apical.lab.claims._comparison import (
     KEPT,
@@ -18,6 +31,7 @@ from apical.lab.claims._comparison import (
     last,
     percent,
 )
+from apical.lab.claims._measured import test_error as error_of
 
 
 def draw(lines):
@@ -65,6 +79,18 @@ def test_a_smaller_form_settles_nothing(tmp_path):
         outcome = run_claim(TOY, scale, tmp_path)
         assert outcome.verdict.word == "not settled"
         assert f"at the {scale} scale" in outcome.verdict.because
+
+
+def test_what_a_smaller_form_measured_is_called_by_its_data():
+    line = {"rule": "a", "seed": 0, "epoch": 1, "epochs": 1, "status": "ok"}
+    line |= {"data": "digits", "test_accuracy": 0.25}
+    figures = (Published("MNIST, test error", "2 %", "a book", error_of("a")),)
+    claim = replace(TOY, published=figures, data=("mnist",))
+    outcome = Outcome(claim, "smoke", [line], Verdict("not settled", "so"))
+    told = claims.reported(outcome)
+    assert "| measured on 8 x 8 digits, smoke scale |" in told
+    assert "| MNIST, test error | 2 % | 75.00 % error |" in told
+    assert "| measured |" in claims.reported(replace(outcome, scale="full"))
 
 
 def test_what_was_done_is_not_done_again(tmp_path):
@@ -170,6 +196,22 @@ def test_claims_are_listed_shown_run_and_reported():
     assert "four. 0.1 not run yet holds" in run("claims list")[1]
     code, text = run("claims report")
     assert code == 0 and "The report: apical-claims/full/report.md" in text
+
+
+@pytest.mark.parametrize("columns", [80, 200])
+def test_names_that_are_compared_are_whole_in_a_table_in_a_terminal(columns):
+    names = [f"{rule}-of-some-length" for rule in ("sign-concordance", "sign-random")]
+    found = [Finding(Effect(n, 1.0, 0.6, 1.4, 0.5, 5), "higher") for n in names]
+    verdict = Verdict("not settled", "so", tuple(found))
+    shown = StringIO()
+    text = claims.reported(Outcome(TOY, "full", [], verdict))
+    Console(file=shown, width=columns).print(Page(text))
+    *_, table = shown.getvalue().split("compared")
+    assert "…" not in table
+    assert "".join(table.split()).count("claimed") == len(names)
+    first = "".join(line[: columns // 4].strip() for line in table.splitlines())
+    for piece in "-".join(names).split("-"):
+        assert piece in first
 
 
 @pytest.mark.usefixtures("only_the_toy")

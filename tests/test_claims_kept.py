@@ -3,16 +3,20 @@
 import importlib
 import json
 import re
+import shutil
 import sys
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import pytest
+from scipy import stats
+from typer.testing import CliRunner
 
+from apical.cli import app
 from apical.lab import LabError, kept_claims
 from apical.lab._kept import INDEX
-from apical.lab.claims import CLAIMS, in_short, read_outcome, run_claim, write_report
+from apical.lab.claims import CLAIMS, read_outcome, run_claim, write_report
 from apical.lab.claims._comparison import last, percent
 from apical.lab.claims._decide import Finding, decide
 from apical.lab.claims._earlier_trials import ends
@@ -54,7 +58,7 @@ def test_the_pages_show_that_verdict_and_no_other(name):
     for page in (claims_page.PAGE, claims_page.README):
         ((word, refused),) = re.findall(row, page.read_text("utf-8"))
         assert word == verdict.word
-        assert bool(refused) == (verdict.unrefused not in (None, verdict.word))
+        assert bool(refused) == bool(verdict.refused)
 
 
 def test_every_claim_is_kept_and_nothing_else_is():
@@ -161,6 +165,56 @@ def test_higher_and_lower_are_said_and_never_better_or_worse(name):
     assert not re.search(r"worse|better", outcome_of(name).verdict.because)
 
 
+# -------------------------------------------------------------- what the words promise
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_a_rule_with_limits_says_that_they_go_before_what_is_against_it(name):
+    rule = CLAIMS[name].rule
+    if "within limits" in rule and "against the claim" in rule:
+        _, against = rule.split("Does not hold if ")
+        assert "and the limits do not hold either" in against.partition(". ")[0]
+
+
+# Of each number of seeds that is said to settle a difference: which, and how many
+# comparisons its interval is corrected for.
+TO_SETTLE = {
+    "fa-matches": [("feedback alignment - backprop", 1)],
+    "sign-enough": [("fixed - backprop", 3), ("batch - backprop", 3)],
+    "pc-fixed-vs-free": [(f"accuracy, {n} layers", 3) for n in (2, 12, 6)],
+    "pc-incremental": [("incremental - backprop", 1)],
+    "pepita-digits": [("pepita - backprop", 1)],
+}
+
+
+def seeds_to_settle(finding, compared):
+    """How many would, with the mean and the scatter of those that were run."""
+    found, seeds = finding.effect, finding.effect.seeds
+    assert finding.fits is None
+
+    def quantile(n):
+        return stats.t.ppf(1 - 0.025 / compared, n - 1)
+
+    scatter = (found.high - found.mean) * seeds**0.5 / quantile(seeds)
+    while finding._replace(effect=found).fits is None:
+        seeds += 1
+        half = quantile(seeds) * scatter / seeds**0.5
+        found = found._replace(low=found.mean - half, high=found.mean + half)
+    return seeds
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_so_many_seeds_as_are_said_to_would_settle_it(name):
+    findings, told = outcome_of(name).verdict.findings, CLAIMS[name].remaining
+    numbers = re.findall(r"(\S+)\s+(?:seeds\s+would|would\.|seeds at)", told)
+    assert numbers == [
+        str(seeds_to_settle(finding, compared))
+        for what, compared in TO_SETTLE.get(name, ())
+        for finding in findings
+        if what in finding.effect.what and finding.fits is None
+    ]
+
+
 # ------------------------------------------------------------------------ names of data
 
 
@@ -177,6 +231,23 @@ def test_the_data_are_called_by_their_name_in_text_and_picture(name):
     assert set_of(lines) == ", ".join(
         dict.fromkeys(NAMES[line["data"]] for line in lines if line.get("data"))
     )
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        for name in KEPT
+        if hasattr(sys.modules[CLAIMS[name].draw.__module__], "panels")
+    ],
+)
+def test_a_legend_names_nothing_that_did_not_run(name):
+    lines = outcome_of(name).lines
+    rules = {line["rule"] for line in lines}
+    for ran in (rules, {min(rules)}):
+        figure = CLAIMS[name].draw([line for line in lines if line["rule"] in ran])
+        shown = {text.get_text() for each in figure.legends for text in each.texts}
+        assert not shown & rules - ran
 
 
 # ------------------------------------------------------------ trials of these records
@@ -262,6 +333,22 @@ def test_an_earlier_rule_stays_with_what_it_said_when_a_claim_is_judged_again(
     assert not keep_claims.judge_again(next(each for each in KEPT if each != name))
 
 
+def test_clearer_words_of_a_rule_are_taken_over_where_nothing_else_changes(
+    tmp_path, monkeypatch
+):
+    name = KEPT[0]
+    shutil.copytree(keep_claims.KEPT / "full" / name, tmp_path / "full" / name)
+    path, before = tmp_path / "full" / name / OUTCOME, kept_verdict(name)
+    monkeypatch.setattr(keep_claims, "KEPT", tmp_path)
+    monkeypatch.setattr(keep_claims, "PICTURES", tmp_path / "pictures")
+    path.write_text(json.dumps(before | {"rule": "The same, said obscurely."}))
+    assert keep_claims.judge_again(name, words_alone=True)
+    assert json.loads(path.read_text("utf-8")) == before
+    path.write_text(json.dumps(before | {"because": "another reason"}))
+    with pytest.raises(SystemExit, match=f"{name}: more than words has changed"):
+        keep_claims.judge_again(name, words_alone=True)
+
+
 def test_a_kept_run_is_not_run_over():
     with pytest.raises(LabError, match=r"holds a run that is kept.*--out"):
         run_claim(CLAIMS[KEPT[0]], "full", keep_claims.KEPT)
@@ -279,4 +366,16 @@ def test_what_is_listed_is_what_the_claims_and_their_records_say():
     )
     assert list(kept_claims()) == list(CLAIMS)
     for name in KEPT:
-        assert kept_claims()[name].verdict == in_short(outcome_of(name).verdict)
+        verdict, kept = outcome_of(name).verdict, kept_claims()[name]
+        assert kept.verdict.removesuffix(" (refused)") == verdict.word
+        assert kept.verdict.endswith(" (refused)") == bool(verdict.refused)
+        assert (kept.refused, kept.unrefused) == (verdict.refused, verdict.unrefused)
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_a_claim_is_shown_with_why_its_verdict_was_refused(name):
+    verdict, runner = outcome_of(name).verdict, CliRunner(env={"COLUMNS": "80"})
+    shown = " ".join(runner.invoke(app, ["claims", "show", name]).stdout.split())
+    alone = f"By the numbers alone: {verdict.unrefused}."
+    for words in (*verdict.refused, alone):
+        assert (words[1:] in shown) == bool(verdict.refused)

@@ -23,13 +23,11 @@ def index() -> str:
 
 def _short(name: str, outcome: Outcome | None) -> Kept:
     claim = CLAIMS[name]
-    return Kept(
-        sentence=claim.sentence,
-        paper=claim.paper,
-        hours=claim.hours,
-        verdict="not run yet" if outcome is None else in_short(outcome.verdict),
-        because="" if outcome is None else outcome.verdict.because,
-    )
+    told = claim.sentence, claim.paper, claim.hours
+    if outcome is None:
+        return Kept(*told, verdict="not run yet", because="")
+    found = outcome.verdict
+    return Kept(*told, in_short(found), found.because, found.refused, found.unrefused)
 
 
 if __name__ == "__main__":

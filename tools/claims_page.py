@@ -47,14 +47,18 @@ nobody here has read in its source is said to be from memory.
 **Refused.** No verdict is given where, of the runs that decide, the winning trial has
 the smallest or the largest value of what was drawn; where backprop and the control were
 not tuned like the rules; or where backprop is undertrained: still rising by more than m
-over the last fifth of training (between epochs along straight lines). The page says
-what the numbers alone would give, and what the records do not allow to be computed. The
-trials of a run are kept with its records; the runs on this page were made before that.
+over the last fifth of training (between epochs along straight lines). A claim about the
+numbers that a source gives for each rule is not refused because nothing was tuned here.
+Tables then say
+*not settled (refused)*, whatever the numbers alone would give; the claim's part says
+that, the reasons, and what the records do not allow to be computed. The trials of a run
+are kept with its records; the runs on this page were made before that.
 
 **Corrected rules.** The rule of a claim is committed before its first full record.
 Where one was corrected later, the earlier rule and what it said of the same records
 stand in the claim's part of this page; in those words, higher and lower mean that the
-interval does not contain 0.
+interval does not contain 0. Where only the words of a rule were made clearer, and it
+judges as before, the earlier words are not shown.
 
 **Signs.** The energy is E = ½ Σ |e_n|² with e_n = value - prediction, and everything
 descends it: dv_n/dt = - e_n + Σ_m (dp_m/dv_n)ᵀ e_m, and the weights move along

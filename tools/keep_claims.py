@@ -2,11 +2,13 @@
 
     python tools/keep_claims.py OUT [ID ...]     keep runs
     python tools/keep_claims.py --again [ID ...] judge and draw what is kept once more
+    python tools/keep_claims.py --words [ID ...] the same, of rules that judge as before
 
 OUT is the folder that `apical claims run --out OUT` wrote to. What is kept is read by
 `apical claims list --out results/claims`; `tools/claims_page.py` and, for the package,
 `tools/claims_index.py` show it. Where a rule was corrected since, the earlier rule
-stays with what it said of the same records.
+stays with what it said of the same records. Where only its words are clearer (--words),
+it does not, and what was found must not change.
 """
 
 import gzip
@@ -39,15 +41,27 @@ def keep(name: str, out: Path) -> bool:
     return True
 
 
-def judge_again(name: str) -> bool:
-    """Judge and draw one claim from what is kept of it; False where nothing is."""
+def judge_again(name: str, words_alone: bool = False) -> bool:
+    """Judge and draw one claim from what is kept of it; False where nothing is.
+
+    Args:
+        name: of the claim.
+        words_alone: its rule judges as before, in other words: these alone are new.
+    """
     outcome = read_outcome(CLAIMS[name], "full", KEPT)
     if outcome is None:
         return False
     before = json.loads((KEPT / "full" / name / OUTCOME).read_text("utf-8"))
-    corrected = before["rule"] != outcome.claim.rule
+    if words_alone and _found(before) != _found(told_as_json(outcome)):
+        raise SystemExit(f"{name}: more than words has changed: --again keeps both")
+    corrected = before["rule"] != outcome.claim.rule and not words_alone
     _write(outcome, (_earlier(before),) if corrected else ())
     return True
+
+
+def _found(told: dict[str, Any]) -> list[Any]:
+    fields = ("verdict", "because", "refused", "by the numbers alone", "effects")
+    return [told[field] for field in fields]
 
 
 def _earlier(verdict: dict[str, Any]) -> Earlier:
@@ -71,7 +85,10 @@ def _write(outcome: Outcome, earlier: tuple[Earlier, ...] = ()) -> None:
 def main(where: str, *names: str) -> None:
     """Keep, or judge again, these claims or all."""
     for name in names or CLAIMS:
-        done = judge_again(name) if where == "--again" else keep(name, Path(where))
+        if where in ("--again", "--words"):
+            done = judge_again(name, words_alone=where == "--words")
+        else:
+            done = keep(name, Path(where))
         print(f"{name}: {'kept' if done else 'not run in full'}")
 
 

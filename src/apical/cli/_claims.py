@@ -5,10 +5,9 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markdown import Markdown
 
 from apical.cli._app import app, lab, stop, stops
-from apical.lab._terminal import Cell, Name, grid, said, tell
+from apical.lab._terminal import Cell, Name, Page, grid, said, tell
 
 claims = typer.Typer(
     no_args_is_help=True, help="What the literature claims: run it, read the verdict."
@@ -69,10 +68,12 @@ def show(name: Annotated[str, typer.Argument(metavar="ID")]) -> None:
     """Show one claim: its source, what is run, how it is judged, what came out."""
     with stops(""):
         console = Console()
-        console.print(Markdown(lab_claims().described(_claim(name))))
+        console.print(Page(lab_claims().described(_claim(name))))
         kept = lab().kept_claims().get(_claim(name).id)
     if kept is not None:
-        console.print(Markdown(f"**Kept run: {kept.verdict}.** {kept.because}"))
+        told = [f"**Kept run: {kept.verdict}.** {kept.because}", ""]
+        told += lab_claims().refusal(kept.refused, kept.unrefused)
+        console.print(Page("\n".join(told)))
 
 
 @claims.command()
@@ -155,7 +156,7 @@ def _run(
     outcome = lab_claims().run_claim(
         claim, scale, out, data_dir=data_dir, download=download, console=console
     )
-    console.print(Markdown(lab_claims().reported(outcome)))
+    console.print(Page(lab_claims().reported(outcome)))
     tell(console, f"Records, picture and report: {out / scale / claim.id}")
 
 

@@ -22,6 +22,8 @@ class Kept(NamedTuple):
         hours: about how long its full form takes on two cores.
         verdict: of the run that is kept; "not run yet" where there is none.
         because: why.
+        refused: why no verdict is given, where one was refused.
+        unrefused: the verdict that the numbers alone would give.
     """
 
     sentence: str
@@ -29,6 +31,8 @@ class Kept(NamedTuple):
     hours: float
     verdict: str
     because: str
+    refused: tuple[str, ...] = ()
+    unrefused: str | None = None
 
 
 @cache
@@ -40,4 +44,7 @@ def kept_claims() -> dict[str, Kept]:
         'holds'
     """
     found = json.loads(INDEX.read_text("utf-8"))
-    return {name: Kept(**claim) for name, claim in found.items()}
+    return {
+        name: Kept(**claim | {"refused": tuple(claim["refused"])})
+        for name, claim in found.items()
+    }

@@ -8,10 +8,11 @@ import codecs
 import re
 import textwrap
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.markdown import Markdown, TableElement
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
@@ -160,6 +161,36 @@ def grid(
         shown: tuple[RenderableType, ...] = row
         made.add_row(*shown)
     return made
+
+
+class _Broken(TableElement):
+    """A table whose cells are broken where they do not fit, and never cut."""
+
+    def __rich_console__(
+        self, console: Console, options: ConsoleOptions
+    ) -> RenderResult:
+        head, body = self.header, self.body
+        cells = head.row.cells if head is not None and head.row is not None else ()
+        rows = body.rows if body is not None else ()
+        table = grid(
+            [cell.content.plain for cell in cells],
+            [_named([cell.content.plain for cell in row.cells]) for row in rows],
+        )
+        narrow = sum((c.min_width or 0) + 1 for c in table.columns) > options.max_width
+        for column in table.columns:
+            column.overflow = "fold"
+            column.min_width = None if narrow else column.min_width
+        yield table
+
+
+def _named(cells: list[str]) -> list[Cell]:
+    return [said(cell) if place else Name(cell) for place, cell in enumerate(cells)]
+
+
+class Page(Markdown):
+    """Markdown on a terminal, all of it: in narrow tables names are not cut."""
+
+    elements: ClassVar = {**Markdown.elements, "table_open": _Broken}
 
 
 def _whole(cell: Cell) -> int:

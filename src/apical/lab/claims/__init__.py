@@ -16,6 +16,7 @@ from apical.lab.claims._run import read_outcome as read_outcome
 from apical.lab.claims._run import run_claim as run_claim
 from apical.lab.claims._show import described as described
 from apical.lab.claims._show import in_short as in_short
+from apical.lab.claims._show import refusal as refusal
 from apical.lab.claims._show import reported as reported
 from apical.lab.claims._show import write_report as write_report
 from apical.lab.claims._verdict import Effect as Effect

@@ -16,7 +16,7 @@ from apical.lab.claims._comparison import comparison, paired
 from apical.lab.claims._decide import Finding, Verdict, decide
 from apical.lab.claims._given import vectors
 from apical.lab.claims._measured import test_error
-from apical.lab.claims._panels import over_epochs, panels
+from apical.lab.claims._panels import over_epochs, panels, rules_of
 from apical.lab.claims._sets import set_of
 from apical.lab.claims._signs import baseline_and_control
 from apical.lab.claims._size import Size
@@ -109,7 +109,7 @@ class Anchor:
     def draw(self, lines: Lines) -> Figure:
         """Test accuracy over the epochs, with the published figures; alignment."""
         learning = (BASELINE, *self.taught)
-        figure, axes, look = panels(2, (*learning, CONTROL))
+        figure, axes, look = panels(2, (*learning, CONTROL), rules_of(lines))
         learned = [line for line in lines if line["epoch"]]
         over_epochs(axes[0], learned, look, "test_accuracy")
         drawn = {name: look[name] for name in learning}

@@ -16,7 +16,7 @@ lies on one side of what would decide it:
 |---------------------|--------------------------------------------------------|
 | holds               | every finding that decides is as claimed               |
 | holds within limits | those inside the limits are, and others are not        |
-| does not hold       | one of them is against the claim                       |
+| does not hold       | neither, and one that decides is against the claim     |
 | not settled         | otherwise                                              |
 """
 

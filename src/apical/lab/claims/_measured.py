@@ -20,7 +20,7 @@ def test_error(rule: str, **where: Any) -> Measured:
         if not right:
             return NOT_RUN
         spread = f" ± {np.std(right, ddof=1):.2f}" if len(right) > 1 else ""
-        return f"{100 - np.mean(right):.2f}{spread} %"
+        return f"{100 - np.mean(right):.2f}{spread} % error"
 
     return say
 

@@ -1,7 +1,7 @@
 """Means over seeds with their 95 % intervals: as lines, or as points in rows."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -18,16 +18,33 @@ BySeed = Mapping[int, float]
 
 
 def panels(
-    number: int, names: Iterable[str], height: float = 3.6, **options: Any
+    number: int,
+    names: Iterable[str],
+    ran: Container[str],
+    height: float = 3.6,
+    **options: Any,
 ) -> tuple[Figure, list[Axes], dict[str, Look]]:
-    """A figure of panels side by side, and a look for each name, with a legend."""
+    """A figure of panels side by side, and a look for each name, with a legend.
+
+    Args:
+        number: of panels.
+        names: of what may be drawn; each has the same look whatever else ran.
+        ran: those of them that did: the legend names no others.
+        height: of the figure, in inches.
+        options: of the panels.
+    """
     figure = blank(height, layout="constrained")
     axes = figure.subplots(1, number, squeeze=False, **options)[0]
     found = looks(names)
-    if found:
-        handles = [handle(look, name) for name, look in found.items()]
+    handles = [handle(look, name) for name, look in found.items() if name in ran]
+    if handles:
         figure.legend(handles=handles, loc="outside lower center", ncols=4)
     return figure, list(axes), found
+
+
+def rules_of(lines: Lines) -> set[str]:
+    """The rules that ran."""
+    return {each["rule"] for each in lines}
 
 
 def line(axes: Axes, points: Mapping[float, Iterable[Any]], look: Look) -> None:
@@ -59,8 +76,9 @@ def over_epochs(
 
 
 def rows(axes: Axes, values: Mapping[str, BySeed]) -> None:
-    """A row for each name, from the top: mean and interval."""
+    """A row for each name that was run, from the top: mean and interval."""
     colour = palette.BASELINE.light
+    values = {name: by_seed for name, by_seed in values.items() if by_seed}
     for place, by_seed in enumerate(values.values()):
         mean, half = interval(by_seed.values())
         if not math.isnan(mean):

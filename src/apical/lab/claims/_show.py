@@ -8,13 +8,20 @@ from apical.lab._journal import replace_file
 from apical.lab._report._canvas import our_style, picture
 from apical.lab.claims._claim import Claim, Earlier, Lines, Outcome, Published
 from apical.lab.claims._decide import Verdict
-from apical.lab.claims._sets import data_told
+from apical.lab.claims._sets import data_told, set_of
 
 
 def in_short(verdict: Verdict) -> str:
-    """The word of a verdict; "(refused)" where the numbers alone would give another."""
-    given = verdict.unrefused in (None, verdict.word)
-    return verdict.word if given else f"{verdict.word} (refused)"
+    """The word of a verdict, and "(refused)" wherever one was refused."""
+    return f"{verdict.word} (refused)" if verdict.refused else verdict.word
+
+
+def refusal(refused: Sequence[str], unrefused: str | None) -> list[str]:
+    """Why a verdict was refused and what the numbers alone would give, as Markdown."""
+    if not refused:
+        return []
+    alone = f"By the numbers alone: {unrefused}."
+    return ["**A verdict is refused.**", "", *_listed(refused), "", alone, ""]
 
 
 def described(claim: Claim) -> str:
@@ -59,17 +66,14 @@ def _work(claim: Claim) -> list[str]:
 def _came_out(outcome: Outcome, picture_name: str) -> list[str]:
     claim, found = outcome.claim, outcome.verdict
     lines = [f"**{found.word.capitalize()}.** {found.because}", ""]
-    if found.refused:
-        alone = f"By the numbers alone: {found.unrefused}."
-        lines += ["**A verdict is refused.**", "", *_listed(found.refused), "", alone]
-        lines += [""]
+    lines += refusal(found.refused, found.unrefused)
     if found.unknown:
         lines += ["**Not known.**", "", *_listed(found.unknown), ""]
     if outcome.scale != "full":
         lines += [f"Run at the {outcome.scale} scale.", ""]
     if picture_name:
         lines += [f"![{claim.id}]({picture_name})", ""]
-    lines += _published(claim.published, outcome.lines)
+    lines += _published(claim.published, outcome)
     if claim.remaining and outcome.scale == "full":
         lines += [f"**What remains, and why.** {claim.remaining}", ""]
     return [*lines, *_findings(found), *_earlier(claim, outcome.earlier)]
@@ -90,16 +94,24 @@ def _earlier(claim: Claim, verdicts: Sequence[Earlier]) -> list[str]:
     return lines
 
 
-def _published(figures: Sequence[Published], lines: Lines | None = None) -> list[str]:
-    """What was published and, where there are lines, what was measured beside it."""
+def _published(figures: Sequence[Published], ran: Outcome | None = None) -> list[str]:
+    """What was published and, where it was run, what was measured beside it."""
     if not figures:
         return []
-    head = ["", "published", *(["measured"] if lines is not None else []), "read in"]
+    head = ["", "published", *([] if ran is None else [_where(ran)]), "read in"]
     table = [_row(head), _row(["---"] * len(head))]
     for figure in figures:
-        measured = [] if lines is None else [_measured(figure, lines)]
+        measured = [] if ran is None else [_measured(figure, ran.lines)]
         table.append(_row([figure.what, figure.value, *measured, figure.source]))
     return [*table, ""]
+
+
+def _where(outcome: Outcome) -> str:
+    """What stands above what was measured: a smaller form has other data."""
+    if outcome.scale == "full":
+        return "measured"
+    data = f" on {set_of(outcome.lines)}" if outcome.claim.data else ""
+    return f"measured{data}, {outcome.scale} scale"
 
 
 def _measured(figure: Published, lines: Lines) -> str:

@@ -159,7 +159,8 @@ def draw(lines: Lines) -> Figure:
     """The last accuracy against the rate: a panel for each rule."""
     names = [f"{net}, {order}" for net in NETS for order in ORDERS]
     shown = [rule for rule in RULES if any(e["rule"] == rule for e in lines)]
-    figure, axes, look = panels(max(1, len(shown)), names, sharey=True)
+    ran = {f"{net}, {o}" for net in NETS for o in ORDERS if _of(lines, net, o)}
+    figure, axes, look = panels(max(1, len(shown)), names, ran, sharey=True)
     for panel, rule in zip(axes, shown, strict=False):
         mine = [each for each in lines if each["rule"] == rule]
         for net, order in product(NETS, ORDERS):
@@ -209,7 +210,8 @@ CLAIM = Claim(
         "higher shuffled than in a fixed order: each by more than the margin (1 "
         "doubling of the rate, 0.5 points). A rate works if the last accuracy is not "
         "more than 5 points below the best mean of the plain net. Holds within limits "
-        "if (a) and (b) do. Does not hold if one of these is against the claim. "
+        "if (a) and (b) do. Does not hold if one of these is against the claim and the "
+        "limits do not hold either. "
         "Refused if a best rate is the lowest or the highest that ran, or if the "
         "highest of all still works. The same of the feedback rules: shown only."
     ),

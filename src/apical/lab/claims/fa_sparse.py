@@ -12,7 +12,7 @@ from apical.lab.claims._decide import Finding, Verdict, decide
 from apical.lab.claims._linear_net import FEEDBACK
 from apical.lab.claims._linear_net import RULES as WHOLE
 from apical.lab.claims._measured import test_error
-from apical.lab.claims._panels import over_epochs, panels
+from apical.lab.claims._panels import over_epochs, panels, rules_of
 from apical.lab.claims._sets import set_of
 from apical.lab.claims._sigmoid_net import (
     DIFFERENCES,
@@ -60,7 +60,7 @@ def judge(lines: Lines) -> Verdict:
 
 def draw(lines: Lines) -> Figure:
     """Accuracy and angle over training."""
-    figure, axes, look = panels(2, RULES)
+    figure, axes, look = panels(2, RULES, rules_of(lines))
     found = with_angles(lines)
     learning = {name: style for name, style in look.items() if name != CONTROL}
     over_epochs(axes[0], found, look, "test_accuracy")
@@ -105,8 +105,8 @@ CLAIM = Claim(
         "high as that of feedback alignment with all connections (m = 0.5 points) and "
         "higher than the control's, and (b) at least as high as that of backprop with "
         "all. Holds within limits (beside feedback alignment itself) if (a) is as "
-        "claimed alone. Does not hold if one of these is against the claim. Intervals "
-        "are corrected for two comparisons."
+        "claimed alone. Does not hold if one of these is against the claim and the "
+        "limits do not hold either. Intervals are corrected for two comparisons."
     ),
     remaining=(
         "Removing half of both kinds of connections costs feedback alignment nothing:"

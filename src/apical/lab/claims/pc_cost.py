@@ -240,8 +240,8 @@ CLAIM = Claim(
         f'"About 100" is {LOW} to {HIGH}, and cost is what is counted: floating-point '
         "operations over those of backpropagation. Holds if on each of the three "
         "networks the ratio of the published literal steps lies in it (its 95 % "
-        "interval over seeds; the count is the same for all). Holds within limits (of "
-        "those literal steps alone) if besides, on some network, another schedule "
+        "interval over seeds; the count is the same for all), but only within limits "
+        "(of those literal steps alone) if besides, on some network, another schedule "
         "comes as close on every seed (within 0.1 %, or below "
         f"{AS_CLOSE:g}, which is rounding) for less than {LOW} times. Does not hold if "
         "on some network the ratio lies wholly outside. Not settled with fewer than "

@@ -268,7 +268,8 @@ CLAIM = Claim(
         "No figure was published. The deeper the network, the farther the settled "
         "gradient is from backpropagation's, at every depth by more than the margin. "
         "What is learned differs by less than a point, and whether by more than half a "
-        "point is settled at no depth: more seeds would."
+        "point is settled at no depth. With means and scatter as they are about 9 "
+        "seeds would settle it at 2 layers, 36 seeds at 12 and 545 seeds at 6."
     ),
     trials=16,
     margin=(

@@ -11,7 +11,7 @@ from apical.lab.claims._claim import Claim, Lines, Published, Scale, Task
 from apical.lab.claims._comparison import comparison, paired
 from apical.lab.claims._decide import Finding, Verdict, decide
 from apical.lab.claims._measured import course
-from apical.lab.claims._panels import over_epochs, panels
+from apical.lab.claims._panels import over_epochs, panels, rules_of
 from apical.lab.claims._paper_models import picture_net
 from apical.lab.claims._sets import set_of
 from apical.lab.claims._signs import baseline_and_control
@@ -111,7 +111,7 @@ def draw(lines: Lines) -> Figure:
     """Test accuracy over the epochs, a panel for each run; alignment of the second."""
     shown = [run for run in RULES if any(line["run"] == run for line in lines)]
     rules_shown = (BASELINE, CONTROL, NUDGED)
-    figure, axes, look = panels(len(shown) + 1, rules_shown)
+    figure, axes, look = panels(len(shown) + 1, rules_shown, rules_of(lines))
     for panel, run in zip(axes, shown, strict=False):
         mine = [line for line in lines if line["run"] == run]
         over_epochs(panel, mine, look, "test_accuracy")

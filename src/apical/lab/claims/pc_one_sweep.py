@@ -216,8 +216,9 @@ CLAIM = Claim(
         "or seed the first sweep back to front at rate 1 is not exact. Holds if it is "
         "everywhere, and every other rate and order is inexact after its first sweep "
         f"(above {SEEN:g}) and exact after some later one: delayed, but the same. "
-        "Holds within limits (of whole steps back to front alone) if some other rate "
-        "or order is exact at once, or never. Not settled with fewer than "
+        "Otherwise, some other rate or order being exact at once, or never, it holds "
+        "within limits (of whole steps back to front alone). Not settled with fewer "
+        "than "
         f"{LEAST_SEEDS} seeds."
     ),
     hours=0.1,

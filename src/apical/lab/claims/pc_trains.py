@@ -15,7 +15,7 @@ from apical.lab.claims._comparison import comparison, paired
 from apical.lab.claims._decide import Finding, Verdict, decide
 from apical.lab.claims._given import first
 from apical.lab.claims._measured import Measured, course
-from apical.lab.claims._panels import over_epochs, panels
+from apical.lab.claims._panels import over_epochs, panels, rules_of
 from apical.lab.claims._paper_models import picture_net, text_net
 from apical.lab.claims._sets import set_of
 from apical.lab.claims._signs import baseline_and_control
@@ -162,7 +162,7 @@ def _cannot_fail(lines: Lines) -> tuple[str, ...]:
 
 def draw(lines: Lines) -> Figure:
     """Test accuracy and alignment over the epochs, on both."""
-    figure, axes, look = panels(4, (BASELINE, CONTROL, CODING))
+    figure, axes, look = panels(4, (BASELINE, CONTROL, CODING), rules_of(lines))
     learning = {name: look[name] for name in (BASELINE, CODING)}
     for place, part in enumerate((PICTURES, TEXT)):
         mine = [each for each in lines if each["part"] == part]
@@ -232,8 +232,9 @@ CLAIM = Claim(
         "Holds if on both tasks the last accuracy of predictive coding is at least as "
         "high as backprop's (m = 1 point), and higher than the control's. Holds within "
         "limits if that is so on CIFAR-10 alone. Does not hold if one of these is "
-        "against the claim. Intervals are corrected for two tasks. Refused if the "
-        "gradient of predictive coding was backprop's own all through training (a "
+        "against the claim and the limits do not hold either. Intervals are corrected "
+        "for two tasks. Refused if the gradient of predictive coding was backprop's "
+        "own all through training (a "
         f"cosine of {SAME_GRADIENT:g} or more)."
     ),
     remaining=(

@@ -44,7 +44,7 @@ def judge(lines: Lines) -> Verdict:
 
 def draw(lines: Lines) -> Figure:
     """The last accuracy with each fraction of the signs."""
-    figure, (axes,), _ = panels(1, (), 2.6)
+    figure, (axes,), _ = panels(1, (), (), 2.6)
     names = [BASELINE, CONTROL, signs("uniform"), *map(partial, FRACTIONS)]
     mine = [line for line in lines if line["model"] == NORMED]
     rows(axes, {name: percent(last(mine, task=BM, rule=name)) for name in names})

@@ -10,7 +10,7 @@ from apical.lab.claims._claim import Claim, Lines, Published, Scale, Task
 from apical.lab.claims._comparison import paired
 from apical.lab.claims._decide import Finding, Verdict, decide
 from apical.lab.claims._frozen import FrozenReadout
-from apical.lab.claims._panels import over_epochs, panels
+from apical.lab.claims._panels import over_epochs, panels, rules_of
 from apical.lab.claims._sets import set_of
 from apical.lab.claims._signs import SIZES, SOURCE, baseline_and_control, trained
 from apical.lab.claims._verdict import Effect
@@ -65,7 +65,7 @@ def judge(lines: Lines) -> Verdict:
 
 def draw(lines: Lines) -> Figure:
     """Accuracy and alignment of the hidden layers over training, frozen and not."""
-    figure, axes, look = panels(4, [*_TAUGHT, CONTROL], height=3.8)
+    figure, axes, look = panels(4, [*_TAUGHT, CONTROL], rules_of(lines), 3.8)
     kinds = {"trained readout": _same, "frozen readout": frozen}
     fields = {
         "test accuracy (%)": ("test_accuracy", 100),

@@ -47,7 +47,7 @@ def judge(lines: Lines) -> Verdict:
 
 def draw(lines: Lines) -> Figure:
     """The last accuracy with each magnitude."""
-    figure, (axes,), _ = panels(1, (), 2.6)
+    figure, (axes,), _ = panels(1, (), (), 2.6)
     names = [BASELINE, CONTROL, *map(signs, MAGNITUDES)]
     mine = [line for line in lines if line["model"] == NORMED]
     rows(axes, {name: percent(last(mine, task=BM, rule=name)) for name in names})
@@ -83,8 +83,8 @@ CLAIM = Claim(
         "Holds if, paired by seed, the accuracies with fixed and with batch-wise "
         "random magnitudes are each equal to that with uniform ones (m = 0.5 points, "
         "intervals corrected for two comparisons). Holds within limits if that is so "
-        "of fixed ones. Does not hold if one of these is against the claim: wholly "
-        "beyond the margin. The control: shown only."
+        "of fixed ones. Does not hold if one of these is against the claim (wholly "
+        "beyond the margin) and the limits do not hold either. The control: shown only."
     ),
     remaining=(
         "Magnitudes that are drawn anew for each batch cost 0.6 points on average, "

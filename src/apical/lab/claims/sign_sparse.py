@@ -9,7 +9,7 @@ from apical.lab._registry import BASELINE, CONTROL
 from apical.lab.claims._claim import Claim, Lines, Scale, Task
 from apical.lab.claims._comparison import last, paired, percent
 from apical.lab.claims._decide import Finding, Verdict, decide
-from apical.lab.claims._panels import line, panels
+from apical.lab.claims._panels import line, panels, rules_of
 from apical.lab.claims._sets import set_of
 from apical.lab.claims._signs import MARGIN, SIZES, baseline_and_control, trained
 from apical.lab.claims._verdict import Effect
@@ -71,7 +71,9 @@ def judge(lines: Lines) -> Verdict:
 def draw(lines: Lines) -> Figure:
     """The last accuracy against the part of the feedback that is gone."""
     names = [BASELINE, CONTROL, *_KINDS]
-    figure, (axes,), look = panels(1, names)
+    ran = rules_of(lines)
+    kinds = [k for k in _KINDS if any(without(k, part) in ran for part in REMOVED)]
+    figure, (axes,), look = panels(1, names, {*kinds, *ran})
     for kind in _KINDS:
         points = {
             100 * part: percent(last(lines, rule=without(kind, part))).values()

@@ -122,9 +122,9 @@ CLAIM = ANCHOR.claim(
         "that are told the label and with critics that are not is at least as high as "
         "backprop's (m = 0.5 points), and higher than that with random directions of "
         "the same size. Holds within limits if that is so of critics that are told the "
-        "label alone. Does not hold if one of these is against the claim. Intervals "
-        "are corrected for two kinds of critics. The control with untrained hidden "
-        "layers: shown only."
+        "label alone. Does not hold if one of these is against the claim and the "
+        "limits do not hold either. Intervals are corrected for two kinds of critics. "
+        "The control with untrained hidden layers: shown only."
     ),
     remaining=(
         "Critics that are not told the label end 3 points below backprop, and the "
