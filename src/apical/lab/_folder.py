@@ -12,6 +12,7 @@ from apical.lab._errors import LabError
 from apical.lab._journal import replace_file
 from apical.lab._ledger import FILES, Ledger
 from apical.lab._seal import read_json, sealed, unsealed
+from apical.lab._sources import changed
 
 SETTINGS = "settings.json"
 REPORTS = (
@@ -128,6 +129,12 @@ def _prepare(path: Path, settings: dict[str, Any], force: bool, resume: bool) ->
 def _require_same(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
     for name in before | now:
         if before.get(name) != now.get(name):
+            if name == "sources":
+                raise LabError(
+                    f"{changed(before.get(name), now.get(name))} changed since {path} "
+                    "was begun: its numbers would be those of two models or rules. "
+                    "Undo the change to go on, or begin anew in another folder"
+                )
             raise LabError(
                 f"{path} was begun with {name} = {before.get(name)!r}, and this is "
                 f"{now.get(name)!r}: its numbers would not be those of one comparison. "
