@@ -126,7 +126,7 @@ def grid(
     title: str = "",
     caption: str = "",
 ) -> Table:
-    """A table whose columns are never so narrow that a word or a number is broken.
+    """A table in which no word and no number is broken, wherever there is room.
 
     Args:
         headers: of the columns.
@@ -135,8 +135,19 @@ def grid(
         title: what stands above.
         caption: what stands below.
     """
-    rows, numbers = [tuple(row) for row in rows], set(numbers)
-    made = Table(
+    headers, numbers = [said(header) for header in headers], set(numbers)
+    rows = [tuple(row) for row in rows]
+    columns = [
+        [header, *(row[i] for row in rows if i < len(row))]
+        for i, header in enumerate(headers)
+    ]
+    made = _Grid(
+        # A number is not broken at all, words are between words.
+        [
+            max(map(_whole if i in numbers else _narrowest, cells))
+            for i, cells in enumerate(columns)
+        ],
+        [max(map(_whole, cells)) for cells in columns],
         title=said(title, "table.title") if title else None,
         caption=said(caption, "table.caption") if caption else None,
         caption_justify="left",
@@ -145,21 +156,47 @@ def grid(
         pad_edge=False,
     )
     for i, header in enumerate(headers):
-        below = [row[i] for row in rows if len(row) > 1]
-        # A number is not broken at all, words are between words.
-        width = _whole if i in numbers else _narrowest
-        widths = map(width, (said(header), *below))
-        made.add_column(
-            said(header),
-            justify="right" if i in numbers else "left",
-            min_width=min(_LONGEST, max(widths)),
-        )
+        justify = "right" if i in numbers else "left"
+        made.add_column(header, justify=justify, overflow="fold")
     for row in rows:
         if len(row) == 1:
             made.add_section()
         shown: tuple[RenderableType, ...] = row
         made.add_row(*shown)
     return made
+
+
+class _Grid(Table):
+    """A table that gives each column the room of its longest word before any other.
+
+    Rich makes all columns equally narrow and cuts off what then does not fit.
+    """
+
+    def __init__(self, least: list[int], wanted: list[int], **options: Any):
+        super().__init__(**options)
+        self._least = [min(_LONGEST, width) for width in least]
+        self._wanted = wanted
+
+    def __rich_console__(
+        self, console: Console, options: ConsoleOptions
+    ) -> RenderResult:
+        """With widths for this console."""
+        room = options.max_width - 2 * (len(self._wanted) - 1)  # between columns
+        self.show_edge = sum(self._least) <= room - 2
+        widths = self._shared(room - 2 if self.show_edge else room)
+        for column, width in zip(self.columns, widths, strict=True):
+            column.width = width
+        yield from super().__rich_console__(console, options)
+
+    def _shared(self, room: int) -> list[int]:
+        """The widest that fit; words are broken only where no widths fit them all."""
+        for least in (self._least, [1] * len(self._least)):
+            for level in range(room, 0, -1):
+                both = zip(least, self._wanted, strict=True)
+                widths = [min(wanted, max(level, low)) for low, wanted in both]
+                if sum(widths) <= room:
+                    return widths
+        return [1] * len(self._wanted)
 
 
 def _whole(cell: Cell) -> int:
