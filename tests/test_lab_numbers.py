@@ -115,6 +115,7 @@ def test_no_accuracy_is_spoken_of(whole):
     words = re.sub(r"<style>.*?</style>|<script>.*?</script>|@\w+\{.*", "", page)
     for said in (text, words, *(p.read_text("utf-8") for p in whole[1].glob("*.svg"))):
         assert "accura" not in said.lower()
+    assert "scored on the same" in page and "of which each is" not in page
     assert "explained" in page and "of the variance of the test part" in page
 
 
