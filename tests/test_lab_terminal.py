@@ -185,6 +185,11 @@ def test_every_encoding_shows_the_nearest_that_it_has(encoding):
     assert len(shown(named("plain").table, 120, "ascii")) == len(wide)  # columns stay
 
 
+def test_an_interval_and_a_score_are_plain_in_ascii():
+    text = shown(said("R² 25.5 ± 18.5 | ±1"), 80, "ascii")
+    assert text == "R2 25.5 +-18.5 | +-1\n"
+
+
 def test_a_time_is_said_before_it_passes():
     console = Console(file=io.StringIO(), width=80)
     with reporter(console) as progress:

@@ -21,17 +21,19 @@ _BREAK = re.compile(r"(?<=[-.])(?=[^\W\d])|(?<=[:,(_=/ ])")
 _LONGEST = 32  # letters without such a place that are not broken
 # What to show where an encoding lacks it: one letter for one, so that columns stay.
 _NEAREST = str.maketrans(
-    "−–—±→←·•×…’‘“”━╸╺│─\N{NO-BREAK SPACE}",  # noqa: RUF001
-    "---~><.*x.''\"\"---|- ",
-)
+    "−–—→←·•×…’‘“”━╸╺│─²\N{NO-BREAK SPACE}",  # noqa: RUF001
+    "---><.*x.''\"\"---|-2 ",
+) | str.maketrans({"±": "+-"})  # and the space after it goes
 _TOLERANT = "apical.nearest"
 
 
 def _nearest(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    lacking = error.object[error.start : error.end].translate(_NEAREST)
-    return "".join(c if c.isascii() else "?" for c in lacking), error.end
+    lacking = error.object[error.start : error.end]
+    shown = "".join(c if c.isascii() else "?" for c in lacking.translate(_NEAREST))
+    shorter = lacking.endswith("±") and error.object[error.end :].startswith(" ")
+    return shown, error.end + shorter
 
 
 codecs.register_error(_TOLERANT, _nearest)
