@@ -212,6 +212,7 @@ def test_what_it_cannot_do_without_is_asked_for():
     refuses("has 2 of them for 2 classes", **small)
     single = {"params": layers(5, 4, 1), "data": (DATA[0], DATA[1][:, :1])}
     refuses(r"`target` has shape \(4, 1\).*Give `positive`", **single)
+    refuses("must be a class.* a regression has none", **single)
     refuses("No node was found", params=layers(5, 2))
     named = {"data": ({"x": DATA[0]}, DATA[1]), "batch": ({"x": 0}, 0)}
 

@@ -156,6 +156,12 @@ def test_what_counts_as_equal_to_backpropagation_is_a_band_around_it(draw):
     assert ends == [pytest.approx((86, 88)), pytest.approx((90, 92))]
 
 
+def test_the_bands_are_said_to_be_over_seeds_alone():
+    records = run(sweep=8)
+    text = seen(drawn(draw_curves, records, summarise(records)))
+    assert any("bands: 95 % intervals over seeds)" in each for each in text)
+
+
 def test_a_rule_that_was_lost_says_so_in_the_legend():
     records = run() + diverged() + refused()
     text = seen(drawn(draw_curves, records, summarise(records)))

@@ -83,7 +83,10 @@ def test_a_comparison_is_not_overwritten(tmp_path):
     with begin(tmp_path) as ledger:
         ledger.records.write({"seed": 1})
     with (
-        pytest.raises(LabError, match=r"--resume .*, replace it with --force, or cho"),
+        pytest.raises(
+            LabError,
+            match=r"--resume .*resume=True.*--force .*force=True",
+        ),
         begin(tmp_path),
     ):
         raise AssertionError
@@ -127,7 +130,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
 
 def test_settings_that_cannot_be_read_are_named(tmp_path):
     (tmp_path / "settings.json").write_text("{")
-    with pytest.raises(LabError, match=r"settings.json cannot be read"):
+    with pytest.raises(LabError, match=r"settings.json is damaged"):
         read_settings(tmp_path)
 
 
@@ -190,7 +193,7 @@ def test_a_full_disk_is_said_and_what_was_written_is_kept(tmp_path):
     )
     assert result.returncode == 1
     assert f"said: cannot write to {tmp_path}" in result.stderr
-    assert "--resume" in result.stderr and "Traceback" not in result.stderr
+    assert "resume=True" in result.stderr and "Traceback" not in result.stderr
     kept = read(tmp_path / "records.jsonl")
     assert 0 < max(line["epoch"] for line in kept) < 4
     with pytest.MonkeyPatch.context() as patch:

@@ -115,6 +115,7 @@ def test_no_accuracy_is_spoken_of(whole):
     words = re.sub(r"<style>.*?</style>|<script>.*?</script>|@\w+\{.*", "", page)
     for said in (text, words, *(p.read_text("utf-8") for p in whole[1].glob("*.svg"))):
         assert "accura" not in said.lower()
+    assert "scored on the same" in page and "of which each is" not in page
     assert "explained" in page and "of the variance of the test part" in page
 
 
@@ -172,3 +173,12 @@ def test_numbers_of_another_size_than_rates_suit_are_told(save):
 def test_a_loss_of_classes_is_refused(save):
     with pytest.raises(lab.LabError, match="the labels of mine"):
         compared(data=save(**arrays()), loss="cross-entropy")
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_a_rule_that_needs_classes_says_so(save, outputs):
+    found = compared(
+        data=save(**arrays(outputs)), rules=["forward-forward"], epochs=1
+    ).records[0]
+    assert found["status"] == "refused"
+    assert "a regression has no" in found["message"]

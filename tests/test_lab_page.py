@@ -284,7 +284,16 @@ def test_trials_have_a_table_with_the_working_range():
 @pytest.mark.parametrize(("chosen", "said"), [(0, "lowest"), (7, "highest")])
 def test_a_step_size_at_the_end_of_its_range_is_said_to_be_there(chosen, said):
     searched = [line | {"chosen": line["trial"] == chosen} for line in trials()]
-    assert f"the {said} tried" in made(comparison(run(), trials=searched))
+    text = Parsed(made(comparison(run(), trials=searched))).text
+    summary, table = text.split("The numbers", 1)
+    assert f"{BASELINE} (the {said} tried); see the trials" in summary
+    assert f", the {said} tried" in table
+
+
+def test_bands_and_bars_of_a_swept_run_are_told_apart():
+    text = " ".join(made(comparison(run(sweep=8), trials=trials())).split())
+    assert "the band its 95 % interval over seeds;" in text
+    assert "bars: 95 % intervals over seeds and draws of the trials;" in text
 
 
 def test_the_matrix_marks_each_need_of_each_rule():

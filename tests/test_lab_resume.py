@@ -190,6 +190,24 @@ def test_objects_have_to_be_given_again(tmp_path):
         lab.resume(tmp_path)
 
 
+def test_what_was_begun_with_objects_is_not_sent_to_a_command(tmp_path):
+    asked = {"rules": ["backpropagation", {"mine": rules.KolenPollack()}]}
+    with pytest.MonkeyPatch.context() as patch:
+        kill_at(patch, 1)
+        with pytest.raises(Killed):
+            compared(**asked, out=tmp_path)
+    with pytest.raises(lab.LabError, match=r"resume=True.*force=True") as found:
+        compared(**asked, out=tmp_path)
+    assert "--resume" not in str(found.value) and "--force" not in str(found.value)
+    assert compared(**asked, out=tmp_path, resume=True).rows[-1].status == "ok"
+
+
+def test_settings_that_were_cut_off_are_said_to_be_damaged(tmp_path):
+    (tmp_path / "settings.json").write_text('{"data": "dig')
+    with pytest.raises(lab.LabError, match=r"settings\.json is damaged \(Unterminated"):
+        lab.resume(tmp_path)
+
+
 def test_a_folder_without_a_comparison_is_named(tmp_path):
     with pytest.raises(lab.LabError, match="holds no comparison"):
         lab.resume(tmp_path)

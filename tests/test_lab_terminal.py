@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,12 @@ from hypothesis import strategies as st
 from lab_files import tiny
 from lab_lines import comparison, refused, run
 from rich.console import Console
+from typer.testing import CliRunner
 
 import apical
+from apical.cli import app
 from apical.cli._app import stop
+from apical.lab import APART
 from apical.lab._progress import guessed, reporter
 from apical.lab._regimes import has_regime, regime_table
 from apical.lab._registry import RULES
@@ -138,6 +142,31 @@ def test_a_grid_is_as_wide_as_its_longest_words(width):
     assert "97.2 ± 0.4" in text
 
 
+@pytest.mark.parametrize("width", [60, 80, 84, 100, 120])
+def test_every_word_of_the_list_of_rules_is_whole(width):
+    found = CliRunner(env={"COLUMNS": str(width)}).invoke(app, ["rules"])
+    text = found.stdout
+    assert found.exit_code == 0
+    assert max(map(len, text.partition("recirculation:")[0].splitlines())) <= width
+    words = Counter(text.split())
+    entries = [*RULES.values(), *(apart.entry for apart in APART.values())]
+    needs = Counter(w for entry in entries for w in " ".join(entry.needs).split())
+    assert all(words[word] >= number for word, number in needs.items())
+    keys = re.findall(r"@\w+\{\s*([^,\s]+)", "".join(e.citation for e in entries))
+    assert all(key in words or f"{key}," in words for key in keys)
+    for name in (*RULES, *APART):
+        assert all(any(p in w for w in words) for p in re.findall(r"[a-z]+", name))
+
+
+@pytest.mark.parametrize("width", [9, 20, 45])
+def test_where_words_do_not_fit_they_are_broken_and_no_letter_is_lost(width):
+    rows = [[said("abcdefghijkl " * 3), Name("mnopqrstuvwx"), said("123456789.25")]]
+    text = shown(grid(("one", "two", "three"), rows, numbers=[2]), width)
+    assert max(map(len, text.splitlines())) <= width
+    letters = Counter("".join(text.split()))
+    assert letters["a"] == letters["l"] == 3 and letters["x"] == letters["9"] == 1
+
+
 def test_a_path_stays_in_one_piece_to_be_copied():
     path = "/a/very/long/path-of-a-folder" * 9
     stream = io.StringIO()
@@ -154,6 +183,11 @@ def test_every_encoding_shows_the_nearest_that_it_has(encoding):
     assert ("->" if lacking else "alignment") in text.replace(" > ", "->")
     wide = shown(named("plain").table, 120)
     assert len(shown(named("plain").table, 120, "ascii")) == len(wide)  # columns stay
+
+
+def test_an_interval_and_a_score_are_plain_in_ascii():
+    text = shown(said("R² 25.5 ± 18.5 | ±1"), 80, "ascii")
+    assert text == "R2 25.5 +-18.5 | +-1\n"
 
 
 def test_a_time_is_said_before_it_passes():

@@ -233,3 +233,10 @@ def test_a_drawing_has_an_arrow_to_each_node_and_to_the_loss():
     drawing = circuit_of(chain, nasty.CHOSEN["terminals"]).mermaid().splitlines()
     arrows = [line.split() for line in drawing if "-->" in line]
     assert [line[-1] for line in arrows] == ["n1", "n2", "n3", "loss"]
+
+
+@pytest.mark.parametrize(("layers", "said"), [(2, "1 node"), (3, "2 nodes")])
+def test_what_there_is_one_of_is_said_to_be_one(layers, said):
+    circuit = apical.trace(chain)(LEAVES[:1] + LEAVES[-layers + 1 :], *DATA)
+    first = f"{said}, {layers} synapses, longest path {said}"
+    assert str(circuit).splitlines()[0] == first

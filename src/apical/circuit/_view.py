@@ -33,8 +33,8 @@ def table(circuit: Circuit) -> str:
     ]
     leaves = [[path, why] for path, why in circuit.unreached.items()]
     parts = [
-        f"{len(nodes)} nodes, {len(synapses)} synapses, "
-        f"longest path {circuit.depth} nodes",
+        f"{_counted(len(nodes), 'node')}, {_counted(len(synapses), 'synapse')}, "
+        f"longest path {_counted(circuit.depth, 'node')}",
         _grid(["node", "shape", "why", "drive", "reaches", "where"], nodes),
         _grid(["synapse", "operation", "weight", "loop", "scope", "where"], synapses),
         _grid(["parameter without a synapse", "why"], leaves),
@@ -59,6 +59,10 @@ def table(circuit: Circuit) -> str:
     if circuit.unknown:
         parts.append("not known to apical: " + ", ".join(circuit.unknown))
     return "\n\n".join(p for p in parts if p)
+
+
+def _counted(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
 def _listed(edges: Sequence[Edge]) -> str:

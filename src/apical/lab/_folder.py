@@ -12,6 +12,7 @@ from apical.lab._errors import LabError
 from apical.lab._journal import replace_file
 from apical.lab._ledger import FILES, Ledger
 from apical.lab._seal import read_json, sealed, unsealed
+from apical.lab._sources import changed
 
 SETTINGS = "settings.json"
 REPORTS = (
@@ -42,17 +43,25 @@ def open_folder(
             yield Ledger(path)
     except OSError as error:
         raise LabError(
-            f"cannot write to {path} ({error.strerror or error}). {_then(path)}"
+            f"cannot write to {path} ({error.strerror or error}). "
+            f"{_then(path, settings)}"
         ) from error
 
 
-def _then(path: Path) -> str:
+def _then(path: Path, settings: dict[str, Any]) -> str:
     if not (path / SETTINGS).is_file():
         return "Choose another folder with --out"
     return (
-        "What was written before is kept: mend that, then `apical compare --resume "
-        f"{path}`, or choose another folder with --out"
+        "What was written before is kept: mend that, then go on with it "
+        f"({_resuming(path, settings)}), or choose another folder with --out"
     )
+
+
+def _resuming(path: Path, settings: dict[str, Any]) -> str:
+    """How to go on; no command can say what was given from Python as an object."""
+    if settings.get("given_as_objects"):
+        return "the same call with resume=True"
+    return f"`apical compare --resume {path}`; from Python resume=True"
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -65,9 +74,11 @@ def read_settings(path: Path) -> dict[str, Any]:
             f"{path} holds no comparison (there is no {file}): name the folder that "
             "was given as --out. If it was that, nothing had begun yet: run it again"
         ) from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise LabError(f"{file} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
         raise LabError(
-            f"{file} cannot be read ({error}): name a folder that was given as --out"
+            f"{file} is damaged ({error}): restore it, or begin anew in another folder"
         ) from error
     try:
         return unsealed(dict(found))
@@ -115,9 +126,12 @@ def _prepare(path: Path, settings: dict[str, Any], force: bool, resume: bool) ->
     if resume:
         _require_same(path, read_settings(path), settings)
     elif begun and not force:
+        replacing = "force=True"
+        if not settings.get("given_as_objects"):
+            replacing = "--force (from Python force=True)"
         raise LabError(
-            f"{path} holds a comparison: go on with it (`apical compare --resume "
-            f"{path}`), replace it with --force, or choose another folder with --out"
+            f"{path} holds a comparison: go on with it ({_resuming(path, settings)}), "
+            f"replace it with {replacing}, or choose another folder with --out"
         )
     else:
         for name in (*FILES, *REPORTS):
@@ -128,6 +142,12 @@ def _prepare(path: Path, settings: dict[str, Any], force: bool, resume: bool) ->
 def _require_same(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
     for name in before | now:
         if before.get(name) != now.get(name):
+            if name == "sources":
+                raise LabError(
+                    f"{changed(before.get(name), now.get(name))} changed since {path} "
+                    "was begun: its numbers would be those of two models or rules. "
+                    "Undo the change to go on, or begin anew in another folder"
+                )
             raise LabError(
                 f"{path} was begun with {name} = {before.get(name)!r}, and this is "
                 f"{now.get(name)!r}: its numbers would not be those of one comparison. "

@@ -1,5 +1,6 @@
 """What a comparison is to do, decided and checked before any work begins."""
 
+import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from apical.lab._loss import LOSSES
 from apical.lab._optimizers import find_optimizer
 from apical.lab._records import Line, environment, hyper_parameters
 from apical.lab._registry import Rules, Vary, find_rules, listed, with_baselines
+from apical.lab._sources import digests
 from apical.lab._stages import Bench, Callback, Sweep
 from apical.lab._work import Work, held_out_of
 from apical.lab.models import Model, find_model, own_model
@@ -111,6 +113,7 @@ def make_plan(
         "hyper_parameters": {n: hyper_parameters(e.make()) for n, e in entries.items()},
         "given_as_objects": _objects(data=data, models=models, rules=rules),
         "fingerprint_of_data": found.fingerprint,
+        **_sources([*chosen, *entries]),
         **environment(),
     }
     work = {
@@ -236,6 +239,12 @@ def _require_whole(**numbers: Any) -> None:
                 f"--{name.replace('_', '-')} {number!r}: must be a whole number, not a "
                 f"{type(number).__name__}"
             )
+
+
+def _sources(named: list[str]) -> Line:
+    """What tells a user's modules from others of their names; nothing without any."""
+    found = digests(named)
+    return {"sources": json.dumps(found)} if found else {}
 
 
 def _objects(**given: Any) -> list[str]:

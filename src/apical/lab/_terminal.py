@@ -22,17 +22,19 @@ _BREAK = re.compile(r"(?<=[-.])(?=[^\W\d])|(?<=[:,(_=/ ])")
 _LONGEST = 32  # letters without such a place that are not broken
 # What to show where an encoding lacks it: one letter for one, so that columns stay.
 _NEAREST = str.maketrans(
-    "−–—±→←·•×…’‘“”━╸╺│─\N{NO-BREAK SPACE}",  # noqa: RUF001
-    "---~><.*x.''\"\"---|- ",
-)
+    "−–—→←·•×…’‘“”━╸╺│─²\N{NO-BREAK SPACE}",  # noqa: RUF001
+    "---><.*x.''\"\"---|-2 ",
+) | str.maketrans({"±": "+-"})  # and the space after it goes
 _TOLERANT = "apical.nearest"
 
 
 def _nearest(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    lacking = error.object[error.start : error.end].translate(_NEAREST)
-    return "".join(c if c.isascii() else "?" for c in lacking), error.end
+    lacking = error.object[error.start : error.end]
+    shown = "".join(c if c.isascii() else "?" for c in lacking.translate(_NEAREST))
+    shorter = lacking.endswith("±") and error.object[error.end :].startswith(" ")
+    return shown, error.end + shorter
 
 
 codecs.register_error(_TOLERANT, _nearest)
@@ -127,7 +129,7 @@ def grid(
     title: str = "",
     caption: str = "",
 ) -> Table:
-    """A table whose columns are never so narrow that a word or a number is broken.
+    """A table in which no word and no number is broken, wherever there is room.
 
     Args:
         headers: of the columns.
@@ -136,8 +138,19 @@ def grid(
         title: what stands above.
         caption: what stands below.
     """
-    rows, numbers = [tuple(row) for row in rows], set(numbers)
-    made = Table(
+    names, numbers = [said(header) for header in headers], set(numbers)
+    lines = [tuple(row) for row in rows]
+    columns = [
+        [header, *(row[i] for row in lines if i < len(row))]
+        for i, header in enumerate(names)
+    ]
+    made = _Grid(
+        # A number is not broken at all, words are between words.
+        [
+            max(map(_whole if i in numbers else _narrowest, cells))
+            for i, cells in enumerate(columns)
+        ],
+        [max(map(_whole, cells)) for cells in columns],
         title=said(title, "table.title") if title else None,
         caption=said(caption, "table.caption") if caption else None,
         caption_justify="left",
@@ -145,22 +158,48 @@ def grid(
         padding=(0, 1, 0, 0),
         pad_edge=False,
     )
-    for i, header in enumerate(headers):
-        below = [row[i] for row in rows if len(row) > 1]
-        # A number is not broken at all, words are between words.
-        width = _whole if i in numbers else _narrowest
-        widths = map(width, (said(header), *below))
-        made.add_column(
-            said(header),
-            justify="right" if i in numbers else "left",
-            min_width=min(_LONGEST, max(widths)),
-        )
-    for row in rows:
+    for i, header in enumerate(names):
+        justify = "right" if i in numbers else "left"
+        made.add_column(header, justify=justify, overflow="fold")
+    for row in lines:
         if len(row) == 1:
             made.add_section()
         shown: tuple[RenderableType, ...] = row
         made.add_row(*shown)
     return made
+
+
+class _Grid(Table):
+    """A table that gives each column the room of its longest word before any other.
+
+    Rich makes all columns equally narrow and cuts off what then does not fit.
+    """
+
+    def __init__(self, least: list[int], wanted: list[int], **options: Any):
+        super().__init__(**options)
+        self._least = [min(_LONGEST, width) for width in least]
+        self._wanted = wanted
+
+    def __rich_console__(
+        self, console: Console, options: ConsoleOptions
+    ) -> RenderResult:
+        """With widths for this console."""
+        room = options.max_width - 2 * (len(self._wanted) - 1)  # between columns
+        self.show_edge = sum(self._least) <= room - 2
+        widths = self._shared(room - 2 if self.show_edge else room)
+        for column, width in zip(self.columns, widths, strict=True):
+            column.width = width
+        yield from super().__rich_console__(console, options)
+
+    def _shared(self, room: int) -> list[int]:
+        """The widest that fit; words are broken only where no widths fit them all."""
+        for least in (self._least, [1] * len(self._least)):
+            for level in range(room, 0, -1):
+                both = zip(least, self._wanted, strict=True)
+                widths = [min(wanted, max(level, low)) for low, wanted in both]
+                if sum(widths) <= room:
+                    return widths
+        return [1] * len(self._wanted)
 
 
 class _Broken(TableElement):
@@ -172,15 +211,10 @@ class _Broken(TableElement):
         head, body = self.header, self.body
         cells = head.row.cells if head is not None and head.row is not None else ()
         rows = body.rows if body is not None else ()
-        table = grid(
+        yield grid(
             [cell.content.plain for cell in cells],
             [_named([cell.content.plain for cell in row.cells]) for row in rows],
         )
-        narrow = sum((c.min_width or 0) + 1 for c in table.columns) > options.max_width
-        for column in table.columns:
-            column.overflow = "fold"
-            column.min_width = None if narrow else column.min_width
-        yield table
 
 
 def _named(cells: list[str]) -> list[Cell]:

@@ -164,5 +164,9 @@ def _label(name: str, rows: list[Row]) -> str:
 
 def _title(record: dict[str, Any]) -> str:
     number = record["seeds"]
-    seeds = "1 seed" if number == 1 else f"{number} seeds (bands: 95 % intervals)"
+    seeds = (
+        "1 seed"
+        if number == 1
+        else f"{number} seeds (bands: 95 % intervals over seeds)"
+    )
     return f"{record['data']} · {seeds} · {tuning(record)}"

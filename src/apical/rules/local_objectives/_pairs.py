@@ -93,8 +93,9 @@ def require_labels(
     target = target_of(circuit, args, rule)
     if target.ndim != 2 or target.shape[1] < 2:
         raise ValueError(
-            f"{rule} lays a label over each example, and `target` has shape "
-            f"{target.shape}, not (examples, classes) with two classes or more. {fix}"
+            f"{rule} lays a label over each example, which must be a class, and "
+            f"`target` has shape {target.shape}, not (examples, classes) with two "
+            f"classes or more: a regression has none. {fix}"
         )
     if len(inputs) != 1:
         raise ValueError(
@@ -115,7 +116,7 @@ def _require_classes(target: jax.Array, rule: str, fix: str) -> None:
             raise ValueError(
                 f"{rule} lays the label of an example's class over it, and a row of "
                 "`target` is no class: its entries must be 0 or more and their sum 1, "
-                f"as `jax.nn.one_hot` gives. {fix}"
+                f"as `jax.nn.one_hot` gives; a regression has no classes. {fix}"
             )
 
 
