@@ -137,11 +137,11 @@ def grid(
         title: what stands above.
         caption: what stands below.
     """
-    headers, numbers = [said(header) for header in headers], set(numbers)
+    heads, numbers = [said(header) for header in headers], set(numbers)
     rows = [tuple(row) for row in rows]
     columns = [
         [header, *(row[i] for row in rows if i < len(row))]
-        for i, header in enumerate(headers)
+        for i, header in enumerate(heads)
     ]
     made = _Grid(
         # A number is not broken at all, words are between words.
@@ -157,7 +157,7 @@ def grid(
         padding=(0, 1, 0, 0),
         pad_edge=False,
     )
-    for i, header in enumerate(headers):
+    for i, header in enumerate(heads):
         justify = "right" if i in numbers else "left"
         made.add_column(header, justify=justify, overflow="fold")
     for row in rows:
