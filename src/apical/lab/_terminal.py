@@ -172,14 +172,18 @@ class _Broken(TableElement):
         head, body = self.header, self.body
         cells = head.row.cells if head is not None and head.row is not None else ()
         rows = body.rows if body is not None else ()
-        table = grid(
-            [cell.content.plain for cell in cells],
-            [_named([cell.content.plain for cell in row.cells]) for row in rows],
-        )
-        narrow = sum((c.min_width or 0) + 1 for c in table.columns) > options.max_width
-        for column in table.columns:
-            column.overflow = "fold"
-            column.min_width = None if narrow else column.min_width
+        headers = [cell.content.plain for cell in cells]
+        shown = [_named([cell.content.plain for cell in row.cells]) for row in rows]
+        table = grid(headers, shown)
+        least = [column.min_width or 0 for column in table.columns]
+        columns = zip(map(said, headers), *shown, strict=True)
+        most = [max(map(_whole, column)) for column in columns]
+        spare = options.max_width - 2 * len(headers) - sum(least)
+        wanted = sum(most) - sum(least)
+        for column, low, high in zip(table.columns, least, most, strict=True):
+            column.overflow, column.min_width = "fold", None
+            if 0 <= spare < wanted:
+                column.width = low + spare * (high - low) // wanted
         yield table
 
 
