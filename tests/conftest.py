@@ -34,7 +34,9 @@ _SLOW_PROOFS = (
     *("clapp", "forward_forward", "local_losses", "sign_optimizers"),
     *("scalar_feedback", "stochastic_nodes", "regime", "weight_mirror", "testing*"),
     *("direct_feedback", "target_propagation", "sequential_depth", "reductions"),
-    *("equilibrium_kinks",),
+    *("equilibrium_kinks", "needs", "saved_states", "nasty_names", "several_outputs"),
+    *("dtypes", "default_rate", "depths", "connections", "feedback_page"),
+    *("reused_state", "folded_examples"),
 )
 if os.environ.get("APICAL_TESTS") == "core":
     collect_ignore_glob = [f"test_{n}.py" for n in (*_ABOVE_THE_CORE, *_SLOW_PROOFS)]
