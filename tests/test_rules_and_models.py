@@ -136,12 +136,12 @@ WHOLE = ("test_semantics.py", "test_semantics_of_weights.py")
 OTHERS = ("test_gains_and_synapses.py", "test_weights_with_arguments.py")
 
 
-def tests_of(*files):
+def named_in(*files):
     text = "\n".join((ROOT / "tests" / file).read_text("utf-8") for file in files)
     return set(re.findall(r"^def (test_\w+)", text, re.MULTILINE))
 
 
 def test_every_statement_of_the_page_names_a_test_and_every_test_is_named():
     named = set(re.findall(r"`(test_\w+)`", PAGE))
-    assert tests_of(*WHOLE) <= named <= tests_of(*WHOLE, *OTHERS)
-    assert all(named & tests_of(file) for file in (*WHOLE, *OTHERS))
+    assert named_in(*WHOLE) <= named <= named_in(*WHOLE, *OTHERS)
+    assert all(named & named_in(file) for file in (*WHOLE, *OTHERS))

@@ -75,7 +75,10 @@ def read_settings(path: Path) -> dict[str, Any]:
             "was given as --out. If it was that, nothing had begun yet: run it again"
         ) from None
     except OSError as error:
-        raise LabError(f"{file} cannot be read: {error.strerror or error}") from error
+        raise LabError(
+            f"{file} cannot be read ({error.strerror or error}): name a folder that was "
+            "given as --out"
+        ) from error
     except ValueError as error:
         raise LabError(
             f"{file} is damaged ({error}): restore it, or begin anew in another folder"
