@@ -76,8 +76,8 @@ def read_settings(path: Path) -> dict[str, Any]:
         ) from None
     except OSError as error:
         raise LabError(
-            f"{file} cannot be read ({error.strerror or error}): name a folder that was "
-            "given as --out"
+            f"{file} cannot be read ({error.strerror or error}): name a folder that "
+            "was given as --out"
         ) from error
     except ValueError as error:
         raise LabError(
