@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import _labels
+from ._axes import dot_axes
 from ._dataflow import CONSTANT, Flow
 from ._jaxpr import Atom, Body, Literal, Op, is_concrete
 from ._labels import Labels
@@ -174,7 +175,7 @@ class _Walk:
         ranks = [len(self.flow.shape(a)) for a in op.inputs]
         return _labels.placed(
             labels,
-            dict(_labels.dot_axes(op, i, ranks)),
+            dict(dot_axes(op, i, ranks)),
             len(self.flow.shape(op.outputs[0])),
         )
 

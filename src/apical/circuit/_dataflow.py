@@ -64,11 +64,12 @@ class Flow(Graph):
         derived: frozenset[int] = frozenset(),
         parts: frozenset[int] = frozenset(),
         sums: frozenset[int] = frozenset(),
+        axes: VaryingAxes | None = None,
     ) -> None:
         super().__init__(program)
         self.derived, self.parts, self.sums = derived, parts, sums
         self._given = parameters, constants, shared
-        self.axes = VaryingAxes(program)
+        self.axes = VaryingAxes(program) if axes is None else axes
         self.varying: set[int] = set()
         self.modulated: set[int] = set()
         # Leaves that are a weight in a linear operation: an inner step may move them.
@@ -96,7 +97,7 @@ class Flow(Graph):
         if not (derived or parts or sums):
             return self
         more = self.derived | derived, self.parts | parts, self.sums | sums
-        return Flow(self.program, *self._given, *more)
+        return Flow(self.program, *self._given, *more, self.axes)
 
     def kind_of(self, atom: Atom) -> int:
         """The kind of a value; a literal is constant."""

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ._axes import dot_axes
 from ._dataflow import ACTIVITY, Flow
 from ._jaxpr import Atom, Body, Literal, Op
 from ._primitives import is_elementwise
@@ -76,9 +77,8 @@ class _Counter:
         return count.most if axis is None else Count(count.nodes, axis)
 
     def branches(self, op: Op) -> list[Count]:
-        operands = op.inputs[1:] if op.name == "cond" else op.inputs
         for body in op.bodies:
-            self.bind(operands, body.inputs)
+            self.bind(op.operands, body.inputs)
             self.body(body)
         columns = zip(*(body.outputs for body in op.bodies), strict=True)
         return [_most([self.read(a) for a in column]) for column in columns]
@@ -135,7 +135,8 @@ def _follow(flow: Flow, op: Op, operand: int, axis: int) -> int | None:
     if op.name in ("reshape", "squeeze"):
         return _reshaped(before, after, axis)
     if op.name == "dot_general":
-        return _contracted(flow, op, operand, axis)
+        ranks = [len(flow.shape(a)) for a in op.inputs]
+        return dict(dot_axes(op, operand, ranks)).get(axis)
     if op.name.startswith("reduce_") and "axes" in op.params:
         summed = op.params["axes"]
         return None if axis in summed else axis - sum(a < axis for a in summed)
@@ -154,19 +155,3 @@ def _reshaped(before: Sequence[int], after: Sequence[int], axis: int) -> int | N
         ):
             return target
     return None
-
-
-def _contracted(flow: Flow, op: Op, operand: int, axis: int) -> int | None:
-    """Where a free or shared axis of a product's operand stands in the result."""
-    contracted, shared = op.params["dimension_numbers"]
-    if axis in contracted[operand]:
-        return None
-    if axis in shared[operand]:
-        return list(shared[operand]).index(axis)
-
-    def free(i: int) -> list[int]:
-        used = {*contracted[i], *shared[i]}
-        return [a for a in range(len(flow.shape(op.inputs[i]))) if a not in used]
-
-    before = len(free(0)) if operand == 1 else 0
-    return len(shared[0]) + before + free(operand).index(axis)

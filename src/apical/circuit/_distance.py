@@ -60,9 +60,10 @@ class _Walk:
         if op.name == "scan":
             self.scan(op, after)
         elif op.enterable:
-            operands = op.inputs[1:] if op.name == "cond" else op.inputs
             for body in op.bodies:
-                for atom, found in zip(operands, self.body(body, after), strict=True):
+                for atom, found in zip(
+                    op.operands, self.body(body, after), strict=True
+                ):
                     self.join(atom, found)
         else:
             for atom in op.inputs:

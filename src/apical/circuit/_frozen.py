@@ -83,8 +83,7 @@ def _sources(flow: Flow, atom: Atom) -> list[int]:
         seen.add(atom)
         if atom in flow.entry:
             op, _, i = flow.entry[atom]
-            shift = 1 if op.name == "cond" else 0
-            stack.append(op.inputs[i + shift])
+            stack.append(op.operands[i])
         elif atom in flow.maker:
             stack += flow.maker[atom][0].inputs
         else:

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ._axes import dot_axes as dot_axes
 from ._axes import reshape_groups
 from ._jaxpr import Op
 

@@ -189,10 +189,9 @@ class Reacher:
                 self._join(atom, frozenset().union(*outs))
 
     def _branches(self, op: Op, outs: Sequence[Reach]) -> None:
-        operands = op.inputs[1:] if op.name == "cond" else op.inputs
         for body in op.bodies:
             self._body(body.outputs, body, outs)
-            for atom, number in zip(operands, body.inputs, strict=True):
+            for atom, number in zip(op.operands, body.inputs, strict=True):
                 self._join(atom, self.reach[number])
 
     def _scan(self, op: Op, outs: Sequence[Reach]) -> None:
