@@ -18,7 +18,7 @@ demo: .venv/installed-lab
 
 bench: .venv/installed-bench
 	.venv/bin/python -m benchmarks
-	APICAL_EXAMPLES=1000 .venv/bin/python -m pytest -n 2 tests/test_random_graphs.py
+	APICAL_EXAMPLES=1000 .venv/bin/python -m pytest -n 2 tests/circuit/test_random_graphs.py
 	APICAL_SLOW=1 .venv/bin/python -m pytest -n 2 -m slow tests
 
 docs: .venv/installed-docs

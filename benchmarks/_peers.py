@@ -18,13 +18,13 @@ import numpy as np
 
 import apical
 from apical import rules
-from apical.rules.predictive_coding._relaxation import (
+from apical.rules._adaptive_steps import as_optimizer
+from apical.rules.predictive_coding._energy import Budget as Settling
+from apical.rules.predictive_coding.inference._gradient_descent import (
     Energy,
     Relaxation,
-    as_optimizer,
     relax,
 )
-from apical.rules.predictive_coding._settled import Budget as Settling
 
 from . import _calls
 from ._environments import APICAL, PEERS, UnavailableError, Worker

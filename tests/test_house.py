@@ -23,7 +23,7 @@ DOOR = PACKAGE / "circuit" / "_jaxpr.py"
 ROOMS = (
     *("circuit", "optim", "rules", "measure", "testing"),
     "apical",
-    *("lab", "cli", "__main__"),
+    *("lab", "claims", "cli", "__main__"),
 )
 
 
@@ -106,7 +106,7 @@ def test_a_room_imports_only_from_the_rooms_before_it(path):
 @pytest.mark.parametrize(
     ("source", "used"),
     [
-        ("from apical.lab._data import digits", {"lab"}),
+        ("from apical.lab.data._load import digits", {"lab"}),
         ("from apical import measure, trace", {"measure", "apical"}),
         ("import apical", {"apical"}),
         ("def late():\n    from ..rules import Rule", {"rules"}),

@@ -1,17 +1,17 @@
-"""Write src/apical/lab/kept_claims.json, the claims and kept verdicts in short.
+"""Write src/apical/claims/index.json, the claims and kept verdicts in short.
 
     python tools/claims_index.py
 
-`apical claims list` reads it, and `tests/test_claims_kept.py` compares it with the
-claims and their records.
+`apical claims list` reads it, and `tests/claims/test_kept_verdicts.py` compares it with
+the claims and their records.
 """
 
 import json
 
 from claims_page import outcomes
 
-from apical.lab._kept import INDEX, Kept
-from apical.lab.claims import CLAIMS, Outcome, in_short
+from apical.claims import CLAIMS, Outcome, in_short
+from apical.claims._index import INDEX, Kept
 
 
 def index() -> str:

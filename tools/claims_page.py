@@ -2,7 +2,7 @@
 
     python tools/claims_page.py
 
-`tests/test_docs.py` compares both pages with the files.
+`tests/docs/test_site.py` compares both pages with the files.
 """
 
 from functools import cache
@@ -10,14 +10,7 @@ from functools import cache
 from between_marks import replaced
 from keep_claims import KEPT, ROOT
 
-from apical.lab.claims import (
-    CLAIMS,
-    Outcome,
-    described,
-    in_short,
-    read_outcome,
-    reported,
-)
+from apical.claims import CLAIMS, Outcome, described, in_short, read_outcome, reported
 
 PAGE = ROOT / "docs" / "claims.md"
 README = ROOT / "README.md"

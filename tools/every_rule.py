@@ -9,7 +9,7 @@
 What is said of them is kept in `results/every-rule.json`, for each model, number of
 epochs and tuning; a later folder, of some rules alone, takes the place of these rules'
 lines. Without a folder the tables are written anew from what is kept.
-`tests/test_docs.py` compares.
+`tests/docs/test_site.py` compares.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from between_marks import replaced
 
 from apical.lab import Comparison
 from apical.lab._registry import COMPARED, CONTROL, RULES
-from apical.lab._summary import BASELINES, Interval, Row, shown_above, standing
-from apical.testing._declarations import NEEDS
+from apical.lab.report._summary import BASELINES, Interval, Row, shown_above, standing
+from apical.testing._check import NEEDS
 
 ROOT = Path(__file__).parents[1]
 README, KEPT = ROOT / "README.md", ROOT / "results" / "every-rule.json"

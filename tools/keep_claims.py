@@ -17,9 +17,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from apical.lab._report._canvas import our_style, picture
-from apical.lab.claims import CLAIMS, Earlier, Outcome, read_outcome
-from apical.lab.claims._run import OUTCOME, PACKED, RECORDS, told_as_json
+from apical.claims import CLAIMS, Earlier, Outcome, read_outcome
+from apical.claims._run import OUTCOME, PACKED, RECORDS, told_as_json
+from apical.lab.report._style import our_style, picture
 
 ROOT = Path(__file__).parents[1]
 KEPT = ROOT / "results" / "claims"

@@ -20,7 +20,7 @@ from between_marks import replaced
 
 import apical
 from apical import rules
-from apical.testing._declarations import NEEDS
+from apical.testing._check import NEEDS
 
 PAGE = Path(__file__).parents[1] / "docs" / "choose-a-rule.md"
 BEGIN, END = (

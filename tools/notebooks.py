@@ -3,7 +3,7 @@
     python tools/notebooks.py
 
 What a cell prints is kept, and what its last line is: a figure of matplotlib, something
-with a form in HTML, or its `repr`. `tests/test_notebooks.py` runs the code again,
+with a form in HTML, or its `repr`. `tests/docs/test_notebooks.py` runs the code again,
 compares the pages with the notebooks, and sees from a fingerprint whether the code has
 changed since the outputs were made.
 """

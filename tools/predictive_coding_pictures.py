@@ -12,9 +12,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import apical
-from apical.lab._report import _palette as palette
-from apical.lab._report._canvas import blank, our_style, picture
-from apical.lab._report._looks import looks
+from apical.lab.report import _style as palette
+from apical.lab.report._style import blank, looks, our_style, picture
 
 PICTURE = (
     Path(__file__).parents[1] / "docs" / "images" / "predictive-coding"

@@ -12,20 +12,21 @@ from .circuit import drive_of as drive_of
 from .circuit import node as node
 from .circuit import output as output
 from .circuit import trace as trace
+from .rules._base import Credit as Credit
+from .rules._base import Signal as Signal
 from .rules._depth_scaling import depth_scaled as depth_scaled
 from .rules._learner import signals as signals
 from .rules._learner import train_step as train_step
 from .rules._learner import value_and_grad as value_and_grad
-from .rules._rule import Credit as Credit
-from .rules._rule import Signal as Signal
 
 if typing.TYPE_CHECKING:
+    from . import claims as claims
     from . import testing as testing
 
 __version__ = "0.1.0"
 
 # Imported where they are first used: the lab needs an extra, and a second.
-_LATER = ("lab", "testing")
+_LATER = ("claims", "lab", "testing")
 
 
 def __getattr__(name: str) -> typing.Any:

@@ -8,26 +8,25 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from . import _view
-from ._batched import Batched
-from ._cut import TAPS, Tap, find_tap
-from ._dataflow import Flow
-from ._enter import ENTER
-from ._examples import Examples
-from ._given import (
+from . import _pretty_print
+from ._analysis._dataflow import Flow
+from ._analysis._products import Products
+from ._analysis._synapses import Synapse, make_synapses
+from ._batching._batch_axes import Examples
+from ._batching._batched import Batched
+from ._evaluate._control_flow import ENTER
+from ._evaluate._interpreter import TAPS, Backward, Plan, Runner, Tap, find_tap
+from ._evaluate._sharding import inner, zeros
+from ._loss_spec import Setting
+from ._marks import DRIVE, OUTPUT
+from ._partition import Leaves
+from ._validation import (
     pick,
     require_copies,
     require_mapping,
     require_shapes,
     require_values,
 )
-from ._leaves import Leaves
-from ._places import DRIVE, OUTPUT
-from ._products import Products
-from ._run import Backward, Plan, Runner
-from ._setting import Setting
-from ._sharding import inner, zeros
-from ._synapse import Synapse, make_synapses
 
 
 class Run(NamedTuple):
@@ -391,8 +390,8 @@ class Circuit(Batched):
     # ----------------------------------------------------------------------- view
 
     def __str__(self) -> str:
-        return _view.table(self)
+        return _pretty_print.table(self)
 
     def mermaid(self) -> str:
         """The circuit as a Mermaid flowchart."""
-        return _view.mermaid(self)
+        return _pretty_print.mermaid(self)

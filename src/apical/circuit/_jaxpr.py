@@ -15,10 +15,11 @@ independent of version (both survived the changes from JAX 0.9 to 0.12):
 from __future__ import annotations
 
 import itertools
+import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,51 @@ import jax.extend as jex
 import numpy as np
 from jax.extend import source_info_util
 
-from ._sharding import sharding_of
-from ._user_code import line_to_tell
+from ._evaluate._sharding import sharding_of
+
+# ---- Which line of the user's code computes something: what messages point at.
+#
+# A model is mostly made of the layers of other packages, and a line inside one of them
+# says little to who wrote the model. So of all lines that led to an operation the
+# innermost one in the user's own code is told; where there is none (a loss function of
+# a package), the innermost one.
+
+# Where `pip` and distributions of Linux put packages.
+_INSTALLED = ("site-packages", "dist-packages")
+_APICAL = Path(__file__).parents[1]
+_LINE = re.compile(r"(?P<file>.*?):\d+(:\d+)? \(")
+
+
+def line_to_tell(lines: Iterable[str]) -> str:
+    """The first line of the user's own, else the first; empty if there is none.
+
+    Args:
+      lines: as JAX writes them, `file:line:column (function)`, from the inside.
+    """
+    first = ""
+    for line in lines:
+        found = _LINE.match(line)
+        if found is None:  # JAX remembers no line here
+            continue
+        if not is_installed(found["file"]):
+            return line
+        first = first or line
+    return first
+
+
+@cache
+def is_installed(file: str) -> bool:
+    """Whether a file belongs to an installed package, or to apical."""
+    return any(
+        folder == _APICAL
+        or folder.name in _INSTALLED
+        or any(folder.glob("*.dist-info"))  # as `pip install --target` leaves it
+        for folder in Path(file).parents
+    )
+
 
 # A mark stands where the user wrote it, not where `apical.node` is defined.
 source_info_util.register_exclusion(str(Path(__file__).with_name("_trace.py")))
-
 # Calls without a meaning of their own: their body is written in place.
 _INLINED = frozenset({"jit", "pjit", "closed_call", "core_call", "core_closed_call"})
 _REMAT = frozenset({"remat2", "remat", "checkpoint"})

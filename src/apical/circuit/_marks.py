@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import jax
+import jax.ad_checkpoint
+
 from ._jaxpr import Op
 
 NODE_MARK = "apical.node:"
 BERNOULLI_MARK = "apical.bernoulli:"
 OUTPUT_MARK = "apical.output"
+# The site of the network's output, and the end of a drive's: no node is called so.
+OUTPUT, DRIVE = "output", ":drive"
 NODE_MARKS = (NODE_MARK, BERNOULLI_MARK)
 
 
@@ -19,3 +26,99 @@ def mark_of(op: Op) -> str | None:
 def draws(op: Op) -> bool:
     """Whether the operation is the mark of a stochastic node."""
     return (mark_of(op) or "").startswith(BERNOULLI_MARK)
+
+
+def node(x: Any, name: str) -> Any:
+    """Mark an activity as a node, by name; an identity.
+
+    Args:
+      x: an activity (an array) inside a loss function.
+      name: what the node is called; each mark needs a name of its own.
+
+    Returns:
+      `x`.
+
+    Raises:
+      ValueError: for a name that is not a text, or that stands for something else.
+
+    Example:
+      >>> import jax.numpy as jnp, apical
+      >>> float(apical.node(jnp.float32(2.0), "half way"))
+      2.0
+    """
+    if not isinstance(name, str):
+        raise ValueError(
+            "`name` must be a text, as in `apical.node(x, 'hidden')`, not a "
+            f"{type(name).__name__}."
+        )
+    if name in ("", OUTPUT) or name.endswith(DRIVE):
+        raise ValueError(
+            f"A node cannot be called {name!r}: {OUTPUT!r} is the output of the "
+            f"network (`apical.output`) and '...{DRIVE}' the drive of a node. Choose "
+            "another `name`."
+        )
+    return jax.ad_checkpoint.checkpoint_name(x, NODE_MARK + name)
+
+
+def output(y: Any) -> Any:
+    """Mark an activity as the output of the network; an identity.
+
+    Needed only where the output is not the end of the affine tails of synapses that
+    reach the loss alone. Several of these (heads, an actor and its critic) are one
+    output to a rule, side by side for each example; marks say which of them count.
+
+    Args:
+      y: an activity inside a loss function: an array, or a pytree of them.
+
+    Returns:
+      `y`.
+
+    Example:
+      >>> import jax.numpy as jnp, apical
+      >>> float(apical.output(jnp.float32(2.0)))
+      2.0
+    """
+    return jax.tree.map(
+        lambda each: jax.ad_checkpoint.checkpoint_name(each, OUTPUT_MARK), y
+    )
+
+
+def bernoulli(probability: Any, name: str = "") -> Any:
+    """Mark a stochastic binary node: a spike, 1 with this probability and else 0.
+
+    By itself it is an identity: the loss function reads the mean of the spike, its
+    rate. Rules for stochastic nodes (`apical.rules.ScoreFunction`, `StraightThrough`,
+    `Concrete`) draw the spike, from the key in their state. What reads the
+    probability by another way than through this mark goes on reading the probability.
+
+    Args:
+      probability: an activity (an array) inside a loss function, between 0 and 1.
+      name: what the node is called; by default the path of the parameters that make it.
+
+    Returns:
+      `probability`.
+
+    Raises:
+      ValueError: for a name that is not a text, or that stands for something else.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, apical
+      >>> def loss_fn(w, x, y):
+      ...     spikes = apical.bernoulli(jax.nn.sigmoid(x @ w["a"]), "hidden")
+      ...     return jnp.mean((spikes @ w["b"] - y) ** 2)
+      >>> w = {"a": jnp.eye(2), "b": jnp.ones((2, 1))}
+      >>> circuit = apical.trace(loss_fn)(w, jnp.ones((3, 2)), jnp.ones((3, 1)))
+      >>> [node.name for node in circuit.nodes]
+      ['hidden']
+    """
+    if not isinstance(name, str):
+        raise ValueError(
+            "`name` must be a text, as in `apical.bernoulli(p, 'hidden')`, not a "
+            f"{type(name).__name__}."
+        )
+    if name == OUTPUT or name.endswith(DRIVE):
+        raise ValueError(
+            f"A stochastic node cannot be called {name!r}: {OUTPUT!r} is the output of "
+            f"the network and '...{DRIVE}' the drive of a node. Choose another `name`."
+        )
+    return jax.ad_checkpoint.checkpoint_name(probability, BERNOULLI_MARK + name)

@@ -6,36 +6,39 @@ from functools import cached_property
 
 import jax
 
-from . import _checks
-from ._dataflow import ACTIVITY, CONSTANT, DATA, Flow
-from ._depth import longest_path
-from ._distance import distances
-from ._enter import parallel_carries
-from ._frozen import Frozen, frozen, passed_as_they_are
-from ._graph import walk
-from ._jaxpr import Atom
-from ._layers import Layer, layers
-from ._leaves import Leaves
-from ._made_of import MadeOf, made_of
-from ._marks import BERNOULLI_MARK, NODE_MARKS
-from ._nodes import (
+from ._analysis import _refusals as refused
+from ._analysis._dataflow import ACTIVITY, CONSTANT, DATA, Flow
+from ._analysis._drive import drive
+from ._analysis._effective_weights import Frozen, frozen, passed_as_they_are
+from ._analysis._graph import walk
+from ._analysis._layers import Layer, layers
+from ._analysis._naming import names, outputs
+from ._analysis._nodes import (
     LOSS,
+    LOSS_NUMBER,
+    Edge,
+    End,
+    MadeOf,
+    Node,
     Reach,
     Reacher,
     entering,
     everything,
+    made_of,
     marked,
     marked_outputs,
 )
-from ._nodes_and_edges import LOSS as THE_LOSS
-from ._nodes_and_edges import Edge, End, Node
-from ._places import drive, names, outputs
-from ._products import Products
-from ._refusals import Refusal, refusals, unknowns
-from ._setting import Setting
-from ._sharding import in_front
-from ._synapse import Meeting, gains, leaves_of, make_synapses, meetings
-from ._weight_transport import Read, weight_reads
+from ._analysis._path_lengths import distances, longest_path
+from ._analysis._products import Products
+from ._analysis._refusals import Refusal, refusals, unknowns
+from ._analysis._synapses import Meeting, gains, leaves_of, make_synapses, meetings
+from ._evaluate._control_flow import parallel_carries
+from ._evaluate._sharding import in_front
+from ._evaluate._weight_transport import Read, weight_reads
+from ._jaxpr import Atom
+from ._loss_spec import Setting
+from ._marks import BERNOULLI_MARK, NODE_MARKS
+from ._partition import Leaves
 
 
 class Structure:
@@ -60,7 +63,7 @@ class Structure:
         complete = self._policy == "entry"
         self._reacher = Reacher(flow, self._chosen(), self._judged, complete=complete)
         if setting.derivative:
-            _checks.require_loops(flow, leaves.names, self._reacher.reach)
+            refused.require_loops(flow, leaves.names, self._reacher.reach)
         self._check_marks()
         self._numbers = [n for n in flow.maker if n in self._reacher.nodes]
         reach = self._reacher.reach
@@ -135,9 +138,12 @@ class Structure:
         return {self._names[n]: self._edges(following[n]) for n in self._numbers}
 
     def _edges(self, reached: Reach) -> tuple[Edge, ...]:
-        at = {**{n: i for i, n in enumerate(self._numbers)}, LOSS: len(self._numbers)}
+        at = {
+            **{n: i for i, n in enumerate(self._numbers)},
+            LOSS_NUMBER: len(self._numbers),
+        }
         return tuple(
-            Edge(THE_LOSS if number == LOSS else self._names[number], later)
+            Edge(LOSS if number == LOSS_NUMBER else self._names[number], later)
             for number, later in sorted(reached, key=lambda t: (at[t[0]], t[1]))
         )
 
@@ -147,7 +153,7 @@ class Structure:
         nodes = {number: self._names[number] for number in self._numbers}
         synapses = {m.op.outputs[0]: i for i, m in enumerate(self._live)}
         starts: dict[str | End, Atom] = {name: n for n, name in nodes.items()}
-        starts[THE_LOSS] = self._flow.program.body.outputs[0]
+        starts[LOSS] = self._flow.program.body.outputs[0]
         return {
             name: made_of(self._flow, at, nodes, synapses)
             for name, at in starts.items()
@@ -305,7 +311,7 @@ class Structure:
 
     def require_reversible(self) -> None:
         """Refuse a loop on activities that JAX cannot reverse."""
-        _checks.require_reversible(self._flow, self._reacher.reach)
+        refused.require_reversible(self._flow, self._reacher.reach)
 
     def require_feedback(self) -> None:
         """Refuse if a leaf meets data where no second copy stands in for it."""
@@ -348,18 +354,18 @@ class Structure:
     def require_layers_apart(self) -> None:
         """Refuse as `require_nodes` does, and what hides several layers in one."""
         self.require_nodes()
-        _checks.require_layers_apart(self._live, self.leaves.names)
+        refused.require_layers_apart(self._live, self.leaves.names)
 
     def require_output(self) -> None:
         """Refuse if there is no output, or if a node stands after one."""
         if not self.outputs:
-            read = [n for n in self.nodes if Edge(THE_LOSS) in self.reach[n.name]]
-            raise ValueError(_checks.no_output(read))
+            read = [n for n in self.nodes if Edge(LOSS) in self.reach[n.name]]
+            raise ValueError(refused.no_output(read))
         reacher = self._reacher
         for number in self.outputs:
             is_node = number in self._names
             reached = reacher.next[number] if is_node else reacher.reach[number]
-            after = [edge for edge in self._edges(reached) if edge.to is not THE_LOSS]
+            after = [edge for edge in self._edges(reached) if edge.to is not LOSS]
             if after:
                 raise ValueError(
                     f"The output reaches the node {str(after[0])!r}, and this rule "

@@ -6,7 +6,7 @@ try:
     from apical.cli import _claims, _compare
     from apical.cli._app import app as app
     from apical.lab._errors import MissingPackage
-    from apical.lab._terminal import tolerate
+    from apical.lab.report._terminal import tolerate
 except ModuleNotFoundError as missing:
     if (missing.name or "").partition(".")[0] in ("", "apical"):
         raise

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from apical import __version__
-from apical.lab._terminal import tell
+from apical.lab.report._terminal import tell
 
 app = typer.Typer(
     add_completion=False,

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from apical.cli._app import app, lab, stop, stops
-from apical.lab._terminal import Cell, Name, Page, grid, said, tell
+from apical.lab.report._terminal import Cell, Name, Page, grid, said, tell
 
 claims = typer.Typer(
     no_args_is_help=True, help="What the literature claims: run it, read the verdict."
@@ -33,7 +33,7 @@ _OUT = Path("apical-claims")
 @claims.command("list")
 def list_claims(out: Out = _OUT, quick: Quick = False, smoke: Smoke = False) -> None:
     """List the claims with their verdicts: of the runs kept here, and of your own."""
-    scale, kept = _scale(quick, smoke), lab().kept_claims()
+    scale, kept = _scale(quick, smoke), lab_claims().kept_claims()
     begun = [name for name in kept if (out / scale / name).is_dir()]
     with stops(""):
         found = {name: _outcome(name, scale, out) for name in begun}
@@ -69,7 +69,7 @@ def show(name: Annotated[str, typer.Argument(metavar="ID")]) -> None:
     with stops(""):
         console = Console()
         console.print(Page(lab_claims().described(_claim(name))))
-        kept = lab().kept_claims().get(_claim(name).id)
+        kept = lab_claims().kept_claims().get(_claim(name).id)
     if kept is not None:
         told = [f"**Kept run: {kept.verdict}.** {kept.because}", ""]
         told += lab_claims().refusal(kept.refused, kept.unrefused)
@@ -124,7 +124,7 @@ def reproduce(
 def lab_claims() -> Any:
     """The claims, imported late."""
     lab()
-    from apical.lab import claims
+    from apical import claims
 
     return claims
 

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from apical.cli._app import app, lab, stop, stops
-from apical.lab._terminal import Cell, Name, grid, said, tell
+from apical.lab.report._terminal import Cell, Name, grid, said, tell
 
 
 @app.command()

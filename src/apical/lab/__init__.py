@@ -7,34 +7,31 @@ drawn, and nothing that draws need be imported.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from apical.lab._errors import MissingPackage
+from apical.lab._errors import MissingPackage as MissingPackage
 
 if TYPE_CHECKING:
-    from apical.lab._apart import APART as APART
     from apical.lab._compare import compare as compare
     from apical.lab._compare import resume as resume
-    from apical.lab._data import Data as Data
-    from apical.lab._data import load as load
+    from apical.lab._comparison import Comparison as Comparison
     from apical.lab._errors import LabError as LabError
     from apical.lab._errors import known as known
-    from apical.lab._folder import free_folder as free_folder
-    from apical.lab._kept import Kept as Kept
-    from apical.lab._kept import kept_claims as kept_claims
-    from apical.lab._moment import Moment as Moment
-    from apical.lab._outcome import Comparison as Comparison
+    from apical.lab._registry import APART as APART
     from apical.lab._registry import COMPARED as COMPARED
     from apical.lab._registry import RULES as RULES
+    from apical.lab.data._load import Data as Data
+    from apical.lab.data._load import load as load
+    from apical.lab.run._callbacks import Moment as Moment
+    from apical.lab.storage._output_dir import free_folder as free_folder
 
 _HOMES = {
-    "APART": "_apart",
-    "Comparison": "_outcome",
+    **dict.fromkeys(("APART", "COMPARED", "RULES"), "_registry"),
     **dict.fromkeys(("compare", "resume"), "_compare"),
-    **dict.fromkeys(("Data", "load"), "_data"),
+    "Comparison": "_comparison",
+    "Data": "data._dataset",
+    "free_folder": "storage._output_dir",
     **dict.fromkeys(("LabError", "known"), "_errors"),
-    "free_folder": "_folder",
-    "Moment": "_moment",
-    **dict.fromkeys(("Kept", "kept_claims"), "_kept"),
-    **dict.fromkeys(("COMPARED", "RULES"), "_registry"),
+    "load": "data._load",
+    "Moment": "run._callbacks",
 }
 
 

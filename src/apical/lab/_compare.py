@@ -5,15 +5,15 @@ from pathlib import Path
 
 from rich.console import Console
 
-from apical.lab._data import Data
+from apical.lab._comparison import Comparison
 from apical.lab._errors import LabError
-from apical.lab._folder import open_folder, read_settings
-from apical.lab._ledger import Ledger
-from apical.lab._moment import Moment
-from apical.lab._outcome import Comparison
-from apical.lab._plan import Models, Plan, arguments, make_plan
-from apical.lab._progress import Reporter, reporter
 from apical.lab._registry import COMPARED, Rules, Vary
+from apical.lab.data._load import Data
+from apical.lab.run._callbacks import Moment
+from apical.lab.run._plan import Models, Plan, arguments, make_plan
+from apical.lab.run._progress import Reporter, reporter
+from apical.lab.storage._output_dir import open_folder, read_settings
+from apical.lab.storage._results import Ledger
 
 
 def compare(

@@ -2,27 +2,199 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import optax
 
 from apical import rules
-from apical.lab._control import UntrainedHiddenLayers
-from apical.lab._entry import Entry, descended, fields_of, given
-from apical.lab._errors import LabError, known, require_names
-from apical.lab._modules import find_attribute
-from apical.lab._rows_energy import ENERGY
-from apical.lab._rows_local_objectives import LOCAL_OBJECTIVES
-from apical.lab._rows_predictive_coding import PREDICTIVE_CODING
-from apical.lab._rows_scalar_feedback import SCALAR_FEEDBACK
-from apical.lab._rows_targets import TARGETS
-from apical.lab._spelling import (
-    Spelled,
-    literal,
-    spelled,
-    spelled_or_bare,
-    split_names,
-)
+from apical.lab._controls import UntrainedHiddenLayers
+from apical.lab._errors import LabError, find_attribute, known, require_names
+from apical.lab._names import Spelled, literal, spelled, spelled_or_bare, split_names
+from apical.lab._rule_spec import Entry, descended, fields_of, given
+
+# ---- The rules without a row in a comparison, which has not what they ask.
+
+
+class Apart(NamedTuple):
+    """A rule without a row.
+
+    Attributes:
+        entry: the rule.
+        why: what a comparison does not have for it.
+    """
+
+    entry: Entry
+    why: str
+
+
+def _same(key: Any, *args: Any) -> Any:
+    del key
+    return args
+
+
+def _clapp() -> rules.CLAPP:
+    return rules.CLAPP(positive=_same)
+
+
+_SPIKES = "for networks with stochastic nodes (`apical.bernoulli`)"
+# Rules without a row, under the names that `apical rules` lists them by.
+APART: dict[str, Apart] = {
+    "recirculation": Apart(
+        Entry(rules.Recirculation), "for networks that reconstruct their input"
+    ),
+    "windowed-synthetic-gradients": Apart(
+        Entry(rules.WindowedSyntheticGradients),
+        "for sequences in windows (`carry=` says what goes from one to the next)",
+    ),
+    "clapp": Apart(
+        Entry(_clapp), "asks what comes next to an example (`positive=`), and no label"
+    ),
+    "score-function": Apart(Entry(rules.ScoreFunction), _SPIKES),
+    "straight-through": Apart(Entry(rules.StraightThrough), _SPIKES),
+    "concrete": Apart(Entry(rules.Concrete), _SPIKES),
+}
+
+
+# ---- The rows of the rules that settle.
+
+_GAIN = {"gain": (0.03, 1.0, "log")}
+_NUDGE_AND_GAIN = {"nudge": (0.01, 1.0, "log"), **_GAIN}
+
+
+def _equilibrium() -> rules.EquilibriumPropagation:
+    # Rectifiers settle where feedback is weaker than what it answers.
+    return rules.EquilibriumPropagation(gain=0.3)
+
+
+def _relaxation() -> rules.ActivationRelaxation:
+    # What is left of the start after 50 steps is below 1 % at each rate of the sweep.
+    return rules.ActivationRelaxation(steps=50)
+
+
+# Costs are those of 50 steps of settling on a perceptron.
+ENERGY: dict[str, Entry] = {
+    "equilibrium-propagation": Entry(_equilibrium, cost=15.0, space=_NUDGE_AND_GAIN),
+    "contrastive-hebbian": Entry(rules.ContrastiveHebbian, cost=15.0, space=_GAIN),
+    "coupled-learning": Entry(rules.CoupledLearning, cost=15.0, space=_NUDGE_AND_GAIN),
+    "generec": Entry(rules.GeneRec, cost=15.0, space=_GAIN),
+    "activation-relaxation": Entry(_relaxation, cost=10.0),
+    "dual-propagation": Entry(rules.DualPropagation, cost=3.0),
+}
+
+
+# ---- The rows of a comparison for rules whose nodes have objectives of their own.
+
+
+def _similarity() -> rules.LocalLosses:
+    return rules.LocalLosses(objective="similarity")
+
+
+def _both() -> rules.LocalLosses:
+    return rules.LocalLosses(objective="both")
+
+
+LOCAL_OBJECTIVES: dict[str, Entry] = {
+    # One objective has nothing to balance.
+    "local-losses": Entry(rules.LocalLosses, cost=1.3, space={}),
+    "local-losses-similarity": Entry(_similarity, cost=1.3, space={}),
+    "local-losses-both": Entry(_both, cost=1.5),
+    "forward-forward": Entry(rules.ForwardForward, cost=2.5),
+    "pepita": Entry(rules.PEPITA, cost=1.3),
+}
+
+
+# ---- The rows of predictive coding beside the three that are compared by default.
+
+
+def _errors() -> rules.PredictiveCoding:
+    return rules.PredictiveCoding(
+        8, prediction="free", inference=rules.ErrorRelaxation()
+    )
+
+
+def _zero_divergence() -> rules.PredictiveCoding:
+    return rules.PredictiveCoding(prediction="free", inference=rules.ZeroDivergence())
+
+
+def _nudged() -> rules.PredictiveCoding:
+    return rules.PredictiveCoding(prediction="free", nudge=rules.Nudge(0.1, "centred"))
+
+
+def _random_feedback() -> rules.PredictiveCoding:
+    return rules.PredictiveCoding(prediction="free", feedback=rules.RandomFeedback())
+
+
+def _learned_feedback() -> rules.PredictiveCoding:
+    feedback = rules.RandomFeedback(optax.sgd(0.1))
+    return rules.PredictiveCoding(prediction="free", feedback=feedback)
+
+
+def _learned_precision() -> rules.PredictiveCoding:
+    # At 10 steps of inference outgrow two over the curvature before the last epoch.
+    precision = rules.LearnedPrecision(highest=2.0)
+    return rules.PredictiveCoding(prediction="free", precision=precision)
+
+
+PREDICTIVE_CODING: dict[str, Entry] = {
+    "predictive-coding-errors": Entry(_errors, cost=5.0, space={}),
+    "predictive-coding-nudged": Entry(_nudged, cost=16.0),
+    "coding-with-random-feedback": Entry(_random_feedback, cost=10.0),
+    "coding-with-learned-feedback": Entry(_learned_feedback, cost=10.0),
+    "coding-with-learned-precision": Entry(_learned_precision, cost=8.0),
+    # Its steps are those of the levels: there is nothing to draw.
+    "zero-divergence": Entry(_zero_divergence, cost=2.0, space={}),
+    "incremental-predictive-coding": Entry(rules.IncrementalPredictiveCoding, cost=5.0),
+}
+
+
+# ---- The rows of scalar feedback.
+
+
+def _activities() -> rules.ForwardGradient:
+    return rules.ForwardGradient("activities")
+
+
+SCALAR_FEEDBACK: dict[str, Entry] = {
+    "weight-perturbation": Entry(rules.WeightPerturbation, cost=1.5),
+    "node-perturbation": Entry(rules.NodePerturbation, cost=1.5),
+    "forward-gradient": Entry(rules.ForwardGradient, cost=2.0),
+    "forward-gradient-activities": Entry(_activities, cost=1.5),
+    "evolution-strategy": Entry(rules.EvolutionStrategy, cost=40.0),
+}
+
+
+# ---- Rows of a comparison: targets that come down, and synthetic gradients.
+
+
+def _plain() -> rules.TargetPropagation:
+    return rules.TargetPropagation(first_target="nodes")
+
+
+def _towards_backpropagation() -> rules.DifferenceTargetPropagation:
+    return rules.DifferenceTargetPropagation(training=rules.DifferenceReconstruction())
+
+
+def _fixed_weights() -> rules.DifferenceTargetPropagation:
+    return rules.DifferenceTargetPropagation(training=None)
+
+
+def _conditioned() -> rules.SyntheticGradients:
+    return rules.SyntheticGradients(conditioned=True)
+
+
+# Where inverses stay as they are drawn there is no rate of theirs to draw.
+_STEP_ALONE = {"target_step": rules.TargetPropagation.search_space["target_step"]}
+TARGETS: dict[str, Entry] = {
+    "target-propagation": Entry(_plain, cost=2.0),
+    "difference-target-propagation": Entry(rules.DifferenceTargetPropagation, cost=2.0),
+    "difference-reconstruction": Entry(_towards_backpropagation, cost=2.5),
+    "fixed-weight-target-propagation": Entry(
+        _fixed_weights, cost=1.3, space=_STEP_ALONE
+    ),
+    "synthetic-gradients": Entry(rules.SyntheticGradients, cost=1.5),
+    "synthetic-gradients-conditioned": Entry(_conditioned, cost=1.5),
+}
 
 
 def _sweep() -> rules.PredictiveCoding:
@@ -45,7 +217,6 @@ BASELINE = "backpropagation"
 # What a rule is compared with that descends the squared error, whatever the loss is.
 SQUARED = "backprop-squared-error"
 CONTROL = "untrained-hidden-layers"
-
 _FIRST: dict[str, Entry] = {
     BASELINE: Entry(rules.Backpropagation),
     "feedback-alignment": Entry(rules.FeedbackAlignment),
@@ -75,7 +246,6 @@ RULES: dict[str, Entry] = {
 }
 # Those that are compared if none is named.
 COMPARED: tuple[str, ...] = tuple(_FIRST)
-
 _EXAMPLE = "feedback-alignment(removed_backward=0.9)"
 Named = Mapping[str, Any]  # rules, or classes of rules, by name
 Rules = str | Iterable[str | Named] | Named

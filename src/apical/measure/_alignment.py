@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from ..circuit import Circuit
 from ..rules import Rule
 from ..rules._learner import Keywords, TrainState, make_learner
-from ..rules._signature import Exact
+from ..rules._trace_cache import Exact
 
 
 class Agreement(NamedTuple):

@@ -21,8 +21,8 @@ import numpy as np
 
 from ..circuit import Circuit
 from ..rules import ErrorRelaxation, PredictiveCoding
+from ..rules._adaptive_steps import PerExample, ratio
 from ..rules._learner import Keywords, TrainState, make_learner
-from ..rules.predictive_coding._by_example import ByExample, ratio
 from ..rules.predictive_coding._free_prediction import Free
 from ._alignment import _agreement
 
@@ -189,7 +189,7 @@ def _cosine(circuit: Circuit, one: Any, other: Any) -> jax.Array:
 def _curvature(energy: Free, key: jax.Array) -> jax.Array:
     """The largest eigenvalue of d2E/dv2 of any example, by the power method."""
     circuit = energy.circuit
-    by_example = ByExample.of(circuit)
+    by_example = PerExample.of(circuit)
     keys = jax.random.split(key, len(circuit.nodes))
     start = {
         n.name: jax.random.normal(key, n.shape, n.dtype)

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..circuit._jaxpr import Atom, Body, Literal, Op, Program
-from ._heavy import HEAVY, NotKnown, called, holds_heavy
+from ._flops import HEAVY, NotKnown, called, holds_heavy
 
 
 def sequential_depth(program: Program) -> int | None:

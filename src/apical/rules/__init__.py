@@ -1,16 +1,8 @@
 """The rules, under their standard names."""
 
 from ._backpropagation import Backpropagation as Backpropagation
-from ._direct_feedback import DirectFeedbackAlignment as DirectFeedbackAlignment
-from ._direct_random_target import (
-    DirectRandomTargetProjection as DirectRandomTargetProjection,
-)
-from ._feedback_alignment import FeedbackAlignment as FeedbackAlignment
-from ._kolen_pollack import KolenPollack as KolenPollack
-from ._rule import Rule as Rule
-from ._rule import rule as rule
-from ._sign_concordance import SignConcordance as SignConcordance
-from ._weight_mirror import WeightMirror as WeightMirror
+from ._base import Rule as Rule
+from ._base import rule as rule
 from .equilibrium import ActivationRelaxation as ActivationRelaxation
 from .equilibrium import ContrastiveHebbian as ContrastiveHebbian
 from .equilibrium import CoupledLearning as CoupledLearning
@@ -19,10 +11,25 @@ from .equilibrium import EquilibriumPropagation as EquilibriumPropagation
 from .equilibrium import GeneRec as GeneRec
 from .equilibrium import Holomorphic as Holomorphic
 from .equilibrium import Recirculation as Recirculation
+from .feedback._direct import DirectFeedbackAlignment as DirectFeedbackAlignment
+from .feedback._direct import (
+    DirectRandomTargetProjection as DirectRandomTargetProjection,
+)
+from .feedback._feedback_alignment import FeedbackAlignment as FeedbackAlignment
+from .feedback._kolen_pollack import KolenPollack as KolenPollack
+from .feedback._sign_concordance import SignConcordance as SignConcordance
+from .feedback._weight_mirror import WeightMirror as WeightMirror
 from .local_objectives import CLAPP as CLAPP
 from .local_objectives import PEPITA as PEPITA
 from .local_objectives import ForwardForward as ForwardForward
 from .local_objectives import LocalLosses as LocalLosses
+from .perturbation import Concrete as Concrete
+from .perturbation import EvolutionStrategy as EvolutionStrategy
+from .perturbation import ForwardGradient as ForwardGradient
+from .perturbation import NodePerturbation as NodePerturbation
+from .perturbation import ScoreFunction as ScoreFunction
+from .perturbation import StraightThrough as StraightThrough
+from .perturbation import WeightPerturbation as WeightPerturbation
 from .predictive_coding import AmortisedStart as AmortisedStart
 from .predictive_coding import ConjugateGradients as ConjugateGradients
 from .predictive_coding import DecayingPrecision as DecayingPrecision
@@ -37,13 +44,6 @@ from .predictive_coding import PredictiveCoding as PredictiveCoding
 from .predictive_coding import RandomFeedback as RandomFeedback
 from .predictive_coding import Sweep as Sweep
 from .predictive_coding import ZeroDivergence as ZeroDivergence
-from .scalar_feedback import Concrete as Concrete
-from .scalar_feedback import EvolutionStrategy as EvolutionStrategy
-from .scalar_feedback import ForwardGradient as ForwardGradient
-from .scalar_feedback import NodePerturbation as NodePerturbation
-from .scalar_feedback import ScoreFunction as ScoreFunction
-from .scalar_feedback import StraightThrough as StraightThrough
-from .scalar_feedback import WeightPerturbation as WeightPerturbation
 from .synthetic_gradients import Critic as Critic
 from .synthetic_gradients import SyntheticGradients as SyntheticGradients
 from .synthetic_gradients import (

@@ -9,11 +9,10 @@ from typing import Any, ClassVar
 
 import jax
 
-from ..circuit import Circuit, Run
-from ._rule import Credit, Rule, Signal, check_choice, local_signals, rule, static
-from ._target import SQUARED_ERROR, squared_error, target_of
-
-_OUTPUT = "output"
+from ..circuit import OUTPUT, Circuit, Run
+from ._base import Credit, Rule, Signal, local_signals, rule, static
+from ._checks import check_choice
+from ._validation import SQUARED_ERROR, squared_error, target_of
 
 
 @rule
@@ -72,7 +71,7 @@ class Backpropagation(Rule):
         def loss(learned: Any) -> Any:
             here = circuit.leaves.build(learned, fixed)
             if self.descends == SQUARED_ERROR:
-                run = circuit.run(here, args, sites=(_OUTPUT,))
+                run = circuit.run(here, args, sites=(OUTPUT,))
                 return self._error(circuit, run, args), (run.loss, run.aux)
             result = circuit.loss_fn(here, *args)
             told = result if circuit.setting.has_aux else (result, None)
@@ -87,7 +86,7 @@ class Backpropagation(Rule):
         if self.descends == "loss":
             return local_signals(circuit, params, args)
         errors = circuit.zeros()
-        sites = (*errors, _OUTPUT)
+        sites = (*errors, OUTPUT)
 
         def loss(errors: Any) -> Any:
             run = circuit.run(params, args, tap="offset", inject=errors, sites=sites)
@@ -98,4 +97,4 @@ class Backpropagation(Rule):
 
     def _error(self, circuit: Circuit, run: Run, args: Any) -> jax.Array:
         target = target_of(circuit, args, type(self).__name__)
-        return squared_error(circuit, run.sites[_OUTPUT], target)
+        return squared_error(circuit, run.sites[OUTPUT], target)

@@ -18,8 +18,10 @@ import jax
 import jax.numpy as jnp
 
 from ..circuit import Circuit
-from ._feedback_path import require_direct, warn_of_frozen, weights_of
-from ._rule import Credit, Rule, check_fraction, check_positive, rule, salted
+from ._base import Credit, Rule, rule
+from ._checks import check_fraction, check_positive
+from ._numerics import salted
+from .feedback._path import require_direct, warn_of_frozen, weights_of
 
 
 class Connections(NamedTuple):

@@ -9,17 +9,12 @@ from typing import Any, Generic, Literal, NamedTuple, TypedDict, TypeVar, Unpack
 import jax
 import optax
 
-from ..circuit import (
-    Circuit,
-    Setting,
-    require_arrays,
-    require_function,
-    trace_setting,
-)
-from ._rule import Credit, Rule, Signal, check_transformation
-from ._signature import Numbers, signature
-from ._state import fitting, require_key
-from ._trained import require_told_enough
+from ..circuit import Circuit, Setting, require_arrays, require_function, trace_setting
+from ._base import Credit, Rule, Signal
+from ._checks import check_transformation
+from ._optimizers import require_told_enough
+from ._trace_cache import Numbers, signature
+from ._validation import fitting, require_key
 
 R = TypeVar("R")
 _CIRCUITS_KEPT = 16

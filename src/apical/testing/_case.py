@@ -13,8 +13,8 @@ import optax
 
 from ..circuit import Circuit
 from ..rules import Rule
+from ..rules._base import Credit
 from ..rules._learner import Learner, Trainer, train_step
-from ..rules._rule import Credit
 from ._problem import Problem
 
 # Two keys, so that a state drawn from one is not the state drawn from the other.

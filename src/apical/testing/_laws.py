@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..rules import Rule
+from ..rules._base import Signal
 from ._case import (
     CLOSE,
     SEEDS,
     Case,
+    Tick,
     arrays_of,
     is_array,
     jit_arrays,
@@ -19,6 +23,167 @@ from ._case import (
     require_finite,
     require_same_structure,
 )
+
+# ---- The laws about what a rule says of nodes, and about what else it may bring.
+
+
+def signals(case: Case) -> None:
+    """There is a finite `Signal` for each node, of the node's shape."""
+    nodes = {n.name: n.shape for n in case.circuit.nodes}
+    found = _signals(case)
+    if set(found) != set(nodes):
+        odd = sorted(set(found) ^ set(nodes))
+        raise AssertionError(
+            f"missing or unknown: {odd}; the nodes are {sorted(nodes)}"
+        )
+    for name, shape in nodes.items():
+        for field, part in zip(Signal._fields, found[name], strict=True):
+            if part.shape != shape:
+                raise AssertionError(
+                    f"the {field} at {name!r} has shape {part.shape}, the node {shape}"
+                )
+    require_finite(found, "the signals")
+
+
+def _signals(case: Case) -> dict[str, Signal]:
+    def read(params: Any, state: Any, args: Any) -> dict[str, Signal]:
+        return case.rule.signals(case.circuit, params, case.rule_state(state), args)
+
+    return jit_arrays(read)(case.params, case.state, case.args)
+
+
+def pull(case: Case) -> None:
+    """The gradients are the teaching signals, pulled back through each prediction.
+
+    The nodes are held at their values or, by rules whose predictions are fixed, at
+    the predictions.
+    """
+    found = _signals(case)
+    delta = {n: s.teaching for n, s in found.items()}
+
+    def product(params: Any, held: Any, args: Any) -> Any:
+        return case.circuit.pull(params, args, held, delta, loss=1.0)
+
+    local, problems = jit_arrays(product), []
+    for i, where in enumerate(("values", "predictions")):
+        held = {n: s[i] for n, s in found.items()}
+        what = f"`circuit.pull` with nodes at their {where}, against `credit.grads`"
+        try:
+            pulled = local(case.params, held, case.args)
+            require_close(pulled, case.eager.credit.grads, what, 10 * CLOSE)
+            return
+        except AssertionError as problem:
+            problems.append(str(problem))
+    raise AssertionError("; ".join(problems))
+
+
+def predict(case: Case) -> None:
+    """`predict` gives a finite output of the trained network, also under `jit`."""
+
+    def predict(params: Any, state: Any, args: Any) -> Any:
+        return case.learner.predict(params, case.rule_state(state), *args)
+
+    given = (case.params, case.state, case.args)
+    output = predict(*given)
+    require_finite(output, "the output")
+    require_close(jit_arrays(predict)(*given), output, "under `jax.jit`", CLOSE)
+
+
+def train_step(case: Case) -> None:
+    """A rule's own training step keeps structure, shapes and dtypes, and moves."""
+    if not case.rule.coupled and type(case.rule).train is Rule.train:
+        return
+    state = case.step.init(jax.random.key(SEEDS[0]), case.params, *case.args)
+    moved, state_after, _ = case.step(case.params, state, *case.args)
+    before, after = arrays_of(case.params), arrays_of(moved)
+    require_same_structure(after, before, "`params`, moved")
+    require_same_structure(state_after, state, "the state after a step")
+    require_finite(after, "`params`, moved")
+    pairs = zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)
+    if all(np.array_equal(a, b) for a, b in pairs):
+        raise AssertionError("no parameter moved")
+
+
+# ---- The law about the rule's own numbers: rates, decays, fractions.
+
+# Slopes by finite differences are rough.
+ROUGH = 0.05
+
+
+def numbers(case: Case) -> None:
+    """The rule's numbers may be traced; `jax.grad` by them is their slope, or zero."""
+    paths, treedef = jax.tree.flatten_with_path(case.rule)
+    leaves = [leaf for _, leaf in paths]
+    moved = [i for i, x in enumerate(leaves) if jnp.issubdtype(_type(x), jnp.inexact)]
+
+    def rule_at(given: list[Any]) -> Rule:
+        filled = [*leaves]
+        for i, x in zip(moved, given, strict=True):
+            filled[i] = x
+        return jax.tree.unflatten(treedef, filled)
+
+    given = [jnp.asarray(leaves[i], float) for i in moved]
+    if not moved or _refuses(case, rule_at, given):
+        return
+    names = [jax.tree_util.keystr(paths[i][0]) for i in moved]
+    effect = jax.jit(jax.value_and_grad(_effect(case, rule_at), has_aux=True))
+    (_, found), slopes = effect(given)
+    require_close(found, _reached(case, case.eager), "with its numbers traced", CLOSE)
+    for i, name in enumerate(names):
+        require_finite(slopes[i], f"the derivative by the rule's {name}")
+        _compare_slopes(effect, given, i, float(jnp.sum(slopes[i])), name)
+
+
+def _type(leaf: Any) -> Any:
+    return leaf.dtype if is_array(leaf) else type(leaf)
+
+
+def _refuses(case: Case, rule_at: Callable[..., Rule], given: list[Any]) -> bool:
+    """Whether a problem is refused for other numbers, or unknown ones."""
+
+    def start(given: list[Any]) -> Any:
+        key = jax.random.key(SEEDS[0])
+        return case.init(key, case.params, case.step_of(rule_at(given)))
+
+    try:
+        jax.eval_shape(start, given)
+    except ValueError:
+        return True
+    return False
+
+
+def _effect(case: Case, rule_at: Callable[..., Rule]) -> Callable[..., Any]:
+    """A sum, with unequal weights, of the gradients (or of the parameters, moved)."""
+
+    def effect(given: list[Any]) -> Any:
+        step = case.step_of(rule_at(given))
+        state = case.init(jax.random.key(SEEDS[0]), case.params, step)
+        found = _reached(case, case.tick(case.params, state, case.args, step))
+        flat = jnp.concatenate([jnp.ravel(x) for x in found])
+        return jnp.sum(jnp.sin(1.0 + jnp.arange(flat.size)) * flat).real, found
+
+    return effect
+
+
+def _reached(case: Case, tick: Tick) -> list[jax.Array]:
+    moved = tick.params if case.rule.coupled else tick.credit.grads
+    return case.circuit.leaves.pick(moved)[0]
+
+
+def _compare_slopes(
+    effect: Any, given: list[jax.Array], i: int, slope: float, name: str
+) -> None:
+    step = 0.01 * max(float(jnp.max(jnp.abs(given[i]))), 0.1)
+    near = ([*given[:i], given[i] + way, *given[i + 1 :]] for way in (step, -step))
+    ((high, _), _), ((low, found), _) = map(effect, near)
+    measured, size = float(high - low) / (2 * step), sum(jnp.sum(abs(x)) for x in found)
+    allowed = ROUGH * max(abs(slope), abs(measured)) + 1e-5 * float(size) / step
+    if slope and not abs(slope - measured) <= allowed:
+        raise AssertionError(
+            f"by the rule's {name}, `jax.grad` says {slope:.4g} and finite differences "
+            f"{measured:.4g}"
+        )
+
 
 # For a call made again as it was.
 SAME = 1e-6

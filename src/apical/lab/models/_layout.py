@@ -8,8 +8,8 @@ were made for.
 import math
 
 from apical import Circuit
-from apical.lab._dataset import Data
 from apical.lab._errors import LabError
+from apical.lab.data._dataset import Data
 
 
 def layout_said(data: Data) -> str:

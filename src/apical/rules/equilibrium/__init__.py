@@ -5,6 +5,6 @@ from ._contrastive_hebbian import ContrastiveHebbian as ContrastiveHebbian
 from ._contrastive_hebbian import CoupledLearning as CoupledLearning
 from ._dual_propagation import DualPropagation as DualPropagation
 from ._equilibrium_propagation import EquilibriumPropagation as EquilibriumPropagation
-from ._estimates import Holomorphic as Holomorphic
 from ._generec import GeneRec as GeneRec
+from ._nudging import Holomorphic as Holomorphic
 from ._recirculation import Recirculation as Recirculation

@@ -16,25 +16,15 @@ import jax
 import jax.numpy as jnp
 
 from ...circuit import Circuit
-from .._rule import (
-    Credit,
-    Rule,
-    SearchSpace,
-    Signal,
-    check_positive,
-    check_whole,
-    cited,
-    relative_norm,
-    rule,
-    static,
-    wide,
-)
-from .._unheard import warn_of_unheard
+from .._base import Credit, Rule, SearchSpace, Signal, cited, rule, static
+from .._checks import check_positive, check_whole
+from .._iteration import repeat
+from .._numerics import relative_norm, wide
+from .._validation import warn_of_unheard
 from ..predictive_coding import RandomFeedback
 from ..predictive_coding._energy import Terms
 from ..predictive_coding._fixed_prediction import Linear, linearise
-from ..predictive_coding._relaxation import repeat
-from ._settling import SETTLED, Settling, damped
+from ._network import SETTLED, Settling, damped
 
 
 class Relaxed(NamedTuple):

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from .._rule import SearchSpace, check_positive, rule, static
-from ._clamping import ClampedNetwork
+from .._base import SearchSpace, rule, static
+from .._checks import check_positive
+from ._phases import ClampedNetwork
 
 
 @rule

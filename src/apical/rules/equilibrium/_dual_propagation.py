@@ -15,22 +15,12 @@ import jax
 import jax.numpy as jnp
 
 from ...circuit import Circuit
-from .._rule import (
-    Credit,
-    Rule,
-    SearchSpace,
-    Signal,
-    check_fraction,
-    check_positive,
-    check_whole,
-    rule,
-    squared_norm,
-    static,
-)
-from .._unheard import warn_of_unheard
-from ..predictive_coding._relaxation import repeat
-from ._settling import Units, Values, damped, judged
-from ._units import require_units, strengths
+from .._base import Credit, Rule, SearchSpace, Signal, rule, static
+from .._checks import check_fraction, check_positive, check_whole
+from .._iteration import repeat
+from .._numerics import squared_norm
+from .._validation import warn_of_unheard
+from ._network import Units, Values, damped, judged, require_units, strengths
 
 
 class Pair(NamedTuple):

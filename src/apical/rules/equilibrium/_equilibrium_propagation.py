@@ -16,23 +16,13 @@ import jax
 import jax.numpy as jnp
 
 from ...circuit import Circuit
-from .._rule import (
-    Credit,
-    SearchSpace,
-    Signal,
-    check_choice,
-    check_positive,
-    check_whole,
-    cited,
-    rule,
-    salted,
-    static,
-)
-from .._unheard import steps_across, warn_of_unheard
-from ._complex_network import complex_network
-from ._estimates import KINDS, Holomorphic, Stencil, source_of, stencil
-from ._free import FreeNetwork
-from ._settling import State, Units, Values, settle, settling, stacked
+from .._base import Credit, SearchSpace, Signal, cited, rule, static
+from .._checks import check_choice, check_positive, check_whole
+from .._numerics import salted
+from .._validation import steps_across, warn_of_unheard
+from ._network import State, Units, Values, settle, settling, stacked
+from ._nudging import KINDS, Holomorphic, Stencil, complex_network, source_of, stencil
+from ._phases import FreeNetwork
 
 
 class Contrast(NamedTuple):

@@ -15,8 +15,8 @@ from typing import Any, ClassVar
 
 import jax
 
-from .._rule import SearchSpace, rule, static
-from ._clamping import ClampedNetwork, Phases
+from .._base import SearchSpace, rule, static
+from ._phases import ClampedNetwork, Phases
 
 
 @rule

@@ -16,12 +16,12 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ...circuit import Circuit, Run, drive_of, require_reduction
-from .._inputs import inputs_of, with_inputs
-from .._rule import Credit, Rule, SearchSpace, Signal, check_fraction, rule
-from .._target import SQUARED_ERROR, matching
+from ...circuit import OUTPUT, Circuit, Run, drive_of, require_reduction
+from .._base import Credit, Rule, SearchSpace, Signal, rule
+from .._checks import check_fraction
+from .._validation import SQUARED_ERROR, inputs_of, matching, with_inputs
 
-_NAME, OUTPUT = "Recirculation", "output"
+_NAME = "Recirculation"
 
 
 class Rounds(NamedTuple):

@@ -17,12 +17,13 @@ import jax.numpy as jnp
 import optax
 
 from ...circuit import Circuit, require_reduction
-from .._rule import Credit, Rule, Signal, check_transformation, rule, salted, static
-from .._trained import begun
-from ._blocks import ends_of
-from ._layout import Layout, layouts
+from .._axes import Layout, layouts
+from .._base import Credit, Rule, Signal, rule, static
+from .._checks import check_transformation
+from .._numerics import salted
+from .._optimizers import begun
+from ._blocks import ReadoutState, draw_readouts, ends_of, moved
 from ._pairs import Pair, made
-from ._readouts import ReadoutState, draw_readouts, moved
 
 _NAME, _USE = "CLAPP", "prediction"
 

@@ -15,20 +15,12 @@ import jax
 import jax.numpy as jnp
 
 from ...circuit import Circuit, Run, require_reduction
-from .._rule import (
-    Credit,
-    Rule,
-    SearchSpace,
-    Signal,
-    check_choice,
-    check_positive,
-    rule,
-    salted,
-    static,
-)
-from .._target import target_of
+from .._axes import Layout, layouts
+from .._base import Credit, Rule, SearchSpace, Signal, rule, static
+from .._checks import check_choice, check_positive
+from .._numerics import salted
+from .._validation import target_of
 from ._blocks import ends_of
-from ._layout import Layout, layouts
 from ._pairs import Overlay, Pair, labelled, made, require_labels, wrong_labels
 
 _NAME = "ForwardForward"

@@ -11,6 +11,7 @@ Eidnes 2019 (one layer to a block), Belilovsky et al. 2019 (several).
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -18,28 +19,100 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ...circuit import Circuit, require_reduction
-from .._rule import (
-    Credit,
-    Rule,
-    SearchSpace,
-    Signal,
-    check_choice,
-    check_fraction,
-    check_transformation,
-    check_whole,
-    rule,
-    salted,
-    static,
-)
-from .._target import target_of
-from .._trained import begun
-from ._blocks import ends_of
-from ._layout import of_output
-from ._prediction import prediction
-from ._readouts import ReadoutState, draw_readouts, moved
-from ._similarity import similarity
-from ._walls import Walled
+from ...circuit import OUTPUT, Circuit, gathered, require_reduction
+from .._axes import Layout, Wiring, as_outputs, of_output, output_table
+from .._base import Credit, Rule, SearchSpace, Signal, rule, static
+from .._checks import check_choice, check_fraction, check_transformation, check_whole
+from .._numerics import salted, wide
+from .._optimizers import begun
+from .._validation import target_of
+from ._blocks import ReadoutState, Walled, draw_readouts, ends_of, moved
+
+# ---- The similarity objective: examples alike in their targets should be alike in a
+# node.
+#
+#     l_n = <(S(s_n R_n) - S(y*))^2>,       S_ij = cos(x_i - mean x_i, x_j - mean x_j)
+#
+# with the mean over all pairs of examples. With U and V the centred rows of the node
+# and
+# of the target, each of length 1, S are U U^T and V V^T, and
+#
+#     N^2 l_n = |U^T U|^2 - 2 |U^T V|^2 + |V^T V|^2
+#
+# is the same with matrices as large as there are columns, however many examples there
+# are. Nøkland & Eidnes 2019, equations 2 and 3.
+
+# Below the square of what a row can be for its direction to mean anything.
+_NOTHING = 1e-12
+
+
+def directions(rows: jax.Array) -> jax.Array:
+    """Each row, centred and of length 1: their products are the similarities."""
+    centred = rows - jnp.mean(rows, axis=-1, keepdims=True)
+    size = jnp.sum(jnp.square(centred), axis=-1, keepdims=True)
+    return centred * jax.lax.rsqrt(size + _NOTHING)
+
+
+def similarity(
+    layouts: dict[str, tuple[Layout, Wiring]],
+    target: jax.Array,
+    values: dict[str, jax.Array],
+    readouts: dict[str, jax.Array],
+) -> dict[str, jax.Array]:
+    """For each node its distance to the target's, summed over turns."""
+    found = {}
+    for name, (layout, wiring) in layouts.items():
+        wanted = directions(wide(output_table(wiring, target)))
+        here = directions(wide(layout.table(values[name]) @ readouts[name]))
+        apart = _crossed(here, here) - 2 * _crossed(here, wanted)
+        apart += _crossed(wanted, wanted)
+        found[name] = jnp.sum(apart) / float(layout.rows) ** 2
+    return found
+
+
+def _crossed(one: jax.Array, other: jax.Array) -> jax.Array:
+    """The squared norm of `one^T other`, for each turn."""
+    # Summed over the examples, which may lie on several devices.
+    product = jnp.swapaxes(gathered(one), -1, -2) @ gathered(other)
+    return jnp.sum(jnp.square(product), axis=(-1, -2))
+
+
+# ---- The prediction objective: the loss itself, read from a node's own read-out.
+#
+#     l_n = L(y_n),      y_n = s_n R_n      in place of the output
+#
+# so that a cross-entropy is a cross-entropy and a squared error a squared error.
+# Nøkland
+# & Eidnes 2019, equation 1; Belilovsky, Eickenberg & Oyallon 2019.
+
+
+def prediction(
+    circuit: Circuit,
+    params: Any,
+    args: Any,
+    layouts: dict[str, tuple[Layout, Wiring]],
+    values: dict[str, jax.Array],
+    readouts: dict[str, jax.Array],
+) -> dict[str, jax.Array]:
+    """For each node the loss of its own output, summed over the turns of its loops."""
+    shape = circuit.output_shape
+    learned, fixed = circuit.leaves.pick(params)
+    params = circuit.leaves.build(jax.lax.stop_gradient(learned), fixed)
+
+    def head(output: jax.Array) -> jax.Array:
+        run = circuit.run(params, args, tap="clamp", inject={OUTPUT: output}, sites=())
+        return run.loss
+
+    outputs = [
+        as_outputs(wiring, layout.table(values[n]) @ readouts[n], shape.shape)
+        for n, (layout, wiring) in layouts.items()
+    ]
+    # All nodes at once, so that the way to the output is traced once (and is dead).
+    losses = jax.vmap(head)(jnp.concatenate(outputs).astype(shape.dtype))
+    ends = list(accumulate(len(each) for each in outputs))
+    parts = jnp.split(losses, ends[:-1])
+    return {n: jnp.sum(part) for n, part in zip(layouts, parts, strict=True)}
+
 
 _NAME = "LocalLosses"
 

@@ -15,8 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...circuit import Circuit, beside, is_concrete, require_arguments
-from .._inputs import inputs_of, require_heard, with_inputs
-from .._target import target_of
+from .._validation import inputs_of, require_heard, target_of, with_inputs
 
 # From a key and the arguments after `params` to other arguments.
 Pair = Callable[..., tuple[Any, ...]]

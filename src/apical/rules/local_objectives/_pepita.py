@@ -18,9 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...circuit import Circuit, Run, drive_of, require_reduction, zeros
+from .._base import Credit, SearchSpace, Signal, rule
+from .._checks import check_positive
 from .._connections import ConnectedRule, FeedbackState
-from .._inputs import inputs_of, require_heard, with_inputs
-from .._rule import Credit, SearchSpace, Signal, check_positive, rule, salted, wide
+from .._numerics import salted, wide
+from .._validation import inputs_of, require_heard, with_inputs
 from ._pairs import example_axis
 
 _NAME, OUTPUT = "PEPITA", "output"

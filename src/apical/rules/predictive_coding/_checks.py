@@ -6,17 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import optax
 
-from .._rule import check_choice, check_positive, check_whole
-from ._amortised import AmortisedStart
-from ._conjugate_gradients import ConjugateGradients
-from ._error_relaxation import ErrorRelaxation
+from .._checks import check_choice, check_positive, check_whole
 from ._feedback import RandomFeedback
+from ._latent_arguments import AmortisedStart
 from ._nudge import Nudge
-from ._ode import DifferentialEquation
 from ._precision import as_precision
-from ._relaxation import Relaxation
-from ._sweep import Sweep
-from ._zero_divergence import ZeroDivergence
+from .inference._error_space import ConjugateGradients, ErrorRelaxation
+from .inference._gradient_descent import Relaxation
+from .inference._ode import DifferentialEquation
+from .inference._sweep import Sweep, ZeroDivergence
 
 if TYPE_CHECKING:
     from ._predictive_coding import PredictiveCoding

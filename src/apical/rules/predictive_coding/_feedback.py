@@ -14,10 +14,11 @@ import jax
 import optax
 
 from ...circuit import Circuit
+from .._checks import check_fraction, check_positive, check_transformation
 from .._connections import Connections, connect
-from .._feedback_path import copied, draw_leaves, like_forward, require_different
-from .._rule import check_fraction, check_positive, check_transformation, salted
-from .._trained import begun, updated
+from .._numerics import salted
+from .._optimizers import begun, updated
+from ..feedback._path import copied, draw_leaves, like_forward, require_different
 
 
 class FeedbackState(NamedTuple):

@@ -19,10 +19,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...circuit import Circuit
-from .._rule import narrowed, relative_norm, wide
-from ._energy import Terms
-from ._relaxation import Stage, repeat
-from ._settled import Settled
+from .._iteration import repeat
+from .._numerics import narrowed, relative_norm, wide
+from ._energy import Settled, Terms
+from .inference._gradient_descent import Stage
 
 Errors = dict[str, jax.Array]
 

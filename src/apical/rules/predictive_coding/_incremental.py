@@ -15,26 +15,15 @@ import jax.numpy as jnp
 import optax
 
 from ...circuit import Circuit, require_reduction
-from .._rule import (
-    Credit,
-    Rule,
-    SearchSpace,
-    Signal,
-    check_positive,
-    check_transformation,
-    check_whole,
-    root_of_ratio,
-    rule,
-    squared_norm,
-    static,
-)
-from .._trained import updated
-from .._unheard import steps_across, warn_of_unheard
-from ._energy import Terms, Values
-from ._free_prediction import Free
-from ._front import needed_steps
-from ._relaxation import as_optimizer, repeat
-from ._settled import Settling, settling
+from .._adaptive_steps import as_optimizer
+from .._base import Credit, Rule, SearchSpace, Signal, rule, static
+from .._checks import check_positive, check_transformation, check_whole
+from .._iteration import repeat
+from .._numerics import root_of_ratio, squared_norm
+from .._optimizers import updated
+from .._validation import steps_across, warn_of_unheard
+from ._energy import Settling, Terms, Values, settling
+from ._free_prediction import Free, needed_steps
 
 
 class Moving(NamedTuple):

@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from .._rule import check_choice, check_positive
+from .._checks import check_choice, check_positive
 
 _PULLS = {"positive": (1.0,), "negative": (-1.0,), "centred": (1.0, -1.0)}
 

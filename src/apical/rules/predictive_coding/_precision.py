@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Protocol
 import jax.numpy as jnp
 
 from ...circuit import Circuit
-from .._rule import check_positive
+from .._checks import check_positive
 
 Precisions = dict[str, Any]
 

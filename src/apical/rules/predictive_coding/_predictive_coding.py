@@ -29,22 +29,19 @@ import jax
 import jax.numpy as jnp
 
 from ...circuit import Circuit, require_reduction
-from .._rule import Credit, Rule, SearchSpace, Signal, cited, rule, static
-from .._unheard import steps_across, warn_of_unheard
-from ._amortised import AmortisedStart
+from .._base import Credit, Rule, SearchSpace, Signal, cited, rule, static
+from .._validation import steps_across, warn_of_unheard
 from ._checks import SOLVERS, Inference, check_parts, way_of
-from ._energy import Terms
-from ._error_relaxation import ErrorRelaxation
+from ._energy import Budget, Settled, Terms, settling
 from ._feedback import RandomFeedback
 from ._fixed_prediction import linearise, relax_in_closed_form, sweep_exactly
-from ._free_arguments import FreeArguments, FreeWithArguments, Masks
-from ._free_prediction import Free
-from ._front import needed_steps, needed_sweeps
+from ._free_prediction import Free, needed_steps, needed_sweeps
+from ._latent_arguments import AmortisedStart, FreeArguments, FreeWithArguments, Masks
 from ._nudge import Nudge
 from ._precision import as_precision
-from ._relaxation import Relaxation
-from ._settled import Budget, Settled, settling
-from ._sweep import Sweep
+from .inference._error_space import ErrorRelaxation
+from .inference._gradient_descent import Relaxation
+from .inference._sweep import Sweep
 
 # As many steps as are taken where none are asked for, in nets that are not deep.
 _LEAST_STEPS = 20

@@ -18,23 +18,13 @@ import jax.numpy as jnp
 import optax
 
 from ...circuit import Circuit, inner, require_reduction
-from .._rule import (
-    Credit,
-    Rule,
-    SearchSpace,
-    Signal,
-    check_positive,
-    check_transformation,
-    rule,
-    salted,
-    squared_norm,
-    static,
-    wide,
-)
-from .._target import target_of
-from .._trained import adam, begun, updated
+from .._axes import Reading, readings
+from .._base import Credit, Rule, SearchSpace, Signal, rule, static
+from .._checks import check_positive, check_transformation
+from .._numerics import salted, squared_norm, wide
+from .._optimizers import adam, begun, updated
+from .._validation import target_of
 from ._critic import Critic, as_critic, weights_for
-from ._reading import Reading, readings
 
 Values = dict[str, jax.Array]
 

@@ -16,19 +16,10 @@ import jax.numpy as jnp
 import optax
 
 from ...circuit import Circuit, inner
-from .._rule import (
-    Credit,
-    Rule,
-    SearchSpace,
-    Signal,
-    check_positive,
-    check_transformation,
-    rule,
-    salted,
-    squared_norm,
-    static,
-)
-from .._trained import adam, begun, updated
+from .._base import Credit, Rule, SearchSpace, Signal, rule, static
+from .._checks import check_positive, check_transformation
+from .._numerics import salted, squared_norm
+from .._optimizers import adam, begun, updated
 from ._critic import Critic, as_critic, weights_for
 from ._synthetic_gradients import CriticState
 

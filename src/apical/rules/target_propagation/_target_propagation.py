@@ -26,24 +26,23 @@ import jax.numpy as jnp
 import optax
 
 from ...circuit import LOSS, Circuit, Edge, require_reduction
-from .._rule import (
-    Credit,
-    Rule,
-    SearchSpace,
-    Signal,
-    check_choice,
-    check_positive,
-    check_transformation,
-    rule,
-    salted,
-    static,
+from .._base import Credit, Rule, SearchSpace, Signal, rule, static
+from .._checks import check_choice, check_positive, check_transformation
+from .._iteration import repeat
+from .._numerics import salted
+from .._optimizers import adam, begun, updated
+from ._inverses import (
+    OUTPUT,
+    GivenInverse,
+    Places,
+    PullBack,
+    Values,
+    as_pair,
+    first_steps,
+    places,
+    zeros_at,
 )
-from .._trained import adam, begun, updated
-from ..predictive_coding._relaxation import repeat
-from ._given_inverse import GivenInverse, as_pair
-from ._places import OUTPUT, Places, Values, first_steps, places, zeros_at
-from ._pull_back import PullBack
-from ._training import TRAININGS, Forward, Inverse, NoiseReconstruction
+from ._reconstruction import TRAININGS, Forward, Inverse, NoiseReconstruction
 
 
 class InverseState(NamedTuple):

@@ -1,0 +1,1 @@
+"""What is found in a traced loss function: dependence, nodes, synapses."""

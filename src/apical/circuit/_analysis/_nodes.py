@@ -1,0 +1,322 @@
+"""Which activities are nodes, and what each of them reaches.
+
+A node is, by default, what enters a synapse, and every activity from which two or
+more different nodes (or a node and the loss) are reached. Then each synapse's output
+reaches exactly one node or the loss, so one derivative per node is all there is.
+Nodes are canonical: casts, reshapes, slices and the carries of a scan are traced back,
+so that one activity is one node however it is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final, NamedTuple
+
+from .._jaxpr import Atom, Body, Literal, Op
+from .._marks import OUTPUT_MARK, draws, mark_of
+from ._dataflow import ACTIVITY, DATA, Flow
+from ._graph import bound, walk
+from ._primitives import is_identity
+from ._synapses import Meeting
+
+# ---- Nodes, their edges to what they reach next, and the one end that is no node.
+
+
+class End(Enum):
+    """What is reached and is no node. No name that a user gives is equal to it."""
+
+    LOSS = "the loss"
+
+
+LOSS: Final = End.LOSS
+"""The loss, as the end of an edge: `Edge(LOSS)`. It is no node and has no name."""
+
+
+class Edge(NamedTuple):
+    """What a node, or a synapse, reaches with no other node between.
+
+    Attributes:
+      to: the name of a node, or `LOSS`.
+      later: whether through the carry of a loop, in a following iteration.
+    """
+
+    to: str | End
+    later: bool = False
+
+    def __str__(self) -> str:
+        told = self.to.value if isinstance(self.to, End) else self.to
+        return f"{told} (later)" if self.later else told
+
+
+@dataclass(frozen=True)
+class Node:
+    """An activity that a rule may read, hold or send a teaching signal to.
+
+    Attributes:
+      name: from the paths of the parameters that make it, or given by `apical.node`.
+      shape: its shape, with the lengths of the loops around it in front.
+      dtype: its dtype.
+      why: "enters a synapse", "paths part", "marked" or "operation".
+      unit: whether it is a nonlinearity of one activity, its drive.
+      loops: the lengths of the loops around it.
+      scope: the names of the modules or functions that compute it.
+      where: the line that computes it.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: Any
+    why: str
+    unit: bool
+    loops: tuple[int, ...]
+    scope: str
+    where: str
+
+
+LOSS_NUMBER = -1
+# A terminal is a node, by the number of its variable, or the loss; `later` marks what
+# is reached through the carry of a loop, in a following iteration.
+Terminal = tuple[int, bool]
+Reach = frozenset[Terminal]
+
+
+def sources(flow: Flow, atom: Atom, seen: set[int] | None = None) -> set[int]:
+    """The activities of which a value is a copy, a cast or a rearrangement."""
+    seen = set() if seen is None else seen
+    if isinstance(atom, Literal) or atom in seen or flow.kind[atom] != ACTIVITY:
+        return set()
+    seen.add(atom)
+    origins = _origins(flow, atom)
+    if not origins:
+        return {atom}
+    return set().union(*(sources(flow, o, seen) for o in origins))
+
+
+def _origins(flow: Flow, number: int) -> list[Atom]:
+    """What an activity is only another form of; empty if it is made here."""
+    if number in flow.entry:
+        op, body, i = flow.entry[number]
+        return bound(op, body, i)
+    op, i = flow.maker[number]
+    if op.enterable:
+        return [body.outputs[i] for body in op.bodies]
+    if draws(op):  # a spike is another activity than its probability
+        return []
+    if mark_of(op) or is_identity(op):
+        return [a for a in op.inputs if flow.is_activity(a)]
+    return []
+
+
+def marked(flow: Flow, prefixes: Sequence[str]) -> dict[int, str]:
+    """Canonical activities that carry a mark, with the rest of the mark's name."""
+    found: dict[int, str] = {}
+    for site in walk(flow.program.body):
+        mark = mark_of(site.op) or ""
+        prefix = next((p for p in prefixes if mark.startswith(p)), None)
+        if prefix is None:
+            continue
+        name = mark.removeprefix(prefix)
+        for number in _marked_sources(flow, site.op, mark):
+            if found.get(number, name) != name:
+                raise ValueError(
+                    f"One activity is marked {found[number]!r} and {name!r} (at "
+                    f"{site.op.where}); give it one name."
+                )
+            found[number] = name
+    return found
+
+
+def marked_outputs(flow: Flow) -> dict[int, int]:
+    """The activity that each output mark stands for, and the value at the mark.
+
+    The value is what the user sees there: it may be a rearrangement of the activity,
+    or of several, and then it stands for itself.
+    """
+    found: dict[int, int] = {}
+    for site in walk(flow.program.body):
+        if mark_of(site.op) == OUTPUT_MARK:
+            value = site.op.outputs[0]
+            made = _marked_sources(flow, site.op, OUTPUT_MARK, joined=True)
+            found[made.pop() if len(made) == 1 else value] = value
+    return found
+
+
+def _marked_sources(flow: Flow, op: Op, mark: str, *, joined: bool = False) -> set[int]:
+    found = sources(flow, op.outputs[0])
+    if len(found) == 1 or (found and joined):
+        return found
+    if not found:
+        problem = "does not depend on both the parameters and the data"
+    else:
+        problem = "joins several activities; mark each of them before they are joined"
+    raise ValueError(
+        f"The value marked {mark.partition(':')[2] or mark!r} at {op.where} {problem}."
+    )
+
+
+def entering(flow: Flow, found: Iterable[Meeting]) -> set[int]:
+    """The activities that enter a synapse."""
+    roots = (sources(flow, a) for m in found for a in m.activities)
+    return set().union(*roots)
+
+
+def everything(flow: Flow) -> set[int]:
+    """Every activity that is made by an operation, rather than rearranged."""
+    made = (n for site in walk(flow.program.body) for n in site.op.outputs)
+    return {n for n in made if flow.kind[n] == ACTIVITY and not _origins(flow, n)}
+
+
+class Reacher:
+    """What every value reaches, walking backwards from the loss.
+
+    With `complete`, an activity that reaches two terminals becomes a node. The walk
+    through a loop is repeated until the sets of its carries no longer change; should
+    new nodes make them change for ever, nodes once chosen are kept. `judged` reach the
+    loss also where no derivative leads there.
+    """
+
+    def __init__(
+        self, flow: Flow, chosen: set[int], judged: set[int], *, complete: bool
+    ) -> None:
+        self.flow, self.chosen, self.complete = flow, chosen, complete
+        self.judged = judged
+        self.reach: dict[int, Reach] = {}
+        self.next: dict[int, Reach] = {}
+        self.added: set[int] = set()
+        self.keep = False
+        outputs = flow.program.body.outputs
+        loss = frozenset({(LOSS_NUMBER, False)})
+        self._body(
+            outputs, flow.program.body, [loss, *[frozenset()] * (len(outputs) - 1)]
+        )
+
+    @property
+    def nodes(self) -> set[int]:
+        """The chosen and added activities from which the loss is reached."""
+        return {n for n in self.chosen | self.added if self.next.get(n)}
+
+    def _body(self, atoms: Sequence[Atom], body: Body, outs: Sequence[Reach]) -> None:
+        for number in self._inside(body):
+            self.reach[number] = frozenset()
+        for atom, out in zip(atoms, outs, strict=True):
+            self._join(atom, out)
+        for op in reversed(body.ops):
+            for number in op.outputs:
+                self._visit(number, op)
+            self._op(op, [self.reach[n] for n in op.outputs])
+
+    def _inside(self, body: Body) -> Iterable[int]:
+        yield from body.inputs
+        for op in body.ops:
+            yield from op.outputs
+
+    def _join(self, atom: Atom, out: Reach) -> None:
+        if not isinstance(atom, Literal):
+            self.reach[atom] = self.reach.get(atom, frozenset()) | out
+
+    def _visit(self, number: int, op: Op) -> None:
+        if self.flow.kind[number] == DATA:  # it carries no derivative
+            self.reach[number] = frozenset()
+        out = self.reach[number]
+        if not out and number in self.judged:
+            out = frozenset({(LOSS_NUMBER, False)})
+        if self._is_node(number, op, out):
+            self.next[number] = out
+            self.reach[number] = frozenset({(number, False)}) if out else out
+        else:
+            self.next.pop(number, None)
+
+    def _is_node(self, number: int, op: Op, out: Reach) -> bool:
+        if number in self.chosen or (self.keep and number in self.added):
+            return True
+        made = self.flow.kind[number] == ACTIVITY and not _origins(self.flow, number)
+        branches = self.complete and made and not op.enterable and len(out) > 1
+        (self.added.add if branches else self.added.discard)(number)
+        return branches
+
+    def _op(self, op: Op, outs: Sequence[Reach]) -> None:
+        if op.name == "scan":
+            self._scan(op, outs)
+        elif op.enterable:
+            self._branches(op, outs)
+        elif op.name != "stop_gradient":
+            for atom in op.inputs:
+                self._join(atom, frozenset().union(*outs))
+
+    def _branches(self, op: Op, outs: Sequence[Reach]) -> None:
+        for body in op.bodies:
+            self._body(body.outputs, body, outs)
+            for atom, number in zip(op.operands, body.inputs, strict=True):
+                self._join(atom, self.reach[number])
+
+    def _scan(self, op: Op, outs: Sequence[Reach]) -> None:
+        (body,), loop = op.bodies, op.loop
+        assert loop is not None
+        carried = body.inputs[loop.consts : loop.consts + loop.carry]
+        later: list[Reach] = [frozenset()] * loop.carry
+        was_kept = self.keep
+        for round_ in range(64):
+            self.keep = was_kept or round_ > 8
+            joined = [o | n for o, n in zip(outs, later, strict=False)]
+            self._body(body.outputs, body, [*joined, *outs[loop.carry :]])
+            new = [_later(self.reach[c]) for c in carried]
+            if new == later:
+                break
+            later = new
+        self.keep = was_kept
+        for atom, number in zip(op.inputs, body.inputs, strict=True):
+            self._join(atom, self.reach[number])
+
+
+def _later(out: Reach) -> Reach:
+    return frozenset((n, n != LOSS_NUMBER) for n, _ in out)
+
+
+# ---- What nodes are made of: the nodes and synapses on the way back from them.
+
+
+class MadeOf(NamedTuple):
+    """What a node, or the loss, is made of with no other node or synapse between.
+
+    Attributes:
+      nodes: the names of the nodes.
+      synapses: the positions of the synapses among `circuit.synapses`.
+    """
+
+    nodes: tuple[str, ...]
+    synapses: tuple[int, ...]
+
+
+def made_of(
+    flow: Flow, start: Atom, nodes: Mapping[int, str], synapses: Mapping[int, int]
+) -> MadeOf:
+    """Walk back from a value to nodes, by variable, and outputs of synapses."""
+    found_nodes: set[str] = set()
+    found: set[int] = set()
+    seen: set[Atom] = set()
+    stack = _before(flow, start) if start in nodes else [start]
+    while stack:
+        atom = stack.pop()
+        if isinstance(atom, Literal) or atom in seen or not flow.is_activity(atom):
+            continue
+        seen.add(atom)
+        if atom in nodes:
+            found_nodes.add(nodes[atom])
+        elif atom in synapses:
+            found.add(synapses[atom])
+        else:
+            stack += _before(flow, atom)
+    return MadeOf(tuple(sorted(found_nodes)), tuple(sorted(found)))
+
+
+def _before(flow: Flow, number: Atom) -> list[Atom]:
+    """The values that a value is computed from."""
+    assert not isinstance(number, Literal)
+    if number in flow.entry:
+        return bound(*flow.entry[number])
+    op, i = flow.maker[number]
+    if op.enterable:
+        return [body.outputs[i] for body in op.bodies]
+    return list(op.inputs)

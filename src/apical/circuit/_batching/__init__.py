@@ -1,0 +1,1 @@
+"""Where the examples of a batch are, and the loss of each example."""

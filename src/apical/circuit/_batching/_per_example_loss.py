@@ -1,0 +1,125 @@
+"""The loss of each example, from the sums over examples that a loss is made of.
+
+    L = b + sum_k <c_k, y_k>,     y_k = sum_i y_ki,     L_i = sum_k <c_k, y_ki>
+
+with y_k what an operation adds up over examples (`Sum`), y_ki what of it is example
+i's own, and c_k numbers that no activity of an example moves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from .._analysis._dataflow import Flow
+from .._evaluate._interpreter import Tap
+from .._evaluate._sharding import gathered, zeros
+from .._jaxpr import Literal
+from ._position import axis_of_its_own, unfolded
+from ._separation import Sum
+
+Sites = dict[int, list[str]]
+
+
+class Shares:
+    """The sums of one program, as sites of an evaluation.
+
+    Attributes:
+      added: the shape of each sum, by the name of its site.
+      sites: the names of the sites of each value, by variable.
+    """
+
+    def __init__(self, flow: Flow, sums: Sequence[Sum], shapes: Any, count: int):
+        self.flow, self.sums, self.count = flow, list(sums), count
+        self.added = {_sum(k): shapes(s.op.outputs[0]) for k, s in enumerate(sums)}
+        self.sites: Sites = {}
+        for k, each in enumerate(self.sums):
+            self.sites.setdefault(each.op.outputs[0], []).append(_sum(k))
+            for i, atom in enumerate(each.op.inputs):
+                if not isinstance(atom, Literal) and atom in flow.maker:
+                    self.sites.setdefault(atom, []).append(_operand(k, i))
+
+    @property
+    def zeros(self) -> dict[str, jax.Array]:
+        """Nothing added to the sums."""
+        return {n: zeros(s) for n, s in self.added.items()}
+
+    def beside(self, sites: Mapping[int, Sequence[str]]) -> Sites:
+        """Other sites and these: what a sum reads is read after every other tap."""
+        found = {n: list(names) for n, names in self.sites.items()}
+        for number, names in sites.items():
+            own = found.get(number, [])
+            first = [n for n in own if n in self.added]
+            found[number] = [*first, *names, *(n for n in own if n not in first)]
+        return found
+
+    def tap(self, given: Tap | None) -> Tap:
+        """A tap for other sites, and one that adds to the sums."""
+        ours = {name for names in self.sites.values() for name in names}
+
+        def tapped(site: str, computed: Any, injected: Any) -> Any:
+            if site in ours:
+                return computed if injected is None else computed + injected
+            return computed if given is None else given(site, computed, injected)
+
+        return tapped
+
+    def of_each(
+        self,
+        weights: Mapping[str, Any],
+        found: Mapping[str, Any],
+        inputs: Mapping[int, Any],
+        loss: jax.Array,
+    ) -> jax.Array:
+        """Every example's share.
+
+        Args:
+          weights: c_k, by the name of a sum.
+          found: the values at the sites.
+          inputs: the values of the program's inputs and constants, by variable.
+          loss: the whole loss: of a single example it is its own.
+        """
+        if self.count == 1:
+            return loss[None]
+        wide = jnp.promote_types(loss.dtype, jnp.float32)
+        total = jnp.zeros(self.count, wide)
+        for k, each in enumerate(self.sums):
+            operands = [
+                a.value
+                if isinstance(a, Literal)
+                else found.get(_operand(k, i), inputs.get(a))
+                for i, a in enumerate(each.op.inputs)
+            ]
+            total += self._shares(each, weights[_sum(k)], operands)
+        return total
+
+    def _shares(self, each: Sum, weight: Any, operands: list[Any]) -> jax.Array:
+        def products(weight: Any, *operands: Any) -> jax.Array:
+            def added(summed: Any) -> Any:
+                here = [*operands]
+                here[each.operand] = summed
+                return each.op(*here)[0]
+
+            summed = operands[each.operand]
+            (back,) = jax.vjp(added, summed)[1](weight)
+            return summed * back
+
+        every = products
+        for _ in range(each.loops):
+            every = jax.vmap(every)
+        found = every(weight, *operands)
+        found = found.reshape(unfolded(each.place, found.shape, self.count))
+        axis = axis_of_its_own(each.place)
+        return gathered(jnp.sum(found, [a for a in range(found.ndim) if a != axis]))
+
+
+# No name of a user's holds this character.
+def _sum(k: int) -> str:
+    return f"\0sum {k}"
+
+
+def _operand(k: int, i: int) -> str:
+    return f"\0operand {k} {i}"

@@ -1,0 +1,343 @@
+"""Which activities belong to which example, and where examples meet.
+
+A value that depends on parameters and data is *active*: noise at a node moves it. Its
+`Standing` says where its examples are, and whether each entry is one example's own:
+
+| joined | each entry is made of                                                  |
+|--------|------------------------------------------------------------------------|
+| None   | the activities of its own example, and what all examples share         |
+| SUM    | a sum over examples of terms, each of one example's activities         |
+| an op  | the activities of several examples, which met in this operation        |
+
+A loss that ends as a SUM is a sum of one loss for each example, whatever numbers of
+the arguments weigh them: a mean over unmasked tokens, class weights and masks drawn
+from one key are sums; batch normalisation, a contrastive loss and the root of a mean
+are not. Data may meet at will: they do not move.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from .._analysis._dataflow import ACTIVITY, CONSTANT, DATA, PARAMETER, Flow
+from .._analysis._primitives import LINEAR_NOT_REWRITTEN, STRUCTURAL, SUMS, SYNAPTIC
+from .._jaxpr import Atom, Body, Literal, Op
+from ._position import Place
+from ._propagation import follow
+
+SUM = "sum"
+
+
+class Standing(NamedTuple):
+    """Where the examples of a value are, and what its entries are made of."""
+
+    place: Place | None = None
+    active: bool = False
+    joined: Op | str | None = None
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the entries are activities of one example each."""
+        return self.active and self.place is not None and self.joined is None
+
+
+@dataclass(frozen=True, eq=False)
+class Sum:
+    """A linear operation that adds up activities of several examples.
+
+    Attributes:
+      op: the operation.
+      operand: which operand is added up.
+      place: where its examples are, the loops around in front.
+      loops: how many loops stand around it.
+    """
+
+    op: Op
+    operand: int
+    place: Place
+    loops: int
+
+
+class Separation:
+    """The standing of every value of a program, and every sum over examples.
+
+    Args:
+      flow: of the program.
+      places: where the examples are in each input of the program.
+      count: the number of examples, at least 2.
+    """
+
+    def __init__(self, flow: Flow, places: Sequence[Place | None], count: int) -> None:
+        self.flow, self.count = flow, count
+        self.of: dict[int, Standing] = {}
+        self.sums: dict[int, Sum] = {}
+        body = flow.program.body
+        for number, place in zip(body.inputs, places, strict=True):
+            self.of[number] = Standing(place)
+        self._body(body, 0, True)
+
+    def at(self, atom: Atom) -> Standing:
+        """The standing of a value; that of a literal or a constant is empty."""
+        return Standing() if isinstance(atom, Literal) else self.of.get(atom, _NOTHING)
+
+    @property
+    def loss(self) -> Standing:
+        """The standing of the loss."""
+        return self.at(self.flow.program.body.outputs[0])
+
+    @property
+    def meeting(self) -> Op | None:
+        """The operation in which examples met, if the loss is no sum over them."""
+        joined = self.loss.joined
+        return joined if isinstance(joined, Op) else None
+
+    def _body(self, body: Body, loops: int, entered: bool) -> None:
+        for op in body.ops:
+            if op.name == "scan":
+                self._scan(op, loops, entered)
+            elif op.name in ("cond", "remat") or self._is_call(op):
+                self._branches(op, loops, entered)
+            else:
+                self._plain(op, loops, entered)
+
+    def _is_call(self, op: Op) -> bool:
+        """Whether a function of the user's is called, with a derivative of its own."""
+        called = op.name.startswith(("custom_jvp", "custom_vjp"))
+        return called and len(op.bodies[0].inputs) == len(op.inputs)
+
+    # ------------------------------------------------------------------- operations
+
+    def _plain(self, op: Op, loops: int, entered: bool) -> None:
+        given = [self.at(a) for a in op.inputs]
+        followed = {
+            i: follow(self.flow, op, i, s.place, self.count)
+            for i, s in enumerate(given)
+            if s.place is not None
+        }
+        for k, number in enumerate(op.outputs):
+            if not self._active(number, given):
+                place = _first([f[k] for f in followed.values()])
+                self.of[number] = Standing(place or self._guessed(op, k, given))
+                continue
+            own = {i: f[k] for i, f in followed.items() if given[i].is_own}
+            others = [f[k] for i, f in followed.items() if i not in own]
+            places = set(own.values())
+            lost = None in places or len(places) > 1
+            place = None if lost else _first([*places, *others])
+            if not lost and place is None:
+                place = self._guessed(op, k, given)
+            joined = self._joined(op, number, given, list(own) if lost else [])
+            self.of[number] = Standing(place, True, joined)
+            if lost and joined == SUM and not self._record(op, own, loops, entered):
+                self.of[number] = Standing(None, True, op)
+
+    def _active(self, number: int, given: Sequence[Standing]) -> bool:
+        # In a function with a derivative of its own kinds are not known.
+        kind = self.flow.kind.get(number, DATA)
+        if kind in (CONSTANT, PARAMETER):
+            return False
+        # What carries no derivative moves all the same.
+        return kind == ACTIVITY or any(s.active for s in given)
+
+    def _joined(
+        self, op: Op, number: int, given: Sequence[Standing], lost: Sequence[int]
+    ) -> Op | str | None:
+        """What the output's entries are made of, where `lost` operands are joined."""
+        met = [s.joined for s in given if isinstance(s.joined, Op)]
+        if met:
+            return met[0]
+        sums = [i for i, s in enumerate(given) if s.joined == SUM]
+        if not sums and not lost:
+            return None
+        beside = any(s.is_own for i, s in enumerate(given) if i not in lost)
+        inexact = jnp.issubdtype(self.flow.program.shapes[number].dtype, jnp.inexact)
+        if beside or not inexact or not _is_linear(op, given, [*sums, *lost]):
+            return op
+        return SUM
+
+    def _record(
+        self, op: Op, own: dict[int, Place | None], loops: int, entered: bool
+    ) -> bool:
+        """Keep a sum, if it can be evaluated for each example."""
+        lost = next(iter(own))
+        place = self.at(op.inputs[lost]).place
+        assert place is not None
+        known = all(isinstance(a, Literal) or self._is_read(a) for a in op.inputs)
+        if not entered or not known:
+            return False
+        here = place.at(place.axis + loops)
+        self.sums[id(op)] = Sum(op, lost, here, loops)
+        return True
+
+    def _is_read(self, number: int) -> bool:
+        """Whether an evaluation can tell the value: it is made by an operation."""
+        return number in self.flow.maker or number not in self.flow.entry
+
+    def _guessed(self, op: Op, k: int, given: Sequence[Standing]) -> Place | None:
+        """Data whose examples met keep their places: entry e is example e's."""
+        after = self.flow.shape(op.outputs[k])
+        for atom, standing in zip(op.inputs, given, strict=True):
+            place, before = standing.place, self.flow.shape(atom)
+            if place is None or place.axis < 0 or len(after) <= place.axis:
+                continue
+            if after[place.axis] == before[place.axis]:
+                return place
+        return None
+
+    # -------------------------------------------------------------- bodies, and loops
+
+    def _enter(self, atoms: Sequence[Atom], numbers: Sequence[int]) -> None:
+        for atom, number in zip(atoms, numbers, strict=True):
+            self.of[number] = self.at(atom)
+
+    def _branches(self, op: Op, loops: int, entered: bool) -> None:
+        chosen = op.name == "cond"
+        for body in op.bodies if op.enterable else op.bodies[:1]:
+            self._enter(op.inputs[1:] if chosen else op.inputs, body.inputs)
+            self._body(body, loops, entered and op.enterable)
+        bodies = op.bodies if op.enterable else op.bodies[:1]
+        for i, number in enumerate(op.outputs):
+            found = [self.at(body.outputs[i]) for body in bodies]
+            joined = found[0]
+            for other in found[1:]:
+                joined = _either(joined, other, op)
+            if chosen and self.at(op.inputs[0]).active:
+                joined = Standing(None, True, op)
+            self.of[number] = self._kinded(number, joined)
+
+    def _kinded(self, number: int, standing: Standing) -> Standing:
+        active = self._active(number, [standing])
+        joined = standing.joined if active else None
+        return Standing(standing.place, active, joined)
+
+    def _scan(self, op: Op, loops: int, entered: bool) -> None:
+        (body,), loop = op.bodies, op.loop
+        assert loop is not None
+        first = loop.consts + loop.carry
+        for atom, number in zip(op.inputs, body.inputs, strict=True):
+            self.of[number] = _around(self.at(atom))
+        for atom, number in zip(op.inputs[first:], body.inputs[first:], strict=True):
+            self.of[number] = _sliced(self.at(atom))
+        carried = body.inputs[loop.consts : first]
+        while True:  # a standing only ever falls, so this ends
+            self._body(body, loops + 1, entered)
+            before = [self.of[c] for c in carried]
+            for number, out in zip(carried, body.outputs, strict=False):
+                after = _turned(self.at(out), op)
+                joined = _either(self.of[number], after, op)
+                self.of[number] = self._kinded(number, joined)
+            if before == [self.of[c] for c in carried]:
+                break
+        for i, (number, out) in enumerate(zip(op.outputs, body.outputs, strict=True)):
+            standing = self.at(out)
+            if i < loop.carry:
+                left = _left(_turned(standing, op))
+                # A loop of no turn, or what it began with.
+                standing = _either(self.at(op.inputs[loop.consts + i]), left, op)
+            else:
+                standing = _stacked(standing)
+            self.of[number] = self._kinded(number, standing)
+
+
+_NOTHING = Standing()
+_LINEAR = (STRUCTURAL | SUMS | SYNAPTIC | LINEAR_NOT_REWRITTEN) | {
+    *("add", "sub", "neg", "mul", "div", "add_any", "real", "imag", "select_n"),
+    *("scatter-add", "scatter", "dynamic_update_slice", "fft"),
+}
+# Of these each operand takes part linearly by itself, so that all may be active.
+_ADDS = frozenset(
+    {"add", "sub", "add_any", "concatenate", "stack", "scatter-add", "pad"}
+    | {"select_n", "dynamic_update_slice", "scatter", "optimization_barrier"}
+)
+# Operands that choose entries, or the divisor: where it is active nothing is linear.
+_CHOOSES = {
+    **{"select_n": (0,), "gather": (1,), "dynamic_slice": (1, 2, 3, 4, 5, 6, 7)},
+    **{"scatter-add": (1,), "scatter": (1,), "div": (1,)},
+    "dynamic_update_slice": (2, 3, 4, 5, 6, 7, 8),
+}
+
+
+def _is_linear(op: Op, given: Sequence[Standing], joined: Sequence[int]) -> bool:
+    """Whether the operation is linear in what is joined, the rest being known."""
+    if op.name not in _LINEAR:
+        return False
+    active = [i for i, s in enumerate(given) if s.active]
+    if set(active) & set(_CHOOSES.get(op.name, ())):
+        return False
+    if op.name in _ADDS or len(active) == 1:
+        return True
+    # The product of two activities of one example, added up over both.
+    own = [given[i] for i in active if given[i].is_own]
+    same = len(own) == len(active) == len(joined)
+    return op.name == "dot_general" and same and _paired(op, own)
+
+
+def _paired(op: Op, own: Sequence[Standing]) -> bool:
+    (left, right), _ = op.params["dimension_numbers"]
+    axes = [(s.place.axis, s.place[1:]) for s in own if s.place is not None]
+    (a, ours), (b, theirs) = axes
+    return ours == theirs and (a, b) in zip(left, right, strict=True)
+
+
+def _first(places: Sequence[Place | None]) -> Place | None:
+    return next((p for p in places if p is not None), None)
+
+
+def _either(one: Standing, other: Standing, op: Op) -> Standing:
+    """The standing of what may be one value or the other; they meet in `op`."""
+    met = [s.joined for s in (one, other) if isinstance(s.joined, Op)]
+    active = one.active or other.active
+    known = [s.place for s in (one, other) if s.place is not None]
+    acting = [s.place for s in (one, other) if s.is_own] or known
+    place = acting[0] if len(set(acting)) == 1 else None
+    apart = len({s.place for s in (one, other) if s.is_own}) > 1
+    sums = SUM in (one.joined, other.joined)
+    if met:
+        return Standing(place, active, met[0])
+    if apart or (sums and (one.is_own or other.is_own)):
+        return Standing(place, active, op)
+    return Standing(place, active, SUM if sums else None)
+
+
+def _moved(standing: Standing, axis: int) -> Standing:
+    assert standing.place is not None
+    return standing._replace(place=standing.place.at(axis))
+
+
+def _around(standing: Standing) -> Standing:
+    """What all turns of a loop read, seen from inside."""
+    place = standing.place
+    outside = place is not None and place.axis < 0
+    return _moved(standing, place.axis - 1) if place and outside else standing
+
+
+def _sliced(standing: Standing) -> Standing:
+    """What each turn reads a slice of."""
+    place = standing.place
+    return standing if place is None else _moved(standing, place.axis - 1)
+
+
+def _stacked(standing: Standing) -> Standing:
+    """What each turn makes a slice of."""
+    place = standing.place
+    return standing if place is None else _moved(standing, place.axis + 1)
+
+
+def _turned(standing: Standing, op: Op) -> Standing:
+    """What the next turn reads of this one: another example's, if each has a turn."""
+    place = standing.place
+    if place is None or place.axis != -1:
+        return standing
+    joined = op if standing.is_own else standing.joined
+    return Standing(None, standing.active, joined)
+
+
+def _left(standing: Standing) -> Standing:
+    """What leaves a loop after its last turn."""
+    place = standing.place
+    outside = place is not None and place.axis < -1
+    return _moved(standing, place.axis + 1) if place and outside else standing

@@ -1,0 +1,1 @@
+"""Evaluate a traced loss function: taps, feedback weights, control flow."""

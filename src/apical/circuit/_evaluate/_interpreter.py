@@ -1,0 +1,299 @@
+"""Evaluate a program once more, with taps at its sites and a second set of weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+from jax.custom_derivatives import SymbolicZero
+
+from .._analysis._dataflow import Flow
+from .._jaxpr import Atom, Body, Literal, Op
+
+# ---- cut: what the consumers of a node read.
+#
+# A tap is called at every site of a circuit as `tap(site, computed, injected)` and
+# returns what the consumers of that site read instead of what was computed there;
+# `injected` is what the caller gave for the site, or None. The built-in taps:
+#
+# | tap      | consumers read        | derivative                                  |
+# |----------|-----------------------|---------------------------------------------|
+# | `clamp`  | `injected`            | no chain crosses the site                   |
+# | `offset` | `computed + injected` | chains cross: the whole cotangent           |
+# | `stop`   | `computed`            | no chain crosses the site                   |
+# | `hold`   | `computed + injected` | that of `clamp`, in the same one evaluation |
+#
+# Where nothing is injected, a site is left alone.
+
+Tap = Callable[[str, Any, Any], Any]
+
+
+def clamp(site: str, computed: Any, injected: Any) -> Any:
+    """Consumers read the injected value; the chain of derivatives ends here."""
+    del site
+    return computed if injected is None else injected
+
+
+def offset(site: str, computed: Any, injected: Any) -> Any:
+    """Consumers read the computed value plus an error, and the chain goes on."""
+    del site
+    return computed if injected is None else computed + injected
+
+
+def stop(site: str, computed: Any, injected: Any) -> Any:
+    """Consumers read the computed value; the chain of derivatives ends here."""
+    del site, injected
+    return jax.lax.stop_gradient(computed)
+
+
+def hold(site: str, computed: Any, injected: Any) -> Any:
+    """Clamp to the computed value plus an error, in the same evaluation."""
+    del site
+    return computed if injected is None else jax.lax.stop_gradient(computed) + injected
+
+
+TAPS: dict[str, Tap] = {"clamp": clamp, "offset": offset, "stop": stop, "hold": hold}
+
+
+def find_tap(tap: str | Tap | None) -> Tap | None:
+    """The tap of this name, or the function that was given."""
+    if isinstance(tap, str) and tap in TAPS:
+        return TAPS[tap]
+    if tap is not None and not callable(tap):
+        raise ValueError(
+            f"`tap` must be one of {sorted(TAPS)} or a function, not {tap!r}."
+        )
+    return tap
+
+
+# ---- feedback: a second copy of the parameters that only the backward path sees.
+#
+# At a synapse y = op(x, w) with backward weight b the tangent is
+#
+#     dy = op(dx, b) + op(x, dw),
+#
+# so that the cotangent of the weight is the usual local product and the cotangent of
+# the activity travels through b (Lillicrap et al. 2016, equation for delta_FA, with b
+# the fixed random matrix). JAX transposes this rule itself, so convolutions, groups and
+# batched products need nothing of their own, and the work equals backpropagation's.
+
+
+def cross(op: Op, weight: int, x: Any, w: Any, b: Any) -> Any:
+    """The synapse op(x, w) whose backward path goes through b."""
+
+    def apply(x: Any, w: Any) -> Any:
+        return op(w, x)[0] if weight == 0 else op(x, w)[0]
+
+    @jax.custom_jvp
+    def synapse(x: Any, w: Any, b: Any) -> Any:
+        del b
+        return apply(x, w)
+
+    def tangent(primals: Any, tangents: Any) -> Any:
+        (x, w, b), (dx, dw, _) = primals, tangents
+        y, parts = apply(x, w), []
+        if not isinstance(dx, SymbolicZero):
+            linear = op.name != "div" or weight == 1
+            parts.append(_slope(lambda x: apply(x, b), x, dx, linear))
+        if not isinstance(dw, SymbolicZero):
+            linear = op.name != "div" or weight == 0
+            parts.append(_slope(lambda w: apply(x, w), w, dw, linear))
+        dy = sum(parts[1:], parts[0]) if parts else jax.numpy.zeros_like(y)
+        return y, dy
+
+    synapse.defjvp(tangent, symbolic_zeros=True)
+    return synapse(x, w, b)
+
+
+def _slope(function: Callable[[Any], Any], at: Any, along: Any, linear: bool) -> Any:
+    """The derivative along a direction; a quotient is not linear in its divisor."""
+    return function(along) if linear else jax.jvp(function, (at,), (along,))[1]
+
+
+# Given a synapse's number, its effective weight and its second copy: what the backward
+# path goes through.
+Backward = Callable[[int, Any, Any], Any]
+# Given a synapse's number and its input: what it reads in place of that.
+Send = Callable[[int, Any], Any]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which variables are sites, and which operations are crossed by feedback.
+
+    `sites` maps a variable to the names of its sites (a node may also be the output);
+    `crossed` maps an operation, by identity, to (synapse's number, weight's position).
+    """
+
+    sites: Mapping[int, Sequence[str]] = field(default_factory=dict)
+    crossed: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+
+
+@dataclass
+class Scope:
+    """The values of one evaluation of one body."""
+
+    values: dict[int, Any]
+    second: dict[int, Any]  # the second copy, of effective weights alone
+    sites: dict[str, Any]
+
+    def read(self, atom: Atom) -> Any:
+        return atom.value if isinstance(atom, Literal) else self.values[atom]
+
+    def read_second(self, atom: Atom) -> Any:
+        if isinstance(atom, Literal):
+            return atom.value
+        return self.second.get(atom, self.values[atom])
+
+    def copy(self, atom: Atom) -> Any:
+        """The second copy of a value; None if it has none of its own."""
+        return None if isinstance(atom, Literal) else self.second.get(atom)
+
+    def has_second(self, atoms: Iterable[Atom]) -> bool:
+        return any(not isinstance(a, Literal) and a in self.second for a in atoms)
+
+
+class Runner:
+    """One evaluation: the loss function, seen through taps and feedback.
+
+    `enter` evaluates what has a body to be entered: loops, branches, checkpoints.
+    """
+
+    def __init__(
+        self,
+        flow: Flow,
+        plan: Plan,
+        enter: Mapping[str, Callable[..., Sequence[Any]]],
+        tap: Tap | None,
+        inject: Mapping[str, Any],
+        backward: Backward | None,
+        parallel: bool = False,
+        send: Send | None = None,
+    ) -> None:
+        self.flow, self.plan, self.enter, self.tap = flow, plan, enter, tap
+        self.inject, self.backward, self.parallel = inject, backward, parallel
+        self.send = send
+        self.inner = _sites_inside(flow.program.body, plan.sites)
+        self.entered = _entered(flow.program.body, plan)
+
+    def __call__(self, inputs: Sequence[Any], second: Sequence[Any]) -> Any:
+        """Values of the program's outputs, and what was computed at each site."""
+        body, program = self.flow.program.body, self.flow.program
+        scope = Scope(dict(program.constants), {}, {})
+        for number, value in zip(body.inputs, second, strict=False):
+            if value is not None:
+                scope.second[number] = value
+        outs = self.body(body, scope, inputs, self.inject)
+        return outs, scope.sites
+
+    def body(self, body: Body, scope: Scope, inputs: Any, inject: Any) -> list[Any]:
+        scope.values.update(zip(body.inputs, inputs, strict=True))
+        for op in body.ops:
+            outs = self.op(op, scope, inject)
+            for number, value in zip(op.outputs, outs, strict=True):
+                scope.values[number] = self.site(number, value, scope, inject)
+        return [scope.read(a) for a in body.outputs]
+
+    def site(self, number: int, value: Any, scope: Scope, inject: Any) -> Any:
+        for name in self.plan.sites.get(number, ()):
+            scope.sites[name] = value
+            if self.tap is not None:
+                value = self.tap(name, value, inject.get(name))
+        return value
+
+    def op(self, op: Op, scope: Scope, inject: Any) -> Sequence[Any]:
+        if id(op) in self.entered:
+            return self.enter[op.name](self, op, scope, inject)
+        if id(op) in self.plan.crossed and self.send is not None:
+            return self.sent(op, scope, self.send)
+        if self.backward is not None:
+            self.make_second(op, scope)
+            if id(op) in self.plan.crossed:
+                return [self.cross(op, scope)]
+        return op(*[scope.read(a) for a in op.inputs])
+
+    def make_second(self, op: Op, scope: Scope) -> None:
+        """The second copy of what is a weight still; what is none is held."""
+        if scope.has_second(op.inputs) and any(map(self.flow.is_weight, op.outputs)):
+            pairs = zip(op.inputs, self.flow.weights_among(op), strict=True)
+            values = [scope.read_second(a) if w else scope.read(a) for a, w in pairs]
+            scope.second.update(zip(op.outputs, op(*values), strict=True))
+
+    def cross(self, op: Op, scope: Scope) -> Any:
+        number, weight = self.plan.crossed[id(op)]
+        x, w = scope.read(op.inputs[1 - weight]), scope.read(op.inputs[weight])
+        assert self.backward is not None
+        b = self.backward(number, w, scope.read_second(op.inputs[weight]))
+        return cross(op, weight, x, w, b)
+
+    def sent(self, op: Op, scope: Scope, send: Send) -> Sequence[Any]:
+        """A synapse that reads what it is sent in place of its input."""
+        number, weight = self.plan.crossed[id(op)]
+        values = [scope.read(a) for a in op.inputs]
+        values[1 - weight] = send(number, values[1 - weight])
+        return op(*values)
+
+    def child(self, scope: Scope) -> Scope:
+        """A scope for an inner body: it sees the program's constants only."""
+        constants = self.flow.program.constants
+        return Scope({n: scope.values[n] for n in constants}, {}, {})
+
+    def inside(self, body: Body, scope: Scope) -> Callable[[Any, Any, Any], Any]:
+        """An inner body as a function: of operands, second copies and injections.
+
+        It returns outputs, their second copies (None where there is none), and sites.
+        """
+
+        def run(operands: Any, seconds: Any, inject: Any) -> Any:
+            inner = self.child(scope)
+            inner.second.update(seconds)
+            outs = self.body(body, inner, operands, inject)
+            return outs, [inner.copy(a) for a in body.outputs], inner.sites
+
+        return run
+
+    def injected(self, op: Op, inject: Mapping[str, Any]) -> dict[str, Any]:
+        """What is injected at the sites inside an operation."""
+        return {name: inject[name] for name in self.inner[id(op)] if name in inject}
+
+    def weights_out(self, op: Op) -> list[bool]:
+        """Which outputs of an operation are effective weights."""
+        if self.backward is None:
+            return [False] * len(op.outputs)
+        return [self.flow.is_weight(n) for n in op.outputs]
+
+
+def _sites_inside(body: Body, sites: Mapping[int, Any]) -> dict[int, list[str]]:
+    """For each operation with bodies, by identity: the sites at any depth inside."""
+    found: dict[int, list[str]] = {}
+
+    def collect(body: Body) -> list[str]:
+        names: list[str] = []
+        for op in body.ops:
+            inner = [n for b in op.bodies for n in collect(b)] if op.enterable else []
+            found[id(op)] = inner
+            names += inner + [n for v in op.outputs for n in sites.get(v, ())]
+        return names
+
+    collect(body)
+    return found
+
+
+def _entered(body: Body, plan: Plan) -> set[int]:
+    """The loops, branches and checkpoints whose body has to be evaluated by us."""
+    found: set[int] = set()
+
+    def visit(body: Body) -> bool:
+        any_here = False
+        for op in body.ops:
+            inside = op.enterable and any([visit(b) for b in op.bodies])
+            if inside:
+                found.add(id(op))
+            here = id(op) in plan.crossed or any(n in plan.sites for n in op.outputs)
+            any_here |= inside or here
+        return any_here
+
+    visit(body)
+    return found

@@ -1,0 +1,150 @@
+"""Parameters as leaves: which are learned, their names, how to put them back."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import keystr
+
+from ._evaluate._sharding import type_of
+
+# ---- Names of leaves from their paths, no two alike.
+#
+# Two paths may print alike: `{"h.b": ...}` beside `{"h": {"b": ...}}`, an attribute
+# beside a key. Then each is printed with its brackets and quotes.
+
+
+def texts_of(path: Sequence[Any]) -> tuple[str, ...]:
+    """The keys of a path as texts; quoted where nothing would be seen."""
+    return tuple(map(_text, path))
+
+
+def _text(key: Any) -> str:
+    text = keystr((key,), simple=True)
+    return text if text.strip() and text.isprintable() else repr(text)
+
+
+def paths_of(paths: Sequence[Sequence[Any]]) -> tuple[str, ...]:
+    """A name for each path, in their order."""
+    plain = [".".join(texts_of(path)) or "params" for path in paths]
+    often = Counter(plain)
+    told = [
+        keystr(tuple(path)) if often[name] > 1 else name
+        for path, name in zip(paths, plain, strict=True)
+    ]
+    taken: set[str] = set()
+    for i, name in enumerate(told):
+        told[i] = unlike(name, taken.__contains__)
+        taken.add(told[i])
+    return tuple(told)
+
+
+def unlike(name: str, taken: Callable[[str], bool]) -> str:
+    """The name, or the first of `name#2`, `name#3`, ... that is not taken."""
+    found, count = name, 1
+    while taken(found):
+        count += 1
+        found = f"{name}#{count}"
+    return found
+
+
+def is_array(leaf: Any) -> bool:
+    """Whether a leaf has values that can be traced."""
+    return isinstance(leaf, (jax.Array, np.ndarray, np.generic, jax.ShapeDtypeStruct))
+
+
+def is_learned(leaf: Any) -> bool:
+    """Whether a leaf is learned: an array of floating or complex numbers."""
+    return is_array(leaf) and jnp.issubdtype(leaf.dtype, jnp.inexact)
+
+
+@dataclass(frozen=True)
+class Leaves:
+    """The leaves of a pytree: learned, other arrays, and everything else (static).
+
+    `paths` are their names, no two alike; `texts` the keys that these are made of.
+    """
+
+    treedef: Any
+    paths: tuple[str, ...]
+    texts: tuple[tuple[str, ...], ...]
+    learned: tuple[int, ...]
+    arrays: tuple[int, ...]
+    static: tuple[tuple[int, Any], ...]
+
+    @classmethod
+    def of(cls, tree: Any, *, learn: bool = True) -> Leaves:
+        """Sort the leaves of a tree; with `learn=False` every array is data."""
+        flat, treedef = jax.tree_util.tree_flatten_with_path(tree)
+        paths = [path for path, _ in flat]
+        learned, arrays, static = [], [], []
+        for i, (_, leaf) in enumerate(flat):
+            if learn and is_learned(leaf):
+                learned.append(i)
+            elif is_array(leaf):
+                arrays.append(i)
+            else:
+                static.append((i, leaf))
+        return cls(
+            treedef,
+            paths_of(paths),
+            tuple(map(texts_of, paths)),
+            tuple(learned),
+            tuple(arrays),
+            tuple(static),
+        )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The paths of the learned leaves."""
+        return tuple(self.paths[i] for i in self.learned)
+
+    @property
+    def keys(self) -> tuple[tuple[str, ...], ...]:
+        """The keys that the paths of the learned leaves are made of."""
+        return tuple(self.texts[i] for i in self.learned)
+
+    def pick(self, tree: Any) -> tuple[list[Any], list[Any]]:
+        """The learned leaves and the other arrays of a tree of this structure."""
+        flat = self.treedef.flatten_up_to(tree)
+        return [flat[i] for i in self.learned], [flat[i] for i in self.arrays]
+
+    def build(self, learned: Sequence[Any], arrays: Sequence[Any] | None = None) -> Any:
+        """The tree with these leaves; without `arrays`, None where none is learned."""
+        flat: list[Any] = [None] * len(self.paths)
+        for i, leaf in zip(self.learned, learned, strict=True):
+            flat[i] = leaf
+        if arrays is not None:
+            for i, leaf in zip(self.arrays, arrays, strict=True):
+                flat[i] = leaf
+            for i, leaf in self.static:
+                flat[i] = leaf
+        return jax.tree.unflatten(self.treedef, flat)
+
+
+def shapes_of(leaves: Sequence[Any]) -> list[jax.ShapeDtypeStruct]:
+    """The shape and dtype of each leaf, and how it is divided where its type says."""
+    return [
+        jax.ShapeDtypeStruct(
+            jnp.shape(x), _dtype(x), weak_type=is_weak(x), sharding=type_of(x)
+        )
+        for x in leaves
+    ]
+
+
+def is_weak(leaf: Any) -> bool:
+    """Whether a leaf's dtype gives way to that of what it meets."""
+    return bool(getattr(leaf, "weak_type", False))
+
+
+def _dtype(leaf: Any) -> Any:
+    # Typed keys keep their own dtype; NumPy's doubles become what JAX makes of them.
+    if isinstance(leaf, (jax.Array, jax.ShapeDtypeStruct)):
+        return leaf.dtype
+    return jnp.result_type(leaf)

@@ -1,0 +1,264 @@
+"""Synapses that follow one another with no node between.
+
+A rule that learns from what two nodes do cannot reach a synapse one end of which is
+neither a node nor data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+
+from ._analysis._dataflow import PARAMETER, Flow
+from ._analysis._drive import behind
+from ._analysis._graph import bound, walk
+from ._analysis._naming import makers
+from ._analysis._primitives import STRUCTURAL, SUMS, SYNAPTIC
+from ._circuit import Circuit, drive_of
+from ._jaxpr import Atom, Body, Literal, Op
+from ._marks import draws
+from ._partition import Leaves
+
+if TYPE_CHECKING:
+    from ._circuit import Circuit
+
+
+def chains(circuit: Circuit) -> tuple[str, ...]:
+    """Where a synapse is entered by what another made, with no node between.
+
+    Returns:
+      A text for each: the parameters below, those above, and the line above.
+
+    Example:
+      >>> import jax.numpy as jnp, apical
+      >>> def loss_fn(w, x):
+      ...     return jnp.mean((jnp.tanh(x @ w["a"] @ w["b"]) @ w["c"]) ** 2)
+      >>> w = {"a": jnp.eye(2), "b": jnp.eye(2), "c": jnp.eye(2)}
+      >>> circuit = apical.trace(loss_fn, nodes="unit")(w, jnp.ones((3, 2)))
+      >>> [found.split(" (")[0] for found in chains(circuit)]
+      ["'a' and 'b'"]
+    """
+    flow, nodes = circuit._flow, set(circuit._numbers)
+    weights = {id(m.op): m.leaves for m in circuit._live}
+    found = {}
+    for meeting in circuit._live:
+        entering = [a for a in meeting.activities if not isinstance(a, Literal)]
+        for atom in (a for a in entering if a not in nodes):
+            below, _, _ = makers(flow, atom, nodes, weights)
+            if below:
+                pair = _paths(circuit, below), _paths(circuit, meeting.leaves)
+                text = f"{pair[0]!r} and {pair[1]!r} ({meeting.op.where})"
+                found[text] = None
+    return tuple(found)
+
+
+def _paths(circuit: Circuit, leaves: Iterable[int]) -> str:
+    return " + ".join(circuit.leaves.names[i] for i in sorted(leaves))
+
+
+# ---- Which nodes are made of an argument.
+
+
+def nodes_made_of(circuit: Circuit, positions: Collection[int]) -> tuple[str, ...]:
+    """The nodes on which one of these arguments (after the parameters) may have a say.
+
+    A loop, a branch or a function is taken as a whole: what one of its inputs reaches
+    may be anything in it.
+    """
+    body = circuit._flow.program.body
+    count = len(circuit.leaves.learned) + len(circuit.leaves.arrays)
+    given = zip(body.inputs[count:], _argument_of(circuit._given), strict=True)
+    found = {number for number, position in given if position in positions}
+    for op in body.ops:
+        if any(a in found for a in op.inputs if not isinstance(a, Literal)):
+            found |= set(_made_by(op))
+    names = circuit._names
+    return tuple(names[n] for n in circuit._numbers if n in found)
+
+
+def _argument_of(given: Leaves) -> list[int]:
+    """For each array of the arguments, the position of the argument that it is of."""
+    numbered = given.treedef.unflatten(range(len(given.paths)))
+    of = {leaf: i for i, arg in enumerate(numbered) for leaf in jax.tree.leaves(arg)}
+    return [of[leaf] for leaf in given.arrays]
+
+
+def _made_by(op: Op) -> Iterator[int]:
+    yield from op.outputs
+    for body in op.bodies:
+        yield from _inside(body)
+
+
+def _inside(body: Body) -> Iterator[int]:
+    for op in body.ops:
+        yield from _made_by(op)
+
+
+# ---- Which nodes are stochastic, and where drives are.
+
+
+def stochastic_nodes(circuit: Circuit) -> tuple[str, ...]:
+    """The names of the nodes that `apical.bernoulli` marks."""
+    flow, names = circuit._flow, circuit._names
+    return tuple(names[n] for n in circuit._numbers if draws(flow.maker[n][0]))
+
+
+def drive_sites(circuit: Circuit) -> dict[str, str]:
+    """For each node the site of its drive, or of its value where it has none.
+
+    Nodes of one drive have one site, and so have a drive and the node that it is.
+    """
+    first: dict[int, str] = {}
+    found: dict[str, str] = {}
+    for number, node in zip(circuit._numbers, circuit.nodes, strict=True):
+        at = circuit._drive(number) if node.unit else number
+        site = drive_of(node.name) if node.unit else node.name
+        found[node.name] = first.setdefault(at, site)
+    return found
+
+
+# ---- The nonlinearity of a unit as a function by itself: the program from z to rho(z).
+
+
+def nonlinearity(
+    circuit: Circuit, params: Any, args: tuple[Any, ...], name: str
+) -> Callable[[jax.Array], jax.Array]:
+    """The nonlinearity rho of a unit: its value at any drive, in one step of a loop.
+
+    Args:
+      circuit: of the loss function.
+      params: the parameters.
+      args: the arguments after them.
+      name: of a node that has a drive.
+
+    Returns:
+      A function from an array of the node's shape, without the lengths of the loops
+      around it, to another.
+
+    Raises:
+      ValueError: where the node has no drive; when called, where the nonlinearity is
+        another one at every step of a loop.
+
+    Example:
+      >>> import jax.numpy as jnp, apical
+      >>> loss_fn = lambda w, x: jnp.mean((jnp.tanh(x @ w["a"]) @ w["b"]) ** 2)
+      >>> w, x = {"a": jnp.eye(2), "b": jnp.eye(2)}, jnp.ones((1, 2))
+      >>> rho = nonlinearity(apical.trace(loss_fn)(w, x), w, (x,), "a")
+      >>> bool(jnp.allclose(rho(3 * x), jnp.tanh(3 * x)))
+      True
+    """
+    node = next(n for n, label in circuit._names.items() if label == name)
+    flow, drive = circuit._flow, circuit._drive(node)
+    program = flow.program
+    inputs = zip(program.body.inputs, circuit.inputs(params, args), strict=True)
+    given = {**program.constants, **dict(inputs)}
+
+    def rho(z: jax.Array) -> jax.Array:
+        made: dict[int, Any] = {drive: z}
+
+        def read(atom: Atom) -> Any:
+            if isinstance(atom, Literal):
+                return atom.value
+            if atom in made or atom in given:
+                return made[atom] if atom in made else given[atom]
+            if atom in flow.entry:
+                return read(_outside(flow, atom))
+            op = flow.maker[atom][0]
+            made.update(zip(op.outputs, op(*map(read, op.inputs)), strict=True))
+            return made[atom]
+
+        return read(node)
+
+    return rho
+
+
+def _outside(flow: Flow, number: int) -> Atom:
+    """What a constant inside a loop or a branch is bound to."""
+    op, body, i = flow.entry[number]
+    if op.loop is not None and i >= op.loop.consts:
+        raise ValueError(
+            f"The nonlinearity in the loop at {op.where} is another one at every step: "
+            "it reads a constant that the loop runs over. Pass that as an argument."
+        )
+    return bound(op, body, i)[0]
+
+
+# ---- Which operations keep a function of complex numbers differentiable.
+#
+# f is holomorphic where its derivative does not depend on the direction, so that it
+# is a
+# power series. Maxima, absolute values, comparisons and conjugates are not, and give a
+# number all the same: so what is not known to be holomorphic is named.
+
+# `pow` has a branch cut and `div`, `log`, `tanh`, ... poles: a matter of the radius.
+_HOLOMORPHIC = (
+    STRUCTURAL
+    | SUMS
+    | SYNAPTIC
+    | {"add", "add_any", "sub", "neg", "mul", "div", "square", "integer_pow", "pow"}
+    | {"exp", "exp2", "expm1", "log", "log1p", "logistic", "sqrt", "rsqrt", "cbrt"}
+    | {"sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh", "asinh"}
+    | {"acosh", "atanh", "scan", "cond", "remat", "cumprod", "reduce_prod"}
+)
+
+
+def not_holomorphic(circuit: Circuit) -> tuple[str, ...]:
+    """The operations on the way to the loss that are not known to be holomorphic.
+
+    Returns:
+      The name and line of each. That which makes the loss itself is left out.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, apical
+      >>> def loss_fn(w, x):
+      ...     return jnp.mean(jax.nn.relu(x @ w) ** 2)
+      >>> circuit = apical.trace(loss_fn)(jnp.eye(2), jnp.ones((3, 2)))
+      >>> [found.split(" at ")[0] for found in not_holomorphic(circuit)]
+      ['`max`']
+    """
+    flow = circuit._flow
+    last = flow.program.body.outputs[0]
+    found = {}
+    for site in walk(flow.program.body):
+        op = site.op
+        live = any(circuit._reacher.reach.get(n) for n in op.outputs)
+        moves = any(flow.kind_of(a) & PARAMETER for a in op.inputs)
+        if live and moves and last not in op.outputs:
+            found |= {
+                f"`{name}` at {op.where}": None for name in _culprits(circuit, op)
+            }
+    return tuple(found)
+
+
+def _culprits(circuit: Circuit, op: Op) -> Iterator[str]:
+    """The names of what is not holomorphic, also inside a user's derivative rule."""
+    if op.name.startswith(("custom_jvp", "custom_vjp")):
+        for inner in (o for body in op.bodies for o in body.ops):
+            yield from _culprits(circuit, inner)
+    elif _masks(circuit, op):
+        return
+    elif op.name not in _HOLOMORPHIC or _becomes_real(circuit, op):
+        yield op.name
+
+
+def _masks(circuit: Circuit, op: Op) -> bool:
+    """Whether this is a choice that the activities do not make."""
+    flow = circuit._flow
+    known = all(a in flow.kind for a in op.inputs if not isinstance(a, Literal))
+    return op.name == "select_n" and known and not behind(flow, op.inputs[0])
+
+
+def _becomes_real(circuit: Circuit, op: Op) -> bool:
+    """Whether a complex number loses its imaginary part here."""
+    shapes = circuit._flow.program.shapes
+
+    def is_complex(numbers: tuple[int, ...]) -> bool:
+        return any(
+            jnp.issubdtype(shapes[n].dtype, jnp.complexfloating) for n in numbers
+        )
+
+    inputs = tuple(a for a in op.inputs if not isinstance(a, Literal))
+    return is_complex(inputs) and not is_complex(op.outputs)

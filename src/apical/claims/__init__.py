@@ -1,0 +1,59 @@
+"""Claims of the literature as experiments: run one, and read its verdict.
+
+Each claim is one file, `CLAIM` in it, with its sentence, its source, its work and the
+rule by which the numbers become a verdict. Names are imported when they are first
+used: to list the verdicts no claim need be imported.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from apical.lab import MissingPackage
+
+if TYPE_CHECKING:
+    from apical.claims._claim import Claim as Claim
+    from apical.claims._claim import Earlier as Earlier
+    from apical.claims._claim import Outcome as Outcome
+    from apical.claims._claim import Published as Published
+    from apical.claims._index import Kept as Kept
+    from apical.claims._index import kept_claims as kept_claims
+    from apical.claims._registry import CLAIMS as CLAIMS
+    from apical.claims._report import described as described
+    from apical.claims._report import in_short as in_short
+    from apical.claims._report import refusal as refusal
+    from apical.claims._report import reported as reported
+    from apical.claims._report import write_report as write_report
+    from apical.claims._run import read_outcome as read_outcome
+    from apical.claims._run import run_claim as run_claim
+    from apical.claims._verdict import Effect as Effect
+    from apical.claims._verdict import Finding as Finding
+    from apical.claims._verdict import Verdict as Verdict
+
+_HOMES = {
+    **dict.fromkeys(("Claim", "Earlier", "Outcome", "Published"), "_claim"),
+    **dict.fromkeys(("Kept", "kept_claims"), "_index"),
+    "CLAIMS": "_registry",
+    **dict.fromkeys(("described", "in_short", "refusal"), "_report"),
+    **dict.fromkeys(("reported", "write_report"), "_report"),
+    **dict.fromkeys(("read_outcome", "run_claim"), "_run"),
+    **dict.fromkeys(("Effect", "Finding", "Verdict"), "_verdict"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        home = importlib.import_module(f"{__name__}.{_HOMES[name]}")
+    except ModuleNotFoundError as missing:
+        package = (missing.name or "").partition(".")[0]
+        if package in ("", "apical"):
+            raise
+        raise MissingPackage(
+            f"apical.claims needs the package {package}: install apical[lab]"
+        ) from missing
+    return getattr(home, name)
+
+
+def __dir__() -> list[str]:
+    return sorted(_HOMES)

@@ -1,0 +1,28 @@
+"""Every claim, by its id, in the order in which they are listed."""
+
+import importlib
+
+from apical.claims._claim import Claim
+
+_MODULES: tuple[str, ...] = (
+    *("predictive_coding.exact", "predictive_coding.cost"),
+    *("predictive_coding.one_sweep", "predictive_coding.fixed_vs_free"),
+    *("feedback.fa_matches", "feedback.fa_sparse"),
+    *("feedback.sign_enough", "feedback.sign_magnitudes", "feedback.sign_fraction"),
+    *("feedback.sign_frozen_top", "feedback.sign_sparse"),
+    *("feedback.bn_rates", "predictive_coding.trains"),
+    *("predictive_coding.incremental", "predictive_coding.depth"),
+    "predictive_coding.nudged",
+    *("published.mlp_table", "published.ep_digits"),
+    *("published.pepita_digits", "published.ff_digits"),
+    *("published.synthetic_equal", "published.forward_gradient"),
+)
+
+
+def _load(module: str) -> Claim:
+    return importlib.import_module(f"apical.claims.{module}").CLAIM
+
+
+CLAIMS: dict[str, Claim] = {
+    claim.id: claim for claim in (_load(module) for module in _MODULES)
+}

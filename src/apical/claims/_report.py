@@ -1,0 +1,255 @@
+"""Claims in words: for the terminal, for a page, for the documentation."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from apical.claims._claim import Claim, Earlier, Lines, Outcome, Published
+from apical.claims._tasks import last, percent
+from apical.claims._verdict import Verdict
+from apical.lab.report._style import our_style, picture
+from apical.lab.storage._jsonl import replace_file
+
+# ---- What the data sets of claims are called where a person reads it.
+
+NAMES = {
+    "digits": "8 x 8 digits",
+    "mnist": "MNIST",
+    "fashion-mnist": "Fashion-MNIST",
+    "cifar10": "CIFAR-10",
+    "shakespeare": "Shakespeare",
+}
+
+
+def set_of(lines: Sequence[dict[str, Any]]) -> str:
+    """The names of the sets that lines were measured on.
+
+    Example:
+        >>> set_of([{"data": "mnist"}, {"data": "mnist"}, {"error": 0.1}])
+        'MNIST'
+    """
+    names = dict.fromkeys(str(line["data"]) for line in lines if line.get("data"))
+    return ", ".join(NAMES.get(name, name) for name in names) or "no data"
+
+
+def data_told(names: Sequence[str]) -> str:
+    """In words, which sets the full form of a claim is run on, and which the others."""
+    if not names:
+        return "None is read from files: graphs and inputs are drawn at random."
+    full, small = (
+        dict.fromkeys(NAMES[n] for n in names),
+        dict.fromkeys(
+            "a line of Hamlet" if n == "shakespeare" else f"the {NAMES['digits']}"
+            for n in names
+        ),
+    )
+    said = f"{' and '.join(full)}. The quick and the smoke form take"
+    return f"{said} {' and '.join(small)} instead."
+
+
+# ---- What stands beside a published figure, in words, from the lines of a claim.
+
+Measured = Callable[[Lines], str]
+NOT_RUN = "not run at this scale"
+
+
+def test_error(rule: str, **where: Any) -> Measured:
+    """The error on the test part after the last epoch: mean and deviation of seeds."""
+
+    def say(lines: Lines) -> str:
+        right = list(percent(last(lines, rule=rule, **where)).values())
+        if not right:
+            return NOT_RUN
+        spread = f" ± {np.std(right, ddof=1):.2f}" if len(right) > 1 else ""
+        return f"{100 - np.mean(right):.2f}{spread} % error"
+
+    return say
+
+
+def several(parts: dict[str, Measured]) -> Measured:
+    """Several of these in one cell, each after its name."""
+    return lambda lines: "; ".join(
+        f"{name}: {say(lines)}" for name, say in parts.items()
+    )
+
+
+def course(rules: Sequence[str], **where: Any) -> Measured:
+    """The accuracy after every epoch, the mean of the seeds, for each rule."""
+
+    def say(lines: Lines) -> str:
+        return "; ".join(f"{rule} {_course(lines, rule, where)}" for rule in rules)
+
+    return say
+
+
+def _course(lines: Lines, rule: str, where: dict[str, Any]) -> str:
+    wanted = {"rule": rule, **where}
+    mine = [e for e in lines if all(e.get(k) == v for k, v in wanted.items())]
+    found: dict[int, list[float]] = {}
+    for line in mine:
+        if line["test_accuracy"] is not None:
+            found.setdefault(line["epoch"], []).append(100 * line["test_accuracy"])
+    points = [f"{np.mean(found[epoch]):.1f}" for epoch in sorted(found)]
+    return f"{', '.join(points)} %" if points else NOT_RUN
+
+
+def in_short(verdict: Verdict) -> str:
+    """The word of a verdict, and "(refused)" wherever one was refused."""
+    return f"{verdict.word} (refused)" if verdict.refused else verdict.word
+
+
+def refusal(refused: Sequence[str], unrefused: str | None) -> list[str]:
+    """Why a verdict was refused and what the numbers alone would give, as Markdown."""
+    if not refused:
+        return []
+    alone = f"By the numbers alone: {unrefused}."
+    return ["**A verdict is refused.**", "", *_listed(refused), "", alone, ""]
+
+
+def described(claim: Claim) -> str:
+    """Everything about a claim that is known before it runs, as Markdown."""
+    return "\n".join([*_sentence(claim), *_work(claim), *_published(claim.published)])
+
+
+def reported(outcome: Outcome, picture_name: str = "", work_first: bool = True) -> str:
+    """A claim that was run, as Markdown.
+
+    Args:
+        outcome: of the run.
+        picture_name: where its picture is; none is shown without it.
+        work_first: a terminal is read from its end, so what came out stands there; a
+            page begins with it.
+    """
+    claim = outcome.claim
+    parts = [_work(claim), _came_out(outcome, picture_name)]
+    return "\n".join(
+        [
+            *_sentence(claim),
+            *(line for p in parts[:: 1 if work_first else -1] for line in p),
+        ]
+    )
+
+
+def _sentence(claim: Claim) -> list[str]:
+    return [f"## {claim.id}", "", f"> {claim.sentence}", "", claim.source, ""]
+
+
+def _work(claim: Claim) -> list[str]:
+    lines = [f"**What is run.** {claim.work}", ""]
+    lines += [f"**Data.** {data_told(claim.data)}", ""]
+    if claim.differences:
+        lines += [f"**What differs from the source.** {claim.differences}", ""]
+    lines += [f"**The verdict.** {claim.rule}", ""]
+    if claim.margin:
+        lines += [f"**The margin.** {claim.margin}", ""]
+    return [*lines, f"The full form takes about {claim.hours:g} h on two cores.", ""]
+
+
+def _came_out(outcome: Outcome, picture_name: str) -> list[str]:
+    claim, found = outcome.claim, outcome.verdict
+    lines = [f"**{found.word.capitalize()}.** {found.because}", ""]
+    lines += refusal(found.refused, found.unrefused)
+    if found.unknown:
+        lines += ["**Not known.**", "", *_listed(found.unknown), ""]
+    if outcome.scale != "full":
+        lines += [f"Run at the {outcome.scale} scale.", ""]
+    if picture_name:
+        lines += [f"![{claim.id}]({picture_name})", ""]
+    lines += _published(claim.published, outcome)
+    if claim.remaining and outcome.scale == "full":
+        lines += [f"**What remains, and why.** {claim.remaining}", ""]
+    return [*lines, *_findings(found), *_earlier(claim, outcome.earlier)]
+
+
+def _listed(reasons: Sequence[str]) -> list[str]:
+    return [f"* {reason[:1].upper()}{reason[1:]}." for reason in reasons]
+
+
+def _earlier(claim: Claim, verdicts: Sequence[Earlier]) -> list[str]:
+    """What was said of the same records by rules that were corrected since."""
+    if not verdicts:
+        return []
+    lines = [f"**By an earlier rule.** {claim.corrected}", ""]
+    for each in verdicts:
+        lines += [f"* {each.claim}: **{each.verdict}.** {each.because}", ""]
+        lines += [f"  The rule was: {each.rule}", ""]
+    return lines
+
+
+def _published(figures: Sequence[Published], ran: Outcome | None = None) -> list[str]:
+    """What was published and, where it was run, what was measured beside it."""
+    if not figures:
+        return []
+    head = ["", "published", *([] if ran is None else [_where(ran)]), "read in"]
+    table = [_row(head), _row(["---"] * len(head))]
+    for figure in figures:
+        measured = [] if ran is None else [_measured(figure, ran.lines)]
+        table.append(_row([figure.what, figure.value, *measured, figure.source]))
+    return [*table, ""]
+
+
+def _where(outcome: Outcome) -> str:
+    """What stands above what was measured: a smaller form has other data."""
+    if outcome.scale == "full":
+        return "measured"
+    data = f" on {set_of(outcome.lines)}" if outcome.claim.data else ""
+    return f"measured{data}, {outcome.scale} scale"
+
+
+def _measured(figure: Published, lines: Lines) -> str:
+    return "–" if figure.measured is None else figure.measured(lines)
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _findings(found: Verdict) -> list[str]:
+    if not found.findings:
+        return []
+    lines = ["| compared | difference | 95 % interval | margin | seeds | it is | "]
+    lines[0] += "the claim says | |"
+    lines += ["|---|--:|---|--:|--:|---|---|---|"]
+    for finding in found.findings:
+        e = finding.effect
+        cells = [e.what, _number(e.mean), f"{_number(e.low)} to {_number(e.high)}"]
+        cells += [f"{e.margin:g}", str(e.seeds), e.word, finding.says or "–"]
+        lines.append(_row([*cells, finding.word]))
+    return [*lines, ""]
+
+
+def _number(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:+.2f}"
+
+
+def write_outcome(outcome: Outcome, folder: Path) -> None:
+    """Write the picture and the report of one claim into its folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with our_style():
+        drawn = picture(outcome.claim.draw(outcome.lines))
+    replace_file(folder / "picture.png", drawn.png)
+    replace_file(folder / "picture.svg", drawn.svg.encode())
+    text = f"# A claim, run\n\n{reported(outcome, 'picture.png')}"
+    replace_file(folder / "report.md", text.encode())
+
+
+def write_report(outcomes: Iterable[Outcome], folder: Path) -> Path:
+    """Write one report of all claims that have been run in a folder."""
+    outcomes = list(outcomes)
+    for outcome in outcomes:
+        here = folder / outcome.claim.id
+        if not (here / "picture.png").exists():
+            write_outcome(outcome, here)
+    lines = ["# The claims", "", "| claim | what has been said | verdict |"]
+    lines += ["|---|---|---|"]
+    lines += [
+        _row([f"[{o.claim.id}](#{o.claim.id})", o.claim.sentence, in_short(o.verdict)])
+        for o in outcomes
+    ]
+    parts = [reported(o, f"{o.claim.id}/picture.png") for o in outcomes]
+    path = folder / "report.md"
+    replace_file(path, "\n".join([*lines, "", *parts]).encode())
+    return path

@@ -1,0 +1,268 @@
+"""Verdicts, from the numbers alone.
+
+An effect is the paired difference across seeds with its 95 % interval; m is a margin,
+what counts as no difference.
+
+| word        | the interval                                    |
+|-------------|-------------------------------------------------|
+| equal       | lies inside (-m, m)                             |
+| higher      | lies wholly above m                             |
+| lower       | lies wholly below -m                            |
+| not settled | otherwise, whatever it says about 0             |
+
+Whether higher is what a claim says of a measure is the claim's matter (`_decide`).
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from scipy import stats
+
+Word = Literal["holds", "holds within limits", "does not hold", "not settled"]
+Size = Literal["equal", "higher", "lower", "not settled"]
+Where = Mapping[str, Any]
+LEAST_SEEDS = 5
+
+
+class Effect(NamedTuple):
+    """A paired difference.
+
+    Attributes:
+        what: what is compared with what.
+        mean: the mean difference, in the units of the measure (points of accuracy).
+        low: the lower end of its interval.
+        high: the upper end.
+        margin: what counts as no difference.
+        seeds: how many pairs there are.
+        runs: of accuracies, the fields by which the lines of the two runs are known.
+    """
+
+    what: str
+    mean: float
+    low: float
+    high: float
+    margin: float
+    seeds: int
+    runs: tuple[Where, ...] = ()
+
+    @property
+    def known(self) -> bool:
+        """Whether there are enough seeds to say anything."""
+        return self.seeds >= LEAST_SEEDS and not math.isnan(self.low)
+
+    @property
+    def word(self) -> Size:
+        """`"equal"`, `"higher"` or `"lower"` by more than m, or `"not settled"`."""
+        if not self.known:
+            return "not settled"
+        if -self.margin < self.low and self.high < self.margin:
+            return "equal"
+        if self.low > self.margin:
+            return "higher"
+        return "lower" if self.high < -self.margin else "not settled"
+
+
+def effect(
+    what: str,
+    mine: Mapping[int, float],
+    other: Mapping[int, float],
+    margin: float,
+    compared: int = 1,
+    runs: tuple[Where, ...] = (),
+) -> Effect:
+    """The paired difference of two measures by seed, `mine - other`.
+
+    Args:
+        what: what is compared with what.
+        mine: a measure by seed.
+        other: the same of the reference.
+        margin: what counts as no difference, in the same units.
+        compared: how many comparisons are made together: each interval then holds at
+            1 - 0.05/compared (Bonferroni).
+        runs: of accuracies, the fields by which the lines of the two runs are known.
+
+    Example:
+        >>> found = effect("a - b", dict(enumerate([2, 3, 4, 3, 3])),
+        ...                dict(enumerate([1, 2, 3, 2, 1])), margin=0.5)
+        >>> round(found.mean, 3), found.word
+        (1.2, 'higher')
+    """
+    seeds = [seed for seed in mine if seed in other]
+    differences = np.array([mine[seed] - other[seed] for seed in seeds], dtype=float)
+    mean = float(differences.mean()) if len(seeds) else math.nan
+    half = math.nan
+    if len(seeds) > 1:
+        error = float(stats.sem(differences))
+        half = float(stats.t.ppf(1 - 0.025 / compared, len(seeds) - 1)) * error
+    return Effect(what, mean, mean - half, mean + half, margin, len(seeds), runs)
+
+
+# ---- From findings to a verdict: what a claim says of each effect, and what that
+# makes.
+#
+# m is the margin of the effect. What a claim says is settled only by an interval that
+# lies on one side of what would decide it:
+#
+# | the claim says   | as claimed if     | against it if the interval lies | for
+# |
+# |------------------|-------------------|---------------------------------|----------
+# --|
+# | equal            | inside (-m, m)    | wholly beyond m or -m           | "the
+# same" |
+# | different        | wholly beyond     | inside (-m, m)                  | "another"
+# |
+# | at least as high | wholly above -m   | wholly below -m                 | "matches"
+# |
+# | at most as high  | wholly below m    | wholly above m                  | an error
+# |
+# | higher           | wholly above m    | wholly below m                  | "better"
+# |
+# | lower            | wholly below -m   | wholly above -m                 | "falls"
+# |
+#
+# | verdict             | when                                                   |
+# |---------------------|--------------------------------------------------------|
+# | holds               | every finding that decides is as claimed               |
+# | holds within limits | those inside the limits are, and others are not        |
+# | does not hold       | neither, and one that decides is against the claim     |
+# | not settled         | otherwise                                              |
+
+Says = Literal[
+    "equal", "different", "at least as high", "at most as high", "higher", "lower"
+]
+
+
+def _wholly_above(found: Effect, bound: float) -> bool | None:
+    """True above, False below, None across."""
+    if found.low > bound:
+        return True
+    return False if found.high < bound else None
+
+
+def _inside(found: Effect) -> bool | None:
+    return {"equal": True, "not settled": None}.get(found.word, False)
+
+
+def _negated(fits: bool | None) -> bool | None:
+    return None if fits is None else not fits
+
+
+_FITS: dict[Says, Callable[[Effect], bool | None]] = {
+    "equal": _inside,
+    "different": lambda found: _negated(_inside(found)),
+    "at least as high": lambda found: _wholly_above(found, -found.margin),
+    "at most as high": lambda found: _negated(_wholly_above(found, found.margin)),
+    "higher": lambda found: _wholly_above(found, found.margin),
+    "lower": lambda found: _negated(_wholly_above(found, -found.margin)),
+}
+SAYS: tuple[Says, ...] = tuple(_FITS)
+
+
+class Finding(NamedTuple):
+    """An effect, and what the claim says of it.
+
+    Attributes:
+        effect: what was measured.
+        says: what the claim says; None: it says nothing, and the effect is only shown.
+        inside: whether it lies inside the limits that the claim lists beforehand.
+        unit: of the effect.
+    """
+
+    effect: Effect
+    says: Says | None = None
+    inside: bool = False
+    unit: str = "points"
+
+    @property
+    def fits(self) -> bool | None:
+        """Whether it is as the claim says; None where that is not settled."""
+        if self.says is None or not self.effect.known:
+            return None
+        return _FITS[self.says](self.effect)
+
+    @property
+    def word(self) -> str:
+        """The same in words."""
+        if self.says is None:
+            return "shown only"
+        words = {True: "as claimed", False: "against the claim", None: "not settled"}
+        return words[self.fits]
+
+
+class Verdict(NamedTuple):
+    """What the numbers say of a claim.
+
+    Attributes:
+        word: one of four.
+        because: the numbers that decided, in a sentence.
+        findings: every effect that was looked at, and what the claim says of it.
+        refused: why no verdict is given, where the work does not allow one: the word
+            is then "not settled".
+        unrefused: the word that the numbers alone would give.
+        unknown: what the records do not allow to be checked.
+    """
+
+    word: Word
+    because: str
+    findings: tuple[Finding, ...] = ()
+    refused: tuple[str, ...] = ()
+    unrefused: Word | None = None
+    unknown: tuple[str, ...] = ()
+
+    @property
+    def effects(self) -> tuple[Effect, ...]:
+        """Every effect that was looked at."""
+        return tuple(finding.effect for finding in self.findings)
+
+    def but(self, refused: Sequence[str], unknown: Sequence[str] = ()) -> "Verdict":
+        """The same, refused for these reasons, if there are any."""
+        unknown = (*self.unknown, *unknown)
+        if not refused:
+            return self._replace(unknown=unknown)
+        return self._replace(
+            word="not settled",
+            refused=(*self.refused, *refused),
+            unrefused=self.unrefused or self.word,
+            unknown=unknown,
+        )
+
+
+def decide(findings: Sequence[Finding]) -> Verdict:
+    """The verdict; what does not decide is shown among the findings.
+
+    Example:
+        >>> from apical.claims._verdict import Effect
+        >>> lower = Effect("a - b", -3.0, -4.0, -2.0, margin=0.5, seeds=5)
+        >>> decide([Finding(lower, "at least as high")]).word
+        'does not hold'
+    """
+    deciding = [finding for finding in findings if finding.says is not None]
+    if not deciding:
+        raise ValueError("no finding decides: give at least one of which a claim says")
+    because = "; ".join(map(told, deciding))
+    return Verdict(_word(deciding), because, tuple(findings))
+
+
+def _word(deciding: Sequence[Finding]) -> Word:
+    inside = [finding for finding in deciding if finding.inside]
+    if all(finding.fits for finding in deciding):
+        return "holds"
+    if inside and all(finding.fits for finding in inside):
+        return "holds within limits"
+    against = any(finding.fits is False for finding in deciding)
+    return "does not hold" if against else "not settled"
+
+
+def told(finding: Finding) -> str:
+    """A finding in words."""
+    found, unit = finding.effect, finding.unit
+    if math.isnan(found.mean):
+        return f"{found.what}: not run"
+    if math.isnan(found.low):
+        return f"{found.what}: {found.mean:+.2f} {unit}, too few seeds"
+    return (
+        f"{found.what}: {found.mean:+.2f} {unit} "
+        f"[{found.low:+.2f}, {found.high:+.2f}], {finding.word}"
+    )

@@ -1,0 +1,1 @@
+"""Claims about feedback weights and signs."""

@@ -1,0 +1,100 @@
+"""The more signs of the feedback agree the better (Liao et al. 2016)."""
+
+from collections.abc import Iterable
+
+from matplotlib.figure import Figure
+
+from apical.claims._claim import Claim, Lines, Published, Scale, Task
+from apical.claims._plots import panels, rows
+from apical.claims._report import set_of
+from apical.claims._tasks import MARGIN, SOURCE, last, paired, percent
+from apical.claims._verdict import Finding, Verdict, decide
+from apical.claims.feedback._sign_table import (
+    BM,
+    DIFFERENCES,
+    FRACTIONS,
+    NORMED,
+    partial,
+    signs,
+    table,
+)
+from apical.lab._registry import BASELINE, CONTROL
+
+
+def tasks(scale: Scale) -> Iterable[Task]:
+    """The comparison with the sign of the gradient, which is that of sign-enough."""
+    return table(scale, (BM,))
+
+
+def judge(lines: Lines) -> Verdict:
+    """Fewer agreeing signs beside all of them."""
+    whole = {"task": BM, "model": NORMED, "rule": signs("uniform")}
+    findings = []
+    for part in FRACTIONS:
+        what = f"{partial(part)} - all of them"
+        runs = ({**whole, "rule": partial(part)}, whole)
+        found = paired(what, lines, runs, MARGIN, compared=len(FRACTIONS))
+        findings.append(Finding(found, "lower"))
+        what = f"{partial(part)} - untrained hidden layers"
+        runs = ({**whole, "rule": partial(part)}, {**whole, "rule": CONTROL})
+        findings.append(Finding(paired(what, lines, runs, MARGIN)))
+    return decide(findings)
+
+
+def draw(lines: Lines) -> Figure:
+    """The last accuracy with each fraction of the signs."""
+    figure, (axes,), _ = panels(1, (), (), 2.6)
+    names = [BASELINE, CONTROL, signs("uniform"), *map(partial, FRACTIONS)]
+    mine = [line for line in lines if line["model"] == NORMED]
+    rows(axes, {name: percent(last(mine, task=BM, rule=name)) for name in names})
+    axes.set(title=f"{set_of(mine)}, {NORMED}", xlabel="test accuracy (%)")
+    return figure
+
+
+CLAIM = Claim(
+    id="sign-fraction",
+    sentence=(
+        "The more signs of the feedback weights agree with those of the forward "
+        "weights, the better a net learns."
+    ),
+    source=SOURCE,
+    work=(
+        "The first 20,000 training pictures of Fashion-MNIST and all test pictures, "
+        "784-128-128-128-10 with ReLU and batch norm, batches of 100, 3 epochs, "
+        "momentum 0.9, cross-entropy, setting 1 of batch Manhattan (the sign of the "
+        "gradient). A part of the work of sign-enough, done once for both: sign "
+        "concordance with all, 75 % and 50 % of the signs agreeing; beside it "
+        "backprop and the control with untrained hidden layers. "
+        "16 trials of the step size for each on a held-out part, 5 seeds."
+    ),
+    published=(
+        Published(
+            "15 data sets: more concordance is better",
+            "in words (table not at hand)",
+            "the paper's abstract",
+        ),
+    ),
+    differences=DIFFERENCES,
+    rule=(
+        "Holds if, paired by seed, the accuracies with 75 % and with 50 % of the signs "
+        "agreeing are each lower than with all of them (m = 0.5 points, intervals "
+        "corrected for two comparisons). Does not hold if one of these is against the "
+        "claim. The control: shown only."
+    ),
+    remaining=(
+        "Both are lower than with all signs, by 1.6 and 3.1 points, and well above "
+        "hidden layers that are not trained. The step size with which all signs won is "
+        "the smallest that was drawn."
+    ),
+    trials=16,
+    corrected=(
+        "This was a part of sign-enough, whose verdict was decided by another of its "
+        "parts."
+    ),
+    hours=0.2,
+    tasks=tasks,
+    judge=judge,
+    draw=draw,
+    data=("fashion-mnist",),
+    paper="liao2016",
+)

@@ -1,0 +1,287 @@
+"""A published figure of incremental predictive coding, from its published numbers."""
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import product
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+from matplotlib.figure import Figure
+
+from apical import rules
+from apical.claims._claim import Claim, Desk, Lines, Published, Scale, Task
+from apical.claims._networks import activated
+from apical.claims._plots import over_epochs, panels, rules_of
+from apical.claims._report import NOT_RUN, set_of
+from apical.claims._tasks import KEPT, paired, vectors
+from apical.claims._verdict import Finding, Verdict, decide
+from apical.lab._registry import BASELINE, Entry
+from apical.lab.data._load import Data
+from apical.lab.models import Model
+from apical.lab.run._records import epoch_lines, run_line
+from apical.lab.storage._jsonl import Line
+from apical.lab.training._setup import Lanes, Start, Work
+from apical.lab.training._train import Run, train
+from apical.lab.training._tuning import Choice
+
+INCREMENTAL = "incremental-predictive-coding"
+PUBLISHED = {INCREMENTAL: 98.45, BASELINE: 98.29}  # percent, as the source counts
+MARGIN = 0.1  # points, below the advantage of 0.16 that the source reports
+COUNTED = 5  # of seven seeds, in the source
+NOT_SEARCHED = (
+    "whether the source searched the numbers of backprop as thoroughly as those of the "
+    "rule is not known: both have the numbers that its code gives for them, and "
+    "nothing was tuned here"
+)
+SOURCE = (
+    "Pinchetti et al. 2025, Benchmarking Predictive Coding Networks - Made Simple, "
+    "ICLR, arXiv:2407.01163"
+)
+
+
+class Setting(NamedTuple):
+    """The numbers that the source's code gives for a rule.
+
+    Attributes:
+        rule: how it learns.
+        activation: of the hidden units.
+        rate: of AdamW, before its schedule.
+        decay: of its weights.
+        updates: of the weights on each batch.
+    """
+
+    rule: rules.Rule
+    activation: Callable[..., Any]
+    rate: float
+    decay: float
+    updates: int = 1
+
+
+TICKS = 8
+SETTINGS = {
+    INCREMENTAL: Setting(
+        rules.IncrementalPredictiveCoding(
+            TICKS, inference=optax.sgd(0.8495322487988946, momentum=0.35)
+        ),
+        jax.nn.leaky_relu,
+        0.0002525584875644335,
+        0.032533390000821956,
+        TICKS,
+    ),
+    BASELINE: Setting(
+        rules.Backpropagation(),
+        jax.nn.gelu,
+        0.00027487989229471686,
+        0.0051207238497154115,
+    ),
+}
+
+
+class Amount(NamedTuple):
+    """How much is run: data, their sizes, width of the hidden layers, epochs, seeds."""
+
+    data: str
+    trained: int | None
+    tested: int | None
+    width: int
+    epochs: int
+    seeds: int
+
+
+_AMOUNTS: dict[Scale, Amount] = {
+    "full": Amount("mnist", None, None, 128, 25, 7),
+    "quick": Amount("digits", None, None, 128, 25, 2),
+    "smoke": Amount("digits", 256, 160, 16, 1, 1),
+}
+
+
+def tasks(scale: Scale) -> Iterable[Task]:
+    """One for each rule and seed, so that a run that is cut off has few to do again."""
+    amount = _AMOUNTS[scale]
+    for name, seed in product(SETTINGS, range(amount.seeds)):
+        yield Task(f"{name}-{seed}", _trained(amount, name, seed))
+
+
+def _trained(amount: Amount, name: str, seed: int) -> Callable[[Desk], Iterator[Line]]:
+    setting = SETTINGS[name]
+
+    def run(desk: Desk) -> Iterator[Line]:
+        data = scaled(vectors(amount.data, amount.trained, amount.tested)(desk))
+        work = work_of(amount, setting, data)
+        entry = Entry(lambda: setting.rule)
+        training = Run(Start(work), entry, Lanes.alike((seed,), work.learning_rate, {}))
+        shared = run_line(work, name, entry, Choice(work.learning_rate, {}))
+        for epoch in train(training, training.begin()):
+            for line in epoch_lines(epoch, (seed,)):
+                told = {**shared, **line, "optimizer": "adamw, warm-up and cosine"}
+                yield {key: told[key] for key in KEPT}
+
+    return run
+
+
+def scaled(data: Data) -> Data:
+    """The same with inputs from -1 to 1, over the training part."""
+    low, high = data.train_x.min(), data.train_x.max()
+
+    def scale(part: np.ndarray) -> np.ndarray:
+        return (2 * (part - low) / (high - low) - 1).astype(np.float32)
+
+    return data._replace(train_x=scale(data.train_x), test_x=scale(data.test_x))
+
+
+def work_of(amount: Amount, setting: Setting, data: Data) -> Work:
+    """The work of a rule: its net, and AdamW over the length of the whole training."""
+    batch_size = 128
+    steps = len(data.train_y) // batch_size
+    model = Model(
+        activated(setting.activation, *(amount.width,) * 3), ("vectors",), steps
+    )
+    updates = steps * amount.epochs * setting.updates
+    pace = optax.warmup_cosine_decay_schedule(1.0, 1.1, updates // 10, updates, 0.1)
+
+    def optimizer(rate: Any) -> optax.GradientTransformation:
+        return optax.adamw(lambda count: rate * pace(count), weight_decay=setting.decay)
+
+    return Work(
+        data,
+        f"three hidden layers of {amount.width}",
+        model,
+        optimizer,
+        setting.rate,
+        amount.epochs,
+        batch_size,
+        "squared-error",
+    )
+
+
+def judge(lines: Lines) -> Verdict:
+    """From the accuracy after the last epoch, beside backprop's."""
+    what = f"{set_of(lines)}, last epoch: incremental - backprop"
+    runs = ({"rule": INCREMENTAL}, {"rule": BASELINE})
+    found = decide([Finding(paired(what, lines, runs, MARGIN, lost=0.0), "higher")])
+    return found._replace(unknown=(NOT_SEARCHED,))
+
+
+def _by_seed(lines: Lines, rule: str) -> dict[int, list[float]]:
+    """The accuracies (percent) after each epoch; one that diverged is 0."""
+    found: dict[int, list[float]] = {}
+    for line in sorted(lines, key=lambda line: line["epoch"]):
+        if line["rule"] == rule and line["epoch"]:
+            value = 100 * line["test_accuracy"] if line["status"] == "ok" else 0.0
+            found.setdefault(line["seed"], []).append(value)
+    return found
+
+
+def ended(lines: Lines, rule: str) -> dict[int, float]:
+    """The accuracy after the last epoch, of every seed."""
+    return {seed: values[-1] for seed, values in _by_seed(lines, rule).items()}
+
+
+def best_seeds(lines: Lines, rule: str) -> dict[int, float]:
+    """The accuracy of the best epoch, of the best seeds: as the source counts."""
+    best = {seed: max(values) for seed, values in _by_seed(lines, rule).items()}
+    return dict(sorted(best.items(), key=lambda each: each[1])[-COUNTED:])
+
+
+def _counted_twice(rule: str) -> Callable[[Lines], str]:
+    def say(lines: Lines) -> str:
+        every = list(ended(lines, rule).values())
+        best = list(best_seeds(lines, rule).values())
+        if not every:
+            return NOT_RUN
+        spread = f" ± {np.std(every, ddof=1):.2f}" if len(every) > 1 else ""
+        return (
+            f"{np.mean(every):.2f}{spread} % after the last epoch, all seeds; "
+            f"{np.mean(best):.2f} % as the source counts"
+        )
+
+    return say
+
+
+def draw(lines: Lines) -> Figure:
+    """Test accuracy over the epochs, and beside it the angle to backprop."""
+    figure, axes, look = panels(2, SETTINGS, rules_of(lines))
+    learned = [line for line in lines if line["epoch"]]
+    over_epochs(axes[0], learned, look, "test_accuracy")
+    over_epochs(axes[1], lines, {INCREMENTAL: look[INCREMENTAL]}, "alignment", 1)
+    axes[0].axhline(PUBLISHED[INCREMENTAL], color=look[INCREMENTAL].colour, lw=0.8)
+    axes[0].set_title(f"{set_of(lines)}: test accuracy (%); thin: published")
+    axes[1].set(title="cosine to backprop's gradient", ylim=(0, 1.05))
+    return figure
+
+
+CLAIM = Claim(
+    id="pc-incremental",
+    sentence=(
+        "Incremental predictive coding with its published numbers learns MNIST better "
+        "than backprop with its own."
+    ),
+    source=SOURCE,
+    work=(
+        "MNIST, inputs from -1 to 1, 784-128-128-128-10, squared error to one-hot, "
+        "batches of 128, 25 epochs, 7 seeds. Incremental predictive coding as the "
+        "source's code has it: leaky ReLU, 8 ticks on each batch, values from the "
+        "feed-forward ones by gradient descent at rate 0.850 with momentum 0.35, "
+        "weights at every tick by AdamW (rate 2.53e-4, decay 3.25e-2; warm-up to 1.1 "
+        "times that over a tenth of the ticks, then a cosine to a tenth). Beside it "
+        "backprop with the numbers that the same code has for it: GELU, AdamW (rate "
+        "2.75e-4, decay 5.12e-3), the same schedule."
+    ),
+    published=(
+        Published(
+            "MNIST, incremental: best epoch on the test part, best five of seven seeds",
+            f"{PUBLISHED[INCREMENTAL]} %",
+            "Pinchetti et al. 2025, table 1",
+            _counted_twice(INCREMENTAL),
+        ),
+        Published(
+            "MNIST, backprop with squared error, counted in the same way",
+            f"{PUBLISHED[BASELINE]} %",
+            "from memory: Pinchetti et al. 2025, table 1",
+            _counted_twice(BASELINE),
+        ),
+    ),
+    differences=(
+        "No other network, data or number: nothing was tuned here. The source takes "
+        "the best epoch on the test part and the best five of seven seeds, and leaves "
+        "out the last 16 test pictures, which do not fill a batch; here the last epoch "
+        "of all seeds and all pictures count, and its way of counting is shown beside. "
+        "The initial weights are drawn from the same distribution by another "
+        "generator."
+    ),
+    rule=(
+        "Holds if, over all 7 seeds, paired, the test accuracy after the last epoch is "
+        "higher than that of backprop with its own published numbers (m = 0.1 points). "
+        "Does not hold if it is against the claim: wholly below 0.1 points more. A "
+        "seed that diverges counts as 0 %. That nothing was tuned here refuses no "
+        "verdict: the sentence is about the numbers that the source gives each of the "
+        "two, and no control is compared. The published figures, counted as in the "
+        "source, stand beside it and decide nothing."
+    ),
+    remaining=(
+        "With each rule's own numbers both end at the same accuracy, to 0.03 points, "
+        "and seven seeds do not tell whether the advantage is 0.1: with mean and "
+        "scatter as they are about 16 seeds would. Counted as in the source, backprop "
+        "gives what was published to 0.02 points, and the incremental rule 0.11 less. "
+        "No difference of the set-up is known that would explain it: in double "
+        "precision the weights move as by the source's equations written out by hand. "
+        "The source ran on graphics cards, whose matrix products are less precise, and "
+        "with an earlier version of its code. There is no control with untrained "
+        "hidden layers."
+    ),
+    margin=(
+        "0.1 points: the source reports an advantage of 0.16 (98.45 against 98.29 %, "
+        "of which the latter is from memory), which half a point would hide."
+    ),
+    corrected=(
+        "It was held against an absolute figure, with a margin of 0.3 points, which is "
+        "more than the advantage that the source reports."
+    ),
+    hours=0.4,
+    tasks=tasks,
+    judge=judge,
+    draw=draw,
+    data=("mnist",),
+    paper="pinchetti2025",
+)

@@ -1,0 +1,1 @@
+"""Published accuracies as claims."""

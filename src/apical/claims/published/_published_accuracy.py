@@ -1,0 +1,165 @@
+"""Rules of the literature on its own nets: each beside backprop, figures beside ours.
+
+A rule is judged by its difference to backprop in our runs. What was published of it is
+shown, and decides nothing alone.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from apical.claims._claim import Claim, Lines, Published, Scale, Task
+from apical.claims._plots import over_epochs, panels, rules_of
+from apical.claims._report import set_of, test_error
+from apical.claims._tasks import Size, baseline_and_control, comparison, paired, vectors
+from apical.claims._verdict import Effect, Finding, Verdict, decide
+from apical.lab._registry import BASELINE, CONTROL
+from apical.rules import Rule
+
+MARGIN = 0.5  # points, on MNIST
+_HOLDS_IF = "Holds if, paired by seed, the test accuracy after the last epoch of"
+_AND = (
+    "and higher than that of the control with untrained hidden layers. Does not hold "
+    "if one of these is against the claim. A seed that diverges counts as 0 %. "
+    "Published figures stand beside it and decide nothing alone."
+)
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """What was published of some rules on one net, and how much of it is run here.
+
+    Attributes:
+        net: from a width to what builds the net.
+        taught: the rules by name, beside backprop and the control.
+        errors: the published test errors (percent) by name.
+        sizes: how much is run at each scale.
+        arguments: more of `apical.lab.compare`.
+        published_by: where the errors stand.
+        setup: in which work they were measured.
+        read: whether somebody here has read the errors there. If not they are from
+            memory.
+        judged: the rules that the sentence is about; none named: all of them.
+        nearly: whether the sentence allows each rule to lose to backprop what it does
+            in the published figures; they must have been read.
+    """
+
+    net: Callable[[int], Any]
+    taught: Mapping[str, Rule]
+    errors: Mapping[str, float]
+    sizes: Mapping[Scale, Size]
+    published_by: str = ""
+    setup: str = ""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    read: bool = True
+    judged: tuple[str, ...] = ()
+    nearly: bool = False
+
+    def tasks(self, scale: Scale) -> Iterable[Task]:
+        """One comparison."""
+        size = self.sizes[scale]
+
+        def given() -> dict[str, Any]:
+            return {
+                "models": {"net": self.net(size.width)},
+                "rules": {**baseline_and_control(), **self.taught},
+                **size.arguments,
+                **self.arguments,
+            }
+
+        yield comparison("train", given, vectors(size.data, size.trained, size.tested))
+
+    @property
+    def _deciding(self) -> tuple[str, ...]:
+        return self.judged or tuple(self.taught)
+
+    def judge(self, lines: Lines) -> Verdict:
+        """Each rule against backprop and against the control."""
+        findings, many = [], len(self._deciding)
+        for rule in self.taught:
+            decides = rule in self._deciding
+            beside = self._to_backprop(lines, rule)
+            taught = _compared(lines, rule, CONTROL, "untrained hidden layers", many)
+            findings += [
+                Finding(beside, "at least as high" if decides else None),
+                Finding(taught, "higher" if decides else None),
+            ]
+        return decide(findings)
+
+    def _to_backprop(self, lines: Lines, rule: str) -> Effect:
+        many = len(self._deciding)
+        found = _compared(lines, rule, BASELINE, "backprop", many)
+        if not self.nearly:
+            return found
+        loss = self.errors[rule] - self.errors[BASELINE]
+        return found._replace(
+            what=f"{found.what}, beside the published {-loss:+.2f}",
+            mean=found.mean + loss,
+            low=found.low + loss,
+            high=found.high + loss,
+        )
+
+    def draw(self, lines: Lines) -> Figure:
+        """Test accuracy over the epochs, with the published figures; alignment."""
+        learning = (BASELINE, *self.taught)
+        figure, axes, look = panels(2, (*learning, CONTROL), rules_of(lines))
+        learned = [line for line in lines if line["epoch"]]
+        over_epochs(axes[0], learned, look, "test_accuracy")
+        drawn = {name: look[name] for name in learning}
+        over_epochs(axes[1], lines, drawn, "alignment", 1)
+        for rule, error in self.errors.items() if self.read else ():
+            axes[0].axhline(100 - error, color=look[rule].colour, lw=0.8)
+        thin = "; thin: published" if self.errors and self.read else ""
+        axes[0].set_title(f"{set_of(lines)}: test accuracy (%){thin}")
+        axes[1].set_title("cosine to backprop's gradient")
+        axes[1].set_ylim(min(0, axes[1].get_ylim()[0]), 1.05)
+        return figure
+
+    def claim(self, **said: Any) -> Claim:
+        """The claim that this work decides; what is said of it may replace any part."""
+        given: dict[str, Any] = {
+            "published": self.published,
+            "rule": self.rule,
+            "tasks": self.tasks,
+            "judge": self.judge,
+            "draw": self.draw,
+            "data": ("mnist",),
+            "trials": self.sizes["full"].sweep,
+        }
+        return Claim(**given | said)
+
+    @property
+    def rule(self) -> str:
+        """How the verdict follows, in words."""
+        many = len(self._deciding)
+        who = "each rule" if many > 1 else self._deciding[0]
+        corrected = f" Intervals are corrected for {many} rules." if many > 1 else ""
+        if not self.nearly:
+            asked = f"is at least as high as backprop's (m = {MARGIN:g} points)"
+        else:
+            asked = (
+                "is below backprop's by no more than in the published figures (the "
+                "difference to backprop beside the published difference is at least 0, "
+                f"m = {MARGIN:g} points)"
+            )
+        return f"{_HOLDS_IF} {who} {asked}, {_AND}{corrected}"
+
+    @property
+    def published(self) -> tuple[Published, ...]:
+        """The published errors, each beside ours."""
+        return tuple(
+            Published(
+                f"{rule}: test error, {self.setup}",
+                f"{error:.2f} %",
+                self.published_by if self.read else f"from memory: {self.published_by}",
+                test_error(rule),
+            )
+            for rule, error in self.errors.items()
+        )
+
+
+def _compared(lines: Lines, rule: str, other: str, name: str, many: int) -> Effect:
+    runs = ({"rule": rule}, {"rule": other})
+    return paired(f"{rule} - {name}", lines, runs, MARGIN, many, lost=0.0)

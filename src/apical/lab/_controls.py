@@ -1,0 +1,174 @@
+"""The control: random hidden layers that never learn, under a readout that does.
+
+Pictures as easy as the digits are told apart well on random features. A rule that does
+not beat this row has not been shown to teach a hidden layer anything.
+"""
+
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from apical import Credit
+from apical.circuit import Circuit
+from apical.rules import Rule, rule
+from apical.rules._base import SearchSpace
+
+
+@rule
+class UntrainedHiddenLayers(Rule):
+    """Gradient descent on what comes after the last nodes; everything else stays.
+
+    Every node is a wall for the gradient, so what it still reaches is the readout. The
+    state says which parameters that are: 1 for those that learn, 0 for the others.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("signed error units",)
+    # A linear read-out alone wants larger steps than a net that moves below it.
+    rate_scale: ClassVar[float] = 10.0
+
+    def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
+        """Find the parameters that the walls let through."""
+        del key
+        grads = self._walled(circuit, params, args)[1]
+        return jax.tree.map(lambda g: jnp.any(g != 0), grads)
+
+    def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
+        """The loss, and its gradient for the readout alone."""
+        (value, aux), grads = self._walled(circuit, params, args)
+        return Credit(value, aux, grads, state, ())
+
+    def train(
+        self,
+        circuit: Circuit,
+        params: Any,
+        state: Any,
+        args: Any,
+        optimizer: optax.GradientTransformation,
+        optimizer_state: Any,
+    ) -> tuple[Any, Any, Credit]:
+        """Move the readout; a decay of the optimiser touches nothing else either."""
+        moved, optimizer_state, credit = super().train(
+            circuit, params, state, args, optimizer, optimizer_state
+        )
+        before, after = circuit.learned(params), circuit.learned(moved)
+        kept = jax.tree.map(jnp.where, state, after, before)
+        return circuit.merged(params, kept), optimizer_state, credit
+
+    def _walled(self, circuit: Circuit, params: Any, args: Any) -> Any:
+        learned, fixed = circuit.leaves.pick(params)
+
+        def loss(learned: Any) -> Any:
+            here = circuit.leaves.build(learned, fixed)
+            run = circuit.run(here, args, tap="stop")
+            return run.loss, run.aux
+
+        value, grads = jax.value_and_grad(loss, has_aux=True)(learned)
+        return value, circuit.leaves.build(grads)
+
+
+# ---- Any rule with a readout that stays as it was drawn.
+#
+# The readout is still a parameter, so that a rule has feedback weights for it: what
+# is a
+# constant would carry the teaching signal back through its own transpose.
+
+
+class FrozenState(NamedTuple):
+    """The state of the rule, and which parameters are the readout: True or False."""
+
+    learning: Any
+    readout: Any
+
+
+@rule
+class FrozenReadout(Rule):
+    """A rule that teaches the hidden layers, under a readout that does not learn.
+
+        d readout = 0,      d hidden = that of the rule
+
+    The readout is what a gradient reaches from the loss without passing a node. A sweep
+    draws no numbers of the rule.
+
+    Args:
+        learning: the rule.
+
+    Source: Liao, Leibo & Poggio 2016, AAAI (the control with a fixed last layer).
+    """
+
+    learning: Rule
+
+    citation: ClassVar[str] = (
+        "@inproceedings{liao2016important, title={How Important Is Weight Symmetry in "
+        "Backpropagation?}, author={Liao, Qianli and Leibo, Joel Z. and Poggio, "
+        "Tomaso}, booktitle={AAAI}, year={2016}}"
+    )
+    search_space: ClassVar[SearchSpace] = {}
+
+    @property
+    def needs(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """What the rule within needs."""
+        return self.learning.needs
+
+    def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
+        """The state of the rule, and the parameters that are the readout."""
+        readout = UntrainedHiddenLayers().init(circuit, key, params, args)
+        return FrozenState(self.learning.init(circuit, key, params, args), readout)
+
+    def start(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
+        """The state of the rule for a new batch."""
+        begun = self.learning.start(circuit, params, state.learning, args)
+        return state._replace(learning=begun)
+
+    def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
+        """The credit of the rule, without that of the readout."""
+        found = self.learning.credit(circuit, params, state.learning, args)
+        grads = _hidden(circuit.learned(found.grads), state.readout)
+        return found._replace(grads=grads, state=state._replace(learning=found.state))
+
+    def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
+        """The signals of the rule: the readout sends them as if it learned."""
+        return self.learning.signals(circuit, params, state.learning, args)
+
+    def predict(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
+        """The output of the network that the rule trains."""
+        return self.learning.predict(circuit, params, state.learning, args)
+
+    def reference(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
+        """What backpropagation says of the hidden layers."""
+        found = self.learning.reference(circuit, params, state.learning, args)
+        return _hidden(circuit.learned(found), state.readout)
+
+    def train(
+        self,
+        circuit: Circuit,
+        params: Any,
+        state: Any,
+        args: Any,
+        optimizer: optax.GradientTransformation,
+        optimizer_state: Any,
+    ) -> tuple[Any, Any, Credit]:
+        """Move the hidden layers; a decay of the optimiser moves nothing else either.
+
+        Raises:
+            ValueError: for a rule that moves parameters and state together.
+        """
+        moved, optimizer_state, credit = super().train(
+            circuit, params, state, args, optimizer, optimizer_state
+        )
+        before, after = circuit.learned(params), circuit.learned(moved)
+        kept = jax.tree.map(jnp.where, state.readout, before, after)
+        return circuit.merged(params, kept), optimizer_state, credit
+
+    def __post_init__(self) -> None:
+        if getattr(self.learning, "coupled", False):
+            raise ValueError(
+                f"`learning` is {type(self.learning).__name__}, which moves feedback "
+                "weights with the weights: there is no such rule with a readout that "
+                "stays. Give one that returns gradients, such as FeedbackAlignment()."
+            )
+
+
+def _hidden(grads: Any, readout: Any) -> Any:
+    return jax.tree.map(lambda r, g: jnp.where(r, 0, g), readout, grads)

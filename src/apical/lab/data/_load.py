@@ -1,0 +1,203 @@
+"""Data sets by name or by path, each as one `Data` that has passed the checks."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+from apical.lab._errors import LabError, known
+from apical.lab.data import _download
+from apical.lab.data._dataset import Data, standardised
+from apical.lab.data._dataset import check as check
+from apical.lab.data._formats import (
+    Pictures,
+    find,
+    idx_names,
+    read_arrays,
+    read_cifar10,
+    read_mnist,
+    require,
+)
+from apical.lab.data._text import read_text
+
+# ---- The labelled pictures that the lab knows by name, standardised channel by
+# channel.
+#
+# x' = (x - mean) / deviation        both over the training part alone
+
+
+def digits() -> Data:
+    """The 1,797 handwritten digits of 8 x 8 that scikit-learn carries."""
+    x, y = (np.asarray(array) for array in load_digits(return_X_y=True))
+    # A split fixed once: every run, rule and version is scored on the same pictures.
+    train, test = (
+        np.asarray(chosen)
+        for chosen in train_test_split(
+            np.arange(len(y)), test_size=360, stratify=y, random_state=0
+        )
+    )
+    x = x.reshape(-1, 1, 8, 8)
+    return _data("digits", Pictures(x[train], y[train]), Pictures(x[test], y[test]))
+
+
+def mnist(name: str, places: list[Path]) -> Data:
+    """MNIST, or what has its form; `places` are the folders to look in."""
+    return _data(name, read_mnist(places, "train"), read_mnist(places, "t10k"))
+
+
+def cifar10(name: str, places: list[Path]) -> Data:
+    """CIFAR-10; how many of its pictures the files have, where not all, is noted."""
+    train = read_cifar10(places, "data_batch_*.bin")
+    test = read_cifar10(places, "test_batch.bin")
+    note = "; ".join(
+        f"{part}: {len(pictures.y):,} of {official:,} pictures"
+        for part, pictures, official in (
+            ("training", train, 50_000),
+            ("test", test, 10_000),
+        )
+        if len(pictures.y) != official
+    )
+    return _data(name, train, test)._replace(note=note)
+
+
+def _data(name: str, train: Pictures, test: Pictures) -> Data:
+    train_x, test_x = standardised(train.x, test.x)
+    return Data(name, "pictures", train_x, train.y, test_x, test.y, classes=10)
+
+
+class Source(NamedTuple):
+    """How to read a data set whose files must be found first.
+
+    Attributes:
+        read: reads it, given its name and the folders to look in.
+        folders: where its files may lie below the data folder, if not in it; the
+            first is where they are fetched to.
+        wanted: for each of its files, what it may be called.
+    """
+
+    read: Callable[[str, list[Path]], Data]
+    folders: tuple[str, ...]
+    wanted: tuple[tuple[str, ...], ...]
+
+
+def _shakespeare(name: str, places: list[Path]) -> Data:
+    (path,) = require(places, _INPUT)
+    return read_text(path, name)
+
+
+_INPUT = ("input.txt",)
+_IDX = (*idx_names("train"), *idx_names("t10k"))
+SOURCES: dict[str, Source] = {
+    "mnist": Source(mnist, ("mnist", "MNIST/raw"), _IDX),
+    "fashion-mnist": Source(
+        mnist, ("fashion_mnist", "fashion-mnist", "FashionMNIST/raw"), _IDX
+    ),
+    "cifar10": Source(
+        cifar10,
+        ("cifar-10-batches-bin", "cifar10"),
+        (("data_batch_*.bin",), ("test_batch.bin",)),
+    ),
+    "shakespeare": Source(_shakespeare, ("tiny_shakespeare",), (_INPUT,)),
+}
+DATASETS: tuple[str, ...] = ("digits", *SOURCES)
+
+
+def load(
+    name: str | os.PathLike[str],
+    data_dir: str | Path | None = None,
+    download: bool = False,
+) -> Data:
+    """Load a data set.
+
+    Args:
+        name: one of `DATASETS`; or the path of a text in UTF-8, or of an .npz file
+            with the arrays `train_x`, `train_y`, `test_x`, `test_y`.
+        data_dir: where the files of a named set are, or go when fetched (default: the
+            user's cache folder). The digits need none.
+        download: whether to fetch what is not there.
+
+    Returns:
+        The set. Pictures of named sets and of bytes are standardised with the
+        statistics of the training part; floats from a file are left as they are.
+
+    Raises:
+        LabError: no such name or file, or a file that is not what it should be.
+
+    Example:
+        >>> data = load("digits")
+        >>> data.kind, data.shape, len(data.train_y), len(data.test_y)
+        ('pictures', (1, 8, 8), 1437, 360)
+
+    Source: the references of scikit-learn's digits; LeCun, Cortes & Burges 1998
+    (MNIST); Xiao, Rasul & Vollgraf 2017 (Fashion-MNIST); Krizhevsky 2009 (CIFAR-10);
+    Karpathy 2015 (the Shakespeare text).
+    """
+    if not isinstance(name, str | os.PathLike):
+        raise LabError(
+            f"name is a {type(name).__name__}: name a data set or a file by a text"
+        )
+    told = os.fsdecode(name).strip()
+    try:
+        return check(_read(told, data_dir, download))
+    except MemoryError as error:
+        raise LabError(f"--data {told} does not fit into memory") from error
+
+
+def _read(name: str, data_dir: str | Path | None, download: bool) -> Data:
+    try:
+        path = Path(name).expanduser()
+        looks_like_a_path = path.exists() or path.suffix or len(path.parts) > 1
+    except (OSError, RuntimeError, ValueError) as error:  # too long, or no such user
+        raise LabError(f"--data {name}: it cannot be looked up ({error})") from error
+    if name and name not in DATASETS and looks_like_a_path:
+        return _from_path(path)
+    (name,) = known("data set", [name], DATASETS)
+    return digits() if name == "digits" else _named(name, data_dir, download)
+
+
+def _from_path(path: Path) -> Data:
+    if path.is_dir():
+        raise LabError(
+            f"--data {path} is a folder: name a file, or one of {', '.join(DATASETS)} "
+            "with --data-dir"
+        )
+    if not path.exists():
+        raise LabError(f"--data {path}: there is no such file")
+    if not path.is_file():
+        raise LabError(f"--data {path} is no file but a device or a pipe: name a file")
+    read = read_arrays if path.suffix == ".npz" else read_text
+    # The system may have told the name in another encoding than the one it is in.
+    return read(path, os.fsencode(path.name).decode("utf-8", "replace"))
+
+
+def _named(name: str, data_dir: str | Path | None, download: bool) -> Data:
+    source = SOURCES[name]
+    folder = _download.cache() if data_dir is None else Path(data_dir).expanduser()
+    # Its own folder first: MNIST and Fashion-MNIST call their files alike.
+    places = [*(folder / inner for inner in source.folders), folder]
+    missing = [names for names in source.wanted if not find(places, names)]
+    if folder.exists() and not folder.is_dir():
+        raise LabError(f"--data-dir {folder} is a file: name the folder that it is in")
+    if missing and download:
+        _download.fetch(name, places[0], _download.FILES[name])
+    elif data_dir is not None and not folder.is_dir():
+        raise LabError(f"--data-dir {folder}: there is no such folder")
+    elif missing:
+        raise _missing(name, missing, places)
+    return source.read(name, places)
+
+
+def _missing(name: str, missing: list[tuple[str, ...]], places: list[Path]) -> LabError:
+    files = ", ".join(
+        f"{names[0]}[.gz]" if f"{names[0]}.gz" in names else names[0]
+        for names in missing
+    )
+    looked = ", ".join(str(place) for place in places)
+    return LabError(
+        f"--data {name}: found no file {files}. Looked in {looked}. Name the "
+        "folder that has them with --data-dir, or fetch them with --download"
+    )

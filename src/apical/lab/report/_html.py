@@ -1,0 +1,320 @@
+"""The page: one file of HTML that asks nothing of the network.
+
+Everything that it shows is in the lines of the comparison, or computed from them. The
+words are in `templates/page.html.jinja`; here is what they are filled with.
+"""
+
+import json
+import re
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+from xml.sax.saxutils import quoteattr
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from apical.lab._registry import BASELINE, CONTROL, find_entry
+from apical.lab.data._labels import score_in
+from apical.lab.report import _html_table as numbers
+from apical.lab.report._findings import findings
+from apical.lab.report._html_table import COLUMNS, TableRow, table_row
+from apical.lab.report._style import NAMED
+from apical.lab.report._summary import BAND, Records, Row, by_run
+from apical.lab.report._terminal_table import COLUMNS as REGIME_COLUMNS
+from apical.lab.report._terminal_table import regime_rows, sources_of_noise, tuning
+from apical.lab.report._trials import POINTS, WorkingRange, ended, working_range
+from apical.lab.storage._jsonl import Line
+
+# ---- A figure as a part of the page: without what only a file of its own needs.
+
+_COLOURS = {colour.light: name for name, colour in NAMED.items()}
+
+
+def inline(svg: str, name: str, label: str) -> str:
+    """The figure as an element of HTML, in the colours of the page.
+
+    Args:
+        svg: the whole file, as matplotlib writes it.
+        name: of the figure, put before each of its ids: the page has several figures.
+        label: what a reader hears who does not see it.
+    """
+    size = re.search(r'viewBox="([^"]+)"', svg)
+    if size is None:
+        raise ValueError("svg: it has no viewBox; pass what `picture` returns")
+    body = svg[svg.index("<defs>") : svg.rindex("</svg>")]
+    body = re.sub(r'<style type="text/css">.*?</style>', "", body, flags=re.DOTALL)
+    body = re.sub(r'\bid="', f'id="{name}-', body)
+    body = re.sub(r'xlink:href="#', f'href="#{name}-', body)
+    body = re.sub(r"url\(#", f"url(#{name}-", body)
+    body = re.sub(r'\bd="[^"]*"', _rounded, body)
+    body = re.sub(r'style="[^"]*"', _named, body)
+    return (
+        f'<svg class="drawing" role="img" viewBox="{size[1]}" '
+        f"aria-label={quoteattr(label)}>\n{body}</svg>"
+    )
+
+
+def _rounded(path: re.Match[str]) -> str:
+    """A hundredth of a point is seen by nobody, and half of the bytes."""
+    return re.sub(r"(\.\d\d)\d+", r"\1", path[0])
+
+
+def _named(style: re.Match[str]) -> str:
+    return re.sub(r"#[0-9a-f]{6}\b", _variable, style[0])
+
+
+def _variable(colour: re.Match[str]) -> str:
+    name = _COLOURS.get(colour[0])
+    return colour[0] if name is None else f"var(--{name})"
+
+
+# ---- How to run a comparison again, and whom to cite.
+
+
+class Again(NamedTuple):
+    """A command line, and which arguments it cannot say: they were objects."""
+
+    command: str
+    objects: list[str]
+
+
+def again(settings: Line) -> Again:
+    """The command that runs the same comparison; of paths it tells the names alone."""
+    words = ["apical", "compare", "--data", Path(settings["data"]).name]
+    if settings["data_dir"]:
+        words += ["--data-dir", "DIR"]
+    for model in settings["models"]:
+        words += ["--model", model]
+    words += ["--rules", ",".join(settings["rules"])]
+    for name in ("epochs", "seeds", "batch_size", "optimizer", "loss"):
+        words += [f"--{name.replace('_', '-')}", str(settings[name])]
+    for name in ("learning_rate", "sweep"):
+        if settings[name]:
+            words += [f"--{name.replace('_', '-')}", repr(settings[name])]
+    return Again(shlex.join(words), list(settings["given_as_objects"]))
+
+
+def to_come(settings: Line, rows: list[Row]) -> list[str]:
+    """The runs that were asked for and have not begun."""
+    begun = [(row.model, row.rule) for row in rows]
+    return [
+        f"{rule} on {model}"
+        for model in settings["models"]
+        for rule in settings["rules"]
+        if (model, rule) not in begun
+    ]
+
+
+def sources(rules: list[str]) -> tuple[list[str], list[str]]:
+    """The BibTeX of these rules, each entry once, and the rules that have none here."""
+    found = {name: find_entry(name) for name in rules}
+    texts = {name: entry.citation for name, entry in found.items() if entry}
+    split = [entry for text in texts.values() for entry in re.split(r"\n(?=@)", text)]
+    entries = dict.fromkeys(_laid_out(entry) for entry in split if entry)
+    return list(entries), [name for name in rules if not texts.get(name)]
+
+
+def _laid_out(bibtex: str) -> str:
+    """A field to a line."""
+    text = re.sub(r",\s*(?=\w+\s*=\s*\{)", ",\n  ", bibtex.strip())
+    return re.sub(r"\}\}$", "}\n}", text)
+
+
+_VERSIONS = ("apical", "python", "jax", "jaxlib", "numpy", "optax", "equinox")
+_LABELS = {
+    "figure": "Test {} and alignment over the epochs, and {} against time",
+    "layers": "Alignment of each layer over the epochs, by model and rule",
+    "cost": "Test {} against time, FLOPs, memory and sequential depth",
+    "varied": "Test {} and alignment against a number of the rules",
+    "trials": "The {} on the held-out part against step size, by model and rule",
+}
+
+
+class Search(NamedTuple):
+    """The trials of one rule on one model, in short."""
+
+    model: str
+    rule: str
+    trials: int
+    lost: int
+    chosen: Mapping[str, Any] | None
+    numbers: str
+    span: WorkingRange | None
+    at_the_end: str
+
+
+def page(comparison: Any, drawings: Mapping[str, str]) -> str:
+    """The page as HTML.
+
+    Args:
+        comparison: its `records`, `trials`, `rows` and `settings` are read.
+        drawings: the figures as SVG, by the names of their files.
+
+    Returns:
+        The whole document.
+    """
+    score = score_in(comparison.records[0]).name
+    figures = {
+        name: Markup(inline(svg, name, _LABELS[name].replace("{}", score)))
+        for name, svg in drawings.items()
+    }
+    content = _content(comparison)
+    template = _environment().get_template("page.html.jinja")
+    return template.render(figures=figures, palette=NAMED, **content)
+
+
+def fragment(comparison: Any) -> str:
+    """The tables alone, to stand in a notebook, which has a style of its own."""
+    records = comparison.records
+    if not records:
+        return "<p>This comparison has no records yet.</p>"
+    rows = comparison.rows
+    return (
+        _environment()
+        .get_template("fragment.html.jinja")
+        .render(
+            first=records[0],
+            tuning=tuning(records[0]),
+            columns=_columns(rows),
+            tables=_tables(records, rows),
+        )
+    )
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("apical.lab.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals.update(
+        counted=numbers.counted,
+        cosine=numbers.cosine,
+        percent=numbers.percent,
+        plain=numbers.plain,
+        points=numbers.points,
+        ratio=numbers.ratio,
+    )
+    return environment
+
+
+def _columns(rows: list[Row]) -> list[str]:
+    return [column.format(rows[0].score.name) for column in COLUMNS]
+
+
+def _content(comparison: Any) -> dict[str, Any]:
+    records, trials, rows = comparison.records, comparison.trials, comparison.rows
+    settings, score = comparison.settings, score_in(records[0])
+    rules = list(dict.fromkeys(row.rule for row in rows))
+    entries, uncited = sources(rules)
+    return {
+        "first": records[0],
+        "tuning": tuning(records[0]),
+        "models": list(dict.fromkeys(row.model for row in rows)),
+        "rules": rules,
+        "baseline": BASELINE,
+        "control": CONTROL,
+        "findings": findings(rows),
+        "score": score,
+        "band": 100 * BAND,
+        "noise": sources_of_noise(records[0]),
+        "columns": _columns(rows),
+        "tables": _tables(records, rows),
+        "regimes": regime_rows(comparison.regimes),
+        "regime_columns": REGIME_COLUMNS,
+        "searches": _searches(trials),
+        "points_allowed": POINTS,
+        "needs": list(dict.fromkeys(need for row in rows for need in row.needs)),
+        "needed": {row.rule: row.needs for row in rows},
+        "lost": [row for row in rows if row.status in ("diverged", "refused")],
+        "unfinished": any(row.status == "unfinished" for row in rows),
+        "to_come": to_come(settings, rows),
+        "messages": _messages(records),
+        "versions": [(name, records[0][name]) for name in _VERSIONS],
+        "runs": [(row, _rule_class(records, row), _numbers(row)) for row in rows],
+        "again": again(settings),
+        "entries": entries,
+        "uncited": uncited,
+    }
+
+
+def _tables(records: Records, rows: list[Row]) -> dict[str, list[TableRow]]:
+    runs, tables = by_run(records), {}
+    for row in rows:
+        shown = table_row(row, runs[row.model, row.rule])
+        tables.setdefault(row.model, []).append(shown)
+    return tables
+
+
+def _searches(trials: Records) -> list[Search]:
+    return [
+        Search(
+            model,
+            rule,
+            trials=len(lines),
+            lost=sum(not ended(trial) for trial in lines),
+            chosen=(
+                chosen := next((t for t in lines if t["chosen"] and ended(t)), None)
+            ),
+            numbers=_listed(chosen["numbers"]) if chosen else "",
+            span=working_range(lines),
+            at_the_end=_at_the_end(chosen, lines) if chosen else "",
+        )
+        for (model, rule), lines in by_run(trials).items()
+    ]
+
+
+def _at_the_end(chosen: Mapping[str, Any], trials: Records) -> str:
+    """Whether the step size that was chosen has no other beyond it."""
+    rates = [trial["learning_rate"] for trial in trials]
+    if chosen["learning_rate"] == min(rates):
+        return "the lowest tried"
+    return "the highest tried" if chosen["learning_rate"] == max(rates) else ""
+
+
+def _messages(records: Records) -> dict[tuple[str, str], list[tuple[str, str]]]:
+    """Why seeds were lost: for each run, seeds and epoch, and what was said."""
+    found: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for key, lines in by_run(records).items():
+        when: dict[tuple[int, str], list[str]] = {}
+        seen: set[int] = set()
+        for record in lines:
+            lost = record["status"] in ("diverged", "refused")
+            if lost and record["seed"] not in seen:
+                seen.add(record["seed"])
+                said = record["epoch"], record["message"]
+                when.setdefault(said, []).append(str(record["seed"]))
+        found[key] = [
+            (f"seed {', '.join(seeds)}, epoch {epoch}", message)
+            for (epoch, message), seeds in when.items()
+        ]
+    return found
+
+
+def _rule_class(records: Records, row: Row) -> str:
+    key = row.model, row.rule
+    return next(r["rule_class"] for r in records if (r["model"], r["rule"]) == key)
+
+
+def _numbers(row: Row) -> str:
+    return _listed(row.hyper_parameters)
+
+
+def _listed(fields: str) -> str:
+    """The fields of a rule, written as JSON, as words."""
+    return ", ".join(
+        f"{name} = {_value(value)}" for name, value in json.loads(fields).items()
+    )
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, dict):
+        inner = ", ".join(f"{k}={_value(v)}" for k, v in value.items() if k != "name")
+        return f"{value.get('name', '')}({inner})"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return "not set" if value is None else str(value)

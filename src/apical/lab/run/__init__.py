@@ -1,0 +1,1 @@
+"""Run a comparison: plan, runner, records, progress."""

@@ -1,0 +1,1 @@
+"""Files of a comparison: results, checkpoint, checksums."""

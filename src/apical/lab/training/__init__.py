@@ -1,0 +1,1 @@
+"""Train a model with a rule: setup, optimisers, tuning."""

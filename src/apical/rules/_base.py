@@ -1,0 +1,193 @@
+"""What a rule is: a way of finding teaching signals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, NamedTuple, TypeVar, dataclass_transform
+
+import jax
+import optax
+
+from ..circuit import Circuit
+from ._optimizers import updated
+from ._validation import SQUARED_ERROR, squared_error, target_of
+
+C = TypeVar("C")
+# Low, high and scale ("log" or "linear") of each number that a sweep may draw.
+SearchSpace = dict[str, tuple[float, float, str]]
+
+
+class Credit(NamedTuple):
+    """What one call of a learner returns.
+
+    Attributes:
+      value: the loss, from the undisturbed forward computation.
+      aux: what `loss_fn` returned beside it, or None.
+      grads: the update directions: the pytree of the parameters, None where a leaf is
+        not learned. Hand them to any optax optimiser.
+      state: what the next call needs.
+      info: diagnostics. Nothing needs them.
+    """
+
+    value: jax.Array
+    aux: Any
+    grads: Any
+    state: Any
+    info: Any
+
+
+class Signal(NamedTuple):
+    """A node as a rule sees it: what one would set beside a recording.
+
+    Attributes:
+      value: the node's value.
+      prediction: what the forward computation says it should be, given the others.
+      teaching: the teaching signal, in the units and with the sign of the gradient of
+        the loss: for backpropagation it is exactly that.
+    """
+
+    value: jax.Array
+    prediction: jax.Array
+    teaching: jax.Array
+
+
+def static(*, default: Any) -> Any:
+    """A field that chooses an algorithm: part of the rule's type, never traced."""
+    return field(default=default, metadata={"static": True})
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(field, static))
+def rule(cls: type[C]) -> type[C]:
+    """Make a class a rule: a frozen dataclass whose numbers are leaves of a pytree."""
+    if not isinstance(cls, type):
+        raise TypeError(f"`@rule` stands above a class, not {cls!r}.")
+    made: Any = dataclass(frozen=True)(cls)
+    static_names = {f.name for f in fields(made) if f.metadata.get("static")}
+    jax.tree_util.register_dataclass(
+        made,
+        data_fields=[f.name for f in fields(made) if f.name not in static_names],
+        meta_fields=sorted(static_names),
+    )
+    return made
+
+
+class Rule:
+    """The protocol of a rule. Subclass it with `@rule` and write `credit`.
+
+    Every method gets the `circuit` of the loss function at these shapes, and is pure.
+
+    Attributes:
+      citation: the source, as BibTeX; an entry for each, from line to line.
+      needs: what the rule needs that a neuron does not have, in the words of the docs.
+      search_space: the numbers that a sweep may draw, each `(low, high, scale)`.
+      nodes: the nodes that the rule works on unless the caller says otherwise.
+      coupled: whether parameters and state must move together (`apical.train_step`).
+      derivative_free: whether the loss need not have a derivative by the parameters.
+      descends: the loss that the rule descends: `"loss"`, the loss function;
+        `"squared-error"`, half the squared distance of the output to its target,
+        whatever the loss function is; or a word of your own, with `descended`.
+      rate_scale: how many times the usual step sizes those are that a sweep tries.
+    """
+
+    citation: ClassVar[str] = ""
+    needs: ClassVar[tuple[str, ...]] = ()
+    search_space: ClassVar[SearchSpace] = {}
+    nodes: ClassVar[str] = "entry"
+    coupled: ClassVar[bool] = False
+    derivative_free: ClassVar[bool] = False
+    descends: ClassVar[str] = "loss"
+    rate_scale: ClassVar[float] = 1.0
+
+    def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
+        """The state before the first call. Every refusal happens here."""
+        del circuit, key, params, args
+        return ()
+
+    def start(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
+        """The state for a new batch; needed by rules whose values persist."""
+        del circuit, params, args
+        return state
+
+    def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
+        """One tick: the gradients and the new state."""
+        raise NotImplementedError(f"{type(self).__name__} does not define `credit`.")
+
+    def signals(
+        self, circuit: Circuit, params: Any, state: Any, args: Any
+    ) -> dict[str, Signal]:
+        """Value, prediction and teaching signal at each node; a rule may have none."""
+        raise NotImplementedError(f"{type(self).__name__} does not define `signals`.")
+
+    def predict(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
+        """The output of the network that is trained; a tuple of several."""
+        del state
+        run = circuit.run(params, args, sites=("output",))
+        return circuit.apart(run.sites["output"])
+
+    def descended(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
+        """A scalar with the gradient of the loss that the rule descends.
+
+        It is the loss of the network that is trained, and is read by `reference` alone.
+        """
+        del state
+        if self.descends == "loss":
+            result = circuit.loss_fn(params, *args)
+            return result[0] if circuit.setting.has_aux else result
+        if self.descends == SQUARED_ERROR:
+            output = circuit.run(params, args, sites=("output",)).sites["output"]
+            target = target_of(circuit, args, type(self).__name__)
+            return squared_error(circuit, output, target)
+        raise NotImplementedError(
+            f"{type(self).__name__} says that it descends {self.descends!r}, which is "
+            f"neither 'loss' nor {SQUARED_ERROR!r}: define its method `descended`."
+        )
+
+    def reference(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
+        """Backpropagation's gradients of the loss that the rule descends."""
+        learned, fixed = circuit.leaves.pick(params)
+
+        def loss(learned: Any) -> Any:
+            here = circuit.leaves.build(learned, fixed)
+            return self.descended(circuit, here, state, args)
+
+        return circuit.leaves.build(jax.grad(loss)(learned))
+
+    def check_optimizer(
+        self, circuit: Circuit, params: Any, optimizer: optax.GradientTransformation
+    ) -> None:
+        """Refuse an optimiser that the rule cannot work with."""
+
+    def train(
+        self,
+        circuit: Circuit,
+        params: Any,
+        state: Any,
+        args: Any,
+        optimizer: optax.GradientTransformation,
+        optimizer_state: Any,
+    ) -> tuple[Any, Any, Credit]:
+        """One update of the parameters: `(params, optimizer_state, credit)`."""
+        credit = self.credit(circuit, params, state, args)
+        learned = circuit.learned(params)
+        moved, optimizer_state = updated(
+            optimizer, credit.grads, optimizer_state, learned, credit.value
+        )
+        return circuit.merged(params, moved), optimizer_state, credit
+
+
+def cited(*parts: Any) -> str:
+    """The sources of these parts (BibTeX, or what has a `citation`), each once."""
+    entries = [p if isinstance(p, str) else getattr(p, "citation", "") for p in parts]
+    return "\n".join(dict.fromkeys(entry for entry in entries if entry))
+
+
+def local_signals(circuit: Circuit, params: Any, args: Any, **feedback: Any) -> Any:
+    """Signals of a rule whose teaching signal is a cotangent, by any feedback path."""
+    errors = circuit.zeros()
+
+    def loss(errors: Any) -> Any:
+        run = circuit.run(params, args, tap="offset", inject=errors, **feedback)
+        return run.loss, run.sites
+
+    cotangents, values = jax.grad(loss, has_aux=True)(errors)
+    return {n: Signal(values[n], values[n], cotangents[n]) for n in values}

@@ -1,0 +1,53 @@
+"""Norms, precision, and keys with a name folded in."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..circuit import Circuit
+
+
+def salted(key: jax.Array, salt: str) -> jax.Array:
+    """A key of the rule's own.
+
+    `fold_in(key, i)` equals `split(key, n)[i]`, so that feedback drawn from the key
+    that initialised the parameters could *be* the parameters.
+    """
+    return jax.random.fold_in(key, zlib.crc32(salt.encode()) & 0x7FFFFFFF)
+
+
+def relative_norm(last: Any, first: Any) -> jax.Array:
+    """The norm of one tree over that of another; 0 where there is nothing to settle."""
+    return root_of_ratio(squared_norm(last), squared_norm(first))
+
+
+def root_of_ratio(last: Any, first: Any) -> jax.Array:
+    """The same of two squared norms."""
+    return jnp.sqrt(jnp.where(first == 0, 0, last / jnp.where(first == 0, 1, first)))
+
+
+def squared_norm(tree: Any) -> jax.Array:
+    """The sum of squares of all entries of a tree."""
+    leaves = jax.tree.leaves(tree)
+    return sum((jnp.sum(jnp.square(jnp.abs(x))) for x in leaves), jnp.zeros(()))
+
+
+def wide(tree: Any) -> Any:
+    """The same numbers, in 32 bits at least.
+
+    An example's own error is as many times its share of the loss as there are
+    examples, and in 16 bits that may be no number.
+    """
+    return jax.tree.map(
+        lambda x: x.astype(jnp.promote_types(x.dtype, jnp.float32)), tree
+    )
+
+
+def narrowed(circuit: Circuit, values: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """The same numbers in the types of the nodes that they are for."""
+    dtypes = {n.name: n.dtype for n in circuit.nodes}
+    return {n: x.astype(dtypes[n]) for n, x in values.items()}

@@ -1,0 +1,255 @@
+"""A state of another model, rule or optimiser, told where it made a call fail."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..circuit import Circuit, nodes_made_of, require_arguments
+
+
+def require_key(key: Any) -> None:
+    """Refuse what is not one key, old or new; seeds and swapped arguments above all."""
+    dtype, shape = getattr(key, "dtype", None), getattr(key, "shape", None)
+    typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
+    if shape != () if typed else (dtype != jnp.uint32 or len(shape or ()) != 1):
+        told = (
+            f"a {type(key).__name__}"
+            if dtype is None
+            else f"{dtype}{list(shape or ())}"
+        )
+        raise TypeError(
+            f"`key` must be one key, as `jax.random.key(0)` makes it, not {told}; it "
+            "comes first: `init(key, params, *args)`."
+        )
+
+
+@contextmanager
+def fitting(state: Any, init: Callable[[jax.Array], Any]) -> Iterator[None]:
+    """Where what is done inside fails, say so if the state is not as `init` makes it.
+
+    A state that works is never looked at, so that this costs nothing.
+    """
+    try:
+        yield
+    except Exception as error:
+        reason = _misfit(state, init)
+        if reason is None:
+            raise
+        raise ValueError(
+            f"`state` does not fit this rule and model: {reason}. Hand in what "
+            "`init(key, params, *args)` of the same learner (or training step) made, "
+            f"or what the call before returned. ({type(error).__name__}: {error})"
+        ) from error
+
+
+def _misfit(state: Any, init: Callable[[jax.Array], Any]) -> str | None:
+    found: list[str | None] = []
+    for key in (jax.random.key(0), jax.random.PRNGKey(0)):  # states hold either kind
+        try:
+            wanted = jax.eval_shape(init, key)
+        except Exception:  # a rule that refuses, or whose state is not arrays
+            return None
+        found.append(difference(state, wanted))
+    return None if None in found else found[0]
+
+
+def difference(found: Any, wanted: Any) -> str | None:
+    """The first difference in form between two trees; None if there is none."""
+    if isinstance(wanted, jax.ShapeDtypeStruct):
+        known = getattr(found, "shape", None) == wanted.shape
+        told = f"an array of shape {wanted.shape}"
+        return None if known else f"it is {_told(found)}, and should be {told}"
+    if type(found) is not type(wanted):
+        return f"it is a {type(found).__name__}, and should be a {_kind(wanted)}"
+    ours, theirs = _shapes(found), _shapes(wanted)
+    for path in [*theirs, *ours]:
+        if path not in ours:
+            return f"{path} is missing"
+        if path not in theirs:
+            return f"{path} should not be there"
+        if ours[path] != theirs[path]:
+            return f"{path} has shape {ours[path]}, and should have {theirs[path]}"
+    if jax.tree.structure(found) != jax.tree.structure(wanted):
+        return f"it is {jax.tree.structure(found)}"
+    return None
+
+
+def _told(found: Any) -> str:
+    shape = getattr(found, "shape", None)
+    return f"a {type(found).__name__}" if shape is None else f"of shape {shape}"
+
+
+def _kind(tree: Any) -> str:
+    fields = getattr(tree, "_fields", None)
+    name = type(tree).__name__
+    return f"{name} of {', '.join(fields)}" if fields else name
+
+
+def _shapes(tree: Any) -> dict[str, Any]:
+    leaves = jax.tree.leaves_with_path(tree)
+    return {
+        f"state{jax.tree_util.keystr(path)}": jnp.shape(leaf)
+        if hasattr(leaf, "shape")
+        else f"none (a {type(leaf).__name__})"
+        for path, leaf in leaves
+    }
+
+
+# ---- The input of the network, for rules that change it.
+
+
+def require_heard(circuit: Circuit, rule: str) -> None:
+    """Refuse inputs of which no node is made, as a target."""
+    positions = circuit.setting.inputs or ()
+    if not nodes_made_of(circuit, positions):
+        raise ValueError(
+            f"{rule} changes the input of the network, and no node is made of "
+            f"`inputs={positions}`: positions are counted from 0 after `params`."
+        )
+
+
+def inputs_of(circuit: Circuit, args: tuple[Any, ...], rule: str) -> tuple[Any, ...]:
+    """The arguments that `inputs=` names, or refuse."""
+    positions = circuit.setting.inputs
+    if positions is None:
+        raise ValueError(
+            f"{rule} changes the input of the network: pass `inputs=`, the position of "
+            "it among the arguments after `params`, as in "
+            "`apical.value_and_grad(loss_fn, rule, inputs=0)`."
+        )
+    if max(positions) >= len(args):
+        raise ValueError(
+            f"`inputs={positions}` names argument {max(positions)}, and there are "
+            f"{len(args)} after `params`: the first of them is 0."
+        )
+    for position in positions:
+        _require_numbers(args[position], position, rule)
+    return tuple(args[i] for i in positions)
+
+
+def _require_numbers(given: Any, position: int, rule: str) -> None:
+    for path, leaf in jax.tree.leaves_with_path(given):
+        dtype = jnp.result_type(leaf)
+        if not jnp.issubdtype(dtype, jnp.inexact):
+            raise ValueError(
+                f"{rule} writes real numbers into the input, and argument {position} "
+                f"(after `params`){jax.tree_util.keystr(path)} is {dtype}: cast it "
+                "with `.astype(float)`; ids of an embedding cannot be changed."
+            )
+
+
+def with_inputs(
+    circuit: Circuit, args: tuple[Any, ...], values: Sequence[Any]
+) -> tuple[Any, ...]:
+    """The arguments with other values of those that `inputs=` names."""
+    positions = circuit.setting.inputs or ()
+    changed = dict(zip(positions, values, strict=True))
+    return tuple(changed.get(i, a) for i, a in enumerate(args))
+
+
+# ---- The target of the output, for rules that see it.
+
+SQUARED_ERROR = "squared-error"
+
+
+def target_of(circuit: Circuit, args: tuple[Any, ...], rule: str) -> jax.Array:
+    """What the output should be, from `target=`, or refuse."""
+    if circuit.setting.target is None:
+        raise ValueError(
+            f"{rule} sees what the output should be: pass `target=`, a function of the "
+            "arguments after `params`, as in `apical.value_and_grad(loss_fn, rule, "
+            "target=lambda x, y: y)`."
+        )
+    require_arguments(
+        circuit.setting.target,
+        args,
+        f"`target` cannot be called with the {len(args)} arguments after `params`: "
+        "write it as `target=lambda x, y: y`, without `params`",
+    )
+    target = circuit.setting.target(*args)
+    output = circuit.output_shape
+    if not hasattr(target, "shape"):
+        raise ValueError(
+            f"`target` returned a {type(target).__name__}, and should return an array "
+            f"of the output's shape, {output.shape}."
+        )
+    several = ""
+    if not circuit.joined.alone:
+        several = (
+            f" The loss reads {len(circuit.outputs)} outputs side by side; mark the "
+            "one that `target` is about: `y = apical.output(y)`."
+        )
+    if jnp.shape(target) != output.shape:
+        raise ValueError(
+            f"`target` returned shape {jnp.shape(target)}, and the output has shape "
+            f"{output.shape}. (Labels that are numbers of classes become targets by "
+            f"`jax.nn.one_hot(labels, classes)`.){several}"
+        )
+    return jnp.asarray(target).astype(output.dtype)
+
+
+def squared_error(circuit: Circuit, output: jax.Array, target: jax.Array) -> jax.Array:
+    """Half the squared distance of the output to its target, reduced as the loss is."""
+    distance = jnp.sum(jnp.square(jnp.abs(output - target)))
+    return distance / (2 * circuit.scale)
+
+
+def matching(
+    circuit: Circuit, drive: jax.Array, output: jax.Array, target: jax.Array
+) -> jax.Array:
+    """A scalar whose gradient by the drive of the output is output - target.
+
+    That is the gradient of the squared error where the output is linear, and of the
+    cross-entropy where it is a logistic function or a softmax of its drive.
+    """
+    miss = jax.lax.stop_gradient(output - target)
+    return jnp.vdot(miss, drive).real / circuit.scale
+
+
+# ---- Which nodes no signal from the loss comes to, in as few steps as a rule takes.
+
+_NAMED = 4
+
+
+def steps_across(circuit: Circuit, least: int, whole: bool = False) -> int:
+    """The number of steps where none is given: enough for a signal to cross.
+
+    Steps of about half the way need twice the longest path; of whole ones, one more
+    than that path shows that they rest.
+    """
+    return max(least, circuit.depth + 1 if whole else 2 * circuit.depth)
+
+
+def warn_of_unheard(
+    rule: str, steps: int, distances: Mapping[str, int], argument: str = "steps"
+) -> None:
+    """Warn where steps are too few for a signal to come to some node.
+
+    What makes such a node takes a gradient of exactly 0, or, in a loop, none from its
+    first steps, and no residual tells.
+
+    Args:
+      rule: what it is called.
+      steps: how many it takes.
+      distances: the steps that a signal needs to come to each node, in forward order.
+      argument: which of the rule's arguments says how many.
+    """
+    unheard = [repr(name) for name, needed in distances.items() if needed > steps]
+    if not unheard:
+        return
+    more = len(unheard) - _NAMED
+    listed = ", ".join(unheard[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+    needed = max(distances.values())
+    warnings.warn(
+        f"With `{argument}={steps}` of {rule} no signal from the loss comes to the "
+        f"nodes {listed} (in a loop: to its first steps), so that what makes them is "
+        f"not taught. It takes `{argument}={needed}` here: pass that or more"
+        + (", or leave it at None." if argument.endswith("steps") else "."),
+        stacklevel=4,
+    )

@@ -1,0 +1,213 @@
+"""What the rules share whose network is one that settles: its free state.
+
+predict       the output of the free state
+descended     the loss there: backpropagation goes through settling
+value, aux    those of the free state
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ...circuit import Circuit, drive_of
+from .._base import Credit, Rule, Signal
+from .._checks import check_positive, check_whole
+from .._validation import (
+    SQUARED_ERROR,
+    matching,
+    steps_across,
+    target_of,
+    warn_of_unheard,
+)
+from ._network import (
+    OUTPUT,
+    State,
+    Units,
+    Values,
+    require_units,
+    settle,
+    settling,
+    stacked,
+    strengths,
+)
+
+
+class FreeNetwork(Rule):
+    """A rule whose trained network settles before it answers."""
+
+    free_steps: int | None
+    rate: Any
+    gain: Any
+    nodes = "unit"
+
+    def check_free(self) -> None:
+        """Check the fields that all of them have."""
+        if self.free_steps is not None:
+            check_whole(self.free_steps, "free_steps")
+        check_positive(self.rate, "rate")
+        check_positive(self.gain, "gain")
+
+    def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
+        """Refuse where there is no energy of units."""
+        del key
+        require_units(circuit, params, args, type(self).__name__)
+        return ()
+
+    def units(self, circuit: Circuit, params: Any, args: Any) -> Units:
+        """The network, as this rule reads it."""
+        return Units(circuit, params, args, strengths(circuit, self.gain))
+
+    def settle_freely(self, units: Units) -> State:
+        """The free state, from zeros."""
+        steps = self.free_steps or steps_across(units.circuit, 30)
+        return settle(
+            units,
+            units.circuit.zeros(),
+            lambda values: self.free_step(units, values),
+            steps,
+            self.rate,
+        )
+
+    def free_step(self, units: Units, values: Values) -> Values:
+        """One step towards the free state."""
+        return units.step(values, self.rate)
+
+    def predict(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
+        """The output of the free state."""
+        del state
+        free = self.settle_freely(self.units(circuit, params, args))
+        run = circuit.run(
+            params, args, tap="clamp", inject=free.values, sites=(OUTPUT,)
+        )
+        return circuit.apart(run.sites[OUTPUT])
+
+    def descended(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
+        """The loss of the free state."""
+        del state
+        units = self.units(circuit, params, args)
+        return units.at_rest(self.settle_freely(units).values).loss
+
+
+# ---- What the rules share that clamp the output: a free state and a clamped one.
+#
+#     free      every unit settles; a linear output answers what it reads, y = o(s)
+#     clamped   the output is held at y + nudge (target - y)
+#
+# and in both the output sends back to the units that it reads, through its own weights.
+# An output that is a unit (marked `apical.node`) is held as such.
+
+
+class Phases(NamedTuple):
+    """The two states, and what the output is in each (None where it is a unit)."""
+
+    units: Units
+    free: State
+    clamped: State
+    outputs: tuple[Any, Any]
+
+
+class ClampedNetwork(FreeNetwork):
+    """A rule that contrasts a free state with one whose output is clamped."""
+
+    clamped_steps: int | None
+    descends = SQUARED_ERROR
+
+    @property
+    def strength_of_clamp(self) -> Any:
+        """How far the output is moved towards the target."""
+        return 1.0
+
+    def objective(self, learned: Any, phases: Phases) -> Any:
+        """What the gradient of the parameters is taken of: the contrast of both.
+
+        The Hebbian product at the free state less that at the clamped one, of all
+        examples.
+        """
+        units = phases.units
+        free, clamped = (
+            units.product(learned, s.values, units.scaled(s.values), output=y)
+            for s, y in zip((phases.free, phases.clamped), phases.outputs, strict=True)
+        )
+        return free - clamped
+
+    def __post_init__(self) -> None:
+        self.check_free()
+        if self.clamped_steps is not None:
+            check_whole(self.clamped_steps, "clamped_steps")
+
+    def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
+        """Refuse without units, an output and a target."""
+        state = super().init(circuit, key, params, args)
+        circuit.require_output()
+        target_of(circuit, args, type(self).__name__)
+        if (steps := self.clamped_steps) is not None:
+            name = type(self).__name__
+            warn_of_unheard(name, steps, circuit.distances, "clamped_steps")
+        return state
+
+    def units(self, circuit: Circuit, params: Any, args: Any) -> Units:
+        """The network, whose output counts as a unit."""
+        linear = circuit.output_node is None
+        found = strengths(circuit, self.gain, behind=int(linear))
+        return Units(circuit, params, args, found, with_output=linear)
+
+    def free_step(self, units: Units, values: Values) -> Values:
+        """A linear output sends back what it reads."""
+        output = (lambda y: y) if units.with_output else None
+        return units.step(values, self.rate, output=output)
+
+    def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
+        """Settle freely and clamped, and contrast."""
+        phases, rest = self._settle(circuit, params, args)
+        learned = circuit.leaves.pick(params)[0]
+        scale = circuit.scale * self.strength_of_clamp
+        grads = jax.grad(lambda x: self.objective(x, phases) / scale)(learned)
+        info = settling(phases.units, phases.free, stacked(phases.clamped))
+        return Credit(rest.loss, rest.aux, circuit.leaves.build(grads), state, info)
+
+    def descended(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
+        """The squared error of the free state: that of a unit counts by its drive."""
+        del state
+        free = self.settle_freely(self.units(circuit, params, args)).values
+        last = circuit.output_node
+        drive = OUTPUT if last is None else drive_of(last)
+        sites = (OUTPUT, drive)
+        run = circuit.run(params, args, tap="clamp", inject=free, sites=sites)
+        output = run.sites[OUTPUT] if last is None else free[last]
+        target = target_of(circuit, args, type(self).__name__)
+        return matching(circuit, run.sites[drive], output, target)
+
+    def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
+        """The free state; the teaching signal is the gradient by the drive."""
+        del state
+        phases, rest = self._settle(circuit, params, args)
+        units, free = phases.units, phases.free.values
+        change = jax.tree.map(lambda f, c: f - c, free, phases.clamped.values)
+        scale = 1 / (circuit.scale * self.strength_of_clamp)
+        teaching = jax.tree.map(lambda x: scale * x, units.scaled(change))
+        return {n: Signal(v, rest.sites[n], teaching[n]) for n, v in free.items()}
+
+    def _settle(self, circuit: Circuit, params: Any, args: Any) -> Any:
+        units = self.units(circuit, params, args)
+        free = self.settle_freely(units)
+        rest = units.at_rest(free.values)
+        target = target_of(circuit, args, type(self).__name__)
+        last = circuit.output_node
+        here = rest.sites[OUTPUT] if last is None else free.values[last]
+        held = here + jnp.asarray(self.strength_of_clamp, here.dtype) * (target - here)
+
+        def clamp(values: Values) -> Values:
+            return values if last is None else {**values, last: held}
+
+        def step(values: Values) -> Values:
+            output = (lambda y: held) if units.with_output else None
+            return clamp(units.step(values, self.rate, output=output))
+
+        start = clamp(free.values)
+        steps = self.clamped_steps or steps_across(circuit, 20)
+        clamped = settle(units, start, step, steps, self.rate)
+        outputs = (here, held) if units.with_output else (None, None)
+        return Phases(units, free, clamped, outputs), rest

@@ -1,0 +1,1 @@
+"""Rules whose teaching signal travels through other weights."""

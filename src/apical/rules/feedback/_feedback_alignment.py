@@ -1,0 +1,103 @@
+"""Feedback alignment: the teaching signal travels through fixed random weights.
+
+    delta_l = (B_{l+1} delta_{l+1}) * rho'(z_l),      B fixed and random
+
+Lillicrap et al. 2016. B has the shape of the forward weight and stands in for it at
+every synapse, so convolutions, recurrence and attention's projections are covered.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import jax
+
+from ...circuit import Circuit
+from .._base import Credit, SearchSpace, local_signals, rule, static
+from .._checks import check_choice
+from .._connections import ConnectedRule, FeedbackState
+from .._numerics import salted
+from ._path import draw_leaves, like_forward, require_different, through_feedback
+
+
+@rule
+class FeedbackAlignment(ConnectedRule):
+    """Replace the transposed weights of the backward pass by fixed random ones.
+
+        dL/dx = delta B    in place of    dL/dx = delta W^T
+
+    Weights take the usual product of their input and the teaching signal; biases,
+    gains and embeddings the gradient that the teaching signal gives them. Passing a
+    signal back through a normalisation's gain uses the gain itself.
+
+    Args:
+      gains: `"forward"`, or `"feedback"` to replace the gains of normalisations too.
+      removed_forward: the fraction of forward connections that do not exist: removed
+        weights act as 0 and take no gradient.
+      removed_backward: the fraction of backward connections that do not exist.
+      backward_noise: the standard deviation of feedback weights from call to call,
+        relative to their size.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, apical
+      >>> def loss_fn(w, x):
+      ...     return jnp.mean((jnp.tanh(x @ w["a"]) @ w["b"]) ** 2)
+      >>> w, x = {"a": jnp.eye(2), "b": jnp.ones((2, 1))}, jnp.ones((3, 2))
+      >>> learner = apical.value_and_grad(loss_fn, apical.rules.FeedbackAlignment())
+      >>> state = learner.init(jax.random.key(0), w, x)
+      >>> backprop = jax.grad(loss_fn)(w, x)
+      >>> credit = learner(w, state, x)
+      >>> bool(jnp.allclose(credit.grads["b"], backprop["b"]))  # no weight above it
+      True
+      >>> bool(jnp.allclose(credit.grads["a"], backprop["a"]))
+      False
+
+    Source: Lillicrap, Cownden, Tweed & Akerman 2016, Nature Communications 7:13276.
+    """
+
+    removed_forward: float = 0.0  # by position, too
+    removed_backward: float = 0.0
+    gains: str = static(default="forward")
+
+    citation: ClassVar[str] = (
+        "@article{lillicrap2016random, title={Random synaptic feedback weights support "
+        "error backpropagation for deep learning}, author={Lillicrap, Timothy P. and "
+        "Cownden, Daniel and Tweed, Douglas B. and Akerman, Colin J.}, "
+        "journal={Nature Communications}, volume={7}, year={2016}}"
+    )
+    needs: ClassVar[tuple[str, ...]] = (
+        "separate phases",
+        "stored activities",
+        "derivative of the nonlinearity",
+        "update locking",
+        "signed error units",
+    )
+    search_space: ClassVar[SearchSpace] = {}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice(self.gains, "gains", ("forward", "feedback"))
+
+    def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
+        """Draw the feedback weights, with the size of the forward ones."""
+        del args
+        circuit.require_feedback()
+        own = salted(key, "apical.FeedbackAlignment")
+        keys = jax.random.split(own, 3)
+        gains = circuit.gain_leaves if self.gains == "feedback" else ()
+        copied = tuple(sorted({*circuit.feedback_leaves, *gains}))
+        feedback = draw_leaves(circuit, keys[0], params, copied, like_forward)
+        require_different(circuit, params, feedback)
+        return FeedbackState(feedback, self.connect(circuit, key, params))
+
+    def _path(self, state: FeedbackState) -> dict[str, Any]:
+        feedback = self.carry(state, state.feedback)
+        return {"feedback": feedback, "gains": self.gains == "feedback"}
+
+    def taught(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
+        """One backward pass through the feedback weights."""
+        return through_feedback(circuit, params, args, state, **self._path(state))
+
+    def sent(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
+        """The cotangent through the feedback weights, at each node."""
+        return local_signals(circuit, params, args, **self._path(state))

@@ -1,0 +1,183 @@
+"""Kolen-Pollack: feedback weights that learn by the forward weights' own updates.
+
+    W <- (1 - lambda) W + u,     B <- (1 - lambda) B + u
+
+with the same update u, so that (W - B)_t = (1 - lambda)^t (W - B)_0: the two become
+each other's transpose without ever being copied. Kolen & Pollack 1994; Akrout 2019.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from ...circuit import Circuit
+from .._base import Credit, SearchSpace, cited, local_signals, rule
+from .._checks import check_fraction
+from .._connections import ConnectedRule, FeedbackState, times
+from .._numerics import salted
+from .._optimizers import updates_of
+from ._path import (
+    copied,
+    draw_leaves,
+    like_forward,
+    require_different,
+    through_feedback,
+)
+
+
+@rule
+class KolenPollack(ConnectedRule):
+    """Feedback weights take the same updates as the forward ones, and both decay.
+
+        (W - B)_t = (1 - decay)^t (W - B)_0
+
+    The update is what the optimiser makes of the gradient, and the decay is the rule's
+    own, decoupled from it; so the rule needs `apical.train_step`, and an optimiser
+    without a decay of its own. A weight that meets data alone has no feedback weight:
+    no signal passes back through it.
+
+    The decay belongs to the update that is applied. An entry loses nothing in a step
+    in which the optimiser would answer every gradient by 0: where it is frozen
+    (`optax.multi_transform` with `set_to_zero`), while gradients are gathered
+    (`optax.MultiSteps`, `apply_every`), where they are not finite (`apply_if_finite`),
+    at the rate 0 of a schedule. An entry whose gradient happens to be 0 (of a unit that
+    is silent) decays as the others do. To tell these two apart the optimiser is asked a
+    second time, with 1 in place of gradients that are 0.
+
+    State: `FeedbackState(feedback, connections)`.
+
+    Args:
+      decay: the fraction that weights and feedback weights lose at every update that is
+        applied.
+      removed_forward: the fraction of forward connections that do not exist: removed
+        weights act as 0 and take no gradient.
+      removed_backward: the fraction of backward connections that do not exist.
+      backward_noise: the standard deviation of feedback weights from call to call,
+        relative to their size.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, optax, apical
+      >>> def loss_fn(w, x):
+      ...     return jnp.mean((jnp.tanh(x @ w["a"]) @ w["b"]) ** 2)
+      >>> w, x = {"a": jnp.eye(2), "b": jnp.ones((2, 1))}, jnp.ones((3, 2))
+      >>> rule = apical.rules.KolenPollack(decay=0.1)
+      >>> step = apical.train_step(loss_fn, rule, optax.sgd(0.1))
+      >>> state = step.init(jax.random.key(0), w, x)
+      >>> before = w["b"] - state.rule.feedback["b"]
+      >>> w, state, credit = step(w, state, x)
+      >>> bool(jnp.allclose(w["b"] - state.rule.feedback["b"], 0.9 * before))
+      True
+
+    Source: Kolen & Pollack 1994; Akrout, Wilson, Humphreys, Lillicrap & Tweed 2019,
+    NeurIPS.
+    """
+
+    decay: float = 1e-4
+
+    citation: ClassVar[str] = cited(
+        "@inproceedings{kolen1994backpropagation, title={Backpropagation without "
+        "Weight Transport}, author={Kolen, John F. and Pollack, Jordan B.}, "
+        "booktitle={IEEE International Conference on Neural Networks}, "
+        "year={1994}}",
+        "@inproceedings{akrout2019deep, title={Deep Learning without Weight "
+        "Transport}, author={Akrout, Mohamed and Wilson, Collin and Humphreys, Peter "
+        "C. and Lillicrap, Timothy and Tweed, Douglas B.}, booktitle={NeurIPS}, "
+        "year={2019}}",
+    )
+    needs: ClassVar[tuple[str, ...]] = (
+        "separate phases",
+        "stored activities",
+        "derivative of the nonlinearity",
+        "update locking",
+        "signed error units",
+        "second network",
+    )
+    search_space: ClassVar[SearchSpace] = {"decay": (1e-5, 1e-2, "log")}
+    coupled: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_fraction(self.decay, "decay")
+
+    def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
+        """Draw the feedback weights, with the size of the forward ones."""
+        del args
+        circuit.require_feedback()
+        own = salted(key, "apical.KolenPollack")
+        leaves = circuit.carrying_leaves
+        feedback = draw_leaves(circuit, own, params, leaves, like_forward)
+        require_different(circuit, params, feedback)
+        return FeedbackState(feedback, self.connect(circuit, key, params))
+
+    def taught(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
+        """One backward pass through the feedback weights as they are now."""
+        feedback = self.carry(state, state.feedback)
+        return through_feedback(circuit, params, args, state, feedback=feedback)
+
+    def sent(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
+        """The cotangent through the feedback weights, at each node."""
+        feedback = self.carry(state, state.feedback)
+        return local_signals(circuit, params, args, feedback=feedback)
+
+    def train(
+        self,
+        circuit: Circuit,
+        params: Any,
+        state: Any,
+        args: Any,
+        optimizer: optax.GradientTransformation,
+        optimizer_state: Any,
+    ) -> tuple[Any, Any, Credit]:
+        """Move weights and feedback weights by the same update, and let both decay."""
+        credit = self.credit(circuit, params, state, args)
+        learned = circuit.learned(params)
+
+        def answer(grads: Any) -> Any:
+            memory = optimizer_state
+            return updates_of(optimizer, grads, memory, learned, credit.value)
+
+        updates, memory = answer(credit.grads)
+        asked = jax.tree.map(lambda g: jnp.where(g == 0, 1, g), credit.grads)
+        moves = copied(state.feedback, answer(asked)[0])
+        lost = jax.tree.map(lambda m: jnp.where(m == 0, 0, self.decay), moves)
+        # A forward weight that does not exist stays as it is; it acts as 0.
+        lost_here = times(lost, credit.state.connections.forward)
+        moved = optax.apply_updates(_shrunk(learned, lost_here), updates)
+        same = copied(state.feedback, updates)
+        feedback = optax.apply_updates(_shrunk(state.feedback, lost), same)
+        after = credit.state._replace(feedback=feedback)
+        params = circuit.merged(params, moved)
+        return params, memory, credit._replace(state=after)
+
+    def check_optimizer(
+        self, circuit: Circuit, params: Any, optimizer: optax.GradientTransformation
+    ) -> None:
+        """Refuse an optimiser that moves parameters whose gradient is zero."""
+        learned = circuit.learned(params)
+        # On numbers of its own, so that it is checked under `jit` as well.
+        with jax.ensure_compile_time_eval():
+            ones = jax.tree.map(lambda p: jnp.ones(p.shape, p.dtype), learned)
+            still = jax.tree.map(jnp.zeros_like, ones)
+            memory, loss = optimizer.init(ones), jnp.ones(())
+            moved, _ = updates_of(optimizer, still, memory, ones, loss)
+        if any(np.any(np.asarray(m)) for m in jax.tree.leaves(moved)):
+            raise ValueError(
+                "KolenPollack needs an `optimizer` without weight decay: this one "
+                "moves parameters whose gradient is zero, so forward and feedback "
+                "weights would not decay alike. Give the decay to the rule instead: "
+                "`KolenPollack(decay=...)`."
+            )
+
+
+def _shrunk(weights: Any, lost: Any) -> Any:
+    """A tree without the fractions that are lost; None: nothing is."""
+
+    def shrink(x: Any, w: Any) -> Any:
+        return w if x is None else (w * (1 - x)).astype(w.dtype)
+
+    return jax.tree.map(shrink, lost, weights, is_leaf=lambda x: x is None)

@@ -1,0 +1,139 @@
+"""What the rules that only change the backward path have in common."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from itertools import accumulate
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ...circuit import Circuit, is_concrete
+from .._base import Credit
+
+
+class Draw(NamedTuple):
+    """How to draw one leaf: random numbers of a law, and what is made of them.
+
+    Attributes:
+      law: draws numbers, as `jax.random.normal(key, shape)`.
+      make: `make(numbers, leaf, fan_in)`, for numbers of the leaf's shape and dtype.
+    """
+
+    law: Callable[[jax.Array, tuple[int, ...]], jax.Array]
+    make: Callable[[jax.Array, jax.Array, int], jax.Array]
+
+
+def through_feedback(
+    circuit: Circuit, params: Any, args: Any, state: Any, **feedback: Any
+) -> Credit:
+    """The loss and its gradient, with cotangents carried by another set of weights."""
+    learned, fixed = circuit.leaves.pick(params)
+
+    def loss(learned: Any) -> Any:
+        here = circuit.leaves.build(learned, fixed)
+        run = circuit.run(here, args, sites=(), **feedback)
+        return run.loss, run.aux
+
+    (value, aux), grads = jax.value_and_grad(loss, has_aux=True)(learned)
+    return Credit(value, aux, circuit.leaves.build(grads), state, ())
+
+
+def draw_leaves(
+    circuit: Circuit, key: jax.Array, params: Any, leaves: tuple[int, ...], draw: Draw
+) -> Any:
+    """A tree of random numbers at the given leaves, and None elsewhere."""
+    learned, fans = circuit.leaves.pick(params)[0], fan_ins(circuit)
+    ends = list(accumulate(jnp.size(learned[i]) for i in leaves))
+    drawn: list[Any] = [None] * len(learned)
+    if not leaves:
+        return circuit.leaves.build(drawn)
+    # All at once: a generator is compiled anew for every shape.
+    numbers = jnp.split(draw.law(key, (ends[-1],)), ends[:-1])
+    for i, flat in zip(leaves, numbers, strict=True):
+        shaped = flat.reshape(jnp.shape(learned[i])).astype(learned[i].dtype)
+        drawn[i] = draw.make(shaped, learned[i], fans.get(i, 1))
+    return circuit.leaves.build(drawn)
+
+
+def fan_ins(circuit: Circuit) -> dict[int, int]:
+    """For each leaf, how many inputs one output sums at its (last) synapse."""
+    return {i: s.fan_in for s in circuit.synapses for i in s.leaves}
+
+
+def _sized_as(numbers: jax.Array, leaf: jax.Array, fan_in: int) -> jax.Array:
+    size = jnp.sqrt(jnp.mean(jnp.square(jnp.abs(leaf))))
+    return numbers * jnp.where(size > 0, size, fan_in**-0.5).astype(leaf.dtype)
+
+
+# Normal numbers of the leaf's own root mean square (1/sqrt(fan in) where that is 0).
+like_forward = Draw(jax.random.normal, _sized_as)
+
+
+def weights_of(circuit: Circuit, params: Any) -> Any:
+    """The leaves that a second copy would reach, None elsewhere."""
+    reached = circuit.feedback_leaves
+    learned = enumerate(circuit.leaves.pick(params)[0])
+    return circuit.leaves.build([w if i in reached else None for i, w in learned])
+
+
+def copied(feedback: Any, tree: Any) -> Any:
+    """The leaves of a tree where there are feedback weights, None elsewhere."""
+    return jax.tree.map(
+        lambda copy, leaf: None if copy is None else leaf,
+        feedback,
+        tree,
+        is_leaf=lambda copy: copy is None,
+    )
+
+
+def require_direct(
+    circuit: Circuit, what: str, fix: str = "Use the rule's default, or make"
+) -> None:
+    """Refuse where an effective weight is computed from several leaves."""
+    for synapse in circuit.synapses:
+        if synapse.weight is not None and not synapse.direct:
+            raise ValueError(
+                f"{what} is defined entry by entry of a weight, but the effective "
+                f"weight at {synapse.where} is computed from {synapse.name!r}. "
+                f"{fix} that weight one parameter."
+            )
+
+
+def warn_of_frozen(circuit: Circuit) -> None:
+    """Say where a signal passes back through a weight that is not learned."""
+    for found in circuit.frozen:
+        warnings.warn(
+            f"Signals pass back through {found.array} itself, in the "
+            f"`{found.operation}` at {found.where} (arguments are counted from 0 after "
+            "`params`): all examples share it, so that it acts as a weight there, and "
+            "what is not learned has no feedback weights. If it is a frozen network, "
+            "make it a part of `params` and let the optimiser keep it still "
+            "(`optax.multi_transform` with `optax.set_to_zero`). If it is data, as an "
+            "adjacency matrix is, this is as it should be: "
+            "`warnings.filterwarnings('ignore', 'Signals pass back through')`. "
+            "`print(circuit)` lists all of these.",
+            UserWarning,
+            stacklevel=2,
+        )
+
+
+def require_different(circuit: Circuit, params: Any, feedback: Any) -> None:
+    """Refuse feedback that is the forward weights (drawn from the same key, say)."""
+    pairs = zip(
+        circuit.leaves.names,
+        circuit.leaves.pick(params)[0],
+        circuit.leaves.pick(feedback)[0],
+        strict=True,
+    )
+    for path, leaf, copy in pairs:
+        if copy is None or not is_concrete((leaf, copy)) or not np.any(leaf):
+            continue
+        if np.array_equal(leaf, copy):
+            raise ValueError(
+                f"The feedback weights of {path!r} equal the forward weights, so this "
+                "would be backpropagation. Draw them from another key."
+            )

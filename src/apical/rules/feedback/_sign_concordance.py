@@ -1,0 +1,186 @@
+"""Sign concordance: feedback weights share the sign of the forward ones, not the size.
+
+    B = s * M * sign(W),      M >= 0
+
+with W the effective weight at the synapse: sign(A) sign(B) is not sign(AB), so signs
+are taken where the product is made. Liao, Leibo & Poggio 2016; Xiao et al. 2018.
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ...circuit import Circuit, Synapse
+from .._base import Credit, SearchSpace, local_signals, rule, static
+from .._checks import check_choice, check_fraction
+from .._connections import ConnectedRule, Connections, times
+from .._numerics import salted
+from ._path import Draw, draw_leaves, require_direct, through_feedback, weights_of
+
+
+class SignState(NamedTuple):
+    """Which signs agree, fixed magnitudes, the key for new ones, and connections.
+
+    Attributes:
+      agreement: +1 or -1; None: all agree.
+      magnitude: those that are fixed, or None.
+      key: for those that are drawn at every call, or None.
+      connections: which exist.
+    """
+
+    agreement: Any
+    magnitude: Any
+    key: Any
+    connections: Connections = Connections()
+
+
+@rule
+class SignConcordance(ConnectedRule):
+    """Send the teaching signal through the signs of the weights.
+
+        B = s M sign(W),    s = sqrt(2 / (fan in + fan out))
+
+    | magnitude | M                                                        |
+    |-----------|----------------------------------------------------------|
+    | uniform   | 1                                                        |
+    | fixed     | the absolute value of a normal number, drawn at `init`    |
+    | batch     | the same, drawn anew at every call                        |
+
+    Liao et al. found batch normalisation or Batch Manhattan
+    (`apical.optim.batch_manhattan`) indispensable.
+
+    Args:
+      magnitude: `"uniform"`, `"fixed"` or `"batch"`.
+      concordance: the fraction of feedback weights whose sign agrees with the forward
+        one; which ones is drawn at `init`, and the others have the opposite sign.
+      removed_forward: the fraction of forward connections that do not exist: removed
+        weights act as 0 and take no gradient.
+      removed_backward: the fraction of backward connections that do not exist.
+      backward_noise: the standard deviation of feedback weights from call to call,
+        relative to their size.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, apical
+      >>> def loss_fn(w, x):
+      ...     return jnp.mean((jnp.tanh(x @ w["a"]) @ w["b"]) ** 2)
+      >>> w, x = {"a": jnp.eye(2), "b": 9 * jnp.ones((2, 2))}, jnp.ones((3, 2))
+      >>> learner = apical.value_and_grad(loss_fn, apical.rules.SignConcordance())
+      >>> state = learner.init(jax.random.key(0), w, x)
+      >>> ratio = learner(w, state, x).grads["a"] / jax.grad(loss_fn)(w, x)["a"]
+      >>> print(ratio.round(4)[0])  # sqrt(2 / 4) / 9
+      [0.0786 0.0786]
+
+    Source: Liao, Leibo & Poggio 2016, AAAI (uSF, frSF, brSF in Sanfiz & Akrout 2021);
+    Xiao, Chen, Liao & Poggio 2018. The scale s is that of Sanfiz & Akrout's code.
+    """
+
+    magnitude: str = static(default="uniform")
+    concordance: float = 1.0
+
+    citation: ClassVar[str] = (
+        "@inproceedings{liao2016important, title={How Important Is Weight Symmetry in "
+        "Backpropagation?}, author={Liao, Qianli and Leibo, Joel Z. and Poggio, "
+        "Tomaso}, booktitle={AAAI}, year={2016}}"
+    )
+    # The signs of the forward weights are transported, though not their sizes.
+    needs: ClassVar[tuple[str, ...]] = (
+        "weight transport",
+        "separate phases",
+        "stored activities",
+        "derivative of the nonlinearity",
+        "update locking",
+        "signed error units",
+    )
+    search_space: ClassVar[SearchSpace] = {}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice(self.magnitude, "magnitude", ("uniform", "fixed", "batch"))
+        check_fraction(self.concordance, "concordance")
+
+    def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
+        """Draw which signs agree, fixed magnitudes, and which connections exist."""
+        del args
+        circuit.require_feedback()
+        own = salted(key, "apical.SignConcordance")
+        signs, sizes, later = jax.random.split(own, 3)
+        agreement = magnitude = None
+        leaves = circuit.feedback_leaves
+        if _may_differ(self.concordance, 1):
+            require_direct(circuit, "Partial concordance")
+            draw = Draw(jax.random.uniform, self._agreement)
+            agreement = draw_leaves(circuit, signs, params, leaves, draw)
+        if self.magnitude != "uniform":
+            require_direct(circuit, "A random magnitude")
+        if self.magnitude == "fixed":
+            magnitude = _magnitudes(circuit, sizes, params)
+        key_of_batch = later if self.magnitude == "batch" else None
+        there = self.connect(circuit, key, params)
+        return SignState(agreement, magnitude, key_of_batch, there)
+
+    def _agreement(self, numbers: Any, leaf: jax.Array, fan_in: int) -> jax.Array:
+        del fan_in
+        return jnp.where(numbers < self.concordance, 1, -1).astype(leaf.dtype)
+
+    def _copy(self, circuit: Circuit, params: Any, state: SignState) -> Any:
+        """The second copy: magnitude times agreement, leaf by leaf; None is all 1."""
+        self._require_own(state)
+        magnitude = state.magnitude
+        if self.magnitude == "batch":
+            magnitude = _magnitudes(circuit, state.key, params)
+        factors = [f for f in (magnitude, state.agreement) if f is not None]
+        if not factors and state.connections._replace(forward=None) == Connections():
+            return None
+        ones = jax.tree.map(jnp.ones_like, weights_of(circuit, params))
+        return self.carry(state, reduce(times, factors, ones))
+
+    def _require_own(self, state: SignState) -> None:
+        """Refuse a state of other settings, which would pass without a trace."""
+        concordance = self.concordance
+        partial = isinstance(concordance, (int, float)) and concordance != 1
+        wanted = {
+            "magnitude": (self.magnitude == "fixed") == (state.magnitude is not None)
+            and (self.magnitude == "batch") == (state.key is not None),
+            "concordance": state.agreement is not None or not partial,
+        }
+        for name, fits in wanted.items():
+            if not fits:
+                raise ValueError(
+                    f"`state` is of a SignConcordance with another `{name}` than "
+                    f"{getattr(self, name)!r}: make it by this rule's `init`."
+                )
+
+    def _path(self, circuit: Circuit, params: Any, state: SignState) -> dict[str, Any]:
+        copy = self._copy(circuit, params, state)
+
+        def backward(synapse: Synapse, weight: Any, factor: Any) -> Any:
+            scale = (2 / (synapse.fan_in + synapse.fan_out)) ** 0.5
+            signs = scale * jnp.sign(jax.lax.stop_gradient(weight))
+            return (signs if copy is None else signs * factor).astype(weight.dtype)
+
+        return {"feedback": copy, "backward": backward}
+
+    def taught(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
+        """One backward pass through the signs of the effective weights."""
+        path = self._path(circuit, params, state)
+        key = None if state.key is None else jax.random.split(state.key)[0]
+        return through_feedback(circuit, params, args, state._replace(key=key), **path)
+
+    def sent(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
+        """The cotangent through the signs of the weights, at each node."""
+        path = self._path(circuit, params, state)
+        return local_signals(circuit, params, args, **path)
+
+
+def _magnitudes(circuit: Circuit, key: jax.Array, params: Any) -> Any:
+    draw = Draw(jax.random.normal, lambda numbers, leaf, fan_in: jnp.abs(numbers))
+    return draw_leaves(circuit, key, params, circuit.feedback_leaves, draw)
+
+
+def _may_differ(number: Any, usual: float) -> bool:
+    """Whether a number is, or (traced) may be, another than the usual one."""
+    return not isinstance(number, (int, float)) or number != usual

@@ -1,0 +1,195 @@
+"""Weight mirrors: feedback weights that learn the forward ones from noise.
+
+    y = W x,     B <- (1 - lambda) B + eta E[x y^T],     x random, of variance s^2
+
+so that E[x y^T] = s^2 W^T and B goes to (eta s^2 / lambda) W^T, although no weight is
+ever copied. Akrout et al. 2019.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ...circuit import Circuit
+from .._base import Credit, SearchSpace, local_signals, rule
+from .._checks import check_fraction, check_positive
+from .._connections import ConnectedRule, Connections
+from .._numerics import salted
+from ._path import (
+    draw_leaves,
+    like_forward,
+    require_different,
+    require_direct,
+    through_feedback,
+)
+
+
+class MirrorState(NamedTuple):
+    """Feedback weights phi, the key of the noise to come, and which connections exist.
+
+    Where a backward connection does not exist, its weight is learnt and not heard.
+    """
+
+    feedback: Any
+    key: jax.Array
+    connections: Connections = Connections()
+
+
+@rule
+class WeightMirror(ConnectedRule):
+    """Send noise through each synapse and correlate what goes in with what comes out.
+
+        B <- (1 - decay) B + mirror_rate <x y^T>,      y = W x
+
+    Each call passes the teaching signal back through B (as `FeedbackAlignment` does),
+    and then takes one mirror step at every synapse: x is normal, of the shape of the
+    synapse's input and of standard deviation `noise`, y is what the synapse alone
+    makes of it, and <x y^T> is their product, averaged for each weight over the
+    examples, positions and steps at which that weight is used. On weights that stay,
+
+        B -> alpha W,      alpha = mirror_rate noise^2 / decay
+
+    The mean over that many noisy products, remembered over 1/decay calls, leaves a
+    relative error of about sqrt(decay fan_in / (2 uses)). A mirror step costs about as
+    much as a step of backpropagation.
+
+    Akrout et al. send noise to a layer of units and correlate what they fire, after
+    bias and nonlinearity; here it is the synapse alone, so that the limit is exact.
+    Every synapse is sent noise of its own (noise that has passed a layer is no longer
+    independent), which with the decay keeps B bounded at any width and depth: no
+    rescaling is needed.
+
+    State: B and a key. A weight shared by several synapses, or by the steps of a loop,
+    has one B, and takes the mean over all of its uses. In a branch that is not taken, B
+    stays as it is.
+
+    Args:
+      mirror_rate: how much of <x y^T> is added at each call.
+      decay: the fraction of B that is lost at each call.
+      noise: the standard deviation of x; only its square times `mirror_rate` matters.
+      removed_forward: the fraction of forward connections that do not exist: removed
+        weights act as 0 and take no gradient.
+      removed_backward: the fraction of backward connections that do not exist.
+      backward_noise: the standard deviation of feedback weights from call to call,
+        relative to their size.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, apical
+      >>> def loss_fn(w, x):
+      ...     return jnp.mean((jnp.tanh(x @ w["a"]) @ w["b"]) ** 2)
+      >>> w, x = {"a": jnp.eye(2), "b": jnp.array([[2.0], [-1]])}, jnp.ones((9000, 2))
+      >>> learner = apical.value_and_grad(loss_fn, apical.rules.WeightMirror(1.0, 1.0))
+      >>> state = learner.init(jax.random.key(0), w, x)
+      >>> state = learner(w, state, x).state  # all is lost, and learnt anew
+      >>> bool(jnp.allclose(state.feedback["b"], w["b"], atol=0.1))
+      True
+
+    Raises:
+      ValueError: in `init`, where an effective weight is computed (not one leaf,
+        rearranged), or cannot be given feedback.
+
+    Source: Akrout, Wilson, Humphreys, Lillicrap & Tweed 2019, NeurIPS, equation 7.
+    """
+
+    mirror_rate: float = 0.02
+    decay: float = 0.02
+    noise: float = 1.0
+
+    citation: ClassVar[str] = (
+        "@inproceedings{akrout2019deep, title={Deep Learning without Weight "
+        "Transport}, author={Akrout, Mohamed and Wilson, Collin and Humphreys, Peter "
+        "C. and Lillicrap, Timothy and Tweed, Douglas B.}, booktitle={NeurIPS}, "
+        "year={2019}}"
+    )
+    needs: ClassVar[tuple[str, ...]] = (
+        "separate phases",
+        "stored activities",
+        "derivative of the nonlinearity",
+        "update locking",
+        "signed error units",
+        "second network",
+    )
+    search_space: ClassVar[SearchSpace] = {
+        "mirror_rate": (1e-3, 0.1, "log"),
+        "decay": (1e-3, 0.1, "log"),
+    }
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive(self.mirror_rate, "mirror_rate", or_zero=True)
+        check_fraction(self.decay, "decay")
+        check_positive(self.noise, "noise")
+
+    def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
+        """Draw the feedback weights, with the size of the forward ones."""
+        del args
+        circuit.require_feedback()
+        require_direct(circuit, "A mirror", "Make")
+        first, later = jax.random.split(salted(key, "apical.WeightMirror"))
+        leaves = circuit.feedback_leaves
+        feedback = draw_leaves(circuit, first, params, leaves, like_forward)
+        require_different(circuit, params, feedback)
+        return MirrorState(feedback, later, self.connect(circuit, key, params))
+
+    def taught(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
+        """One backward pass through the mirrored weights, then one mirror step."""
+        feedback = self.carry(state, state.feedback)
+        credit = through_feedback(circuit, params, args, state, feedback=feedback)
+        return credit._replace(state=self._mirrored(circuit, params, state, args))
+
+    def sent(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
+        """The cotangent through the mirrored weights, at each node."""
+        feedback = self.carry(state, state.feedback)
+        return local_signals(circuit, params, args, feedback=feedback)
+
+    def _mirrored(
+        self, circuit: Circuit, params: Any, state: MirrorState, args: Any
+    ) -> MirrorState:
+        now, later = jax.random.split(state.key)
+        products, uses = correlate(circuit, params, args, now)
+        rate = self.mirror_rate * self.noise**2
+
+        def move(copy: Any, product: jax.Array, used: jax.Array) -> Any:
+            if copy is None:
+                return None
+            mean = product / jnp.maximum(used.real, 1)
+            step = jnp.where(used.real > 0, rate * mean - self.decay * copy, 0)
+            return (copy + step).astype(copy.dtype)
+
+        copies = circuit.leaves.pick(state.feedback)[0]
+        moved = map(move, copies, products, uses)
+        return state._replace(feedback=circuit.leaves.build(list(moved)), key=later)
+
+
+def correlate(
+    circuit: Circuit, params: Any, args: Any, key: jax.Array
+) -> tuple[list[jax.Array], list[jax.Array]]:
+    """For each learned leaf the sum of x y^T under unit noise, and its number of uses.
+
+    A synapse is linear in its weight, so that its transpose takes y back to the weight;
+    with ones in place of x and y it counts.
+    """
+    learned, fixed = circuit.leaves.pick(params)
+
+    def noise(number: int, x: jax.Array) -> jax.Array:
+        own = jax.random.fold_in(key, number)
+        return jax.random.normal(own, x.shape).astype(x.dtype)
+
+    def ones(number: int, x: jax.Array) -> jax.Array:
+        # Hidden from the compiler, which would multiply them out while it compiles.
+        del number
+        return jax.lax.optimization_barrier(jnp.ones_like(x))
+
+    def synapses(send: Any) -> Any:
+        def given(learned: Any) -> Any:
+            here = circuit.leaves.build(learned, fixed)
+            return circuit.at_synapses(here, args, send)
+
+        return jax.vjp(given, learned)
+
+    made, back = synapses(noise)
+    reached, count = synapses(ones)
+    return back(made)[0], count(jax.tree.map(jnp.ones_like, reached))[0]

@@ -1,0 +1,158 @@
+"""Slopes of each example's loss along random directions in the space of its activities.
+
+    delta_n = mean_k (slope of L_i along u_k) u_kn,     dW_n = the pull-back of delta_n
+
+for every example i, at all nodes and at the output at once; a node that all examples
+share hears the whole loss. E delta_n is the
+true teaching signal dL_i/dn, and for normal u with N entries at the nodes of an example
+
+    E|delta - dL_i/dn|^2 = (N + 1)/K |dL_i/dn|^2        (all nodes together).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ...circuit import OUTPUT, Circuit, beside, drive_sites, require_reduction
+from .._base import Credit, Signal
+from ._directions import correlation, draw, require_real
+
+Tree = dict[str, jax.Array]
+Losses = Callable[[Tree], jax.Array]
+
+
+class Taught(NamedTuple):
+    """One tick: what it computed, and what it taught."""
+
+    value: jax.Array
+    aux: Any
+    grads: Any
+    delta: Tree
+    slopes: jax.Array
+
+
+def require_perturbable(circuit: Circuit, params: Any, args: Any, rule: str) -> None:
+    """Refuse what cannot be perturbed, example by example, at nodes and output."""
+    # Paths that bypass a node are fine: every path is cut where it first meets a site.
+    circuit.require_reversible()
+    require_examples(circuit, params, args, rule)
+    circuit.require_output()
+    require_real(node_types(circuit), rule)
+
+
+def require_examples(circuit: Circuit, params: Any, args: Any, rule: str) -> None:
+    """Refuse where the loss is not a sum of one loss for each example."""
+    circuit.require_separate(rule)
+    require_reduction(circuit, params, args)
+    _ = circuit.example_places  # refuses examples without an axis of their own
+
+
+def node_types(circuit: Circuit) -> list[tuple[str, Any]]:
+    """Each node and the output as a message names it, with its dtype."""
+    found = [(f"node {n.name!r}", n.dtype) for n in circuit.nodes]
+    return [*found, ("the output", circuit.output_shape.dtype)]
+
+
+def sites_of(circuit: Circuit, at: str) -> dict[str, str]:
+    """For each node, and the output if it is none, the site that is perturbed."""
+    if at == "drive":
+        found = drive_sites(circuit)
+    else:
+        found = {n.name: n.name for n in circuit.nodes}
+    # The node that is the output must not be perturbed twice.
+    return found if circuit.output_node else {**found, OUTPUT: OUTPUT}
+
+
+def teach(
+    circuit: Circuit,
+    params: Any,
+    args: Any,
+    key: jax.Array,
+    *,
+    sites: dict[str, str],
+    count: int,
+    kind: str,
+    slopes_of: Callable[[Losses, Tree], jax.Array],
+) -> Taught:
+    """Perturb all sites at once, and pull what correlates back to the parameters.
+
+    Args:
+      circuit: the circuit of the batch.
+      params: the parameters.
+      args: the arguments after them.
+      key: what the directions are drawn from.
+      sites: as `sites_of` finds them.
+      count: how many directions.
+      kind: of which kind.
+      slopes_of: given the losses of all examples (and the batch) as a function of what
+        is added at the sites, and the directions: the slopes, `[count, examples + 1]`.
+    """
+    places = list(dict.fromkeys(sites.values()))
+    learned, fixed = circuit.leaves.pick(params)
+
+    def walled(learned: Any) -> Any:
+        here = circuit.leaves.build(learned, fixed)
+        run = circuit.run(here, args, tap="stop", sites=places)
+        return (run.loss, run.sites), (run.loss, run.aux)
+
+    def losses(errors: Tree) -> jax.Array:
+        return circuit.by_example(params, args, tap="offset", inject=errors)[1]
+
+    (loss, values), transposed, (value, aux) = jax.vjp(walled, learned, has_aux=True)
+    directions = draw(key, values, count, kind)
+    slopes = slopes_of(losses, directions)
+    share = slopes / (count * circuit.scale)
+    of = {site: name for name, site in sites.items()}
+    delta = {s: correlated(circuit, of[s], share, u) for s, u in directions.items()}
+    grads = transposed((jnp.ones_like(loss), delta))[0]
+    return Taught(value, aux, circuit.leaves.build(grads), delta, slopes[:, :-1])
+
+
+def correlated(
+    circuit: Circuit, name: str, slopes: jax.Array, directions: jax.Array
+) -> jax.Array:
+    """The sum over the draws of each example's slope times its direction at a node.
+
+    Args:
+      circuit: of the batch.
+      name: of the node, or `"output"`.
+      slopes: `[count, examples + 1]`, the whole loss's last.
+      directions: `[count, ...]`, of the node's shape.
+    """
+    return jnp.sum(along(circuit, name, slopes, directions) * directions, axis=0)
+
+
+def along(
+    circuit: Circuit, name: str, numbers: jax.Array, like: jax.Array
+) -> jax.Array:
+    """Numbers `[count, examples + 1]`, each beside what it is about at a node.
+
+    What no example has for itself has the last, that of the whole batch.
+    """
+    count, axis = len(like), circuit.example_axes[name]
+    numbers = numbers.astype(like.dtype)
+    if axis is None:
+        return numbers[:, -1].reshape(count, *[1] * (like.ndim - 1))
+    form = circuit.unfolded(name, like.shape[1:])
+    ones = [numbers.shape[1] - 1 if i == axis else 1 for i in range(len(form))]
+    each = numbers[:, :-1].reshape(count, *ones)
+    whole = jnp.broadcast_to(each, (count, *form)).reshape(like.shape)
+    return beside(whole, like)
+
+
+def credit_of(taught: Taught, state: Any) -> Credit:
+    """The credit of one tick."""
+    info = correlation(taught.slopes)
+    return Credit(taught.value, taught.aux, taught.grads, state, info)
+
+
+def signals_of(
+    circuit: Circuit, params: Any, args: Any, taught: Taught, sites: dict[str, str]
+) -> dict[str, Signal]:
+    """The teaching signal at each node's site, beside the node's value."""
+    values = circuit.run(params, args).sites
+    return {n: Signal(v, v, taught.delta[sites[n]]) for n, v in values.items()}

@@ -1,0 +1,191 @@
+"""Relaxation: all values move at once, by any optax transformation.
+
+v <- v - rate dE/dv
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from ....circuit import Circuit
+from ..._adaptive_steps import as_optimizer
+from ..._checks import check_transformation
+from ..._iteration import repeat, written_out
+from ..._numerics import relative_norm, root_of_ratio, squared_norm
+from .._energy import Budget, Settled
+
+# A slope, as a function of a point and a tick, and how many steps go down it.
+Stage = tuple[Callable[..., Any], int]
+
+
+class Energy(Protocol):
+    """What inference needs of an energy; its points are values, or errors."""
+
+    @property
+    def circuit(self) -> Circuit:
+        """Of the loss function."""
+        ...
+
+    @property
+    def start(self) -> Any:
+        """The point of the feed-forward values."""
+        ...
+
+    def slope(self, point: Any, tick: Any = None, /) -> Any:
+        """dE/dv of one example."""
+        ...
+
+    def stages(self, steps: int, /) -> list[Stage]:
+        """The same in as many steps from the start, where the first have less to do."""
+        ...
+
+    def settled(self, point: Any, residual: Any, steps: Any, /) -> Settled:
+        """Where inference ended."""
+        ...
+
+
+class Relaxed(NamedTuple):
+    """Where a descent ended: the point, the relative residual, the steps taken."""
+
+    point: Any
+    residual: jax.Array
+    steps: Any
+
+
+@dataclass(frozen=True)
+class Relaxation:
+    """All values move at once: what `inference=` stands for unless it says otherwise.
+
+    Args:
+      optimizer: any optax transformation; None: plain steps of the rule's rate.
+
+    Source: Whittington & Bogacz 2017, Neural Computation 29.
+    """
+
+    optimizer: optax.GradientTransformation | None = None
+
+    def __post_init__(self) -> None:
+        if self.optimizer is not None:
+            check_transformation(self.optimizer, "inference")
+
+    def settle(self, energy: Energy, budget: Budget) -> Settled:
+        """Descend from the feed-forward values."""
+        circuit, start = energy.circuit, energy.start
+        optimizer = as_optimizer(self.optimizer, budget.rate, circuit)
+        if budget.tolerance:
+            relaxed = relax_until(circuit, energy.slope, start, optimizer, budget)
+        else:
+            stages = energy.stages(budget.steps)
+            relaxed = relax(circuit, stages, start, optimizer)
+        return energy.settled(*relaxed)
+
+
+def relax(
+    circuit: Circuit,
+    stages: Sequence[Stage],
+    point: Any,
+    optimizer: optax.GradientTransformation,
+) -> Relaxed:
+    """Steps of an optimiser down a slope: a function of a point and a tick.
+
+    Args:
+      circuit: decides whether loops are rolled.
+      stages: `(slope, count)`, one after the other.
+      point: where to start: any pytree.
+      optimizer: gives the steps.
+    """
+    # Only the first and the last slope are measured, so that the steps between, which
+    # are what takes the time, do nothing else.
+    (slope, _), (final, _) = stages[0], stages[-1]
+    state, first = _move(slope, optimizer, _begin(point, optimizer))
+    steps, last = sum(count for _, count in stages), first
+    between = [count for _, count in stages]
+    between[0] -= 1
+    between[-1] -= 1
+    for (slope, _), count in zip(stages, between, strict=True):
+        state = repeat(circuit, partial(_moved, slope, optimizer), state, count, steps)
+    if steps > 1:
+        state, last = _move(final, optimizer, state)
+    return Relaxed(state.point, relative_norm(last, first), steps)
+
+
+class State(NamedTuple):
+    """Between two steps: the point, the optimiser's memory, the steps taken."""
+
+    point: Any
+    memory: Any
+    tick: jax.Array
+
+
+def _begin(point: Any, optimizer: optax.GradientTransformation) -> State:
+    return State(point, optimizer.init(point), jnp.zeros((), int))
+
+
+def _move(
+    slope: Callable[..., Any], optimizer: optax.GradientTransformation, at: State
+) -> tuple[State, Any]:
+    """A step, and the slope down which it went."""
+    grads = slope(at.point, at.tick)
+    updates, memory = optimizer.update(grads, at.memory, at.point)
+    return State(optax.apply_updates(at.point, updates), memory, at.tick + 1), grads
+
+
+def _moved(
+    slope: Callable[..., Any], optimizer: optax.GradientTransformation, at: State
+) -> State:
+    return _move(slope, optimizer, at)[0]
+
+
+def relax_until(
+    circuit: Circuit,
+    slope: Callable[..., Any],
+    point: Any,
+    optimizer: optax.GradientTransformation,
+    budget: Budget,
+) -> Relaxed:
+    """Steps until the slope, measured before each, is small enough.
+
+    A step that meets a small slope is not taken: what is returned has that residual.
+
+    Args:
+      circuit: decides whether the loop is rolled.
+      slope: `slope(point, tick)`.
+      point: where to start: any pytree.
+      optimizer: gives the steps.
+      budget: how many steps at most, and the norm of the slope, relative to the first,
+        that ends them.
+    """
+    first = None
+
+    def advance(state: Any) -> Any:
+        here, _, _ = state
+        there, grads = _move(slope, optimizer, here)
+        return there, here, squared_norm(grads)
+
+    def done(state: Any) -> Any:
+        return root_of_ratio(state[2], first) <= budget.tolerance
+
+    begin = _begin(point, optimizer)
+    state = advance((begin, begin, jnp.zeros(())))
+    first = state[2]
+    if written_out(circuit, budget.steps):
+        for _ in range(budget.steps - 1):
+            held = done(state)
+            moved = advance(state)
+            state = jax.tree.map(lambda a, b, h=held: jnp.where(h, a, b), state, moved)
+    else:
+        state = jax.lax.while_loop(
+            lambda s: ~done(s) & (s[0].tick < budget.steps), advance, state
+        )
+    there, here, norm = state
+    # The slope was measured at `here`; where that was small the step is taken back.
+    small = done(state)
+    end = jax.tree.map(lambda a, b: jnp.where(small, a, b), here, there)
+    return Relaxed(end.point, root_of_ratio(norm, first), end.tick)

@@ -1,9 +1,0 @@
-"""Scalar feedback: what reaches a node is one number, how good the outcome was."""
-
-from ._concrete import Concrete as Concrete
-from ._evolution_strategy import EvolutionStrategy as EvolutionStrategy
-from ._forward_gradient import ForwardGradient as ForwardGradient
-from ._node_perturbation import NodePerturbation as NodePerturbation
-from ._score_function import ScoreFunction as ScoreFunction
-from ._straight_through import StraightThrough as StraightThrough
-from ._weight_perturbation import WeightPerturbation as WeightPerturbation

@@ -1,0 +1,1 @@
+"""Rules for nodes that are sampled: `apical.bernoulli`."""

@@ -1,0 +1,85 @@
+"""Straight-through: spikes forward, the derivative of the rate backward.
+
+    s = [u < p],      ds/dp := 1
+
+Bengio, Léonard & Courville 2013.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import jax
+
+from .._base import rule, static
+from ._sampling import PathwiseRule, added, check_draws, fires
+
+
+@rule
+class StraightThrough(PathwiseRule):
+    """Backpropagation through spikes as if each were its probability.
+
+        forward:   s = 1 with probability p, else 0
+        backward:  delta_p = delta_s
+
+    One draw, one backward pass, little variance, and a bias that no number of draws
+    removes: the slope of the loss at the spike stands for its difference between firing
+    and not firing. The two are equal, and the estimate is unbiased, where the loss is
+    linear in each spike by itself (one layer read by a linear loss). The bias
+    grows with the curvature of what follows the spikes, so with their weights.
+
+    Of the readings in the paper this is the one that multiplies by the derivative of
+    the probability (sigmoid'), which Bengio et al. also give; the other passes the
+    signal to the drive as it is.
+
+    The value of the credit is the loss at the rates, `info.loss` that of the spikes.
+
+    State: a key.
+
+    Args:
+      draws: over how many networks of spikes the gradient is averaged.
+      readout: how many networks of spikes `predict` averages over; 0: it reads the
+        rates, so that each node passes on its probability.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, apical
+      >>> def loss_fn(w, x):
+      ...     spikes = apical.bernoulli(jax.nn.sigmoid(x @ w["a"]))
+      ...     return jnp.mean(spikes @ w["b"])
+      >>> w, x = {"a": jnp.eye(2), "b": jnp.ones((2, 1))}, jnp.ones((3, 2))
+      >>> learner = apical.value_and_grad(loss_fn, apical.rules.StraightThrough())
+      >>> credit = learner(w, learner.init(jax.random.key(0), w, x), x)
+      >>> bool(jnp.allclose(credit.grads["a"], jax.grad(loss_fn)(w, x)["a"]))
+      True
+
+    Raises:
+      ValueError: in `init`, where no node is marked by `apical.bernoulli`, or where
+        what is marked is no probability.
+
+    Source: Bengio, Léonard & Courville 2013, arXiv:1308.3432.
+    """
+
+    draws: int = static(default=1)
+    readout: int = static(default=0)
+
+    citation: ClassVar[str] = (
+        "@article{bengio2013estimating, title={Estimating or Propagating Gradients "
+        "Through Stochastic Neurons for Conditional Computation}, author={Bengio, "
+        "Yoshua and L{\\'e}onard, Nicholas and Courville, Aaron}, "
+        "journal={arXiv:1308.3432}, year={2013}}"
+    )
+    needs: ClassVar[tuple[str, ...]] = (
+        "weight transport",
+        "separate phases",
+        "stored activities",
+        "derivative of the nonlinearity",
+        "update locking",
+        "signed error units",
+    )
+
+    def __post_init__(self) -> None:
+        check_draws(self.draws, self.readout)
+
+    def spike(self, probability: jax.Array, uniform: jax.Array) -> jax.Array:
+        """The spike, with the derivative of its probability."""
+        return added(fires(probability, uniform), probability)

@@ -1,0 +1,209 @@
+"""The command line: what it prints, and how it ends."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.command_line import flat, run
+from support.lab_files import tiny, write_mnist
+
+import apical
+from apical import claims, lab
+from apical.lab import APART, COMPARED, RULES
+from apical.lab.run import _plan
+
+SMALL = "--model mlp --rules backpropagation --epochs 1 --seeds 2 --batch-size 8"
+
+
+def test_the_version_is_printed():
+    result = run("--version")
+    assert (result.exit_code, result.stdout) == (0, f"apical {apical.__version__}\n")
+
+
+def test_the_rules_are_listed_with_source_and_needs():
+    result = run("rules", width=160)
+    assert result.exit_code == 0
+    for name in (*RULES, *APART):
+        assert f"{name} " in result.stdout
+    assert "score-function: for networks with stochastic nodes" in flat(result.stdout)
+    assert "lillicrap2016random" in result.stdout
+    assert "weight transport · separate phases" in flat(result.stdout)
+
+
+def test_a_comparison_prints_its_table_and_where_the_rest_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(_plan, "load", lambda *args: tiny())
+    result = run(f"compare {SMALL} --out {tmp_path / 'out'}")
+    assert result.exit_code == 0, result.output
+    assert "accuracy %" in result.stdout and "no tuning" in flat(result.stdout)
+    assert "The page:" in result.stdout
+    assert (tmp_path / "out" / "report.html").exists()
+    again = run(f"compare {SMALL} --out {tmp_path / 'out'}")
+    assert again.exit_code == 2
+    assert "--resume" in again.stderr and "replace it with --force" in flat(
+        again.stderr
+    )
+    before = (tmp_path / "out" / "records.jsonl").read_bytes()
+    ended = run(f"compare --resume {tmp_path / 'out'}")
+    assert ended.exit_code == 0, ended.output
+    assert (tmp_path / "out" / "records.jsonl").read_bytes() == before
+
+
+def test_the_default_folder_is_a_fresh_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "apical-compare").mkdir()
+    (tmp_path / "apical-compare" / "settings.json").touch()
+    seen = []
+    monkeypatch.setattr(
+        "apical.lab.compare", lambda **options: seen.append(options) or 1
+    )
+    run("compare")
+    assert str(seen[0]["out"]) == "apical-compare-2"
+    assert seen[0]["rules"] == COMPARED and seen[0]["models"] is None
+
+
+def test_options_reach_the_comparison(monkeypatch):
+    seen = {}
+    monkeypatch.setattr("apical.lab.compare", lambda **options: seen.update(options))
+    run(
+        "compare --data mnist --data-dir d --download --model cnn --model mlp",
+        "--rules kolen-pollack,sign-concordance --epochs 3 --seeds 4 --batch-size 5",
+        "--optimizer sgd --learning-rate 0.5 --loss squared-error --sweep 16",
+        "--out o --force",
+    )
+    del seen["console"]
+    assert {name: str(value) for name, value in seen.items()} == {
+        "data": "mnist",
+        "data_dir": "d",
+        "download": "True",
+        "models": "['cnn', 'mlp']",
+        "rules": "kolen-pollack,sign-concordance",
+        "vary": "None",
+        "epochs": "3",
+        "seeds": "4",
+        "batch_size": "5",
+        "optimizer": "sgd",
+        "learning_rate": "0.5",
+        "loss": "squared-error",
+        "sweep": "16",
+        "out": "o",
+        "force": "True",
+    }
+
+
+def test_a_wrong_name_ends_with_two_and_the_nearest_names(tmp_path):
+    result = run(f"compare --rules predictive-codin --out {tmp_path / 'out'}")
+    assert result.exit_code == 2
+    assert "no rule is called 'predictive-codin'" in flat(result.stderr)
+    assert "'predictive-coding'" in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_a_wrong_file_ends_with_two_and_its_name(tmp_path):
+    write_mnist(tmp_path)
+    (tmp_path / "t10k-images-idx3-ubyte").write_bytes(b"[bold]?")
+    result = run(f"compare --data mnist --data-dir {tmp_path} --out {tmp_path / 'out'}")
+    assert result.exit_code == 2
+    assert "t10k-images-idx3-ubyte" in result.stderr.replace("\n", "")
+    assert "Traceback" not in result.output
+
+
+def test_an_interrupt_says_how_to_go_on(monkeypatch):
+    def interrupt(**options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("apical.lab.compare", interrupt)
+    result = run("compare --out kept")
+    assert result.exit_code == 130
+    assert "To go on: apical compare --resume kept" in flat(result.stderr)
+
+
+def python(script, **environment):
+    """Run a script in a Python of its own."""
+    return subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"COLUMNS": "200", "PYTHONPATH": os.pathsep.join(sys.path)},
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("package", "line"), [("typer", "rules"), ("sklearn", "compare --out nowhere")]
+)
+def test_a_missing_extra_says_what_to_install(package, line):
+    found = python(
+        f"import sys; sys.modules[{package!r}] = None; "
+        f"sys.argv = ['apical', *{line.split()}]; "
+        "from apical.cli import main; main()"
+    )
+    assert found.returncode in (1, 2)
+    assert f"needs the package {package}: install apical[lab]" in found.stderr
+    assert "Traceback" not in found.stderr
+
+
+LISTS = """
+import sys
+sys.argv = ["apical", *{words}]
+from apical.cli import main
+try:
+    main()
+except SystemExit:
+    pass
+from jax._src import xla_bridge
+print("BACKENDS", len(xla_bridge._backends), "MODULES", *sys.modules)
+"""
+# What draws, computes or reads data: seconds to import, and to list nothing is needed.
+SLOW = (
+    *("matplotlib", "scipy", "sklearn", "pandas", "equinox", "pooch", "jinja2"),
+    *("apical.lab.training._train", "apical.lab.report", "apical.claims"),
+)
+
+
+@pytest.mark.parametrize("line", ["rules", "claims list", "--help", "--version"])
+def test_what_only_lists_imports_nothing_that_is_slow(line):
+    found = python(LISTS.format(words=line.split()))
+    assert found.returncode == 0, found.stderr
+    told, _, rest = found.stdout.rpartition("BACKENDS ")
+    number, _, *modules = rest.split()
+    assert number == "0"  # no device is set up
+    assert not set(SLOW) & set(modules)
+    assert len(told) > 10 and "apical.cli" in modules  # the control
+
+
+def test_the_names_of_the_lab_are_those_that_a_checker_sees():
+    tree = ast.parse(Path(lab.__file__).read_text("utf-8"))
+    found = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.level == 0:
+            for alias in node.names:
+                if alias.asname == alias.name:
+                    found[alias.name] = node.module.rpartition(".")[2]
+    assert found == lab._HOMES
+    assert set(dir(lab)) >= set(found)
+    assert all(getattr(lab, name) is not None for name in found)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = lab.nothing
+
+
+def test_resume_is_alone(tmp_path):
+    line = f"compare --resume {tmp_path / 'x'} --epochs 8 --rate 0.1 --force"
+    result = run(line)
+    assert result.exit_code == 2
+    told = flat(result.stderr)
+    for name in ("--force", "--epochs", "--learning-rate"):
+        assert f" {name}" in told
+    assert "change nothing: leave it out" in told and "--seeds" not in told
+    assert "holds no comparison" in run(f"compare --resume {tmp_path / 'x'}").stderr
+
+
+def test_kept_verdicts_are_listed_and_ones_own_beside_them(tmp_path):
+    result = run(f"claims list --out {tmp_path}", width=120)
+    assert result.exit_code == 0
+    for name, kept in claims.kept_claims().items():
+        assert name in result.stdout and kept.verdict in flat(result.stdout)
+    assert "yours" not in result.stdout
+    assert "none has been run at the full scale" in flat(result.stdout)

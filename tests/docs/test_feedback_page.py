@@ -1,0 +1,40 @@
+"""The page about feedback weights: its code runs, and its tables name what there is."""
+
+import dataclasses
+import re
+import warnings
+from pathlib import Path
+
+import pytest
+
+from apical import rules
+from apical.rules import RandomFeedback
+from apical.rules._connections import ConnectedRule
+
+PAGE = (Path(__file__).parents[2] / "docs" / "feedback.md").read_text("utf-8")
+
+
+def test_the_code_of_the_page_runs():
+    names = {}
+    with warnings.catch_warnings():
+        for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
+            exec(block, names)
+    credit = names["credit"]
+    assert credit.value.shape == ()
+
+
+def test_the_rules_of_the_page_are_those_that_have_connections():
+    found = {n for n, k in vars(rules).items() if isinstance(k, type)}
+    connected = {n for n in found if issubclass(vars(rules)[n], ConnectedRule)}
+    table = PAGE.split("## Which connections exist")[0]
+    assert connected <= set(re.findall(r"`(\w+)`", table))
+
+
+@pytest.mark.parametrize(
+    "name", ["removed_forward", "removed_backward", "backward_noise"]
+)
+def test_the_numbers_of_the_page_are_fields(name):
+    assert f"| `{name}` |" in PAGE
+    assert name in {f.name for f in dataclasses.fields(ConnectedRule)}
+    if name != "removed_forward":
+        assert name in {f.name for f in dataclasses.fields(RandomFeedback)}

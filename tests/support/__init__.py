@@ -1,0 +1,1 @@
+"""What several tests share: problems, hand-written references, data, the zoo."""

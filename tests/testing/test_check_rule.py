@@ -1,0 +1,100 @@
+"""`check_rule`: the rules of the library keep its laws."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+from support.broken_rules import array, broken, loss_fn, problem, signals_changed
+
+import apical
+from apical.rules import (
+    Backpropagation,
+    FeedbackAlignment,
+    KolenPollack,
+    PredictiveCoding,
+    SignConcordance,
+    Sweep,
+)
+from apical.testing import LAWS, check_rule
+
+RULES = {
+    "backpropagation": Backpropagation(),
+    "feedback": FeedbackAlignment(),
+    "signs": SignConcordance(),
+    "kolen_pollack": KolenPollack(),
+    "fixed": PredictiveCoding(rate=0.7, steps=3),
+    "free": PredictiveCoding(rate=0.1, steps=3, prediction="free"),
+}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_rule_keeps_the_laws_on_every_problem(name):
+    check_rule(RULES[name])
+
+
+VARIANTS = {
+    "gains": (FeedbackAlignment(gains="feedback"), ()),
+    "removed": (
+        FeedbackAlignment(removed_forward=0.3, removed_backward=0.3),
+        ("value", "pull"),
+    ),
+    "magnitudes": (SignConcordance("batch", 0.8), ()),
+    "plain_steps": (PredictiveCoding(rate=1.0), ()),
+    "sweep": (PredictiveCoding(rate=1.0, inference=Sweep()), ()),
+    "order": (PredictiveCoding(rate=0.5, inference=Sweep(order=("a",))), ()),
+    "optax": (PredictiveCoding(steps=2, inference=optax.adam(0.1)), ()),
+}
+
+
+@pytest.mark.parametrize(("kept", "skip"), VARIANTS.values(), ids=VARIANTS)
+def test_so_do_its_variants(kept, skip):
+    check_rule(kept, **problem(), skip=skip)
+
+
+def test_a_law_can_be_left_out_by_name():
+    found = broken(**signals_changed(lambda t: 2 * t))
+    check_rule(found, **problem(), skip=("pull",))
+    with pytest.raises(ValueError, match=r"`skip` names .'pul'.; the laws are"):
+        check_rule(found, **problem(), skip=("pul",))
+
+
+def test_a_rule_may_refuse_a_problem_but_not_all():
+    def init(self, circuit, key, params, args):
+        if circuit.depth > deepest:
+            raise ValueError("too deep")
+        return ()
+
+    picky, deepest = broken(init=init), 0
+    with pytest.raises(
+        AssertionError, match=r"refuses every problem: .*'residual': 'to"
+    ):
+        check_rule(picky)
+    deepest = 2  # not the recurrent network
+    check_rule(picky, skip=set(LAWS) - {"value"})
+
+
+def test_half_a_problem_is_refused():
+    with pytest.raises(ValueError, match="Give all of `loss_fn`, `params` and `args`"):
+        check_rule(Backpropagation(), loss_fn=loss_fn)
+
+
+class Module(NamedTuple):
+    """A model whose leaves are not all arrays, nor all learned."""
+
+    a: Any
+    b: Any
+    order: Any
+    activation: Any
+
+
+def test_a_model_may_have_leaves_of_any_kind():
+    def with_module(model, x):
+        h = model.activation(x @ model.a)[:, model.order]
+        return jnp.mean((h @ model.b) ** 2)
+
+    model = Module(array(3, 4), array(4, 2), jnp.arange(4)[::-1], jax.nn.tanh)
+    for found in (FeedbackAlignment(), KolenPollack()):
+        check_rule(found, loss_fn=with_module, params=model, args=(array(5, 3),))
+    assert apical.trace(with_module)(model, array(5, 3)).leaves.names == ("a", "b")
