@@ -50,7 +50,7 @@ def local_objectives(model: Model, budget: Budget) -> Iterator[Record]:
 
 
 def _learner(model: Model, rule: Any) -> Prepared:
-    given: dict[str, Any] = {"target": _one_hot, "inputs": 0}
+    given: dict[str, Any] = {"target": _one_hot, "input_argnums": 0}
     learn = apical.value_and_grad(model.loss, rule, **given)
     state = learn.init(jax.random.key(0), model.params, *model.args)
     return prepare(learn, model.params, state, *model.args)

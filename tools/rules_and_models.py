@@ -138,8 +138,8 @@ def flaw(name: str, rule: Rule) -> str:
 
 
 def _step(given: Problem, rule: Rule) -> Any:
-    keywords = {"has_aux": given.model.has_aux, "batch": given.model.batch}
-    told = {"target": _target(given, keywords), "inputs": _first_input(given)}
+    keywords = {"has_aux": given.model.has_aux, "batch_axes": given.model.batch}
+    told = {"target": _target(given, keywords), "input_argnums": _first_input(given)}
     return apical.train_step(given.loss_fn, rule, optax.sgd(0.1), **told, **keywords)
 
 

@@ -219,9 +219,9 @@ def test_numbers_without_a_dtype_of_their_own_leave_that_of_the_others():
 
     low = {"a": jnp.ones((3, 4), jnp.bfloat16), "b": jnp.ones((4, 2), jnp.bfloat16)}
     args = jnp.ones((5, 3), jnp.bfloat16), jnp.asarray(3.0)  # weakly typed
-    circuit = apical.trace(loss_fn, batch=(0, None))(low, *args)
+    circuit = apical.trace(loss_fn, batch_axes=(0, None))(low, *args)
     assert circuit.nodes[0].dtype == jnp.bfloat16
     assert circuit.run(low, args).loss == loss_fn(low, *args)
     strong = args[0], jnp.float32(3.0)
-    again = apical.trace(loss_fn, batch=(0, None))(low, *strong)
+    again = apical.trace(loss_fn, batch_axes=(0, None))(low, *strong)
     assert again.nodes[0].dtype == jnp.float32

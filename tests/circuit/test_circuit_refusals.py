@@ -67,7 +67,9 @@ REFUSED = [name for name, (model, _) in OPAQUE.items() if not model.either]
 def test_feedback_alignment_refuses_by_the_name_of_the_leaf(name):
     model, leaves = OPAQUE[name]
     loss_fn, params, args = model.make(KEY)
-    learner = apical.value_and_grad(loss_fn, FeedbackAlignment(), batch=model.batch)
+    learner = apical.value_and_grad(
+        loss_fn, FeedbackAlignment(), batch_axes=model.batch
+    )
     with pytest.raises(ValueError) as refusal:
         learner.init(KEY, params, *args)
     assert all(leaf in str(refusal.value) for leaf in leaves)
@@ -356,15 +358,15 @@ def pair(params, x, y):
         ((0, 1), "no axis 1"),
         (0, r"differ in their number of examples"),
         ((0,), "one entry"),
-        (({"x": 0}, 0), "`batch` must be"),
+        (({"x": 0}, 0), "`batch_axes` must be"),
     ],
 )
 def test_a_batch_that_does_not_fit_is_refused(batch, message):
     args = X, numbers(7)
     with pytest.raises(ValueError, match=message):
-        _ = circuit_of(pair, *args, batch=batch).batch_size
-    assert circuit_of(pair, *args, batch=(0, None)).batch_size == 5
-    assert circuit_of(pair, *args, batch=(1, None)).batch_size == 3
+        _ = circuit_of(pair, *args, batch_axes=batch).batch_size
+    assert circuit_of(pair, *args, batch_axes=(0, None)).batch_size == 5
+    assert circuit_of(pair, *args, batch_axes=(1, None)).batch_size == 3
 
 
 def test_examples_that_are_not_independent_are_refused():

@@ -42,10 +42,12 @@ WARNED = {
 }
 
 
-def start(rule, loss=loss_fn, args=(FROZEN, X, Y), batch=(None, 0, 0), params=PARAMS):
+def start(
+    rule, loss=loss_fn, args=(FROZEN, X, Y), batch_axes=(None, 0, 0), params=PARAMS
+):
     import optax
 
-    step = apical.train_step(loss, rule, optax.sgd(0.1), batch=batch)
+    step = apical.train_step(loss, rule, optax.sgd(0.1), batch_axes=batch_axes)
     return step, step.init(KEY, params, *args)
 
 
@@ -139,7 +141,7 @@ OTHERS = {
 def test_every_way_to_meet_it_is_listed(name):
     loss, given, words = OTHERS[name]
     args = (given, X, Y)
-    circuit = apical.trace(loss, batch=(None, 0, 0))(PARAMS, *args)
+    circuit = apical.trace(loss, batch_axes=(None, 0, 0))(PARAMS, *args)
     assert words in str(circuit)
     with pytest.warns(UserWarning, match=SAYS):
         start(WARNED["feedback alignment"], loss, args)
@@ -191,5 +193,5 @@ def test_what_is_no_weight_in_the_way_of_a_signal_is_not_named(name):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         start(WARNED["feedback alignment"], loss, (given, X, Y), (axis, 0, 0))
-    circuit = apical.trace(loss, batch=(axis, 0, 0))(PARAMS, given, X, Y)
+    circuit = apical.trace(loss, batch_axes=(axis, 0, 0))(PARAMS, given, X, Y)
     assert circuit.frozen == ()

@@ -130,7 +130,11 @@ CHECKS = {
         lambda: apical.testing.check_rule(FA, loss_fn=loss_fn, params=PARAMS, args=X),
         *("`args` must be a tuple", "`args=(x,)`"),
     ),
-    "keyword": (lambda: apical.testing.check_rule(FA, batch=0), "`batch`", "`loss_fn`"),
+    "keyword": (
+        lambda: apical.testing.check_rule(FA, batch_axes=0),
+        "`batch_axes`",
+        "`loss_fn`",
+    ),
 }
 
 

@@ -123,7 +123,7 @@ def with_statistics(params, running, x, y):
 
 @every_rule
 def test_running_statistics_are_those_of_the_forward_pass(rule):
-    args, keywords = (array(7), *DATA), {"has_aux": True, "batch": (None, 0, 0)}
+    args, keywords = (array(7), *DATA), {"has_aux": True, "batch_axes": (None, 0, 0)}
     found, state = credit(with_statistics, rule, NORMED, *args, **keywords)
     assert_close(found.aux, with_statistics(NORMED, *args)[1])
     signals = apical.signals(with_statistics, rule, **keywords)(NORMED, state, *args)

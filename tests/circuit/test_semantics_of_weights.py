@@ -262,7 +262,7 @@ def recurrent(params, x, y):
     return squared(h @ params["out"], y)
 
 
-IN_TIME = {"batch": (1, 0)}
+IN_TIME = {"batch_axes": (1, 0)}
 
 
 def test_a_loop_has_one_copy_for_all_its_steps():

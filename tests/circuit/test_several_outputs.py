@@ -95,7 +95,7 @@ RULES = {
     "difference": (rules.DifferenceTargetPropagation(), {}),
     "nodes": (rules.NodePerturbation(), {}),
     "forward": (rules.ForwardGradient("activities"), {}),
-    "pepita": (rules.PEPITA(), {"inputs": 0}),
+    "pepita": (rules.PEPITA(), {"input_argnums": 0}),
 }
 
 

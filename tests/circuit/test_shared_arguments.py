@@ -11,7 +11,7 @@ from apical.rules import FeedbackAlignment, PredictiveCoding
 X, Y = normal(1, 6, 3), normal(2, 6, 2)
 PARAMS = {"a": normal(3, 3, 5), "b": normal(4, 5, 5), "c": normal(5, 5, 2)}
 MASK = jax.random.bernoulli(jax.random.key(6), 0.5, (5, 5))
-SHARED = {"batch": (0, 0, None)}
+SHARED = {"batch_axes": (0, 0, None)}
 
 
 def times(w, mask):
@@ -55,7 +55,7 @@ def test_a_mask_of_each_entry_and_example_makes_no_weight():
         return jnp.mean((hidden @ params["c"] - y) ** 2)
 
     learner = apical.value_and_grad(loss_fn, FeedbackAlignment())
-    with pytest.raises(ValueError, match="by None in `batch`"):
+    with pytest.raises(ValueError, match="by None in `batch_axes`"):
         learner.init(jax.random.key(0), PARAMS, X, Y, jnp.ones((6, 5, 5)))
 
 
@@ -112,7 +112,7 @@ def test_a_shared_argument_that_enters_a_synapse_is_still_data():
         return jnp.mean((hidden @ params["b"] @ params["c"] - y) ** 2)
 
     for batch in ((None, 0), (0, 0), None):
-        learner = apical.value_and_grad(loss_fn, FeedbackAlignment(), batch=batch)
+        learner = apical.value_and_grad(loss_fn, FeedbackAlignment(), batch_axes=batch)
         circuit = learner.circuit(PARAMS, (X, Y))
         assert circuit.synapses[0].name == "a"
         assert circuit.nodes[0].name == "a"
@@ -125,6 +125,6 @@ def test_what_is_larger_than_the_weight_is_no_mask_of_it():
 
     params = {"line": normal(8, 1, 5), "c": PARAMS["c"]}
     for batch in ((None, 0), (0, 0)):
-        learner = apical.value_and_grad(loss_fn, PredictiveCoding(), batch=batch)
+        learner = apical.value_and_grad(loss_fn, PredictiveCoding(), batch_axes=batch)
         circuit = learner.circuit(params, (X[:, 0], Y))
         assert [n.name for n in circuit.nodes] == ["line"]

@@ -79,7 +79,7 @@ def with_module(calls=0):
 
 @pytest.mark.parametrize("rule", EVERY, ids=name_of)
 def test_state_that_changes_in_place_and_would_be_lost_is_refused(rule):
-    told = "`params['module'].calls` in place", "has_aux=True", "`batch`"
+    told = "`params['module'].calls` in place", "has_aux=True", "`batch_axes`"
     refuses((lambda: init(rule, counting, with_module()), *told))
     told = "`params.dropout.rngs.count", " and 2 more in place", "nnx.split"
     refuses((lambda: init(rule, squared, fresh()), *told))
@@ -91,7 +91,7 @@ def test_state_in_an_argument_is_watched_too():
 
     args = Counter(PARAMS["a"], jnp.int32(0)), X, Y
     told = "`args[0].calls` in place"
-    keywords = {"batch": (None, 0, 0)}
+    keywords = {"batch_axes": (None, 0, 0)}
     refuses((lambda: init(FeedbackAlignment(), loss_fn, args=args, **keywords), told))
 
 
@@ -116,7 +116,7 @@ def test_a_module_taken_apart_learns_with_its_state_as_aux(rule):
         model = nnx.merge(graph, params, state)
         return squared(model, x, y), nnx.state(model, nnx.Not(nnx.Param))
 
-    keywords = {"has_aux": True, "batch": (None, 0, 0)}
+    keywords = {"has_aux": True, "batch_axes": (None, 0, 0)}
     found = credit(rule, loss_fn, params, (state, X, Y), **keywords)
     assert found.aux["dropout"]["rngs"]["count"][...] == 1
     assert np.any(found.aux["norm"]["mean"][...] != 0)
@@ -170,7 +170,7 @@ def test_equinox_state_is_carried_from_call_to_call():
         out, state = mapped(x, state)
         return jnp.mean((out - y) ** 2), state
 
-    keywords = {"has_aux": True, "batch": (None, 0, 0)}
+    keywords = {"has_aux": True, "batch_axes": (None, 0, 0)}
     learner, own = init(FeedbackAlignment(), loss_fn, model, (state, X, Y), **keywords)
     found = eqx.filter_jit(learner)(model, own, state, X, Y)
     before, after = jax.tree.leaves(state), jax.tree.leaves(found.aux)

@@ -106,7 +106,7 @@ def test_what_all_examples_share_makes_weights(name):
     effective, params, extra = SHARED[name]
     loss_fn, oracle = layered(effective)
     args, batch = (X, Y, extra), (0, 0, None)
-    circuit = apical.trace(loss_fn, batch=batch)(params, *args)
+    circuit = apical.trace(loss_fn, batch_axes=batch)(params, *args)
     copy = drawn(params)
 
     @jax.jit
@@ -133,7 +133,7 @@ def test_what_all_examples_share_makes_weights(name):
     )
     assert len(circuit.synapses) == 3
     for rule in (FeedbackAlignment(), DirectFeedbackAlignment()):
-        learner = apical.value_and_grad(loss_fn, rule, batch=batch)
+        learner = apical.value_and_grad(loss_fn, rule, batch_axes=batch)
         state = learner.init(jax.random.key(0), params, *args)
         assert np.isfinite(jax.jit(learner)(params, state, *args).value)
 
@@ -165,7 +165,7 @@ def test_an_inner_step_on_a_shared_set_moves_the_weight(steps):
     loss_fn, moved = inner_steps(steps)
     params = {"a": normal(1, 5, 6, size=0.5), "b": normal(2, 6), "c": normal(3, 6, 3)}
     args = X, Y, normal(4, 8, 5), normal(5, 8, 3)
-    circuit = apical.trace(loss_fn, batch=(0, 0, None, None))(params, *args)
+    circuit = apical.trace(loss_fn, batch_axes=(0, 0, None, None))(params, *args)
     assert [node.name for node in circuit.nodes] == ["a"]
     assert [synapse.name for synapse in circuit.synapses] == ["a", "c"]
     # What is taught at the only node goes back through the moved copies of `c`.
@@ -295,7 +295,7 @@ def test_activities_that_all_examples_share_keep_their_nodes():
 
     params = {**PARAMS, "time": normal(1, 2, 6), "shift": normal(2, 6, 6)}
     args = X, Y, normal(3, 2)
-    circuit = apical.trace(loss_fn, batch=(0, 0, None))(params, *args)
+    circuit = apical.trace(loss_fn, batch_axes=(0, 0, None))(params, *args)
     assert {node.name for node in circuit.nodes} >= {"time"}
     assert {s.name for s in circuit.synapses} == {"time", "shift", "below", "above"}
     own = jax.grad(loss_fn)(params, *args)

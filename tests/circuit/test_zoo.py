@@ -44,7 +44,7 @@ class Compiled(NamedTuple):
     gradient: dict[str, Any]
 
 
-def compiled(loss_fn, params, args, batch=0, has_aux=False) -> Compiled:
+def compiled(loss_fn, params, args, batch_axes=0, has_aux=False) -> Compiled:
     leaves, rebuild = learned(params)
 
     def loss_of(leaves, *args):
@@ -52,8 +52,8 @@ def compiled(loss_fn, params, args, batch=0, has_aux=False) -> Compiled:
         return out[0] if has_aux else out
 
     run = jax.jit(jax.value_and_grad(loss_of), compiler_options=QUICK)
-    batch = batch if isinstance(batch, tuple) else (batch,) * len(args)
-    return Compiled(run, loss_of, leaves, args, batch, *run(leaves, *args))
+    axes = batch_axes if isinstance(batch_axes, tuple) else (batch_axes,) * len(args)
+    return Compiled(run, loss_of, leaves, args, axes, *run(leaves, *args))
 
 
 def slopes(problem: Compiled) -> tuple[float, float]:

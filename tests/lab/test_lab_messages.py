@@ -147,7 +147,7 @@ LINES = {
         "compare --data one.npz --sweep 2 --batch-size 1",
         *("--batch-size 1", "too few to hold some out"),
     ),
-    "batch": ("compare --data three.npz", "--batch-size 64", "must be 1 to 3"),
+    "batch_axes": ("compare --data three.npz", "--batch-size 64", "must be 1 to 3"),
     "model raises": (
         f"compare --model messages_mine:raises {OURS}",
         *("--model messages_mine:raises", "RuntimeError: from inside", ".py:"),

@@ -312,7 +312,7 @@ def test_keywords_reach_the_learner():
         return loss_fn(params, x + shared, y), x
 
     measure = apical.measure.alignment(
-        with_aux, rules.PredictiveCoding(2), has_aux=True, batch=(None, 0, 0)
+        with_aux, rules.PredictiveCoding(2), has_aux=True, batch_axes=(None, 0, 0)
     )
     found = measure(PARAMS, (), jnp.zeros(5), *DATA)
     np.testing.assert_allclose(found.overall.cosine, 1, rtol=1e-5)

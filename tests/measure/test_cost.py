@@ -126,7 +126,7 @@ def test_keywords_reach_both_learners():
     def with_aux(params, shared, x, y):
         return loss_fn(params, x + shared, y), (x @ x.T, "a word")
 
-    settings = {"has_aux": True, "batch": (None, 0, 0)}
+    settings = {"has_aux": True, "batch_axes": (None, 0, 0)}
     measure = quick(with_aux, rules.PredictiveCoding(), **settings)
     found = measure(PARAMS, (), jnp.zeros(5), *DATA)
     plain = quick(loss_fn, rules.PredictiveCoding())(PARAMS, (), *DATA)

@@ -23,7 +23,7 @@ from apical.rules import RandomFeedback
 
 KEY = jax.random.key(0)
 PARAMS, DATA = layers(5, 7, 6, 3), batch(4, 5, 3)
-TOLD = {"target": lambda x, y: y, "inputs": 0}
+TOLD = {"target": lambda x, y: y, "input_argnums": 0}
 RULES = {
     "feedback alignment": rules.FeedbackAlignment(),
     "sign concordance": rules.SignConcordance(),

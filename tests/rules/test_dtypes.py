@@ -54,7 +54,7 @@ def problem(types, examples=6):
 
 
 def learner_of(rule):
-    return apical.value_and_grad(loss_fn, rule, target=target, inputs=0)
+    return apical.value_and_grad(loss_fn, rule, target=target, input_argnums=0)
 
 
 @pytest.mark.parametrize("name", TYPES)

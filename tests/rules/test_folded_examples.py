@@ -64,7 +64,7 @@ RULES = {
         {},
     ),
     "difference": (rules.DifferenceTargetPropagation(), {}),
-    "pepita": (rules.PEPITA(), {"inputs": 0}),
+    "pepita": (rules.PEPITA(), {"input_argnums": 0}),
 }
 
 

@@ -1,4 +1,4 @@
-"""`inputs=` and `carry=`: what is said of the arguments, and what is refused."""
+"""`input_argnums=` and `carry=`: what is said of the arguments, and what is refused."""
 
 import jax
 import jax.numpy as jnp
@@ -24,33 +24,33 @@ def circuit(**keywords):
 
 @pytest.mark.parametrize("inputs", [0, (0,), (0, 2)])
 def test_the_inputs_are_the_arguments_at_these_positions(inputs):
-    found = inputs_of(circuit(inputs=inputs), (X, IDS, Y), "This rule")
+    found = inputs_of(circuit(input_argnums=inputs), (X, IDS, Y), "This rule")
     assert [f is g for f, g in zip(found, (X, Y), strict=False)] == [True] * len(found)
     assert len(found) == (2 if inputs == (0, 2) else 1)
 
 
 def test_other_inputs_stand_in_their_places():
-    traced = circuit(inputs=(2, 0))
+    traced = circuit(input_argnums=(2, 0))
     assert with_inputs(traced, (X, IDS, Y), ("y", "x")) == ("x", IDS, "y")
 
 
 @pytest.mark.parametrize(
     ("inputs", "words"),
     [
-        (None, "pass `inputs=`"),
+        (None, "pass `input_argnums=`"),
         (3, "names argument 3, and there are 3"),
         (1, "argument 1 .* is int32"),
     ],
 )
 def test_what_is_no_input_is_refused_by_name(inputs, words):
     with pytest.raises(ValueError, match=words):
-        inputs_of(circuit(inputs=inputs), (X, IDS, Y), "This rule")
+        inputs_of(circuit(input_argnums=inputs), (X, IDS, Y), "This rule")
 
 
 @pytest.mark.parametrize("inputs", ["x", (), (0, 0), (-1,), (True,), [0]])
 def test_positions_that_are_none_are_refused(inputs):
-    with pytest.raises(ValueError, match="`inputs` must hold the positions"):
-        circuit(inputs=inputs)
+    with pytest.raises(ValueError, match="`input_argnums` must hold the positions"):
+        circuit(input_argnums=inputs)
 
 
 @pytest.mark.parametrize("carry", [0, ("h", 0), (0,), (0, "h", 1), (-1, "h")])
@@ -60,7 +60,7 @@ def test_a_carry_that_is_no_pair_is_refused(carry):
 
 
 def test_a_training_step_and_signals_take_them_too():
-    keywords = {"inputs": 0, "carry": (0, "h")}
+    keywords = {"input_argnums": 0, "carry": (0, "h")}
     rule = apical.rules.Backpropagation()
     apical.train_step(loss_fn, rule, apical.optim.batch_manhattan(0.1), **keywords)
     found = apical.signals(loss_fn, rule, **keywords)(PARAMS, (), X, IDS, Y)

@@ -100,23 +100,24 @@ def test_parameters_that_do_not_matter_are_refused():
 @pytest.mark.parametrize(
     ("axes", "message"),
     [
-        ((0,), "`batch` must be an integer, None, or a tuple with one entry"),
+        ((0,), "`batch_axes` must be an integer, None, or a tuple with one entry"),
         (
             (0, 1),
-            r"differ in their number of examples \(0: 4, 1: 3\).*`batch=\(0, 0, None\)",
+            r"differ in their number of examples \(0: 4, 1: 3\).*"
+            r"`batch_axes=\(0, 0, None\)",
         ),
         ((0, 2), r"Argument 1 .* has shape \(4, 3\) and no axis 2 of examples"),
     ],
 )
 def test_a_batch_that_does_not_fit_the_arguments_is_refused(axes, message):
-    learner = apical.value_and_grad(loss_fn, FREE, batch=axes)
+    learner = apical.value_and_grad(loss_fn, FREE, batch_axes=axes)
     with pytest.raises(ValueError, match=message):
         learner.init(KEY, PARAMS, *DATA)
 
 
 @pytest.mark.parametrize("rule", [FREE, rules.IncrementalPredictiveCoding()])
 def test_examples_that_cannot_be_counted_are_refused_under_jit_too(rule):
-    step = apical.train_step(loss_fn, rule, optax.sgd(0.1), batch=(0, 1))
+    step = apical.train_step(loss_fn, rule, optax.sgd(0.1), batch_axes=(0, 1))
     with pytest.raises(ValueError, match="differ in their number of examples"):
         jax.jit(step.init)(KEY, PARAMS, *DATA)
 
@@ -262,7 +263,7 @@ def test_a_state_starts_anew_on_a_new_batch():
     """The identity for these rules: none of their values persist."""
     trainer = apical.train_step(loss_fn, FREE, optax.sgd(0.1))
     state = trainer.init(KEY, PARAMS, *DATA)
-    assert trainer.start(PARAMS, state, *DATA) == state
+    assert trainer.reset(PARAMS, state, *DATA) == state
 
 
 @pytest.mark.parametrize("name", RULES)

@@ -91,11 +91,16 @@ ENTRIES = {
         lambda: apical.value_and_grad(loss_fn, FA)(PARAMS, X, Y),
         *("`params` and 1 more", "`learner(params, state, *args)`"),
     ),
-    "batch, text": (lambda: init(batch="0"), "`batch`", "an integer, None", "'0'"),
-    "batch, truth": (lambda: init(batch=True), "`batch`", "not True"),
+    "batch, text": (
+        lambda: init(batch_axes="0"),
+        "`batch_axes`",
+        "an integer, None",
+        "'0'",
+    ),
+    "batch, truth": (lambda: init(batch_axes=True), "`batch_axes`", "not True"),
     "batch, too long": (
-        lambda: init(rules.PredictiveCoding(), batch=(0, 0, 0)),
-        *("`batch`", "There are 2 of these", "(0, 0, 0)"),
+        lambda: init(rules.PredictiveCoding(), batch_axes=(0, 0, 0)),
+        *("`batch_axes`", "There are 2 of these", "(0, 0, 0)"),
     ),
     "no example": (
         lambda: init(rules.PredictiveCoding(), args=(X[:0], Y[:0])),
@@ -119,7 +124,7 @@ def test_what_cannot_be_used_is_named_with_what_to_give(name):
 
 def test_a_list_for_batch_is_a_tuple_and_an_old_key_a_key():
     rule = rules.PredictiveCoding()
-    assert init(rule, batch=[0, 0]) == ()
+    assert init(rule, batch_axes=[0, 0]) == ()
     learner = apical.value_and_grad(loss_fn, FA)
     assert learner.init(jax.random.PRNGKey(0), PARAMS, X, Y).connections.forward is None
 

@@ -119,7 +119,7 @@ SPIKING = ("score", "straight through", "concrete")
 def on_a_chain(rule, loss_fn=loss_fn):
     params, (x, _) = layers(5, 7, 6, 5), batch(EXAMPLES, 5, 5)
     data = x, jax.nn.one_hot(jnp.array([0, 1, 4, 2]), 5)
-    keywords = {"target": second, "inputs": 0}
+    keywords = {"target": second, "input_argnums": 0}
     mean = calls(rule, loss_fn, params, data, **keywords)
     return calls(rule, summed(loss_fn), params, data, reduction="sum", **keywords), mean
 
@@ -159,7 +159,7 @@ def test_in_windows_of_a_sequence_too():
     draw = np.random.default_rng(0)
     params = {"u": array(draw, 3, 3), "in": array(draw, 2, 3)}
     data = array(draw, EXAMPLES, 3), array(draw, 2, EXAMPLES, 2)
-    keywords = {"has_aux": True, "batch": (0, 1), "carry": (0, ())}
+    keywords = {"has_aux": True, "batch_axes": (0, 1), "carry": (0, ())}
     rule = WindowedSyntheticGradients(optimizer=SGD)
     mean = calls(rule, window, params, data, **keywords)
     whole = calls(rule, total, params, data, reduction="sum", **keywords)

@@ -46,7 +46,7 @@ RULES = {
 
 
 def start(rule, reduction):
-    told = {"reduction": reduction, "target": lambda x, y: y, "inputs": 0}
+    told = {"reduction": reduction, "target": lambda x, y: y, "input_argnums": 0}
     return apical.value_and_grad(total, rule, **told).init(KEY, PARAMS, *DATA)
 
 

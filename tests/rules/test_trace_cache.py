@@ -82,7 +82,7 @@ def learner_of(traced):
         w = w if isinstance(w, jax.Array) else w.w * number(w)
         return jnp.mean((x @ w) ** 2) * number(given)
 
-    return apical.value_and_grad(loss_fn, Backpropagation(), batch=(0, None))
+    return apical.value_and_grad(loss_fn, Backpropagation(), batch_axes=(0, None))
 
 
 def value_of(learner, params, *args):
@@ -142,7 +142,7 @@ def test_static_fields_of_parameters_count_by_type_too(tree, measured):
     traced = []
     learner = learner_of(traced)
     measure = apical.measure.alignment(
-        learner.circuit.loss_fn, Backpropagation(), batch=(0, None)
+        learner.circuit.loss_fn, Backpropagation(), batch_axes=(0, None)
     )
     found = []
     for scale in (1, True, 1.0, 1):
@@ -247,7 +247,7 @@ def test_a_number_of_python_that_stays_one_is_left_alone():
 
     key = jax.random.key(0)
     net = Net(eqx.nn.Linear(3, 2, key=key), eqx.nn.Dropout(0.5))
-    learner = apical.value_and_grad(loss_fn, Backpropagation(), batch=(0, None))
+    learner = apical.value_and_grad(loss_fn, Backpropagation(), batch_axes=(0, None))
     state = learner.init(key, net, X, key)
     plain = learner(net, state, X, key).grads
     filtered = eqx.filter_jit(learner)(net, state, X, key).grads

@@ -133,7 +133,10 @@ CASES = {
     "sign-enough": {
         "holds": [signs()],
         "holds within limits": [signs(batch=0.8), signs(batch=0.865)],
-        "does not hold": [signs(fixed=0.8), signs(uniform=0.8, fixed=0.8, batch=0.8)],
+        "does not hold": [
+            signs(fixed=0.8),
+            signs(uniform=0.8, fixed=0.8, batch=0.8),
+        ],
         "not settled": [signs(fixed=0.864, spread=3), []],
     },
     "sign-magnitudes": {

@@ -64,7 +64,7 @@ class Trial:
         return loss_fn
 
     def step(self, loss_fn=None, optimizer=None):
-        told = {"target": lambda x, y: y, "inputs": 0, **self.keywords}
+        told = {"target": lambda x, y: y, "input_argnums": 0, **self.keywords}
         loss_fn = loss_fn or self.loss_of()
         return apical.train_step(
             loss_fn, self.rule, optimizer or optax.sgd(0.05), **told

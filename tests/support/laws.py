@@ -33,7 +33,7 @@ class Problem(NamedTuple):
     @property
     def keywords(self) -> dict[str, Any]:
         setting = self.circuit.setting
-        return {"has_aux": setting.has_aux, "batch": setting.batch}
+        return {"has_aux": setting.has_aux, "batch_axes": setting.batch_axes}
 
     def loss(self, learned, args):
         result = self.loss_fn(self.circuit.merged(self.params, learned), *args)
@@ -64,7 +64,9 @@ def traced(loss_fn, params, *args, **keywords) -> Problem:
 def problem(name: str) -> Problem:
     model = EVERY[name]
     loss_fn, params, args = model.make(jax.random.key(0))
-    found = traced(loss_fn, params, *args, has_aux=model.has_aux, batch=model.batch)
+    found = traced(
+        loss_fn, params, *args, has_aux=model.has_aux, batch_axes=model.batch
+    )
     return found._replace(tolerance=1e-2) if name in ROUNDED else found
 
 

@@ -22,7 +22,7 @@ def second(x, y):
 
 def ticked(rule, params=PARAMS, loss_fn=loss_fn, data=DATA, state=None, **keywords):
     """The state before, and the credit of one tick."""
-    given = {"target": second, "inputs": 0, **keywords}
+    given = {"target": second, "input_argnums": 0, **keywords}
     learner = apical.value_and_grad(loss_fn, rule, **given)
     state = learner.init(KEY, params, *data) if state is None else state
     tick = jax.jit(lambda params, state: learner(params, state, *data))

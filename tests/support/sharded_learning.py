@@ -55,7 +55,7 @@ RULES = [
 
 
 def grads(rule, params, *data):
-    keywords = {"target": target, "inputs": 0}
+    keywords = {"target": target, "input_argnums": 0}
     learner = apical.value_and_grad(loss_fn, rule, **keywords)
     state = learner.init(KEYS[5], params, *data)
     return jax.jit(learner)(params, state, *data).grads

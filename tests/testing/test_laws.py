@@ -191,7 +191,7 @@ def scaled_by_state(self, circuit, params, state, args):
             {"init": starting(Lossy(jnp.ones(2), 3.0)), "credit": scaled_by_state},
             "with the state saved and restored",
         ),
-        ({"start": starting(jnp.ones(2))}, "the state after `start`"),
+        ({"reset": starting(jnp.ones(2))}, "the state after `reset`"),
     ],
 )
 def test_state(parts, words):

@@ -16,10 +16,10 @@ class Setting:
 
     has_aux: bool = False
     reduction: str = "mean"
-    batch: Any = 0
+    batch_axes: Any = 0
     nodes: str = "entry"
     target: Callable[..., Any] | None = None
-    inputs: tuple[int, ...] | None = None
+    input_argnums: tuple[int, ...] | None = None
     carry: tuple[int, Any] | None = None
     derivative: bool = True  # whether the loss must have one by the parameters
 
@@ -33,10 +33,11 @@ class Setting:
                 "`nodes` must be 'entry', 'unit', 'marked' or 'every', not "
                 f"{self.nodes!r}."
             )
-        if not all(map(_is_axis, jax.tree.leaves(self.batch))):
+        if not all(map(_is_axis, jax.tree.leaves(self.batch_axes))):
             raise ValueError(
-                "`batch` must be the axis of the examples: an integer, None, or a "
-                f"tuple of these, one per argument after `params`, not {self.batch!r}."
+                "`batch_axes` must be the axis of the examples: an integer, None, or a "
+                "tuple of these, one per argument after `params`, not "
+                f"{self.batch_axes!r}."
             )
         if self.target is not None and not callable(self.target):
             raise TypeError(
@@ -44,10 +45,10 @@ class Setting:
                 "returns what the output should be (`lambda x, y: y`), not a "
                 f"{type(self.target).__name__}."
             )
-        if self.inputs is not None and not _are_positions(self.inputs):
+        if self.input_argnums is not None and not _are_positions(self.input_argnums):
             raise ValueError(
-                "`inputs` must hold the positions of arguments after `params`, as "
-                f"`(0,)` for the first of them, not {self.inputs!r}."
+                "`input_argnums` must hold the positions of arguments after `params`, "
+                f"as `(0,)` for the first of them, not {self.input_argnums!r}."
             )
         if self.carry is not None and not _is_carry(self.carry):
             raise ValueError(

@@ -32,7 +32,7 @@ def trace(
     *,
     has_aux: bool = False,
     reduction: Literal["mean", "sum"] = "mean",
-    batch: Any = 0,
+    batch_axes: Any = 0,
     nodes: Nodes = "entry",
 ) -> Callable[..., Circuit]:
     """Find the nodes and synapses of a loss function.
@@ -42,7 +42,7 @@ def trace(
         `(loss, aux)` with `has_aux`.
       has_aux: whether `loss_fn` returns a pair.
       reduction: whether the loss is the mean or the sum over the examples.
-      batch: the axis of the examples in each argument, as `in_axes` of `jax.vmap`:
+      batch_axes: the axis of the examples in each argument, as `in_axes` of `jax.vmap`:
         an integer, None for an argument that all examples share, or a tuple with one
         entry (a pytree prefix) per argument.
       nodes: `"entry"` (what enters a synapse, and where paths part), `"unit"` (those
@@ -71,7 +71,9 @@ def trace(
       ['hidden', 'readout']
     """
     require_function(loss_fn, "loss_fn")
-    setting = Setting(has_aux=has_aux, reduction=reduction, batch=batch, nodes=nodes)
+    setting = Setting(
+        has_aux=has_aux, reduction=reduction, batch_axes=batch_axes, nodes=nodes
+    )
 
     def find(params: Any, *args: Any) -> Circuit:
         require_arrays(params, args)

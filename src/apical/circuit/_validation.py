@@ -59,9 +59,9 @@ class Watch:
                 "be lost: it acts on a copy, as under `jax.jit`. Return the new values "
                 "unchanged beside the loss (`has_aux=True`), carry them on from "
                 "`credit.aux`, and hand them over as an argument that all examples "
-                "share (None in `batch`), not among the parameters. With flax.nnx: "
-                "`graph, params, state = nnx.split(model, nnx.Param, ...)`, and in "
-                "`loss_fn(params, state, x, y)` first `model = nnx.merge(graph, "
+                "share (None in `batch_axes`), not among the parameters. With "
+                "flax.nnx: `graph, params, state = nnx.split(model, nnx.Param, ...)`, "
+                "and in `loss_fn(params, state, x, y)` first `model = nnx.merge(graph, "
                 "params, state)`, at the end `return loss, nnx.state(model, "
                 "nnx.Not(nnx.Param))`."
             )
@@ -178,8 +178,8 @@ def call_loss(loss_fn: Callable[..., Any], params: Any, args: tuple[Any, ...]) -
             error.add_note(
                 "It changes something that it was not handed, or an earlier call did: "
                 "state of a module that it closes over, say. Hand state over as an "
-                "argument that all examples share (None in `batch`), and return its "
-                "new value beside the loss (`has_aux=True`). With flax.nnx, "
+                "argument that all examples share (None in `batch_axes`), and return "
+                "its new value beside the loss (`has_aux=True`). With flax.nnx, "
                 "`nnx.split` takes the module apart and `nnx.merge` inside `loss_fn` "
                 "makes it of `params` and `state`."
             )

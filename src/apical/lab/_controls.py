@@ -116,9 +116,9 @@ class FrozenReadout(Rule):
         readout = UntrainedHiddenLayers().init(circuit, key, params, args)
         return FrozenState(self.learning.init(circuit, key, params, args), readout)
 
-    def start(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
+    def reset(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
         """The state of the rule for a new batch."""
-        begun = self.learning.start(circuit, params, state.learning, args)
+        begun = self.learning.reset(circuit, params, state.learning, args)
         return state._replace(learning=begun)
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:

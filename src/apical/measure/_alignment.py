@@ -91,7 +91,7 @@ def alignment(
     Args:
       loss_fn: any JAX function `loss_fn(params, *args)`.
       rule: one of `apical.rules`.
-      **keywords: `has_aux`, `reduction`, `batch`, `nodes`, `target`, as in
+      **keywords: `has_aux`, `reduction`, `batch_axes`, `nodes`, `target`, as in
         `apical.value_and_grad`.
 
     Returns:

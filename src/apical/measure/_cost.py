@@ -113,7 +113,7 @@ def cost(
       loss_fn: any JAX function `loss_fn(params, *args)`.
       rule: one of `apical.rules`.
       repeats: how many rounds are timed; both are called in each.
-      **keywords: `has_aux`, `reduction`, `batch`, `nodes`, `target`, as in
+      **keywords: `has_aux`, `reduction`, `batch_axes`, `nodes`, `target`, as in
         `apical.value_and_grad`.
 
     Returns:

@@ -67,7 +67,7 @@ def regime(
     Args:
       loss_fn: any JAX function `loss_fn(params, *args)`.
       rule: predictive coding with free predictions.
-      **keywords: `has_aux`, `reduction`, `batch`, `nodes`, `target`, as in
+      **keywords: `has_aux`, `reduction`, `batch_axes`, `nodes`, `target`, as in
         `apical.value_and_grad`.
 
     Returns:

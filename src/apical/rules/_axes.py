@@ -75,7 +75,7 @@ def _wiring(circuit: Circuit, node: Node, output: tuple[int, ...]) -> Wiring:
         raise ValueError(
             f"{which} has no axis of examples: it is the same for all of them, so no "
             "example's error belongs to it. Leave it out by `nodes='marked'`, or see "
-            "that `batch` describes the arguments."
+            "that `batch_axes` describes the arguments."
         )
     form = circuit.unfolded(node.name, node.shape)
     inside = len(node.loops)
@@ -199,7 +199,7 @@ def layouts(circuit: Circuit, rule: str) -> dict[str, Layout]:
         if axis is None:
             raise ValueError(
                 f"Node {node.name!r} has no axis of examples, and {rule} compares "
-                "examples. See that `batch` describes the arguments."
+                "examples. See that `batch_axes` describes the arguments."
             )
         loops = len(node.loops)
         turns = tuple(i for i in range(loops) if i != axis)

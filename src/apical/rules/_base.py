@@ -103,7 +103,7 @@ class Rule:
         del circuit, key, params, args
         return ()
 
-    def start(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
+    def reset(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
         """The state for a new batch; needed by rules whose values persist."""
         del circuit, params, args
         return state

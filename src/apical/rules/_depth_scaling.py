@@ -56,7 +56,7 @@ def depth_scaled(
       params: its parameters, as the model draws them: each weight is divided by its own
         root mean square, so that only its shape and signs matter.
       *args: arguments of the shapes that it will be called with.
-      **keywords: `has_aux`, `batch`, `nodes`, ..., as in `apical.value_and_grad`.
+      **keywords: `has_aux`, `batch_axes`, `nodes`, ..., as in `apical.value_and_grad`.
 
     Returns:
       `DepthScaled(loss_fn, params, factors)`.

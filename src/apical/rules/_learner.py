@@ -26,10 +26,10 @@ class Keywords(TypedDict, total=False):
 
     has_aux: bool
     reduction: Literal["mean", "sum"]
-    batch: Any
+    batch_axes: Any
     nodes: Nodes | None
     target: Callable[..., Any] | None
-    inputs: int | tuple[int, ...] | None
+    input_argnums: int | tuple[int, ...] | None
     carry: tuple[int, Any] | None
 
 
@@ -80,7 +80,7 @@ class Learner(Generic[R]):
         require_key(key)
         return self.rule.init(self.circuit(params, args), key, params, args)
 
-    def start(self, params: Any, state: Any, *args: Any) -> Any:
+    def reset(self, params: Any, state: Any, *args: Any) -> Any:
         """The state for a new batch; the identity for most rules."""
         return self._apply(self.rule.start, params, state, args)
 
@@ -129,10 +129,10 @@ class Trainer:
         state = self.learner.rule.init(circuit, key, params, args)
         return TrainState(state, self.optimizer.init(learned))
 
-    def start(self, params: Any, state: TrainState, *args: Any) -> TrainState:
+    def reset(self, params: Any, state: TrainState, *args: Any) -> TrainState:
         """The state for a new batch; the identity for most rules."""
         _require_train_state(state)
-        return state._replace(rule=self.learner.start(params, state.rule, *args))
+        return state._replace(rule=self.learner.reset(params, state.rule, *args))
 
     def __call__(
         self, params: Any, state: TrainState, *args: Any
@@ -168,9 +168,9 @@ def make_learner(
     *,
     has_aux: bool = False,
     reduction: Literal["mean", "sum"] = "mean",
-    batch: Any = 0,
+    batch_axes: Any = 0,
     target: Callable[..., Any] | None = None,
-    inputs: int | tuple[int, ...] | None = None,
+    input_argnums: int | tuple[int, ...] | None = None,
     carry: tuple[int, Any] | None = None,
     **unknown: Any,
 ) -> Learner[Any]:
@@ -192,10 +192,12 @@ def make_learner(
     setting = Setting(
         has_aux=has_aux,
         reduction=reduction,
-        batch=batch,
+        batch_axes=batch_axes,
         nodes=nodes or rule.nodes,
         target=target,
-        inputs=(inputs,) if isinstance(inputs, int) else inputs,
+        input_argnums=(
+            (input_argnums,) if isinstance(input_argnums, int) else input_argnums
+        ),
         carry=carry,
         derivative=not rule.derivative_free,
     )
@@ -208,10 +210,10 @@ def value_and_grad(
     *,
     has_aux: bool = False,
     reduction: Literal["mean", "sum"] = "mean",
-    batch: Any = 0,
+    batch_axes: Any = 0,
     nodes: Nodes | None = None,
     target: Callable[..., Any] | None = None,
-    inputs: int | tuple[int, ...] | None = None,
+    input_argnums: int | tuple[int, ...] | None = None,
     carry: tuple[int, Any] | None = None,
 ) -> Learner[Any]:
     """`jax.value_and_grad`, by any rule.
@@ -222,14 +224,15 @@ def value_and_grad(
       rule: one of `apical.rules`.
       has_aux: whether `loss_fn` returns a pair.
       reduction: whether the loss is the `"mean"` or the `"sum"` over the examples.
-      batch: the axis of the examples in each argument, as `in_axes` of `jax.vmap`: an
-        integer, None for an argument that all examples share, or a tuple with one
+      batch_axes: the axis of the examples in each argument, as `in_axes` of `jax.vmap`:
+        an integer, None for an argument that all examples share, or a tuple with one
         entry (a pytree prefix) per argument.
       nodes: `"entry"`, `"unit"`, `"marked"` or `"every"`; by default the rule's own.
       target: a function of the arguments after `params` that returns what the output
         should be, of its shape; only rules that see it need it.
-      inputs: which arguments after `params`, by position, are the input of the network:
-        what rules that change it may change (`0` or `(0,)` for the first of them).
+      input_argnums: which arguments after `params`, by position, are the input of the
+        network: what rules that change it may change (`0` or `(0,)` for the first of
+        them).
       carry: for windows of a long sequence `(position, path)`: the argument after
         `params` that a window starts from, and the key or keys under which `aux` holds
         what it ended with.
@@ -266,9 +269,9 @@ def value_and_grad(
         nodes,
         has_aux=has_aux,
         reduction=reduction,
-        batch=batch,
+        batch_axes=batch_axes,
         target=target,
-        inputs=inputs,
+        input_argnums=input_argnums,
         carry=carry,
     )
 
@@ -289,8 +292,8 @@ def train_step(
       optimizer: any `optax.GradientTransformation`. It is told the loss as well
         (`optax.polyak_sgd`, `optax.contrib.reduce_on_plateau`); one that asks for the
         loss function, as `optax.lbfgs`, is refused by `init`.
-      **keywords: `has_aux`, `reduction`, `batch`, `nodes`, `target`, `inputs`, `carry`,
-        as in `value_and_grad`.
+      **keywords: `has_aux`, `reduction`, `batch_axes`, `nodes`, `target`,
+        `input_argnums`, `carry`, as in `value_and_grad`.
 
     Returns:
       A `Trainer`: `state = step.init(key, params, *args)`, then
@@ -321,8 +324,8 @@ def signals(
     Args:
       loss_fn: any JAX function `loss_fn(params, *args)`.
       rule: one of `apical.rules`.
-      **keywords: `has_aux`, `reduction`, `batch`, `nodes`, `target`, `inputs`, `carry`,
-        as in `value_and_grad`.
+      **keywords: `has_aux`, `reduction`, `batch_axes`, `nodes`, `target`,
+        `input_argnums`, `carry`, as in `value_and_grad`.
 
     Returns:
       A function of `(params, state, *args)`, with the rule's state (of `learner.init`

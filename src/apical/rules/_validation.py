@@ -106,27 +106,27 @@ def _shapes(tree: Any) -> dict[str, Any]:
 
 def require_heard(circuit: Circuit, rule: str) -> None:
     """Refuse inputs of which no node is made, as a target."""
-    positions = circuit.setting.inputs or ()
+    positions = circuit.setting.input_argnums or ()
     if not nodes_made_of(circuit, positions):
         raise ValueError(
             f"{rule} changes the input of the network, and no node is made of "
-            f"`inputs={positions}`: positions are counted from 0 after `params`."
+            f"`input_argnums={positions}`: positions are counted from 0 after `params`."
         )
 
 
 def inputs_of(circuit: Circuit, args: tuple[Any, ...], rule: str) -> tuple[Any, ...]:
-    """The arguments that `inputs=` names, or refuse."""
-    positions = circuit.setting.inputs
+    """The arguments that `input_argnums=` names, or refuse."""
+    positions = circuit.setting.input_argnums
     if positions is None:
         raise ValueError(
-            f"{rule} changes the input of the network: pass `inputs=`, the position of "
-            "it among the arguments after `params`, as in "
-            "`apical.value_and_grad(loss_fn, rule, inputs=0)`."
+            f"{rule} changes the input of the network: pass `input_argnums=`, the "
+            "position of it among the arguments after `params`, as in "
+            "`apical.value_and_grad(loss_fn, rule, input_argnums=0)`."
         )
     if max(positions) >= len(args):
         raise ValueError(
-            f"`inputs={positions}` names argument {max(positions)}, and there are "
-            f"{len(args)} after `params`: the first of them is 0."
+            f"`input_argnums={positions}` names argument {max(positions)}, and there "
+            f"are {len(args)} after `params`: the first of them is 0."
         )
     for position in positions:
         _require_numbers(args[position], position, rule)
@@ -147,8 +147,8 @@ def _require_numbers(given: Any, position: int, rule: str) -> None:
 def with_inputs(
     circuit: Circuit, args: tuple[Any, ...], values: Sequence[Any]
 ) -> tuple[Any, ...]:
-    """The arguments with other values of those that `inputs=` names."""
-    positions = circuit.setting.inputs or ()
+    """The arguments with other values of those that `input_argnums=` names."""
+    positions = circuit.setting.input_argnums or ()
     changed = dict(zip(positions, values, strict=True))
     return tuple(changed.get(i, a) for i, a in enumerate(args))
 

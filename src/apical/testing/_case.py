@@ -63,9 +63,9 @@ class Case:
         maker = step if self.rule.coupled else step.learner
         return maker.init(key, params, *self.args)
 
-    def start(self, state: Any, args: Any) -> Any:
+    def reset(self, state: Any, args: Any) -> Any:
         maker = self.step if self.rule.coupled else self.learner
-        return maker.start(self.params, state, *args)
+        return maker.reset(self.params, state, *args)
 
     def tick(
         self, params: Any, state: Any, args: Any, step: Trainer | None = None

@@ -144,7 +144,7 @@ def check_rule(
       skip: the names of laws that the rule does not claim to keep: `("value",)` if
         the loss is that of an equilibrium, `("signals", "pull")` if it sends nothing
         to nodes, `("batch",)` if it draws noise for each example.
-      **keywords: `has_aux`, `reduction`, `batch`, `target`, as in
+      **keywords: `has_aux`, `reduction`, `batch_axes`, `target`, as in
         `apical.value_and_grad`, of `loss_fn`; and `nodes`, also for the problems that
         are there by default.
 

@@ -228,8 +228,8 @@ def state(case: Case) -> None:
             name = jax.tree_util.keystr(path)
             raise AssertionError(f"the state's leaf {name} is {leaf!r}, not an array")
     require_same_structure(case.eager.state, case.state, "the state after a call")
-    started = case.start(case.state, case.args)
-    require_same_structure(started, case.state, "the state after `start`")
+    started = case.reset(case.state, case.args)
+    require_same_structure(started, case.state, "the state after `reset`")
     restored = case.tick(case.params, _checkpointed(case.state), case.args)
     same = "a call with the state saved and restored"
     require_close(_outcome(restored), _outcome(case.eager), same, SAME)
@@ -290,9 +290,9 @@ def vmap(case: Case) -> None:
 
 def batch(case: Case) -> None:
     """A batch repeated gives the update of the batch (twice it, for a sum)."""
-    axes = case.problem.keywords.get("batch", 0)
+    axes = case.problem.keywords.get("batch_axes", 0)
     twice = _repeated(axes, case.args)
-    state = case.start(case.state, twice)
+    state = case.reset(case.state, twice)
     found = case.compiled(case.params, state, twice).credit.grads
     times = 2.0 if case.circuit.setting.reduction == "sum" else 1.0
     expected = jax.tree.map(lambda g: times * g, case.jitted.credit.grads)

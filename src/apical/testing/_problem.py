@@ -64,7 +64,7 @@ def _recurrent() -> Problem:
     params = {"recurrent": _normal(1, 4, 4), "inward": _normal(2, 3, 4)}
     params |= {"readout": _normal(3, 4, 2)}
     args = (_normal(4, 3, 2, 3), _normal(5, 2, 2))
-    return Problem("recurrent", loss_fn, params, args, {"batch": (1, 0)})
+    return Problem("recurrent", loss_fn, params, args, {"batch_axes": (1, 0)})
 
 
 def _residual() -> Problem:

@@ -29,7 +29,7 @@ def tied(params):
 
 
 def found(rule, params=W, loss_fn=loss_fn, x=X, **keywords):
-    learner = apical.value_and_grad(loss_fn, rule, inputs=0, **keywords)
+    learner = apical.value_and_grad(loss_fn, rule, input_argnums=0, **keywords)
     return learner(params, learner.init(KEY, params, x), x)
 
 
@@ -155,7 +155,7 @@ def test_it_learns_to_reconstruct_and_weights_become_more_alike():
     start = {**jax.tree.map(lambda a: 0.1 * a, start), "bias": jnp.zeros(3)}
 
     def trained(optimizer=DECAYING, frozen=()):
-        step = apical.train_step(loss_fn, Recirculation(), optimizer, inputs=0)
+        step = apical.train_step(loss_fn, Recirculation(), optimizer, input_argnums=0)
         params, state = start, step.init(KEY, start, x)
         once = jax.jit(step)
         for _ in range(600):
@@ -176,7 +176,9 @@ def test_it_learns_to_reconstruct_and_weights_become_more_alike():
 
 
 def test_signals_are_the_two_rounds():
-    (signal,) = apical.signals(loss_fn, Recirculation(0.6), inputs=0)(W, (), X).values()
+    (signal,) = apical.signals(loss_fn, Recirculation(0.6), input_argnums=0)(
+        W, (), X
+    ).values()
     expected = by_hand(W, 0.6)
     assert_close(jnp.sum(signal.teaching, axis=0), expected["bias"])
     assert_close(signal.teaching, (signal.value - signal.prediction) / 0.4 / 6)
@@ -184,9 +186,9 @@ def test_signals_are_the_two_rounds():
 
 REFUSED = {
     "regression": (lambda: Recirculation(1.0), "below 1"),
-    "inputs": (
+    "input_argnums": (
         lambda: apical.value_and_grad(loss_fn, Recirculation()).init(KEY, W, X),
-        "pass `inputs=`",
+        "pass `input_argnums=`",
     ),
     "shape": (
         lambda: found(
@@ -213,7 +215,7 @@ def test_what_it_refuses(name):
 def test_the_rule_keeps_the_laws():
     # The decoder learns from the first round and the encoder from the second, on an
     # input that is moved: with the nodes held once, no pull-back gives both.
-    given = {"loss_fn": loss_fn, "params": W, "args": (X,), "inputs": 0}
+    given = {"loss_fn": loss_fn, "params": W, "args": (X,), "input_argnums": 0}
     check_rule(Recirculation(), **given, skip=("pull",))
     with pytest.raises(AssertionError, match="breaks the law 'pull'"):
         check_rule(Recirculation(), **given, skip=set(LAWS) - {"pull"})

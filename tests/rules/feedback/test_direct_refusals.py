@@ -52,7 +52,9 @@ def test_a_target_that_is_no_function_is_refused():
     ids=["train_step", "signals", "alignment"],
 )
 def test_every_entry_takes_the_same_keywords(call):
-    call(has_aux=False, reduction="mean", batch=0, nodes=None, target=lambda x, y: y)
+    call(
+        has_aux=False, reduction="mean", batch_axes=0, nodes=None, target=lambda x, y: y
+    )
     with pytest.raises(TypeError, match="unexpected keyword argument 'targets'"):
         call(targets=lambda x, y: y)
 
@@ -72,7 +74,12 @@ HEADS = {"in": jnp.ones((5, 4)), "one": jnp.ones((4, 3)), "two": jnp.ones((4, 3)
 def test_a_loss_without_an_output_is_refused():
     found = problem("scan_xs")
     refuses(
-        "no output .*Mark it", ERROR, found.loss_fn, found.params, found.args, batch=0
+        "no output .*Mark it",
+        ERROR,
+        found.loss_fn,
+        found.params,
+        found.args,
+        batch_axes=0,
     )
 
 
@@ -101,9 +108,9 @@ def test_a_node_that_is_the_output_hears_the_error_itself(shape):
         output = apical.output(output.reshape(shape))  # the same activity
         return 0.5 * jnp.sum((output.reshape(y.shape) - y) ** 2) / 4
 
-    learner = apical.value_and_grad(loss_fn, ERROR, batch=None)
+    learner = apical.value_and_grad(loss_fn, ERROR, batch_axes=None)
     state = learner.init(KEY, PARAMS, *DATA)
-    signals = apical.signals(loss_fn, ERROR, batch=None)(PARAMS, state, *DATA)
+    signals = apical.signals(loss_fn, ERROR, batch_axes=None)(PARAMS, state, *DATA)
     error = (network(PARAMS, DATA[0]) - DATA[1]) / 4
     assert jnp.allclose(signals["out"].teaching, error, atol=1e-6)
     found, true = learner(PARAMS, state, *DATA).grads, jax.grad(loss_fn)(PARAMS, *DATA)
@@ -164,7 +171,7 @@ def test_a_node_that_all_examples_share_is_refused():
     params = {"a": jnp.ones((5, 4)), "b": jnp.ones((4, 4)), "c": jnp.ones((4, 3))}
     data = *DATA, jnp.ones(5)
     message = r"Node 'a.*' has no axis of examples.*nodes='marked'"
-    refuses(message, ERROR, loss_fn, params, data, batch=(0, 0, None))
+    refuses(message, ERROR, loss_fn, params, data, batch_axes=(0, 0, None))
 
 
 def test_the_axis_of_the_examples_is_found_by_tracing_with_twice_as_many():
@@ -178,5 +185,5 @@ def test_the_axis_of_the_examples_is_found_by_tracing_with_twice_as_many():
         "1": 1,
         "output": 0,
     }
-    alone = apical.trace(loss_fn, batch=None)(PARAMS, *DATA)
+    alone = apical.trace(loss_fn, batch_axes=None)(PARAMS, *DATA)
     assert set(alone.example_axes.values()) == {None}

@@ -98,7 +98,7 @@ def test_through_time_it_equals_five_steps_by_hand():
     params = {"u": 0.4 * array(draw, 6, 6), "w": array(draw, 3, 6)}
     params |= {"b": array(draw, 6), "v": array(draw, 6, 2)}
     data = array(draw, 5, 4, 3), array(draw, 4, 2)
-    learner = apical.value_and_grad(rnn_loss, FeedbackAlignment(), batch=(1, 0))
+    learner = apical.value_and_grad(rnn_loss, FeedbackAlignment(), batch_axes=(1, 0))
     state = jax.jit(learner.init)(KEY, params, *data)
     call = jax.jit(learner)
     expected = rnn_by_hand(params, state.feedback, *data)

@@ -176,7 +176,7 @@ def test_in_a_branch_that_is_not_taken_feedback_stays():
     w = [each["w"] for each in layers(5, 7, 3)]
     params = {"in": w[0], "one": w[1], "two": -w[1]}
     learner, state = start(
-        WeightMirror(), params, (1.0, *DATA), loss_fn, batch=(None, 0, 0)
+        WeightMirror(), params, (1.0, *DATA), loss_fn, batch_axes=(None, 0, 0)
     )
     for flag, taken, other in ((1.0, "one", "two"), (-1.0, "two", "one")):
         after = jax.jit(learner)(params, state, jnp.array(flag), *DATA).state.feedback

@@ -86,7 +86,7 @@ def test_right_and_wrong_data_of_ones_own():
         return x[:, ::-1], y
 
     rule = ForwardForward(1.0, positive=lambda key, *args: args, negative=turned)
-    state, credit = ticked(rule, data=DATA, inputs=None, target=None)
+    state, credit = ticked(rule, data=DATA, input_argnums=None, target=None)
     assert_close(credit.grads, by_hand(1.0, False, X, X[:, ::-1], X))
     learner = apical.value_and_grad(loss_fn, rule)
     read = normalised(layer(1, normalised(layer(0, X))))
@@ -95,7 +95,7 @@ def test_right_and_wrong_data_of_ones_own():
 
 
 def test_prediction_is_the_goodness_of_each_class_above_the_first_layer():
-    learner = apical.value_and_grad(loss_fn, SUM, target=second, inputs=0)
+    learner = apical.value_and_grad(loss_fn, SUM, target=second, input_argnums=0)
     state = learner.init(KEY, PARAMS, *DATA)
     found = jax.jit(learner.predict)(PARAMS, state, *DATA)
     goodness, first = [], []
@@ -138,7 +138,7 @@ def test_wrong_labels_are_all_the_others_alike():
 
 def test_wrong_labels_are_drawn_anew_at_every_call():
     params, labels = layers(5, 7, 6, 4), jnp.eye(4)
-    learner = apical.value_and_grad(loss_fn, SUM, target=second, inputs=0)
+    learner = apical.value_and_grad(loss_fn, SUM, target=second, input_argnums=0)
     state = learner.init(KEY, params, X, labels)
     first = learner(params, state, X, labels)
     again = learner(params, first.state, X, labels)
@@ -175,7 +175,7 @@ def test_a_step_of_a_loop_reads_the_step_before_normalised():
     rule = ForwardForward(
         1.0, positive=lambda key, *args: args, negative=lambda key, x, y: (-x, y)
     )
-    given = {"batch": (1, 0), "inputs": None, "target": None}
+    given = {"batch_axes": (1, 0), "input_argnums": None, "target": None}
     _, found = ticked(rule, params, loop, (x, DATA[1]), **given)
 
     def objective(params):
@@ -198,23 +198,23 @@ def test_a_step_of_a_loop_reads_the_step_before_normalised():
 
 
 def refuses(words, rule=SUM, loss_fn=loss_fn, params=PARAMS, data=DATA, **keywords):
-    given = {"target": second, "inputs": 0, **keywords}
+    given = {"target": second, "input_argnums": 0, **keywords}
     learner = apical.value_and_grad(loss_fn, rule, **given)
     with pytest.raises(ValueError, match=words):
         learner.init(KEY, params, *data)
 
 
 def test_what_it_cannot_do_without_is_asked_for():
-    refuses("pass `inputs=`", inputs=None)
+    refuses("pass `input_argnums=`", input_argnums=None)
     refuses("pass `target=`", target=None)
-    refuses("`inputs` names 2", inputs=(0, 1))
+    refuses("`input_argnums` names 2", input_argnums=(0, 1))
     small = {"params": layers(2, 4, 2), "data": (DATA[0][:, :2], DATA[1])}
     refuses("has 2 of them for 2 classes", **small)
     single = {"params": layers(5, 4, 1), "data": (DATA[0], DATA[1][:, :1])}
     refuses(r"`target` has shape \(4, 1\).*Give `positive`", **single)
     refuses("must be a class.* a regression has none", **single)
     refuses("No node was found", params=layers(5, 2))
-    named = {"data": ({"x": DATA[0]}, DATA[1]), "batch": ({"x": 0}, 0)}
+    named = {"data": ({"x": DATA[0]}, DATA[1]), "batch_axes": ({"x": 0}, 0)}
 
     def of_dict(params, x, y):
         return loss_fn(params, x["x"], y)
@@ -240,7 +240,7 @@ def test_a_node_that_all_examples_share_is_refused():
 
     params = {"a": jnp.ones((5, 4)), "b": jnp.ones((4, 4)), "c": jnp.ones((4, 2))}
     data = *DATA, jnp.ones(5)
-    given = {"target": lambda x, y, shared: y, "batch": (0, 0, None)}
+    given = {"target": lambda x, y, shared: y, "batch_axes": (0, 0, None)}
     refuses("has no axis of examples", SUM, loss_fn, params, data, **given)
 
 
@@ -261,7 +261,7 @@ def test_a_setting_that_is_none_is_refused(given, words):
 def test_the_rule_keeps_the_laws():
     """Three passes are not one local product; with two classes nothing is drawn."""
     given = {"loss_fn": loss_fn, "params": PARAMS, "args": DATA, "target": second}
-    check_rule(SUM, **given, inputs=0, skip=("pull",))
+    check_rule(SUM, **given, input_argnums=0, skip=("pull",))
 
 
 def test_numbers_that_are_no_classes_are_refused():

@@ -167,17 +167,17 @@ def test_each_of_several_inputs_hears_the_error_by_its_own_projection():
         return loss_fn(params, one + two.T, y)
 
     data = (DATA[0] - 1, jnp.ones((5, 4)), DATA[1])
-    given = {"batch": (0, 1, 0), "target": None, "inputs": (0, 1)}
+    given = {"batch_axes": (0, 1, 0), "target": None, "input_argnums": (0, 1)}
     state, found = ticked(LARGE, loss_fn=apart, data=data, **given)
     assert [f.shape for f in state.feedback] == [(5, 2), (5, 2)]
     assert_close(found.grads, by_hand(sum(map(np.asarray, state.feedback))), rtol=1e-3)
-    alone = ticked(LARGE, loss_fn=apart, data=data, **{**given, "inputs": 0})[1]
+    alone = ticked(LARGE, loss_fn=apart, data=data, **{**given, "input_argnums": 0})[1]
     assert distance(alone.grads[0], found.grads[0]) > 0.1
 
 
 def test_the_signals_are_what_differs():
     state, credit = ticked(LARGE)
-    signals = apical.signals(loss_fn, LARGE, inputs=0)(PARAMS, state, *DATA)
+    signals = apical.signals(loss_fn, LARGE, input_argnums=0)(PARAMS, state, *DATA)
     first = signals["0"]
     assert_close(first.prediction, layer(0, X))
     assert_close(first.teaching, (first.prediction - first.value) / 4)
@@ -189,7 +189,7 @@ INPUTS = {**dict.fromkeys(ZOO, 0), "conv_residual": 1, "gru": 0}
 
 @pytest.mark.parametrize("name", INPUTS)
 def test_it_runs_on_other_models_too(name):
-    found, tick = on_zoo(name, LARGE, inputs=INPUTS[name])
+    found, tick = on_zoo(name, LARGE, input_argnums=INPUTS[name])
     assert_learns_everywhere(found, tick(found.learned))
 
 
@@ -198,13 +198,16 @@ def test_it_runs_on_other_models_too(name):
 
 def test_what_it_cannot_do_without_is_asked_for():
     def refuses(words, data=DATA, params=PARAMS, **keywords):
-        given = {"inputs": 0, **keywords}
+        given = {"input_argnums": 0, **keywords}
         with pytest.raises(ValueError, match=words):
             apical.value_and_grad(loss_fn, PEPITA(), **given).init(KEY, params, *data)
 
-    refuses("PEPITA changes the input of the network: pass `inputs=`", inputs=None)
-    refuses("names argument 3", inputs=3)
-    refuses("The output has no axis of examples", batch=None)
+    refuses(
+        "PEPITA changes the input of the network: pass `input_argnums=`",
+        input_argnums=None,
+    )
+    refuses("names argument 3", input_argnums=3)
+    refuses("The output has no axis of examples", batch_axes=None)
     refuses("argument 0 .* is int32", (jnp.ones((4, 5), int), DATA[1]))
     refuses("No node was found", params=layers(5, 2))
     with pytest.raises(ValueError, match="`scale` must be a finite number above 0"):
@@ -213,10 +216,10 @@ def test_what_it_cannot_do_without_is_asked_for():
 
 def test_the_rule_keeps_the_laws():
     """A change at a drive is not pulled through a prediction."""
-    given = {"loss_fn": loss_fn, "params": PARAMS, "args": DATA, "inputs": 0}
+    given = {"loss_fn": loss_fn, "params": PARAMS, "args": DATA, "input_argnums": 0}
     check_rule(PEPITA(), **given, skip=("pull",))
 
 
 def test_an_input_of_which_no_node_is_made_is_refused():
-    with pytest.raises(ValueError, match=r"no node is made of `inputs=\(1,\)`"):
-        ticked(PEPITA(), inputs=1)
+    with pytest.raises(ValueError, match=r"no node is made of `input_argnums=\(1,\)`"):
+        ticked(PEPITA(), input_argnums=1)

@@ -146,6 +146,6 @@ def test_data_of_one_example_with_no_batch_to_speak_of_work(prediction):
         return 0.5 * jnp.sum((h @ params["out"] - y) ** 2)
 
     rule = PredictiveCoding(5, 0.2, prediction)
-    alone = apical.value_and_grad(single, rule, batch=None)(TIED, (), X[0], Y[0])
+    alone = apical.value_and_grad(single, rule, batch_axes=None)(TIED, (), X[0], Y[0])
     batched = apical.value_and_grad(single, rule)(TIED, (), X[:1], Y[:1])
     assert_close(alone.grads, batched.grads)

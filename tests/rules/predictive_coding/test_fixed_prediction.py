@@ -55,7 +55,7 @@ HANDFUL += ("dictionary_batch", "lora", "custom_vjp", "custom_vjp_clipped")
 def test_as_many_steps_as_the_longest_path_are_exact_and_one_fewer_is_not(name):
     model = MODELS[name]
     loss_fn, params, args = model.make(KEY)
-    keywords = {"has_aux": model.has_aux, "batch": model.batch}
+    keywords = {"has_aux": model.has_aux, "batch_axes": model.batch}
     depth = apical.trace(loss_fn, **keywords)(params, *args).depth
     rules = [PredictiveCoding(steps) for steps in (depth, depth - 1)]
     rules += [PredictiveCoding(inference=Sweep())]
@@ -122,7 +122,7 @@ def test_the_scalar_example_of_the_paper():
         return 0.5 * (y - target) ** 2
 
     theta, data = jnp.float32(2.0), (jnp.float32(5.0), jnp.float32(1.0))
-    keywords = {"nodes": "every", "batch": None}
+    keywords = {"nodes": "every", "batch_axes": None}
     circuit = apical.trace(loss_fn, **keywords)(theta, *data)
     assert circuit.depth >= 4
     root = np.sqrt(10.0)
@@ -266,7 +266,7 @@ def test_rates_do_not_depend_on_the_number_of_examples(prediction, inference):
     def run(x, y):
         found = apical.signals(loss_fn, rule)(PARAMS, (), x, y)
         # Told that there is one example, the rule takes the rates of the batch's mean.
-        trap = apical.value_and_grad(loss_fn, rule, batch=None)(PARAMS, (), x, y)
+        trap = apical.value_and_grad(loss_fn, rule, batch_axes=None)(PARAMS, (), x, y)
         return found, trap.grads
 
     (once, trap), (twice, other_trap) = run(*DATA), run(*double)

@@ -165,7 +165,7 @@ def test_as_the_pull_of_the_loss_vanishes_it_becomes_backpropagation():
         return c * mlp_loss(params, x, y)
 
     rule, expected = replace(FREE, steps=200), jax.grad(mlp_loss)(PARAMS, *DATA)
-    learner = jax.jit(apical.value_and_grad(pulled, rule, batch=(0, 0, None)))
+    learner = jax.jit(apical.value_and_grad(pulled, rule, batch_axes=(0, 0, None)))
 
     def error(c):
         grads = learner(PARAMS, (), *DATA, jnp.float32(c)).grads

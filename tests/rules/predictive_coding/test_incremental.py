@@ -23,7 +23,7 @@ GRAPHS = ("mlp_residual", "conv_residual", "rnn", "attention", "dictionary_batch
 def test_weights_that_move_at_their_own_tick_move_as_by_backpropagation(name):
     model = MODELS[name]
     loss_fn, params, args = model.make(KEY)
-    keywords = {"has_aux": model.has_aux, "batch": model.batch}
+    keywords = {"has_aux": model.has_aux, "batch_axes": model.batch}
 
     @jax.jit
     def grads(params):
@@ -105,7 +105,7 @@ def test_values_with_momentum_equal_those_by_hand_and_start_anew(streaming):
         expected, values = incremental_by_hand(6, 0.2, optimizer, momentum=0.6)
         assert_close(params, expected, rtol=1e-4, atol=1e-5)
         assert_close(list(state.rule.values.values()), values, rtol=1e-4, atol=1e-5)
-        state = step.start(PARAMS, state, *DATA)
+        state = step.reset(PARAMS, state, *DATA)
     again, _, _ = run(PARAMS, state, *DATA)
     assert_close(again, incremental_by_hand(3, 0.2, optimizer, momentum=0.6)[0])
 
@@ -141,7 +141,7 @@ def test_a_stream_goes_on_where_it_was_and_start_begins_anew():
     expected, values = incremental_by_hand(5, 0.2, optimizer)
     assert_close(params, expected, rtol=1e-4, atol=1e-5)
     assert_close(list(state.rule.values.values()), values, rtol=1e-4, atol=1e-5)
-    again = step.start(PARAMS, state, *DATA)
+    again = step.reset(PARAMS, state, *DATA)
     assert_close(list(again.rule.values.values()), ByHand().start(), rtol=1e-5)
 
 

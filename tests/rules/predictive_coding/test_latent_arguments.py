@@ -141,7 +141,7 @@ def test_what_all_examples_share_is_inferred_from_all_of_them():
         return 0.5 * jnp.mean(jnp.sum((z @ params - x) ** 2, -1)) + 0.1 * z @ z
 
     rule = generative(steps=3000, rate=0.02)
-    learner = learner_of(rule, shared_loss, batch=(None, 0))
+    learner = learner_of(rule, shared_loss, batch_axes=(None, 0))
     found, _ = jax.jit(learner.predict)(w, (), Z[0], X)
     slope = jax.grad(shared_loss, argnums=1)(w, found, X)
     assert (

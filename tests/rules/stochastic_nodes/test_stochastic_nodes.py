@@ -347,7 +347,7 @@ def test_spikes_in_a_loop_are_drawn_at_every_step():
     params = {"in": numbers(0, 4, 6), "u": numbers(1, 6, 6), "out": numbers(2, 6, 2)}
     x, y = numbers(3, 5, 3, 4), Y
     for rule in RULES[:3]:
-        learner = apical.value_and_grad(loss_fn, rule, batch=(1, 0))
+        learner = apical.value_and_grad(loss_fn, rule, batch_axes=(1, 0))
         state = learner.init(KEY, params, x, y)
         grads = jax.jit(learner)(params, state, x, y).grads
         assert all(np.any(g) and np.all(np.isfinite(g)) for g in jax.tree.leaves(grads))

@@ -32,7 +32,7 @@ def loss_fn(params, h, x):
     return jnp.sum(losses) / h.shape[0], {"end": {"h": h}}
 
 
-KEYWORDS = {"has_aux": True, "batch": (0, 1), "carry": (0, ("end", "h"))}
+KEYWORDS = {"has_aux": True, "batch_axes": (0, 1), "carry": (0, ("end", "h"))}
 
 
 def learner_of(rule=RULE, loss_fn=loss_fn, **keywords):
@@ -167,7 +167,12 @@ def copy_task(rule, calls=4000, window=2):
     shown = jnp.asarray(bits[DELAY:], float).reshape(calls, window, 16, 1)
     wanted = jnp.asarray(bits[:-DELAY], float).reshape(calls, window, 16, 1)
     step = apical.train_step(
-        remember, rule, optax.adam(2e-3), has_aux=True, batch=(0, 1), carry=(0, "h")
+        remember,
+        rule,
+        optax.adam(2e-3),
+        has_aux=True,
+        batch_axes=(0, 1),
+        carry=(0, "h"),
     )
     h = jnp.zeros((16, WIDTH))
     state = step.init(KEY, params, h, (shown[0], wanted[0]))

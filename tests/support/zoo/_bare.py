@@ -127,7 +127,7 @@ def running(*widths: int) -> list[dict[str, jax.Array]]:
     return [{"mean": jnp.zeros(width), "var": jnp.ones(width)} for width in widths]
 
 
-@enter(BARE, synapses=4, batch=(None, 0, 0), has_aux=True, separable=False)
+@enter(BARE, synapses=4, batch_axes=(None, 0, 0), has_aux=True, separable=False)
 def conv_batch_norm(draw):
     """Stride, groups, dilation, max and average pooling; statistics in aux."""
 
@@ -150,7 +150,7 @@ def conv_batch_norm(draw):
     return loss, params, args
 
 
-@enter(BARE, synapses=5, batch=(None, 0, 0), has_aux=True, separable=False)
+@enter(BARE, synapses=5, batch_axes=(None, 0, 0), has_aux=True, separable=False)
 def conv_residual(draw):
     """A block with a projection on its skip, batch norm before each activation."""
 

@@ -46,7 +46,7 @@ def weight_norm(draw):
     return loss, params, regression(draw)
 
 
-@enter(COMPOSED, synapses=4, batch=(None, 0, 0))
+@enter(COMPOSED, synapses=4, batch_axes=(None, 0, 0))
 def conditional(draw):
     """A number that comes with the data chooses between two uses of a weight."""
 
@@ -160,7 +160,7 @@ def mapped(draw):
     return loss, layers(draw, 5, 7, 6, 3), args
 
 
-@enter(COMPOSED, synapses=3, batch=(1, 1))
+@enter(COMPOSED, synapses=3, batch_axes=(1, 1))
 def examples_last(draw):
     """Weights on the left, the examples on the last axis."""
 
@@ -177,7 +177,7 @@ def examples_last(draw):
     return loss, params, (draw.normal(5, 4), draw.normal(3, 4))
 
 
-@enter(COMPOSED, synapses=3, batch=(0, 0, None))
+@enter(COMPOSED, synapses=3, batch_axes=(0, 0, None))
 def dropout(draw):
     """A key, shared by the examples, draws which units of a layer are dropped."""
 

@@ -169,7 +169,7 @@ def haiku_lstm(draw):
     return haiku_problem(draw, network, *regression(draw, 4, 5, 2))
 
 
-@enter(FRAMEWORKS, synapses=5, batch=(None, 0, 0), has_aux=True, separable=False)
+@enter(FRAMEWORKS, synapses=5, batch_axes=(None, 0, 0), has_aux=True, separable=False)
 def haiku_resnet(draw):
     """A residual block with batch norm; haiku's state in and out."""
 

@@ -120,7 +120,7 @@ def neighbours(draw: Draw, *shape: int) -> jax.Array:
     return (draw.mask(*shape) + jnp.eye(shape[-1])) / 3
 
 
-@enter(STRUCTURED, synapses=5, batch=(None, 0, 0))
+@enter(STRUCTURED, synapses=5, batch_axes=(None, 0, 0))
 def graph_network(draw):
     """All examples live on one graph."""
     args = (neighbours(draw, 8, 8), draw.normal(4, 8, 5), draw.normal(4, 2))
@@ -134,7 +134,9 @@ def graph_network_own(draw):
     return graph_loss, graph_params(draw), args
 
 
-@enter(STRUCTURED, synapses=4, batch=({"x": 0, "y": 0, "mask": None},), has_aux=True)
+@enter(
+    STRUCTURED, synapses=4, batch_axes=({"x": 0, "y": 0, "mask": None},), has_aux=True
+)
 def dictionary_batch(draw):
     """One argument, a dictionary with a shared entry; a tied layer; logits in aux."""
 

@@ -16,7 +16,8 @@ any more, and a `Refusal` says so.
 
 Two kinds of effective weight are computed with arguments:
 
-* `shared`: a parameter that met values that all examples share (`batch` says so): a
+* `shared`: a parameter that met values that all examples share (`batch_axes` says so):
+a
   mask, a base weight, its own norm, its own gradient. It counts as a parameter.
 * `modulated`: an activity that is linear in a weight while everything else is held, as
   in a convolution whose kernel is scaled for each example. It is an activity, and a

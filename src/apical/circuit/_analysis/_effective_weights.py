@@ -173,10 +173,10 @@ def _is_read_well(flow: Flow, number: int, kept: set[int], derived: set[int]) ->
 
 # ---- Arrays that act as weights and are not learned: no rule has feedback for them.
 #
-# A network that is handed in frozen, with `batch=None`, or closed over, is data to the
-# circuit. Where an activity meets it in a matrix product or a convolution, the signal
-# passes back through its true transpose, under every rule. An adjacency matrix is met
-# in
+# A network that is handed in frozen, with `batch_axes=None`, or closed over, is data to
+# the circuit. Where an activity meets it in a matrix product or a convolution, the
+# signal passes back through its true transpose, under every rule. An adjacency matrix
+# is met in
 # the same way, so that only the caller can tell the two apart.
 
 _PAIRS = ([DATA, ACTIVITY], [CONSTANT, ACTIVITY])

@@ -273,7 +273,7 @@ def _met_data(flow: Flow, op: Op, mixed: Sequence[Atom]) -> Refusal:
         leaves,
         f"{reason} that is an argument?): mark the value with `apical.node` if it is "
         "an activity; if it is a weight, say that all examples share what it met, by "
-        "None in `batch`, or close over that",
+        "None in `batch_axes`, or close over that",
     )
 
 

@@ -12,7 +12,7 @@ from .._partition import Leaves
 
 
 class Examples:
-    """Reads `batch`, as `in_axes` of `jax.vmap` over the arguments."""
+    """Reads `batch_axes`, as `in_axes` of `jax.vmap` over the arguments."""
 
     def __init__(self, setting: Any, given: Leaves, shapes: Sequence[tuple[int, ...]]):
         self.setting, self.given, self.shapes = setting, given, shapes
@@ -22,7 +22,7 @@ class Examples:
         """The axis of the examples in each array of the arguments."""
         # An index in place of each leaf lets a prefix of the tree stand for all below.
         args = jax.tree.unflatten(self.given.treedef, range(len(self.given.paths)))
-        batch = self.setting.batch
+        batch = self.setting.batch_axes
         batch = tuple(batch) if isinstance(batch, list) else batch  # as `jax.vmap` does
         batch = (
             (batch,) * len(args) if batch is None or isinstance(batch, int) else batch
@@ -37,9 +37,9 @@ class Examples:
             jax.tree.map(spread, batch, args, is_leaf=lambda x: x is None)
         except ValueError as error:
             raise ValueError(
-                "`batch` must be an integer, None, or a tuple with one entry (a pytree "
-                f"prefix) per argument after `params`. There are {len(args)} of these, "
-                f"and it is {batch!r}."
+                "`batch_axes` must be an integer, None, or a tuple with one entry (a "
+                f"pytree prefix) per argument after `params`. There are {len(args)} of "
+                f"these, and it is {batch!r}."
             ) from error
         return [axes[i] for i in self.given.arrays]
 
@@ -65,15 +65,15 @@ class Examples:
                 raise ValueError(
                     f"Argument {path} (after `params`) has shape {shape} and no axis "
                     f"{axis} of examples. Say which arguments have one: "
-                    "`batch=(0, 0, None)`, None for what all examples share."
+                    "`batch_axes=(0, 0, None)`, None for what all examples share."
                 )
             sizes[path] = shape[axis]
         if len(set(sizes.values())) > 1:
             listed = ", ".join(f"{path}: {size}" for path, size in sizes.items())
             raise ValueError(
                 f"The arguments differ in their number of examples ({listed}). Say "
-                "which have an axis of examples: `batch=(0, 0, None)`, None for keys, "
-                "masks and whatever all examples share."
+                "which have an axis of examples: `batch_axes=(0, 0, None)`, None for "
+                "keys, masks and whatever all examples share."
             )
         if 0 in sizes.values():
             raise ValueError(

@@ -65,8 +65,8 @@ class Batched(Structure):
                 f"activities of several examples meet in {self.meeting} (batch "
                 "normalisation? a contrastive loss? the root of a mean?). Give each "
                 "example numbers of its own there (layer normalisation, a mean as the "
-                "last step), see that `batch` describes the arguments, or use a rule "
-                "that needs no loss of single examples."
+                "last step), see that `batch_axes` describes the arguments, or use a "
+                "rule that needs no loss of single examples."
             )
 
     @cached_property
@@ -169,7 +169,8 @@ class Batched(Structure):
             raise ValueError(
                 "To find the axis of the examples, `loss_fn` was traced with twice as "
                 f"many of them, which it refused: {error}. Pass what has one entry per "
-                "example as an argument, and see that `batch` describes the arguments."
+                "example as an argument, and see that `batch_axes` describes the "
+                "arguments."
             ) from error
 
     @property

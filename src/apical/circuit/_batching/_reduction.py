@@ -53,6 +53,6 @@ def _check(said: str, loss: float, doubled: float) -> None:
         raise ValueError(
             f"The loss is said to be a {said} over the examples (`reduction`), but "
             f"with every example twice it goes from {loss:.6g} to {doubled:.6g}, as a "
-            f"{other} does. Say `reduction={other!r}`, or {fix}, or see that `batch` "
-            "describes the arguments."
+            f"{other} does. Say `reduction={other!r}`, or {fix}, or see that "
+            "`batch_axes` describes the arguments."
         )

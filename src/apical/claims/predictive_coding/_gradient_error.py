@@ -84,7 +84,7 @@ class Subject:
         wanted = x.shape if self.answers == "every" else (self.examples,)
         y = jax.random.randint(labels, wanted, 0, self.classes)
         params = eqx.partition(model, eqx.is_array)[0]
-        keywords = {"has_aux": True, "batch": Loss.batch}
+        keywords = {"has_aux": True, "batch_axes": Loss.batch}
         return Problem(self._loss.training, params, (statistics, x, y), keywords)
 
     def _inputs(self, key: Array) -> Array:

@@ -68,8 +68,8 @@ class Loss:
     @property
     def setting(self) -> dict[str, Any]:
         """What `apical.train_step` and `apical.measure` are told about this loss."""
-        told = {"has_aux": True, "batch": self.batch, "target": self.target}
-        return {**told, "inputs": 1}
+        told = {"has_aux": True, "batch_axes": self.batch, "target": self.target}
+        return {**told, "input_argnums": 1}
 
     def _loss(
         self, params: Any, statistics: Any, x: Array, y: Array, training: bool

@@ -153,7 +153,7 @@ class Start:
     def _check_layout(self, params: Any, statistics: Any) -> None:
         try:
             trace = apical.trace(
-                self.loss.training, has_aux=True, batch=self.loss.batch
+                self.loss.training, has_aux=True, batch_axes=self.loss.batch
             )
             circuit = trace(params, statistics, *self.batch)
         except ValueError:  # every rule refuses it too, and says so

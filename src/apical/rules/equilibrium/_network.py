@@ -81,7 +81,7 @@ def _require_axes(circuit: Circuit, rule: str) -> None:
             raise ValueError(
                 f"{rule} has an energy for each example, and unit {node.name!r} "
                 f"({node.where}) is the same for all of them. Compute it from "
-                "parameters without a unit, or see that `batch` describes the "
+                "parameters without a unit, or see that `batch_axes` describes the "
                 "arguments."
             )
 

@@ -41,9 +41,9 @@ class Recirculation(Rule):
         dtheta = [ <h3_n - h1_n, dz_n/dtheta(v2)> / (1 - regression)
                    + <y - v0, dz_y/dtheta(h1)> ] of each example, reduced as the loss is
 
-    For networks whose output reconstructs their input (`inputs=` says which argument
-    that is). There is no backward pass, no derivative of a nonlinearity, and no unit
-    hears of the error of another. Where the encoder's weights are the decoder's
+    For networks whose output reconstructs their input (`input_argnums=` says which
+    argument that is). There is no backward pass, no derivative of a nonlinearity, and
+    no unit hears of the error of another. Where the encoder's weights are the decoder's
     transposed and the output is linear, it tends to backpropagation of half the squared
     error, mean(sum((y - v0)^2)) / 2, as regression -> 1, off by O(1 - regression); with
     other weights it is no gradient, and learning itself makes them more alike: under
@@ -66,14 +66,15 @@ class Recirculation(Rule):
       ...     return jnp.mean(jnp.sum((jnp.tanh(x @ w) @ w.T - x) ** 2, axis=1)) / 2
       >>> w, x = jnp.array([[0.5, 0.1], [0.2, 0.3]]), jnp.ones((3, 2))
       >>> rule = apical.rules.Recirculation(regression=0.99)
-      >>> learner = apical.value_and_grad(loss_fn, rule, inputs=0)
+      >>> learner = apical.value_and_grad(loss_fn, rule, input_argnums=0)
       >>> grads = learner(w, learner.init(jax.random.key(0), w, x), x).grads
       >>> bool(jnp.allclose(grads, jax.grad(loss_fn)(w, x), rtol=0.05))
       True
 
     Raises:
-      ValueError: in `init`, without nodes, one output and `inputs=`; where a node is no
-        nonlinearity of one drive; where the output has not the input's shape.
+      ValueError: in `init`, without nodes, one output and `input_argnums=`; where a
+        node is no nonlinearity of one drive; where the output has not the input's
+        shape.
 
     Source: Hinton & McClelland 1988, Learning representations by recirculation, Neural
     Information Processing Systems.
@@ -181,7 +182,7 @@ def _reconstructed(circuit: Circuit, args: Any) -> jax.Array:
     shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(inputs)]
     if len(inputs) != 1 or shapes != [output]:
         raise ValueError(
-            f"{_NAME} sends the output round as the input, so `inputs` must name one "
-            f"array of the output's shape, {output}; it names {shapes}."
+            f"{_NAME} sends the output round as the input, so `input_argnums` must "
+            f"name one array of the output's shape, {output}; it names {shapes}."
         )
     return jnp.asarray(inputs[0])

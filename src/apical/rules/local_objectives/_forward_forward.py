@@ -52,7 +52,7 @@ class ForwardForward(Rule):
     of the same. Units that are off learn nothing: no gradient passes where a rectifier
     is flat (some published code lets it pass).
 
-    By default the target is laid over the first entries of the input (`inputs=`,
+    By default the target is laid over the first entries of the input (`input_argnums=`,
     `target=`), in wrong data another class, drawn anew at every call. `predict` then
     tries every class and returns the goodness of each, without that of the first
     node if there are more: `[examples, classes]`. With `positive` and `negative` it
@@ -81,14 +81,14 @@ class ForwardForward(Rule):
       >>> w, x = {"a": jnp.eye(4), "b": jnp.ones((4, 2))}, jnp.ones((3, 4))
       >>> y, given = jax.nn.one_hot(jnp.arange(3) % 2, 2), {"target": lambda x, y: y}
       >>> rule = apical.rules.ForwardForward()
-      >>> learner = apical.value_and_grad(loss_fn, rule, inputs=0, **given)
+      >>> learner = apical.value_and_grad(loss_fn, rule, input_argnums=0, **given)
       >>> state = learner.init(jax.random.key(0), w, x, y)
       >>> learner.predict(w, state, x, y).shape  # the goodness of both classes
       (3, 2)
 
     Raises:
-      ValueError: in `init`, without `inputs=` or `target=` where a label is laid over;
-        where an example has no room for it; where a node has no axis of examples.
+      ValueError: in `init`, without `input_argnums=` or `target=` where a label is laid
+        over; where an example has no room for it; where a node has no axis of examples.
 
     It learns where labels stand in a flat input, slowly, and one layer after the other:
     while the first is learning, what a second makes of its normalised activity may well

@@ -55,13 +55,13 @@ def _described(found: Any) -> str:
 
 
 def example_axis(circuit: Circuit, position: int, rule: str) -> int:
-    """The axis of the examples of an argument, from `batch=`, or refuse."""
-    batch = circuit.setting.batch
+    """The axis of the examples of an argument, from `batch_axes=`, or refuse."""
+    batch = circuit.setting.batch_axes
     axis = batch[position] if isinstance(batch, (tuple, list)) else batch
     if not isinstance(axis, (int, np.integer)):
         raise ValueError(
             f"{rule} needs to know where the examples are in argument {position} "
-            f"(after `params`), and `batch` says {axis!r} of it: give an integer."
+            f"(after `params`), and `batch_axes` says {axis!r} of it: give an integer."
         )
     return int(axis)
 
@@ -98,8 +98,8 @@ def require_labels(
         )
     if len(inputs) != 1:
         raise ValueError(
-            f"{rule} lays a label over one input, and `inputs` names {len(inputs)}. "
-            + fix
+            f"{rule} lays a label over one input, and `input_argnums` names "
+            f"{len(inputs)}. " + fix
         )
     _require_classes(target, rule, fix)
     require_heard(circuit, rule)
@@ -121,7 +121,7 @@ def _require_classes(target: jax.Array, rule: str, fix: str) -> None:
 
 def _require_room(circuit: Circuit, x: Any, target: jax.Array, rule: str) -> None:
     fix = "Give `overlay`, a function of the input and a label for each example."
-    (position,) = circuit.setting.inputs or (0,)
+    (position,) = circuit.setting.input_argnums or (0,)
     if example_axis(circuit, position, rule) != 0 or not hasattr(x, "shape"):
         raise ValueError(
             f"{rule} writes labels over the first entries of an input that is one "

@@ -69,7 +69,7 @@ class PEPITA(ConnectedRule):
       ...     return jnp.mean((jax.nn.relu(x @ w["a"]) @ w["b"] - y) ** 2)
       >>> w, x = {"a": jnp.eye(2), "b": jnp.ones((2, 1))}, jnp.ones((3, 2))
       >>> rule, y = apical.rules.PEPITA(scale=1.0), jnp.zeros((3, 1))
-      >>> learner = apical.value_and_grad(loss_fn, rule, inputs=0)
+      >>> learner = apical.value_and_grad(loss_fn, rule, input_argnums=0)
       >>> state = learner.init(jax.random.key(0), w, x, y)
       >>> state.feedback[0].shape
       (2, 1)
@@ -80,8 +80,9 @@ class PEPITA(ConnectedRule):
       [-0.56, 0.0]
 
     Raises:
-      ValueError: in `init`, without `inputs=`, or where that is no array of numbers;
-        where the output is not one; where the examples have no axis of their own.
+      ValueError: in `init`, without `input_argnums=`, or where that is no array of
+        numbers; where the output is not one; where the examples have no axis of their
+        own.
 
     It learns nets of one or two hidden layers. What changes above depends on what it
     does below, and nothing sees to it that a change of a unit is of use: with five
@@ -220,7 +221,9 @@ def _inputs(circuit: Circuit, args: Any) -> list[tuple[Any, int]]:
     """The arrays of the inputs, each with the axis of its examples."""
     found = []
     for position, given in zip(
-        circuit.setting.inputs or (), inputs_of(circuit, args, _NAME), strict=True
+        circuit.setting.input_argnums or (),
+        inputs_of(circuit, args, _NAME),
+        strict=True,
     ):
         axis = example_axis(circuit, position, _NAME)
         found += [(jnp.asarray(leaf), axis) for leaf in jax.tree.leaves(given)]
@@ -233,6 +236,6 @@ def _by_example(circuit: Circuit, struct: Any, site: str) -> tuple[int, int]:
     if axis is None:
         raise ValueError(
             "The output has no axis of examples, so no input can hear its own error. "
-            "See that `batch` describes the arguments."
+            "See that `batch_axes` describes the arguments."
         )
     return axis, int(np.prod(struct.shape)) // circuit.batch_size

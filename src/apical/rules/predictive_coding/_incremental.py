@@ -56,7 +56,7 @@ class IncrementalPredictiveCoding(Rule):
     A call of `apical.train_step` takes `steps` ticks, each with an update of the
     optimiser. Values start at the feed-forward ones in every call, and what moves them
     starts anew. With `streaming=True` they do not: input and target may be others in
-    every call, and the values of the call before follow them; `step.start` puts them
+    every call, and the values of the call before follow them; `step.reset` puts them
     back.
 
     Args:
@@ -121,9 +121,9 @@ class IncrementalPredictiveCoding(Rule):
         if self.steps is not None and not self.streaming:
             needed = needed_steps(circuit, True, self.steps)
             warn_of_unheard(type(self).__name__, self.steps, needed)
-        return self.start(circuit, params, (), args)
+        return self.reset(circuit, params, (), args)
 
-    def start(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
+    def reset(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
         """The feed-forward values of another batch."""
         del state
         if not self.streaming:

@@ -68,7 +68,7 @@ class WindowedSyntheticGradients(Rule):
       >>> w, h, x = jnp.eye(2), jnp.zeros((3, 2)), jnp.ones((4, 3, 2))
       >>> learner = apical.value_and_grad(
       ...     loss_fn, apical.rules.WindowedSyntheticGradients(), has_aux=True,
-      ...     batch=(0, 1), carry=(0, "h"))
+      ...     batch_axes=(0, 1), carry=(0, "h"))
       >>> state = learner.init(jax.random.key(0), w, h, x)
       >>> for _ in range(3):
       ...     credit = learner(w, state, h, x)
