@@ -79,7 +79,7 @@ def structure(circuit):
         },
         "made of": {
             number(name): (sorted(map(number, made.nodes)), made.synapses)
-            for name, made in circuit.made_of.items()
+            for name, made in circuit.parents.items()
         },
         "layers": [(layer.leaves, layer.hidden) for layer in circuit.layers],
         "depth": circuit.depth,

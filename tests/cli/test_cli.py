@@ -12,7 +12,7 @@ from support.lab_files import tiny, write_mnist
 
 import apical
 from apical import claims, lab
-from apical.lab import APART, COMPARED, RULES
+from apical.lab import COMPARED, NOT_COMPARED, RULES
 from apical.lab.run import _plan
 
 SMALL = "--model mlp --rules backpropagation --epochs 1 --seeds 2 --batch-size 8"
@@ -26,7 +26,7 @@ def test_the_version_is_printed():
 def test_the_rules_are_listed_with_source_and_needs():
     result = run("rules", width=160)
     assert result.exit_code == 0
-    for name in (*RULES, *APART):
+    for name in (*RULES, *NOT_COMPARED):
         assert f"{name} " in result.stdout
     assert "score-function: for networks with stochastic nodes" in flat(result.stdout)
     assert "lillicrap2016random" in result.stdout

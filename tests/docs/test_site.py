@@ -110,7 +110,7 @@ def test_every_public_name_is_in_the_reference(module, site):
 def test_the_public_names_are_those_of_the_package():
     names = set().union(*map(public_names, MODULES))
     assert {
-        *("apical.trace", "apical.rules.Rule", "apical.rules.tools.salted"),
+        *("apical.trace", "apical.rules.Rule", "apical.rules.tools.fold_in_name"),
         *("apical.measure.cost", "apical.optim.batch_manhattan"),
         *("apical.testing.LAWS", "apical.lab.compare"),
     } <= names

@@ -8,7 +8,7 @@ from support.lab_work import work
 
 import apical
 from apical import rules
-from apical.lab import APART, COMPARED, RULES, LabError
+from apical.lab import COMPARED, NOT_COMPARED, RULES, LabError
 from apical.lab._registry import BASELINE, CONTROL, SQUARED, find_rules, with_baselines
 from apical.lab._rule_spec import Entry, descended
 from apical.lab.training._loss import LOSSES
@@ -36,10 +36,10 @@ def test_every_rule_has_a_row_or_a_reason_to_have_none():
     kinds = {k for k in vars(rules).values() if isinstance(k, type)}
     every = {k for k in kinds if issubclass(k, rules.Rule)} - {rules.Rule}
     rows = {type(entry.make()) for entry in RULES.values()}
-    apart = {type(entry.make()) for entry, _ in APART.values()}
+    apart = {type(entry.make()) for entry, _ in NOT_COMPARED.values()}
     assert every == (rows | apart) & every
     assert not rows & apart
-    assert all(why for _, why in APART.values())
+    assert all(why for _, why in NOT_COMPARED.values())
 
 
 def test_all_stands_for_every_rule_the_control_last():

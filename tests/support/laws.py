@@ -32,12 +32,12 @@ class Problem(NamedTuple):
 
     @property
     def keywords(self) -> dict[str, Any]:
-        setting = self.circuit.setting
+        setting = self.circuit.spec
         return {"has_aux": setting.has_aux, "batch_axes": setting.batch_axes}
 
     def loss(self, learned, args):
         result = self.loss_fn(self.circuit.merged(self.params, learned), *args)
-        return result if self.circuit.setting.has_aux else (result, None)
+        return result if self.circuit.spec.has_aux else (result, None)
 
     def run(self, learned, args, **options) -> Any:
         params = self.circuit.merged(self.params, learned)

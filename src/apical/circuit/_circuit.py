@@ -17,9 +17,9 @@ from ._batching._batched import Batched
 from ._evaluate._control_flow import ENTER
 from ._evaluate._interpreter import TAPS, Backward, Plan, Runner, Tap, find_tap
 from ._evaluate._sharding import inner, zeros
-from ._loss_spec import Setting
+from ._loss_spec import LossSpec
 from ._marks import DRIVE, OUTPUT
-from ._partition import Leaves
+from ._partition import Partition
 from ._validation import (
     pick,
     require_copies,
@@ -59,32 +59,32 @@ class Circuit(Batched):
     def __init__(
         self,
         loss_fn: Callable[..., Any],
-        setting: Setting,
+        spec: LossSpec,
         flow: Flow,
         products: Products,
-        leaves: Leaves,
-        given: Leaves,
+        leaves: Partition,
+        given: Partition,
         rebuild_aux: Callable[[Any], Any],
         retrace: Callable[[Any, Any], Circuit],
     ) -> None:
-        super().__init__(flow, products, leaves, given, setting)
-        self.loss_fn, self.setting = loss_fn, setting
+        super().__init__(flow, products, leaves, given, spec)
+        self.loss_fn, self.spec = loss_fn, spec
         self._rebuild_aux, self._retrace = rebuild_aux, retrace
         arrays = flow.program.body.inputs[len(leaves.learned) + len(leaves.arrays) :]
         self._examples = Examples(
-            setting, given, [flow.program.shapes[n].shape for n in arrays]
+            spec, given, [flow.program.shapes[n].shape for n in arrays]
         )
 
     # ------------------------------------------------------------- parameters, values
 
     def learned(self, params: Any) -> Any:
         """The learned leaves in their tree, None in place of every other leaf."""
-        return self.leaves.build(self.leaves.pick(params)[0])
+        return self.leaves.combine(self.leaves.split(params)[0])
 
     def merged(self, params: Any, learned: Any) -> Any:
         """The parameters with other learned leaves."""
-        fixed = self.leaves.pick(params)[1]
-        return self.leaves.build(self.leaves.pick(learned)[0], fixed)
+        fixed = self.leaves.split(params)[1]
+        return self.leaves.combine(self.leaves.split(learned)[0], fixed)
 
     def zeros(self) -> dict[str, jax.Array]:
         """A zero for each node, of its shape."""
@@ -225,7 +225,7 @@ class Circuit(Batched):
 
     def _second(self, params: Any, feedback: Any) -> list[Any]:
         """The second copy of each leaf; its own where none is given."""
-        learned, _ = self.leaves.pick(params)
+        learned, _ = self.leaves.split(params)
         if feedback is None:
             return list(learned)
         try:
@@ -279,16 +279,16 @@ class Circuit(Batched):
           [[3.0, 3.0], [3.0, 3.0]]
         """
         delta = require_mapping(delta, "delta")
-        learned, fixed = self.leaves.pick(params)
+        learned, fixed = self.leaves.split(params)
 
         def product(learned: Any) -> Any:
-            here = self.leaves.build(learned, fixed)
+            here = self.leaves.combine(learned, fixed)
             run = self.run(here, args, tap="clamp", inject=held, sites=list(delta))
             require_values(delta, {s: x.shape for s, x in run.sites.items()}, "delta")
             products = (inner(delta[s], run.sites[s]) for s in delta)
             return sum(products, start=loss * run.loss)
 
-        return self.leaves.build(jax.grad(product)(learned))
+        return self.leaves.combine(jax.grad(product)(learned))
 
     def by_example(
         self,

@@ -11,7 +11,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Setting:
+class LossSpec:
     """What is said of a loss function: the keywords of `apical.value_and_grad`."""
 
     has_aux: bool = False

@@ -65,7 +65,7 @@ def is_learned(leaf: Any) -> bool:
 
 
 @dataclass(frozen=True)
-class Leaves:
+class Partition:
     """The leaves of a pytree: learned, other arrays, and everything else (static).
 
     `paths` are their names, no two alike; `texts` the keys that these are made of.
@@ -79,7 +79,7 @@ class Leaves:
     static: tuple[tuple[int, Any], ...]
 
     @classmethod
-    def of(cls, tree: Any, *, learn: bool = True) -> Leaves:
+    def of(cls, tree: Any, *, learn: bool = True) -> Partition:
         """Sort the leaves of a tree; with `learn=False` every array is data."""
         flat, treedef = jax.tree_util.tree_flatten_with_path(tree)
         paths = [path for path, _ in flat]
@@ -110,12 +110,14 @@ class Leaves:
         """The keys that the paths of the learned leaves are made of."""
         return tuple(self.texts[i] for i in self.learned)
 
-    def pick(self, tree: Any) -> tuple[list[Any], list[Any]]:
+    def split(self, tree: Any) -> tuple[list[Any], list[Any]]:
         """The learned leaves and the other arrays of a tree of this structure."""
         flat = self.treedef.flatten_up_to(tree)
         return [flat[i] for i in self.learned], [flat[i] for i in self.arrays]
 
-    def build(self, learned: Sequence[Any], arrays: Sequence[Any] | None = None) -> Any:
+    def combine(
+        self, learned: Sequence[Any], arrays: Sequence[Any] | None = None
+    ) -> Any:
         """The tree with these leaves; without `arrays`, None where none is learned."""
         flat: list[Any] = [None] * len(self.paths)
         for i, leaf in zip(self.learned, learned, strict=True):

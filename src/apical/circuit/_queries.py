@@ -20,7 +20,7 @@ from ._analysis._primitives import STRUCTURAL, SUMS, SYNAPTIC
 from ._circuit import Circuit, drive_of
 from ._jaxpr import Atom, Body, Literal, Op
 from ._marks import draws
-from ._partition import Leaves
+from ._partition import Partition
 
 if TYPE_CHECKING:
     from ._circuit import Circuit
@@ -62,7 +62,7 @@ def _paths(circuit: Circuit, leaves: Iterable[int]) -> str:
 # ---- Which nodes are made of an argument.
 
 
-def nodes_made_of(circuit: Circuit, positions: Collection[int]) -> tuple[str, ...]:
+def nodes_depending_on(circuit: Circuit, positions: Collection[int]) -> tuple[str, ...]:
     """The nodes on which one of these arguments (after the parameters) may have a say.
 
     A loop, a branch or a function is taken as a whole: what one of its inputs reaches
@@ -79,7 +79,7 @@ def nodes_made_of(circuit: Circuit, positions: Collection[int]) -> tuple[str, ..
     return tuple(names[n] for n in circuit._numbers if n in found)
 
 
-def _argument_of(given: Leaves) -> list[int]:
+def _argument_of(given: Partition) -> list[int]:
     """For each array of the arguments, the position of the argument that it is of."""
     numbered = given.treedef.unflatten(range(len(given.paths)))
     of = {leaf: i for i, arg in enumerate(numbered) for leaf in jax.tree.leaves(arg)}

@@ -18,27 +18,33 @@ from ._analysis._nodes import (
     LOSS_NUMBER,
     Edge,
     End,
-    MadeOf,
     Node,
+    Parents,
     Reach,
     Reacher,
     entering,
     everything,
-    made_of,
     marked,
     marked_outputs,
+    parents,
 )
 from ._analysis._path_lengths import distances, longest_path
 from ._analysis._products import Products
 from ._analysis._refusals import Refusal, refusals, unknowns
-from ._analysis._synapses import Meeting, gains, leaves_of, make_synapses, meetings
+from ._analysis._synapses import (
+    WeightedOp,
+    gains,
+    leaves_of,
+    make_synapses,
+    weighted_ops,
+)
 from ._evaluate._control_flow import parallel_carries
 from ._evaluate._sharding import in_front
 from ._evaluate._weight_transport import Read, weight_reads
 from ._jaxpr import Atom
-from ._loss_spec import Setting
+from ._loss_spec import LossSpec
 from ._marks import BERNOULLI_MARK, NODE_MARKS
-from ._partition import Leaves
+from ._partition import Partition
 
 
 class Structure:
@@ -48,21 +54,21 @@ class Structure:
         self,
         flow: Flow,
         products: Products,
-        leaves: Leaves,
-        given: Leaves,
-        setting: Setting,
+        leaves: Partition,
+        given: Partition,
+        spec: LossSpec,
     ) -> None:
         self.leaves, self._given = leaves, given
         self._flow, self._products = flow, products
-        self._found = found = meetings(flow, products)
-        self._policy = setting.nodes
+        self._found = found = weighted_ops(flow, products)
+        self._policy = spec.nodes
         self._given_names = marked(flow, NODE_MARKS)
         # What a spike does is seen in the loss, also through what has no derivative.
-        judged = () if setting.derivative else (BERNOULLI_MARK,)
+        judged = () if spec.derivative else (BERNOULLI_MARK,)
         self._judged = set(marked(flow, judged))
         complete = self._policy == "entry"
         self._reacher = Reacher(flow, self._chosen(), self._judged, complete=complete)
-        if setting.derivative:
+        if spec.derivative:
             refused.require_loops(flow, leaves.names, self._reacher.reach)
         self._check_marks()
         self._numbers = [n for n in flow.maker if n in self._reacher.nodes]
@@ -148,14 +154,14 @@ class Structure:
         )
 
     @cached_property
-    def made_of(self) -> dict[str | End, MadeOf]:
+    def parents(self) -> dict[str | End, Parents]:
         """What each node and the loss is made of, with no node or synapse between."""
         nodes = {number: self._names[number] for number in self._numbers}
         synapses = {m.op.outputs[0]: i for i, m in enumerate(self._live)}
         starts: dict[str | End, Atom] = {name: n for n, name in nodes.items()}
         starts[LOSS] = self._flow.program.body.outputs[0]
         return {
-            name: made_of(self._flow, at, nodes, synapses)
+            name: parents(self._flow, at, nodes, synapses)
             for name, at in starts.items()
         }
 
@@ -224,7 +230,7 @@ class Structure:
         return leaves_of(m for m in crossed if any(map(is_activity, m.activities)))
 
     @cached_property
-    def _gains(self) -> list[Meeting]:
+    def _gains(self) -> list[WeightedOp]:
         return gains(self._flow, self._products)
 
     @cached_property

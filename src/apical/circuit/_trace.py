@@ -20,8 +20,8 @@ from ._analysis._refusals import (
 from ._batching._batch_axes import Examples
 from ._circuit import Circuit
 from ._jaxpr import trace_program
-from ._loss_spec import Setting
-from ._partition import Leaves, is_array, shapes_of
+from ._loss_spec import LossSpec
+from ._partition import Partition, is_array, shapes_of
 from ._validation import call_loss, kind, on_copies, require_arrays, require_function
 
 Nodes = Literal["entry", "unit", "marked", "every"]
@@ -71,22 +71,22 @@ def trace(
       ['hidden', 'readout']
     """
     require_function(loss_fn, "loss_fn")
-    setting = Setting(
+    spec = LossSpec(
         has_aux=has_aux, reduction=reduction, batch_axes=batch_axes, nodes=nodes
     )
 
     def find(params: Any, *args: Any) -> Circuit:
         require_arrays(params, args)
-        return trace_setting(loss_fn, setting, params, args)
+        return trace_spec(loss_fn, spec, params, args)
 
     return find
 
 
-def trace_setting(
-    loss_fn: Callable[..., Any], setting: Setting, params: Any, args: tuple[Any, ...]
+def trace_spec(
+    loss_fn: Callable[..., Any], spec: LossSpec, params: Any, args: tuple[Any, ...]
 ) -> Circuit:
     """Trace with the keywords of `trace` in one object."""
-    leaves, given = Leaves.of(params), Leaves.of(args, learn=False)
+    leaves, given = Partition.of(params), Partition.of(args, learn=False)
     if not leaves.learned:
         raise ValueError(
             "`params` holds no leaf to learn: none is an array of floating-point "
@@ -96,39 +96,39 @@ def trace_setting(
             "holds (Keras: `[v.value for v in model.trainable_variables]`, and "
             "`model.stateless_call` in `loss_fn`)."
         )
-    learned, fixed = leaves.pick(params)
-    arrays = given.pick(args)[1]
+    learned, fixed = leaves.split(params)
+    arrays = given.split(args)[1]
     counts = len(learned), len(fixed)
     aux_structure: list[Any] = []
 
     def flat(*values: Any) -> Any:
         learned, fixed = values[: counts[0]], values[counts[0] : sum(counts)]
-        params = leaves.build(learned, fixed)
-        result = call_loss(loss_fn, params, given.build([], values[sum(counts) :]))
-        loss, aux = _loss_and_aux(result, setting.has_aux)
+        params = leaves.combine(learned, fixed)
+        result = call_loss(loss_fn, params, given.combine([], values[sum(counts) :]))
+        loss, aux = _loss_and_aux(result, spec.has_aux)
         aux_arrays, rebuild = _aux_arrays(aux)
         aux_structure.append(rebuild)
         return (loss, *aux_arrays)
 
     program, _ = trace_program(flat, *shapes_of([*learned, *fixed, *arrays]))
     require_no_mutable_arrays(program)
-    shared = Examples(setting, given, [x.shape for x in shapes_of(arrays)]).shared
+    shared = Examples(spec, given, [x.shape for x in shapes_of(arrays)]).shared
     flow = Flow(program, *counts, frozenset(sum(counts) + i for i in shared))
     flow = flow.knowing(*shared_weights(flow))
     products = Products(flow)
     flow = flow.knowing(sums=products.sums)
-    if setting.derivative:
+    if spec.derivative:
         require_dependence(flow)
     require_marks(flow)
     return Circuit(
         on_copies(loss_fn),
-        setting,
+        spec,
         flow,
         products,
         leaves,
         given,
         aux_structure[0],
-        lambda params, args: trace_setting(loss_fn, setting, params, args),
+        lambda params, args: trace_spec(loss_fn, spec, params, args),
     )
 
 
@@ -166,7 +166,7 @@ def _told(result: Any) -> str:
     return f"{kind(result)}{counted}"
 
 
-def _found(leaves: Leaves, params: Any) -> str:
+def _found(leaves: Partition, params: Any) -> str:
     """What the first leaf is, where none is learned."""
     if not leaves.paths:
         return f" (it is a {type(params).__name__} without leaves)"

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ._partition import Leaves, is_array
+from ._partition import Partition, is_array
 
 # ---- State that a loss function changes in place, as a module with batch statistics
 # does.
@@ -207,7 +207,7 @@ def _leaf(leaf: Any) -> str:
 # ---- What is handed to a circuit must have the form that it was traced with.
 
 
-def pick(leaves: Leaves, tree: Any, name: str) -> list[Any]:
+def pick(leaves: Partition, tree: Any, name: str) -> list[Any]:
     """The arrays of `params` or `args`, or refuse another structure."""
     if name == "args" and not isinstance(tree, tuple):
         raise TypeError(
@@ -215,7 +215,7 @@ def pick(leaves: Leaves, tree: Any, name: str) -> list[Any]:
             f"`(x,)`, not {kind(tree)}."
         )
     try:
-        learned, arrays = leaves.pick(tree)
+        learned, arrays = leaves.split(tree)
     except ValueError as error:
         raise ValueError(
             f"`{name}` must have the structure that the circuit was traced with: "
@@ -227,8 +227,8 @@ def pick(leaves: Leaves, tree: Any, name: str) -> list[Any]:
 def require_shapes(
     given: Sequence[Any],
     shapes: Sequence[tuple[int, ...]],
-    params: Leaves,
-    args: Leaves,
+    params: Partition,
+    args: Partition,
 ) -> None:
     """Refuse inputs of other shapes: constants of the program depend on them."""
     for i, (value, shape) in enumerate(zip(given, shapes, strict=True)):

@@ -159,12 +159,12 @@ def _is_said(context: typer.Context, name: str) -> bool:
 @app.command("rules")
 def list_rules() -> None:
     """List the rules: name, source, and what each needs."""
-    apart = {name: entry for name, (entry, _) in lab().APART.items()}
+    apart = {name: entry for name, (entry, _) in lab().NOT_COMPARED.items()}
     heading = [Name("not in a comparison by these names:")]
     rows = [*_rows(lab().RULES), heading, *_rows(apart)]
     console = Console()
     console.print(grid(("rule", "source", "needs"), rows))
-    for name, (_, why) in lab().APART.items():
+    for name, (_, why) in lab().NOT_COMPARED.items():
         tell(console, f"  {name}: {why}")
     tell(
         console,

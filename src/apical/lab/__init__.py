@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from apical.lab._comparison import Comparison as Comparison
     from apical.lab._errors import LabError as LabError
     from apical.lab._errors import known as known
-    from apical.lab._registry import APART as APART
     from apical.lab._registry import COMPARED as COMPARED
+    from apical.lab._registry import NOT_COMPARED as NOT_COMPARED
     from apical.lab._registry import RULES as RULES
     from apical.lab.data._load import Data as Data
     from apical.lab.data._load import load as load
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from apical.lab.storage._output_dir import free_folder as free_folder
 
 _HOMES = {
-    **dict.fromkeys(("APART", "COMPARED", "RULES"), "_registry"),
+    **dict.fromkeys(("NOT_COMPARED", "COMPARED", "RULES"), "_registry"),
     **dict.fromkeys(("compare", "resume"), "_compare"),
     "Comparison": "_comparison",
     "Data": "data._dataset",

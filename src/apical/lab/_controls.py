@@ -57,15 +57,15 @@ class UntrainedHiddenLayers(Rule):
         return circuit.merged(params, kept), optimizer_state, credit
 
     def _walled(self, circuit: Circuit, params: Any, args: Any) -> Any:
-        learned, fixed = circuit.leaves.pick(params)
+        learned, fixed = circuit.leaves.split(params)
 
         def loss(learned: Any) -> Any:
-            here = circuit.leaves.build(learned, fixed)
+            here = circuit.leaves.combine(learned, fixed)
             run = circuit.run(here, args, tap="stop")
             return run.loss, run.aux
 
         value, grads = jax.value_and_grad(loss, has_aux=True)(learned)
-        return value, circuit.leaves.build(grads)
+        return value, circuit.leaves.combine(grads)
 
 
 # ---- Any rule with a readout that stays as it was drawn.

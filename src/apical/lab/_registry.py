@@ -39,7 +39,7 @@ def _clapp() -> rules.CLAPP:
 
 _SPIKES = "for networks with stochastic nodes (`apical.bernoulli`)"
 # Rules without a row, under the names that `apical rules` lists them by.
-APART: dict[str, Apart] = {
+NOT_COMPARED: dict[str, Apart] = {
     "recirculation": Apart(
         Entry(rules.Recirculation), "for networks that reconstruct their input"
     ),

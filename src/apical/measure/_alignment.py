@@ -123,7 +123,7 @@ def alignment(
 
 def aligned(circuit: Circuit, grads: Any, truth: Any) -> Alignment:
     """How some gradients agree with others."""
-    ours, theirs = circuit.leaves.pick(grads)[0], circuit.leaves.pick(truth)[0]
+    ours, theirs = circuit.leaves.split(grads)[0], circuit.leaves.split(truth)[0]
     names = circuit.leaves.names
 
     def of(leaves: tuple[int, ...]) -> Agreement:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Unpack
 import jax
 import numpy as np
 
-from ..circuit import Leaves, is_concrete
+from ..circuit import Partition, is_concrete
 from ..circuit._jaxpr import trace_program
 from ..rules import Backpropagation, Rule
 from ..rules._learner import Keywords, TrainState, make_learner
@@ -160,11 +160,11 @@ class _Call:
     """A learner compiled for its arguments, with what can be read of it."""
 
     def __init__(self, learner: Callable[..., Any], args: tuple[Any, ...]) -> None:
-        given = Leaves.of(args, learn=False)
-        self.arrays = given.pick(args)[1]
+        given = Partition.of(args, learn=False)
+        self.arrays = given.split(args)[1]
 
         def results(*arrays: Any) -> list[Any]:
-            credit = learner(*given.build([], arrays))
+            credit = learner(*given.combine([], arrays))
             kept = jax.tree.leaves((credit.value, credit.aux, credit.grads))
             kept += jax.tree.leaves(credit.state)
             return [leaf for leaf in kept if isinstance(leaf, jax.Array)]

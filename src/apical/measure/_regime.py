@@ -182,7 +182,7 @@ def _told(
 
 
 def _cosine(circuit: Circuit, one: Any, other: Any) -> jax.Array:
-    pairs = (circuit.leaves.pick(one)[0], circuit.leaves.pick(other)[0])
+    pairs = (circuit.leaves.split(one)[0], circuit.leaves.split(other)[0])
     return _agreement(*pairs).cosine
 
 

@@ -26,7 +26,7 @@ import numpy as np
 from ..circuit import OUTPUT, Circuit, Node
 
 
-class Wiring(NamedTuple):
+class AxisMap(NamedTuple):
     """One node and the output, axis by axis.
 
     Attributes:
@@ -62,13 +62,13 @@ class Wiring(NamedTuple):
         return jnp.transpose(jnp.broadcast_to(once, turned), back).reshape(self.shape)
 
 
-def wirings(circuit: Circuit) -> dict[str, Wiring]:
-    """A `Wiring` for each node."""
+def axis_maps(circuit: Circuit) -> dict[str, AxisMap]:
+    """An `AxisMap` for each node."""
     output = circuit.unfolded(OUTPUT, circuit.output_shape.shape)
     return {n.name: _wiring(circuit, n, output) for n in circuit.nodes}
 
 
-def _wiring(circuit: Circuit, node: Node, output: tuple[int, ...]) -> Wiring:
+def _wiring(circuit: Circuit, node: Node, output: tuple[int, ...]) -> AxisMap:
     mine, theirs = (circuit.example_axes[site] for site in (node.name, OUTPUT))
     if (mine is None) != (theirs is None):
         which = f"Node {node.name!r}" if mine is None else "The output"
@@ -85,7 +85,7 @@ def _wiring(circuit: Circuit, node: Node, output: tuple[int, ...]) -> Wiring:
     loops = [i for i in range(inside) if i not in ours]
     own = [i for i in range(inside, len(form)) if i not in ours]
     rest = [i for i in range(len(output)) if i not in others]
-    return Wiring(
+    return AxisMap(
         (*ours, *loops, *own),
         (*others, *rest),
         len(paired),
@@ -209,10 +209,10 @@ def layouts(circuit: Circuit, rule: str) -> dict[str, Layout]:
     return found
 
 
-def of_output(circuit: Circuit, rule: str) -> dict[str, tuple[Layout, Wiring]]:
+def of_output(circuit: Circuit, rule: str) -> dict[str, tuple[Layout, AxisMap]]:
     """Each node with a row for each example and each step of the output."""
     found = {}
-    for name, wiring in wirings(circuit).items():
+    for name, wiring in axis_maps(circuit).items():
         lead = wiring.node[: wiring.paired]
         turns = wiring.node[wiring.paired : wiring.paired + wiring.repeated]
         own = wiring.node[wiring.paired + wiring.repeated :]
@@ -239,13 +239,13 @@ def _layout(
     return Layout(*parts, len(node.loops), form, node.dtype)
 
 
-def output_table(wiring: Wiring, output: jax.Array) -> jax.Array:
+def output_table(wiring: AxisMap, output: jax.Array) -> jax.Array:
     """An array of the output's shape as `[rows, columns]`, the rows those of a node."""
     moved = jnp.transpose(output.reshape(wiring.forms[1]), wiring.output)
     return moved.reshape(math.prod(moved.shape[: wiring.paired]), -1)
 
 
-def as_outputs(wiring: Wiring, tables: jax.Array, shape: Iterable[int]) -> jax.Array:
+def as_outputs(wiring: AxisMap, tables: jax.Array, shape: Iterable[int]) -> jax.Array:
     """Tables `[turns, rows, columns]` as arrays of the output's shape, one a turn."""
     moved = tables.reshape(-1, *(wiring.forms[1][i] for i in wiring.output))
     back = np.argsort(wiring.output).tolist()
@@ -274,7 +274,7 @@ class Reading(NamedTuple):
     node: str
     axis: int | None
     forms: tuple[tuple[int, ...], tuple[int, ...]]
-    wiring: Wiring | None
+    wiring: AxisMap | None
 
     @property
     def units(self) -> int:
@@ -290,7 +290,9 @@ class Reading(NamedTuple):
         beside = self._units_last(self._at_node(self.wiring, value, label))
         return jnp.concatenate([units, beside.astype(units.dtype)], axis=-1)
 
-    def _at_node(self, wiring: Wiring, value: jax.Array, label: jax.Array) -> jax.Array:
+    def _at_node(
+        self, wiring: AxisMap, value: jax.Array, label: jax.Array
+    ) -> jax.Array:
         """The label at each position: an identity carried along the wiring."""
         assert self.axis is not None
         shape, outputs = list(value.shape), wiring.size[1]
@@ -314,11 +316,11 @@ class Reading(NamedTuple):
 
 def readings(circuit: Circuit, conditioned: bool) -> dict[str, Reading]:
     """A `Reading` for each node."""
-    wired = wirings(circuit) if conditioned else {}
+    wired = axis_maps(circuit) if conditioned else {}
     return {n.name: _reading(circuit, n, wired.get(n.name)) for n in circuit.nodes}
 
 
-def _reading(circuit: Circuit, node: Node, wiring: Wiring | None) -> Reading:
+def _reading(circuit: Circuit, node: Node, wiring: AxisMap | None) -> Reading:
     examples = circuit.example_axes[node.name]
     form = circuit.unfolded(node.name, node.shape)
     inside = range(len(node.loops), len(form))

@@ -66,19 +66,19 @@ class Backpropagation(Rule):
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
         """The loss, and the gradient of what is descended."""
-        learned, fixed = circuit.leaves.pick(params)
+        learned, fixed = circuit.leaves.split(params)
 
         def loss(learned: Any) -> Any:
-            here = circuit.leaves.build(learned, fixed)
+            here = circuit.leaves.combine(learned, fixed)
             if self.descends == SQUARED_ERROR:
                 run = circuit.run(here, args, sites=(OUTPUT,))
                 return self._error(circuit, run, args), (run.loss, run.aux)
             result = circuit.loss_fn(here, *args)
-            told = result if circuit.setting.has_aux else (result, None)
+            told = result if circuit.spec.has_aux else (result, None)
             return told[0], told
 
         (_, (value, aux)), grads = jax.value_and_grad(loss, has_aux=True)(learned)
-        return Credit(value, aux, circuit.leaves.build(grads), state, ())
+        return Credit(value, aux, circuit.leaves.combine(grads), state, ())
 
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
         """The true cotangent at each node."""

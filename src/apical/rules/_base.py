@@ -9,7 +9,7 @@ import jax
 import optax
 
 from ..circuit import Circuit
-from ._optimizers import updated
+from ._optimizers import apply_optimizer
 from ._validation import SQUARED_ERROR, squared_error, target_of
 
 C = TypeVar("C")
@@ -132,7 +132,7 @@ class Rule:
         del state
         if self.descends == "loss":
             result = circuit.loss_fn(params, *args)
-            return result[0] if circuit.setting.has_aux else result
+            return result[0] if circuit.spec.has_aux else result
         if self.descends == SQUARED_ERROR:
             output = circuit.run(params, args, sites=("output",)).sites["output"]
             target = target_of(circuit, args, type(self).__name__)
@@ -144,13 +144,13 @@ class Rule:
 
     def reference(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
         """Backpropagation's gradients of the loss that the rule descends."""
-        learned, fixed = circuit.leaves.pick(params)
+        learned, fixed = circuit.leaves.split(params)
 
         def loss(learned: Any) -> Any:
-            here = circuit.leaves.build(learned, fixed)
+            here = circuit.leaves.combine(learned, fixed)
             return self.descended(circuit, here, state, args)
 
-        return circuit.leaves.build(jax.grad(loss)(learned))
+        return circuit.leaves.combine(jax.grad(loss)(learned))
 
     def check_optimizer(
         self, circuit: Circuit, params: Any, optimizer: optax.GradientTransformation
@@ -169,7 +169,7 @@ class Rule:
         """One update of the parameters: `(params, optimizer_state, credit)`."""
         credit = self.credit(circuit, params, state, args)
         learned = circuit.learned(params)
-        moved, optimizer_state = updated(
+        moved, optimizer_state = apply_optimizer(
             optimizer, credit.grads, optimizer_state, learned, credit.value
         )
         return circuit.merged(params, moved), optimizer_state, credit

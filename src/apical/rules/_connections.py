@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from ..circuit import Circuit
 from ._base import Credit, Rule, rule
 from ._checks import check_fraction, check_positive
-from ._numerics import salted
+from ._numerics import fold_in_name
 from .feedback._path import require_direct, warn_of_frozen, weights_of
 
 
@@ -78,7 +78,7 @@ def connect(
     Warns of weights that are not learned, whose connections are what they are.
     """
     warn_of_frozen(circuit)
-    own = salted(key, "apical.connections")
+    own = fold_in_name(key, "apical.connections")
     keys, weights = jax.random.split(own, 3), weights_of(circuit, params)
     found = Connections()
     if _is_positive(forward):

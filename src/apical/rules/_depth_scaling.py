@@ -82,7 +82,7 @@ def depth_scaled(
     """
     circuit = make_learner(loss_fn, Backpropagation(), **keywords).circuit(params, args)
     factors = _factors(circuit)
-    learned, fixed = circuit.leaves.pick(params)
+    learned, fixed = circuit.leaves.split(params)
     names = circuit.leaves.names
     units = [
         leaf / _size(leaf, name) if name in factors else leaf
@@ -90,12 +90,12 @@ def depth_scaled(
     ]
 
     def scaled(params: Any, *args: Any) -> Any:
-        learned, fixed = circuit.leaves.pick(params)
+        learned, fixed = circuit.leaves.split(params)
         pairs = zip(names, learned, strict=True)
         here = [(factors.get(name, 1.0) * w).astype(w.dtype) for name, w in pairs]
-        return loss_fn(circuit.leaves.build(here, fixed), *args)
+        return loss_fn(circuit.leaves.combine(here, fixed), *args)
 
-    return DepthScaled(scaled, circuit.leaves.build(units, fixed), factors)
+    return DepthScaled(scaled, circuit.leaves.combine(units, fixed), factors)
 
 
 def _size(leaf: jax.Array, name: str) -> jax.Array:
@@ -111,7 +111,7 @@ def _size(leaf: jax.Array, name: str) -> jax.Array:
 def _factors(circuit: Circuit) -> dict[str, float]:
     """The factor of each weight, by the leaf's path."""
     branches = _branches(circuit)
-    into_loss = set(circuit.made_of[LOSS].synapses) - branches
+    into_loss = set(circuit.parents[LOSS].synapses) - branches
     found: dict[str, float] = {}
     for i, synapse in enumerate(circuit.synapses):
         if synapse.loops or not synapse.direct:
@@ -141,5 +141,5 @@ def _branches(circuit: Circuit) -> set[int]:
 
     Where the loss reads the stream itself, the last branch ends in the loss.
     """
-    found = circuit.made_of.values()
+    found = circuit.parents.values()
     return {synapse for nodes, synapses in found if nodes for synapse in synapses}

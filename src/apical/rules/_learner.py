@@ -9,7 +9,7 @@ from typing import Any, Generic, Literal, NamedTuple, TypedDict, TypeVar, Unpack
 import jax
 import optax
 
-from ..circuit import Circuit, Setting, require_arrays, require_function, trace_setting
+from ..circuit import Circuit, LossSpec, require_arrays, require_function, trace_spec
 from ._base import Credit, Rule, Signal
 from ._checks import check_transformation
 from ._optimizers import require_told_enough
@@ -36,8 +36,8 @@ class Keywords(TypedDict, total=False):
 class Circuits:
     """The circuits of one loss function, one for each set of shapes and settings."""
 
-    def __init__(self, loss_fn: Callable[..., Any], setting: Setting) -> None:
-        self.loss_fn, self.setting = loss_fn, setting
+    def __init__(self, loss_fn: Callable[..., Any], setting: LossSpec) -> None:
+        self.loss_fn, self.spec = loss_fn, setting
         self._found: OrderedDict[Any, Circuit] = OrderedDict()
         self._numbers = Numbers()
 
@@ -49,7 +49,7 @@ class Circuits:
         if key in self._found:
             self._found.move_to_end(key)
             return self._found[key]
-        circuit = trace_setting(self.loss_fn, self.setting, params, args)
+        circuit = trace_spec(self.loss_fn, self.spec, params, args)
         # What closes over a value of an outer transformation must not outlive it.
         if key is not None and not circuit.closes_over_tracers:
             self._found[key] = circuit
@@ -67,7 +67,7 @@ class Learner(Generic[R]):
     """
 
     def __init__(
-        self, loss_fn: Callable[..., Any], rule: Rule, setting: Setting
+        self, loss_fn: Callable[..., Any], rule: Rule, setting: LossSpec
     ) -> None:
         self.rule, self.circuit = rule, Circuits(loss_fn, setting)
 
@@ -82,7 +82,7 @@ class Learner(Generic[R]):
 
     def reset(self, params: Any, state: Any, *args: Any) -> Any:
         """The state for a new batch; the identity for most rules."""
-        return self._apply(self.rule.start, params, state, args)
+        return self._apply(self.rule.reset, params, state, args)
 
     def __call__(self, params: Any, state: Any, *args: Any) -> Credit:
         """One tick: `Credit(value, aux, grads, state, info)`."""
@@ -189,7 +189,7 @@ def make_learner(
             f"{type(rule).__name__} is not registered, so that its numbers are no "
             f"leaves: write `@apical.rules.rule` above `class {type(rule).__name__}`."
         )
-    setting = Setting(
+    setting = LossSpec(
         has_aux=has_aux,
         reduction=reduction,
         batch_axes=batch_axes,

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from ..circuit import Circuit
 
 
-def salted(key: jax.Array, salt: str) -> jax.Array:
+def fold_in_name(key: jax.Array, salt: str) -> jax.Array:
     """A key of the rule's own.
 
     `fold_in(key, i)` equals `split(key, n)[i]`, so that feedback drawn from the key

@@ -35,7 +35,7 @@ def updates_of(
     return optimizer.update(grads, memory, weights, **told)
 
 
-def updated(
+def apply_optimizer(
     optimizer: optax.GradientTransformation,
     grads: Any,
     memory: Any,
@@ -60,7 +60,9 @@ def require_told_enough(
 
     def step(weights: Any) -> Any:
         told = jnp.zeros(()) if loss else None
-        return updated(optimizer, weights, optimizer.init(weights), weights, told)
+        return apply_optimizer(
+            optimizer, weights, optimizer.init(weights), weights, told
+        )
 
     try:
         jax.eval_shape(step, weights)

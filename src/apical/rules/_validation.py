@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..circuit import Circuit, nodes_made_of, require_arguments
+from ..circuit import Circuit, nodes_depending_on, require_arguments
 
 
 def require_key(key: Any) -> None:
@@ -106,8 +106,8 @@ def _shapes(tree: Any) -> dict[str, Any]:
 
 def require_heard(circuit: Circuit, rule: str) -> None:
     """Refuse inputs of which no node is made, as a target."""
-    positions = circuit.setting.input_argnums or ()
-    if not nodes_made_of(circuit, positions):
+    positions = circuit.spec.input_argnums or ()
+    if not nodes_depending_on(circuit, positions):
         raise ValueError(
             f"{rule} changes the input of the network, and no node is made of "
             f"`input_argnums={positions}`: positions are counted from 0 after `params`."
@@ -116,7 +116,7 @@ def require_heard(circuit: Circuit, rule: str) -> None:
 
 def inputs_of(circuit: Circuit, args: tuple[Any, ...], rule: str) -> tuple[Any, ...]:
     """The arguments that `input_argnums=` names, or refuse."""
-    positions = circuit.setting.input_argnums
+    positions = circuit.spec.input_argnums
     if positions is None:
         raise ValueError(
             f"{rule} changes the input of the network: pass `input_argnums=`, the "
@@ -148,7 +148,7 @@ def with_inputs(
     circuit: Circuit, args: tuple[Any, ...], values: Sequence[Any]
 ) -> tuple[Any, ...]:
     """The arguments with other values of those that `input_argnums=` names."""
-    positions = circuit.setting.input_argnums or ()
+    positions = circuit.spec.input_argnums or ()
     changed = dict(zip(positions, values, strict=True))
     return tuple(changed.get(i, a) for i, a in enumerate(args))
 
@@ -160,19 +160,19 @@ SQUARED_ERROR = "squared-error"
 
 def target_of(circuit: Circuit, args: tuple[Any, ...], rule: str) -> jax.Array:
     """What the output should be, from `target=`, or refuse."""
-    if circuit.setting.target is None:
+    if circuit.spec.target is None:
         raise ValueError(
             f"{rule} sees what the output should be: pass `target=`, a function of the "
             "arguments after `params`, as in `apical.value_and_grad(loss_fn, rule, "
             "target=lambda x, y: y)`."
         )
     require_arguments(
-        circuit.setting.target,
+        circuit.spec.target,
         args,
         f"`target` cannot be called with the {len(args)} arguments after `params`: "
         "write it as `target=lambda x, y: y`, without `params`",
     )
-    target = circuit.setting.target(*args)
+    target = circuit.spec.target(*args)
     output = circuit.output_shape
     if not hasattr(target, "shape"):
         raise ValueError(

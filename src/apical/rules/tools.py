@@ -5,7 +5,7 @@ from ..circuit import Edge as Edge
 from ._base import local_signals as local_signals
 from ._base import static as static
 from ._iteration import repeat as repeat
-from ._numerics import salted as salted
+from ._numerics import fold_in_name as fold_in_name
 from ._numerics import squared_norm as squared_norm
 from ._validation import inputs_of as inputs_of
 from ._validation import target_of as target_of

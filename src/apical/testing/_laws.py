@@ -167,7 +167,7 @@ def _effect(case: Case, rule_at: Callable[..., Rule]) -> Callable[..., Any]:
 
 def _reached(case: Case, tick: Tick) -> list[jax.Array]:
     moved = tick.params if case.rule.coupled else tick.credit.grads
-    return case.circuit.leaves.pick(moved)[0]
+    return case.circuit.leaves.split(moved)[0]
 
 
 def _compare_slopes(
@@ -206,7 +206,7 @@ def untouched(case: Case) -> None:
 def value(case: Case) -> None:
     """Value and aux are those of the undisturbed forward computation."""
     result = case.loss_fn(case.params, *case.args)
-    loss, aux = result if case.circuit.setting.has_aux else (result, None)
+    loss, aux = result if case.circuit.spec.has_aux else (result, None)
     found = case.eager.credit
     require_close(found.value, loss, "`credit.value` against the loss", CLOSE)
     require_close(found.aux, aux, "`credit.aux` against that of `loss_fn`", CLOSE)
@@ -268,10 +268,10 @@ def jit(case: Case) -> None:
 def vmap(case: Case) -> None:
     """`jax.vmap` over seeds equals a loop over seeds."""
     leaves = case.circuit.leaves
-    learned, fixed = leaves.pick(case.params)
+    learned, fixed = leaves.split(case.params)
 
     def scaled(scale: Any) -> Any:
-        return leaves.build([(scale * x).astype(x.dtype) for x in learned], fixed)
+        return leaves.combine([(scale * x).astype(x.dtype) for x in learned], fixed)
 
     def run(key: jax.Array, scale: Any) -> Any:
         params = scaled(scale)
@@ -294,7 +294,7 @@ def batch(case: Case) -> None:
     twice = _repeated(axes, case.args)
     state = case.reset(case.state, twice)
     found = case.compiled(case.params, state, twice).credit.grads
-    times = 2.0 if case.circuit.setting.reduction == "sum" else 1.0
+    times = 2.0 if case.circuit.spec.reduction == "sum" else 1.0
     expected = jax.tree.map(lambda g: times * g, case.jitted.credit.grads)
     require_close(found, expected, "with the batch repeated", 10 * CLOSE)
 

@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 import apical
 from apical.cli import app
 from apical.cli._app import stop
-from apical.lab import APART
+from apical.lab import NOT_COMPARED
 from apical.lab._registry import RULES
 from apical.lab.report._terminal import Name, grid, said, tell, tolerate
 from apical.lab.report._terminal_table import outcome, regime_table
@@ -149,12 +149,12 @@ def test_every_word_of_the_list_of_rules_is_whole(width):
     assert found.exit_code == 0
     assert max(map(len, text.partition("recirculation:")[0].splitlines())) <= width
     words = Counter(text.split())
-    entries = [*RULES.values(), *(apart.entry for apart in APART.values())]
+    entries = [*RULES.values(), *(apart.entry for apart in NOT_COMPARED.values())]
     needs = Counter(w for entry in entries for w in " ".join(entry.needs).split())
     assert all(words[word] >= number for word, number in needs.items())
     keys = re.findall(r"@\w+\{\s*([^,\s]+)", "".join(e.citation for e in entries))
     assert all(key in words or f"{key}," in words for key in keys)
-    for name in (*RULES, *APART):
+    for name in (*RULES, *NOT_COMPARED):
         assert all(any(p in w for w in words) for p in re.findall(r"[a-z]+", name))
 
 

@@ -125,8 +125,8 @@ def test_noise_finds_the_weights_at_every_kind_of_synapse(name):
         return jax.tree.map(lambda b: jnp.mean(b, axis=0), drawn)
 
     leaves = found.circuit.leaves
-    learnt, early = leaves.pick(mean(state))[0], leaves.pick(state.feedback)[0]
-    true = leaves.pick(found.params)[0]
+    learnt, early = leaves.split(mean(state))[0], leaves.split(state.feedback)[0]
+    true = leaves.split(found.params)[0]
     assert len(found.circuit.feedback_leaves) >= 2
     for i in found.circuit.feedback_leaves:
         assert cosine(learnt[i], true[i]) > 0.9

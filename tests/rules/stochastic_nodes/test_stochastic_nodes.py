@@ -257,9 +257,9 @@ def drawn(rule):
     now = jax.random.split(KEY)[0]
     circuit = apical.trace(loss_fn)(PARAMS, X, Y)
     if isinstance(rule, ScoreFunction):
-        from apical.rules._numerics import salted
+        from apical.rules._numerics import fold_in_name
 
-        now = salted(now, "spikes")
+        now = fold_in_name(now, "spikes")
     found = uniforms(now, {n.name: n for n in circuit.nodes}, 1)
     return [np.asarray(found[n])[0] for n in "01"]
 

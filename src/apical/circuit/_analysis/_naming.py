@@ -14,11 +14,11 @@ from ._drive import (
 )
 from ._nodes import LOSS_NUMBER, Reach, bound
 from ._primitives import SUMS, is_identity
-from ._synapses import Meeting
+from ._synapses import WeightedOp
 
 
 def outputs(
-    flow: Flow, found: Iterable[Meeting], reach: Mapping[int, Reach]
+    flow: Flow, found: Iterable[WeightedOp], reach: Mapping[int, Reach]
 ) -> list[int]:
     """The ends of the affine tails of the synapses that reach the loss alone."""
     ends: dict[int, None] = {}
@@ -59,7 +59,7 @@ def names(
     flow: Flow,
     nodes: Sequence[int],
     paths: Sequence[Sequence[str]],
-    found: Sequence[Meeting],
+    found: Sequence[WeightedOp],
     given: Mapping[int, str],
 ) -> dict[int, str]:
     """A name for each node, from the paths of the parameters that make it.
@@ -109,7 +109,7 @@ def _name(
 def makers(
     flow: Flow, number: int, nodes: set[int], weights: Mapping[int, frozenset[int]]
 ) -> tuple[set[int], set[int], set[int]]:
-    """Leaves of the synapses, other leaves, and nodes from which a node is made."""
+    """Partition of the synapses, other leaves, and nodes from which a node is made."""
     through, others, parents = set[int](), set[int](), set[int]()
     stack, seen = [number], set[int]()
     while stack:

@@ -19,7 +19,7 @@ from .._marks import OUTPUT_MARK, draws, mark_of
 from ._dataflow import ACTIVITY, DATA, Flow
 from ._graph import bound, walk
 from ._primitives import is_identity
-from ._synapses import Meeting
+from ._synapses import WeightedOp
 
 # ---- Nodes, their edges to what they reach next, and the one end that is no node.
 
@@ -156,7 +156,7 @@ def _marked_sources(flow: Flow, op: Op, mark: str, *, joined: bool = False) -> s
     )
 
 
-def entering(flow: Flow, found: Iterable[Meeting]) -> set[int]:
+def entering(flow: Flow, found: Iterable[WeightedOp]) -> set[int]:
     """The activities that enter a synapse."""
     roots = (sources(flow, a) for m in found for a in m.activities)
     return set().union(*roots)
@@ -277,7 +277,7 @@ def _later(out: Reach) -> Reach:
 # ---- What nodes are made of: the nodes and synapses on the way back from them.
 
 
-class MadeOf(NamedTuple):
+class Parents(NamedTuple):
     """What a node, or the loss, is made of with no other node or synapse between.
 
     Attributes:
@@ -289,9 +289,9 @@ class MadeOf(NamedTuple):
     synapses: tuple[int, ...]
 
 
-def made_of(
+def parents(
     flow: Flow, start: Atom, nodes: Mapping[int, str], synapses: Mapping[int, int]
-) -> MadeOf:
+) -> Parents:
     """Walk back from a value to nodes, by variable, and outputs of synapses."""
     found_nodes: set[str] = set()
     found: set[int] = set()
@@ -308,7 +308,7 @@ def made_of(
             found.add(synapses[atom])
         else:
             stack += _before(flow, atom)
-    return MadeOf(tuple(sorted(found_nodes)), tuple(sorted(found)))
+    return Parents(tuple(sorted(found_nodes)), tuple(sorted(found)))
 
 
 def _before(flow: Flow, number: Atom) -> list[Atom]:

@@ -16,7 +16,7 @@ from ._graph import walk
 from ._nodes import Node, Reach
 from ._primitives import LINEAR_NOT_REWRITTEN, SYNAPTIC, holds, holds_synaptic
 from ._products import Products
-from ._synapses import Meeting
+from ._synapses import WeightedOp
 
 # ---- What a traced loss function must be before a circuit is made of it.
 
@@ -115,7 +115,7 @@ def no_output(read: Sequence[Node]) -> str:
     )
 
 
-def require_layers_apart(synapses: Sequence[Meeting], names: Sequence[str]) -> None:
+def require_layers_apart(synapses: Sequence[WeightedOp], names: Sequence[str]) -> None:
     """Refuse an operation that holds several layers.
 
     A signal that its output is told passes back through the upper of them by their true

@@ -15,7 +15,7 @@ from ._products import Products
 
 
 @dataclass(frozen=True, eq=False)
-class Meeting:
+class WeightedOp:
     """A linear operation where an effective weight meets a value made from data.
 
     `weight` is the position of the weight among the operands, None in an operation
@@ -65,9 +65,9 @@ class Synapse:
     where: str
 
 
-def meetings(flow: Flow, products: Products) -> list[Meeting]:
+def weighted_ops(flow: Flow, products: Products) -> list[WeightedOp]:
     """The synapses of a program, in program order."""
-    found: list[Meeting] = []
+    found: list[WeightedOp] = []
     for site in walk(flow.program.body):
         op = site.op
         if id(op) in products.weight:
@@ -76,9 +76,9 @@ def meetings(flow: Flow, products: Products) -> list[Meeting]:
             weight = flow.weight_of(op)
         leaves = frozenset() if weight is None else flow.raw_of(op.inputs[weight])
         if leaves:
-            found.append(Meeting(op, weight, leaves, site.loops))
+            found.append(WeightedOp(op, weight, leaves, site.loops))
         elif _is_not_rewritten(flow, op):
-            found.append(Meeting(op, None, flow.raw_into(op), site.loops))
+            found.append(WeightedOp(op, None, flow.raw_into(op), site.loops))
     return found
 
 
@@ -88,33 +88,33 @@ def _is_not_rewritten(flow: Flow, op: Op) -> bool:
     return linear and meets and not op.enterable and bool(flow.raw_into(op))
 
 
-def gains(flow: Flow, products: Products) -> list[Meeting]:
+def gains(flow: Flow, products: Products) -> list[WeightedOp]:
     """Products that scale an activity entry by entry, in program order."""
-    found: list[Meeting] = []
+    found: list[WeightedOp] = []
     for site in walk(flow.program.body):
         op, weight = site.op, products.weight.get(id(site.op))
         if weight is None or products.verdict(op).reason:
             continue
         leaves = flow.raw_of(op.inputs[weight])
         if leaves and flow.is_activity(op.inputs[1 - weight]):
-            found.append(Meeting(op, weight, leaves, site.loops))
+            found.append(WeightedOp(op, weight, leaves, site.loops))
     return found
 
 
-def leaves_of(found: Iterable[Meeting]) -> tuple[int, ...]:
+def leaves_of(found: Iterable[WeightedOp]) -> tuple[int, ...]:
     """The leaves, by position, that are weights in any of these operations."""
     return tuple(sorted(frozenset[int]().union(*(m.leaves for m in found))))
 
 
 def make_synapses(
-    flow: Flow, products: Products, found: Sequence[Meeting], paths: Sequence[str]
+    flow: Flow, products: Products, found: Sequence[WeightedOp], paths: Sequence[str]
 ) -> tuple[Synapse, ...]:
     """A `Synapse` for each meeting, in order."""
     return tuple(_synapse(flow, products, m, paths) for m in found)
 
 
 def _synapse(
-    flow: Flow, products: Products, found: Meeting, paths: Sequence[str]
+    flow: Flow, products: Products, found: WeightedOp, paths: Sequence[str]
 ) -> Synapse:
     op, leaves = found.op, sorted(found.leaves)
     shape = () if found.weight is None else flow.shape(op.inputs[found.weight])

@@ -8,21 +8,21 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .._partition import Leaves
+from .._partition import Partition
 
 
 class Examples:
     """Reads `batch_axes`, as `in_axes` of `jax.vmap` over the arguments."""
 
-    def __init__(self, setting: Any, given: Leaves, shapes: Sequence[tuple[int, ...]]):
-        self.setting, self.given, self.shapes = setting, given, shapes
+    def __init__(self, spec: Any, given: Partition, shapes: Sequence[tuple[int, ...]]):
+        self.spec, self.given, self.shapes = spec, given, shapes
 
     @property
     def axes(self) -> list[int | None]:
         """The axis of the examples in each array of the arguments."""
         # An index in place of each leaf lets a prefix of the tree stand for all below.
         args = jax.tree.unflatten(self.given.treedef, range(len(self.given.paths)))
-        batch = self.setting.batch_axes
+        batch = self.spec.batch_axes
         batch = tuple(batch) if isinstance(batch, list) else batch  # as `jax.vmap` does
         batch = (
             (batch,) * len(args) if batch is None or isinstance(batch, int) else batch
@@ -109,11 +109,11 @@ class Examples:
     def loss(self, loss_fn: Callable[..., Any], params: Any, args: Any) -> Any:
         """The loss alone, where the function returns more."""
         result = loss_fn(params, *args)
-        return result[0] if self.setting.has_aux else result
+        return result[0] if self.spec.has_aux else result
 
     def twice(self, args: Any) -> Any:
         """The arguments with every example twice."""
-        arrays = self.given.pick(args)[1]
+        arrays = self.given.split(args)[1]
         pairs = zip(arrays, self.axes, strict=True)
         doubled = [x if a is None else jnp.concatenate([x, x], a) for x, a in pairs]
-        return self.given.build([], doubled)
+        return self.given.combine([], doubled)

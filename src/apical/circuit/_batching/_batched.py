@@ -9,9 +9,9 @@ from typing import Any
 import jax
 
 from .._jaxpr import Op
-from .._loss_spec import Setting
+from .._loss_spec import LossSpec
 from .._marks import OUTPUT
-from .._partition import Leaves
+from .._partition import Partition
 from .._structure import Structure
 from ._batch_axes import Examples
 from ._outputs import Outputs
@@ -23,9 +23,9 @@ from ._separation import Separation
 class Batched(Structure):
     """A structure whose arguments hold several examples."""
 
-    setting: Setting
+    spec: LossSpec
     _examples: Examples
-    _given: Leaves
+    _given: Partition
     _retrace: Callable[[Any, Any], Any]
 
     @cached_property
@@ -160,11 +160,11 @@ class Batched(Structure):
         first, second = len(self.leaves.learned), len(self.leaves.arrays)
         structs = [shapes[n] for n in inputs]
         arrays = structs[first + second :]
-        params = self.leaves.build(structs[:first], structs[first : first + second])
+        params = self.leaves.combine(structs[:first], structs[first : first + second])
         pairs = zip(arrays, self._examples.repeated(), strict=True)
         twice = [jax.ShapeDtypeStruct(shape, x.dtype) for x, shape in pairs]
         try:
-            return self._retrace(params, self._given.build([], twice))
+            return self._retrace(params, self._given.combine([], twice))
         except Exception as error:
             raise ValueError(
                 "To find the axis of the examples, `loss_fn` was traced with twice as "
@@ -181,4 +181,4 @@ class Batched(Structure):
     @property
     def scale(self) -> int:
         """How many times larger an example's own gradient is than its share."""
-        return self.batch_size if self.setting.reduction == "mean" else 1
+        return self.batch_size if self.spec.reduction == "mean" else 1

@@ -43,7 +43,7 @@ def require_reduction(circuit: Circuit, params: Any, args: tuple[Any, ...]) -> N
     except Exception:  # whatever it says to another number of examples
         return
     if is_concrete(losses):  # an outer transformation may trace numbers too
-        _check(circuit.setting.reduction, *map(float, losses))
+        _check(circuit.spec.reduction, *map(float, losses))
 
 
 def _check(said: str, loss: float, doubled: float) -> None:

@@ -80,7 +80,7 @@ def find_tap(tap: str | Tap | None) -> Tap | None:
 # batched products need nothing of their own, and the work equals backpropagation's.
 
 
-def cross(op: Op, weight: int, x: Any, w: Any, b: Any) -> Any:
+def with_feedback_weight(op: Op, weight: int, x: Any, w: Any, b: Any) -> Any:
     """The synapse op(x, w) whose backward path goes through b."""
 
     def apply(x: Any, w: Any) -> Any:
@@ -211,7 +211,7 @@ class Runner:
         if self.backward is not None:
             self.make_second(op, scope)
             if id(op) in self.plan.crossed:
-                return [self.cross(op, scope)]
+                return [self.with_feedback_weight(op, scope)]
         return op(*[scope.read(a) for a in op.inputs])
 
     def make_second(self, op: Op, scope: Scope) -> None:
@@ -221,12 +221,12 @@ class Runner:
             values = [scope.read_second(a) if w else scope.read(a) for a, w in pairs]
             scope.second.update(zip(op.outputs, op(*values), strict=True))
 
-    def cross(self, op: Op, scope: Scope) -> Any:
+    def with_feedback_weight(self, op: Op, scope: Scope) -> Any:
         number, weight = self.plan.crossed[id(op)]
         x, w = scope.read(op.inputs[1 - weight]), scope.read(op.inputs[weight])
         assert self.backward is not None
         b = self.backward(number, w, scope.read_second(op.inputs[weight]))
-        return cross(op, weight, x, w, b)
+        return with_feedback_weight(op, weight, x, w, b)
 
     def sent(self, op: Op, scope: Scope, send: Send) -> Sequence[Any]:
         """A synapse that reads what it is sent in place of its input."""

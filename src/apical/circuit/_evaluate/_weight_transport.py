@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from .._analysis._dataflow import PARAMETER, Flow
 from .._analysis._graph import walk
 from .._analysis._primitives import LINEAR_NOT_REWRITTEN, STRUCTURAL, SYNAPTIC
-from .._analysis._synapses import Meeting
+from .._analysis._synapses import WeightedOp
 from .._jaxpr import Atom, Body, Literal, Op, Program, trace_program
 from .._marks import NODE_MARK
 from ._control_flow import ENTER
@@ -54,7 +54,7 @@ class Read(NamedTuple):
 
 
 def weight_reads(
-    flow: Flow, synapses: list[Meeting], gains: list[Meeting], parameters: int
+    flow: Flow, synapses: list[WeightedOp], gains: list[WeightedOp], parameters: int
 ) -> list[Read]:
     """The true weights, gains apart, that the backward path of feedback reads.
 
@@ -75,8 +75,8 @@ def weight_reads(
 
 def _reads(
     flow: Flow,
-    synapses: list[Meeting],
-    gains: list[Meeting],
+    synapses: list[WeightedOp],
+    gains: list[WeightedOp],
     parameters: int,
     entrance: Tap,
 ) -> list[Read]:
@@ -102,8 +102,8 @@ def _reads(
 
 def _backward_program(
     flow: Flow,
-    synapses: list[Meeting],
-    gains: list[Meeting],
+    synapses: list[WeightedOp],
+    gains: list[WeightedOp],
     parameters: int,
     entrance: Tap,
 ) -> tuple[Program, frozenset[int]]:

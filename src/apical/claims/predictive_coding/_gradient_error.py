@@ -158,13 +158,13 @@ class Recursion:
     def _forward(self, params: Any, args: Any) -> tuple[Any, Any]:
         """The network at its feed-forward values, and the exact gradient."""
         linear = linearise(Terms(self.circuit, params, args))
-        learned, fixed = self.circuit.leaves.pick(params)
+        learned, fixed = self.circuit.leaves.split(params)
 
         def loss(learned: Any) -> Any:
             result = self.circuit.loss_fn(
-                self.circuit.leaves.build(learned, fixed), *args
+                self.circuit.leaves.combine(learned, fixed), *args
             )
-            return result[0] if self.circuit.setting.has_aux else result
+            return result[0] if self.circuit.spec.has_aux else result
 
         return (linear.value, linear.transposed), jax.grad(loss)(learned)
 

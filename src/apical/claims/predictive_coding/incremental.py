@@ -40,7 +40,7 @@ SOURCE = (
 )
 
 
-class Setting(NamedTuple):
+class LossSpec(NamedTuple):
     """The numbers that the source's code gives for a rule.
 
     Attributes:
@@ -60,7 +60,7 @@ class Setting(NamedTuple):
 
 TICKS = 8
 SETTINGS = {
-    INCREMENTAL: Setting(
+    INCREMENTAL: LossSpec(
         rules.IncrementalPredictiveCoding(
             TICKS, inference=optax.sgd(0.8495322487988946, momentum=0.35)
         ),
@@ -69,7 +69,7 @@ SETTINGS = {
         0.032533390000821956,
         TICKS,
     ),
-    BASELINE: Setting(
+    BASELINE: LossSpec(
         rules.Backpropagation(),
         jax.nn.gelu,
         0.00027487989229471686,
@@ -130,7 +130,7 @@ def scaled(data: Data) -> Data:
     return data._replace(train_x=scale(data.train_x), test_x=scale(data.test_x))
 
 
-def work_of(amount: Amount, setting: Setting, data: Data) -> Work:
+def work_of(amount: Amount, setting: LossSpec, data: Data) -> Work:
     """The work of a rule: its net, and AdamW over the length of the whole training."""
     batch_size = 128
     steps = len(data.train_y) // batch_size

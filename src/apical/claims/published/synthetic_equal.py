@@ -15,7 +15,7 @@ from apical.claims.published._published_accuracy import Anchor
 from apical.lab._registry import BASELINE, CONTROL
 from apical.rules import Rule, rule
 from apical.rules._base import local_signals
-from apical.rules._numerics import salted
+from apical.rules._numerics import fold_in_name
 
 MARGIN = 0.5  # points
 PLAIN, CONDITIONED = "synthetic-gradients", "synthetic-gradients-conditioned"
@@ -32,7 +32,7 @@ class RandomDirections(Rule):
         """A key of its own."""
         del params, args
         circuit.require_nodes()
-        return salted(key, "apical.RandomDirections")
+        return fold_in_name(key, "apical.RandomDirections")
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
         """The local products of random signals."""

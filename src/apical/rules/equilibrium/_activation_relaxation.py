@@ -133,7 +133,7 @@ class ActivationRelaxation(Rule):
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
         """Relax, and pull the activities back through what made each node."""
         linear, errors, info = self._relax(circuit, params, state, args)
-        grads = circuit.leaves.build(linear.pull(1.0, errors)[0])
+        grads = circuit.leaves.combine(linear.pull(1.0, errors)[0])
         if self.feedback is not None:
             state = self.feedback.learned(state, grads)
         return Credit(linear.value, linear.aux, grads, state, info)

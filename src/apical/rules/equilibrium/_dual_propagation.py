@@ -117,8 +117,8 @@ class DualPropagation(Rule):
             product = units.product(learned, mean, gap, self.nudge)
             return -product / (self.nudge * circuit.scale)
 
-        grads = jax.grad(objective)(circuit.leaves.pick(params)[0])
-        built = circuit.leaves.build(grads)
+        grads = jax.grad(objective)(circuit.leaves.split(params)[0])
+        built = circuit.leaves.combine(grads)
         return Credit(forward.loss, forward.aux, built, state, info)
 
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from ...circuit import Circuit
 from .._base import Credit, SearchSpace, Signal, cited, rule, static
 from .._checks import check_choice, check_positive, check_whole
-from .._numerics import salted
+from .._numerics import fold_in_name
 from .._validation import steps_across, warn_of_unheard
 from ._network import State, Units, Values, settle, settling, stacked
 from ._nudging import KINDS, Holomorphic, Stencil, complex_network, source_of, stencil
@@ -150,7 +150,7 @@ class EquilibriumPropagation(FreeNetwork):
         if isinstance(self.estimate, Holomorphic):
             complex_network(circuit, params, args)
         drawn = self.estimate == "random sign"
-        return salted(key, "apical.EquilibriumPropagation") if drawn else ()
+        return fold_in_name(key, "apical.EquilibriumPropagation") if drawn else ()
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
         """Settle freely and nudged, and contrast."""
@@ -159,7 +159,7 @@ class EquilibriumPropagation(FreeNetwork):
         grads = self._gradient(found)
         after = jax.random.split(state)[1] if self.estimate == "random sign" else state
         info = settling(found.units, found.free, found.nudged)
-        return Credit(rest.loss, rest.aux, circuit.leaves.build(grads), after, info)
+        return Credit(rest.loss, rest.aux, circuit.leaves.combine(grads), after, info)
 
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
         """The free state; the teaching signal is the gradient by the drive."""
@@ -208,7 +208,7 @@ class EquilibriumPropagation(FreeNetwork):
     def _gradient(self, found: Contrast) -> list[jax.Array]:
         """-sum_k w_k dPhi_k/dtheta, in the units of the loss."""
         units, points = found.units, found.points
-        learned = units.circuit.leaves.pick(units.params)[0]
+        learned = units.circuit.leaves.split(units.params)[0]
 
         def primitive(learned: Any, values: Any, nudge: Any) -> Any:
             return units.product(learned, values, units.scaled(values), nudge)

@@ -162,7 +162,7 @@ class Units:
         """The drives, the loss and the output, at other parameters if given."""
         circuit, params = self.circuit, self.params
         if learned is not None:
-            params = circuit.leaves.build(learned, circuit.leaves.pick(params)[1])
+            params = circuit.leaves.combine(learned, circuit.leaves.split(params)[1])
         output = [OUTPUT] if self.with_output else []
         run = circuit.run(
             params,

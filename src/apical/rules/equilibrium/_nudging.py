@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ...circuit import Circuit, not_holomorphic, trace_setting
+from ...circuit import Circuit, not_holomorphic, trace_spec
 
 KINDS = ("one-sided", "random sign", "centred")
 
@@ -121,12 +121,12 @@ def complex_network(circuit: Circuit, params: Any, args: Any) -> tuple[Circuit, 
 
     Its loss is the real part, the complex loss is its aux: a loss has to be real.
     """
-    learned, fixed = circuit.leaves.pick(params)
-    params = circuit.leaves.build([_complex(x) for x in learned], fixed)
-    setting = replace(circuit.setting, has_aux=True)
+    learned, fixed = circuit.leaves.split(params)
+    params = circuit.leaves.combine([_complex(x) for x in learned], fixed)
+    setting = replace(circuit.spec, has_aux=True)
     loss_fn = _with_complex_loss(circuit)
     try:
-        found = trace_setting(loss_fn, setting, params, args)
+        found = trace_spec(loss_fn, setting, params, args)
         loss = jax.eval_shape(lambda: loss_fn(params, *args)[1])
     except Exception as error:
         culprits = not_holomorphic(circuit)
@@ -168,7 +168,7 @@ def _refuse(culprits: tuple[str, ...]) -> None:
 def _with_complex_loss(circuit: Circuit) -> Callable[..., Any]:
     def loss_fn(params: Any, *args: Any) -> Any:
         result = circuit.loss_fn(params, *args)
-        loss = result[0] if circuit.setting.has_aux else result
+        loss = result[0] if circuit.spec.has_aux else result
         return jnp.real(loss), jnp.asarray(loss)
 
     return loss_fn

@@ -162,11 +162,11 @@ class ClampedNetwork(FreeNetwork):
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
         """Settle freely and clamped, and contrast."""
         phases, rest = self._settle(circuit, params, args)
-        learned = circuit.leaves.pick(params)[0]
+        learned = circuit.leaves.split(params)[0]
         scale = circuit.scale * self.strength_of_clamp
         grads = jax.grad(lambda x: self.objective(x, phases) / scale)(learned)
         info = settling(phases.units, phases.free, stacked(phases.clamped))
-        return Credit(rest.loss, rest.aux, circuit.leaves.build(grads), state, info)
+        return Credit(rest.loss, rest.aux, circuit.leaves.combine(grads), state, info)
 
     def descended(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
         """The squared error of the free state: that of a unit counts by its drive."""

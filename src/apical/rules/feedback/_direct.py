@@ -16,11 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...circuit import OUTPUT, Circuit, beside, require_reduction, zeros
-from .._axes import wirings
+from .._axes import axis_maps
 from .._base import Credit, SearchSpace, Signal, cited, rule, static
 from .._checks import check_choice, check_positive
 from .._connections import ConnectedRule, FeedbackState
-from .._numerics import salted, wide
+from .._numerics import fold_in_name, wide
 from .._validation import target_of
 
 FRENKEL = (
@@ -56,14 +56,14 @@ class DirectRule(ConnectedRule):
         del args
         circuit.require_layers_apart()
         circuit.require_output()
-        own = salted(key, f"apical.{type(self).__name__}")
+        own = fold_in_name(key, f"apical.{type(self).__name__}")
         matrices = draw_matrices(circuit, own)
         return FeedbackState(matrices, self.connect(circuit, key, params, matrices))
 
     def taught(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
         """One forward pass, and one local step at every node."""
         found = self._teach(circuit, params, state, args)
-        grads = circuit.leaves.build(found.grads)
+        grads = circuit.leaves.combine(found.grads)
         return Credit(found.value, found.aux, grads, state, ())
 
     def sent(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
@@ -72,7 +72,7 @@ class DirectRule(ConnectedRule):
         return {n: Signal(v, v, found.delta[n]) for n, v in found.values.items()}
 
     def _teach(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Taught:
-        learned, fixed = circuit.leaves.pick(params)
+        learned, fixed = circuit.leaves.split(params)
         # The node that is the output hears the error itself.
         last = circuit.output_node
 
@@ -81,7 +81,7 @@ class DirectRule(ConnectedRule):
             return (computed if passes else jax.lax.stop_gradient(computed)) + injected
 
         def network(learned: Any, errors: Any) -> Any:
-            here = circuit.leaves.build(learned, fixed)
+            here = circuit.leaves.combine(learned, fixed)
             run = circuit.run(here, args, tap=tap, inject=errors)
             return (run.loss, run.sites), run.aux
 
@@ -94,7 +94,7 @@ class DirectRule(ConnectedRule):
         error = delta.pop(OUTPUT)
         message = self.message(circuit, args, error)
         matrices = self.carry(state, state.feedback)
-        for name, wiring in wirings(circuit).items():
+        for name, wiring in axis_maps(circuit).items():
             if name != last:
                 carried = self.scale * wiring.carry(matrices[name], message)
                 carried = carried.astype(values[name].dtype)
@@ -107,7 +107,7 @@ class DirectRule(ConnectedRule):
 
 def draw_matrices(circuit: Circuit, key: jax.Array) -> dict[str, jax.Array]:
     """For each node a matrix, uniform within 1/sqrt(units of the node)."""
-    sizes = {n: w.size for n, w in wirings(circuit).items()}
+    sizes = {n: w.size for n, w in axis_maps(circuit).items()}
     counts = [rows * columns for rows, columns in sizes.values()]
     # All at once: a generator is compiled anew for every shape.
     numbers = jax.random.uniform(key, (sum(counts),), minval=-1.0, maxval=1.0)

@@ -16,7 +16,7 @@ from ...circuit import Circuit
 from .._base import Credit, SearchSpace, local_signals, rule, static
 from .._checks import check_choice
 from .._connections import ConnectedRule, FeedbackState
-from .._numerics import salted
+from .._numerics import fold_in_name
 from ._path import draw_leaves, like_forward, require_different, through_feedback
 
 
@@ -82,7 +82,7 @@ class FeedbackAlignment(ConnectedRule):
         """Draw the feedback weights, with the size of the forward ones."""
         del args
         circuit.require_feedback()
-        own = salted(key, "apical.FeedbackAlignment")
+        own = fold_in_name(key, "apical.FeedbackAlignment")
         keys = jax.random.split(own, 3)
         gains = circuit.gain_leaves if self.gains == "feedback" else ()
         copied = tuple(sorted({*circuit.feedback_leaves, *gains}))

@@ -19,7 +19,7 @@ from ...circuit import Circuit
 from .._base import Credit, SearchSpace, cited, local_signals, rule
 from .._checks import check_fraction
 from .._connections import ConnectedRule, FeedbackState, times
-from .._numerics import salted
+from .._numerics import fold_in_name
 from .._optimizers import updates_of
 from ._path import (
     copied,
@@ -108,7 +108,7 @@ class KolenPollack(ConnectedRule):
         """Draw the feedback weights, with the size of the forward ones."""
         del args
         circuit.require_feedback()
-        own = salted(key, "apical.KolenPollack")
+        own = fold_in_name(key, "apical.KolenPollack")
         leaves = circuit.carrying_leaves
         feedback = draw_leaves(circuit, own, params, leaves, like_forward)
         require_different(circuit, params, feedback)

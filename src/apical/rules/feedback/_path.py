@@ -31,32 +31,32 @@ def through_feedback(
     circuit: Circuit, params: Any, args: Any, state: Any, **feedback: Any
 ) -> Credit:
     """The loss and its gradient, with cotangents carried by another set of weights."""
-    learned, fixed = circuit.leaves.pick(params)
+    learned, fixed = circuit.leaves.split(params)
 
     def loss(learned: Any) -> Any:
-        here = circuit.leaves.build(learned, fixed)
+        here = circuit.leaves.combine(learned, fixed)
         run = circuit.run(here, args, sites=(), **feedback)
         return run.loss, run.aux
 
     (value, aux), grads = jax.value_and_grad(loss, has_aux=True)(learned)
-    return Credit(value, aux, circuit.leaves.build(grads), state, ())
+    return Credit(value, aux, circuit.leaves.combine(grads), state, ())
 
 
 def draw_leaves(
     circuit: Circuit, key: jax.Array, params: Any, leaves: tuple[int, ...], draw: Draw
 ) -> Any:
     """A tree of random numbers at the given leaves, and None elsewhere."""
-    learned, fans = circuit.leaves.pick(params)[0], fan_ins(circuit)
+    learned, fans = circuit.leaves.split(params)[0], fan_ins(circuit)
     ends = list(accumulate(jnp.size(learned[i]) for i in leaves))
     drawn: list[Any] = [None] * len(learned)
     if not leaves:
-        return circuit.leaves.build(drawn)
+        return circuit.leaves.combine(drawn)
     # All at once: a generator is compiled anew for every shape.
     numbers = jnp.split(draw.law(key, (ends[-1],)), ends[:-1])
     for i, flat in zip(leaves, numbers, strict=True):
         shaped = flat.reshape(jnp.shape(learned[i])).astype(learned[i].dtype)
         drawn[i] = draw.make(shaped, learned[i], fans.get(i, 1))
-    return circuit.leaves.build(drawn)
+    return circuit.leaves.combine(drawn)
 
 
 def fan_ins(circuit: Circuit) -> dict[int, int]:
@@ -76,8 +76,8 @@ like_forward = Draw(jax.random.normal, _sized_as)
 def weights_of(circuit: Circuit, params: Any) -> Any:
     """The leaves that a second copy would reach, None elsewhere."""
     reached = circuit.feedback_leaves
-    learned = enumerate(circuit.leaves.pick(params)[0])
-    return circuit.leaves.build([w if i in reached else None for i, w in learned])
+    learned = enumerate(circuit.leaves.split(params)[0])
+    return circuit.leaves.combine([w if i in reached else None for i, w in learned])
 
 
 def copied(feedback: Any, tree: Any) -> Any:
@@ -125,8 +125,8 @@ def require_different(circuit: Circuit, params: Any, feedback: Any) -> None:
     """Refuse feedback that is the forward weights (drawn from the same key, say)."""
     pairs = zip(
         circuit.leaves.names,
-        circuit.leaves.pick(params)[0],
-        circuit.leaves.pick(feedback)[0],
+        circuit.leaves.split(params)[0],
+        circuit.leaves.split(feedback)[0],
         strict=True,
     )
     for path, leaf, copy in pairs:

@@ -18,7 +18,7 @@ from ...circuit import Circuit, Synapse
 from .._base import Credit, SearchSpace, local_signals, rule, static
 from .._checks import check_choice, check_fraction
 from .._connections import ConnectedRule, Connections, times
-from .._numerics import salted
+from .._numerics import fold_in_name
 from ._path import Draw, draw_leaves, require_direct, through_feedback, weights_of
 
 
@@ -106,7 +106,7 @@ class SignConcordance(ConnectedRule):
         """Draw which signs agree, fixed magnitudes, and which connections exist."""
         del args
         circuit.require_feedback()
-        own = salted(key, "apical.SignConcordance")
+        own = fold_in_name(key, "apical.SignConcordance")
         signs, sizes, later = jax.random.split(own, 3)
         agreement = magnitude = None
         leaves = circuit.feedback_leaves

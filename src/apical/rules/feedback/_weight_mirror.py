@@ -17,7 +17,7 @@ from ...circuit import Circuit
 from .._base import Credit, SearchSpace, local_signals, rule
 from .._checks import check_fraction, check_positive
 from .._connections import ConnectedRule, Connections
-from .._numerics import salted
+from .._numerics import fold_in_name
 from ._path import (
     draw_leaves,
     like_forward,
@@ -128,7 +128,7 @@ class WeightMirror(ConnectedRule):
         del args
         circuit.require_feedback()
         require_direct(circuit, "A mirror", "Make")
-        first, later = jax.random.split(salted(key, "apical.WeightMirror"))
+        first, later = jax.random.split(fold_in_name(key, "apical.WeightMirror"))
         leaves = circuit.feedback_leaves
         feedback = draw_leaves(circuit, first, params, leaves, like_forward)
         require_different(circuit, params, feedback)
@@ -159,9 +159,9 @@ class WeightMirror(ConnectedRule):
             step = jnp.where(used.real > 0, rate * mean - self.decay * copy, 0)
             return (copy + step).astype(copy.dtype)
 
-        copies = circuit.leaves.pick(state.feedback)[0]
+        copies = circuit.leaves.split(state.feedback)[0]
         moved = map(move, copies, products, uses)
-        return state._replace(feedback=circuit.leaves.build(list(moved)), key=later)
+        return state._replace(feedback=circuit.leaves.combine(list(moved)), key=later)
 
 
 def correlate(
@@ -172,7 +172,7 @@ def correlate(
     A synapse is linear in its weight, so that its transpose takes y back to the weight;
     with ones in place of x and y it counts.
     """
-    learned, fixed = circuit.leaves.pick(params)
+    learned, fixed = circuit.leaves.split(params)
 
     def noise(number: int, x: jax.Array) -> jax.Array:
         own = jax.random.fold_in(key, number)
@@ -185,7 +185,7 @@ def correlate(
 
     def synapses(send: Any) -> Any:
         def given(learned: Any) -> Any:
-            here = circuit.leaves.build(learned, fixed)
+            here = circuit.leaves.combine(learned, fixed)
             return circuit.at_synapses(here, args, send)
 
         return jax.vjp(given, learned)

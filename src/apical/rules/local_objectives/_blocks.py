@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import optax
 
 from ...circuit import LOSS, OUTPUT, Circuit, Run, inner
-from .._optimizers import updated
+from .._optimizers import apply_optimizer
 
 
 def ends_of(circuit: Circuit, blocks: int | tuple[str, ...]) -> tuple[str, ...]:
@@ -102,15 +102,15 @@ class Walled(NamedTuple):
 
     def taught(self, readouts: Any) -> Taught:
         """The gradients by the parameters and by the read-outs, in one pass."""
-        learned, _ = self.circuit.leaves.pick(self.params)
+        learned, _ = self.circuit.leaves.split(self.params)
         (_, (run, objectives)), (grads, by_readout) = jax.value_and_grad(
             self._total(), argnums=(0, 1), has_aux=True
         )(learned, readouts, {})
-        return Taught(run, objectives, self.circuit.leaves.build(grads), by_readout)
+        return Taught(run, objectives, self.circuit.leaves.combine(grads), by_readout)
 
     def signals(self, readouts: Any) -> tuple[dict[str, jax.Array], Any]:
         """Every node's value, and the gradient there."""
-        learned, _ = self.circuit.leaves.pick(self.params)
+        learned, _ = self.circuit.leaves.split(self.params)
         teaching, (run, _) = jax.grad(self._total(), argnums=2, has_aux=True)(
             learned, readouts, self.circuit.zeros()
         )
@@ -119,14 +119,14 @@ class Walled(NamedTuple):
     def _total(self) -> Callable[..., Any]:
         """The sum above, of learned leaves, read-outs and errors at the nodes."""
         circuit, direct = self.circuit, self._read_directly()
-        _, fixed = circuit.leaves.pick(self.params)
+        _, fixed = circuit.leaves.split(self.params)
 
         def tap(site: str, computed: Any, injected: Any) -> Any:
             value = computed if injected is None else computed + injected
             return jax.lax.stop_gradient(value) if site in self.walls else value
 
         def total(learned: Any, readouts: Any, errors: Any) -> Any:
-            here = circuit.leaves.build(learned, fixed)
+            here = circuit.leaves.combine(learned, fixed)
             run = circuit.run(here, self.args, tap=tap, inject=errors)
             values = {n: run.sites[n] + errors.get(n, 0) for n in self.walls}
             objectives = self.objectives(values, readouts)
@@ -195,4 +195,6 @@ def moved(
     """One step, along the gradient of a mean over the examples."""
     share = circuit.scale / circuit.batch_size
     grads = jax.tree.map(lambda g: share * g, grads)
-    return ReadoutState(*updated(optimizer, grads, state.optimizer, state.weights))
+    return ReadoutState(
+        *apply_optimizer(optimizer, grads, state.optimizer, state.weights)
+    )

@@ -20,7 +20,7 @@ from ...circuit import Circuit, require_reduction
 from .._axes import Layout, layouts
 from .._base import Credit, Rule, Signal, rule, static
 from .._checks import check_transformation
-from .._numerics import salted
+from .._numerics import fold_in_name
 from .._optimizers import begun
 from ._blocks import ReadoutState, draw_readouts, ends_of, moved
 from ._pairs import Pair, made
@@ -135,7 +135,7 @@ class CLAPP(Rule):
                 "CLAPP takes something else from another example of the batch, and "
                 "there is only one. Give `negative`, or larger batches."
             )
-        first, later = jax.random.split(salted(key, f"apical.{_NAME}"))
+        first, later = jax.random.split(fold_in_name(key, f"apical.{_NAME}"))
         self._others(circuit, params, args, first)
         shapes = {n: {_USE: (f.units, f.units)} for n, f in found.items()}
         weights = draw_readouts(first, shapes, {n: f.dtype for n, f in found.items()})
@@ -145,7 +145,7 @@ class CLAPP(Rule):
         """A pass of the batch, one of what comes next, and perhaps one of others."""
         now, later = jax.random.split(state.key)
         total = self._total(circuit, params, args, now)
-        learned, _ = circuit.leaves.pick(params)
+        learned, _ = circuit.leaves.split(params)
         (grads, by_weights), (run, objectives) = jax.grad(
             total, argnums=(0, 1), has_aux=True
         )(learned, state.predictions.weights, {})
@@ -153,7 +153,7 @@ class CLAPP(Rule):
         return Credit(
             run.loss,
             run.aux,
-            circuit.leaves.build(grads),
+            circuit.leaves.combine(grads),
             ClappState(after, later),
             Contrast(objectives),
         )
@@ -162,7 +162,7 @@ class CLAPP(Rule):
         """On the batch as it is: the gradient of each node's objective there."""
         now, _ = jax.random.split(state.key)
         total = self._total(circuit, params, args, now)
-        learned, _ = circuit.leaves.pick(params)
+        learned, _ = circuit.leaves.split(params)
         teaching, (run, _) = jax.grad(total, argnums=2, has_aux=True)(
             learned, state.predictions.weights, circuit.zeros()
         )
@@ -183,7 +183,7 @@ class CLAPP(Rule):
 
     def _total(self, circuit: Circuit, params: Any, args: Any, key: Any) -> Any:
         """The loss and all objectives, of leaves, W and errors on the batch."""
-        _, fixed = circuit.leaves.pick(params)
+        _, fixed = circuit.leaves.split(params)
         pairs, shift = jax.random.split(key)
         after, other = self._others(circuit, params, args, pairs)
         found = self._layouts(circuit)
@@ -202,7 +202,7 @@ class CLAPP(Rule):
             }
 
         def total(learned: Any, weights: Any, errors: Any) -> Any:
-            here = circuit.leaves.build(learned, fixed)
+            here = circuit.leaves.combine(learned, fixed)
             run, context = tables(here, args, errors)
             _, following = tables(here, after, {})
             others = _elsewhere(following, shift)

@@ -18,7 +18,7 @@ from ...circuit import Circuit, Run, require_reduction
 from .._axes import Layout, layouts
 from .._base import Credit, Rule, SearchSpace, Signal, rule, static
 from .._checks import check_choice, check_positive
-from .._numerics import salted
+from .._numerics import fold_in_name
 from .._validation import target_of
 from ._blocks import ends_of
 from ._pairs import Overlay, Pair, labelled, made, require_labels, wrong_labels
@@ -136,25 +136,25 @@ class ForwardForward(Rule):
         self._layouts(circuit)
         if self.positive is None:
             require_labels(circuit, args, self.overlay, _NAME)
-        own = salted(key, f"apical.{_NAME}")
+        own = fold_in_name(key, f"apical.{_NAME}")
         self._passes(circuit, params, args, own)
         return own
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
         """A pass of right data, one of wrong data, and one for the read-out."""
         now, later = jax.random.split(state)
-        learned, _ = circuit.leaves.pick(params)
+        learned, _ = circuit.leaves.split(params)
         grads, (right, wrong) = jax.grad(
             self._total(circuit, params, args, now), has_aux=True
         )(learned, {})
         plain = circuit.run(params, args, sites=())
         info = Goodness(*(self._over_threshold(circuit, r) for r in (right, wrong)))
-        return Credit(plain.loss, plain.aux, circuit.leaves.build(grads), later, info)
+        return Credit(plain.loss, plain.aux, circuit.leaves.combine(grads), later, info)
 
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
         """On right data: values, and the gradient of each node's objective there."""
         now, _ = jax.random.split(state)
-        learned, _ = circuit.leaves.pick(params)
+        learned, _ = circuit.leaves.split(params)
         teaching, (right, _) = jax.grad(
             self._total(circuit, params, args, now), argnums=1, has_aux=True
         )(learned, circuit.zeros())
@@ -198,14 +198,14 @@ class ForwardForward(Rule):
 
     def _total(self, circuit: Circuit, params: Any, args: Any, key: Any) -> Any:
         """All objectives and the read-out's loss, of leaves and of errors."""
-        _, fixed = circuit.leaves.pick(params)
+        _, fixed = circuit.leaves.split(params)
         right, wrong, readout = self._passes(circuit, params, args, key)
         found = self._layouts(circuit)
         # A mean over examples; of a loss that is a sum, one for each of them.
         times = circuit.batch_size / circuit.scale
 
         def total(learned: Any, errors: Any) -> Any:
-            here = circuit.leaves.build(learned, fixed)
+            here = circuit.leaves.combine(learned, fixed)
             runs = (
                 self._run(circuit, here, right, errors),
                 self._run(circuit, here, wrong, {}),

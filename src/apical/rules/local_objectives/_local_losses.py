@@ -20,10 +20,10 @@ import numpy as np
 import optax
 
 from ...circuit import OUTPUT, Circuit, gathered, require_reduction
-from .._axes import Layout, Wiring, as_outputs, of_output, output_table
+from .._axes import AxisMap, Layout, as_outputs, of_output, output_table
 from .._base import Credit, Rule, SearchSpace, Signal, rule, static
 from .._checks import check_choice, check_fraction, check_transformation, check_whole
-from .._numerics import salted, wide
+from .._numerics import fold_in_name, wide
 from .._optimizers import begun
 from .._validation import target_of
 from ._blocks import ReadoutState, Walled, draw_readouts, ends_of, moved
@@ -54,7 +54,7 @@ def directions(rows: jax.Array) -> jax.Array:
 
 
 def similarity(
-    layouts: dict[str, tuple[Layout, Wiring]],
+    layouts: dict[str, tuple[Layout, AxisMap]],
     target: jax.Array,
     values: dict[str, jax.Array],
     readouts: dict[str, jax.Array],
@@ -90,14 +90,14 @@ def prediction(
     circuit: Circuit,
     params: Any,
     args: Any,
-    layouts: dict[str, tuple[Layout, Wiring]],
+    layouts: dict[str, tuple[Layout, AxisMap]],
     values: dict[str, jax.Array],
     readouts: dict[str, jax.Array],
 ) -> dict[str, jax.Array]:
     """For each node the loss of its own output, summed over the turns of its loops."""
     shape = circuit.output_shape
-    learned, fixed = circuit.leaves.pick(params)
-    params = circuit.leaves.build(jax.lax.stop_gradient(learned), fixed)
+    learned, fixed = circuit.leaves.split(params)
+    params = circuit.leaves.combine(jax.lax.stop_gradient(learned), fixed)
 
     def head(output: jax.Array) -> jax.Array:
         run = circuit.run(params, args, tap="clamp", inject={OUTPUT: output}, sites=())
@@ -256,7 +256,7 @@ class LocalLosses(Rule):
             }
             shapes[name] = {use: every[use] for use in self._uses}
         dtypes = {name: layout.dtype for name, (layout, _) in found.items()}
-        own = salted(key, f"apical.{_NAME}")
+        own = fold_in_name(key, f"apical.{_NAME}")
         weights = draw_readouts(own, shapes, dtypes)
         learned = self.readout == "learned"
         return ReadoutState(weights, begun(self._optimizer, weights) if learned else ())

@@ -56,7 +56,7 @@ def _described(found: Any) -> str:
 
 def example_axis(circuit: Circuit, position: int, rule: str) -> int:
     """The axis of the examples of an argument, from `batch_axes=`, or refuse."""
-    batch = circuit.setting.batch_axes
+    batch = circuit.spec.batch_axes
     axis = batch[position] if isinstance(batch, (tuple, list)) else batch
     if not isinstance(axis, (int, np.integer)):
         raise ValueError(
@@ -121,7 +121,7 @@ def _require_classes(target: jax.Array, rule: str, fix: str) -> None:
 
 def _require_room(circuit: Circuit, x: Any, target: jax.Array, rule: str) -> None:
     fix = "Give `overlay`, a function of the input and a label for each example."
-    (position,) = circuit.setting.input_argnums or (0,)
+    (position,) = circuit.spec.input_argnums or (0,)
     if example_axis(circuit, position, rule) != 0 or not hasattr(x, "shape"):
         raise ValueError(
             f"{rule} writes labels over the first entries of an input that is one "

@@ -21,7 +21,7 @@ from ...circuit import Circuit, Run, drive_of, require_reduction, zeros
 from .._base import Credit, SearchSpace, Signal, rule
 from .._checks import check_positive
 from .._connections import ConnectedRule, FeedbackState
-from .._numerics import salted, wide
+from .._numerics import fold_in_name, wide
 from .._validation import inputs_of, require_heard, with_inputs
 from ._pairs import example_axis
 
@@ -121,7 +121,7 @@ class PEPITA(ConnectedRule):
         outputs = _by_example(circuit, circuit.output_shape, OUTPUT)[1]
         found, drawn = _inputs(circuit, args), []
         require_heard(circuit, _NAME)
-        keys = jax.random.split(salted(key, f"apical.{_NAME}"), len(found))
+        keys = jax.random.split(fold_in_name(key, f"apical.{_NAME}"), len(found))
         for own, (leaf, axis) in zip(keys, found, strict=True):
             entries = leaf.size // leaf.shape[axis]
             limit = (6 / entries) ** 0.5
@@ -206,22 +206,22 @@ def _after(circuit: Circuit, params: Any, args: Any, sites: Any) -> tuple[Any, A
     """
     top = circuit.output_node or OUTPUT
     held = {n: v for n, v in sites.items() if n not in (top, OUTPUT)}
-    learned, fixed = circuit.leaves.pick(params)
+    learned, fixed = circuit.leaves.split(params)
 
     def loss(learned: Any, output: jax.Array) -> jax.Array:
-        here = circuit.leaves.build(learned, fixed)
+        here = circuit.leaves.combine(learned, fixed)
         inject = {**held, top: output}
         return circuit.run(here, args, tap="clamp", inject=inject, sites=()).loss
 
     grads, error = jax.grad(loss, (0, 1))(learned, sites[OUTPUT])
-    return error, circuit.leaves.build(grads)
+    return error, circuit.leaves.combine(grads)
 
 
 def _inputs(circuit: Circuit, args: Any) -> list[tuple[Any, int]]:
     """The arrays of the inputs, each with the axis of its examples."""
     found = []
     for position, given in zip(
-        circuit.setting.input_argnums or (),
+        circuit.spec.input_argnums or (),
         inputs_of(circuit, args, _NAME),
         strict=True,
     ):

@@ -92,10 +92,10 @@ def teach(
         is added at the sites, and the directions: the slopes, `[count, examples + 1]`.
     """
     places = list(dict.fromkeys(sites.values()))
-    learned, fixed = circuit.leaves.pick(params)
+    learned, fixed = circuit.leaves.split(params)
 
     def walled(learned: Any) -> Any:
-        here = circuit.leaves.build(learned, fixed)
+        here = circuit.leaves.combine(learned, fixed)
         run = circuit.run(here, args, tap="stop", sites=places)
         return (run.loss, run.sites), (run.loss, run.aux)
 
@@ -109,7 +109,7 @@ def teach(
     of = {site: name for name, site in sites.items()}
     delta = {s: correlated(circuit, of[s], share, u) for s, u in directions.items()}
     grads = transposed((jnp.ones_like(loss), delta))[0]
-    return Taught(value, aux, circuit.leaves.build(grads), delta, slopes[:, :-1])
+    return Taught(value, aux, circuit.leaves.combine(grads), delta, slopes[:, :-1])
 
 
 def correlated(

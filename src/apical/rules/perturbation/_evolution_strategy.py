@@ -14,11 +14,11 @@ import jax.numpy as jnp
 
 from .._base import SearchSpace, rule, static
 from .._checks import check_choice, check_positive, check_whole
-from ._weight_space import PairedRule
+from ._weight_space import AntitheticRule
 
 
 @rule
-class EvolutionStrategy(PairedRule):
+class EvolutionStrategy(AntitheticRule):
     """The gradient of the loss averaged over a normal cloud of parameters.
 
         g = mean_k [F(theta + sigma xi_k) - F(theta - sigma xi_k)] xi_k / (2 sigma)

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from ...circuit import Circuit
 from .._base import Credit, Rule, rule, static
 from .._checks import check_choice, check_whole
-from .._numerics import salted
+from .._numerics import fold_in_name
 from ._activity_space import (
     Losses,
     Taught,
@@ -112,7 +112,7 @@ class ForwardGradient(Rule):
             require_perturbable(circuit, params, args, "ForwardGradient")
         else:
             require_real(leaf_types(circuit, params), "ForwardGradient")
-        return salted(key, "apical.ForwardGradient")
+        return fold_in_name(key, "apical.ForwardGradient")
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
         """One forward pass with its slopes, all directions side by side."""
@@ -127,7 +127,7 @@ class ForwardGradient(Rule):
             return jax.jvp(loss, (learned,), (direction,))[1]
 
         slopes = beside(circuit)(slope)(directions)
-        grads = circuit.leaves.build(combined(slopes, directions))
+        grads = circuit.leaves.combine(combined(slopes, directions))
         return Credit(run.loss, run.aux, grads, later, correlation(slopes))
 
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:

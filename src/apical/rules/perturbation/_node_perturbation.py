@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from ...circuit import Circuit
 from .._base import Credit, Rule, SearchSpace, rule, static
 from .._checks import check_choice, check_positive, check_whole
-from .._numerics import salted
+from .._numerics import fold_in_name
 from ._activity_space import (
     Losses,
     Taught,
@@ -114,7 +114,7 @@ class NodePerturbation(Rule):
         sites_of(circuit, self.at)
         require_perturbable(circuit, params, args, "NodePerturbation")
         require_precise(node_types(circuit), "NodePerturbation")
-        return salted(key, "apical.NodePerturbation")
+        return fold_in_name(key, "apical.NodePerturbation")
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
         """Two losses of each example for each pair, all side by side."""

@@ -14,11 +14,11 @@ from typing import ClassVar
 from .._base import SearchSpace, cited, rule, static
 from .._checks import check_choice, check_positive, check_whole
 from ._directions import KINDS
-from ._weight_space import PairedRule
+from ._weight_space import AntitheticRule
 
 
 @rule
-class WeightPerturbation(PairedRule):
+class WeightPerturbation(AntitheticRule):
     """Correlate noise in the parameters with the change of the loss.
 
         g = mean_k [L(theta + sigma xi_k) - L(theta - sigma xi_k)] xi_k / (2 sigma)

@@ -17,13 +17,13 @@ import jax.numpy as jnp
 
 from ...circuit import Circuit
 from .._base import Credit, Rule
-from .._numerics import salted
+from .._numerics import fold_in_name
 from ._directions import correlation, draw, require_precise, require_real
 
 # ---- What the rules share that compare two losses of the batch for each draw.
 
 
-class PairedRule(Rule):
+class AntitheticRule(Rule):
     """A rule that moves all parameters one way and the other, and compares."""
 
     noise: Any
@@ -45,7 +45,7 @@ class PairedRule(Rule):
         name, types = type(self).__name__, leaf_types(circuit, params)
         require_real(types, name)
         require_precise(types, name)
-        return salted(key, f"apical.{name}")
+        return fold_in_name(key, f"apical.{name}")
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
         """Two losses for each pair, all side by side."""
@@ -56,7 +56,7 @@ class PairedRule(Rule):
         losses = both_sides(circuit, loss, learned, directions, self.noise)
         scores = self.weighed(losses)
         slopes = (scores[:, 0] - scores[:, 1]) / (2 * self.noise)
-        grads = circuit.leaves.build(combined(slopes, directions))
+        grads = circuit.leaves.combine(combined(slopes, directions))
         return Credit(run.loss, run.aux, grads, later, correlation(slopes))
 
 
@@ -66,10 +66,10 @@ Loss = Callable[[Leaves], jax.Array]
 
 def loss_of(circuit: Circuit, params: Any, args: Any) -> tuple[Leaves, Loss]:
     """The learned leaves, and the loss as a function of them."""
-    learned, fixed = circuit.leaves.pick(params)
+    learned, fixed = circuit.leaves.split(params)
 
     def loss(learned: Leaves) -> jax.Array:
-        here = circuit.leaves.build(learned, fixed)
+        here = circuit.leaves.combine(learned, fixed)
         return circuit.run(here, args, sites=()).loss
 
     return [jnp.asarray(leaf) for leaf in learned], loss
@@ -77,7 +77,7 @@ def loss_of(circuit: Circuit, params: Any, args: Any) -> tuple[Leaves, Loss]:
 
 def leaf_types(circuit: Circuit, params: Any) -> list[tuple[str, Any]]:
     """Each learned leaf as a message names it, with its dtype."""
-    pairs = zip(circuit.leaves.names, circuit.leaves.pick(params)[0], strict=True)
+    pairs = zip(circuit.leaves.names, circuit.leaves.split(params)[0], strict=True)
     return [(f"parameter {path!r}", leaf.dtype) for path, leaf in pairs]
 
 

@@ -16,8 +16,8 @@ import optax
 from ...circuit import Circuit
 from .._checks import check_fraction, check_positive, check_transformation
 from .._connections import Connections, connect
-from .._numerics import salted
-from .._optimizers import begun, updated
+from .._numerics import fold_in_name
+from .._optimizers import apply_optimizer, begun
 from ..feedback._path import copied, draw_leaves, like_forward, require_different
 
 
@@ -79,7 +79,7 @@ class RandomFeedback:
     def init(self, circuit: Circuit, key: jax.Array, params: Any) -> FeedbackState:
         """Draw them; refuses where a weight would carry back its own errors."""
         circuit.require_feedback()
-        own = salted(key, "apical.PredictiveCoding")
+        own = fold_in_name(key, "apical.PredictiveCoding")
         drawn = draw_leaves(circuit, own, params, circuit.feedback_leaves, like_forward)
         require_different(circuit, params, drawn)
         memory = () if self.optimizer is None else begun(self.optimizer, drawn)
@@ -102,5 +102,5 @@ class RandomFeedback:
         if self.optimizer is None:
             return state
         mine = copied(state.weights, grads)
-        moved = updated(self.optimizer, mine, state.optimizer, state.weights)
+        moved = apply_optimizer(self.optimizer, mine, state.optimizer, state.weights)
         return FeedbackState(*moved, state.connections)

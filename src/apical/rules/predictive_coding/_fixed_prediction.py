@@ -82,12 +82,12 @@ class Linear:
 def linearise(terms: Terms) -> Linear:
     """Run forward once and keep the local derivatives, no chain crossing a node."""
     circuit, args, sites = terms.circuit, terms.args, terms.sites
-    learned, fixed = circuit.leaves.pick(terms.params)
+    learned, fixed = circuit.leaves.split(terms.params)
     # The steps of a loop are independent once its values are known.
     start = circuit.run(terms.params, args) if circuit.parallel else None
 
     def network(learned: Any, errors: Errors) -> Any:
-        here = circuit.leaves.build(learned, fixed)
+        here = circuit.leaves.combine(learned, fixed)
         errors = narrowed(circuit, errors)
         how: dict[str, Any] = {"feedback": terms.feedback, "sites": terms.visited}
         if start is None:
@@ -177,10 +177,10 @@ def sweep_exactly(terms: Terms) -> Settled:
     pass, whose cotangents at the nodes are -e.
     """
     circuit = terms.circuit
-    learned, fixed = circuit.leaves.pick(terms.params)
+    learned, fixed = circuit.leaves.split(terms.params)
 
     def network(learned: Any, errors: Errors) -> Any:
-        here = circuit.leaves.build(learned, fixed)
+        here = circuit.leaves.combine(learned, fixed)
         run = circuit.run(
             here,
             terms.args,

@@ -201,10 +201,10 @@ class Free:
         self, values: Values, tick: Any = None
     ) -> tuple[list[jax.Array], Values, Values]:
         """What errors pull at parameters and at values, and the errors."""
-        learned, fixed = self.circuit.leaves.pick(self.terms.params)
+        learned, fixed = self.circuit.leaves.split(self.terms.params)
 
         def network(learned: Any, values: Values) -> Any:
-            return self._network(self.circuit.leaves.build(learned, fixed), values)
+            return self._network(self.circuit.leaves.combine(learned, fixed), values)
 
         at = (learned, values)
         (grads, pulled), weighted, errors = self._pulled(network, at, values, tick)
@@ -297,11 +297,11 @@ class FreeErrors:
     def settled(self, errors: Values, residual: Any, steps: Any) -> Settled:
         """Where inference ended; one more run gives values and gradients."""
         terms, circuit = self.terms, self.circuit
-        learned, fixed = circuit.leaves.pick(terms.params)
+        learned, fixed = circuit.leaves.split(terms.params)
         weighted, held = terms.weighted(errors), narrowed(circuit, errors)
 
         def share(learned: Any) -> Any:
-            here = circuit.leaves.build(learned, fixed)
+            here = circuit.leaves.combine(learned, fixed)
             run = circuit.run(here, terms.args, tap="hold", inject=held)
             products = [inner(weighted[n], p) for n, p in run.sites.items()]
             whole = sum(products, jnp.zeros(())) / circuit.scale

@@ -20,7 +20,7 @@ from .._base import Credit, Rule, SearchSpace, Signal, rule, static
 from .._checks import check_positive, check_transformation, check_whole
 from .._iteration import repeat
 from .._numerics import root_of_ratio, squared_norm
-from .._optimizers import updated
+from .._optimizers import apply_optimizer
 from .._validation import steps_across, warn_of_unheard
 from ._energy import Settling, Terms, Values, settling
 from ._free_prediction import Free, needed_steps
@@ -154,8 +154,8 @@ class IncrementalPredictiveCoding(Rule):
         def tick(at: Tick) -> Tick:
             here = circuit.merged(params, at.learned)
             found, slope, _ = Free(Terms(circuit, here, args)).pulled(at.moving.values)
-            grads = circuit.leaves.build(found)
-            moved, memory = updated(
+            grads = circuit.leaves.combine(found)
+            moved, memory = apply_optimizer(
                 optimizer, grads, at.memory, at.learned, forward.loss
             )
             norm = squared_norm(slope)

@@ -22,8 +22,8 @@ import optax
 
 from ...circuit import Circuit, inner, require_arguments
 from .._checks import check_transformation
-from .._numerics import salted, squared_norm
-from .._optimizers import begun, updated
+from .._numerics import fold_in_name, squared_norm
+from .._optimizers import apply_optimizer, begun
 from ._energy import Settled, Terms, Values
 from ._free_prediction import Free
 from .inference._gradient_descent import Stage
@@ -266,7 +266,7 @@ class AmortisedStart:
 
     def init(self, key: jax.Array, masks: Masks) -> AmortisedState:
         """The network's own start; refuses guesses that do not fit."""
-        own = salted(key, "apical.AmortisedStart")
+        own = fold_in_name(key, "apical.AmortisedStart")
         weights = self.network.init(own, *masks.args)
         found = jax.eval_shape(lambda: self._guess(weights, masks))
         shapes, wanted = ([x.shape for x in each] for each in (found, masks.given))
@@ -298,5 +298,5 @@ class AmortisedStart:
             return share * squared_norm(masks.kept(apart)) / 2
 
         slope = jax.grad(distance)(state.weights)
-        moved = updated(self.optimizer, slope, state.optimizer, state.weights)
+        moved = apply_optimizer(self.optimizer, slope, state.optimizer, state.weights)
         return AmortisedState(*moved)

@@ -215,7 +215,7 @@ class PredictiveCoding(Rule):
         # Of two settlings the one that is farther from rest.
         residual = jnp.max(jnp.stack([jnp.asarray(each.residual) for each in ends]))
         info = settling(circuit, end.errors, residual, end.steps)
-        grads = circuit.leaves.build(self._gradients(ends))
+        grads = circuit.leaves.combine(self._gradients(ends))
         after = self._learned(circuit, state, args, end, grads)
         return Credit(end.value, end.aux, grads, after, info)
 

@@ -19,7 +19,7 @@ import numpy as np
 from ...circuit import OUTPUT, Circuit, beside, is_concrete, stochastic_nodes
 from .._base import Credit, Rule, Signal
 from .._checks import check_whole
-from .._numerics import salted
+from .._numerics import fold_in_name
 
 Tree = dict[str, jax.Array]
 
@@ -93,14 +93,14 @@ class StochasticRule(Rule):
         """A key of its own."""
         name = type(self).__name__
         require_stochastic(circuit, params, args, name)
-        return salted(key, f"apical.{name}")
+        return fold_in_name(key, f"apical.{name}")
 
     def predict(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
         """The output at the rates, or the mean output of `readout` spiking networks."""
         if self.readout == 0:
             return super().predict(circuit, params, state, args)
         names = stochastic_nodes(circuit)
-        key = salted(state, "apical.readout")
+        key = fold_in_name(state, "apical.readout")
         noise = uniforms(key, node_shapes(circuit, names), self.readout)
 
         def output(noise: Tree) -> jax.Array:
@@ -146,12 +146,12 @@ class PathwiseRule(StochasticRule):
         """One forward and one backward pass for each draw, side by side."""
         now, later = jax.random.split(state)
         run = circuit.run(params, args, sites=())
-        learned, fixed = circuit.leaves.pick(params)
+        learned, fixed = circuit.leaves.split(params)
         names = stochastic_nodes(circuit)
         noise = uniforms(now, node_shapes(circuit, names), self.draws)
 
         def loss(learned: Any, noise: Any) -> jax.Array:
-            here = circuit.leaves.build(learned, fixed)
+            here = circuit.leaves.combine(learned, fixed)
 
             def tap(site: str, computed: Any, injected: Any) -> Any:
                 del site
@@ -163,7 +163,7 @@ class PathwiseRule(StochasticRule):
             return jnp.mean(jax.vmap(loss, in_axes=(None, 0))(learned, noise))
 
         spiking, grads = jax.value_and_grad(mean)(learned)
-        grads = circuit.leaves.build(grads)
+        grads = circuit.leaves.combine(grads)
         return Credit(run.loss, run.aux, grads, later, Spiking(spiking))
 
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:

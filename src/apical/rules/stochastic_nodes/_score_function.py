@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from ...circuit import Circuit, Run, stochastic_nodes
 from .._base import Credit, Signal, rule, static
 from .._checks import check_choice
-from .._numerics import salted
+from .._numerics import fold_in_name
 from ..perturbation._activity_space import along, require_examples
 from ._sampling import (
     Spiking,
@@ -133,7 +133,7 @@ class ScoreFunction(StochasticRule):
         run, at_rates, noise = self._prepared(circuit, params, now, args)
         drawn = self._drawn(circuit, params, args, at_rates, noise)
         spiking = jnp.mean(drawn.losses[:, -1]) / circuit.scale
-        grads = circuit.leaves.build(drawn.grads)
+        grads = circuit.leaves.combine(drawn.grads)
         return Credit(run.loss, run.aux, grads, later, Spiking(spiking))
 
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
@@ -152,13 +152,13 @@ class ScoreFunction(StochasticRule):
         """The losses at the rates, and what decides which nodes fire."""
         names = stochastic_nodes(circuit)
         run, losses = circuit.by_example(params, args, sites=names)
-        return run, losses, uniforms(salted(key, "spikes"), run.sites, self.draws)
+        return run, losses, uniforms(fold_in_name(key, "spikes"), run.sites, self.draws)
 
     def _drawn(
         self, circuit: Circuit, params: Any, args: Any, at_rates: Any, noise: Tree
     ) -> Drawn:
         names = stochastic_nodes(circuit)
-        learned, fixed = circuit.leaves.pick(params)
+        learned, fixed = circuit.leaves.split(params)
         count = next(iter(noise.values())).shape[0]
         every = [n.name for n in circuit.nodes]
 
@@ -168,7 +168,7 @@ class ScoreFunction(StochasticRule):
             return added(computed, injected)
 
         def network(learned: Any, given: Tree) -> Any:
-            here = circuit.leaves.build(learned, fixed)
+            here = circuit.leaves.combine(learned, fixed)
 
             def once(given: Tree) -> Any:
                 run, losses = circuit.by_example(

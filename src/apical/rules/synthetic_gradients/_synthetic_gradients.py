@@ -21,8 +21,8 @@ from ...circuit import Circuit, inner, require_reduction
 from .._axes import Reading, readings
 from .._base import Credit, Rule, SearchSpace, Signal, rule, static
 from .._checks import check_positive, check_transformation
-from .._numerics import salted, squared_norm, wide
-from .._optimizers import adam, begun, updated
+from .._numerics import fold_in_name, squared_norm, wide
+from .._optimizers import adam, apply_optimizer, begun
 from .._validation import target_of
 from ._critic import Critic, as_critic, weights_for
 
@@ -149,7 +149,7 @@ class SyntheticGradients(Rule):
         circuit.require_nodes()
         require_reduction(circuit, params, args)
         label, critic = self._label(circuit, args), as_critic(self.critic)
-        own, weights = salted(key, "apical.SyntheticGradients"), {}
+        own, weights = fold_in_name(key, "apical.SyntheticGradients"), {}
         shapes = {n.name: jax.ShapeDtypeStruct(n.shape, n.dtype) for n in circuit.nodes}
         for number, read in enumerate(self._readings(circuit).values()):
             shape = shapes[read.node]
@@ -179,9 +179,9 @@ class SyntheticGradients(Rule):
         off = jax.tree.map(jnp.subtract, found.said, found.targets)
         share = 1 / circuit.batch_size
         (grads,) = back(jax.tree.map(lambda e: (share * e).astype(e.dtype), off))
-        moved = updated(self._optimizer, grads, state.optimizer, state.weights)
+        moved = apply_optimizer(self._optimizer, grads, state.optimizer, state.weights)
         loss = {n: share * squared_norm(e) / 2 for n, e in off.items()}
-        grads = circuit.leaves.build(found.grads)
+        grads = circuit.leaves.combine(found.grads)
         return Credit(
             found.value, found.aux, grads, CriticState(*moved), Criticism(loss)
         )
@@ -230,28 +230,28 @@ class SyntheticGradients(Rule):
             raise ValueError(f"`nodes` names {unknown[0]!r}; the nodes are {known}.")
         label, (learned, fixed) = (
             self._label(circuit, args),
-            circuit.leaves.pick(params),
+            circuit.leaves.split(params),
         )
 
         # Not `circuit.pull`, which runs up to the loss, also where it counts for 0.
         def product(learned: Any) -> Any:
-            here = circuit.leaves.build(learned, fixed)
+            here = circuit.leaves.combine(learned, fixed)
             values = circuit.run(here, args, tap="stop").sites
             held = jax.tree.map(jax.lax.stop_gradient, values)
             said = self._said(circuit, state.weights, held, label, nodes)
             shares = self._shares(circuit, said).items()
             return sum(inner(share, values[n]) for n, share in shares)
 
-        return circuit.leaves.build(jax.grad(product)(learned))
+        return circuit.leaves.combine(jax.grad(product)(learned))
 
     def _teach(
         self, circuit: Circuit, params: Any, state: Any, args: Any
     ) -> tuple[Taught, Any]:
         """One tick, and what carries errors of the critics to their weights."""
-        learned, fixed = circuit.leaves.pick(params)
+        learned, fixed = circuit.leaves.split(params)
 
         def network(learned: Any, errors: Values) -> Any:
-            here = circuit.leaves.build(learned, fixed)
+            here = circuit.leaves.combine(learned, fixed)
             run = circuit.run(here, args, tap="hold", inject=errors)
             return (run.loss, run.sites), run.aux
 

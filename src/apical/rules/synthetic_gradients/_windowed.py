@@ -18,8 +18,8 @@ import optax
 from ...circuit import Circuit, inner
 from .._base import Credit, Rule, SearchSpace, Signal, rule, static
 from .._checks import check_positive, check_transformation
-from .._numerics import salted, squared_norm
-from .._optimizers import adam, begun, updated
+from .._numerics import fold_in_name, squared_norm
+from .._optimizers import adam, apply_optimizer, begun
 from ._critic import Critic, as_critic, weights_for
 from ._synthetic_gradients import CriticState
 
@@ -115,7 +115,7 @@ class WindowedSyntheticGradients(Rule):
         ended = jax.eval_shape(lambda: circuit.run(params, args, sites=()).aux)
         _require_same(args[position], _at(ended, path), position, path)
         inputs = jax.eval_shape(_side_by_side, args[position])
-        own = salted(key, "apical.WindowedSyntheticGradients")
+        own = fold_in_name(key, "apical.WindowedSyntheticGradients")
         weights = weights_for(
             as_critic(self.critic), own, inputs, inputs.shape[-1], "the carry"
         )
@@ -128,11 +128,11 @@ class WindowedSyntheticGradients(Rule):
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
         """Through the window and its end; then train the critic at its start."""
-        learned, fixed = circuit.leaves.pick(params)
+        learned, fixed = circuit.leaves.split(params)
         position, _ = _carry(circuit, args)
 
         def total(learned: Any, carry: Any) -> Any:
-            here = circuit.leaves.build(learned, fixed)
+            here = circuit.leaves.combine(learned, fixed)
             given = (*args[:position], carry, *args[position + 1 :])
             run = circuit.run(here, given, sites=())
             return self._total(circuit, state, given, run), (run.loss, run.aux)
@@ -145,11 +145,11 @@ class WindowedSyntheticGradients(Rule):
             lambda w: self._said(w, _side_by_side(args[position])), state.weights
         )
         off, share = said - target, 1 / circuit.batch_size
-        moved = updated(
+        moved = apply_optimizer(
             self._optimizer, back(share * off)[0], state.optimizer, state.weights
         )
         info = CutCriticism(share * squared_norm(off) / 2)
-        grads = circuit.leaves.build(grads)
+        grads = circuit.leaves.combine(grads)
         return Credit(value, aux, grads, CriticState(*moved), info)
 
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
@@ -176,14 +176,14 @@ class WindowedSyntheticGradients(Rule):
 
 def _carry(circuit: Circuit, args: Any) -> tuple[int, tuple[Any, ...]]:
     """The position of the carry among the arguments, and its path in `aux`."""
-    if circuit.setting.carry is None or not circuit.setting.has_aux:
+    if circuit.spec.carry is None or not circuit.spec.has_aux:
         raise ValueError(
             "WindowedSyntheticGradients follows a sequence from window to window: pass "
             "`has_aux=True` and `carry=`, the position of what a window starts from "
             "and where `aux` holds what it ended with, as in `apical.value_and_grad("
             "loss_fn, rule, has_aux=True, carry=(0, 'h'))`."
         )
-    position, path = circuit.setting.carry
+    position, path = circuit.spec.carry
     if position >= len(args):
         raise ValueError(
             f"`carry` names argument {position}, and there are {len(args)} after "

@@ -29,8 +29,8 @@ from ...circuit import LOSS, Circuit, Edge, require_reduction
 from .._base import Credit, Rule, SearchSpace, Signal, rule, static
 from .._checks import check_choice, check_positive, check_transformation
 from .._iteration import repeat
-from .._numerics import salted
-from .._optimizers import adam, begun, updated
+from .._numerics import fold_in_name
+from .._optimizers import adam, apply_optimizer, begun
 from ._inverses import (
     OUTPUT,
     GivenInverse,
@@ -185,7 +185,7 @@ class TargetPropagation(Rule):
             )
         circuit.require_nodes()
         where = self._places(circuit)
-        own, noise = jax.random.split(salted(key, "apical.TargetPropagation"))
+        own, noise = jax.random.split(fold_in_name(key, "apical.TargetPropagation"))
         if self.inverse is None:
             weights = self._pull_back(circuit, own, params, args, where)
         else:
@@ -280,7 +280,7 @@ class TargetPropagation(Rule):
                 return sum(each.values(), jnp.zeros(())), each
 
             grads, each = jax.grad(mean, has_aux=True)(weights)
-            moved = updated(self._optimizer, grads, memory, weights)
+            moved = apply_optimizer(self._optimizer, grads, memory, weights)
             return (*moved, key, each)
 
         begin = (*state, {n: jnp.zeros(()) for n in where.above})
