@@ -19,7 +19,7 @@ from typing import Any
 
 from apical.claims import CLAIMS, Earlier, Outcome, read_outcome
 from apical.claims._run import OUTCOME, PACKED, RECORDS, told_as_json
-from apical.lab.report._style import our_style, picture
+from apical.lab.report.figures._style import figure_style, render
 
 ROOT = Path(__file__).parents[1]
 KEPT = ROOT / "results" / "claims"
@@ -77,8 +77,8 @@ def _write(outcome: Outcome, earlier: tuple[Earlier, ...] = ()) -> None:
     text = json.dumps(told, indent=2) + "\n"
     (KEPT / "full" / name / OUTCOME).write_text(text, "utf-8")
     PICTURES.mkdir(parents=True, exist_ok=True)
-    with our_style():
-        drawn = picture(outcome.claim.draw(outcome.lines))
+    with figure_style():
+        drawn = render(outcome.claim.draw(outcome.lines))
     (PICTURES / f"{name}.svg").write_text(drawn.svg, "utf-8")
 
 

@@ -12,8 +12,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import apical
-from apical.lab.report import _style as palette
-from apical.lab.report._style import blank, looks, our_style, picture
+from apical.lab.report.figures import _style as palette
+from apical.lab.report.figures._style import (
+    figure_style,
+    line_styles,
+    new_figure,
+    render,
+)
 
 PICTURE = (
     Path(__file__).parents[1] / "docs" / "images" / "predictive-coding"
@@ -56,7 +61,7 @@ def course() -> tuple[np.ndarray, list[apical.measure.Regime]]:
 def draw() -> Figure:
     """Energies, residual, and closeness, against steps."""
     energies, regimes = course()
-    figure = blank(3.2, layout="constrained")
+    figure = new_figure(3.2, layout="constrained")
     first, second, third = figure.subplots(1, 3)
     image = first.pcolormesh(
         STEPS, np.arange(1, LAYERS), np.log10(energies + 1e-12), shading="nearest"
@@ -72,7 +77,7 @@ def draw() -> Figure:
         "to backpropagation's": [one.to_backpropagation for one in regimes],
         "to the equilibrium's": [one.to_equilibrium for one in regimes],
     }
-    for name, look in looks(cosines).items():
+    for name, look in line_styles(cosines).items():
         style = {"color": look.colour, "linestyle": look.dashes}
         third.plot(STEPS, cosines[name], label=name, **style)
     third.set(title="cosine of the update", ylim=(0, 1.02))
@@ -90,7 +95,7 @@ def _plain(axis: Any) -> None:
 
 
 if __name__ == "__main__":
-    with our_style():
-        drawn = picture(draw())
+    with figure_style():
+        drawn = render(draw())
     PICTURE.parent.mkdir(parents=True, exist_ok=True)
     PICTURE.write_text(drawn.svg, "utf-8")

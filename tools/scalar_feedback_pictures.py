@@ -16,8 +16,13 @@ from matplotlib.figure import Figure
 
 import apical
 from apical import rules
-from apical.lab.report import _style as palette
-from apical.lab.report._style import blank, looks, our_style, picture
+from apical.lab.report.figures import _style as palette
+from apical.lab.report.figures._style import (
+    figure_style,
+    line_styles,
+    new_figure,
+    render,
+)
 
 PICTURE = (
     Path(__file__).parents[1] / "docs" / "images" / "scalar-feedback" / "variance.svg"
@@ -75,9 +80,9 @@ def variance(rule: Any, width: int) -> float:
 
 def draw(found: dict[str, list[float]]) -> Figure:
     """Variance against width."""
-    figure = blank(3.4, layout="constrained")
+    figure = new_figure(3.4, layout="constrained")
     axes = figure.subplots()
-    for name, look in looks(found).items():
+    for name, look in line_styles(found).items():
         style = {"color": look.colour, "linestyle": look.dashes}
         axes.plot(WIDTHS, found[name], label=name, **style)
     counts = [flat(layers(8, w, w, 4)).size for w in WIDTHS]
@@ -156,8 +161,8 @@ def main() -> None:
         found = {n: [variance(r, w) for w in WIDTHS] for n, r in RULES.items()}
     for name, numbers in found.items():
         print(f"| {name} | {' | '.join(f'{x:.3g}' for x in numbers)} |")
-    with our_style():
-        drawn = picture(draw(found))
+    with figure_style():
+        drawn = render(draw(found))
     PICTURE.parent.mkdir(parents=True, exist_ok=True)
     PICTURE.write_text(drawn.svg, "utf-8")
 

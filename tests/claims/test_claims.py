@@ -26,7 +26,7 @@ from apical.claims._report import test_error as error_of
 from apical.claims._tasks import KEPT, KEPT_OF_TRIALS, comparison, last, percent
 from apical.cli import app
 from apical.lab import LabError
-from apical.lab.report._terminal import Page
+from apical.lab.report._terminal import MarkdownPage
 
 
 def test_a_claim_is_run_judged_and_written_down(tmp_path):
@@ -173,7 +173,7 @@ def test_names_that_are_compared_are_whole_in_a_table_in_a_terminal(columns):
     verdict = Verdict("not settled", "so", tuple(found))
     shown = StringIO()
     text = claims.reported(Outcome(TOY, "full", [], verdict))
-    Console(file=shown, width=columns).print(Page(text))
+    Console(file=shown, width=columns).print(MarkdownPage(text))
     *_, table = shown.getvalue().split("compared")
     assert "…" not in table
     assert "".join(table.split()).count("claimed") == len(names)

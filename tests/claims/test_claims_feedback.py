@@ -25,9 +25,9 @@ from apical.claims.feedback import (
 from apical.claims.predictive_coding import trains as pc_trains
 from apical.lab._registry import BASELINE, CONTROL
 from apical.lab.data import _load
-from apical.lab.report._style import our_style, picture
+from apical.lab.report.figures._style import figure_style, render
 from apical.lab.run._plan import make_plan
-from apical.lab.training._setup import Start, Work, batch_order
+from apical.lab.training._setup import TrainConfig, TrainSetup, batch_order
 
 MODULES = {
     module.CLAIM.id: module
@@ -63,10 +63,10 @@ def test_four_seeds_settle_nothing(name):
 
 @pytest.mark.parametrize("name", CASES)
 def test_lines_are_drawn(name):
-    with our_style():
+    with figure_style():
         for lines in (CASES[name]["holds"][0], []):
             drawn = CLAIMS[name].draw(lines)
-            assert len(picture(drawn).png) > 10_000
+            assert len(render(drawn).png) > 10_000
         whole = CLAIMS[name].draw(CASES[name]["holds"][0])
     assert any(axes.lines or axes.containers for axes in whole.axes)
 
@@ -153,7 +153,7 @@ def test_the_rates_are_run_with_the_control_too():
 def test_every_rule_of_the_full_form_accepts_its_net(name, planned, tmp_path):
     plan = plan_of(CLAIMS[name], "full", planned, tmp_path)[0]
     for model_name, model in plan.models.items():
-        start = Start(Work(plan.data, model_name, model, **plan.work))
+        start = TrainSetup(TrainConfig(plan.data, model_name, model, **plan.work))
         params, statistics = start._built(0)[::2]
         for entry in plan.entries.values():
             learner = apical.value_and_grad(
@@ -189,7 +189,7 @@ def test_text_is_cut_into_shorter_windows_that_go_on():
 def test_without_shuffling_every_epoch_has_the_order_of_the_first():
     plan = make_plan(**_whole({"data": "digits", "models": None, "rules": [BASELINE]}))
     model = plan.models["mlp"]
-    moving = Work(plan.data, "mlp", model, **plan.work)
+    moving = TrainConfig(plan.data, "mlp", model, **plan.work)
     still = moving._replace(shuffle=False)
     first = batch_order(moving, (0, 1), 1)
     np.testing.assert_array_equal(batch_order(still, (0, 1), 1), first)
@@ -221,7 +221,7 @@ def test_a_smoke_gives_lines_that_are_judged_and_settle_nothing(outcomes):
 
 @pytest.mark.slow
 def test_what_was_trained_is_drawn(outcomes):
-    with our_style():
+    with figure_style():
         for outcome in outcomes.values():
             drawn = outcome.claim.draw(outcome.lines)
             assert any(axes.lines for axes in drawn.axes)

@@ -14,7 +14,7 @@ from apical.claims.predictive_coding import exact as exact
 from apical.claims.predictive_coding import fixed_vs_free as kinds
 from apical.claims.predictive_coding import one_sweep as sweep
 from apical.claims.predictive_coding._gradient_error import Recursion, Subject, gap
-from apical.lab.report._style import our_style, picture
+from apical.lab.report.figures._style import figure_style, render
 from apical.rules import PredictiveCoding, Sweep
 
 SEEDS = range(5)
@@ -32,8 +32,8 @@ def test_the_smallest_form_runs_settles_nothing_and_is_drawn(claim, tmp_path):
     }
     assert outcome.verdict.word == "not settled"
     assert outcome.verdict.because
-    with our_style():
-        drawn = picture(claim.draw(outcome.lines))
+    with figure_style():
+        drawn = render(claim.draw(outcome.lines))
     assert drawn.png.startswith(b"\x89PNG")
 
 

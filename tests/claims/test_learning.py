@@ -11,11 +11,12 @@ from apical.claims._tasks import vectors
 from apical.claims.predictive_coding import incremental as incremental
 from apical.claims.predictive_coding import nudged as nudged
 from apical.claims.predictive_coding import trains as pc_trains
-from apical.lab._registry import BASELINE, CONTROL, Entry
+from apical.lab._registry import BASELINE, CONTROL
+from apical.lab._rule_spec import RuleSpec
 from apical.lab.data._load import load
-from apical.lab.report._style import our_style, picture
-from apical.lab.training._setup import Lanes, Start, batch_order
-from apical.lab.training._train import Run
+from apical.lab.report.figures._style import figure_style, render
+from apical.lab.training._setup import TrainSetup, VmappedRuns, batch_order
+from apical.lab.training._train import Trainer
 
 MODULES = {module.CLAIM.id: module for module in (incremental, nudged)}
 SMALL = incremental.Amount("digits", 256, 160, 16, 1, 1)
@@ -84,10 +85,10 @@ def test_the_work_is_the_run_of_the_source_step_by_step(tmp_path):
         data = incremental.scaled(vectors("digits", 256, 160)(Desk(tmp_path)))
         data = data._replace(train_x=data.train_x.astype(np.float64))
         work = incremental.work_of(SMALL, setting, data)
-        run = Run(
-            Start(work),
-            Entry(lambda: setting.rule),
-            Lanes.alike((0,), work.learning_rate, {}),
+        run = Trainer(
+            TrainSetup(work),
+            RuleSpec(lambda: setting.rule),
+            VmappedRuns.with_seeds((0,), work.learning_rate, {}),
         )
         begun, order = run.begin().learned, batch_order(work, (0,), 1)
         after, _, _ = run.advance(begun, order)
@@ -153,8 +154,8 @@ def test_the_smallest_form_runs_settles_nothing_and_is_drawn(tmp_path):
     outcome = run_claim(incremental.CLAIM, "smoke", tmp_path)
     assert {line["rule"] for line in outcome.lines} == set(incremental.SETTINGS)
     assert outcome.verdict.word == "not settled"
-    with our_style():
-        drawn = picture(incremental.CLAIM.draw(outcome.lines))
+    with figure_style():
+        drawn = render(incremental.CLAIM.draw(outcome.lines))
     assert drawn.png.startswith(b"\x89PNG")
 
 
@@ -222,6 +223,6 @@ def test_the_source_counts_the_best_epochs_of_the_best_seeds():
 @pytest.mark.parametrize("name", MODULES)
 def test_lines_are_drawn_and_so_is_nothing(name):
     lines = reached() if name == "pc-incremental" else compared()
-    with our_style():
+    with figure_style():
         for given in (lines, []):
-            assert len(picture(CLAIMS[name].draw(given)).png) > 10_000
+            assert len(render(CLAIMS[name].draw(given)).png) > 10_000

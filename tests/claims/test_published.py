@@ -23,7 +23,7 @@ from apical.claims.published import (
     synthetic_equal,
 )
 from apical.lab._registry import BASELINE, CONTROL
-from apical.lab.report._style import our_style, picture
+from apical.lab.report.figures._style import figure_style, render
 
 MODULES = {
     module.CLAIM.id: module
@@ -131,9 +131,9 @@ def test_the_work_in_words_is_the_work_that_is_run(name):
 @pytest.mark.parametrize("name", MODULES)
 def test_lines_are_drawn_and_so_is_nothing(name):
     lines = equal() if name == "synthetic-equal" else learned(MODULES[name])
-    with our_style():
+    with figure_style():
         for given in (lines, []):
-            assert len(picture(CLAIMS[name].draw(given)).png) > 10_000
+            assert len(render(CLAIMS[name].draw(given)).png) > 10_000
 
 
 @pytest.mark.slow

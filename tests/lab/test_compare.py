@@ -11,7 +11,7 @@ import polars
 import pytest
 from rich.console import Console
 from support.lab_files import tiny, write_cifar
-from support.lab_work import compared
+from support.lab_runs import compared
 
 from apical import lab, rules
 from apical.lab.run import _runner

@@ -20,7 +20,7 @@ from support.comparison_lines import (
     whole,
 )
 from support.lab_files import tiny
-from support.lab_work import compared
+from support.lab_runs import compared
 
 from apical import lab
 from apical.lab.run import _runner

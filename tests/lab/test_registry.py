@@ -4,39 +4,39 @@ import jax
 import numpy as np
 import optax
 import pytest
-from support.lab_work import work
+from support.lab_runs import train_config
 
 import apical
 from apical import rules
 from apical.lab import COMPARED, NOT_COMPARED, RULES, LabError
 from apical.lab._registry import BASELINE, CONTROL, SQUARED, find_rules, with_baselines
-from apical.lab._rule_spec import Entry, descended
+from apical.lab._rule_spec import RuleSpec, descended
 from apical.lab.training._loss import LOSSES
-from apical.lab.training._setup import Lanes, Start
-from apical.lab.training._train import Run
+from apical.lab.training._setup import TrainSetup, VmappedRuns
+from apical.lab.training._train import Trainer
 
-START = Start(work())
+START = TrainSetup(train_config())
 
 
 @pytest.mark.parametrize("name", RULES)
 def test_a_row_starts_on_a_perceptron(name):
-    run = Run(START, RULES[name], Lanes.alike((0,), 0.1, {}))
+    run = Trainer(START, RULES[name], VmappedRuns.with_seeds((0,), 0.1, {}))
     assert run.begin().learned
 
 
 @pytest.mark.parametrize("name", RULES)
 def test_a_row_says_what_it_costs_needs_and_draws(name):
-    entry = RULES[name]
-    assert entry.cost > 0
-    assert set(entry.search_space) <= set(vars(entry.make()))
-    assert entry.citation or name == CONTROL
+    spec = RULES[name]
+    assert spec.cost > 0
+    assert set(spec.search_space) <= set(vars(spec.make()))
+    assert spec.citation or name == CONTROL
 
 
 def test_every_rule_has_a_row_or_a_reason_to_have_none():
     kinds = {k for k in vars(rules).values() if isinstance(k, type)}
     every = {k for k in kinds if issubclass(k, rules.Rule)} - {rules.Rule}
-    rows = {type(entry.make()) for entry in RULES.values()}
-    apart = {type(entry.make()) for entry, _ in NOT_COMPARED.values()}
+    rows = {type(spec.make()) for spec in RULES.values()}
+    apart = {type(spec.make()) for spec, _ in NOT_COMPARED.values()}
     assert every == (rows | apart) & every
     assert not rows & apart
     assert all(why for _, why in NOT_COMPARED.values())
@@ -136,7 +136,7 @@ def test_a_rule_of_ones_own_says_what_it_descends():
 
     own = find_rules({BASELINE: rules.Backpropagation(), "own": Own})
     assert list(with_baselines(own, "cross-entropy")) == [BASELINE, SQUARED, "own"]
-    assert descended(Entry(Own).make(), "cross-entropy") == "squared-error"
+    assert descended(RuleSpec(Own).make(), "cross-entropy") == "squared-error"
 
 
 def test_backpropagation_of_the_squared_error_is_the_gradient_of_that():

@@ -6,32 +6,37 @@ import pytest
 
 from apical.lab.run import _runner
 from apical.lab.storage import _checkpoint
-from apical.lab.storage._results import Ledger
+from apical.lab.storage._results import ResultStore
 
 
 class Killed(BaseException):
-    """What nothing catches."""
+    """An exception that nothing catches."""
 
 
 @pytest.fixture
-def keep_every_place(monkeypatch):
+def save_every_step(monkeypatch):
     monkeypatch.setattr(_checkpoint, "EVERY", 0.0)
     monkeypatch.setattr(_checkpoint, "SHARE", math.inf)
-    given = _runner.Bench._watch
-    places = []
+    given = _runner.ModelRunner._callbacks
+    saved = []
 
-    def in_small_pieces(self, stage, lanes, progress):
-        watch = given(self, stage, lanes, progress)
-        return watch._replace(place=lambda p: (watch.place(p), places.append(1)))
+    def counted(self, stage, runs, reporter):
+        callbacks = given(self, stage, runs, reporter)
 
-    monkeypatch.setattr(_runner.Bench, "_watch", in_small_pieces)
-    return places
+        def on_progress(progress):
+            callbacks.on_progress(progress)
+            saved.append(1)
+
+        return callbacks._replace(on_progress=on_progress)
+
+    monkeypatch.setattr(_runner.ModelRunner, "_callbacks", counted)
+    return saved
 
 
 def kill_at(monkeypatch, number):
-    """Kill the next comparison when it has made so many places or lines."""
+    """Kill the next comparison after this many writes of checkpoints and stages."""
     count = iter(range(10_000))
-    write, save = _checkpoint.replace_file, Ledger.finish
+    write, save = _checkpoint.replace_file, ResultStore.finish
 
     def step():
         if next(count) == number:
@@ -48,4 +53,4 @@ def kill_at(monkeypatch, number):
         step()
 
     monkeypatch.setattr(_checkpoint, "replace_file", before_saving)
-    monkeypatch.setattr(Ledger, "finish", before_finishing)
+    monkeypatch.setattr(ResultStore, "finish", before_finishing)

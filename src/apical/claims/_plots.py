@@ -10,18 +10,18 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from apical.claims._claim import Lines
-from apical.lab.report._style import (
+from apical.lab.report._summary import interval
+from apical.lab.report.figures._style import (
     BASELINE_COLOUR,
     GRID,
     HUES,
     MUTED,
-    Look,
-    blank,
-    handle,
-    looks,
-    say,
+    LineStyle,
+    legend_handle,
+    line_styles,
+    new_figure,
+    write_in_panel,
 )
-from apical.lab.report._summary import interval
 
 # ---- Means over seeds with their 95 % intervals: as lines, or as points in rows.
 
@@ -34,7 +34,7 @@ def panels(
     ran: Container[str],
     height: float = 3.6,
     **options: Any,
-) -> tuple[Figure, list[Axes], dict[str, Look]]:
+) -> tuple[Figure, list[Axes], dict[str, LineStyle]]:
     """A figure of panels side by side, and a look for each name, with a legend.
 
     Args:
@@ -44,10 +44,10 @@ def panels(
         height: of the figure, in inches.
         options: of the panels.
     """
-    figure = blank(height, layout="constrained")
+    figure = new_figure(height, layout="constrained")
     axes = figure.subplots(1, number, squeeze=False, **options)[0]
-    found = looks(names)
-    handles = [handle(look, name) for name, look in found.items() if name in ran]
+    found = line_styles(names)
+    handles = [legend_handle(look, name) for name, look in found.items() if name in ran]
     if handles:
         figure.legend(handles=handles, loc="outside lower center", ncols=4)
     return figure, list(axes), found
@@ -58,7 +58,7 @@ def rules_of(lines: Lines) -> set[str]:
     return {each["rule"] for each in lines}
 
 
-def line(axes: Axes, points: Mapping[float, Iterable[Any]], look: Look) -> None:
+def line(axes: Axes, points: Mapping[float, Iterable[Any]], look: LineStyle) -> None:
     """A line through means over seeds: for each place along, its values."""
     found = {x: interval(values) for x, values in sorted(points.items())}
     found = {x: each for x, each in found.items() if not math.isnan(each.mean)}
@@ -71,7 +71,11 @@ def line(axes: Axes, points: Mapping[float, Iterable[Any]], look: Look) -> None:
 
 
 def over_epochs(
-    axes: Axes, lines: Lines, drawn: Mapping[str, Look], field: str, scale: float = 100
+    axes: Axes,
+    lines: Lines,
+    drawn: Mapping[str, LineStyle],
+    field: str,
+    scale: float = 100,
 ) -> None:
     """A measure over the epochs, a line for each rule that has a look."""
     for name, look in drawn.items():
@@ -83,7 +87,7 @@ def over_epochs(
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
     if not lines:
-        say(axes, "nothing measured")
+        write_in_panel(axes, "nothing measured")
 
 
 def rows(axes: Axes, values: Mapping[str, BySeed]) -> None:
@@ -98,7 +102,7 @@ def rows(axes: Axes, values: Mapping[str, BySeed]) -> None:
     axes.set_yticks(range(len(values)), list(values), fontsize=7)
     axes.set_ylim(max(1, len(values)) - 0.5, -0.5)
     if not values:
-        say(axes, "nothing measured")
+        write_in_panel(axes, "nothing measured")
 
 
 # ---- Dots on a logarithmic scale: the geometric mean of the seeds, by group.
@@ -120,7 +124,7 @@ def dots(
         dot: the field that makes the dots of a group.
         marked: a range to shade, by title.
     """
-    figure = blank(3.6, layout="constrained")
+    figure = new_figure(3.6, layout="constrained")
     all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, (title, (lines, field)) in zip(all_axes, panels.items(), strict=True):
         groups = list(dict.fromkeys(line[group] for line in lines))
@@ -216,8 +220,8 @@ def curves(
         xscale: of that axis, as matplotlib names it.
     """
     rows = -(-len(panels) // columns)
-    figure = blank(3.0 * rows + 1.0, layout="constrained")
-    every = looks(curve.name for panel in panels for curve in panel.curves)
+    figure = new_figure(3.0 * rows + 1.0, layout="constrained")
+    every = line_styles(curve.name for panel in panels for curve in panel.curves)
     grid = figure.subplots(rows, columns, sharey="row", sharex=True, squeeze=False)
     for axes, panel in zip(grid.flat, panels, strict=True):
         axes.set(title=panel.title, xlabel=x, xscale=xscale, yscale="log")
@@ -230,15 +234,15 @@ def curves(
         if panel.level is not None:
             _mark(axes, *panel.level)
         if not any(curve.x for curve in panel.curves):
-            say(axes, "nothing measured")
+            write_in_panel(axes, "nothing measured")
     for axes, panel in zip(grid[:, 0], panels[::columns], strict=True):
         axes.set_ylabel(panel.y)
-    named = [handle(look, name) for name, look in every.items()]
+    named = [legend_handle(look, name) for name, look in every.items()]
     figure.legend(handles=named, loc="outside lower center", ncols=6)
     return figure
 
 
-def _draw(axes: Axes, curve: Curve, look: Look) -> None:
+def _draw(axes: Axes, curve: Curve, look: LineStyle) -> None:
     style = {"color": look.colour, "linestyle": look.dashes}
     axes.plot(curve.x, curve.middle, marker=look.marker, markersize=4, **style)
     axes.fill_between(

@@ -10,7 +10,7 @@ import numpy as np
 from apical.claims._claim import Claim, Earlier, Lines, Outcome, Published
 from apical.claims._tasks import last, percent
 from apical.claims._verdict import Verdict
-from apical.lab.report._style import our_style, picture
+from apical.lab.report.figures._style import figure_style, render
 from apical.lab.storage._jsonl import replace_file
 
 # ---- What the data sets of claims are called where a person reads it.
@@ -228,8 +228,8 @@ def _number(value: float) -> str:
 def write_outcome(outcome: Outcome, folder: Path) -> None:
     """Write the picture and the report of one claim into its folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    with our_style():
-        drawn = picture(outcome.claim.draw(outcome.lines))
+    with figure_style():
+        drawn = render(outcome.claim.draw(outcome.lines))
     replace_file(folder / "picture.png", drawn.png)
     replace_file(folder / "picture.svg", drawn.svg.encode())
     text = f"# A claim, run\n\n{reported(outcome, 'picture.png')}"

@@ -11,9 +11,9 @@ from apical.claims._fairness import checked
 from apical.claims._report import write_outcome
 from apical.claims._verdict import Finding
 from apical.lab._errors import LabError
-from apical.lab.report._terminal import tell
+from apical.lab.report._terminal import print_text
 from apical.lab.run._records import environment
-from apical.lab.storage._jsonl import Journal, Line, read, replace_file
+from apical.lab.storage._jsonl import JsonLines, Line, read, replace_file
 from apical.lab.storage._output_dir import locked
 
 RECORDS, OUTCOME = "records.jsonl", "verdict.json"
@@ -57,12 +57,14 @@ def run_claim(
             "(--out)"
         )
     with locked(folder):
-        records = Journal(folder / RECORDS)
+        records = JsonLines(folder / RECORDS)
         _require_same_versions(folder, records.lines)
         for number, task in enumerate(tasks, 1):
             if not any(line["task"] == task.name for line in records.lines):
                 if console is not None:
-                    tell(console, f"{claim.id} {number}/{len(tasks)}: {task.name}")
+                    print_text(
+                        console, f"{claim.id} {number}/{len(tasks)}: {task.name}"
+                    )
                 desk = Desk(
                     _folder_of(task, folder),
                     None if data_dir is None else Path(data_dir),

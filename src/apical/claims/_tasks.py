@@ -11,16 +11,16 @@ from apical.lab._compare import compare
 from apical.lab._comparison import Comparison
 from apical.lab._controls import UntrainedHiddenLayers
 from apical.lab._registry import BASELINE, CONTROL
-from apical.lab._rule_spec import Entry
+from apical.lab._rule_spec import RuleSpec
 from apical.lab.data._load import Data, load
 from apical.lab.models import own_model
-from apical.lab.report._summary import at_the_end
+from apical.lab.report._summary import final_by_seed
 from apical.lab.run._records import epoch_lines, run_line
 from apical.lab.storage._jsonl import Line
 from apical.lab.storage._output_dir import SETTINGS
 from apical.lab.training._optimizers import find_optimizer
-from apical.lab.training._setup import Lanes, Start, Work
-from apical.lab.training._train import Run, train
+from apical.lab.training._setup import TrainConfig, TrainSetup, VmappedRuns
+from apical.lab.training._train import Trainer, train
 from apical.lab.training._tuning import Choice
 
 # ---- How much a claim runs at a scale.
@@ -175,7 +175,7 @@ def last(lines: Lines, field: str = "test_accuracy", **where: Any) -> dict[int, 
 
     A seed that diverged or was refused has none.
     """
-    return at_the_end(
+    return final_by_seed(
         [ln for ln in lines if all(ln.get(k) == v for k, v in where.items())], field
     )
 
@@ -205,7 +205,7 @@ def paired(
 def _ended(lines: Lines, where: Where, lost: float | None) -> dict[int, float]:
     here = [ln for ln in lines if all(ln.get(k) == v for k, v in where.items())]
     every = {} if lost is None else {line["seed"]: lost for line in here}
-    return every | percent(at_the_end(here, "test_accuracy"))
+    return every | percent(final_by_seed(here, "test_accuracy"))
 
 
 def percent(values: dict[int, float]) -> dict[int, float]:
@@ -239,7 +239,7 @@ def trained_at(
     def run(desk: Desk) -> Iterator[Line]:
         data = vectors(size.data, size.trained, size.tested)(desk)
         optimizer, rate, _ = find_optimizer("sgd", rates[0], swept=False)
-        work = Work(
+        work = TrainConfig(
             data,
             net,
             own_model(NETS[net](*(size.width,) * 3), data.kind),
@@ -249,10 +249,10 @@ def trained_at(
             batch_size(size),
             shuffle=shuffle,
         )
-        entry = Entry(lambda: rule)
+        entry = RuleSpec(lambda: rule)
         seeds = tuple(range(size.seeds))
-        lanes = Lanes((0,) * len(rates), rates).each_with(seeds)
-        training = Run(Start(work), entry, lanes)
+        lanes = VmappedRuns((0,) * len(rates), rates).repeated_with(seeds)
+        training = Trainer(TrainSetup(work), entry, lanes)
         shared = run_line(work, name, entry, Choice(rate, {}))
         for epoch in train(training, training.begin()):
             lines = epoch_lines(epoch, lanes.seeds)

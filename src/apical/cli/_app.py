@@ -1,4 +1,4 @@
-"""The command line itself, and how it stops."""
+"""The Typer application, and how errors end it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,20 +9,20 @@ import typer
 from rich.console import Console
 
 from apical import __version__
-from apical.lab.report._terminal import tell
+from apical.lab.report._terminal import print_text
 
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Learning rules side by side, on the same model, data and start.",
+    help="Compare learning rules on the same model, data and initial weights.",
 )
 
 
 @app.callback(invoke_without_command=True)
 def _apical(
     show_version: Annotated[
-        bool, typer.Option("--version", help="Print the version and stop.")
+        bool, typer.Option("--version", help="Print the version and exit.")
     ] = False,
 ) -> None:
     if show_version:
@@ -31,7 +31,7 @@ def _apical(
 
 
 def lab() -> ModuleType:
-    """The lab, which imports what is asked of it: so help comes at once."""
+    """`apical.lab`, imported late: it is slow, and `--help` does not need it."""
     from apical import lab
 
     return lab
@@ -39,10 +39,10 @@ def lab() -> ModuleType:
 
 @contextmanager
 def stops(interrupted: str) -> Iterator[None]:
-    """Errors of the lab and an interrupt as messages.
+    """Turn errors of the lab and an interrupt into messages.
 
     Args:
-        interrupted: what to say after an interrupt: how to go on.
+        interrupted: what to print after an interrupt: how to resume.
     """
     try:
         yield
@@ -53,6 +53,6 @@ def stops(interrupted: str) -> Iterator[None]:
 
 
 def stop(message: str, code: int = 2) -> NoReturn:
-    """Say why, and end."""
-    tell(Console(stderr=True), message, "bold red", before="apical:")
+    """Print an error message and exit."""
+    print_text(Console(stderr=True), message, "bold red", before="apical:")
     raise typer.Exit(code)

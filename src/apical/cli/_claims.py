@@ -1,4 +1,4 @@
-"""`apical claims` and `apical reproduce`: what has been said, run and judged."""
+"""`apical claims` and `apical reproduce`: claims of the literature, run and judged."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,10 +7,19 @@ import typer
 from rich.console import Console
 
 from apical.cli._app import app, lab, stop, stops
-from apical.lab.report._terminal import Cell, Name, Page, grid, said, tell
+from apical.lab._errors import resolve_names
+from apical.lab.report._terminal import (
+    Cell,
+    MarkdownPage,
+    NameCell,
+    as_text,
+    make_table,
+    print_text,
+)
 
 claims = typer.Typer(
-    no_args_is_help=True, help="What the literature claims: run it, read the verdict."
+    no_args_is_help=True,
+    help="Claims of the literature: run them and read the verdicts.",
 )
 app.add_typer(claims, name="claims")
 
@@ -19,61 +28,67 @@ DataDir = Annotated[
     Path | None, typer.Option(help="The folder with the files of the data sets.")
 ]
 Download = Annotated[
-    bool, typer.Option("--download", help="Fetch the files that are not there.")
+    bool, typer.Option("--download", help="Download files that are missing.")
 ]
 Quick = Annotated[
-    bool, typer.Option("--quick", help="A small form, two minutes: settles nothing.")
+    bool,
+    typer.Option("--quick", help="A small version, two minutes; it decides nothing."),
 ]
 Smoke = Annotated[
-    bool, typer.Option("--smoke", help="The smallest form, seconds: does it run?")
+    bool, typer.Option("--smoke", help="The smallest version, seconds: does it run?")
 ]
 _OUT = Path("apical-claims")
 
 
 @claims.command("list")
 def list_claims(out: Out = _OUT, quick: Quick = False, smoke: Smoke = False) -> None:
-    """List the claims with their verdicts: of the runs kept here, and of your own."""
+    """List the claims with the verdicts of the published runs and of your own."""
     scale, kept = _scale(quick, smoke), lab_claims().kept_claims()
     begun = [name for name in kept if (out / scale / name).is_dir()]
     with stops(""):
         found = {name: _outcome(name, scale, out) for name in begun}
     yours = {n: lab_claims().in_short(found[n].verdict) for n in begun if found[n]}
-    headers = ["claim", "what has been said", "hours", "verdict"]
+    headers = ["claim", "statement", "hours", "verdict"]
     rows: list[list[Cell]] = [
-        [Name(name), said(one.sentence), said(f"{one.hours:g}"), said(one.verdict)]
+        [
+            NameCell(name),
+            as_text(one.sentence),
+            as_text(f"{one.hours:g}"),
+            as_text(one.verdict),
+        ]
         for name, one in kept.items()
     ]
     if yours:
         headers.append("yours")
         for name, row in zip(kept, rows, strict=True):
-            row.append(said(yours.get(name, "–")))
+            row.append(as_text(yours.get(name, "–")))
     console = Console()
-    console.print(grid(headers, rows, numbers=[2]))
-    tell(
+    console.print(make_table(headers, rows, numbers=[2]))
+    print_text(
         console,
-        "Verdicts are those of runs at the full scale whose records are in "
-        f"results/claims of the repository{_and_yours(yours, scale, out)}. Why: apical "
-        "claims show ID; run one: apical claims run ID.",
+        "Verdicts: runs at full scale, with records in results/claims of the repository"
+        f"{_and_yours(yours, scale, out)}. Details: apical claims show ID. Run one: "
+        "apical claims run ID.",
     )
 
 
 def _and_yours(yours: dict[str, str], scale: str, out: Path) -> str:
     if yours:
-        return f"; yours are of runs at the {scale} scale in {out}"
-    return f"; none has been run at the {scale} scale in {out}"
+        return f"; yours: runs at {scale} scale in {out}"
+    return f"; none has been run at {scale} scale in {out}"
 
 
 @claims.command()
 def show(name: Annotated[str, typer.Argument(metavar="ID")]) -> None:
-    """Show one claim: its source, what is run, how it is judged, what came out."""
+    """Show one claim: its source, the experiment, the decision rule and the verdict."""
     with stops(""):
         console = Console()
-        console.print(Page(lab_claims().described(_claim(name))))
+        console.print(MarkdownPage(lab_claims().described(_claim(name))))
         kept = lab_claims().kept_claims().get(_claim(name).id)
     if kept is not None:
         told = [f"**Kept run: {kept.verdict}.** {kept.because}", ""]
         told += lab_claims().refusal(kept.refused, kept.unrefused)
-        console.print(Page("\n".join(told)))
+        console.print(MarkdownPage("\n".join(told)))
 
 
 @claims.command()
@@ -85,23 +100,23 @@ def run(
     smoke: Smoke = False,
     out: Out = _OUT,
 ) -> None:
-    """Run one claim, or go on with it, and print the verdict."""
-    with stops("To go on: the same command."):
+    """Run one claim, or resume it, and print the verdict."""
+    with stops("To resume: the same command."):
         _run(_claim(name), _scale(quick, smoke), out, data_dir, download)
 
 
 @claims.command()
 def report(out: Out = _OUT, quick: Quick = False, smoke: Smoke = False) -> None:
-    """Write one report of all claims that have been run."""
+    """Write a report of all claims that have been run."""
     scale = _scale(quick, smoke)
     with stops(""):
         read = lab_claims().read_outcome
         outcomes = [read(claim, scale, out) for claim in _claims().values()]
         done = [outcome for outcome in outcomes if outcome is not None]
         if not done:
-            stop(f"no claim has been run at the {scale} scale in {out}")
+            stop(f"no claim has been run at {scale} scale in {out}")
         path = lab_claims().write_report(done, out / scale)
-    tell(Console(), f"The report: {path}")
+    print_text(Console(), f"The report: {path}")
 
 
 @app.command()
@@ -114,15 +129,15 @@ def reproduce(
     out: Out = _OUT,
 ) -> None:
     """Run a paper's claims: millidge2020, lillicrap2016, liao2016 and others."""
-    with stops("To go on: the same command."):
+    with stops("To resume: the same command."):
         wanted, scale = _of_paper(paper), _scale(quick, smoke)
-        tell(Console(), f"{paper}: {len(wanted)} claims, {_takes(wanted, scale)}")
+        print_text(Console(), f"{paper}: {len(wanted)} claims, {_takes(wanted, scale)}")
         for claim in wanted:
             _run(claim, scale, out, data_dir, download)
 
 
 def lab_claims() -> Any:
-    """The claims, imported late."""
+    """`apical.claims`, imported late."""
     lab()
     from apical import claims
 
@@ -134,13 +149,13 @@ def _claims() -> dict[str, Any]:
 
 
 def _claim(name: str) -> Any:
-    (name,) = lab().known("claim", [name], _claims())
+    (name,) = resolve_names("claim", [name], _claims())
     return _claims()[name]
 
 
 def _of_paper(paper: str) -> list[Any]:
     papers = dict.fromkeys(c.paper for c in _claims().values() if c.paper)
-    (paper,) = lab().known("paper", [paper], papers)
+    (paper,) = resolve_names("paper", [paper], papers)
     return [claim for claim in _claims().values() if claim.paper == paper]
 
 
@@ -152,16 +167,16 @@ def _run(
     claim: Any, scale: str, out: Path, data_dir: Path | None, download: bool
 ) -> None:
     console = Console()
-    tell(console, f"{claim.id}: {_takes([claim], scale)}")
+    print_text(console, f"{claim.id}: {_takes([claim], scale)}")
     outcome = lab_claims().run_claim(
         claim, scale, out, data_dir=data_dir, download=download, console=console
     )
-    console.print(Page(lab_claims().reported(outcome)))
-    tell(console, f"Records, picture and report: {out / scale / claim.id}")
+    console.print(MarkdownPage(lab_claims().reported(outcome)))
+    print_text(console, f"Records, picture and report: {out / scale / claim.id}")
 
 
 def _takes(claims: list[Any], scale: str) -> str:
-    """About how long they take, before they begin."""
+    """The estimated time of these claims."""
     if scale == "full":
         hours = sum(claim.hours for claim in claims)
         return f"about {hours:.2g} h on two cores"

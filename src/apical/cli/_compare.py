@@ -1,14 +1,13 @@
-"""`apical compare` and `apical rules`."""
+"""`apical compare`."""
 
-import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from apical.cli._app import app, lab, stop, stops
-from apical.lab.report._terminal import Cell, Name, grid, said, tell
+from apical.lab.report._terminal import print_text
 
 
 @app.command()
@@ -17,7 +16,7 @@ def compare(
     data: Annotated[
         str,
         typer.Option(
-            help="digits, mnist, fashion-mnist, cifar10, shakespeare, the path of a "
+            help="digits, mnist, fashion-mnist, cifar10, shakespeare; or the path of a "
             "text, or of an .npz file with train_x, train_y, test_x and test_y."
         ),
     ] = "digits",
@@ -25,41 +24,41 @@ def compare(
         Path | None, typer.Option(help="The folder with the files of the data set.")
     ] = None,
     download: Annotated[
-        bool, typer.Option("--download", help="Fetch the files that are not there.")
+        bool, typer.Option("--download", help="Download files that are missing.")
     ] = False,
     model: Annotated[
         list[str] | None,
         typer.Option(
-            help="mlp, mlp-tanh, cnn, lenet, resnet (pictures); rnn, lstm, transformer "
-            "(characters); or your_module:factory. May be given again. Default: by the "
-            "data."
+            help="mlp, mlp-tanh, cnn, lenet, resnet (images); rnn, lstm, transformer "
+            "(text); or your_module:factory. Repeat it for several models. Default: "
+            "by kind of data."
         ),
     ] = None,
     rules: Annotated[
         str | None,
         typer.Option(
-            help="Names with commas between, see `apical rules`, or your_module:Rule; "
-            "arguments in parentheses: 'feedback-alignment(removed_backward=0.9)'; "
-            "all: every rule there is. Default: those of the README's first table."
+            help="Names separated by commas (see `apical rules`), or your_module:Rule; "
+            "with arguments: 'kolen-pollack(decay=0.2)'; all: every rule. Default: "
+            "twelve of them."
         ),
     ] = None,
     vary: Annotated[
         str | None,
         typer.Option(
             metavar="NUMBER=VALUES",
-            help="A number of rules, and values: 'removed_backward=0,0.5,0.9'. Each "
-            "rule that has it gets a row for each value, and the page a curve.",
+            help="A hyper-parameter and values: 'removed_backward=0,0.5,0.9'. Each "
+            "rule that has it gets a row per value, and the report a curve.",
         ),
     ] = None,
     epochs: Annotated[
         int | None, typer.Option(help="Default: 8 on digits, otherwise 5.")
     ] = None,
-    seeds: Annotated[int, typer.Option(help="How many seeds, trained at once.")] = 5,
+    seeds: Annotated[int, typer.Option(help="Number of seeds, trained at once.")] = 5,
     batch_size: Annotated[int, typer.Option(help="Examples in a batch.")] = 64,
     optimizer: Annotated[
         str,
         typer.Option(
-            help="One of optax, momentum or batch_manhattan; arguments in parentheses: "
+            help="An optimiser of optax, momentum, or batch_manhattan; with arguments: "
             "'sgd(momentum=0.9)'."
         ),
     ] = "adam",
@@ -68,27 +67,27 @@ def compare(
         typer.Option(
             "--learning-rate",
             "--rate",
-            help="Step size, the same for all rules. Default: by optimizer.",
+            help="Step size, the same for all rules. Default: by optimiser.",
         ),
     ] = None,
     loss: Annotated[
         str | None,
         typer.Option(
-            help="cross-entropy, or squared-error (half of it) to one-hot labels. "
-            "Default: cross-entropy; squared-error where labels are numbers."
+            help="cross-entropy, or squared-error (half the squared distance to "
+            "one-hot labels). Default: cross-entropy; squared-error for a regression."
         ),
     ] = None,
     sweep: Annotated[
         int,
         typer.Option(
-            help="Trials in which every rule finds its own step size and numbers, on a "
-            "held-out part of the training set: at least 2. 0: none."
+            help="Trials in which each rule searches its step size and "
+            "hyper-parameters, scored on held-out examples: at least 2. 0: none."
         ),
     ] = 0,
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for records, figures and page. Default: apical-compare."
+            help="Folder for records, figures and report. Default: apical-compare."
         ),
     ] = None,
     force: Annotated[
@@ -98,17 +97,16 @@ def compare(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Go on with the comparison in this folder, as it was begun: without "
-            "any other option.",
+            help="Resume the comparison in this folder; no other options are allowed.",
         ),
     ] = None,
 ) -> None:
-    """Train the same model with each rule: a table, records, figures and a page."""
+    """Train the same model with each rule: table, records, figures and HTML report."""
     if resume is not None:
         _require_alone(context, resume)
     console = Console()
     folder = resume or out or lab().free_folder()
-    with stops(f"To go on: apical compare --resume {folder}"):
+    with stops(f"To resume: apical compare --resume {folder}"):
         if resume is not None:
             result = lab().resume(resume, console=console)
         else:
@@ -133,52 +131,24 @@ def compare(
     console.print(result.table)
     if result.regimes:
         console.print(result.regime_table)
-    tell(console, f"The page: {folder / 'report.html'}. Records and figures beside it.")
+    print_text(console, f"Report: {folder / 'report.html'} (with records and figures)")
 
 
 def _require_alone(context: typer.Context, folder: Path) -> None:
-    """Refuse what is said beside `--resume`: it would not be done."""
+    """Refuse other options beside `--resume`, which would have no effect."""
     others = [
         f"--{name.replace('_', '-')}"
         for name in context.params
-        if name != "resume" and _is_said(context, name)
+        if name != "resume" and _is_given(context, name)
     ]
     if others:
         stop(
-            f"--resume goes on as the comparison in {folder} was begun, so that "
-            f"{', '.join(others)} would change nothing: leave it out, or begin another "
+            f"--resume uses the settings of the comparison in {folder}, so "
+            f"{', '.join(others)} would change nothing: leave it out, or start a new "
             "comparison in another folder with --out"
         )
 
 
-def _is_said(context: typer.Context, name: str) -> bool:
+def _is_given(context: typer.Context, name: str) -> bool:
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
-
-
-@app.command("rules")
-def list_rules() -> None:
-    """List the rules: name, source, and what each needs."""
-    apart = {name: entry for name, (entry, _) in lab().NOT_COMPARED.items()}
-    heading = [Name("not in a comparison by these names:")]
-    rows = [*_rows(lab().RULES), heading, *_rows(apart)]
-    console = Console()
-    console.print(grid(("rule", "source", "needs"), rows))
-    for name, (_, why) in lab().NOT_COMPARED.items():
-        tell(console, f"  {name}: {why}")
-    tell(
-        console,
-        "Arguments: 'feedback-alignment(removed_backward=0.9)'. What has been claimed "
-        "of them, and what came out: apical claims list",
-    )
-
-
-def _rows(entries: dict[str, Any]) -> list[list[Cell]]:
-    return [
-        [Name(name), said(_key(entry)), said(" · ".join(entry.needs))]
-        for name, entry in entries.items()
-    ]
-
-
-def _key(entry: Any) -> str:
-    return ", ".join(re.findall(r"@\w+\{\s*([^,\s]+)", entry.citation)) or "–"

@@ -1,7 +1,7 @@
-"""The lab: what `apical compare` runs, to be called from Python too.
+"""Compare learning rules: what `apical compare` runs, callable from Python.
 
-Its names are imported when they are first used: to list the rules no figure need be
-drawn, and nothing that draws need be imported.
+Names are imported when they are first used, so that listing the rules does not import
+matplotlib.
 """
 
 import importlib
@@ -14,13 +14,12 @@ if TYPE_CHECKING:
     from apical.lab._compare import resume as resume
     from apical.lab._comparison import Comparison as Comparison
     from apical.lab._errors import LabError as LabError
-    from apical.lab._errors import known as known
     from apical.lab._registry import COMPARED as COMPARED
     from apical.lab._registry import NOT_COMPARED as NOT_COMPARED
     from apical.lab._registry import RULES as RULES
-    from apical.lab.data._load import Data as Data
+    from apical.lab.data._dataset import Data as Data
     from apical.lab.data._load import load as load
-    from apical.lab.run._callbacks import Moment as Moment
+    from apical.lab.run._callbacks import EpochEvent as EpochEvent
     from apical.lab.storage._output_dir import free_folder as free_folder
 
 _HOMES = {
@@ -29,9 +28,9 @@ _HOMES = {
     "Comparison": "_comparison",
     "Data": "data._dataset",
     "free_folder": "storage._output_dir",
-    **dict.fromkeys(("LabError", "known"), "_errors"),
+    "LabError": "_errors",
     "load": "data._load",
-    "Moment": "run._callbacks",
+    "EpochEvent": "run._callbacks",
 }
 
 

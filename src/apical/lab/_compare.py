@@ -1,4 +1,4 @@
-"""Compare rules: the same model, the same start, the same data, in the same order."""
+"""`compare` and `resume`: train the same models with every rule and measure it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,12 +8,13 @@ from rich.console import Console
 from apical.lab._comparison import Comparison
 from apical.lab._errors import LabError
 from apical.lab._registry import COMPARED, Rules, Vary
+from apical.lab._rule_spec import SearchSpaces
 from apical.lab.data._load import Data
-from apical.lab.run._callbacks import Moment
+from apical.lab.run._callbacks import EpochEvent
 from apical.lab.run._plan import Models, Plan, arguments, make_plan
-from apical.lab.run._progress import Reporter, reporter
+from apical.lab.run._progress import ProgressReporter, progress_bar
 from apical.lab.storage._output_dir import open_folder, read_settings
-from apical.lab.storage._results import Ledger
+from apical.lab.storage._results import ResultStore
 
 
 def compare(
@@ -24,6 +25,7 @@ def compare(
     models: Models | None = None,
     rules: Rules = COMPARED,
     vary: Vary | None = None,
+    search_spaces: SearchSpaces | None = None,
     epochs: int | None = None,
     seeds: int = 5,
     batch_size: int = 64,
@@ -37,56 +39,58 @@ def compare(
     resume: bool = False,
     report: bool = True,
     console: Console | None = None,
-    callback: Callable[[Moment], None] | None = None,
+    callback: Callable[[EpochEvent], None] | None = None,
 ) -> Comparison:
-    """Train the same models with every rule and measure how they fare.
+    """Train the same models with every rule; measure alignment, accuracy and cost.
 
     Args:
         data: the name of a data set, the path of a text or of an `.npz` file with
-            `train_x`, `train_y`, `test_x` and `test_y`, or a `Data`. Labels are classes
-            if they are integers; if they are floating-point numbers, it is a
-            regression, scored by R².
-        data_dir: the folder with the files of a named set; the digits need none.
-        download: fetch what is not there.
+            `train_x`, `train_y`, `test_x` and `test_y`, or a `Data`. Integer labels are
+            classes; floating-point labels make it a regression, scored by R².
+        data_dir: the folder with the files of a named data set; the digits need none.
+        download: fetch files that are missing.
         models: names of models, `module:factory`, or factories by name
             (default: by kind of data).
-        rules: names of rules, perhaps with arguments, as
-            `"feedback-alignment(removed_backward=0.9)"`, `module:Rule`, or rules by
-            name; a list may hold both: `[*lab.COMPARED, {"mine": MyRule()}]` sets a
-            rule of one's own beside backpropagation and the control; `"all"` for all
-            of `lab.RULES` (default: `lab.COMPARED`).
-        vary: a number of rules and its values, as `{"removed_backward": (0, 0.5)}` or
-            `"removed_backward=0,0.5"`. Each rule that has it gets a row for each
-            value, and the report a curve.
-        epochs: how often to go through the training part (default: by data set).
-        seeds: how many seeds, from 0 up; they are trained all at once.
+        rules: names of rules, with arguments if wanted
+            (`"feedback-alignment(removed_backward=0.9)"`), `module:Rule`, or rules by
+            name; a list may hold both: `[*lab.COMPARED, {"mine": MyRule()}]` compares
+            your own rule with backpropagation and the control. `"all"`: all of
+            `lab.RULES` (default: `lab.COMPARED`).
+        vary: a hyper-parameter and its values, as `{"removed_backward": (0, 0.5)}` or
+            `"removed_backward=0,0.5"`. Each rule that has it gets one row per value,
+            and the report a curve.
+        search_spaces: by the name of a rule of this comparison, what a sweep draws in
+            place of the rule's own `search_space`: hyper-parameters with `(low, high,
+            "log" or "linear")`, as `{"kolen-pollack": {"decay": (1e-4, 1e-2, "log")}}`.
+            `{}` for a rule: only its step size is drawn.
+        epochs: passes through the training set (default: by data set).
+        seeds: number of seeds, from 0 up; they are trained at once.
         batch_size: examples in a batch.
-        optimizer: the name of an optimiser of optax or `apical.optim`, perhaps with
-            arguments: `"sgd(momentum=0.9)"`.
+        optimizer: the name of an optimiser of optax or `apical.optim`, with arguments
+            if wanted: `"sgd(momentum=0.9)"`.
         learning_rate: its step size, the same for every rule (default: by optimiser).
-        loss: `"cross-entropy"`, or `"squared-error"` (half of it) to one-hot labels, or
-            to labels that are numbers (default: cross-entropy where it can be).
-        sweep: how many trials every rule gets in which to find its own step size and
-            numbers, on a held-out part of the training set. 0: no search.
-        shuffle: whether every epoch has an order of its own. If not, it is the same
-            random order in every epoch, so that the same examples meet in a batch.
-        out: a folder for the records, the figures and the page. None: nothing is
-            written.
+        loss: `"cross-entropy"`, or `"squared-error"`, half the squared distance to
+            one-hot labels or to numbers (default: cross-entropy for classes).
+        sweep: number of trials in which each rule searches its step size and
+            hyper-parameters, scored on a held-out part of the training set. 0: none.
+        shuffle: whether each epoch has a new random order. If not, all epochs have the
+            same one, so that the same examples are in a batch together.
+        out: a folder for records, figures and the report. None: nothing is written.
         force: replace an earlier comparison in that folder.
-        resume: go on with the comparison in that folder, begun with the same
+        resume: continue the comparison in that folder, which was begun with the same
             arguments.
-        report: draw the figures and write the page; they can be had later from
-            `Comparison.read(out).save_report(out)`.
+        report: draw the figures and write the report; later
+            `Comparison.read(out).save_report(out)` does the same.
         console: where to show progress. None: nothing is shown.
-        callback: is called with a `Moment` before the training of each model by each
-            rule and after every epoch: the new lines, and the trained models.
+        callback: called with an `EpochEvent` (new lines, trained models) before the
+            training of each model by each rule, and after every epoch.
 
     Returns:
         The comparison.
 
     Raises:
-        LabError: for a wrong name, file or setting, a folder that is in use or full,
-            data that are not finite.
+        LabError: for an unknown name, an invalid file or setting, a folder that is in
+            use or cannot be written, or data that are not finite.
 
     Example:
         >>> from apical import lab
@@ -95,7 +99,7 @@ def compare(
         10
     """
     if resume and out is None:
-        raise LabError("resume=True needs out=, the folder to go on in")
+        raise LabError("resume=True needs out=, the folder of the comparison")
     plan = make_plan(
         data=data,
         data_dir=data_dir,
@@ -103,6 +107,7 @@ def compare(
         models=models,
         rules=rules,
         vary=vary,
+        search_spaces=search_spaces,
         epochs=epochs,
         seeds=seeds,
         batch_size=batch_size,
@@ -113,11 +118,11 @@ def compare(
         shuffle=shuffle,
     )
     folder = None if out is None else Path(out)
-    with open_folder(folder, plan.settings, force, resume) as ledger:
-        with reporter(console) as progress:
-            _run(plan, ledger, progress, callback)
-        journals = (ledger.records, ledger.layers, ledger.trials, ledger.costs)
-        lines = (journal.lines for journal in (*journals, ledger.regimes))
+    with open_folder(folder, plan.settings, force, resume) as store:
+        with progress_bar(console) as reporter:
+            _run(plan, store, reporter, callback)
+        tables = (store.records, store.layers, store.trials, store.costs)
+        lines = (table.lines for table in (*tables, store.regimes))
         result = Comparison(*lines, settings=plan.settings)
         if folder is not None and report:
             result.save_report(folder)
@@ -127,21 +132,21 @@ def compare(
 def resume(
     folder: str | Path,
     console: Console | None = None,
-    callback: Callable[[Moment], None] | None = None,
+    callback: Callable[[EpochEvent], None] | None = None,
 ) -> Comparison:
-    """Go on with a comparison that was cut off, with the arguments it was begun with.
+    """Continue an interrupted comparison with the arguments it was begun with.
 
     Args:
-        folder: where it was writing.
+        folder: its output folder.
         console: where to show progress. None: nothing is shown.
-        callback: as of `compare`; it is not told again of epochs that had ended.
+        callback: as of `compare`; it is not called again for epochs that had ended.
 
     Returns:
-        The comparison, with the same numbers as if it had not been cut off.
+        The comparison, with the same results as if it had not been interrupted.
 
     Raises:
-        LabError: for a folder without a comparison, or if data, versions or machine are
-            not those that it was begun with.
+        LabError: for a folder without a comparison, or if data, versions or machine
+            have changed since it was begun.
     """
     begun = arguments(read_settings(Path(folder)))
     return compare(**begun, out=folder, resume=True, console=console, callback=callback)
@@ -149,18 +154,18 @@ def resume(
 
 def _run(
     plan: Plan,
-    ledger: Ledger,
-    progress: Reporter,
-    callback: Callable[[Moment], None] | None,
+    store: ResultStore,
+    reporter: ProgressReporter,
+    callback: Callable[[EpochEvent], None] | None,
 ) -> None:
-    ledger.require_runs(plan.settings)
-    progress.begin("getting ready")
+    store.require_runs(plan.settings)
+    reporter.begin("getting ready")
     todo = [
-        (bench, name, entry, bench.seconds(name, entry))
-        for bench in plan.benches(ledger, callback)
-        for name, entry in plan.entries.items()
+        (runner, name, spec, runner.seconds(name, spec))
+        for runner in plan.runners(store, callback)
+        for name, spec in plan.specs.items()
     ]
     left = [seconds for *_, seconds in todo if seconds]
-    progress.expect(sum(left), len(left))
-    for bench, name, entry, seconds in todo:
-        bench.run(name, entry, seconds, progress)
+    reporter.expect(sum(left), len(left))
+    for runner, name, spec, seconds in todo:
+        runner.run(name, spec, seconds, reporter)

@@ -1,31 +1,35 @@
-"""The outcome of a comparison: its lines, and what can be read off them."""
+"""`Comparison`: the result lines of a comparison, as tables, frames and figures."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
+from rich.console import RenderableType
 from rich.table import Table
 
-from apical.lab._errors import LabError, known
-from apical.lab.report import PANELS, draw_panel, fragment, write_report
+from apical.lab._errors import LabError, resolve_names
+from apical.lab.report._html import fragment
+from apical.lab.report._report import write_report
 from apical.lab.report._summary import Row, flat, summarise
 from apical.lab.report._terminal_table import counted, regime_table, table
+from apical.lab.report.figures._curves import PANELS, draw_panel
 from apical.lab.run._plan import shared
 from apical.lab.run._records import Line
 from apical.lab.storage._jsonl import read
 from apical.lab.storage._output_dir import read_settings
-from apical.lab.storage._results import require_runs, require_said
+from apical.lab.storage._results import require_runs, require_same
 
 _LINES = ("records", "layers", "trials", "costs", "regimes")
 
 
 @dataclass(frozen=True, repr=False)
 class Comparison:
-    """The outcome of a comparison: what was written down, and what can be read off it.
+    """The results of a comparison.
 
-    It prints in a line; a notebook shows its table, and `rich.print(found.table)` a
-    terminal. `frame()` is for pandas, `plot(axes)` for a figure of your own.
+    `print` shows a summary in one line, a notebook the table, and
+    `rich.print(result.table)` the table in a terminal. `frame()` returns a pandas
+    DataFrame, and `plot(axes)` draws into your own figure.
 
     Attributes:
         records: losses, score and times, for each model, rule, seed and epoch.
@@ -34,7 +38,7 @@ class Comparison:
         costs: time, FLOPs, memory and sequential depth, for each model and rule.
         regimes: of free predictive coding, before training and after the last epoch:
             residual, curvature, and what the update is nearest to.
-        settings: what was asked for, and the versions.
+        settings: arguments and versions.
     """
 
     records: list[Line]
@@ -46,7 +50,7 @@ class Comparison:
 
     @classmethod
     def read(cls, folder: str | Path) -> "Comparison":
-        """The comparison in this folder, as far as it has come."""
+        """The comparison in this folder, complete or not."""
         folder = Path(folder)
         files = [folder / f"{name}.jsonl" for name in _LINES]
         if not files[0].is_file():
@@ -57,7 +61,7 @@ class Comparison:
         settings = read_settings(folder)
         for file, mine in zip(files, lines, strict=True):
             require_runs(mine, settings, str(file))
-            require_said(mine, shared(settings), str(file))
+            require_same(mine, shared(settings), str(file))
         return cls(*lines, settings=settings)
 
     def __repr__(self) -> str:
@@ -87,8 +91,8 @@ class Comparison:
         return table(self.records, self.rows)
 
     @property
-    def regime_table(self) -> Table:
-        """Where predictive coding stood, as a table, to be printed by rich."""
+    def regime_table(self) -> RenderableType:
+        """The regimes of predictive coding as a table, to be printed by rich."""
         return regime_table(self.regimes)
 
     def frame(self, of: str = "records") -> Any:
@@ -100,10 +104,10 @@ class Comparison:
                 two columns: `accuracy` and `accuracy_half`.
 
         Raises:
-            LabError: for another word.
+            LabError: for any other name.
             ImportError: without pandas.
         """
-        (of,) = known("kind of line", [of], (*_LINES, "rows"))
+        (of,) = resolve_names("kind of line", [of], (*_LINES, "rows"))
         try:
             import pandas
         except ModuleNotFoundError as missing:
@@ -117,8 +121,8 @@ class Comparison:
     def plot(self, axes: Axes, panel: str = "score", model: str | None = None) -> Axes:
         """Draw a panel of the report's first figure on axes of matplotlib.
 
-        Every rule has the colour and marks that it has in the report; for a legend call
-        `axes.legend()`.
+        Every rule has the colour and marker that it has in the report; call
+        `axes.legend()` for a legend.
 
         Args:
             axes: where to draw.
@@ -130,16 +134,18 @@ class Comparison:
             The same axes.
 
         Raises:
-            LabError: for another word, or a model that was not compared.
+            LabError: for any other panel, or a model that was not compared.
         """
-        (panel,) = known("panel", [panel], PANELS)
+        (panel,) = resolve_names("panel", [panel], PANELS)
         models = list(dict.fromkeys(row.model for row in self.rows))
-        (model,) = known("model", [models[0] if model is None else model], models)
+        (model,) = resolve_names(
+            "model", [models[0] if model is None else model], models
+        )
         draw_panel(axes, panel, model, self.records, self.rows)
         return axes
 
     def save_report(self, folder: str | Path) -> None:
-        """Draw the figures (PNG and SVG) and write the page `report.html`."""
+        """Draw the figures (PNG and SVG) and write the report `report.html`."""
         try:
             Path(folder).mkdir(parents=True, exist_ok=True)
             write_report(self, Path(folder))

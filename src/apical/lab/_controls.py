@@ -1,7 +1,8 @@
-"""The control: random hidden layers that never learn, under a readout that does.
+"""Control rules: untrained hidden layers under a learned readout, and the reverse.
 
-Pictures as easy as the digits are told apart well on random features. A rule that does
-not beat this row has not been shown to teach a hidden layer anything.
+Easy images such as the digits can be classified from random features. A rule that is
+not more accurate than `UntrainedHiddenLayers` has not been shown to train a hidden
+layer.
 """
 
 from typing import Any, ClassVar, NamedTuple
@@ -18,25 +19,27 @@ from apical.rules._base import SearchSpace
 
 @rule
 class UntrainedHiddenLayers(Rule):
-    """Gradient descent on what comes after the last nodes; everything else stays.
+    """Gradient descent on the readout; all other parameters keep their initial values.
 
-    Every node is a wall for the gradient, so what it still reaches is the readout. The
-    state says which parameters that are: 1 for those that learn, 0 for the others.
+        d readout = dL/d readout,      d hidden = 0
+
+    The gradient is stopped at every node: the parameters it still reaches are the
+    readout. The state is a pytree of booleans, True for these.
     """
 
     needs: ClassVar[tuple[str, ...]] = ("signed error units",)
-    # A linear read-out alone wants larger steps than a net that moves below it.
+    # A linear readout alone needs larger steps than a network that changes below it.
     rate_scale: ClassVar[float] = 10.0
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
-        """Find the parameters that the walls let through."""
+        """Find the parameters that are the readout."""
         del key
-        grads = self._walled(circuit, params, args)[1]
+        grads = self._stopped_gradient(circuit, params, args)[1]
         return jax.tree.map(lambda g: jnp.any(g != 0), grads)
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
-        """The loss, and its gradient for the readout alone."""
-        (value, aux), grads = self._walled(circuit, params, args)
+        """The loss, and its gradient by the readout."""
+        (value, aux), grads = self._stopped_gradient(circuit, params, args)
         return Credit(value, aux, grads, state, ())
 
     def train(
@@ -48,7 +51,7 @@ class UntrainedHiddenLayers(Rule):
         optimizer: optax.GradientTransformation,
         optimizer_state: Any,
     ) -> tuple[Any, Any, Credit]:
-        """Move the readout; a decay of the optimiser touches nothing else either."""
+        """Update the readout only, also where the optimiser has a weight decay."""
         moved, optimizer_state, credit = super().train(
             circuit, params, state, args, optimizer, optimizer_state
         )
@@ -56,7 +59,7 @@ class UntrainedHiddenLayers(Rule):
         kept = jax.tree.map(jnp.where, state, after, before)
         return circuit.merged(params, kept), optimizer_state, credit
 
-    def _walled(self, circuit: Circuit, params: Any, args: Any) -> Any:
+    def _stopped_gradient(self, circuit: Circuit, params: Any, args: Any) -> Any:
         learned, fixed = circuit.leaves.split(params)
 
         def loss(learned: Any) -> Any:
@@ -68,15 +71,14 @@ class UntrainedHiddenLayers(Rule):
         return value, circuit.leaves.combine(grads)
 
 
-# ---- Any rule with a readout that stays as it was drawn.
+# ---- Any rule with a readout that keeps its initial values
 #
-# The readout is still a parameter, so that a rule has feedback weights for it: what
-# is a
-# constant would carry the teaching signal back through its own transpose.
+# The readout stays a parameter, so that the rule has feedback weights for it: through a
+# constant the teaching signal would pass by its transpose.
 
 
 class FrozenState(NamedTuple):
-    """The state of the rule, and which parameters are the readout: True or False."""
+    """The state of the rule, and which parameters are the readout (booleans)."""
 
     learning: Any
     readout: Any
@@ -84,12 +86,12 @@ class FrozenState(NamedTuple):
 
 @rule
 class FrozenReadout(Rule):
-    """A rule that teaches the hidden layers, under a readout that does not learn.
+    """A rule for the hidden layers, under a readout that keeps its initial values.
 
         d readout = 0,      d hidden = that of the rule
 
-    The readout is what a gradient reaches from the loss without passing a node. A sweep
-    draws no numbers of the rule.
+    The readout is what the gradient of the loss reaches without passing a node. A sweep
+    draws no hyper-parameters of the rule.
 
     Args:
         learning: the rule.
@@ -108,7 +110,7 @@ class FrozenReadout(Rule):
 
     @property
     def needs(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """What the rule within needs."""
+        """The requirements of the rule."""
         return self.learning.needs
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
@@ -128,7 +130,7 @@ class FrozenReadout(Rule):
         return found._replace(grads=grads, state=state._replace(learning=found.state))
 
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
-        """The signals of the rule: the readout sends them as if it learned."""
+        """The signals of the rule, which passes them through the readout as usual."""
         return self.learning.signals(circuit, params, state.learning, args)
 
     def predict(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
@@ -136,7 +138,7 @@ class FrozenReadout(Rule):
         return self.learning.predict(circuit, params, state.learning, args)
 
     def reference(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
-        """What backpropagation says of the hidden layers."""
+        """The reference of the rule, for the hidden layers."""
         found = self.learning.reference(circuit, params, state.learning, args)
         return _hidden(circuit.learned(found), state.readout)
 
@@ -149,10 +151,10 @@ class FrozenReadout(Rule):
         optimizer: optax.GradientTransformation,
         optimizer_state: Any,
     ) -> tuple[Any, Any, Credit]:
-        """Move the hidden layers; a decay of the optimiser moves nothing else either.
+        """Update the hidden layers only, also where the optimiser has a weight decay.
 
         Raises:
-            ValueError: for a rule that moves parameters and state together.
+            ValueError: for a rule that updates parameters and state together.
         """
         moved, optimizer_state, credit = super().train(
             circuit, params, state, args, optimizer, optimizer_state

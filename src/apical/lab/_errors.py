@@ -1,4 +1,4 @@
-"""What goes wrong at the keyboard, said so that it can be put right."""
+"""Errors of the lab, and how names given by the user are resolved."""
 
 import difflib
 import importlib
@@ -10,15 +10,17 @@ from typing import Any
 
 
 class LabError(ValueError):
-    """A wrong name, file or setting. The command line prints it and exits with 2."""
+    """An invalid name, file or setting. The command line prints it and exits with 2."""
 
 
 class MissingPackage(ImportError):
     """A package that the lab needs is not installed. The command line prints it."""
 
 
-def known(kind: str, names: Iterable[str], there_are: Iterable[str]) -> list[str]:
-    """The names, each once; one that is not there is an error with the nearest."""
+def resolve_names(
+    kind: str, names: Iterable[str], there_are: Iterable[str]
+) -> list[str]:
+    """The names, each once; an unknown one is an error that lists the nearest."""
     there_are = list(there_are)
     wanted = list(dict.fromkeys(_spelled(name.strip(), there_are) for name in names))
     if not wanted:
@@ -30,7 +32,7 @@ def known(kind: str, names: Iterable[str], there_are: Iterable[str]) -> list[str
 
 
 def require_names(argument: str, given: Any, what: str) -> None:
-    """Refuse objects where names are wanted: those come with a name of their own."""
+    """Refuse objects where names are expected."""
     wrong = [given] if not isinstance(given, Iterable) else given
     for name in wrong:
         if not isinstance(name, str):
@@ -41,7 +43,7 @@ def require_names(argument: str, given: Any, what: str) -> None:
 
 
 def _spelled(name: str, there_are: list[str]) -> str:
-    """The name as it is here; `feedback_alignment` will do for `feedback-alignment`."""
+    """The known spelling: `feedback_alignment` for `feedback-alignment`."""
     dashed = name.replace("_", "-")
     return dashed if name not in there_are and dashed in there_are else name
 
@@ -58,19 +60,19 @@ def _either(names: list[str]) -> str:
     return " or ".join([", ".join(quoted[:-1]), quoted[-1]] if quoted[1:] else quoted)
 
 
-# ---- What a user names as `module:attribute`: a factory of models, a rule.
+# ---- Factories and rules named as `module:attribute`
 
 
 def find_attribute(name: str, option: str) -> Any:
-    """Import `module:attribute`; modules of the current folder are found too.
+    """Import `module:attribute`; modules in the current folder are found too.
 
     Args:
-        name: what was named.
-        option: the option that named it, for messages.
+        name: `module:attribute`.
+        option: the option that it is the value of, for messages.
 
     Raises:
-        LabError: there is no such module or attribute, or the module needs one that is
-            not installed.
+        LabError: if there is no such module or attribute, or the module needs one that
+            is not installed.
     """
     module_name, _, path = name.partition(":")
     found = _module(f"{option} {name}", module_name)
@@ -85,10 +87,10 @@ def find_attribute(name: str, option: str) -> Any:
     return found
 
 
-def _module(told: str, name: str) -> Any:
+def _module(where: str, name: str) -> Any:
     if not all(part.isidentifier() for part in name.split(".")):
         raise LabError(
-            f"{told}: {name!r} is not the name of a module; write module:attribute"
+            f"{where}: {name!r} is not the name of a module; write module:attribute"
         )
     here = os.getcwd()
     if here not in sys.path:  # `python -m` has it there, a command has not
@@ -98,22 +100,22 @@ def _module(told: str, name: str) -> Any:
     except ModuleNotFoundError as error:
         if f"{name}.".startswith(f"{error.name}."):
             raise LabError(
-                f"{told}: there is no module {name} in {here} or among the installed "
+                f"{where}: there is no module {name} in {here} or among the installed "
                 "packages"
             ) from error
         raise LabError(
-            f"{told}: {name} needs the module {error.name}, which is not installed"
+            f"{where}: {name} needs the module {error.name}, which is not installed"
         ) from error
     except Exception as error:
         raise LabError(
-            f"{told}: the module {name} cannot be imported: {failure(error)}"
+            f"{where}: the module {name} cannot be imported: {failure(error)}"
         ) from error
 
 
 def failure(error: Exception) -> str:
-    """What a user's own code raised, and on which line."""
+    """The exception of a user's code, with its file and line."""
     frames = traceback.extract_tb(error.__traceback__)
-    said = f"{type(error).__name__}: {error}"
+    message = f"{type(error).__name__}: {error}"
     if isinstance(error, SyntaxError) or not frames:
-        return said
-    return f"{said} ({frames[-1].filename}:{frames[-1].lineno})"
+        return message
+    return f"{message} ({frames[-1].filename}:{frames[-1].lineno})"

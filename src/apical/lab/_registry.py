@@ -1,4 +1,4 @@
-"""The rows of a comparison: each name, and the rule it stands for."""
+"""The rules of the lab by name: the tables of rows, and how names are resolved."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
@@ -8,23 +8,29 @@ import jax
 import optax
 
 from apical import rules
+from apical.lab._call_syntax import (
+    NamedCall,
+    parse_call,
+    parse_call_or_name,
+    parse_literal,
+    split_names,
+)
 from apical.lab._controls import UntrainedHiddenLayers
-from apical.lab._errors import LabError, find_attribute, known, require_names
-from apical.lab._names import Spelled, literal, spelled, spelled_or_bare, split_names
-from apical.lab._rule_spec import Entry, descended, fields_of, given
+from apical.lab._errors import LabError, find_attribute, require_names, resolve_names
+from apical.lab._rule_spec import RuleSpec, argument_names, descended, with_arguments
 
-# ---- The rules without a row in a comparison, which has not what they ask.
+# ---- Rules that a comparison cannot run
 
 
-class Apart(NamedTuple):
-    """A rule without a row.
+class NotCompared(NamedTuple):
+    """A rule that `compare` cannot run by name.
 
     Attributes:
-        entry: the rule.
-        why: what a comparison does not have for it.
+        spec: the rule.
+        why: what it needs that a comparison does not have.
     """
 
-    entry: Entry
+    spec: RuleSpec
     why: str
 
 
@@ -38,52 +44,59 @@ def _clapp() -> rules.CLAPP:
 
 
 _SPIKES = "for networks with stochastic nodes (`apical.bernoulli`)"
-# Rules without a row, under the names that `apical rules` lists them by.
-NOT_COMPARED: dict[str, Apart] = {
-    "recirculation": Apart(
-        Entry(rules.Recirculation), "for networks that reconstruct their input"
+# Under the names that `apical rules` lists them by.
+NOT_COMPARED: dict[str, NotCompared] = {
+    "recirculation": NotCompared(
+        RuleSpec(rules.Recirculation), "for networks that reconstruct their input"
     ),
-    "windowed-synthetic-gradients": Apart(
-        Entry(rules.WindowedSyntheticGradients),
-        "for sequences in windows (`carry=` says what goes from one to the next)",
+    "windowed-synthetic-gradients": NotCompared(
+        RuleSpec(rules.WindowedSyntheticGradients),
+        "for sequences in windows (`carry=` names what is passed from one to the next)",
     ),
-    "clapp": Apart(
-        Entry(_clapp), "asks what comes next to an example (`positive=`), and no label"
+    "clapp": NotCompared(
+        RuleSpec(_clapp),
+        "needs what comes next to an example (`positive=`), and no label",
     ),
-    "score-function": Apart(Entry(rules.ScoreFunction), _SPIKES),
-    "straight-through": Apart(Entry(rules.StraightThrough), _SPIKES),
-    "concrete": Apart(Entry(rules.Concrete), _SPIKES),
+    "score-function": NotCompared(RuleSpec(rules.ScoreFunction), _SPIKES),
+    "straight-through": NotCompared(RuleSpec(rules.StraightThrough), _SPIKES),
+    "concrete": NotCompared(RuleSpec(rules.Concrete), _SPIKES),
 }
 
 
-# ---- The rows of the rules that settle.
+# ---- Equilibrium rules
 
 _GAIN = {"gain": (0.03, 1.0, "log")}
 _NUDGE_AND_GAIN = {"nudge": (0.01, 1.0, "log"), **_GAIN}
 
 
 def _equilibrium() -> rules.EquilibriumPropagation:
-    # Rectifiers settle where feedback is weaker than what it answers.
+    # Rectified units settle only where feedback is weaker than the forward weights.
     return rules.EquilibriumPropagation(gain=0.3)
 
 
 def _relaxation() -> rules.ActivationRelaxation:
-    # What is left of the start after 50 steps is below 1 % at each rate of the sweep.
+    # After 50 steps less than 1 % of the initial state is left at each rate of a sweep.
     return rules.ActivationRelaxation(steps=50)
 
 
-# Costs are those of 50 steps of settling on a perceptron.
-ENERGY: dict[str, Entry] = {
-    "equilibrium-propagation": Entry(_equilibrium, cost=15.0, space=_NUDGE_AND_GAIN),
-    "contrastive-hebbian": Entry(rules.ContrastiveHebbian, cost=15.0, space=_GAIN),
-    "coupled-learning": Entry(rules.CoupledLearning, cost=15.0, space=_NUDGE_AND_GAIN),
-    "generec": Entry(rules.GeneRec, cost=15.0, space=_GAIN),
-    "activation-relaxation": Entry(_relaxation, cost=10.0),
-    "dual-propagation": Entry(rules.DualPropagation, cost=3.0),
+# Costs are those of 50 steps of settling on an MLP.
+ENERGY: dict[str, RuleSpec] = {
+    "equilibrium-propagation": RuleSpec(
+        _equilibrium, cost=15.0, search_space=_NUDGE_AND_GAIN
+    ),
+    "contrastive-hebbian": RuleSpec(
+        rules.ContrastiveHebbian, cost=15.0, search_space=_GAIN
+    ),
+    "coupled-learning": RuleSpec(
+        rules.CoupledLearning, cost=15.0, search_space=_NUDGE_AND_GAIN
+    ),
+    "generec": RuleSpec(rules.GeneRec, cost=15.0, search_space=_GAIN),
+    "activation-relaxation": RuleSpec(_relaxation, cost=10.0),
+    "dual-propagation": RuleSpec(rules.DualPropagation, cost=3.0),
 }
 
 
-# ---- The rows of a comparison for rules whose nodes have objectives of their own.
+# ---- Local objectives
 
 
 def _similarity() -> rules.LocalLosses:
@@ -94,17 +107,17 @@ def _both() -> rules.LocalLosses:
     return rules.LocalLosses(objective="both")
 
 
-LOCAL_OBJECTIVES: dict[str, Entry] = {
-    # One objective has nothing to balance.
-    "local-losses": Entry(rules.LocalLosses, cost=1.3, space={}),
-    "local-losses-similarity": Entry(_similarity, cost=1.3, space={}),
-    "local-losses-both": Entry(_both, cost=1.5),
-    "forward-forward": Entry(rules.ForwardForward, cost=2.5),
-    "pepita": Entry(rules.PEPITA, cost=1.3),
+LOCAL_OBJECTIVES: dict[str, RuleSpec] = {
+    # With one objective there is nothing to balance.
+    "local-losses": RuleSpec(rules.LocalLosses, cost=1.3, search_space={}),
+    "local-losses-similarity": RuleSpec(_similarity, cost=1.3, search_space={}),
+    "local-losses-both": RuleSpec(_both, cost=1.5),
+    "forward-forward": RuleSpec(rules.ForwardForward, cost=2.5),
+    "pepita": RuleSpec(rules.PEPITA, cost=1.3),
 }
 
 
-# ---- The rows of predictive coding beside the three that are compared by default.
+# ---- Predictive coding, beside the three rows that are compared by default
 
 
 def _errors() -> rules.PredictiveCoding:
@@ -131,40 +144,42 @@ def _learned_feedback() -> rules.PredictiveCoding:
 
 
 def _learned_precision() -> rules.PredictiveCoding:
-    # At 10 steps of inference outgrow two over the curvature before the last epoch.
+    # At 10 the steps of inference exceed 2 / curvature before the last epoch.
     precision = rules.LearnedPrecision(highest=2.0)
     return rules.PredictiveCoding(prediction="free", precision=precision)
 
 
-PREDICTIVE_CODING: dict[str, Entry] = {
-    "predictive-coding-errors": Entry(_errors, cost=5.0, space={}),
-    "predictive-coding-nudged": Entry(_nudged, cost=16.0),
-    "coding-with-random-feedback": Entry(_random_feedback, cost=10.0),
-    "coding-with-learned-feedback": Entry(_learned_feedback, cost=10.0),
-    "coding-with-learned-precision": Entry(_learned_precision, cost=8.0),
-    # Its steps are those of the levels: there is nothing to draw.
-    "zero-divergence": Entry(_zero_divergence, cost=2.0, space={}),
-    "incremental-predictive-coding": Entry(rules.IncrementalPredictiveCoding, cost=5.0),
+PREDICTIVE_CODING: dict[str, RuleSpec] = {
+    "predictive-coding-errors": RuleSpec(_errors, cost=5.0, search_space={}),
+    "predictive-coding-nudged": RuleSpec(_nudged, cost=16.0),
+    "coding-with-random-feedback": RuleSpec(_random_feedback, cost=10.0),
+    "coding-with-learned-feedback": RuleSpec(_learned_feedback, cost=10.0),
+    "coding-with-learned-precision": RuleSpec(_learned_precision, cost=8.0),
+    # It takes one step per level: there is no rate to draw.
+    "zero-divergence": RuleSpec(_zero_divergence, cost=2.0, search_space={}),
+    "incremental-predictive-coding": RuleSpec(
+        rules.IncrementalPredictiveCoding, cost=5.0
+    ),
 }
 
 
-# ---- The rows of scalar feedback.
+# ---- Perturbation
 
 
 def _activities() -> rules.ForwardGradient:
     return rules.ForwardGradient("activities")
 
 
-SCALAR_FEEDBACK: dict[str, Entry] = {
-    "weight-perturbation": Entry(rules.WeightPerturbation, cost=1.5),
-    "node-perturbation": Entry(rules.NodePerturbation, cost=1.5),
-    "forward-gradient": Entry(rules.ForwardGradient, cost=2.0),
-    "forward-gradient-activities": Entry(_activities, cost=1.5),
-    "evolution-strategy": Entry(rules.EvolutionStrategy, cost=40.0),
+SCALAR_FEEDBACK: dict[str, RuleSpec] = {
+    "weight-perturbation": RuleSpec(rules.WeightPerturbation, cost=1.5),
+    "node-perturbation": RuleSpec(rules.NodePerturbation, cost=1.5),
+    "forward-gradient": RuleSpec(rules.ForwardGradient, cost=2.0),
+    "forward-gradient-activities": RuleSpec(_activities, cost=1.5),
+    "evolution-strategy": RuleSpec(rules.EvolutionStrategy, cost=40.0),
 }
 
 
-# ---- Rows of a comparison: targets that come down, and synthetic gradients.
+# ---- Target propagation and synthetic gradients
 
 
 def _plain() -> rules.TargetPropagation:
@@ -183,17 +198,19 @@ def _conditioned() -> rules.SyntheticGradients:
     return rules.SyntheticGradients(conditioned=True)
 
 
-# Where inverses stay as they are drawn there is no rate of theirs to draw.
+# Where inverses are fixed, their learning rate has no effect.
 _STEP_ALONE = {"target_step": rules.TargetPropagation.search_space["target_step"]}
-TARGETS: dict[str, Entry] = {
-    "target-propagation": Entry(_plain, cost=2.0),
-    "difference-target-propagation": Entry(rules.DifferenceTargetPropagation, cost=2.0),
-    "difference-reconstruction": Entry(_towards_backpropagation, cost=2.5),
-    "fixed-weight-target-propagation": Entry(
-        _fixed_weights, cost=1.3, space=_STEP_ALONE
+TARGETS: dict[str, RuleSpec] = {
+    "target-propagation": RuleSpec(_plain, cost=2.0),
+    "difference-target-propagation": RuleSpec(
+        rules.DifferenceTargetPropagation, cost=2.0
     ),
-    "synthetic-gradients": Entry(rules.SyntheticGradients, cost=1.5),
-    "synthetic-gradients-conditioned": Entry(_conditioned, cost=1.5),
+    "difference-reconstruction": RuleSpec(_towards_backpropagation, cost=2.5),
+    "fixed-weight-target-propagation": RuleSpec(
+        _fixed_weights, cost=1.3, search_space=_STEP_ALONE
+    ),
+    "synthetic-gradients": RuleSpec(rules.SyntheticGradients, cost=1.5),
+    "synthetic-gradients-conditioned": RuleSpec(_conditioned, cost=1.5),
 }
 
 
@@ -214,29 +231,29 @@ def _of_squared_error() -> rules.Backpropagation:
 
 
 BASELINE = "backpropagation"
-# What a rule is compared with that descends the squared error, whatever the loss is.
+# The baseline of rules that descend the squared error, whatever the loss is.
 SQUARED = "backprop-squared-error"
 CONTROL = "untrained-hidden-layers"
-_FIRST: dict[str, Entry] = {
-    BASELINE: Entry(rules.Backpropagation),
-    "feedback-alignment": Entry(rules.FeedbackAlignment),
-    "sign-concordance": Entry(rules.SignConcordance),
-    "kolen-pollack": Entry(rules.KolenPollack),
-    "weight-mirror": Entry(rules.WeightMirror, cost=2.0),
-    "direct-feedback-alignment": Entry(rules.DirectFeedbackAlignment),
-    "direct-feedback-alignment-sign": Entry(_sign_of_error),
-    "direct-random-target-projection": Entry(rules.DirectRandomTargetProjection),
-    "predictive-coding": Entry(rules.PredictiveCoding),
-    # One sweep is exact at rate 1: there is nothing else to draw.
-    "predictive-coding-sweep": Entry(_sweep, space={}),
-    "predictive-coding-free": Entry(_free, cost=8.0),
-    CONTROL: Entry(UntrainedHiddenLayers, cost=0.3),
+_FIRST: dict[str, RuleSpec] = {
+    BASELINE: RuleSpec(rules.Backpropagation),
+    "feedback-alignment": RuleSpec(rules.FeedbackAlignment),
+    "sign-concordance": RuleSpec(rules.SignConcordance),
+    "kolen-pollack": RuleSpec(rules.KolenPollack),
+    "weight-mirror": RuleSpec(rules.WeightMirror, cost=2.0),
+    "direct-feedback-alignment": RuleSpec(rules.DirectFeedbackAlignment),
+    "direct-feedback-alignment-sign": RuleSpec(_sign_of_error),
+    "direct-random-target-projection": RuleSpec(rules.DirectRandomTargetProjection),
+    "predictive-coding": RuleSpec(rules.PredictiveCoding),
+    # One sweep is exact at rate 1: there is nothing to draw.
+    "predictive-coding-sweep": RuleSpec(_sweep, search_space={}),
+    "predictive-coding-free": RuleSpec(_free, cost=8.0),
+    CONTROL: RuleSpec(UntrainedHiddenLayers, cost=0.3),
 }
-# Every rule, the control last: what `--rules all` compares.
-RULES: dict[str, Entry] = {
+# Every rule, the control last: `--rules all`.
+RULES: dict[str, RuleSpec] = {
     BASELINE: _FIRST[BASELINE],
-    SQUARED: Entry(_of_squared_error),
-    **{name: entry for name, entry in _FIRST.items() if name != CONTROL},
+    SQUARED: RuleSpec(_of_squared_error),
+    **{name: spec for name, spec in _FIRST.items() if name != CONTROL},
     **PREDICTIVE_CODING,
     **ENERGY,
     **TARGETS,
@@ -244,7 +261,7 @@ RULES: dict[str, Entry] = {
     **SCALAR_FEEDBACK,
     CONTROL: _FIRST[CONTROL],
 }
-# Those that are compared if none is named.
+# Those that are compared by default.
 COMPARED: tuple[str, ...] = tuple(_FIRST)
 _EXAMPLE = "feedback-alignment(removed_backward=0.9)"
 Named = Mapping[str, Any]  # rules, or classes of rules, by name
@@ -252,86 +269,89 @@ Rules = str | Iterable[str | Named] | Named
 Vary = str | Mapping[str, Iterable[Any]]
 
 
-def find_rules(wanted: Rules, vary: Vary | None = None) -> dict[str, Entry]:
-    """The entries of these rules, by the names of their rows.
+def find_rules(wanted: Rules, vary: Vary | None = None) -> dict[str, RuleSpec]:
+    """The specs of these rules, by the names of their rows.
 
     Args:
-        wanted: names, perhaps with arguments, as texts; rules by name.
-        vary: a number, and its values: a rule that has it gets a row for each.
+        wanted: names, with arguments if wanted; rules by name.
+        vary: a hyper-parameter and its values: one row each for a rule that has it.
     """
     items = listed(wanted)
     require_names("rules", [i for i in items if not isinstance(i, Mapping)], "rule")
     if [item.strip() for item in items if isinstance(item, str)] == ["all"]:
         items = [part for i in items for part in (RULES if isinstance(i, str) else [i])]
-    found: dict[str, Entry] = {}
+    found: dict[str, RuleSpec] = {}
     for item in items:
         found |= _by_name(item) if isinstance(item, Mapping) else _named(item)
     if not found:
-        known("rule", [], RULES)
+        resolve_names("rule", [], RULES)
     return found if vary is None else _varied(found, vary)
 
 
 def listed(wanted: Any) -> list[Any]:
-    """Names and mappings, one after the other; what is neither is refused later."""
+    """Names and mappings as a list; anything else is refused later."""
     if isinstance(wanted, str):
         return split_names(wanted)
     single = isinstance(wanted, Mapping) or not isinstance(wanted, Iterable)
     return [wanted] if single else list(wanted)
 
 
-def find_entry(name: str) -> Entry | None:
-    """The entry that a row of this name was made from; None for an own rule's."""
-    return RULES.get(spelled_or_bare(name).name)
+def find_spec(name: str) -> RuleSpec | None:
+    """The spec that a row of this name was made from; None for a user's rule."""
+    return RULES.get(parse_call_or_name(name).name)
 
 
-def with_baselines(entries: dict[str, Entry], loss: str) -> dict[str, Entry]:
-    """These entries, with backpropagation for every loss that one of them descends.
+def with_baselines(specs: dict[str, RuleSpec], loss: str) -> dict[str, RuleSpec]:
+    """These specs, and backpropagation of every loss that one of them descends.
 
-    It is added behind backpropagation, if that is among them: whoever leaves it out
-    wants no comparison with it.
+    It is added after backpropagation, and only where that is among them.
     """
-    wanted = {descended(entry.make(), loss) for entry in entries.values()} - {loss}
-    if BASELINE not in entries or "squared-error" not in wanted:
-        return entries
-    found: dict[str, Entry] = {}
-    for name, entry in entries.items():
-        found[name] = entry
+    wanted = {descended(spec.make(), loss) for spec in specs.values()} - {loss}
+    if BASELINE not in specs or "squared-error" not in wanted:
+        return specs
+    found: dict[str, RuleSpec] = {}
+    for name, spec in specs.items():
+        found[name] = spec
         if name == BASELINE:
             found[SQUARED] = RULES[SQUARED]
     return found
 
 
-def _by_name(made: Named) -> dict[str, Entry]:
+def _by_name(made: Named) -> dict[str, RuleSpec]:
     require_names("rules", made, "rule")
-    return {name: _entry(name, rule) for name, rule in made.items()}
+    return {name: _spec(name, rule) for name, rule in made.items()}
 
 
-def _named(text: str) -> dict[str, Entry]:
-    name, arguments = spelled(text, "--rules", _EXAMPLE)
+def _named(text: str) -> dict[str, RuleSpec]:
+    name, arguments = parse_call(text, "--rules", _EXAMPLE)
     if ":" in name:
         found = find_attribute(name, "--rules")
-        entry = _entry(f"--rules {name}", found, arguments)
+        spec = _spec(f"--rules {name}", found, arguments)
     else:
-        (name,) = known("rule", [name], RULES)
-        entry = RULES[name]
+        (name,) = resolve_names("rule", [name], RULES)
+        spec = RULES[name]
     if not arguments:
-        return {name: entry}
-    return dict([given(Spelled(name, {}), entry, arguments)])
+        return {name: spec}
+    return dict([with_arguments(NamedCall(name, {}), spec, arguments)])
 
 
-def _varied(entries: dict[str, Entry], vary: Vary) -> dict[str, Entry]:
-    """A row for each value, in the place of the rule that has the number."""
+def _varied(specs: dict[str, RuleSpec], vary: Vary) -> dict[str, RuleSpec]:
+    """One row per value, in the place of the rule that has the number."""
     number, values = _read_vary(vary)
-    numbers = {name: fields_of(entry) for name, entry in entries.items()}
-    known("number of these rules", [number], {n for of in numbers.values() for n in of})
-    found: dict[str, Entry] = {}
-    for name, entry in entries.items():
-        base = spelled_or_bare(name)
-        # One that is given stays as it is given.
+    numbers = {name: argument_names(spec) for name, spec in specs.items()}
+    resolve_names(
+        "number of these rules", [number], {n for of in numbers.values() for n in of}
+    )
+    found: dict[str, RuleSpec] = {}
+    for name, spec in specs.items():
+        base = parse_call_or_name(name)
+        # A number given by the user keeps its value.
         if number in numbers[name] and number not in base.arguments:
-            found |= dict(given(base, entry, {number: value}) for value in values)
+            found |= dict(
+                with_arguments(base, spec, {number: value}) for value in values
+            )
         else:
-            found[name] = entry
+            found[name] = spec
     return found
 
 
@@ -341,7 +361,7 @@ def _read_vary(vary: Vary) -> tuple[str, list[Any]]:
         number, sign, texts = vary.partition("=")
         if not sign:
             raise LabError(f"--vary {vary}: write a number and its values: {example}")
-        found = [literal(text, f"--vary {vary}") for text in split_names(texts)]
+        found = [parse_literal(text, f"--vary {vary}") for text in split_names(texts)]
         vary = {number.strip(): found}
     if len(vary) != 1:
         raise LabError(f"vary names {len(vary)} numbers, and must name one: {example}")
@@ -349,7 +369,7 @@ def _read_vary(vary: Vary) -> tuple[str, list[Any]]:
     return number.replace("-", "_"), list(values)
 
 
-def _entry(name: str, rule: Any, arguments: Mapping[str, Any] | None = None) -> Entry:
+def _spec(name: str, rule: Any, arguments: Mapping[str, Any] | None = None) -> RuleSpec:
     made = _made(name, rule, arguments or {}) if isinstance(rule, type) else rule
     if not isinstance(made, rules.Rule):
         raise LabError(f"{name} is no rule but {made!r}: subclass `apical.rules.Rule`")
@@ -358,11 +378,11 @@ def _entry(name: str, rule: Any, arguments: Mapping[str, Any] | None = None) -> 
             f"{name} is not registered: write `@apical.rules.rule` above `class "
             f"{type(made).__name__}`"
         )
-    return Entry(lambda: made)
+    return RuleSpec(lambda: made)
 
 
 def _made(name: str, rule: type, arguments: Mapping[str, Any]) -> Any:
-    """The rule with its defaults, and of the arguments those that have none."""
+    """The rule with its defaults, and those arguments that have no default."""
     there_are = fields(rule) if is_dataclass(rule) else ()
     needed = {f.name for f in there_are if f.default is f.default_factory is MISSING}
     try:

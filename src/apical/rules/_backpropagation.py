@@ -19,6 +19,8 @@ from ._validation import SQUARED_ERROR, squared_error, target_of
 class Backpropagation(Rule):
     """The gradient of the loss, from `jax.value_and_grad` itself.
 
+        dtheta = dL/dtheta
+
     Args:
       descends: `"loss"`; or `"squared-error"`, what a rule is to be compared with that
         descends half the squared distance of the output to its target (`target=`),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 from support.lab_files import tiny
-from support.lab_work import compared
+from support.lab_runs import compared
 
 from apical import lab
 from apical.lab.data._labels import Classes, Numbers, labels_of

@@ -13,7 +13,7 @@ from support.lab_files import blank
 
 from apical.lab import LabError, load
 from apical.lab.models import own_model
-from apical.lab.training._setup import Start, Work
+from apical.lab.training._setup import TrainConfig, TrainSetup
 
 DATA = blank("pictures", (3, 6, 6), classes=4)
 
@@ -80,7 +80,7 @@ def by_row(key, shape, classes):
 
 def start(factory, data=DATA):
     model = own_model(factory, data.kind)
-    return Start(Work(data, "mine", model, optax.adam, 0.01, 1, 2))
+    return TrainSetup(TrainConfig(data, "mine", model, optax.adam, 0.01, 1, 2))
 
 
 @pytest.mark.parametrize(

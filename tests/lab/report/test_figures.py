@@ -21,16 +21,16 @@ from support.comparison_lines import (
 )
 
 from apical.lab._registry import BASELINE, COMPARED, CONTROL, RULES, SQUARED
-from apical.lab.report import draw_all, write_report
-from apical.lab.report._axes import mark_ratios
-from apical.lab.report._costs import draw_costs, spread
-from apical.lab.report._curves import draw_curves
 from apical.lab.report._html import inline
-from apical.lab.report._layers import draw_layers
-from apical.lab.report._layers import layers as of_run
-from apical.lab.report._style import NAMED, looks, our_style, picture
+from apical.lab.report._report import draw_all, write_report
 from apical.lab.report._summary import summarise
-from apical.lab.report._trials import draw_trials, working_range
+from apical.lab.report.figures._axes import mark_ratios
+from apical.lab.report.figures._costs import draw_costs, spread
+from apical.lab.report.figures._curves import draw_curves
+from apical.lab.report.figures._layers import draw_layers
+from apical.lab.report.figures._layers import layers as of_run
+from apical.lab.report.figures._style import NAMED, figure_style, line_styles, render
+from apical.lab.report.figures._trials import draw_trials, working_range
 
 ODD = "<b>&amp;$x_1$</b>", "_hidden", "日本", "a-name-far-too-long-for-any-legend" * 3
 
@@ -42,13 +42,13 @@ def words(svg):
 
 
 def drawn(draw, *lines):
-    with our_style():
+    with figure_style():
         return draw(*lines)
 
 
 def seen(figure):
-    with our_style():
-        return words(picture(figure).svg)
+    with figure_style():
+        return words(render(figure).svg)
 
 
 # ---------------------------------------------------------------- the files
@@ -64,8 +64,8 @@ def test_every_figure_is_written_in_both_forms(tmp_path):
 
 def test_equal_comparisons_give_equal_bytes_and_others_do_not():
     one = {"models": ("mlp",), "rules": (BASELINE,)}
-    first, again, other = (draw_all(whole(**one, seeds=n)) for n in (3, 3, 2))
-    assert first == again
+    first, rerun_command, other = (draw_all(whole(**one, seeds=n)) for n in (3, 3, 2))
+    assert first == rerun_command
     assert first["figure"].svg != other["figure"].svg
     assert first["figure"].png != other["figure"].png
 
@@ -102,17 +102,20 @@ def test_figures_are_drawn_whatever_happened(records):
 
 def test_twenty_rules_can_be_told_apart_by_colour_and_dashes():
     names = [*COMPARED, *(f"rule {i}" for i in range(14))]
-    found = looks(names)
+    found = line_styles(names)
     assert len({look[:2] for look in found.values()}) == len(names) > 20
     assert list(found) == names
 
 
 def test_all_rules_can_be_told_apart_by_colour_dashes_and_marker():
-    assert len(set(looks(RULES).values())) == len(RULES) > 24
+    assert len(set(line_styles(RULES).values())) == len(RULES) > 24
 
 
 def test_backpropagation_and_the_control_look_the_same_in_every_comparison():
-    alone, among = looks([CONTROL, BASELINE]), looks(["x", BASELINE, "y", CONTROL])
+    alone, among = (
+        line_styles([CONTROL, BASELINE]),
+        line_styles(["x", BASELINE, "y", CONTROL]),
+    )
     assert alone[BASELINE] == among[BASELINE] != among["x"]
     assert alone[CONTROL] == among[CONTROL]
 

@@ -20,10 +20,10 @@ from support.pages import Parsed, made
 
 from apical.lab import LabError
 from apical.lab._registry import BASELINE, CONTROL, RULES, SQUARED
-from apical.lab.report import write_report
 from apical.lab.report._findings import findings
-from apical.lab.report._html import again, sources
+from apical.lab.report._html import rerun_command, sources
 from apical.lab.report._html_table import percent, points, ratio
+from apical.lab.report._report import write_report
 from apical.lab.report._summary import summarise
 
 TEMPTING = '<script>alert("1")</script>&amp;'
@@ -278,12 +278,12 @@ def test_every_setting_and_version_is_shown():
 
 def test_the_command_says_what_was_run():
     records = run() + run(model="cnn") + run(rule="kolen-pollack")
-    assert again(asked(records)).command == (
+    assert rerun_command(asked(records)).command == (
         "apical compare --data digits --model mlp --model cnn "
         "--rules backpropagation,kolen-pollack --epochs 2 --seeds 3 --batch-size 64 "
         "--optimizer adam --loss cross-entropy --learning-rate 0.003"
     )
-    swept = again(asked(run(sweep=8, optimizer="sgd(momentum=0.9)"))).command
+    swept = rerun_command(asked(run(sweep=8, optimizer="sgd(momentum=0.9)"))).command
     assert swept.endswith(
         "--optimizer 'sgd(momentum=0.9)' --loss cross-entropy --sweep 8"
     )
@@ -291,7 +291,7 @@ def test_the_command_says_what_was_run():
 
 def test_the_command_tells_no_paths():
     paths = {"data": "/home/me/set.npz", "data_dir": "/home/me"}
-    command = again(asked(run()) | paths).command
+    command = rerun_command(asked(run()) | paths).command
     assert "/home" not in command and "--data set.npz --data-dir DIR" in command
 
 
@@ -310,7 +310,7 @@ def test_runs_that_have_not_begun_are_said():
 
 def test_each_source_is_cited_once_and_a_rule_without_one_is_named():
     entries, uncited = sources([*RULES, "own"])
-    keys = [re.search(r"\{(\w+),", entry)[1] for entry in entries]
+    keys = [re.search(r"\{(\w+),", spec)[1] for spec in entries]
     assert len(keys) == len(set(keys)) and "rumelhart1986learning" in keys
     assert uncited == [CONTROL, "own"]
     assert "@article{rumelhart1986learning," in said(run())

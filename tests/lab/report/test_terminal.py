@@ -24,9 +24,15 @@ from apical.cli import app
 from apical.cli._app import stop
 from apical.lab import NOT_COMPARED
 from apical.lab._registry import RULES
-from apical.lab.report._terminal import Name, grid, said, tell, tolerate
+from apical.lab.report._terminal import (
+    NameCell,
+    as_text,
+    make_table,
+    print_text,
+    replace_unencodable,
+)
 from apical.lab.report._terminal_table import outcome, regime_table
-from apical.lab.run._progress import guessed, reporter
+from apical.lab.run._progress import duration, progress_bar
 from apical.lab.training._regime import has_regime
 
 HOSTILE = [
@@ -44,7 +50,7 @@ HOSTILE = [
 def shown(thing, width=300, encoding="utf-8"):
     """What a console of the user's own, with markup and emoji, shows."""
     stream = io.TextIOWrapper(io.BytesIO(), encoding, newline="")
-    tolerate(stream)
+    replace_unencodable(stream)
     Console(file=stream, width=width, force_terminal=False).print(thing)
     stream.flush()
     return stream.buffer.getvalue().decode(encoding)
@@ -70,9 +76,9 @@ def test_what_looks_like_markup_is_shown_as_it_is(name, capsys):
     ):
         assert shown(thing).count(name) >= times
     console = Console(file=io.StringIO(), width=300)
-    with reporter(console) as progress:
-        progress.begin(name, 1.0)
-        progress.end(name, outcome(found.rows[1]))
+    with progress_bar(console) as reporter:
+        reporter.begin(name, 1.0)
+        reporter.end(name, outcome(found.rows[1]))
     assert console.file.getvalue().count(name) >= 2
     with pytest.raises(BaseException):  # noqa: B017 - typer's own way to end
         stop(name)
@@ -81,7 +87,7 @@ def test_what_looks_like_markup_is_shown_as_it_is(name, capsys):
 
 @given(st.text())
 def test_no_text_steers_the_terminal_or_is_lost(text):
-    found = said(text).plain
+    found = as_text(text).plain
     kept = [c for c in found if not (c.isprintable() or c in "\n\t\xa0")]
     assert all("\ud800" <= c <= "\udfff" for c in kept)  # the encoding sees to them
     assert [c for c in text if c.isprintable()] == [
@@ -91,7 +97,7 @@ def test_no_text_steers_the_terminal_or_is_lost(text):
 
 @given(st.from_regex(r"[a-z]{1,9}([-.:,(_=/][a-z0-9]{1,9}){0,9}", fullmatch=True))
 def test_a_name_is_broken_only_where_it_may_be_and_nothing_is_lost(text):
-    name = Name(text)
+    name = NameCell(text)
     for width in {name.narrowest, name.narrowest + 7, 200}:
         lines = shown(name, width).splitlines()
         assert "".join(lines) == text
@@ -101,14 +107,14 @@ def test_a_name_is_broken_only_where_it_may_be_and_nothing_is_lost(text):
 
 def test_numbers_in_a_name_stay_whole():
     text = "a-rule(rate=1e-05, removed_backward=0.25)"
-    lines = shown(Name(text), Name(text).narrowest).splitlines()
+    lines = shown(NameCell(text), NameCell(text).narrowest).splitlines()
     assert any("1e-05" in line for line in lines)
     assert any("0.25" in line for line in lines)
 
 
 LONG = [*RULES, "feedback-alignment(removed_backward=0.25, gains='feedback')"]
 
-SETTLING = [name for name, entry in RULES.items() if has_regime(entry.make())]
+SETTLING = [name for name, spec in RULES.items() if has_regime(spec.make())]
 
 
 @pytest.mark.parametrize("width", [80, 100, 120])
@@ -136,7 +142,9 @@ def test_no_word_is_broken_in_any_table(width):
 @pytest.mark.parametrize("width", [80, 120])
 def test_a_grid_is_as_wide_as_its_longest_words(width):
     sentence = "antidisestablishmentarianism is a word and 97.2 ± 0.4 a number"
-    made = grid(("one", "two"), [[said(sentence), said("97.2 ± 0.4")]], numbers=[1])
+    made = make_table(
+        ("one", "two"), [[as_text(sentence), as_text("97.2 ± 0.4")]], numbers=[1]
+    )
     text = shown(made, width)
     assert all(word in text.split() for word in sentence.split())
     assert "97.2 ± 0.4" in text
@@ -149,8 +157,8 @@ def test_every_word_of_the_list_of_rules_is_whole(width):
     assert found.exit_code == 0
     assert max(map(len, text.partition("recirculation:")[0].splitlines())) <= width
     words = Counter(text.split())
-    entries = [*RULES.values(), *(apart.entry for apart in NOT_COMPARED.values())]
-    needs = Counter(w for entry in entries for w in " ".join(entry.needs).split())
+    entries = [*RULES.values(), *(apart.spec for apart in NOT_COMPARED.values())]
+    needs = Counter(w for spec in entries for w in " ".join(spec.needs).split())
     assert all(words[word] >= number for word, number in needs.items())
     keys = re.findall(r"@\w+\{\s*([^,\s]+)", "".join(e.citation for e in entries))
     assert all(key in words or f"{key}," in words for key in keys)
@@ -160,8 +168,14 @@ def test_every_word_of_the_list_of_rules_is_whole(width):
 
 @pytest.mark.parametrize("width", [9, 20, 45])
 def test_where_words_do_not_fit_they_are_broken_and_no_letter_is_lost(width):
-    rows = [[said("abcdefghijkl " * 3), Name("mnopqrstuvwx"), said("123456789.25")]]
-    text = shown(grid(("one", "two", "three"), rows, numbers=[2]), width)
+    rows = [
+        [
+            as_text("abcdefghijkl " * 3),
+            NameCell("mnopqrstuvwx"),
+            as_text("123456789.25"),
+        ]
+    ]
+    text = shown(make_table(("one", "two", "three"), rows, numbers=[2]), width)
     assert max(map(len, text.splitlines())) <= width
     letters = Counter("".join(text.split()))
     assert letters["a"] == letters["l"] == 3 and letters["x"] == letters["9"] == 1
@@ -170,7 +184,9 @@ def test_where_words_do_not_fit_they_are_broken_and_no_letter_is_lost(width):
 def test_a_path_stays_in_one_piece_to_be_copied():
     path = "/a/very/long/path-of-a-folder" * 9
     stream = io.StringIO()
-    tell(Console(file=stream, width=80), f"The page: {path}/report.html. And more.")
+    print_text(
+        Console(file=stream, width=80), f"The page: {path}/report.html. And more."
+    )
     assert f"{path}/report.html." in stream.getvalue().split()
     assert stream.getvalue().endswith("\n")
 
@@ -186,16 +202,16 @@ def test_every_encoding_shows_the_nearest_that_it_has(encoding):
 
 
 def test_an_interval_and_a_score_are_plain_in_ascii():
-    text = shown(said("R² 25.5 ± 18.5 | ±1"), 80, "ascii")
+    text = shown(as_text("R² 25.5 ± 18.5 | ±1"), 80, "ascii")
     assert text == "R2 25.5 +-18.5 | +-1\n"
 
 
 def test_a_time_is_said_before_it_passes():
     console = Console(file=io.StringIO(), width=80)
-    with reporter(console) as progress:
-        progress.expect(700.0, 12)
+    with progress_bar(console) as reporter:
+        reporter.expect(700.0, 12)
     assert "12 runs to do: about 12 minutes" in console.file.getvalue()
-    assert [guessed(s) for s in (1, 59, 61)] == [
+    assert [duration(s) for s in (1, 59, 61)] == [
         *("less than a minute", "about a minute"),
         "about 2 minutes",
     ]
@@ -253,8 +269,8 @@ def test_nor_is_what_is_only_shown(words):
 
 SOURCES = [
     path
-    for room in ("lab", "cli")
-    for path in (Path(apical.__file__).parent / room).rglob("*.py")
+    for available in ("lab", "cli")
+    for path in (Path(apical.__file__).parent / available).rglob("*.py")
 ]
 MAKERS = {"Text", "Table", "escape", "from_markup"}
 PLACE = "_terminal.py"

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from support.lab_work import work
+from support.lab_runs import train_config
 
 import apical
 from apical import rules
@@ -63,7 +63,10 @@ def test_every_hyper_parameter_is_recorded_and_parts_by_name():
 
 def test_a_line_tells_the_numbers_that_were_chosen():
     line = run_line(
-        work(), "kolen-pollack", RULES["kolen-pollack"], Choice(0.2, {"decay": 0.5})
+        train_config(),
+        "kolen-pollack",
+        RULES["kolen-pollack"],
+        Choice(0.2, {"decay": 0.5}),
     )
     assert json.loads(line["hyper_parameters"])["decay"] == 0.5
     assert (line["learning_rate"], line["rule_class"]) == (0.2, "KolenPollack")
@@ -106,7 +109,7 @@ def test_a_line_says_which_loss_is_descended():
         ("kolen-pollack", "cross-entropy", "cross-entropy"),
         ("kolen-pollack", "squared-error", "squared-error"),
     ):
-        given = work()._replace(loss=loss)
+        given = train_config()._replace(loss=loss)
         line = run_line(given, name, RULES[name], Choice(0.2, {}))
         assert line["descends"] == expected
 

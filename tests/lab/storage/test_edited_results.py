@@ -7,17 +7,17 @@ import shutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.interruption import Killed, keep_every_place, kill_at
+from support.interruption import Killed, kill_at, save_every_step
 from support.lab_files import tiny
-from support.lab_work import compared, untimed
+from support.lab_runs import compared, untimed
 
 from apical import lab, rules
 from apical.lab import LabError
 from apical.lab.run import _runner
-from apical.lab.storage._checksums import read_json, sealed, unsealed
-from apical.lab.storage._jsonl import Journal, read
+from apical.lab.storage._checksums import read_json, verified, with_checksum
+from apical.lab.storage._jsonl import JsonLines, read
 
-__all__ = ["keep_every_place"]
+__all__ = ["save_every_step"]
 NAMES = ["backpropagation", "untrained-hidden-layers"]
 ASKED = {"rules": NAMES, "seeds": 2, "epochs": 2}
 JOURNALS = ("records", "layers", "costs")
@@ -56,12 +56,12 @@ def edit(path, old, new):
 @given(st.dictionaries(st.text(), JSON), st.text(), JSON)
 def test_a_line_that_was_changed_anywhere_is_found_out(line, name, value):
     line = {k: v for k, v in line.items() if k != "checksum"}
-    kept = read_json(json.dumps(sealed(line)))
-    assert unsealed(kept) == line
+    kept = read_json(json.dumps(with_checksum(line)))
+    assert verified(kept) == line
     changed = kept | {name: value}
     if json.dumps(changed) != json.dumps(kept):
         with pytest.raises(ValueError, match="its checksum is another"):
-            unsealed(changed)
+            verified(changed)
 
 
 @pytest.mark.parametrize(
@@ -77,8 +77,8 @@ def test_settings_that_were_edited_between_kill_and_resume(copy, old, new):
 
 def test_a_budget_that_was_edited_does_not_make_a_table_of_two_budgets(copy):
     """Not even by one who knows how checksums are made."""
-    settings = unsealed(json.loads((copy / "settings.json").read_text()))
-    changed = sealed(settings | {"epochs": 1})
+    settings = verified(json.loads((copy / "settings.json").read_text()))
+    changed = with_checksum(settings | {"epochs": 1})
     (copy / "settings.json").write_text(json.dumps(changed))
     wrong = "records.jsonl: a line of backprop.* made with epochs = 2, and this .* 1"
     with pytest.raises(LabError, match=wrong):
@@ -173,7 +173,7 @@ def test_a_rule_with_other_numbers_under_the_same_name_does_not_either(tmp_path)
         compared(rules=mine, out=second, epochs=1, resume=True)
 
 
-@pytest.mark.usefixtures("keep_every_place")
+@pytest.mark.usefixtures("save_every_step")
 @pytest.mark.parametrize("journal", ["records", "layers"])
 def test_lines_lost_before_the_checkpoint_are_made_again(tmp_path, whole, journal):
     with pytest.MonkeyPatch.context() as patch:
@@ -189,7 +189,7 @@ def test_lines_lost_before_the_checkpoint_are_made_again(tmp_path, whole, journa
     assert untimed(getattr(again, journal)) == untimed(mine)
 
 
-@pytest.mark.usefixtures("keep_every_place")
+@pytest.mark.usefixtures("save_every_step")
 def test_a_checkpoint_that_was_edited_is_named(tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         kill_at(patch, 6)
@@ -258,7 +258,7 @@ def test_lines_from_before_there_were_checksums_are_read_where_that_is_allowed(
 ):
     path = tmp_path / "a.jsonl"
     path.write_text('{"a": 1}\n')
-    assert read(path) == Journal(path).lines == [{"a": 1}]
+    assert read(path) == JsonLines(path).lines == [{"a": 1}]
     path.write_text('{"a": 1}\n')
     with pytest.raises(LabError, match=r"line 1, .*it has no checksum"):
-        Journal(path, strict=True)
+        JsonLines(path, strict=True)

@@ -5,12 +5,12 @@ import subprocess
 import sys
 
 import pytest
-from support.lab_work import compared
+from support.lab_runs import compared
 
 from apical.lab import LabError, free_folder
-from apical.lab.storage._jsonl import Journal, read, replace_file
+from apical.lab.storage._jsonl import JsonLines, read, replace_file
 from apical.lab.storage._output_dir import open_folder, read_settings
-from apical.lab.storage._results import Ledger, Stage
+from apical.lab.storage._results import ResultStore, Stage
 
 SETTINGS = {"epochs": 1}
 LINE = {"model": "mlp", "rule": "a", "epoch": 0, "seed": 1}
@@ -22,15 +22,15 @@ def begin(folder, force=False, resume=False, settings=SETTINGS):
 
 def test_a_line_is_in_the_file_before_the_next_is_made(tmp_path):
     path = tmp_path / "a.jsonl"
-    journal = Journal(path)
+    journal = JsonLines(path)
     journal.write({"seed": 1}, {"seed": 2})
     assert read(path) == journal.lines == [{"seed": 1}, {"seed": 2}]
     journal.write({"seed": 3})
-    assert Journal(path).lines == journal.lines
+    assert JsonLines(path).lines == journal.lines
 
 
 def test_what_is_not_kept_is_gone_from_the_file_too(tmp_path):
-    journal = Journal(tmp_path / "a.jsonl")
+    journal = JsonLines(tmp_path / "a.jsonl")
     journal.write(*({"seed": i} for i in range(4)))
     journal.keep(lambda line: line["seed"] % 2)
     assert read(journal.path) == journal.lines == [{"seed": 1}, {"seed": 3}]
@@ -46,14 +46,14 @@ def test_without_a_path_nothing_is_written(tmp_path, monkeypatch):
 
 def test_numbers_that_json_does_not_know_are_refused(tmp_path):
     with pytest.raises(ValueError, match="JSON compliant"):
-        Journal(tmp_path / "a.jsonl").write({"loss": float("nan")})
+        JsonLines(tmp_path / "a.jsonl").write({"loss": float("nan")})
 
 
 def test_a_torn_last_line_is_left_out_and_the_next_line_stands_alone(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"seed": 1}\n{"seed": 2, "ru')
     assert read(path) == [{"seed": 1}]
-    Journal(path).write({"seed": 3})
+    JsonLines(path).write({"seed": 3})
     assert read(path) == [{"seed": 1}, {"seed": 3}]
 
 
@@ -135,7 +135,7 @@ def test_settings_that_cannot_be_read_are_named(tmp_path):
 
 
 def test_a_stage_that_has_lost_lines_is_not_done():
-    ledger, stage = Ledger(None), Stage("training", "mlp", "a")
+    ledger, stage = ResultStore(None), Stage("training", "mlp", "a")
     assert not ledger.done(stage)
     ledger.records.write(LINE, {**LINE, "seed": 2}, {**LINE, "rule": "b"})
     ledger.finish(stage)
@@ -147,7 +147,7 @@ def test_a_stage_that_has_lost_lines_is_not_done():
 
 
 def test_a_stage_takes_back_its_own_lines_alone():
-    ledger = Ledger(None)
+    ledger = ResultStore(None)
     for rule in ("a", "b"):
         for epoch in range(3):
             ledger.records.write({"model": "mlp", "rule": rule, "epoch": epoch})
@@ -170,7 +170,7 @@ def test_the_free_folder_is_the_first_without_a_comparison(tmp_path, monkeypatch
 
 FULL = """
 import resource, sys
-from support.lab_work import compared
+from support.lab_runs import compared
 from apical.lab import LabError, _checkpoint, _stages
 _checkpoint.EVERY = 1e9  # it would be the first file to grow too large
 _stages.cost_line = lambda *args: {"depth": 1}

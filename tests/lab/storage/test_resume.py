@@ -9,12 +9,12 @@ import time
 import numpy as np
 import pytest
 from support.interruption import Killed, kill_at
-from support.lab_work import compared, untimed
+from support.lab_runs import compared, untimed
 
 from apical import lab, rules
 from apical.lab.run import _records, _runner
 from apical.lab.storage import _checkpoint
-from apical.lab.training._train import Position
+from apical.lab.training._train import TrainProgress
 
 ASKED = {"rules": ["kolen-pollack"], "sweep": 2}
 JOURNALS = ("records", "layers", "trials")
@@ -41,7 +41,7 @@ def require_same(result, whole):
 
 
 @pytest.mark.parametrize("number", [0, 3, 9, 15, 19])
-@pytest.mark.usefixtures("keep_every_place")
+@pytest.mark.usefixtures("save_every_step")
 def test_killed_between_any_two_writes_it_ends_the_same(tmp_path, whole, number):
     with pytest.MonkeyPatch.context() as patch:
         kill_at(patch, number)
@@ -50,16 +50,16 @@ def test_killed_between_any_two_writes_it_ends_the_same(tmp_path, whole, number)
     require_same(compared(out=tmp_path, resume=True, **ASKED), whole)
 
 
-def test_what_was_done_is_not_done_again(tmp_path, whole, keep_every_place):
+def test_what_was_done_is_not_done_again(tmp_path, whole, save_every_step):
     with pytest.MonkeyPatch.context() as patch:
         kill_at(patch, 15)
         with pytest.raises(Killed):
             compared(out=tmp_path, **ASKED)
-    before = len(keep_every_place)
+    before = len(save_every_step)
     compared(out=tmp_path, resume=True, **ASKED)
-    # Two epochs of trials and two of training, each with a place after its one call and
-    # at its end. The sixth was on the disk when it was killed; two were left.
-    assert before == 5 and len(keep_every_place) == before + 2
+    # Two epochs of trials and two of training, each with a checkpoint after its one
+    # call and at its end. The sixth was on the disk when it was killed; two were left.
+    assert before == 5 and len(save_every_step) == before + 2
 
 
 def test_two_runs_agree_exactly(whole):
@@ -91,7 +91,7 @@ def test_a_comparison_that_has_ended_is_only_read_again(tmp_path, monkeypatch):
     assert again.records == first.records
 
 
-def test_a_checkpoint_that_cannot_be_read_is_named(tmp_path, keep_every_place):
+def test_a_checkpoint_that_cannot_be_read_is_named(tmp_path, save_every_step):
     with pytest.MonkeyPatch.context() as patch:
         kill_at(patch, 3)
         with pytest.raises(Killed):
@@ -208,7 +208,7 @@ def test_large_weights_are_kept_more_seldom(tmp_path, monkeypatch):
     monkeypatch.setattr(_checkpoint.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(_checkpoint, "replace_file", slowly)
     checkpoint = _checkpoint.Checkpoint(tmp_path / "checkpoint")
-    position = Position(1, 1, np.zeros((1, 1)), np.zeros(1, bool), [])
+    position = TrainProgress(1, 1, np.zeros((1, 1)), np.zeros(1, bool), [])
     for _ in range(400):
         now[0] += 1.0
         checkpoint.save("a", position, lambda: "")

@@ -4,7 +4,7 @@ import json
 import sys
 
 import pytest
-from support.lab_work import compared
+from support.lab_runs import compared
 
 from apical import lab
 from apical.lab.storage._source_digests import digests

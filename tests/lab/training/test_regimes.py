@@ -44,7 +44,7 @@ def test_it_is_measured_before_training_and_at_the_end_of_free_predictions_alone
 
 def test_rules_whose_values_do_not_come_to_rest_have_none():
     """One pass over the levels is no settling."""
-    found = {name: has_regime(entry.make()) for name, entry in lab.RULES.items()}
+    found = {name: has_regime(spec.make()) for name, spec in lab.RULES.items()}
     assert found[FREE] and found["predictive-coding-errors"]
     assert not found["zero-divergence"] and not found["predictive-coding"]
     assert not found["incremental-predictive-coding"]

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from support.lab_files import tiny
-from support.lab_work import compared
+from support.lab_runs import compared
 
 from apical import lab
 from apical.lab.run import _runner
@@ -76,11 +76,11 @@ def test_trials_have_a_seed_of_their_own_and_runs_the_reported_ones(swept):
 
 def test_on_few_examples_a_trial_is_the_mean_over_several_seeds():
     assert seeds_of_trials(1_999) == SEEDS and len(seeds_of_trials(2_000)) == 1
-    lanes = draw_trials(2, SPAN, {"decay": (0.0, 1.0, "linear")}).each_with((7, 8))
-    assert lanes.seeds == (7, 8, 7, 8)
-    first, again, *_ = lanes.learning_rates
-    assert first == again != lanes.learning_rates[2]
-    assert lanes.numbers["decay"][0] == lanes.numbers["decay"][1]
+    runs = draw_trials(2, SPAN, {"decay": (0.0, 1.0, "linear")}).repeated_with((7, 8))
+    assert runs.seeds == (7, 8, 7, 8)
+    first, again, *_ = runs.learning_rates
+    assert first == again != runs.learning_rates[2]
+    assert runs.numbers["decay"][0] == runs.numbers["decay"][1]
     found = averaged(
         scores([0.5, 0.7, 0.9, np.nan], [1, 3, 5, 7], [False] * 3 + [True]), 2
     )
@@ -104,14 +104,14 @@ def test_the_test_part_does_not_sway_the_choice(monkeypatch, swept):
 
 def test_draws_fill_their_ranges_on_their_scales():
     space = {"a": (0.0, 10.0, "linear"), "b": (1e-6, 1.0, "log")}
-    lanes = draw_trials(256, SPAN, space)
-    rates = np.log10(lanes.learning_rates)
-    a, b = np.array(lanes.numbers["a"]), np.log10(lanes.numbers["b"])
+    runs = draw_trials(256, SPAN, space)
+    rates = np.log10(runs.learning_rates)
+    a, b = np.array(runs.numbers["a"]), np.log10(runs.numbers["b"])
     for values, (low, high) in ((rates, (-4, -1)), (a, (0, 10)), (b, (-6, 0))):
         quarters = np.histogram(values, 4, (low, high))[0]
         assert quarters.sum() == 256 and (abs(quarters - 64) < 8).all()
     assert abs(np.corrcoef(np.stack([rates, a, b])) - np.eye(3)).max() < 0.2
-    assert draw_trials(256, SPAN, {}).learning_rates == lanes.learning_rates
+    assert draw_trials(256, SPAN, {}).learning_rates == runs.learning_rates
 
 
 def test_more_trials_begin_with_the_same():
@@ -136,10 +136,10 @@ def test_what_has_diverged_is_never_the_best():
 
 
 def test_a_choice_is_the_numbers_of_a_trial():
-    lanes = draw_trials(3, SPAN, {"decay": (0.0, 1.0, "linear")})
-    found = choice(lanes, 2)
-    assert found.learning_rate == lanes.learning_rates[2]
-    assert found.numbers == {"decay": lanes.numbers["decay"][2]}
+    runs = draw_trials(3, SPAN, {"decay": (0.0, 1.0, "linear")})
+    found = choice(runs, 2)
+    assert found.learning_rate == runs.learning_rates[2]
+    assert found.numbers == {"decay": runs.numbers["decay"][2]}
 
 
 @pytest.mark.parametrize("number", [1, -1])

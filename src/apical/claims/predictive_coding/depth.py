@@ -13,7 +13,7 @@ from apical.claims._report import set_of
 from apical.claims._tasks import comparison, paired, vectors
 from apical.claims._verdict import LEAST_SEEDS, Effect, Finding, Verdict, decide
 from apical.lab._registry import BASELINE
-from apical.lab.report._style import say
+from apical.lab.report.figures._style import write_in_panel
 from apical.lab.storage._jsonl import Line
 from apical.rules import Backpropagation, PredictiveCoding, Rule
 from apical.rules._base import rule
@@ -178,7 +178,7 @@ def draw(lines: Lines) -> Figure:
                     artist.set_alpha(fade)
         panel.set_title(f"{kind}; pale: {few} layers, full: {many}")
         if not lines:
-            say(panel, "nothing measured")
+            write_in_panel(panel, "nothing measured")
     axes[0].set_ylabel(f"{set_of(lines)}: test accuracy, %")
     return figure
 

@@ -17,7 +17,13 @@ from apical.claims._verdict import LEAST_SEEDS, Effect, Finding, Verdict, effect
 from apical.claims.predictive_coding._gradient_error import Problem, Subject, gap
 from apical.lab._controls import UntrainedHiddenLayers
 from apical.lab._registry import BASELINE, CONTROL
-from apical.lab.report._style import Look, blank, handle, looks, say
+from apical.lab.report.figures._style import (
+    LineStyle,
+    legend_handle,
+    line_styles,
+    new_figure,
+    write_in_panel,
+)
 from apical.lab.storage._jsonl import Line
 from apical.rules import Backpropagation, PredictiveCoding, Rule
 from apical.rules._base import SearchSpace, rule
@@ -191,9 +197,9 @@ def _learned(lines: Lines, layers: int, compared: int) -> Effect:
 
 def draw(lines: Lines) -> Figure:
     """The cosine by depth, and the accuracy by depth, of both kinds."""
-    figure = blank(4.2, layout="constrained")
+    figure = new_figure(4.2, layout="constrained")
     left, right = figure.subplots(1, 2)
-    names = looks((FIXED, FREE, BASELINE, CONTROL))
+    names = line_styles((FIXED, FREE, BASELINE, CONTROL))
     left.set(title="gradients at the initial weights", xlabel="layers of weights")
     left.set_ylabel("cosine to the gradient of backpropagation")
     right.set(title="what is learned", xlabel="layers of weights")
@@ -203,13 +209,13 @@ def draw(lines: Lines) -> Figure:
         _points(right, lines, "learning", name, look)
     for axes in (left, right):
         if not axes.lines:
-            say(axes, "nothing measured")
-    handles = [handle(look, name) for name, look in names.items()]
+            write_in_panel(axes, "nothing measured")
+    handles = [legend_handle(look, name) for name, look in names.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=4)
     return figure
 
 
-def _points(axes: Axes, lines: Lines, part: str, name: str, look: Look) -> None:
+def _points(axes: Axes, lines: Lines, part: str, name: str, look: LineStyle) -> None:
     """The mean of the seeds, and each of them."""
     measure = _cosines if part == "gradient" else _accuracies
     found = {n: list(measure(lines, n, name).values()) for n in _layers(lines, part)}

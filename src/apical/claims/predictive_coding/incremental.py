@@ -16,13 +16,14 @@ from apical.claims._plots import over_epochs, panels, rules_of
 from apical.claims._report import NOT_RUN, set_of
 from apical.claims._tasks import KEPT, paired, vectors
 from apical.claims._verdict import Finding, Verdict, decide
-from apical.lab._registry import BASELINE, Entry
+from apical.lab._registry import BASELINE
+from apical.lab._rule_spec import RuleSpec
 from apical.lab.data._load import Data
 from apical.lab.models import Model
 from apical.lab.run._records import epoch_lines, run_line
 from apical.lab.storage._jsonl import Line
-from apical.lab.training._setup import Lanes, Start, Work
-from apical.lab.training._train import Run, train
+from apical.lab.training._setup import TrainConfig, TrainSetup, VmappedRuns
+from apical.lab.training._train import Trainer, train
 from apical.lab.training._tuning import Choice
 
 INCREMENTAL = "incremental-predictive-coding"
@@ -109,8 +110,12 @@ def _trained(amount: Amount, name: str, seed: int) -> Callable[[Desk], Iterator[
     def run(desk: Desk) -> Iterator[Line]:
         data = scaled(vectors(amount.data, amount.trained, amount.tested)(desk))
         work = work_of(amount, setting, data)
-        entry = Entry(lambda: setting.rule)
-        training = Run(Start(work), entry, Lanes.alike((seed,), work.learning_rate, {}))
+        entry = RuleSpec(lambda: setting.rule)
+        training = Trainer(
+            TrainSetup(work),
+            entry,
+            VmappedRuns.with_seeds((seed,), work.learning_rate, {}),
+        )
         shared = run_line(work, name, entry, Choice(work.learning_rate, {}))
         for epoch in train(training, training.begin()):
             for line in epoch_lines(epoch, (seed,)):
@@ -130,7 +135,7 @@ def scaled(data: Data) -> Data:
     return data._replace(train_x=scale(data.train_x), test_x=scale(data.test_x))
 
 
-def work_of(amount: Amount, setting: LossSpec, data: Data) -> Work:
+def work_of(amount: Amount, setting: LossSpec, data: Data) -> TrainConfig:
     """The work of a rule: its net, and AdamW over the length of the whole training."""
     batch_size = 128
     steps = len(data.train_y) // batch_size
@@ -143,7 +148,7 @@ def work_of(amount: Amount, setting: LossSpec, data: Data) -> Work:
     def optimizer(rate: Any) -> optax.GradientTransformation:
         return optax.adamw(lambda count: rate * pace(count), weight_decay=setting.decay)
 
-    return Work(
+    return TrainConfig(
         data,
         f"three hidden layers of {amount.width}",
         model,

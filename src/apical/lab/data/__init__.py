@@ -1,1 +1,1 @@
-"""Data sets by name, from files and from arrays."""
+"""Data sets: by name, from files and from arrays."""

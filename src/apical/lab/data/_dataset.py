@@ -1,4 +1,4 @@
-"""What a labelled set is: arrays in two parts."""
+"""`Data`, a labelled data set with a training and a test part, and its checks."""
 
 import hashlib
 from typing import NamedTuple
@@ -16,21 +16,21 @@ KINDS = {
 
 
 class Data(NamedTuple):
-    """A labelled set in two parts, ready for training.
+    """A labelled data set with a training and a test part.
 
     Attributes:
-        name: what it is called in records.
+        name: its name in records.
         kind: "pictures" `(examples, channels, height, width)`, "vectors"
             `(examples, features...)`, both float32, or "characters"
             `(examples, time)`, int32.
-        train_x: the training part.
-        train_y: its labels. Classes, int32 `(examples,)`; for characters the one that
-            follows each, `(examples, time)`. Or numbers, float32 `(examples, outputs)`.
-        test_x: the test part.
-        test_y: its labels.
-        classes: how many classes, symbols of the alphabet, or numbers in a label
-            there are: the outputs of a model.
-        note: what a reader of the results must know about the files.
+        train_x: the training examples.
+        train_y: their labels. Classes, int32 `(examples,)`; for characters the next
+            character, `(examples, time)`. Or numbers, float32 `(examples, outputs)`.
+        test_x: the test examples.
+        test_y: their labels.
+        classes: the number of classes, of symbols in the alphabet, or of numbers per
+            label: the outputs of a model.
+        note: what a reader of the results must know about the data.
     """
 
     name: str
@@ -49,22 +49,22 @@ class Data(NamedTuple):
 
     @property
     def axes(self) -> str:
-        """The axes of `train_x` and of what a model is called on, in words."""
+        """The axes of `train_x`, which are those of a model's input, in words."""
         return KINDS[self.kind]
 
     @property
     def has_numbers(self) -> bool:
-        """Whether the labels are numbers, so that this is a regression."""
+        """Whether the labels are numbers (a regression)."""
         y = self.train_y
         whole = self.kind == "characters" or not isinstance(y, np.ndarray)
         return not whole and bool(np.issubdtype(y.dtype, np.floating))
 
     @property
     def fingerprint(self) -> str:
-        """Sixteen hexadecimal digits that tell this set from any other.
+        """Sixteen hexadecimal digits that identify the data.
 
-        They are the head of a sha256 over kind, classes and every array's shape, type
-        and bytes.
+        The head of a sha256 over kind, classes, and shape, dtype and bytes of every
+        array.
         """
         digest = hashlib.sha256(f"{self.kind} {self.classes}".encode())
         for array in (self.train_x, self.train_y, self.test_x, self.test_y):
@@ -73,16 +73,16 @@ class Data(NamedTuple):
         return digest.hexdigest()[:16]
 
 
-# ---- The checks of labels that are numbers, and what is said of them.
+# ---- Labels that are numbers
 
-_USUAL_SPREAD = (0.1, 10.0)  # what default step sizes suit
+_USUAL_SPREAD = (0.1, 10.0)  # for which default step sizes are suitable
 
 
 def require_numbers(data: Data) -> None:
-    """Refuse labels that are not a number, or several, for each example.
+    """Refuse labels that are not one or more numbers per example.
 
     Args:
-        data: a set whose `train_y` are floating-point numbers.
+        data: a data set whose `train_y` are floating-point numbers.
 
     Raises:
         LabError: with the array's name.
@@ -109,18 +109,18 @@ def require_numbers(data: Data) -> None:
 
 
 def numbers(y: np.ndarray) -> np.ndarray:
-    """The labels with their axis of outputs."""
+    """The labels with an axis of outputs."""
     return y.reshape(len(y), -1)
 
 
 def notes_of_numbers(data: Data) -> list[str]:
-    """What a reader must know of labels that are numbers; refuse what has no score.
+    """Notes for the reader of a regression; refuse labels that have no score.
 
     Args:
-        data: the set, checked.
+        data: the checked data set.
 
     Raises:
-        LabError: a label that is the same for all of the test part.
+        LabError: for a label that is the same in the whole test set.
     """
     still = np.flatnonzero(data.test_y.var(axis=0) == 0)
     if still.size:
@@ -145,24 +145,24 @@ def notes_of_numbers(data: Data) -> list[str]:
     return told
 
 
-# ---- The checks that every labelled set must pass, whoever made it.
+# ---- Checks of every data set
 
-# A readout has a row for each: at a million, and 128 hidden units, half a gigabyte.
+# The readout has a row per class: with 128 hidden units, a million take 0.5 GB.
 MOST_CLASSES = 1_000_000
 
 
 def check(data: Data) -> Data:
-    """Refuse a set that cannot be trained on; numbers leave as float32 and int32.
+    """Check a data set and convert its arrays to float32 and int32.
 
     Args:
-        data: the set. Any floating-point numbers and any integers will do.
+        data: the data set, with any floating-point and integer types.
 
     Returns:
-        The same set, with arrays of float32 and int32; labels that are numbers are
+        The same data as float32 and int32; labels that are numbers have the shape
         `(examples, outputs)`.
 
     Raises:
-        LabError: what is wrong, with the array's name and the first bad place in it.
+        LabError: with the name of the array and the first invalid entry.
 
     Example:
         >>> import numpy as np
@@ -188,7 +188,7 @@ def check(data: Data) -> Data:
 
 
 def _oddities(data: Data) -> list[str]:
-    """What is allowed, but seldom meant: classes that training never shows."""
+    """Notes on classes that have no training example."""
     shown, asked = np.unique(data.train_y), np.unique(data.test_y)
     unseen = np.setdiff1d(asked, shown)
     unused = np.setdiff1d(np.arange(data.classes), np.union1d(shown, asked))
@@ -288,7 +288,7 @@ def _floats(name: str, array: np.ndarray) -> np.ndarray:
             f"{name} is of the type {array.dtype}, but should be of floating-point "
             "numbers: convert it with astype('float32')"
         )
-    with np.errstate(over="ignore"):  # what overflows is refused just below
+    with np.errstate(over="ignore"):  # overflow is refused below
         array = array.astype(np.float32, copy=False)
     finite = np.isfinite(array)
     if not finite.all():
@@ -317,14 +317,19 @@ def _integers(name: str, array: np.ndarray, classes: int) -> np.ndarray:
 
 
 def _first(bad: np.ndarray) -> list[int]:
-    """The place of the first entry that is true."""
+    """The index of the first true entry."""
     return [int(i) for i in np.unravel_index(bad.argmax(), bad.shape)]
 
 
 def standardised(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Bytes `(examples, channels, height, width)` of both parts, as floats."""
+    """Both parts as floats, standardised per channel over the training part.
+
+    Args:
+        train: bytes `(examples, channels, height, width)`.
+        test: the same.
+    """
     x, test_x = train.astype(np.float32), test.astype(np.float32)
-    if not x.size:  # refused later, with all the rest that may be wrong
+    if not x.size:  # refused later by `check`
         return x, test_x
     mean = x.mean((0, 2, 3), keepdims=True)
     deviation = x.std((0, 2, 3), keepdims=True) + 1e-8

@@ -1,4 +1,4 @@
-"""Fetch the files of a data set from where its authors keep them, checked by hash."""
+"""Download the files of a data set from their authors, checked by hash."""
 
 import shutil
 import tarfile
@@ -11,7 +11,7 @@ from apical.lab._errors import LabError
 
 
 class File(NamedTuple):
-    """A file to fetch: from where, its hash, and what it holds if it is an archive."""
+    """A file to download: its address, its hash, and the members of an archive."""
 
     url: str
     known_hash: str  # "algorithm:digest"
@@ -35,7 +35,7 @@ def _idx_files(host: str, *digests: str) -> tuple[File, ...]:
     )
 
 
-FILES: dict[str, tuple[File, ...]] = {
+DOWNLOADS: dict[str, tuple[File, ...]] = {
     "mnist": _idx_files(
         "https://storage.googleapis.com/cvdf-datasets/mnist",
         "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
@@ -44,7 +44,7 @@ FILES: dict[str, tuple[File, ...]] = {
         "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
     ),
     "fashion-mnist": _idx_files(
-        # It answers by http alone; the hash makes up for that.
+        # Available by http only; the hash makes up for that.
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
         "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
         "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
@@ -71,22 +71,22 @@ FILES: dict[str, tuple[File, ...]] = {
 }
 
 
-def cache() -> Path:
-    """Where fetched files are kept when no folder is named."""
+def cache_folder() -> Path:
+    """The folder for downloads when none is given."""
     return Path(pooch.os_cache("apical"))
 
 
 def fetch(name: str, folder: Path, files: tuple[File, ...]) -> None:
-    """Fetch what is not there yet.
+    """Download the files that are missing.
 
     Args:
         name: the data set, for messages.
         folder: where to put the files.
-        files: what to fetch. Of an archive only the named members are kept.
+        files: what to download. Of an archive only the named members are kept.
 
     Raises:
-        LabError: no answer, a wrong hash (then nothing is kept), or a folder that
-            cannot be written.
+        LabError: if there is no answer, the hash is wrong (then nothing is kept), or
+            the folder cannot be written.
     """
     for file in files:
         try:
@@ -109,7 +109,7 @@ def fetch(name: str, folder: Path, files: tuple[File, ...]) -> None:
 
 
 def _unpack(archive: Path, folder: Path, members: tuple[str, ...]) -> None:
-    """Write these members, and nothing else that the archive may hold, below folder."""
+    """Write these members of the archive, and no others, into the folder."""
     try:
         with tarfile.open(archive) as tar:
             for name in members:
@@ -122,8 +122,7 @@ def _unpack(archive: Path, folder: Path, members: tuple[str, ...]) -> None:
 
 
 def _unpack_file(tar: tarfile.TarFile, name: str, folder: Path) -> None:
-    # The name is ours and only the bytes are the archive's: no path of its own, link or
-    # device can be made.
+    # Only the bytes come from the archive: no path, link or device of it is created.
     source = tar.extractfile(name)
     if source is None:
         raise tarfile.TarError(f"{name} in it is not a file")

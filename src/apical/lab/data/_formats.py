@@ -1,8 +1,8 @@
-"""Readers of two file forms, which refuse whatever is not wholly what it says it is.
+"""Readers of file formats: IDX (MNIST), CIFAR-10 binary and `.npz`.
 
-IDX (MNIST, Fashion-MNIST), plain or gzipped: two zero bytes, a type, the number of
-axes, the length of each axis as a big-endian 32-bit number, then the bytes.
-CIFAR-10 binary: records of one label byte and 3 x 32 x 32 pixel bytes.
+IDX, plain or gzipped: two zero bytes, a type, the number of axes, the length of each
+axis as a big-endian 32-bit number, then the bytes. CIFAR-10 binary: records of one
+label byte and 3 x 32 x 32 pixel bytes. A damaged or mislabelled file is refused.
 """
 
 import gzip
@@ -18,24 +18,22 @@ import numpy as np
 
 from apical.lab._errors import LabError
 from apical.lab.data._dataset import Data, standardised
-from apical.lab.data._size_limits import require_honest, require_room
+from apical.lab.data._size_limits import require_memory, require_plausible_size
 
 _CIFAR_SHAPE = (3, 32, 32)
 _CIFAR_RECORD = 1 + 3 * 32 * 32
-_COPIES_OF_A_BYTE = (
-    9  # bytes that a byte takes: itself, and as a number of 32 bits twice
-)
+_COPIES_OF_A_BYTE = 9  # memory per byte: itself, and twice as a 32-bit number
 
 
 class Pictures(NamedTuple):
-    """Raw pictures `(examples, channels, height, width)` and their labels."""
+    """Raw images `(examples, channels, height, width)` and their labels."""
 
     x: np.ndarray
     y: np.ndarray
 
 
 def read_mnist(places: list[Path], part: str) -> Pictures:
-    """Read the pictures and labels of one part, `"train"` or `"t10k"`."""
+    """Read the images and labels of one part, `"train"` or `"t10k"`."""
     x_path, y_path = (require(places, names)[0] for names in idx_names(part))
     x, y = read_idx(x_path, axes=3), read_idx(y_path, axes=1)
     if len(x) != len(y):
@@ -59,9 +57,9 @@ def read_idx(path: Path, axes: int) -> np.ndarray:
                 f"00 00 08 0{axes}); fetch it again"
             )
         shape = tuple(int(n) for n in np.frombuffer(raw, ">u4", axes, offset=4))
-        promised = math.prod(shape)  # of Python's integers, which do not wrap round
-        require_honest(path, _size(path), promised)
-        require_room(path, promised, _COPIES_OF_A_BYTE)
+        promised = math.prod(shape)  # Python integers do not overflow
+        require_plausible_size(path, _size(path), promised)
+        require_memory(path, promised, _COPIES_OF_A_BYTE)
         content = file.read(promised + 1)  # one more than there should be
     if len(content) != promised:
         more = len(content) > promised
@@ -74,9 +72,9 @@ def read_idx(path: Path, axes: int) -> np.ndarray:
 
 
 def read_cifar10(places: list[Path], pattern: str) -> Pictures:
-    """Read every whole record of the files whose names match, in order of name."""
+    """Read the records of all files whose names match, in order of name."""
     paths = require(places, (pattern,))
-    require_room(paths[0], sum(_size(path) for path in paths), _COPIES_OF_A_BYTE)
+    require_memory(paths[0], sum(_size(path) for path in paths), _COPIES_OF_A_BYTE)
     records = np.concatenate([_cifar_records(path) for path in paths])
     return Pictures(records[:, 1:].reshape(-1, *_CIFAR_SHAPE), records[:, 0])
 
@@ -97,7 +95,7 @@ def _cifar_records(path: Path) -> np.ndarray:
 
 
 def idx_names(part: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """What the files of pictures and of labels of a part may be called."""
+    """The possible names of the files of images and of labels of a part."""
     stems = f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte"
     # Some mirrors write "train-images.idx3-ubyte".
     x, y = ((stem, f"{stem}.gz", stem.replace("-idx", ".idx")) for stem in stems)
@@ -105,14 +103,14 @@ def idx_names(part: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def find(places: list[Path], names: tuple[str, ...]) -> list[Path]:
-    """The files of the first place, and there of the first name, that has any.
+    """The matching files of the first folder that has any, under the first name found.
 
     Args:
-        places: folders, which need not be there.
-        names: what the file may be called; with `*` for anything it may be several.
+        places: folders, which need not exist.
+        names: possible names of the file; with `*`, of several files.
 
     Returns:
-        The files in order of name; none if there are none.
+        The files in order of name; empty if there are none.
     """
     for place in places:
         for name in names:
@@ -123,7 +121,7 @@ def find(places: list[Path], names: tuple[str, ...]) -> list[Path]:
 
 
 def require(places: list[Path], names: tuple[str, ...]) -> list[Path]:
-    """The same, where there must be some."""
+    """The same; no file is an error."""
     found = find(places, names)
     if not found:
         looked = ", ".join(str(place) for place in places)
@@ -136,7 +134,7 @@ def require(places: list[Path], names: tuple[str, ...]) -> list[Path]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
-    """The file, unpacked as it is read; what goes wrong meanwhile names it."""
+    """Open a file, decompressing `.gz`; errors name the file."""
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             yield cast(BinaryIO, file)
@@ -163,39 +161,39 @@ def _check_labels(path: Path, labels: np.ndarray) -> None:
         )
 
 
-# ---- Anyone's arrays, from an .npz file: `train_x`, `train_y`, `test_x`, `test_y`.
+# ---- Arrays of the user: `train_x`, `train_y`, `test_x`, `test_y` in an .npz file
 #
-# | `train_x`, `test_x` | are |
+# | `train_x`, `test_x` | kind |
 # |---|---|
-# | uint8 `(examples, channels, height, width)` | pictures, standardised |
-# | floats `(examples, channels, height, width)` | pictures, as given |
+# | uint8 `(examples, channels, height, width)` | images, standardised |
+# | floats `(examples, channels, height, width)` | images, as given |
 # | other floats `(examples, features...)` | vectors, as given |
 # | integers `(examples, time)` | characters |
 #
-# | `train_y`, `test_y` | are |
+# | `train_y`, `test_y` | kind |
 # |---|---|
 # | integers `(examples,)` | classes, from 0 up |
-# | integers `(examples, time)` | the character that follows each |
+# | integers `(examples, time)` | the next character of each |
 # | floats `(examples,)` or `(examples, outputs)` | numbers, as given: a regression |
 
 KEYS = ("train_x", "train_y", "test_x", "test_y")
-_ENCRYPTED = 0x1  # among the flags of a member of an archive
+_ENCRYPTED = 0x1  # flag of a member of an archive
 _CHANNELS = (1, 3, 4)  # grey, colours, colours and transparency
 _AS_GIVEN = "floating-point numbers used as given, not standardised"
 
 
 def read_arrays(path: Path, name: str) -> Data:
-    """Read a set of arrays; what they are follows from their types and shapes.
+    """Read a data set from arrays, whose types and shapes decide its kind.
 
     Args:
         path: an .npz file, as `numpy.savez` writes it.
-        name: what the set is called.
+        name: the name of the data set.
 
     Returns:
-        The set, not yet checked but for what its kind follows from.
+        The data set, checked only as far as its kind depends on it.
 
     Raises:
-        LabError: what is missing, torn or of no known kind, by its key.
+        LabError: for an array that is missing, damaged or of no known kind.
     """
     arrays = _read(path)
     train_x, train_y, test_x, test_y = (arrays[key] for key in KEYS)
@@ -230,7 +228,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
                 )
             infos = {key: archive.getinfo(members[key]) for key in KEYS}
             promised = sum(info.file_size for info in infos.values())
-            require_room(path, promised, _COPIES_OF_A_BYTE)
+            require_memory(path, promised, _COPIES_OF_A_BYTE)
             return {
                 key: _array(f"{path}: {key}", path, archive, info)
                 for key, info in infos.items()
@@ -239,7 +237,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         raise
     except OSError as error:
         raise LabError(f"{path} cannot be read: {error.strerror or error}") from error
-    except Exception as error:  # a list of contents may be wrong in any way
+    except Exception as error:  # a directory may be invalid in any way
         raise LabError(
             f"{path} is not an .npz file ({error}): write one with numpy.savez"
         ) from error
@@ -255,13 +253,13 @@ def _array(
             f"{told} is packed in a way that NumPy does not write: save it anew with "
             "numpy.savez_compressed"
         )
-    require_honest(path, info.compress_size, info.file_size, told)
+    require_plausible_size(path, info.compress_size, info.file_size, told)
     try:
         with archive.open(info) as file:
             _require_whole(cast(BinaryIO, file), info.file_size)
         with archive.open(info) as file:
             return np.lib.format.read_array(cast(BinaryIO, file), allow_pickle=False)
-    except Exception as error:  # a header may be wrong in any way: it is parsed
+    except Exception as error:  # a header may be invalid in any way
         raise LabError(
             f"{told} cannot be read ({error}). It must be a whole array of numbers, "
             "not of objects"
@@ -269,7 +267,7 @@ def _array(
 
 
 def _require_whole(file: BinaryIO, size: int) -> None:
-    """Read the header of an array, and refuse one that is not of what follows it."""
+    """Read the header of an array, and refuse one that does not match the data."""
     version = np.lib.format.read_magic(file)
     read = {
         (1, 0): np.lib.format.read_array_header_1_0,
@@ -322,6 +320,6 @@ def _form(array: np.ndarray) -> str:
 
 
 def _classes(arrays: list[np.ndarray]) -> int:
-    # Arrays of another type, and empty ones, are refused later, with all the rest.
+    # Arrays of another type, and empty ones, are refused later by `check`.
     whole = [a for a in arrays if a.size and np.issubdtype(a.dtype, np.integer)]
     return 1 + max((int(array.max()) for array in whole), default=1)

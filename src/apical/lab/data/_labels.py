@@ -1,11 +1,11 @@
-"""What labels are, classes or numbers, and what follows for the output and its score.
+"""Kinds of labels, classes or numbers: the target of the output, the score, the losses.
 
-| labels  | outputs should be            | the score of a test part             |
+| labels  | target of the output         | score of a test set                  |
 |---------|------------------------------|--------------------------------------|
-| classes | 1 for the right one, 0 for others | accuracy: the share that is right |
+| classes | one-hot                      | accuracy                             |
 | numbers | the numbers                  | R² = 1 - sum (y - out)² / sum (y - mean y)² |
 
-With several numbers in a label, R² is the mean of theirs.
+With several numbers per label, R² is the mean over them.
 """
 
 from collections.abc import Mapping
@@ -21,56 +21,56 @@ from apical.lab.data._dataset import Data
 
 
 class Score(NamedTuple):
-    """How well a model does, as 1 at best; shown in percent.
+    """A measure of performance with maximum 1, shown in percent.
 
     Attributes:
-        field: its name in the files, after `test_` and `held_out_`.
-        name: what it is called where it is shown.
-        said: what a model with it did, around the number in percent.
+        field: its name in result files, after `test_` and `held_out_`.
+        name: its name in tables and figures.
+        phrase: the words before and after the percentage in a sentence.
     """
 
     field: str
     name: str
-    said: tuple[str, str]
+    phrase: tuple[str, str]
 
 
 TEST, HELD_OUT = "test", "held_out"
-ACCURACY = Score("accuracy", "accuracy", ("was right on", "of the test part"))
-R2 = Score("r2", "R²", ("explained", "of the variance of the test part"))
+ACCURACY = Score("accuracy", "accuracy", ("was right on", "of the test set"))
+R2 = Score("r2", "R²", ("explained", "of the variance of the test set"))
 _SCORES = {score.field: score for score in (ACCURACY, R2)}
 
 
 @dataclass(frozen=True)
 class Classes:
-    """Labels that are classes, 0 to `count - 1`."""
+    """Labels that are classes, from 0 to `count - 1`."""
 
     count: int
     score: ClassVar[Score] = ACCURACY
     losses: ClassVar[tuple[str, ...]] = ("cross-entropy", "squared-error")
 
     def target(self, y: Array) -> Array:
-        """What the output should be."""
+        """The target of the output."""
         return jax.nn.one_hot(y, self.count)
 
     def score_of_each(self, outputs: Array, y: Array) -> Array:
-        """Whether each is right; their mean is the score."""
+        """1 for each correct example, else 0; the mean is the score."""
         return outputs.argmax(-1) == y
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """Labels that are numbers; `variance` is theirs in the test part."""
+    """Labels that are numbers, with their variance in the test set."""
 
     variance: tuple[float, ...]
     score: ClassVar[Score] = R2
     losses: ClassVar[tuple[str, ...]] = ("squared-error",)
 
     def target(self, y: Array) -> Array:
-        """What the output should be."""
+        """The target of the output."""
         return y
 
     def score_of_each(self, outputs: Array, y: Array) -> Array:
-        """What each adds to the score, which is their mean."""
+        """The contribution of each example; the mean is the score."""
         return 1 - jnp.mean((outputs - y) ** 2 / jnp.asarray(self.variance), axis=-1)
 
 
@@ -78,17 +78,17 @@ Labels = Classes | Numbers
 
 
 def labels_of(data: Data) -> Labels:
-    """What the labels of a set are: numbers if they are floating-point numbers."""
+    """The kind of labels of a data set: numbers if they are floating-point."""
     if data.has_numbers:
         return Numbers(tuple(np.var(data.test_y, axis=0, dtype=float).tolist()))
     return Classes(int(data.classes))
 
 
 def score_in(line: Mapping[str, Any]) -> Score:
-    """The score that a line of a comparison holds."""
+    """The kind of score in a line of a comparison."""
     return _SCORES[line.get("score", ACCURACY.field)]
 
 
 def scored(line: Mapping[str, Any], part: str = TEST) -> Any:
-    """The score in a line; None where there is none."""
+    """The value of the score in a line, or None."""
     return line[f"{part}_{score_in(line).field}"]

@@ -1,4 +1,4 @@
-"""Data sets by name or by path, each as one `Data` that has passed the checks."""
+"""`load`: a data set by name or path, checked."""
 
 import os
 from collections.abc import Callable
@@ -9,10 +9,9 @@ import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from apical.lab._errors import LabError, known
-from apical.lab.data import _download
-from apical.lab.data._dataset import Data, standardised
-from apical.lab.data._dataset import check as check
+from apical.lab._errors import LabError, resolve_names
+from apical.lab.data._dataset import Data, check, standardised
+from apical.lab.data._download import DOWNLOADS, cache_folder, fetch
 from apical.lab.data._formats import (
     Pictures,
     find,
@@ -24,16 +23,13 @@ from apical.lab.data._formats import (
 )
 from apical.lab.data._text import read_text
 
-# ---- The labelled pictures that the lab knows by name, standardised channel by
-# channel.
-#
-# x' = (x - mean) / deviation        both over the training part alone
+# ---- Images by name, standardised per channel over the training part
 
 
 def digits() -> Data:
-    """The 1,797 handwritten digits of 8 x 8 that scikit-learn carries."""
+    """The 1,797 handwritten digits of 8 x 8 pixels in scikit-learn."""
     x, y = (np.asarray(array) for array in load_digits(return_X_y=True))
-    # A split fixed once: every run, rule and version is scored on the same pictures.
+    # A fixed split: every run, rule and version is scored on the same images.
     train, test = (
         np.asarray(chosen)
         for chosen in train_test_split(
@@ -45,12 +41,12 @@ def digits() -> Data:
 
 
 def mnist(name: str, places: list[Path]) -> Data:
-    """MNIST, or what has its form; `places` are the folders to look in."""
+    """MNIST, or a data set in its format; `places` are the folders to look in."""
     return _data(name, read_mnist(places, "train"), read_mnist(places, "t10k"))
 
 
 def cifar10(name: str, places: list[Path]) -> Data:
-    """CIFAR-10; how many of its pictures the files have, where not all, is noted."""
+    """CIFAR-10; a note says how many images the files have, if not all."""
     train = read_cifar10(places, "data_batch_*.bin")
     test = read_cifar10(places, "test_batch.bin")
     note = "; ".join(
@@ -70,13 +66,13 @@ def _data(name: str, train: Pictures, test: Pictures) -> Data:
 
 
 class Source(NamedTuple):
-    """How to read a data set whose files must be found first.
+    """How to find and read the files of a data set.
 
     Attributes:
-        read: reads it, given its name and the folders to look in.
-        folders: where its files may lie below the data folder, if not in it; the
-            first is where they are fetched to.
-        wanted: for each of its files, what it may be called.
+        read: reads it from its name and the folders to look in.
+        folders: subfolders of the data folder in which its files may be; downloads go
+            to the first.
+        wanted: for each of its files, the possible names.
     """
 
     read: Callable[[str, list[Path]], Data]
@@ -118,14 +114,14 @@ def load(
             with the arrays `train_x`, `train_y`, `test_x`, `test_y`.
         data_dir: where the files of a named set are, or go when fetched (default: the
             user's cache folder). The digits need none.
-        download: whether to fetch what is not there.
+        download: whether to download files that are missing.
 
     Returns:
-        The set. Pictures of named sets and of bytes are standardised with the
-        statistics of the training part; floats from a file are left as they are.
+        The data set. Images of named sets and images as bytes are standardised with the
+        statistics of the training part; floats from a file are not changed.
 
     Raises:
-        LabError: no such name or file, or a file that is not what it should be.
+        LabError: for an unknown name or file, or a file with invalid contents.
 
     Example:
         >>> data = load("digits")
@@ -155,7 +151,7 @@ def _read(name: str, data_dir: str | Path | None, download: bool) -> Data:
         raise LabError(f"--data {name}: it cannot be looked up ({error})") from error
     if name and name not in DATASETS and looks_like_a_path:
         return _from_path(path)
-    (name,) = known("data set", [name], DATASETS)
+    (name,) = resolve_names("data set", [name], DATASETS)
     return digits() if name == "digits" else _named(name, data_dir, download)
 
 
@@ -170,20 +166,20 @@ def _from_path(path: Path) -> Data:
     if not path.is_file():
         raise LabError(f"--data {path} is no file but a device or a pipe: name a file")
     read = read_arrays if path.suffix == ".npz" else read_text
-    # The system may have told the name in another encoding than the one it is in.
+    # The name may be in another encoding than the system's.
     return read(path, os.fsencode(path.name).decode("utf-8", "replace"))
 
 
 def _named(name: str, data_dir: str | Path | None, download: bool) -> Data:
     source = SOURCES[name]
-    folder = _download.cache() if data_dir is None else Path(data_dir).expanduser()
-    # Its own folder first: MNIST and Fashion-MNIST call their files alike.
+    folder = cache_folder() if data_dir is None else Path(data_dir).expanduser()
+    # Its own folder first: MNIST and Fashion-MNIST have the same file names.
     places = [*(folder / inner for inner in source.folders), folder]
     missing = [names for names in source.wanted if not find(places, names)]
     if folder.exists() and not folder.is_dir():
         raise LabError(f"--data-dir {folder} is a file: name the folder that it is in")
     if missing and download:
-        _download.fetch(name, places[0], _download.FILES[name])
+        fetch(name, places[0], DOWNLOADS[name])
     elif data_dir is not None and not folder.is_dir():
         raise LabError(f"--data-dir {folder}: there is no such folder")
     elif missing:

@@ -1,23 +1,23 @@
-"""Whether what a file promises can be held, asked before any memory is taken."""
+"""Limits on the size of files, checked before memory is allocated."""
 
 import os
 from pathlib import Path
 
 from apical.lab._errors import LabError
 
-# More than this from one byte is nothing that was measured: zeros, or a trap. Deflate
-# itself can make 1,032.
+# A higher compression ratio is zeros or a decompression bomb, not data. Deflate reaches
+# 1,032.
 _MOST_FROM_A_BYTE, _HARMLESS = 200, 2**28
 _CONTAINER = Path("/sys/fs/cgroup/memory.max")
 
 
-def require_room(path: Path, number: int, each: int = 1) -> None:
-    """Refuse what cannot be held in the memory of this machine.
+def require_memory(path: Path, number: int, each: int = 1) -> None:
+    """Refuse a file that does not fit into the memory of this machine.
 
     Args:
         path: the file.
-        number: how many numbers or letters it has.
-        each: bytes that one of them takes at the most, with every copy that is made.
+        number: how many numbers or characters it has.
+        each: bytes per number at most, all copies included.
     """
     needed, there_is = number * each, memory()
     if there_is is not None and needed > there_is:
@@ -27,14 +27,16 @@ def require_room(path: Path, number: int, each: int = 1) -> None:
         )
 
 
-def require_honest(path: Path, packed: int, unpacked: int, what: str = "") -> None:
-    """Refuse what is small on the disk and huge when unpacked.
+def require_plausible_size(
+    path: Path, packed: int, unpacked: int, what: str = ""
+) -> None:
+    """Refuse a small file that decompresses to a huge one.
 
     Args:
         path: the file.
-        packed: bytes that it takes on the disk.
-        unpacked: bytes that it promises.
-        what: of the file this is, for the message.
+        packed: its size in bytes.
+        unpacked: its decompressed size in bytes, as it declares.
+        what: the part of the file, for the message.
     """
     if unpacked > max(_HARMLESS, _MOST_FROM_A_BYTE * packed):
         raise LabError(
@@ -44,7 +46,7 @@ def require_honest(path: Path, packed: int, unpacked: int, what: str = "") -> No
 
 
 def memory() -> int | None:
-    """Bytes that this process may take in all; None where that is not known."""
+    """The memory limit of this process in bytes; None if it is not known."""
     known = (_of_machine(), _of_process(), _of_container())
     return min((number for number in known if number is not None), default=None)
 

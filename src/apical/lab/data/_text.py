@@ -1,8 +1,9 @@
-"""From a text to windows of characters, each with the character that follows.
+"""Text as windows of characters, with the next characters as labels.
 
     x[i] = text[64 i : 64 i + 64]        y[i] = text[64 i + 1 : 64 i + 65]
 
-The first nine tenths of the text train, the rest tests, and no window lies across.
+The first nine tenths of the text are for training, the rest for testing; no window
+overlaps both.
 """
 
 from pathlib import Path
@@ -11,10 +12,10 @@ import numpy as np
 
 from apical.lab._errors import LabError
 from apical.lab.data._dataset import Data
-from apical.lab.data._size_limits import require_room
+from apical.lab.data._size_limits import require_memory
 
 WINDOW = 64
-_COPIES = 32  # bytes that a letter takes while it is counted, sorted and numbered
+_COPIES = 32  # bytes per character while the text is encoded
 _NOTE = (
     f"windows of {WINDOW} characters; the first 90 % of the text train, the rest "
     "tests; accuracy is that of the next character"
@@ -22,20 +23,20 @@ _NOTE = (
 
 
 def read_text(path: Path, name: str) -> Data:
-    """Read a text in UTF-8; its alphabet is the characters that occur in it.
+    """Read a text in UTF-8; its alphabet is the set of characters in it.
 
     Args:
         path: the file.
-        name: what the set is called.
+        name: the name of the data set.
 
     Returns:
-        Characters `(windows, 64)`; symbols are numbered in the order of Unicode.
+        Characters `(windows, 64)`, numbered in the order of Unicode.
 
     Raises:
-        LabError: the file is not UTF-8, or too short.
+        LabError: if the file is not UTF-8, or too short.
     """
     try:
-        require_room(path, path.stat().st_size, _COPIES)
+        require_memory(path, path.stat().st_size, _COPIES)
         text = path.read_bytes().decode()
     except UnicodeDecodeError as error:
         raise LabError(
@@ -53,14 +54,14 @@ def windows(text: str, name: str, source: str) -> Data:
 
     Args:
         text: at least 641 characters, so that the last tenth fills a window.
-        name: what the set is called.
-        source: where the text is from, for messages.
+        name: the name of the data set.
+        source: the origin of the text, for messages.
 
     Returns:
         The windows, as characters.
 
     Raises:
-        LabError: the text is too short.
+        LabError: if the text is too short.
 
     Example:
         >>> data = windows("to be or not to be, " * 40, "hamlet", "act three")

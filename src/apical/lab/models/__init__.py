@@ -1,7 +1,7 @@
-"""The models: ordinary equinox modules that know nothing of learning rules."""
+"""Models: equinox modules that are independent of the learning rules."""
 
 from apical.lab.models._layout import check_layout as check_layout
-from apical.lab.models._layout import layout_said as layout_said
+from apical.lab.models._layout import layout_note as layout_note
 from apical.lab.models._model import Model as Model
 from apical.lab.models._registry import MODELS as MODELS
 from apical.lab.models._registry import check_model as check_model

@@ -1,4 +1,4 @@
-"""Two blocks of convolution with batch norm."""
+"""Convolutional network (CNN): two blocks with batch norm, and a linear readout."""
 
 import equinox as eqx
 import jax
@@ -10,7 +10,7 @@ from apical.lab.models._layers import (
     maximum_of_four,
     no_statistics,
 )
-from apical.lab.models._model import Model, halves
+from apical.lab.models._model import Model, require_halvings
 
 
 class Block(eqx.Module):
@@ -66,7 +66,7 @@ class CNN(eqx.Module):
 def _build(
     key: Array, shape: tuple[int, ...], classes: int
 ) -> tuple[CNN, tuple[Statistics, ...]]:
-    halves("cnn", shape, times=2)
+    require_halvings("cnn", shape, times=2)
     widths = (8, 16) if shape[1] <= 8 else (16, 32)
     running = tuple(no_statistics(width) for width in widths)
     return CNN(shape, widths, classes, key), running

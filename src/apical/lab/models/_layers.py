@@ -1,4 +1,4 @@
-"""Layers that equinox does not have, or has in a form that is slow here."""
+"""Layers that equinox lacks or that are slow on CPUs: batch norm, pooling."""
 
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ class Statistics(NamedTuple):
 
 
 class BatchNorm(eqx.Module):
-    """Batch norm as a pure function: running statistics come in and go out.
+    """Batch norm as a pure function of the running statistics.
 
         y = gain (x - mean) / sqrt(variance + 1e-5) + bias
 
@@ -40,14 +40,14 @@ class BatchNorm(eqx.Module):
 
 
 def no_statistics(channels: int) -> Statistics:
-    """Those that change nothing: mean 0, variance 1."""
+    """Initial statistics: mean 0, variance 1."""
     return Statistics(jnp.zeros(channels), jnp.ones(channels))
 
 
 def batch_statistics(
     h: Array, running: Statistics, training: bool, momentum: float = 0.9
 ) -> tuple[Statistics, Statistics]:
-    """The statistics to normalise with, and the running ones to keep."""
+    """The statistics to normalise with, and the new running statistics."""
     if not training:
         return running, running
     batch = Statistics(h.mean((0, 2, 3)), h.var((0, 2, 3)))
@@ -71,7 +71,7 @@ def mean_of_four(h: Array) -> Array:
 
 
 def on_last_axis(layer: eqx.nn.Linear, x: Array) -> Array:
-    """A linear layer on the last of any number of axes."""
+    """Apply a linear layer to the last axis."""
     h = x @ layer.weight.T
     return h if layer.bias is None else h + layer.bias
 

@@ -1,8 +1,7 @@
-"""Whether a model that convolves takes the axes of pictures for what they are.
+"""Check that a convolutional model reads images with the channels first.
 
-A library that wants the channels last finds `(examples, channels, height, width)` as
-good as any other shape, and learns badly. But the kernels tell how many channels they
-were made for.
+A model that expects the channels last accepts `(examples, channels, height, width)`
+without an error and learns badly. The shape of its first kernel reveals it.
 """
 
 import math
@@ -12,8 +11,8 @@ from apical.lab._errors import LabError
 from apical.lab.data._dataset import Data
 
 
-def layout_said(data: Data) -> str:
-    """What a model has to know of the axes of pictures; of other data, nothing."""
+def layout_note(data: Data) -> str:
+    """A sentence on the axes of images; empty for other data."""
     if data.kind != "pictures":
         return ""
     channels, height, width = data.shape
@@ -25,7 +24,7 @@ def layout_said(data: Data) -> str:
 
 
 def check_layout(circuit: Circuit, data: Data, name: str) -> None:
-    """Refuse a model whose first kernel takes the columns of a picture for channels.
+    """Refuse a model whose first kernel takes the columns of an image for channels.
 
     Args:
         circuit: of the model's loss.
@@ -33,8 +32,8 @@ def check_layout(circuit: Circuit, data: Data, name: str) -> None:
         name: the model's name, for messages.
 
     Raises:
-        LabError: the first synapse convolves, along two axes, as many channels as a
-            picture has columns, and pictures have another number of channels.
+        LabError: if the first synapse convolves as many channels as an image has
+            columns, and images have another number of channels.
     """
     first = next(iter(circuit.synapses), None)
     if data.kind != "pictures" or first is None or len(first.shape) != 4:
@@ -46,5 +45,5 @@ def check_layout(circuit: Circuit, data: Data, name: str) -> None:
             raise LabError(
                 f"{name}: the kernel {first.name!r} is made for {width} channels, and "
                 f"pictures of {data.name} have {channels} channels and {width} columns "
-                f"(in {first.scope or first.where}). {layout_said(data)}"
+                f"(in {first.scope or first.where}). {layout_note(data)}"
             )

@@ -1,10 +1,10 @@
-"""A network like LeNet-5.
+"""LeNet-5, adapted to small images.
 
     5 x 5 convolution to 6, tanh, maximum of four
     5 x 5 convolution to 16, tanh, maximum of four
     120, tanh, 84, tanh, classes
 
-Unlike the paper's, both convolutions keep the size of the picture, so that 8 x 8 is not
+Unlike in the paper, both convolutions keep the size of the image, so that 8 x 8 is not
 too small; the second one reads every channel, and the readout is linear.
 
 Source: LeCun, Bottou, Bengio & Haffner 1998.
@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from apical.lab.models._layers import maximum_of_four
-from apical.lab.models._model import Model, halves
+from apical.lab.models._model import Model, require_halvings
 
 
 class LeNet(eqx.Module):
@@ -53,7 +53,7 @@ class LeNet(eqx.Module):
 
 
 def _build(key: Array, shape: tuple[int, ...], classes: int) -> LeNet:
-    halves("lenet", shape, times=2)
+    require_halvings("lenet", shape, times=2)
     return LeNet(shape, classes, key)
 
 

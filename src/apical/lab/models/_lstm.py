@@ -1,10 +1,10 @@
-"""A long short-term memory that predicts the next character.
+"""LSTM that predicts the next character.
 
     i, f, o = sigmoid(.), g = tanh(.)         of W x[t] + U h[t-1] + b
     c[t] = f c[t-1] + i g                     h[t] = o tanh(c[t])
     logits[t] = V h[t] + d
 
-`x[t]` is one where its place is that of the character, nought elsewhere.
+`x[t]` is the character in one-hot form.
 
 Source: Hochreiter & Schmidhuber 1997; Gers, Schmidhuber & Cummins 2000 (forget gate).
 """

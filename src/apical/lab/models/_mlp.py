@@ -1,4 +1,4 @@
-"""Fully connected layers with ReLU, or with tanh."""
+"""Multilayer perceptron (MLP) with ReLU or tanh."""
 
 from collections.abc import Callable
 from functools import partial

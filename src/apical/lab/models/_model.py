@@ -1,4 +1,4 @@
-"""What a model of the lab is: a factory, and how it is best run."""
+"""`Model`: a factory of models, and how its models are run."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -9,9 +9,9 @@ from apical.lab._errors import LabError
 
 
 class Model(NamedTuple):
-    """How to build a model, what it reads, and how it is best run.
+    """How to build a model, what it reads, and how it is run efficiently.
 
-    A model is a pytree that is called on a batch: `model(x)` returns logits,
+    A model is a callable pytree: `model(x)` returns logits,
     `(examples, classes)`, or for characters `(examples, time, classes)`. One that keeps
     running statistics (batch norm) is built as `(model, statistics)`, and
     `model(x, statistics, training)` returns the logits and the new statistics.
@@ -19,8 +19,8 @@ class Model(NamedTuple):
     Attributes:
         build: `build(key, shape of one x, classes)` makes the model.
         reads: the kinds of data that it reads.
-        steps_per_call: training steps in one compiled call; 1 where there are
-            convolutions, which XLA runs 10 to 50 times slower inside a loop on CPUs.
+        steps_per_call: training steps in one compiled call; 1 for convolutions, which
+            XLA runs 10 to 50 times slower inside a loop on CPUs.
         convolves: whether it has convolutions.
     """
 
@@ -30,8 +30,8 @@ class Model(NamedTuple):
     convolves: bool = False
 
 
-def halves(name: str, shape: tuple[int, ...], times: int) -> None:
-    """Refuse pictures that cannot be halved so many times."""
+def require_halvings(name: str, shape: tuple[int, ...], times: int) -> None:
+    """Refuse images that cannot be halved this many times."""
     smallest, (_, height, width) = 2**times, shape
     if min(height, width) < smallest:
         raise LabError(

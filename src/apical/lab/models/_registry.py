@@ -1,4 +1,4 @@
-"""Models by name: those that come with the lab, and anyone's factory."""
+"""Models by name, and checks of models that the user defines."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,13 +6,20 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from apical.lab._errors import LabError, find_attribute, known
+from apical.lab._errors import LabError, find_attribute, resolve_names
 from apical.lab.data._dataset import Data
-from apical.lab.models import _cnn, _lenet, _lstm, _mlp, _resnet, _rnn, _transformer
-from apical.lab.models._layout import layout_said
+from apical.lab.models._cnn import MODEL as CNN
+from apical.lab.models._layout import layout_note
+from apical.lab.models._lenet import MODEL as LENET
+from apical.lab.models._lstm import MODEL as LSTM
+from apical.lab.models._mlp import MODEL as MLP
+from apical.lab.models._mlp import TANH as MLP_TANH
 from apical.lab.models._model import Model
+from apical.lab.models._resnet import MODEL as RESNET
+from apical.lab.models._rnn import MODEL as RNN
+from apical.lab.models._transformer import MODEL as TRANSFORMER
 
-# ---- Whether a model that was built is one that can be trained on this data.
+# ---- Checks of a model
 
 _TRIED = 2  # examples
 
@@ -20,17 +27,17 @@ _TRIED = 2  # examples
 def check_model(
     model: Any, statistics: Any, data: Data, name: str = "the model"
 ) -> None:
-    """Run a model on two examples, without computing, and refuse what does not fit.
+    """Evaluate the shapes of a model on two examples, and refuse what does not fit.
 
     Args:
         model: the model.
-        statistics: its running statistics; None if it has none.
-        data: what it is to be trained on.
+        statistics: its running statistics, or None.
+        data: the data set.
         name: the model's name, for messages.
 
     Raises:
-        LabError: there is nothing to learn in the model, it fails when it is called,
-            its logits are of a wrong shape, or its statistics change their form.
+        LabError: if the model has no parameters, fails when it is called, returns
+            outputs of another shape, or changes the structure of its statistics.
     """
     if not any(_learned(leaf) for leaf in jax.tree.leaves(model)):
         raise LabError(
@@ -59,7 +66,7 @@ def _called(
         raise LabError(
             f"{name} failed when called as {called} with x of the shape {x.shape} and "
             f"type {x.dtype}: {type(error).__name__}: {error}. "
-            f"{layout_said(data)}"
+            f"{layout_note(data)}"
         ) from error
     if statistics is None:
         return result, None
@@ -111,15 +118,17 @@ def _told(value: Any) -> str:
     return f"a {type(value).__name__}"
 
 
+# ---- The models by name
+
 MODELS: dict[str, Model] = {
-    "mlp": _mlp.MODEL,
-    "mlp-tanh": _mlp.TANH,
-    "cnn": _cnn.MODEL,
-    "lenet": _lenet.MODEL,
-    "resnet": _resnet.MODEL,
-    "rnn": _rnn.MODEL,
-    "lstm": _lstm.MODEL,
-    "transformer": _transformer.MODEL,
+    "mlp": MLP,
+    "mlp-tanh": MLP_TANH,
+    "cnn": CNN,
+    "lenet": LENET,
+    "resnet": RESNET,
+    "rnn": RNN,
+    "lstm": LSTM,
+    "transformer": TRANSFORMER,
 }
 
 
@@ -130,13 +139,13 @@ def find_model(name: str, kind: str) -> Model:
         name: one of `MODELS`, or `module:factory`, where the module can be imported
             from the current folder too and `factory(key, shape of one x, classes)`
             returns a model, or a model and its running statistics.
-        kind: of the data that it is to read.
+        kind: the kind of data that it reads.
 
     Returns:
         The model.
 
     Raises:
-        LabError: there is no such model, or it does not read this kind of data.
+        LabError: for an unknown model, or one that does not read this kind of data.
 
     Example:
         >>> find_model("mlp", "pictures").reads
@@ -145,7 +154,7 @@ def find_model(name: str, kind: str) -> Model:
     name = name.strip()
     if ":" in name:
         return own_model(_factory(name), kind)
-    known("model", [name], MODELS)
+    resolve_names("model", [name], MODELS)
     model = MODELS[name]
     if kind not in model.reads:
         others = [other for other, found in MODELS.items() if kind in found.reads]
@@ -157,13 +166,13 @@ def find_model(name: str, kind: str) -> Model:
 
 
 def own_model(build: Callable[..., Any], kind: str) -> Model:
-    """A model of the user's own.
+    """A model defined by the user.
 
     Args:
         build: `build(key, shape of one x, classes)` makes it.
-        kind: of the data that it is to read.
+        kind: the kind of data that it reads.
     """
-    # Whether it convolves is not known before it is run, so on pictures it is taken to.
+    # Whether it convolves is not known before it runs: on images, assume that it does.
     return Model(build, (kind,), steps_per_call=1, convolves=kind == "pictures")
 
 

@@ -1,10 +1,10 @@
-"""A small residual network: a stem, three residual blocks, the mean over the picture.
+"""Small residual network (ResNet): a stem, three residual blocks, global mean.
 
     block(h) = relu(shortcut(p) + norm(conv(relu(norm(conv(p))))))
     p = mean_of_four(h)
 
-Every block halves the picture and doubles the channels; as the ResNets for large
-pictures do, the stem halves it too. The shortcut is a 1 x 1 convolution.
+Every block halves the image and doubles the channels; as in ResNets for large images,
+the stem halves it too. The shortcut is a 1 x 1 convolution.
 
 Source: He, Zhang, Ren & Sun 2016.
 """
@@ -22,7 +22,7 @@ from apical.lab.models._layers import (
     mean_of_four,
     no_statistics,
 )
-from apical.lab.models._model import Model, halves
+from apical.lab.models._model import Model, require_halvings
 
 Pair = tuple[Statistics, Statistics]
 
@@ -42,7 +42,7 @@ class ResidualBlock(eqx.Module):
 
     def __call__(self, h: Array, running: Pair, training: bool) -> tuple[Array, Pair]:
         """Half as many rows and columns, and the new running statistics."""
-        # Strides would do, but their back-pass is slow on CPUs.
+        # The backward pass of strided convolutions is slow on CPUs.
         h = mean_of_four(h)
         branch = jax.vmap(self.convolutions[0])(h)
         branch, first = self.norms[0](branch, running[0], training)
@@ -77,7 +77,7 @@ class ResNet(eqx.Module):
         stem, pairs = running
         h, stem = self.norm(jax.vmap(self.stem)(x), stem, training)
         h, updated = jax.nn.relu(h), []
-        if min(h.shape[2:]) >= 16:  # smaller ones have nothing to lose
+        if min(h.shape[2:]) >= 16:  # smaller images are not halved
             h = maximum_of_four(h)
         for block, pair in zip(self.blocks, pairs, strict=True):
             h, pair = block(h, pair, training)
@@ -92,7 +92,7 @@ def _three(n_in: int, n_out: int, key: Array) -> eqx.nn.Conv2d:
 def _build(
     key: Array, shape: tuple[int, ...], classes: int
 ) -> tuple[ResNet, tuple[Statistics, tuple[Pair, ...]]]:
-    halves("resnet", shape, times=3)
+    require_halvings("resnet", shape, times=3)
     widths = (8, 16, 32, 64)
     pairs = tuple((no_statistics(width), no_statistics(width)) for width in widths[1:])
     return ResNet(shape[0], widths, classes, key), (no_statistics(widths[0]), pairs)

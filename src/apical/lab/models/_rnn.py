@@ -1,8 +1,8 @@
-"""A recurrent network that predicts the next character.
+"""Recurrent network (RNN) that predicts the next character.
 
     h[t] = tanh(W x[t] + U h[t-1] + b)        logits[t] = V h[t] + c
 
-`x[t]` is one where its place is that of the character, nought elsewhere.
+`x[t]` is the character in one-hot form.
 
 Source: Elman 1990.
 """
@@ -19,7 +19,7 @@ _WIDTH = 128
 
 
 class RNN(eqx.Module):
-    """One layer of tanh units that read themselves, and a linear readout."""
+    """One layer of recurrent tanh units, and a linear readout."""
 
     incoming: eqx.nn.Linear
     recurrent: eqx.nn.Linear

@@ -1,4 +1,4 @@
-"""A small causal transformer that predicts the next character.
+"""Small causal transformer that predicts the next character.
 
     s = embedding of the character + embedding of its position
     s = s + attention(norm(s))
@@ -29,12 +29,12 @@ class Norm(eqx.Module):
         self.gain, self.bias = jnp.ones(width), jnp.zeros(width)
 
     def __call__(self, s: Array) -> Array:
-        """The same shape, each last axis of mean 0 and variance 1 before the gain."""
+        """Standardise the last axis, then apply gain and bias."""
         return jax.nn.standardize(s, axis=-1) * self.gain + self.bias
 
 
 class Attention(eqx.Module):
-    """Each time attends to itself and what came before, in several heads."""
+    """Causal attention with several heads."""
 
     into: eqx.nn.Linear
     out: eqx.nn.Linear
@@ -45,7 +45,7 @@ class Attention(eqx.Module):
         self.out = eqx.nn.Linear(width, width, key=second)
 
     def __call__(self, s: Array) -> Array:
-        """What each of `(examples, time, width)` gathers."""
+        """The attention output of `s`, `(examples, time, width)`."""
         q, k, v = jnp.split(on_last_axis(self.into, s), 3, axis=-1)
         heads = (_in_heads(part) for part in (q, k, v))
         gathered = jax.nn.dot_product_attention(*heads, is_causal=True)

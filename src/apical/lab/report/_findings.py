@@ -1,6 +1,6 @@
-"""What a comparison found, model by model, read off paired differences.
+"""Findings of a comparison, model by model, from paired differences.
 
-Each interval stands for itself: nothing is corrected for the number of rules.
+Intervals are not corrected for the number of rules.
 """
 
 import math
@@ -18,23 +18,23 @@ class Finding(NamedTuple):
 
 
 class Findings(NamedTuple):
-    """What was found on one model.
+    """The findings on one model.
 
     Attributes:
         model: its name.
-        baselines: the rows of backpropagation that came to a score, by the loss
-            that they descend.
+        baselines: the rows of backpropagation that have a score, by the loss that
+            they descend.
         equal: rules equal to the baseline of the loss that they descend, within `BAND`.
         below: rules below it.
         above: rules above it.
-        open: rules of which none of these is shown.
-        single: rules with one seed, so without an interval.
-        alone: rules whose loss no baseline descends.
-        control: the row of the control, if it came to a score.
+        open: rules for which none of these is shown.
+        single: rules with one seed, hence without an interval.
+        alone: rules without a baseline that descends the same loss.
+        control: the row of the control, if it has a score.
         better: rules above the control, backpropagation among them.
         no_better: rules not shown to be above it.
         lost: rules that diverged, were refused or have not ended.
-        restless: rules whose values did not come to rest: slow, or diverging.
+        unsettled: rules whose values did not reach equilibrium (slow or diverging).
     """
 
     model: str
@@ -49,11 +49,11 @@ class Findings(NamedTuple):
     better: list[Finding]
     no_better: list[Finding]
     lost: list[Row]
-    restless: list[Row]
+    unsettled: list[Row]
 
 
 def findings(rows: list[Row]) -> list[Findings]:
-    """What was found on each model."""
+    """The findings on each model."""
     models = dict.fromkeys(row.model for row in rows)
     return [_of_model(model, [r for r in rows if r.model == model]) for model in models]
 
@@ -82,7 +82,7 @@ def _of_model(model: str, rows: list[Row]) -> Findings:
         better=[finding for finding in beside if _above(finding)],
         no_better=[finding for finding in beside if not _above(finding)],
         lost=[row for row in rows if row.status != "ok"],
-        restless=[row for row in rows if row.regime not in ("", "stable")],
+        unsettled=[row for row in rows if row.regime not in ("", "stable")],
     )
 
 

@@ -1,7 +1,6 @@
-"""The page: one file of HTML that asks nothing of the network.
+"""The HTML page of a comparison, in one file that loads nothing from the network.
 
-Everything that it shows is in the lines of the comparison, or computed from them. The
-words are in `templates/page.html.jinja`; here is what they are filled with.
+The text is in `templates/page.html.jinja`; this module computes what it is filled with.
 """
 
 import json
@@ -15,34 +14,43 @@ from xml.sax.saxutils import quoteattr
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from apical.lab._registry import BASELINE, CONTROL, find_entry
+from apical.lab._registry import BASELINE, CONTROL, find_spec
 from apical.lab.data._labels import score_in
-from apical.lab.report import _html_table as numbers
 from apical.lab.report._findings import findings
-from apical.lab.report._html_table import COLUMNS, TableRow, table_row
-from apical.lab.report._style import NAMED
-from apical.lab.report._summary import BAND, Records, Row, by_run
+from apical.lab.report._html_table import (
+    COLUMNS,
+    TableRow,
+    cosine,
+    counted,
+    percent,
+    plain,
+    points,
+    ratio,
+    table_row,
+)
+from apical.lab.report._summary import BAND, Row, by_run
 from apical.lab.report._terminal_table import COLUMNS as REGIME_COLUMNS
 from apical.lab.report._terminal_table import regime_rows, sources_of_noise, tuning
-from apical.lab.report._trials import POINTS, WorkingRange, ended, working_range
-from apical.lab.storage._jsonl import Line
+from apical.lab.report.figures._style import NAMED
+from apical.lab.report.figures._trials import POINTS, WorkingRange, ended, working_range
+from apical.lab.storage._jsonl import Line, Lines
 
-# ---- A figure as a part of the page: without what only a file of its own needs.
+# ---- Figures as inline SVG
 
 _COLOURS = {colour.light: name for name, colour in NAMED.items()}
 
 
 def inline(svg: str, name: str, label: str) -> str:
-    """The figure as an element of HTML, in the colours of the page.
+    """The figure as an HTML element, in the colours of the page.
 
     Args:
-        svg: the whole file, as matplotlib writes it.
-        name: of the figure, put before each of its ids: the page has several figures.
-        label: what a reader hears who does not see it.
+        svg: the file that matplotlib writes.
+        name: of the figure; a prefix that makes ids unique in the page.
+        label: the text alternative for screen readers.
     """
     size = re.search(r'viewBox="([^"]+)"', svg)
     if size is None:
-        raise ValueError("svg: it has no viewBox; pass what `picture` returns")
+        raise ValueError("svg: it has no viewBox; pass the SVG of a rendered figure")
     body = svg[svg.index("<defs>") : svg.rindex("</svg>")]
     body = re.sub(r'<style type="text/css">.*?</style>', "", body, flags=re.DOTALL)
     body = re.sub(r'\bid="', f'id="{name}-', body)
@@ -57,7 +65,7 @@ def inline(svg: str, name: str, label: str) -> str:
 
 
 def _rounded(path: re.Match[str]) -> str:
-    """A hundredth of a point is seen by nobody, and half of the bytes."""
+    """Round to a hundredth of a point, which halves the size of the file."""
     return re.sub(r"(\.\d\d)\d+", r"\1", path[0])
 
 
@@ -70,18 +78,18 @@ def _variable(colour: re.Match[str]) -> str:
     return colour[0] if name is None else f"var(--{name})"
 
 
-# ---- How to run a comparison again, and whom to cite.
+# ---- How to repeat the comparison, and what to cite
 
 
-class Again(NamedTuple):
-    """A command line, and which arguments it cannot say: they were objects."""
+class RerunCommand(NamedTuple):
+    """A command line, and the arguments that it cannot contain."""
 
     command: str
     objects: list[str]
 
 
-def again(settings: Line) -> Again:
-    """The command that runs the same comparison; of paths it tells the names alone."""
+def rerun_command(settings: Line) -> RerunCommand:
+    """The command that repeats the comparison, with the names of files for paths."""
     words = ["apical", "compare", "--data", Path(settings["data"]).name]
     if settings["data_dir"]:
         words += ["--data-dir", "DIR"]
@@ -93,11 +101,14 @@ def again(settings: Line) -> Again:
     for name in ("learning_rate", "sweep"):
         if settings[name]:
             words += [f"--{name.replace('_', '-')}", repr(settings[name])]
-    return Again(shlex.join(words), list(settings["given_as_objects"]))
+    objects = list(settings["given_as_objects"])
+    if settings.get("search_spaces"):
+        objects.append("search_spaces")
+    return RerunCommand(shlex.join(words), objects)
 
 
-def to_come(settings: Line, rows: list[Row]) -> list[str]:
-    """The runs that were asked for and have not begun."""
+def not_begun(settings: Line, rows: list[Row]) -> list[str]:
+    """The runs that have not begun."""
     begun = [(row.model, row.rule) for row in rows]
     return [
         f"{rule} on {model}"
@@ -108,8 +119,8 @@ def to_come(settings: Line, rows: list[Row]) -> list[str]:
 
 
 def sources(rules: list[str]) -> tuple[list[str], list[str]]:
-    """The BibTeX of these rules, each entry once, and the rules that have none here."""
-    found = {name: find_entry(name) for name in rules}
+    """The BibTeX entries of these rules, each once, and the rules without one."""
+    found = {name: find_spec(name) for name in rules}
     texts = {name: entry.citation for name, entry in found.items() if entry}
     split = [entry for text in texts.values() for entry in re.split(r"\n(?=@)", text)]
     entries = dict.fromkeys(_laid_out(entry) for entry in split if entry)
@@ -117,23 +128,25 @@ def sources(rules: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _laid_out(bibtex: str) -> str:
-    """A field to a line."""
+    """One field per line."""
     text = re.sub(r",\s*(?=\w+\s*=\s*\{)", ",\n  ", bibtex.strip())
     return re.sub(r"\}\}$", "}\n}", text)
 
+
+# ---- The page
 
 _VERSIONS = ("apical", "python", "jax", "jaxlib", "numpy", "optax", "equinox")
 _LABELS = {
     "figure": "Test {} and alignment over the epochs, and {} against time",
     "layers": "Alignment of each layer over the epochs, by model and rule",
     "cost": "Test {} against time, FLOPs, memory and sequential depth",
-    "varied": "Test {} and alignment against a number of the rules",
-    "trials": "The {} on the held-out part against step size, by model and rule",
+    "varied": "Test {} and alignment against a hyper-parameter",
+    "trials": "Held-out {} against step size, by model and rule",
 }
 
 
 class Search(NamedTuple):
-    """The trials of one rule on one model, in short."""
+    """A summary of the trials of one rule on one model."""
 
     model: str
     rule: str
@@ -142,7 +155,7 @@ class Search(NamedTuple):
     chosen: Mapping[str, Any] | None
     numbers: str
     span: WorkingRange | None
-    at_the_end: str
+    final_by_seed: str
 
 
 def page(comparison: Any, drawings: Mapping[str, str]) -> str:
@@ -150,7 +163,7 @@ def page(comparison: Any, drawings: Mapping[str, str]) -> str:
 
     Args:
         comparison: its `records`, `trials`, `rows` and `settings` are read.
-        drawings: the figures as SVG, by the names of their files.
+        drawings: the figures as SVG, by file name.
 
     Returns:
         The whole document.
@@ -166,7 +179,7 @@ def page(comparison: Any, drawings: Mapping[str, str]) -> str:
 
 
 def fragment(comparison: Any) -> str:
-    """The tables alone, to stand in a notebook, which has a style of its own."""
+    """The result tables alone, for a notebook."""
     records = comparison.records
     if not records:
         return "<p>This comparison has no records yet.</p>"
@@ -192,12 +205,12 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals.update(
-        counted=numbers.counted,
-        cosine=numbers.cosine,
-        percent=numbers.percent,
-        plain=numbers.plain,
-        points=numbers.points,
-        ratio=numbers.ratio,
+        counted=counted,
+        cosine=cosine,
+        percent=percent,
+        plain=plain,
+        points=points,
+        ratio=ratio,
     )
     return environment
 
@@ -232,17 +245,17 @@ def _content(comparison: Any) -> dict[str, Any]:
         "needed": {row.rule: row.needs for row in rows},
         "lost": [row for row in rows if row.status in ("diverged", "refused")],
         "unfinished": any(row.status == "unfinished" for row in rows),
-        "to_come": to_come(settings, rows),
+        "not_begun": not_begun(settings, rows),
         "messages": _messages(records),
         "versions": [(name, records[0][name]) for name in _VERSIONS],
         "runs": [(row, _rule_class(records, row), _numbers(row)) for row in rows],
-        "again": again(settings),
+        "rerun": rerun_command(settings),
         "entries": entries,
         "uncited": uncited,
     }
 
 
-def _tables(records: Records, rows: list[Row]) -> dict[str, list[TableRow]]:
+def _tables(records: Lines, rows: list[Row]) -> dict[str, list[TableRow]]:
     runs, tables = by_run(records), {}
     for row in rows:
         shown = table_row(row, runs[row.model, row.rule])
@@ -250,7 +263,7 @@ def _tables(records: Records, rows: list[Row]) -> dict[str, list[TableRow]]:
     return tables
 
 
-def _searches(trials: Records) -> list[Search]:
+def _searches(trials: Lines) -> list[Search]:
     return [
         Search(
             model,
@@ -262,22 +275,22 @@ def _searches(trials: Records) -> list[Search]:
             ),
             numbers=_listed(chosen["numbers"]) if chosen else "",
             span=working_range(lines),
-            at_the_end=_at_the_end(chosen, lines) if chosen else "",
+            final_by_seed=_at_the_edge(chosen, lines) if chosen else "",
         )
         for (model, rule), lines in by_run(trials).items()
     ]
 
 
-def _at_the_end(chosen: Mapping[str, Any], trials: Records) -> str:
-    """Whether the step size that was chosen has no other beyond it."""
+def _at_the_edge(chosen: Mapping[str, Any], trials: Lines) -> str:
+    """Whether the chosen step size is the lowest or highest of the trials, in words."""
     rates = [trial["learning_rate"] for trial in trials]
     if chosen["learning_rate"] == min(rates):
         return "the lowest tried"
     return "the highest tried" if chosen["learning_rate"] == max(rates) else ""
 
 
-def _messages(records: Records) -> dict[tuple[str, str], list[tuple[str, str]]]:
-    """Why seeds were lost: for each run, seeds and epoch, and what was said."""
+def _messages(records: Lines) -> dict[tuple[str, str], list[tuple[str, str]]]:
+    """Why seeds diverged or were refused: for each run, seeds, epoch and message."""
     found: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for key, lines in by_run(records).items():
         when: dict[tuple[int, str], list[str]] = {}
@@ -286,8 +299,8 @@ def _messages(records: Records) -> dict[tuple[str, str], list[tuple[str, str]]]:
             lost = record["status"] in ("diverged", "refused")
             if lost and record["seed"] not in seen:
                 seen.add(record["seed"])
-                said = record["epoch"], record["message"]
-                when.setdefault(said, []).append(str(record["seed"]))
+                event = record["epoch"], record["message"]
+                when.setdefault(event, []).append(str(record["seed"]))
         found[key] = [
             (f"seed {', '.join(seeds)}, epoch {epoch}", message)
             for (epoch, message), seeds in when.items()
@@ -295,7 +308,7 @@ def _messages(records: Records) -> dict[tuple[str, str], list[tuple[str, str]]]:
     return found
 
 
-def _rule_class(records: Records, row: Row) -> str:
+def _rule_class(records: Lines, row: Row) -> str:
     key = row.model, row.rule
     return next(r["rule_class"] for r in records if (r["model"], r["rule"]) == key)
 
@@ -305,7 +318,7 @@ def _numbers(row: Row) -> str:
 
 
 def _listed(fields: str) -> str:
-    """The fields of a rule, written as JSON, as words."""
+    """The fields of a rule, given as JSON, in words."""
     return ", ".join(
         f"{name} = {_value(value)}" for name, value in json.loads(fields).items()
     )

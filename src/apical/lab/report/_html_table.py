@@ -1,18 +1,19 @@
-"""The table of the page: cells with what they show and what they are sorted by."""
+"""The result table of the HTML page: texts of cells and the keys they are sorted by."""
 
 import math
 from typing import NamedTuple
 
-from apical.lab.report._costs import COSTS
-from apical.lab.report._summary import BASELINES, Interval, Records, Row
+from apical.lab.report._summary import BASELINES, Interval, Row
+from apical.lab.report.figures._costs import COSTS
+from apical.lab.storage._jsonl import Lines
 
-# ---- Numbers as they stand in the page: what is not known is a dash, never "nan".
+# ---- Numbers as text; unknown ones are a dash
 
 UNKNOWN = "–"
 
 
 def percent(value: Interval) -> str:
-    """A share in percent, with its interval where there is one.
+    """A fraction in percent, with its interval if it has one.
 
     Example:
         >>> percent(Interval(0.9718, 0.004)), percent(Interval(0.97, math.nan))
@@ -67,9 +68,11 @@ def plain(value: float) -> str:
 
 
 def counted(number: int, word: str) -> str:
-    """A number and its word, in the plural where it is not one."""
+    """A number and a noun, in the plural unless the number is 1."""
     return f"{number:,} {word}" if number == 1 else f"{number:,} {word}s"
 
+
+# ---- Columns and rows
 
 COLUMNS = (  # the third is the score
     *("rule", "loss descended", "{}, %", "−\N{NO-BREAK SPACE}backprop, points"),
@@ -79,7 +82,7 @@ COLUMNS = (  # the third is the score
 
 
 class Cell(NamedTuple):
-    """What a cell shows, and the number that it is sorted by; None: by its words."""
+    """The text of a cell, and the number it is sorted by (None: by its text)."""
 
     text: str
     key: float | None = None
@@ -92,11 +95,11 @@ class TableRow(NamedTuple):
     cells: tuple[Cell, ...]
 
 
-def table_row(row: Row, records: Records) -> TableRow:
+def table_row(row: Row, records: Lines) -> TableRow:
     """One rule on one model.
 
     Args:
-        row: what the run came to.
+        row: the summary of the run.
         records: its lines.
     """
     shown = row.status in ("ok", "unfinished")
@@ -116,8 +119,8 @@ def table_row(row: Row, records: Records) -> TableRow:
     return TableRow(row.status, cells)
 
 
-def status(row: Row, records: Records) -> str:
-    """How a run ended, in words."""
+def status(row: Row, records: Lines) -> str:
+    """The status of a run in words."""
     if row.status == "diverged":
         return f"diverged: {row.diverged} of {counted(row.seeds, 'seed')}"
     if row.status == "unfinished":

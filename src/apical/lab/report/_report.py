@@ -1,15 +1,15 @@
-"""The one entry: draw the figures, write them and the page."""
+"""Write the report of a comparison: figures as PNG and SVG, and the HTML page."""
 
 from pathlib import Path
 from typing import Any
 
-from apical.lab.report._costs import draw_costs
-from apical.lab.report._curves import draw_curves
 from apical.lab.report._html import page
-from apical.lab.report._layers import draw_layers
-from apical.lab.report._style import Picture, our_style, picture
-from apical.lab.report._trials import draw_trials
-from apical.lab.report._varied import draw_varied, varied
+from apical.lab.report.figures._costs import draw_costs
+from apical.lab.report.figures._curves import draw_curves
+from apical.lab.report.figures._layers import draw_layers
+from apical.lab.report.figures._style import Rendered, figure_style, render
+from apical.lab.report.figures._trials import draw_trials
+from apical.lab.report.figures._varied import draw_varied, varied
 from apical.lab.storage._jsonl import replace_file
 
 
@@ -18,10 +18,10 @@ def write_report(comparison: Any, folder: Path) -> None:
 
     Args:
         comparison: its `records`, `layers`, `trials`, `costs` and `rows` are read.
-        folder: where the files go. It exists.
+        folder: an existing folder for the files.
 
     Raises:
-        LabError: the comparison has no records yet.
+        LabError: if the comparison has no records yet.
     """
     pictures = draw_all(comparison)
     for name, drawn in pictures.items():
@@ -33,10 +33,10 @@ def write_report(comparison: Any, folder: Path) -> None:
     )
 
 
-def draw_all(comparison: Any) -> dict[str, Picture]:
-    """Every figure that there are lines for, by the name of its file."""
+def draw_all(comparison: Any) -> dict[str, Rendered]:
+    """The figures for which there are results, by file name."""
     rows = comparison.rows
-    with our_style():
+    with figure_style():
         figures = {"figure": draw_curves(comparison.records, rows)}
         if comparison.layers:
             figures["layers"] = draw_layers(comparison.layers)
@@ -45,4 +45,4 @@ def draw_all(comparison: Any) -> dict[str, Picture]:
             figures["varied"] = draw_varied(rows)
         if comparison.trials:
             figures["trials"] = draw_trials(comparison.trials)
-        return {name: picture(figure) for name, figure in figures.items()}
+        return {name: render(figure) for name, figure in figures.items()}

@@ -1,7 +1,6 @@
-"""What a comparison came to: one row per model and rule, from its lines alone."""
+"""The summary of a comparison: one row per model and rule, computed from its lines."""
 
 import math
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,17 +9,17 @@ from scipy import stats
 from apical.lab._errors import LabError
 from apical.lab._registry import BASELINE, CONTROL, SQUARED
 from apical.lab.data._labels import Score, score_in, scored
-from apical.lab.training._tuning import half_width, repeated
+from apical.lab.storage._jsonl import Line, Lines
+from apical.lab.training._tuning import half_width, resampled_scores
 
-Records = Sequence[dict[str, Any]]
-Runs = dict[tuple[str, str], list[dict[str, Any]]]
+RunLines = dict[tuple[str, str], list[Line]]  # by model and rule
 BASELINES = (BASELINE, SQUARED)
-BAND = 0.01  # of accuracy: what differs by less counts as equal
-_NOTHING = 1e-12  # rounding, far below one example
+BAND = 0.01  # of accuracy: a smaller difference counts as equal
+_ROUNDING = 1e-12  # far below one example
 
 
 class Interval(NamedTuple):
-    """A mean over seeds, and half of its 95 % interval (not a number for one seed)."""
+    """A mean over seeds, and half the width of its 95 % interval (nan for one seed)."""
 
     mean: float
     half: float
@@ -30,19 +29,18 @@ class Row(NamedTuple):
     """One line of the table.
 
     Attributes:
-        accuracy: on the test part. Its interval, as those of the differences, is over
-            seeds and, where there were trials, over another draw of them.
+        accuracy: on the test set. Its interval, like those of the differences, is over
+            seeds and, where there were trials, over the draw of the trials.
         descends: the loss that the rule descends.
-        baseline: the rule of this comparison that is backpropagation of that loss; ""
-            if there is none.
+        baseline: the name of backpropagation of that loss in this comparison, or "".
         difference: to the accuracy of the baseline, seed by seed.
         above_control: the difference to the control's accuracy, seed by seed.
-        alignment_start: the mean of the cosines of the hidden layers, before training.
+        alignment_start: the mean cosine of the hidden layers before training.
         alignment_end: the same after the last epoch.
         overall_start: the cosine of all parameters as one vector.
         overall_end: the same after the last epoch.
-        time_ratio: to backpropagation, timed in turn with it.
-        depth: heavy operations that must wait for one another.
+        time_ratio: to backpropagation, timed in alternation with it.
+        depth: products on the longest sequential path.
     """
 
     model: str
@@ -52,11 +50,11 @@ class Row(NamedTuple):
     needs: tuple[str, ...]
     learning_rate: float
     hyper_parameters: str
-    score: Score  # what the next two are of: accuracy, or R² where labels are numbers
+    score: Score  # accuracy, or R² for a regression
     accuracy: Interval
     descends: str
     baseline: str
-    difference: Interval  # to its baseline's, seed by seed
+    difference: Interval
     above_control: Interval
     alignment_start: Interval
     alignment_end: Interval
@@ -70,15 +68,15 @@ class Row(NamedTuple):
     depth_of_backpropagation: float
     seeds: int
     diverged: int
-    regime: str = ""  # how values of predictive coding ended: "stable", "slow", ...
+    regime: str = ""  # of predictive coding after training: "stable", "slow", ...
 
 
-class _Ran(NamedTuple):
-    """One model and rule: its lines, and what its trials lead to, chosen anew."""
+class _Run(NamedTuple):
+    """One model and rule: its lines, its cost, and resampled test scores of trials."""
 
-    records: Records
-    cost: dict[str, Any]
-    chosen_anew: np.ndarray | None
+    records: Lines
+    cost: Line
+    resampled: np.ndarray | None
 
     @property
     def descends(self) -> str:
@@ -108,7 +106,7 @@ def interval(values: Any) -> Interval:
 
 
 def standing(difference: Interval) -> str:
-    """How an accuracy stands to another, by the interval of their difference.
+    """How an accuracy compares with another, by the interval of their difference.
 
     | standing   | the interval                        |
     |------------|-------------------------------------|
@@ -116,7 +114,7 @@ def standing(difference: Interval) -> str:
     | `"above"`  | lies above 0                        |
     | `"below"`  | lies below 0                        |
     | `"open"`   | does none of these                  |
-    | `"single"` | is not known, of one seed           |
+    | `"single"` | is unknown, with one seed           |
 
     Example:
         >>> [standing(Interval(mean, 0.008)) for mean in (0.001, -0.02, 0.005)]
@@ -127,30 +125,30 @@ def standing(difference: Interval) -> str:
         return "single"
     if abs(mean) + half <= BAND:
         return "equal"
-    if abs(mean) <= half + _NOTHING:
+    if abs(mean) <= half + _ROUNDING:
         return "open"
     return "above" if mean > 0 else "below"
 
 
 def shown_above(difference: Interval) -> bool:
     """Whether the interval of a difference lies above 0."""
-    return difference.mean > difference.half + _NOTHING
+    return difference.mean > difference.half + _ROUNDING
 
 
 def summarise(
-    records: Records,
-    costs: Records = (),
-    trials: Records = (),
+    records: Lines,
+    costs: Lines = (),
+    trials: Lines = (),
     *,
-    regimes: Records = (),
+    regimes: Lines = (),
 ) -> list[Row]:
     """One row per model and rule, in the order in which they were run."""
     if not records:
         raise LabError("this comparison has no records yet: let its first run begin")
-    dear = {(line["model"], line["rule"]): line for line in costs}
+    cost_by_run = {(line["model"], line["rule"]): line for line in costs}
     tried = by_run(trials)
     runs = {
-        key: _Ran(lines, dear.get(key, {}), repeated(tried.get(key, [])))
+        key: _Run(lines, cost_by_run.get(key, {}), resampled_scores(tried.get(key, [])))
         for key, lines in by_run(records).items()
     }
     # The last line of each is that of the last epoch.
@@ -161,20 +159,20 @@ def summarise(
     ]
 
 
-def by_run(records: Records) -> Runs:
+def by_run(records: Lines) -> RunLines:
     """The lines of each model and rule, in the order in which they were written."""
-    runs: Runs = {}
+    runs: RunLines = {}
     for record in records:
         runs.setdefault((record["model"], record["rule"]), []).append(record)
     return runs
 
 
-def _beside(runs: dict[tuple[str, str], _Ran], model: str) -> dict[str, _Ran]:
+def _beside(runs: dict[tuple[str, str], _Run], model: str) -> dict[str, _Run]:
     return {rule: run for (other, rule), run in runs.items() if other == model}
 
 
-def flat(row: Row) -> dict[str, Any]:
-    """A row without parts: of an interval, its half is a field of its own."""
+def flat(row: Row) -> Line:
+    """A row as a flat dictionary: the half width of an interval is a separate field."""
     fields = row._asdict()
     fields |= {"needs": ", ".join(row.needs), "score": row.score.name}
     for name, value in row._asdict().items():
@@ -183,19 +181,19 @@ def flat(row: Row) -> dict[str, Any]:
     return fields
 
 
-def of_run(records: Records, model: str, rule: str) -> Records:
-    """The records of one model under one rule."""
+def of_run(records: Lines, model: str, rule: str) -> Lines:
+    """The records of one model and rule."""
     return [r for r in records if (r["model"], r["rule"]) == (model, rule)]
 
 
-def curve(records: Records, field: str) -> tuple[np.ndarray, np.ndarray]:
+def curve(records: Lines, field: str) -> tuple[np.ndarray, np.ndarray]:
     """The epochs of a run, and this field as `(epochs, seeds)`; gaps are nan."""
     epochs = sorted({r["epoch"] for r in records})
     rows = [[r[field] for r in records if r["epoch"] == epoch] for epoch in epochs]
     return np.array(epochs), np.array(rows, dtype=float)
 
 
-def _row(run: _Ran, beside: dict[str, _Ran]) -> Row:
+def _row(run: _Run, beside: dict[str, _Run]) -> Row:
     records, cost = run.records, run.cost
     first = [r for r in records if r["epoch"] == 0]
     last = _last(records)
@@ -211,7 +209,7 @@ def _row(run: _Ran, beside: dict[str, _Ran]) -> Row:
         learning_rate=last[0]["learning_rate"],
         hyper_parameters=last[0]["hyper_parameters"],
         score=score_in(last[0]),
-        accuracy=_widened(interval([scored(r) for r in last]), run.chosen_anew),
+        accuracy=_widened(interval([scored(r) for r in last]), run.resampled),
         descends=descends,
         baseline=baselines[0] if baselines else "",
         difference=_apart(run, beside[baselines[0]] if baselines else None),
@@ -231,42 +229,40 @@ def _row(run: _Ran, beside: dict[str, _Ran]) -> Row:
     )
 
 
-def _apart(mine: _Ran, other: _Ran | None) -> Interval:
-    """The difference of two accuracies, seed by seed and draw of trials by draw."""
+def _apart(mine: _Run, other: _Run | None) -> Interval:
+    """The difference of two accuracies, paired by seed and by resampled trials."""
     if other is None:
         return interval([])
-    ends, theirs = at_the_end(mine.records), at_the_end(other.records)
+    ends, theirs = final_by_seed(mine.records), final_by_seed(other.records)
     found = interval([ends[seed] - theirs[seed] for seed in ends if seed in theirs])
-    here, there = (
-        0.0 if r.chosen_anew is None else r.chosen_anew for r in (mine, other)
-    )
+    here, there = (0.0 if r.resampled is None else r.resampled for r in (mine, other))
     return _widened(found, np.asarray(here - there))
 
 
-def _widened(found: Interval, chosen_anew: np.ndarray | None) -> Interval:
-    """With the draw of the trials as one more source of noise, apart from the seeds."""
-    if chosen_anew is None:
+def _widened(found: Interval, resampled: np.ndarray | None) -> Interval:
+    """The interval widened by the noise that the draw of trials adds to the seeds."""
+    if resampled is None:
         return found
-    return found._replace(half=math.hypot(found.half, half_width(chosen_anew)))
+    return found._replace(half=math.hypot(found.half, half_width(resampled)))
 
 
-def _last(records: Records) -> Records:
+def _last(records: Lines) -> Lines:
     reached = max(r["epoch"] for r in records)
     return [r for r in records if r["epoch"] == reached]
 
 
-def at_the_end(records: Records, field: str | None = None) -> dict[int, Any]:
-    """A measure after the last epoch by seed; one that was lost on the way has none.
+def final_by_seed(records: Lines, field: str | None = None) -> dict[int, Any]:
+    """A measure after the last epoch by seed, without seeds that diverged.
 
     Args:
         records: of one run.
-        field: the measure. None: the score.
+        field: the name of the measure. None: the score.
     """
     ended = [r for r in records if r["epoch"] == r["epochs"] and r["status"] == "ok"]
     return {r["seed"]: r[field] if field else scored(r) for r in ended}
 
 
-def _status(last: Records, diverged: int) -> str:
+def _status(last: Lines, diverged: int) -> str:
     if last[0]["status"] == "refused":
         return "refused"
     if diverged:
@@ -274,14 +270,14 @@ def _status(last: Records, diverged: int) -> str:
     return "ok" if last[0]["epoch"] == last[0]["epochs"] else "unfinished"
 
 
-def _seconds(records: Records, field: str) -> float:
+def _seconds(records: Lines, field: str) -> float:
     times = [r[field] for r in records if r["seed"] == records[0]["seed"]]
     known = [t for t in times if t is not None]
     return float(np.median(known)) if known else math.nan
 
 
-def _time_ratio(records: Records) -> float:
-    """The median over epochs of the ratio to backprop's time, measured in turn."""
+def _time_ratio(records: Lines) -> float:
+    """The median over epochs of the time of a step relative to backpropagation's."""
     pairs = [
         (r["seconds_per_step"], r["seconds_per_step_of_backpropagation"])
         for r in records

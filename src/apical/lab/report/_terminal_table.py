@@ -1,17 +1,22 @@
-"""The table that a comparison prints."""
+"""The tables that a comparison prints in the terminal: results and regimes."""
 
 import json
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
-from apical.lab.report._summary import BASELINES, Interval, Records, Row
-from apical.lab.report._terminal import Cell, Name, grid, said
-from apical.lab.storage._jsonl import Line
-from apical.lab.training._regime import _NARROW
+from apical.lab.report._summary import BASELINES, Interval, Row
+from apical.lab.report._terminal import (
+    Cell,
+    GroupedTable,
+    NameCell,
+    WidestThatFits,
+    as_text,
+    make_table,
+)
+from apical.lab.storage._jsonl import Line, Lines
 
 _HEADERS = (
     *("rule", "test\n{score} %", "− backprop", "alignment\nstart → end"),
@@ -20,7 +25,7 @@ _HEADERS = (
 STYLES = {"diverging": "red", "slow": "yellow"}
 
 
-def table(records: Records, rows: list[Row]) -> Table:
+def table(records: Lines, rows: list[Row]) -> Table:
     """A table of the last epoch of every model and rule."""
     # Neither column says anything where all its cells are alike.
     left_out = {"step\nsize"} if not records[0]["sweep"] else set()
@@ -28,10 +33,10 @@ def table(records: Records, rows: list[Row]) -> Table:
     shown = [i for i, header in enumerate(_HEADERS) if header not in left_out]
     lines: list[list[Cell]] = []
     for model in dict.fromkeys(row.model for row in rows):
-        lines.append([Name(model, "bold")])
+        lines.append([NameCell(model, "bold")])
         mine = (_cells(row) for row in rows if row.model == model)
         lines += [[cells[i] for i in shown] for cells in mine]
-    return grid(
+    return make_table(
         [_HEADERS[i].format(score=rows[0].score.name) for i in shown],
         lines,
         numbers=range(1, len(shown)),
@@ -40,26 +45,24 @@ def table(records: Records, rows: list[Row]) -> Table:
     )
 
 
-def tuning(record: dict[str, Any]) -> str:
-    """How the hyper-parameters were come by."""
+def tuning(record: Line) -> str:
+    """How the hyper-parameters were chosen, in words."""
     if record["sweep"]:
         return (
-            f"{record['optimizer']}; each rule with the best of {record['sweep']} "
-            "trials of its own, scored on a held-out part of the training set"
+            f"{record['optimizer']}; each rule with its best of {record['sweep']} "
+            "trials, scored on a held-out part of the training set"
         )
     rate = f"{record['learning_rate']:g}"
     return f"{record['optimizer']}, step size {rate} for every rule, no tuning"
 
 
-def sources_of_noise(record: dict[str, Any]) -> str:
-    """What an interval is over."""
+def sources_of_noise(record: Line) -> str:
+    """The sources of noise that an interval covers, in words."""
     return "seeds and draws of the trials" if record["sweep"] else "seeds"
 
 
-def other_losses(
-    record: dict[str, Any], rows: list[Row]
-) -> dict[tuple[str, str], list[str]]:
-    """The rules that descend another loss than the comparison's: by it and baseline."""
+def other_losses(record: Line, rows: list[Row]) -> dict[tuple[str, str], list[str]]:
+    """The rules that descend another loss, by that loss and their baseline."""
     found: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         if row.descends != record["loss"] and row.rule not in BASELINES:
@@ -69,10 +72,10 @@ def other_losses(
 
 
 def outcome(row: Row) -> Text:
-    """What a run came to, in a few words."""
+    """The result of a run in a few words."""
     if row.status == "refused":
-        return Text.assemble(_accuracy(row), ": ", said(row.message))
-    parts = [_accuracy(row), said(f"   alignment {_alignment(row)}")]
+        return Text.assemble(_accuracy(row), ": ", as_text(row.message))
+    parts = [_accuracy(row), as_text(f"   alignment {_alignment(row)}")]
     if row.regime in STYLES:
         parts.append(Text.assemble("   values ", _values(row)))
     return Text.assemble(*parts)
@@ -81,13 +84,13 @@ def outcome(row: Row) -> Text:
 def _cells(row: Row) -> tuple[Cell, ...]:
     ratio = "–" if math.isnan(row.time_ratio) else f"{row.time_ratio:.2f}"
     size = f"{row.learning_rate:.2g}"
-    told = (said(t) for t in (_difference(row), _alignment(row), ratio, size))
-    return Name(row.rule), _accuracy(row), *told, _values(row)
+    told = (as_text(t) for t in (_difference(row), _alignment(row), ratio, size))
+    return NameCell(row.rule), _accuracy(row), *told, _values(row)
 
 
 def _values(row: Row) -> Text:
-    """How the values of predictive coding ended: diverging, slow or stable."""
-    return said(row.regime or "–", STYLES.get(row.regime, ""))
+    """The regime of predictive coding: stable, slow or diverging."""
+    return as_text(row.regime or "–", STYLES.get(row.regime, ""))
 
 
 def _difference(row: Row) -> str:
@@ -99,15 +102,15 @@ def _difference(row: Row) -> str:
 
 def _accuracy(row: Row) -> Text:
     if row.status == "refused":
-        return said("refused", "yellow")
+        return as_text("refused", "yellow")
     if row.status == "diverged":
         return Text.assemble(
-            said("diverged", "red"), said(f" {row.diverged}/{row.seeds}")
+            as_text("diverged", "red"), as_text(f" {row.diverged}/{row.seeds}")
         )
     mean, half = (100 * part for part in row.accuracy)
-    text = said(f"{mean:.1f}" if math.isnan(half) else f"{mean:.1f} ± {half:.1f}")
+    text = as_text(f"{mean:.1f}" if math.isnan(half) else f"{mean:.1f} ± {half:.1f}")
     if row.status == "unfinished":
-        return Text.assemble(text, " ", said("unfinished", "yellow"))
+        return Text.assemble(text, " ", as_text("unfinished", "yellow"))
     return text
 
 
@@ -119,7 +122,7 @@ def _cosine(value: Interval) -> str:
     return "–" if math.isnan(value.mean) else f"{value.mean:z.2f}"
 
 
-def _title(record: dict[str, Any]) -> str:
+def _title(record: Line) -> str:
     seeds, epochs = (counted(record[f"{word}s"], word) for word in ("seed", "epoch"))
     return f"{record['data']}, {seeds}, {epochs}"
 
@@ -132,25 +135,25 @@ def counted(number: int, word: str) -> str:
     return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
-def _caption(record: dict[str, Any], rows: list[Row]) -> str:
+def _caption(record: Line, rows: list[Row]) -> str:
     lines = [
-        f"{tuning(record)}. {_capital(rows[0].score.name)} of the last epoch: mean ± "
-        "95 % interval over "
-        f"{sources_of_noise(record)}; − backprop: the difference, seed by seed. "
-        "Alignment: cosine to backprop's gradient, the mean of the hidden layers. "
-        "Time: median step against one of backprop timed in turn with it, compilation "
-        "apart; backprop's own shows the noise. What each rule needs: `apical rules`.",
+        f"{tuning(record)}. {_capital(rows[0].score.name)} after the last epoch: mean "
+        f"± 95 % interval over {sources_of_noise(record)}; − backprop: the difference, "
+        "paired by seed. Alignment: cosine to backprop's gradient, mean over hidden "
+        "layers. Time: median step relative to one of backprop, timed in alternation, "
+        "without compilation; backprop's own ratio shows the noise. Biological "
+        "requirements: `apical rules`.",
     ]
     lines += [
-        f"Not {record['loss']} but {loss} is what these descend, and what they are "
-        f"compared with is {baseline or 'not among the rules'}: {', '.join(names)}."
+        f"These rules descend the {loss}, not the {record['loss']}, and are compared "
+        f"with {baseline or 'nothing'}: {', '.join(names)}."
         for (loss, baseline), names in other_losses(record, rows).items()
     ]
     if any(row.regime for row in rows):
         lines.append(
-            "Values: whether those of free predictions came to rest after the last "
-            "epoch: stable; slow, not yet; or diverging, and the update is not that of "
-            "the rule. A smaller rate, or another way of inference, may help."
+            "Values: whether inference with free predictions reached equilibrium after "
+            "the last epoch: stable; slow (not yet); or diverging, and then the update "
+            "is not that of the rule. Try a smaller rate or another inference scheme."
         )
     if record["note"]:
         lines.append(record["note"])
@@ -161,6 +164,8 @@ def _caption(record: dict[str, Any], rows: list[Row]) -> str:
     ]
     return "\n".join(lines)
 
+
+# ---- Regimes of predictive coding
 
 COLUMNS = (
     *("model", "rule", "epoch", "residual", "rate x curvature"),
@@ -191,11 +196,23 @@ def _energies(found: dict[str, float | None]) -> str:
     return ", ".join(f"{name} {_number(e, '.1e')}" for name, e in found.items())
 
 
-def regime_table(lines: Sequence[Line]) -> Table:
-    """The regimes as a table, to be printed by rich, with a heading for each model."""
-    rows: list[list[Name]] = []
-    for model in dict.fromkeys(line["model"] for line in lines):
-        mine = [line for line in lines if line["model"] == model]
-        rows.append([Name(model, "bold")])
-        rows += [[Name(cell) for cell in row[1:-1]] for row in regime_rows(mine)]
-    return grid(_NARROW, rows, title="Regime of predictive coding")
+def regime_table(lines: Lines) -> WidestThatFits:
+    """The regimes as a table, to be printed by rich.
+
+    On a narrow terminal the model and the rule are a heading; on a wide one they are
+    columns, with the energy by node where it fits.
+    """
+    rows = [[as_text(cell) for cell in row] for row in regime_rows(lines)]
+    runs: dict[str, list[list[Text]]] = {}
+    for row in rows:
+        runs.setdefault(f"{row[0]}, {row[1]}", []).append(row[2:-1])
+    title, narrow = "Regimes of predictive coding", _two_lines(COLUMNS[2:-1])
+    return WidestThatFits(
+        make_table(COLUMNS, rows, title=title),
+        make_table(COLUMNS[:-1], [row[:-1] for row in rows], title=title),
+        GroupedTable(narrow, runs, title),
+    )
+
+
+def _two_lines(headers: Sequence[str]) -> list[str]:
+    return ["\n".join(header.rsplit(" ", 1)) for header in headers]

@@ -1,1 +1,1 @@
-"""Run a comparison: plan, runner, records, progress."""
+"""Running a comparison: plan, runner, cost measurement, records, progress bar."""

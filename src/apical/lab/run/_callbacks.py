@@ -1,4 +1,4 @@
-"""What a callback of `compare` is told: a moment between two epochs."""
+"""The event that the callback of `compare` receives after each epoch."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -6,18 +6,18 @@ from typing import Any, NamedTuple
 from apical.lab.storage._jsonl import Line
 
 
-class Moment(NamedTuple):
-    """Before the training of a model by a rule (epoch 0), or after an epoch of it.
+class EpochEvent(NamedTuple):
+    """One epoch of training has ended, or training is about to start (epoch 0).
 
     Attributes:
         model: the name of the model.
         rule: the name of the rule.
         epoch: how many epochs have ended.
-        epochs: how many there will be.
+        epochs: how many there are.
         records: the new line of `Comparison.records` for each seed.
         layers: the new lines of `Comparison.layers`.
-        trained: for each seed the model as it is now, in the form in which its factory
-            made it: a callable pytree, or that and its running statistics.
+        trained: the model of each seed with its present parameters, in the form that
+            the factory returns: a callable pytree, or that and its running statistics.
     """
 
     model: str
@@ -31,8 +31,8 @@ class Moment(NamedTuple):
     @classmethod
     def of(
         cls, records: list[Line], layers: list[Line], trained: Sequence[Any]
-    ) -> "Moment":
-        """The moment of these lines."""
+    ) -> "EpochEvent":
+        """The event with these lines."""
         first, names = records[0], ("model", "rule", "epoch", "epochs")
-        said = {name: first[name] for name in names}
-        return cls(**said, records=records, layers=layers, trained=list(trained))
+        common = {name: first[name] for name in names}
+        return cls(**common, records=records, layers=layers, trained=list(trained))

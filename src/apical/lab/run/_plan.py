@@ -1,25 +1,26 @@
-"""What a comparison is to do, decided and checked before any work begins."""
+"""The plan of a comparison: its arguments, checked and resolved before any training."""
 
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from apical.lab._errors import LabError, known, require_names
+from apical.lab._errors import LabError, require_names, resolve_names
 from apical.lab._registry import Rules, Vary, find_rules, listed, with_baselines
-from apical.lab._rule_spec import Entry
+from apical.lab._rule_spec import RuleSpec, SearchSpaces, checked_search_spaces
 from apical.lab.data._labels import Labels, labels_of
 from apical.lab.data._load import DATASETS, Data, check, load
 from apical.lab.models import Model, find_model, own_model
 from apical.lab.run._records import Line, environment, hyper_parameters
-from apical.lab.run._runner import Bench, Callback, Sweep
-from apical.lab.storage._results import Ledger
+from apical.lab.run._runner import Callback, ModelRunner, Sweep
+from apical.lab.storage._results import ResultStore
 from apical.lab.storage._source_digests import digests
 from apical.lab.training._loss import LOSSES
 from apical.lab.training._optimizers import find_optimizer
-from apical.lab.training._setup import Work, held_out_of
+from apical.lab.training._setup import TrainConfig, held_out_of
+from apical.rules._base import SearchSpace
 
 Models = Iterable[str] | Mapping[str, Callable[..., Any]]
 _EPOCHS, _EPOCHS_OF_DIGITS = 5, 8
@@ -32,29 +33,36 @@ _MODELS = {
 
 @dataclass(frozen=True)
 class Plan:
-    """Data, models, rules, budget, and what they were asked for as."""
+    """Data, models, rules and training budget of a comparison.
+
+    Attributes:
+        train_config: the fields of `TrainConfig` other than data and model.
+        settings: as written to the output folder, and compared when it is resumed.
+    """
 
     data: Data
     models: dict[str, Model]
-    entries: dict[str, Entry]
-    work: dict[str, Any]  # what `Work` needs beside data and model
+    specs: dict[str, RuleSpec]
+    train_config: dict[str, Any]
     seeds: tuple[int, ...]
     sweep: Sweep | None
-    settings: Line  # as written down, to be compared when it goes on
+    settings: Line
 
     @property
     def shared(self) -> Line:
-        """What every line of every file says."""
+        """The fields of every line of every file."""
         return shared(self.settings)
 
-    def benches(self, ledger: Ledger, callback: Callback | None = None) -> list[Bench]:
-        """One bench for each model."""
+    def runners(
+        self, store: ResultStore, callback: Callback | None = None
+    ) -> list[ModelRunner]:
+        """One runner for each model."""
         return [
-            Bench(
-                Work(self.data, name, model, **self.work),
+            ModelRunner(
+                TrainConfig(self.data, name, model, **self.train_config),
                 self.seeds,
                 self.sweep,
-                ledger,
+                store,
                 self.shared,
                 callback,
             )
@@ -78,19 +86,23 @@ def make_plan(
     sweep: int,
     shuffle: bool = True,
     vary: Vary | None = None,
+    search_spaces: SearchSpaces | None = None,
 ) -> Plan:
-    """Check the arguments of `compare`, and find what they name."""
+    """Check the arguments of `compare` and resolve names."""
     _require_whole(epochs=epochs, seeds=seeds, batch_size=batch_size, sweep=sweep)
     rules = listed(rules)
     data = _named(data)
-    entries = find_rules(rules, vary)
+    specs = find_rules(rules, vary)
     if loss is not None:
-        known("loss", [loss], LOSSES)
+        resolve_names("loss", [loss], LOSSES)
     make, rate, span = find_optimizer(optimizer, learning_rate, swept=sweep > 0)
     found = check(data) if isinstance(data, Data) else load(data, data_dir, download)
     labels = labels_of(found)
     loss = _find_loss(loss, labels, found.name)
-    entries = with_baselines(entries, loss)
+    specs = with_baselines(specs, loss)
+    spaces = checked_search_spaces(search_spaces, specs)
+    for name, space in spaces.items():
+        specs[name] = replace(specs[name], search_space=space)
     chosen = _find_models(models, found.kind)
     if epochs is None:
         epochs = _EPOCHS_OF_DIGITS if data == "digits" else _EPOCHS
@@ -99,7 +111,7 @@ def make_plan(
         "data": _written(data),
         "data_dir": None if data_dir is None else str(Path(data_dir).absolute()),
         "models": list(chosen),
-        "rules": list(entries),
+        "rules": list(specs),
         "epochs": epochs,
         "seeds": seeds,
         "batch_size": batch_size,
@@ -109,13 +121,14 @@ def make_plan(
         "score": labels.score.field,
         "sweep": sweep,
         "shuffle": shuffle,
-        "hyper_parameters": {n: hyper_parameters(e.make()) for n, e in entries.items()},
+        "hyper_parameters": {n: hyper_parameters(e.make()) for n, e in specs.items()},
         "given_as_objects": _objects(data=data, models=models, rules=rules),
         "fingerprint_of_data": found.fingerprint,
-        **_sources([*chosen, *entries]),
+        **_listed(spaces),
+        **_sources([*chosen, *specs]),
         **environment(),
     }
-    work = {
+    train_config = {
         "optimizer": make,
         "learning_rate": rate,
         "epochs": epochs,
@@ -124,18 +137,20 @@ def make_plan(
         "shuffle": shuffle,
     }
     trials = Sweep(sweep, span) if sweep else None
-    return Plan(found, chosen, entries, work, tuple(range(seeds)), trials, settings)
+    return Plan(
+        found, chosen, specs, train_config, tuple(range(seeds)), trials, settings
+    )
 
 
 def shared(settings: Line) -> Line:
-    """Of the settings, what every record says in the same words."""
+    """The settings that every line repeats."""
     others = ("data", "data_dir", "models", "rules", "learning_rate")
-    others += ("hyper_parameters", "given_as_objects")
-    return {name: told for name, told in settings.items() if name not in others}
+    others += ("hyper_parameters", "given_as_objects", "search_spaces")
+    return {name: value for name, value in settings.items() if name not in others}
 
 
 def arguments(settings: Line) -> Line:
-    """The arguments of `compare` that a comparison was begun with."""
+    """The arguments of `compare` in the settings of an earlier comparison."""
     names = (
         *("data", "data_dir", "models", "rules", "epochs", "seeds", "batch_size"),
         *("optimizer", "learning_rate", "loss", "sweep", "shuffle"),
@@ -143,16 +158,22 @@ def arguments(settings: Line) -> Line:
     missing = [n for n in (*names, "given_as_objects") if n not in settings]
     if missing:
         raise LabError(
-            f"its settings.json has no {missing[0]!r}, so that it is not what `apical "
-            "compare` wrote: name the folder that was given as --out"
+            f"its settings.json has no {missing[0]!r}, so `apical compare` "
+            "did not write it: name the folder that was given as --out"
         )
     if objects := settings["given_as_objects"]:
         raise LabError(
             f"this comparison was begun from Python with {' and '.join(objects)} given "
-            "as objects: go on with it by `apical.lab.compare(..., out=folder, "
-            "resume=True)` with the same arguments"
+            "as objects: continue it with `apical.lab.compare(..., out=folder, "
+            "resume=True)` and the same arguments"
         )
-    return {name: settings[name] for name in names}
+    found = {name: settings[name] for name in names}
+    spaces = settings.get("search_spaces", {})
+    found["search_spaces"] = {
+        rule: {number: tuple(bounds) for number, *bounds in space}
+        for rule, space in spaces.items()
+    }
+    return found
 
 
 def _find_loss(name: str | None, labels: Labels, data: str) -> str:
@@ -212,14 +233,14 @@ def _require_counts(
 
 
 def _written(data: str | Data) -> str:
-    """How the data are written down: a file by its full path."""
+    """The data as they are recorded: a file by its full path."""
     if isinstance(data, Data):
         return data.name
     return data if data in DATASETS else str(Path(data).absolute())
 
 
 def _named(data: Any) -> str | Data:
-    """The data themselves, or their name or path as a text."""
+    """The data, or their name or path as a string."""
     if isinstance(data, Data):
         return data
     if not isinstance(data, str | os.PathLike):
@@ -240,14 +261,23 @@ def _require_whole(**numbers: Any) -> None:
             )
 
 
+def _listed(spaces: dict[str, SearchSpace]) -> Line:
+    """The given search spaces, as lists: their order decides what is drawn."""
+    found = {
+        rule: [[number, *bounds] for number, bounds in space.items()]
+        for rule, space in spaces.items()
+    }
+    return {"search_spaces": found} if found else {}
+
+
 def _sources(named: list[str]) -> Line:
-    """What tells a user's modules from others of their names; nothing without any."""
+    """Digests of the user's modules, if there are any."""
     found = digests(named)
     return {"sources": json.dumps(found)} if found else {}
 
 
-def _objects(**given: Any) -> list[str]:
-    return [name for name, value in given.items() if _is_object(value)]
+def _objects(**arguments: Any) -> list[str]:
+    return [name for name, value in arguments.items() if _is_object(value)]
 
 
 def _is_object(value: Any) -> bool:

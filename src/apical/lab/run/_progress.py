@@ -1,4 +1,4 @@
-"""How far a comparison has come, how long it has taken, how long it will."""
+"""The progress bar of a comparison, with elapsed and remaining time."""
 
 import math
 from collections.abc import Iterator
@@ -15,26 +15,26 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from apical.lab.report._terminal import said, tell, tolerate
+from apical.lab.report._terminal import as_text, print_text, replace_unencodable
 
 
-class Reporter:
-    """Is told what is going on; shows nothing."""
+class ProgressReporter:
+    """Receives the progress of a comparison; this one shows nothing."""
 
     def expect(self, seconds: float, runs: int) -> None:
-        """So many runs are left, and will take about so long together."""
+        """Announce the number of runs that are left and their estimated time."""
 
     def begin(self, label: str, seconds: float = 0.0, steps: int = 1) -> None:
-        """A run begins; it should take about so long for so many training steps."""
+        """Start a run with this estimated time and number of training steps."""
 
     def steps(self, number: int) -> None:
-        """So many of them have been made."""
+        """Note that this many training steps have been made."""
 
     def end(self, label: str, outcome: Text) -> None:
-        """The run has ended, perhaps early, or had ended before."""
+        """End the run."""
 
 
-class _Shown(Reporter):
+class _ProgressBar(ProgressReporter):
     def __init__(self, progress: Progress):
         self._progress = progress
         self._task = progress.add_task("", total=None)
@@ -43,15 +43,17 @@ class _Shown(Reporter):
     def expect(self, seconds: float, runs: int) -> None:
         self._progress.update(self._task, total=seconds)
         if runs:
-            words = f"{runs} {'run' if runs == 1 else 'runs'} to do: {guessed(seconds)}"
-            tell(self._progress.console, words)
+            words = (
+                f"{runs} {'run' if runs == 1 else 'runs'} to do: {duration(seconds)}"
+            )
+            print_text(self._progress.console, words)
         else:
             done = {"description": "nothing left to do", "total": 1, "completed": 1}
             self._progress.update(self._task, **done)
 
     def begin(self, label: str, seconds: float = 0.0, steps: int = 1) -> None:
         self._due, self._per_step = seconds, seconds / steps
-        self._progress.update(self._task, description=said(label).plain)
+        self._progress.update(self._task, description=as_text(label).plain)
 
     def steps(self, number: int) -> None:
         self._due -= number * self._per_step
@@ -60,15 +62,15 @@ class _Shown(Reporter):
     def end(self, label: str, outcome: Text) -> None:
         self._progress.advance(self._task, self._due)
         self._due = 0.0
-        line = Text.assemble(said(f"{label:<30} "), outcome)
+        line = Text.assemble(as_text(f"{label:<30} "), outcome)
         self._progress.console.print(line)
 
 
 @contextmanager
-def reporter(console: Console | None) -> Iterator[Reporter]:
-    """A reporter that shows a bar and the time left; silent without a console."""
+def progress_bar(console: Console | None) -> Iterator[ProgressReporter]:
+    """A reporter that shows a bar and the remaining time; silent without a console."""
     if console is None:
-        yield Reporter()
+        yield ProgressReporter()
         return
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -76,19 +78,19 @@ def reporter(console: Console | None) -> Iterator[Reporter]:
         TaskProgressColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
-        # Guesses of cost are rough: an average over the last minute puts them right.
+        # Cost estimates are rough: averaging over the last minute corrects them.
         TimeRemainingColumn(),
     )
-    tolerate(console.file)
+    replace_unencodable(console.file)
     with Progress(*columns, console=console, speed_estimate_period=60.0) as progress:
-        yield _Shown(progress)
+        yield _ProgressBar(progress)
 
 
-def guessed(seconds: float) -> str:
-    """A time that is guessed, as one would say it.
+def duration(seconds: float) -> str:
+    """An estimated duration in words.
 
     Example:
-        >>> [guessed(seconds) for seconds in (7, 80, 800, 9000)]
+        >>> [duration(seconds) for seconds in (7, 80, 800, 9000)]
         ['less than a minute', 'about 2 minutes', 'about 14 minutes', 'about 2.5 hours']
     """
     minutes = math.ceil(seconds / 60)

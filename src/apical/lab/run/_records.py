@@ -1,4 +1,4 @@
-"""What a line says: the setting, the machine, and what was measured."""
+"""The lines of each result file: settings, environment and measurements."""
 
 import dataclasses
 import json
@@ -12,10 +12,10 @@ import jax
 import numpy as np
 
 import apical
-from apical.lab._rule_spec import Entry, descended
+from apical.lab._rule_spec import RuleSpec, descended
 from apical.lab.data._labels import ACCURACY, Score
 from apical.lab.storage._jsonl import Line
-from apical.lab.training._setup import Lanes, Work
+from apical.lab.training._setup import TrainConfig, VmappedRuns
 from apical.lab.training._train import Epoch, Scores
 from apical.lab.training._tuning import Choice
 
@@ -28,7 +28,7 @@ _MEASURED = (
 
 
 def environment() -> Line:
-    """The versions and the kind of machine that a line was made with."""
+    """Versions of packages, operating system and device."""
     return {
         "apical": apical.__version__,
         "python": platform.python_version(),
@@ -38,30 +38,30 @@ def environment() -> Line:
     }
 
 
-def run_line(work: Work, name: str, entry: Entry, chosen: Choice) -> Line:
-    """What is the same in all lines of one model and rule."""
-    made = dataclasses.replace(entry.make(), **chosen.numbers)
+def run_line(config: TrainConfig, name: str, spec: RuleSpec, chosen: Choice) -> Line:
+    """The fields that all lines of one model and rule share."""
+    made = dataclasses.replace(spec.make(), **chosen.numbers)
     return {
-        "data": work.data.name,
-        "model": work.model_name,
+        "data": config.data.name,
+        "model": config.model_name,
         "rule": name,
         "rule_class": type(made).__name__,
-        "descends": descended(made, work.loss),
-        "needs": ", ".join(entry.needs),
+        "descends": descended(made, config.loss),
+        "needs": ", ".join(spec.needs),
         "hyper_parameters": json.dumps(hyper_parameters(made)),
         "learning_rate": chosen.learning_rate,
-        "batch_size": work.batch_size,
-        "epochs": work.epochs,
-        "training_examples": len(work.data.train_y),
-        "test_examples": len(work.data.test_y),
-        "note": work.data.note,
+        "batch_size": config.batch_size,
+        "epochs": config.epochs,
+        "training_examples": len(config.data.train_y),
+        "test_examples": len(config.data.test_y),
+        "note": config.data.note,
     }
 
 
 def epoch_lines(
     epoch: Epoch, seeds: tuple[int, ...], score: Score = ACCURACY
 ) -> Iterator[Line]:
-    """What was measured after an epoch, by seed."""
+    """The measurements after an epoch, one line per seed."""
     overall, scores = epoch.alignment.overall, epoch.scores
     hidden = epoch.alignment.hidden
     for i, seed in enumerate(seeds):
@@ -87,19 +87,19 @@ def epoch_lines(
 
 
 def refused_lines(message: str, seeds: tuple[int, ...], score: Score) -> Iterator[Line]:
-    """A rule that refuses the model: one line per seed, which says why."""
+    """One line per seed for a rule that refuses the model, with its message."""
     for seed in seeds:
-        said = {"seed": seed, "epoch": 0, "status": "refused", "message": message}
-        yield {**said, **dict.fromkeys((*_MEASURED, f"test_{score.field}"))}
+        known = {"seed": seed, "epoch": 0, "status": "refused", "message": message}
+        yield {**known, **dict.fromkeys((*_MEASURED, f"test_{score.field}"))}
 
 
 def layer_lines(epoch: Epoch, seeds: tuple[int, ...]) -> Iterator[Line]:
-    """Alignment after an epoch, by seed and parameter, in the circuit's order."""
+    """Alignment after an epoch, by seed and parameter, in the order of the circuit."""
     found = epoch.alignment
     of = {path: name for name, each in found.layers.items() for path in each.parameters}
     for i, seed in enumerate(seeds):
         for place, (path, agreement) in enumerate(found.leaves.items()):
-            layer = found.layers.get(of.get(path, ""))  # None: not in the loss
+            layer = found.layers.get(of.get(path, ""))  # None: not used by the loss
             yield {
                 "seed": seed,
                 "epoch": epoch.number,
@@ -115,20 +115,20 @@ def layer_lines(epoch: Epoch, seeds: tuple[int, ...]) -> Iterator[Line]:
 
 
 def trial_lines(
-    lanes: Lanes,
+    runs: VmappedRuns,
     seeds: int,
     scores: Scores,
     tested: Scores,
     chosen: int,
     score: Score = ACCURACY,
 ) -> Iterator[Line]:
-    """The trials of a sweep: means over seeds at the end, on both parts left out."""
-    for i in range(lanes.count):
-        numbers = {name: values[i] for name, values in lanes.numbers.items()}
+    """The trials of a sweep: mean scores over seeds, held-out and test."""
+    for i in range(runs.count):
+        numbers = {name: values[i] for name, values in runs.numbers.items()}
         yield {
             "trial": i,
             "seeds_of_trial": seeds,
-            "learning_rate": lanes.learning_rates[i],
+            "learning_rate": runs.learning_rates[i],
             "numbers": json.dumps(numbers),
             "status": "diverged" if scores.diverged[i] else "ok",
             f"held_out_{score.field}": plain(scores.accuracy[i]),
@@ -139,7 +139,7 @@ def trial_lines(
 
 
 def hyper_parameters(rule: Any) -> Line:
-    """Every field of a rule, as JSON can hold it."""
+    """The fields of a rule as JSON values."""
     return {
         field.name: plain(getattr(rule, field.name))
         for field in dataclasses.fields(rule)
@@ -147,7 +147,7 @@ def hyper_parameters(rule: Any) -> Line:
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON can hold it; a number that is not finite becomes None."""
+    """A value as a JSON value; a number that is not finite becomes None."""
     if isinstance(value, (str, bool, int, type(None))):
         return value
     if isinstance(value, (float, np.number, np.ndarray, jax.Array)):
@@ -164,7 +164,7 @@ def _plain_number(number: Any) -> Any:
 
 
 def regime_lines(epoch: Any, seed: int) -> Iterator[Line]:
-    """The line of an epoch, if its regime was measured."""
+    """The line of the regime, if it was measured after this epoch."""
     found = epoch.regime
     if found is not None:
         numbers = ("residual", "stiffness", "to_backpropagation", "to_equilibrium")

@@ -1,1 +1,1 @@
-"""Files of a comparison: results, checkpoint, checksums."""
+"""Files of a comparison: JSON lines, result store, checkpoint, output folder."""

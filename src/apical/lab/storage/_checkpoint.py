@@ -1,8 +1,8 @@
-"""The checkpoint: where the run that is going on has come to, in one file.
+"""Checkpoint of the current run, in one file.
 
-A line of JSON that says which run and which step, then the arrays in NumPy's own form.
-Nothing is pickled: to read it, the same arrays are made anew for their shapes. The line
-has a checksum of the arrays, and one of the lines that the run had written till then.
+The file is a line of JSON (which run, which step, checksums of the arrays and of the
+result lines written so far), followed by the arrays in NumPy's format. Nothing is
+pickled: reading needs arrays of the same shapes.
 """
 
 import hashlib
@@ -18,71 +18,73 @@ import jax
 import numpy as np
 
 from apical.lab._errors import LabError
-from apical.lab.storage._checksums import read_json, sealed, unsealed
+from apical.lab.storage._checksums import read_json, verified, with_checksum
 from apical.lab.storage._jsonl import replace_file
-from apical.lab.training._train import Position
+from apical.lab.training._train import TrainProgress
 
-EVERY = 10.0  # seconds; about so much work is done twice after a kill
+EVERY = 10.0  # seconds; about this much work is repeated after a kill
 _UNREADABLE = (OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError)
-SHARE = 0.02  # of the time may go into writing: large weights are kept more seldom
+SHARE = 0.02  # of the time may go into writing: large weights are saved less often
 
 
-class Kept(NamedTuple):
-    """A position, and the digest of the lines that were written before it."""
+class LoadedCheckpoint(NamedTuple):
+    """The progress, and the digest of the lines that were written before it."""
 
-    position: Position
+    progress: TrainProgress
     written: str
 
 
 class Checkpoint:
-    """Keeps the latest position of one run at a time.
+    """The checkpoint file, which holds one run at a time.
 
     Args:
-        path: the file. None: nothing is kept.
+        path: the file. None: nothing is saved.
     """
 
     def __init__(self, path: Path | None):
         self.path = path
         self._last, self._wait = time.monotonic(), EVERY
 
-    def save(self, stage: str, position: Position, written: Callable[[], str]) -> None:
-        """Keep this position, unless one was kept a moment ago.
+    def save(
+        self, stage: str, progress: TrainProgress, written: Callable[[], str]
+    ) -> None:
+        """Save the progress, unless it was saved less than `EVERY` seconds ago.
 
         Args:
-            stage: which run it is of.
-            position: where the run is.
-            written: tells the digest of the lines that it has written.
+            stage: the name of the run.
+            progress: how far it has got.
+            written: returns the digest of the lines that it has written.
         """
         began = time.monotonic()
         if self.path is None or began - self._last < self._wait:
             return
         body = io.BytesIO()
-        eqx.tree_serialise_leaves(body, _body(position))
+        eqx.tree_serialise_leaves(body, _body(progress))
         head = {
             "stage": stage,
-            "epoch": position.epoch,
-            "part": position.part,
-            "steps": len(position.losses),
+            "epoch": progress.epoch,
+            "part": progress.calls,
+            "steps": len(progress.losses),
             "written": written(),
             "arrays": _digest(body.getvalue()),
         }
-        line = json.dumps(sealed(head)).encode() + b"\n"
+        line = json.dumps(with_checksum(head)).encode() + b"\n"
         replace_file(self.path, line + body.getvalue())
         self._last = time.monotonic()
         self._wait = max(EVERY, (self._last - began) / SHARE)
 
-    def load(self, stage: str, begun: Position) -> Kept | None:
-        """The position kept for this run, or None.
+    def load(self, stage: str, begun: TrainProgress) -> LoadedCheckpoint | None:
+        """The saved progress of this run, or None.
 
         Args:
-            stage: which run it is.
-            begun: the run before its first step, for the shapes of its arrays.
+            stage: the name of the run.
+            begun: the progress before its first step, for the shapes of its arrays.
         """
         if self.path is None or not self.path.exists():
             return None
         try:
             line, _, content = self.path.read_bytes().partition(b"\n")
-            head = unsealed(dict(read_json(line.decode())))
+            head = verified(dict(read_json(line.decode())))
             if head["stage"] != stage:
                 return None
             if head["arrays"] != _digest(content):
@@ -94,15 +96,15 @@ class Checkpoint:
             )
         except _UNREADABLE as error:
             raise LabError(
-                f"{self.path} cannot be read ({error}); remove it, and the run that "
-                "was going on begins anew"
+                f"{self.path} cannot be read ({error}); remove it, and the "
+                "interrupted run starts again"
             ) from error
         learned = jax.tree.map(_like, learned, begun.learned)
-        position = Position(head["epoch"], head["part"], losses, diverged, learned)
-        return Kept(position, head["written"])
+        progress = TrainProgress(head["epoch"], head["part"], losses, diverged, learned)
+        return LoadedCheckpoint(progress, head["written"])
 
     def clear(self) -> None:
-        """Forget the position: the run has ended."""
+        """Remove the file: the run has ended."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)
 
@@ -111,9 +113,9 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-def _body(position: Position) -> Any:
-    learned = jax.tree.map(_plain, position.learned)
-    return position.losses, position.diverged, learned
+def _body(progress: TrainProgress) -> Any:
+    learned = jax.tree.map(_plain, progress.learned)
+    return progress.losses, progress.diverged, learned
 
 
 def _is_key(leaf: Any) -> bool:
@@ -121,7 +123,7 @@ def _is_key(leaf: Any) -> bool:
 
 
 def _plain(leaf: Any) -> Any:
-    """Keys of random numbers as the integers they are made of."""
+    """The leaf; of a random key, its integers."""
     return jax.random.key_data(leaf) if _is_key(leaf) else leaf
 
 

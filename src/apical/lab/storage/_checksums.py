@@ -1,18 +1,18 @@
-"""Checksums of what is written down, so that what was edited is not taken for measured.
+"""Checksums of results, so that an edited number is not taken for a measured one.
 
-They guard against mistakes: an edited number, a line from elsewhere, a torn file. Who
-wants to deceive can make a checksum too.
+They guard against mistakes (an edited number, a line of another file, a truncated
+file), not against forgery.
 """
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 CHECKSUM = "checksum"
 
 
-def sealed(line: dict[str, Any]) -> dict[str, Any]:
+def with_checksum(line: Mapping[str, Any]) -> dict[str, Any]:
     """The line with its checksum as the last field.
 
     Example:
@@ -26,11 +26,11 @@ def sealed(line: dict[str, Any]) -> dict[str, Any]:
     return {**line, CHECKSUM: checksum(line)}
 
 
-def unsealed(line: dict[str, Any], required: bool = True) -> dict[str, Any]:
-    """The line without its checksum, which must be that of the rest.
+def verified(line: Mapping[str, Any], required: bool = True) -> dict[str, Any]:
+    """The line without its checksum, which is compared with that of the rest.
 
     Args:
-        line: as it was read.
+        line: a line as it was read.
         required: whether a line without a checksum is refused.
     """
     rest = {name: value for name, value in line.items() if name != CHECKSUM}
@@ -44,13 +44,13 @@ def unsealed(line: dict[str, Any], required: bool = True) -> dict[str, Any]:
 
 
 def checksum(content: Any) -> str:
-    """Sixteen hexadecimal digits, the head of a sha256 of the content as JSON."""
+    """The first sixteen hexadecimal digits of the sha256 of the content as JSON."""
     text = json.dumps(content, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def read_json(text: str) -> Any:
-    """What a text in JSON says; numbers that JSON does not know are refused."""
+    """Parse JSON; constants that are not JSON (`NaN`, `Infinity`) are refused."""
     try:
         return json.loads(text, parse_constant=_refuse)
     except RecursionError as error:
@@ -61,6 +61,6 @@ def _refuse(constant: str) -> Any:
     raise ValueError(f"{constant} is no number of JSON")
 
 
-def digest(lines: Iterable[dict[str, Any]]) -> str:
-    """One checksum of several lines, in their order."""
+def digest(lines: Iterable[Mapping[str, Any]]) -> str:
+    """One checksum of several lines, in order."""
     return checksum([checksum(line) for line in lines])

@@ -1,17 +1,16 @@
-"""The output folder: of one comparison, which one process at a time works on."""
+"""The output folder of a comparison: settings, lock, and whether it can be resumed."""
 
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
 from apical.lab._errors import LabError
-from apical.lab.storage._checksums import read_json, sealed, unsealed
-from apical.lab.storage._jsonl import replace_file
-from apical.lab.storage._results import FILES, Ledger
+from apical.lab.storage._checksums import read_json, verified, with_checksum
+from apical.lab.storage._jsonl import Line, replace_file
+from apical.lab.storage._results import FILES, ResultStore
 from apical.lab.storage._source_digests import changed
 
 SETTINGS = "settings.json"
@@ -24,23 +23,23 @@ REPORTS = (
 
 @contextmanager
 def open_folder(
-    path: Path | None, settings: dict[str, Any], force: bool, resume: bool
-) -> Iterator[Ledger]:
-    """The ledger in this folder, locked; what cannot be written is a clear error.
+    path: Path | None, settings: Line, force: bool, resume: bool
+) -> Iterator[ResultStore]:
+    """The result store in this folder, which is locked meanwhile.
 
     Args:
-        path: the folder; made where it is missing. None: nothing is written.
-        settings: what the comparison was asked for.
-        force: replace what an earlier comparison left there.
-        resume: go on with it, if it was asked for the same.
+        path: the folder; made if it is missing. None: nothing is written.
+        settings: the settings of the comparison.
+        force: replace an earlier comparison.
+        resume: continue an earlier comparison with the same settings.
     """
     if path is None:
-        yield Ledger(None)
+        yield ResultStore(None)
         return
     try:
         with locked(path):
             _prepare(path, settings, force, resume)
-            yield Ledger(path)
+            yield ResultStore(path)
     except OSError as error:
         raise LabError(
             f"cannot write to {path} ({error.strerror or error}). "
@@ -48,31 +47,31 @@ def open_folder(
         ) from error
 
 
-def _then(path: Path, settings: dict[str, Any]) -> str:
+def _then(path: Path, settings: Line) -> str:
     if not (path / SETTINGS).is_file():
         return "Choose another folder with --out"
     return (
-        "What was written before is kept: mend that, then go on with it "
+        "What was written before is kept: correct the problem, then continue "
         f"({_resuming(path, settings)}), or choose another folder with --out"
     )
 
 
-def _resuming(path: Path, settings: dict[str, Any]) -> str:
-    """How to go on; no command can say what was given from Python as an object."""
+def _resuming(path: Path, settings: Line) -> str:
+    """How to resume; a command line cannot hold objects that Python was given."""
     if settings.get("given_as_objects"):
         return "the same call with resume=True"
     return f"`apical compare --resume {path}`; from Python resume=True"
 
 
-def read_settings(path: Path) -> dict[str, Any]:
-    """What the comparison in this folder was asked for."""
+def read_settings(path: Path) -> Line:
+    """The settings of the comparison in this folder."""
     file = path / SETTINGS
     try:
         found = read_json(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise LabError(
             f"{path} holds no comparison (there is no {file}): name the folder that "
-            "was given as --out. If it was that, nothing had begun yet: run it again"
+            "was given as --out. If it was, the comparison had not begun: run it again"
         ) from None
     except OSError as error:
         raise LabError(
@@ -81,14 +80,14 @@ def read_settings(path: Path) -> dict[str, Any]:
         ) from error
     except ValueError as error:
         raise LabError(
-            f"{file} is damaged ({error}): restore it, or begin anew in another folder"
+            f"{file} is damaged ({error}): restore it, or start again in another folder"
         ) from error
     try:
-        return unsealed(dict(found))
+        return verified(dict(found))
     except (TypeError, ValueError) as error:
         raise LabError(
             f"{file} is not what this version of `apical compare` wrote ({error}): "
-            "restore it, name a folder that was given as --out, or begin anew in "
+            "restore it, name a folder that was given as --out, or start again in "
             "another one"
         ) from error
 
@@ -104,7 +103,7 @@ def free_folder(name: str = "apical-compare") -> Path:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Nobody else works in this folder meanwhile; it is made where it is missing."""
+    """Lock this folder against other processes; it is made if it is missing."""
     if path.exists() and not path.is_dir():
         raise LabError(
             f"cannot write to {path}, which is a file: name another folder with --out"
@@ -124,7 +123,7 @@ def locked(path: Path) -> Iterator[None]:
         lock.release()
 
 
-def _prepare(path: Path, settings: dict[str, Any], force: bool, resume: bool) -> None:
+def _prepare(path: Path, settings: Line, force: bool, resume: bool) -> None:
     begun = (path / SETTINGS).exists()
     if resume:
         _require_same(path, read_settings(path), settings)
@@ -133,26 +132,28 @@ def _prepare(path: Path, settings: dict[str, Any], force: bool, resume: bool) ->
         if not settings.get("given_as_objects"):
             replacing = "--force (from Python force=True)"
         raise LabError(
-            f"{path} holds a comparison: go on with it ({_resuming(path, settings)}), "
+            f"{path} holds a comparison: continue it ({_resuming(path, settings)}), "
             f"replace it with {replacing}, or choose another folder with --out"
         )
     else:
         for name in (*FILES, *REPORTS):
             (path / name).unlink(missing_ok=True)
-        replace_file(path / SETTINGS, json.dumps(sealed(settings), indent=2).encode())
+        replace_file(
+            path / SETTINGS, json.dumps(with_checksum(settings), indent=2).encode()
+        )
 
 
-def _require_same(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+def _require_same(path: Path, before: Line, now: Line) -> None:
     for name in before | now:
         if before.get(name) != now.get(name):
             if name == "sources":
                 raise LabError(
                     f"{changed(before.get(name), now.get(name))} changed since {path} "
-                    "was begun: its numbers would be those of two models or rules. "
-                    "Undo the change to go on, or begin anew in another folder"
+                    "was begun: its results would come from two versions of a model or "
+                    "rule. Undo the change, or start again in another folder"
                 )
             raise LabError(
                 f"{path} was begun with {name} = {before.get(name)!r}, and this is "
-                f"{now.get(name)!r}: its numbers would not be those of one comparison. "
-                "Go on with what it was begun with, or begin anew in another folder"
+                f"{now.get(name)!r}: the results would not belong to one comparison. "
+                "Use the settings it was begun with, or start again in another folder"
             )

@@ -1,4 +1,4 @@
-"""The ledger: all that a comparison has written down, and how far it has come.
+"""The result store: the files of a comparison, and which stages have ended.
 
 | file            | one line for each                                    |
 |-----------------|------------------------------------------------------|
@@ -9,8 +9,8 @@
 | `costs.jsonl`   | model and rule: time, FLOPs, memory, depth           |
 | `stages.jsonl`  | stage that has ended                                 |
 
-Every line of a file has the same fields, numbers, words or null: a table. Each says the
-setting it was made with, and is refused in a comparison that has another.
+Every line of a file has the same fields, so that each file is a table. A line repeats
+the settings that it was made with, and is refused in a comparison with other settings.
 """
 
 import math
@@ -21,18 +21,18 @@ from typing import NamedTuple
 from apical.lab._errors import LabError
 from apical.lab.storage._checkpoint import Checkpoint
 from apical.lab.storage._checksums import digest
-from apical.lab.storage._jsonl import Journal, Line
+from apical.lab.storage._jsonl import JsonLines, Line
 
-_JOURNALS = ("records", "layers", "regimes", "trials", "costs", "stages")
-FILES = (*(f"{name}.jsonl" for name in _JOURNALS), "checkpoint")
+_TABLES = ("records", "layers", "regimes", "trials", "costs", "stages")
+FILES = (*(f"{name}.jsonl" for name in _TABLES), "checkpoint")
 PHASES = ("trials", "cost", "training")
 _REMEDY = (
-    "Put the files back as they were written, or begin anew in another folder (--out)"
+    "Restore the files as they were written, or start again in another folder (--out)"
 )
 
 
 class Stage(NamedTuple):
-    """A part of a comparison that is done as a whole, or gone on with."""
+    """A part of a comparison: it is done once, and resumed where it was interrupted."""
 
     phase: str  # one of `PHASES`
     model: str
@@ -44,93 +44,93 @@ class Stage(NamedTuple):
         return f"{self.phase} of {self.rule} on {self.model}"
 
 
-class Ledger:
-    """The journals and the checkpoint of a comparison.
+class ResultStore:
+    """The tables and the checkpoint of a comparison.
 
     Args:
-        folder: where they are. None: in memory alone.
+        folder: where the files are. None: results stay in memory.
     """
 
     def __init__(self, folder: Path | None):
         self.folder = folder
-        journals = (
-            Journal(folder and folder / f"{name}.jsonl", strict=True)
-            for name in _JOURNALS
+        tables = (
+            JsonLines(folder and folder / f"{name}.jsonl", strict=True)
+            for name in _TABLES
         )
-        self.records, self.layers, self.regimes, *others = journals
+        self.records, self.layers, self.regimes, *others = tables
         self.trials, self.costs, self._stages = others
         self.checkpoint = Checkpoint(folder and folder / "checkpoint")
 
     def done(self, stage: Stage) -> bool:
         """Whether the stage has ended."""
         written = [s for s in self._stages.lines if s["stage"] == stage.name]
-        # A file that has lost lines since: the stage is done again.
+        # If a file has lost lines since, the stage is repeated.
         return bool(written) and written[-1]["digest"] == self.digest(stage)
 
     def finish(self, stage: Stage) -> None:
-        """The stage has ended: all its lines are written."""
+        """Note that the stage has ended: all its lines are written."""
         self._stages.write({"stage": stage.name, "digest": self.digest(stage)})
         self.checkpoint.clear()
 
     def digest(self, stage: Stage) -> str:
         """A checksum of the lines that the stage has written."""
-        journals = self._journals(stage)
-        return digest(n for j in journals for n in j.lines if _is_of(stage, n))
+        tables = self._tables(stage)
+        return digest(n for t in tables for n in t.lines if _is_of(stage, n))
 
     def require_runs(self, settings: Line) -> None:
-        """Refuse lines of a model or a rule that these settings do not name."""
-        for journal in self._all():
-            require_runs(journal.lines, settings, str(journal.path))
+        """Refuse lines of a model or a rule that is not in these settings."""
+        for table in self._all():
+            require_runs(table.lines, settings, str(table.path))
 
-    def require_said(self, stage: Stage, said: Line) -> None:
-        """Refuse lines of a stage that were made with another setting than this."""
-        for journal in self._journals(stage):
-            mine = (line for line in journal.lines if _is_of(stage, line))
-            require_said(mine, said, str(journal.path))
+    def require_same(self, stage: Stage, expected: Line) -> None:
+        """Refuse lines of a stage that were made with other settings."""
+        for table in self._tables(stage):
+            mine = (line for line in table.lines if _is_of(stage, line))
+            require_same(mine, expected, str(table.path))
 
     def drop(self, stage: Stage, from_epoch: int = 0) -> None:
-        """Take back the lines of a stage from this epoch on: they are made again.
+        """Remove the lines of a stage from this epoch on, so that it can be repeated.
 
-        Lines that are of no epoch are made at its end, and go in any case.
+        Lines without an epoch are written at the end of a stage, and are removed too.
         """
-        for journal in self._journals(stage):
-            journal.keep(
+        for table in self._tables(stage):
+            table.keep(
                 lambda line: (
                     not _is_of(stage, line) or line.get("epoch", math.inf) < from_epoch
                 )
             )
 
-    def _journals(self, stage: Stage) -> tuple[Journal, ...]:
+    def _tables(self, stage: Stage) -> tuple[JsonLines, ...]:
         return {
             "trials": (self.trials,),
             "cost": (self.costs,),
             "training": (self.records, self.layers, self.regimes),
         }[stage.phase]
 
-    def _all(self) -> tuple[Journal, ...]:
+    def _all(self) -> tuple[JsonLines, ...]:
         return self.records, self.layers, self.regimes, self.trials, self.costs
 
 
 def require_runs(lines: Iterable[Line], settings: Line, where: str) -> None:
-    """Refuse lines of a model or a rule that these settings do not name."""
+    """Refuse lines of a model or a rule that is not in these settings."""
     for line in lines:
         model, rule = line.get("model"), line.get("rule")
         if model not in settings["models"] or rule not in settings["rules"]:
             raise LabError(
-                f"{where} has a line of {rule} on {model}, which is not of this "
+                f"{where} has a line of {rule} on {model}, which is not part of this "
                 f"comparison. {_REMEDY}"
             )
 
 
-def require_said(lines: Iterable[Line], said: Line, where: str) -> None:
-    """Refuse lines that say something else, of all that lines of their kind say."""
+def require_same(lines: Iterable[Line], expected: Line, where: str) -> None:
+    """Refuse lines that have one of these fields with another value."""
     for line in lines:
-        for name, value in said.items():
+        for name, value in expected.items():
             if name in line and line[name] != value:
                 raise LabError(
                     f"{where}: a line of {line.get('rule')} on {line.get('model')} was "
                     f"made with {name} = {line[name]!r}, and this comparison has "
-                    f"{value!r}: its numbers would not be those of one comparison. "
+                    f"{value!r}: the results would not belong to one comparison. "
                     f"{_REMEDY}"
                 )
 

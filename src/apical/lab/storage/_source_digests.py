@@ -1,7 +1,6 @@
-"""The source files of a user's own models and rules, so that a changed one is seen.
+"""Digests of the source files of a user's models and rules, to detect changes.
 
-A comparison that goes on with another model or rule than it was begun with would put
-the numbers of both into one table.
+A comparison that is resumed after a change would mix the results of two versions.
 """
 
 import ast
@@ -13,37 +12,37 @@ from importlib.util import resolve_name
 from pathlib import Path
 from types import ModuleType
 
-from apical.lab._names import spelled_or_bare
+from apical.lab._call_syntax import parse_call_or_name
 
 
 def digests(named: Iterable[str]) -> dict[str, str]:
     """A digest of the source of each module in `module:attribute`, by file.
 
-    Modules that these import from their own folder are among them, and so on.
+    Modules that these import from their own folder are included, recursively.
 
     Args:
-        named: models and rules; those that are not `module:attribute` have no file.
+        named: models and rules; names that are not `module:attribute` are skipped.
     """
-    names = (spelled_or_bare(name).name.partition(":") for name in named)
+    names = (parse_call_or_name(name).name.partition(":") for name in named)
     todo = [module for module, colon, _ in names if colon]
     found: dict[str, str] = {}
     while todo:
         path = _path(name := todo.pop())
-        if path is None or (told := _told(name, path)) in found:
+        if path is None or (file := _relative(name, path)) in found:
             continue
         source = path.read_bytes()
-        found[told] = hashlib.sha256(source).hexdigest()[:16]
+        found[file] = hashlib.sha256(source).hexdigest()[:16]
         imported = _imported(sys.modules[name], source)
         todo += [other for other in imported if _folder(other) == path.parent]
     return dict(sorted(found.items()))
 
 
 def changed(before: str | None, now: str | None) -> str:
-    """The files that are not as they were.
+    """The files that have changed.
 
     Args:
-        before: their digests, as they are written down.
-        now: the same.
+        before: the recorded digests, as JSON.
+        now: the present digests, as JSON.
     """
     one, other = (json.loads(digests) if digests else {} for digests in (before, now))
     names = dict.fromkeys([*one, *other])
@@ -51,7 +50,7 @@ def changed(before: str | None, now: str | None) -> str:
 
 
 def _path(name: str) -> Path | None:
-    """The file of a module that was imported; None where it has none."""
+    """The file of an imported module; None if it has none."""
     file = getattr(sys.modules.get(name), "__file__", None)
     return Path(file) if file and Path(file).is_file() else None
 
@@ -61,13 +60,13 @@ def _folder(name: str) -> Path | None:
     return path and path.parent
 
 
-def _told(name: str, path: Path) -> str:
-    """The file from where its package is: the same wherever that lies."""
+def _relative(name: str, path: Path) -> str:
+    """The path relative to the folder of the package: the same on every machine."""
     return "/".join(path.parts[-len(name.split(".")) - (path.stem == "__init__") :])
 
 
 def _imported(module: ModuleType, source: bytes) -> Iterator[str]:
-    """What may be the name of a module, of all that a source imports."""
+    """The names in import statements that may be modules."""
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError):  # compiled, so that its imports are not known

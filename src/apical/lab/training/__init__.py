@@ -1,1 +1,1 @@
-"""Train a model with a rule: setup, optimisers, tuning."""
+"""Training: loss, optimisers, setup, training loop, hyper-parameter search, regime."""

@@ -1,4 +1,4 @@
-"""From a model to its loss, with or without running statistics.
+"""The loss of a model, with or without running statistics.
 
 A model is called as `model(x)` and returns its outputs (logits, if labels are classes);
 one that keeps running statistics (batch norm) as `model(x, statistics, training)` and
@@ -26,23 +26,23 @@ def _squared_error(outputs: Array, y: Array, labels: Labels) -> Array:
     return 0.5 * jnp.sum((outputs - labels.target(y)) ** 2, axis=-1)
 
 
-# Of each example (and step): (outputs, y, what the labels are) -> losses.
+# (outputs, y, labels) -> the loss of each example (and time step).
 LOSSES: dict[str, Callable[[Array, Array, Labels], Array]] = {
     "cross-entropy": _cross_entropy,
-    "squared-error": _squared_error,  # half the square of the distance to the target
+    "squared-error": _squared_error,  # half the squared distance to the target
 }
 
 
 class Loss:
-    """The loss of a model's arrays, as the learning rules see it.
+    """The loss as a function of a model's arrays.
 
     Args:
         static: the part of the model that is not arrays.
-        labels: what the labels are.
+        labels: classes or numbers.
         name: one of `LOSSES`.
     """
 
-    # loss(params, statistics, x, y): the running statistics belong to no example.
+    # Of loss(params, statistics, x, y): all examples share the running statistics.
     batch = (None, 0, 0)
 
     def __init__(self, static: Any, labels: Labels, name: str = "cross-entropy"):
@@ -51,25 +51,25 @@ class Loss:
     def training(
         self, params: Any, statistics: Any, x: Array, y: Array
     ) -> tuple[Array, Any]:
-        """The mean loss with the statistics of the batch, and the new ones."""
+        """The mean loss with the statistics of the batch, and the new running ones."""
         return self._loss(params, statistics, x, y, training=True)
 
     def evaluation(
         self, params: Any, statistics: Any, x: Array, y: Array
     ) -> tuple[Array, Any]:
-        """The mean loss with the running statistics, which stay as they are."""
+        """The mean loss with the running statistics, which do not change."""
         return self._loss(params, statistics, x, y, training=False)
 
     def target(self, statistics: Any, x: Array, y: Array) -> Array:
-        """What the output should be: the numbers, or 1 for the right class, else 0."""
+        """The target of the output: the numbers, or the class in one-hot form."""
         del statistics, x
         return self.labels.target(y)
 
     @property
     def setting(self) -> dict[str, Any]:
-        """What `apical.train_step` and `apical.measure` are told about this loss."""
-        told = {"has_aux": True, "batch_axes": self.batch, "target": self.target}
-        return {**told, "input_argnums": 1}
+        """The arguments of `apical.train_step` that describe this loss."""
+        described = {"has_aux": True, "batch_axes": self.batch, "target": self.target}
+        return {**described, "input_argnums": 1}
 
     def _loss(
         self, params: Any, statistics: Any, x: Array, y: Array, training: bool
@@ -82,5 +82,5 @@ class Loss:
         return self.of_each(apical.output(logits), y).mean(), statistics
 
     def of_each(self, outputs: Array, y: Array) -> Array:
-        """The loss of each example (and step)."""
+        """The loss of each example (and time step)."""
         return self._of_each(outputs, y, self.labels)

@@ -1,7 +1,7 @@
-"""Optimisers by name: those of optax, those of `apical.optim`, and `momentum`.
+"""Optimisers by name: those of optax and `apical.optim`, and `momentum`.
 
-An optimiser here is a function whose first parameter is `learning_rate`. It may be
-given arguments, as in `sgd(momentum=0.9, nesterov=True)`.
+Every function of these modules whose first parameter is `learning_rate` can be named,
+with arguments if needed: `sgd(momentum=0.9, nesterov=True)`.
 """
 
 import inspect
@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import optax
 
 from apical import optim
-from apical.lab._errors import LabError, known
-from apical.lab._names import spelled
+from apical.lab._call_syntax import parse_call
+from apical.lab._errors import LabError, resolve_names
 
 RATES = {
     "batch_manhattan": 1e-3,
@@ -33,11 +33,11 @@ _WIDE = (1e-5, 1.0)
 
 
 class Optimizer(NamedTuple):
-    """How to make an optimiser from a step size, a step size, and where to search one.
+    """An optimiser, its step size, and the range of step sizes to search.
 
     Attributes:
-        make: makes the optimiser; the step size may be traced.
-        rate: the step size to use.
+        make: makes the optimiser from a step size, which may be traced.
+        rate: the step size.
         span: the lowest and the highest step size that a sweep tries.
     """
 
@@ -47,22 +47,21 @@ class Optimizer(NamedTuple):
 
 
 def find_optimizer(text: str, rate: float | None, swept: bool = False) -> Optimizer:
-    """The optimiser that this text names, and the step size to use.
+    """The optimiser with this name, its step size and the range of a sweep.
 
-    Without a rate it is the one that `RATES` has for the name, whatever the arguments.
-    A sweep searches up to 30 times below and above that, and from 1e-5 to 1 where
-    there is none.
+    The default step size is that of `RATES`, whatever the arguments. A sweep searches
+    from 30 times below to 30 times above it, or from 1e-5 to 1 where there is none.
 
     Args:
         text: a name, or a name with keyword arguments in parentheses.
         rate: the step size; None for the default.
-        swept: whether a sweep will choose the rate, so that none need be known.
+        swept: whether a sweep will choose the rate, so that no default is needed.
 
     Returns:
         `(make, rate, span)`.
 
     Raises:
-        LabError: no such optimiser or argument, a rate that is no step size, or none.
+        LabError: for an unknown optimiser or argument, or a missing or invalid rate.
 
     Example:
         >>> make, rate, span = find_optimizer("sgd(momentum=0.9)", rate=None)
@@ -74,9 +73,9 @@ def find_optimizer(text: str, rate: float | None, swept: bool = False) -> Optimi
             f"optimizer is a {type(text).__name__}: name it by a text, as "
             "'adam' or 'sgd(momentum=0.9)', and give its step size as learning_rate"
         )
-    name, arguments = spelled(text, "--optimizer", _EXAMPLE)
+    name, arguments = parse_call(text, "--optimizer", _EXAMPLE)
     makers = _makers()
-    known("optimizer", [name], makers)
+    resolve_names("optimizer", [name], makers)
     make = partial(makers[name], **_checked(name, makers[name], arguments))
     default = RATES.get(name)
     span = (default / _FACTOR, default * _FACTOR) if default else _WIDE
@@ -105,7 +104,7 @@ def _of_module(module: ModuleType) -> dict[str, Callable]:
         name: value
         for name, value in vars(module).items()
         if inspect.isfunction(value)
-        # Parts of optimisers, which do not descend on their own.
+        # Parts of optimisers, not optimisers.
         and not name.startswith(("_", "scale_by_"))
         and next(iter(inspect.signature(value).parameters), "") == "learning_rate"
     }
@@ -119,12 +118,12 @@ def _checked(name: str, maker: Callable, arguments: dict[str, Any]) -> dict[str,
         )
     there_are = [p for p in inspect.signature(maker).parameters if p != "learning_rate"]
     if arguments:
-        known(f"argument of {name}", arguments, there_are)
+        resolve_names(f"argument of {name}", arguments, there_are)
     return arguments
 
 
 def _try(text: str, make: Callable[[Any], optax.GradientTransformation]) -> None:
-    """Make one step on zeros, with a rate that is traced, as a sweep does."""
+    """Make one step on zeros with a traced rate, as a sweep does."""
     weights = {"weight": jnp.zeros((3, 2)), "bias": jnp.zeros(2)}
 
     def step(rate: jax.Array) -> Any:

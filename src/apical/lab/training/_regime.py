@@ -1,4 +1,4 @@
-"""In which regime predictive coding runs: measured before training and at its end."""
+"""The regime of predictive coding: measured before training and at its end."""
 
 from typing import Any
 
@@ -9,24 +9,18 @@ from apical.lab.training._loss import Loss
 from apical.measure import Regime
 from apical.rules import PredictiveCoding, Rule, ZeroDivergence
 
-# The same for a terminal of 80 columns; to rest is to equilibrium.
-_NARROW = (
-    *("rule", "epoch", "residual", "rate x\ncurvature", "to\nbackprop", "to\nrest"),
-    *("steps", "update"),
-)
-
 
 def has_regime(rule: Rule) -> bool:
-    """Whether values of the rule descend an energy towards a rest of their own."""
+    """Whether the rule's values descend an energy towards an equilibrium."""
     if not isinstance(rule, PredictiveCoding):
         return False
-    # One step for each level, and the weights of each move on its way.
+    # It takes one step per level, and weights move meanwhile: no equilibrium.
     passes = isinstance(rule.inference, ZeroDivergence)
     return rule.prediction == "free" and rule.free is None and not passes
 
 
 def regime_of(loss: Loss, rule: Any, learned: Any, batch: Any) -> Regime:
-    """The regime of the first lane, on one batch of the training part."""
+    """The regime of the first run, on one batch of the training set."""
     params, statistics, state = jax.tree.map(lambda leaf: leaf[0], learned)
     measure = apical.measure.regime(loss.training, rule, **loss.setting)
     return measure(params, state, statistics, *batch)

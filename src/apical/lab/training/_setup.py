@@ -1,4 +1,8 @@
-"""The work that every rule of a comparison is given, and the lanes it is done in."""
+"""What every rule of a comparison trains on: configuration, initial weights, batches.
+
+Initial weights and batch order depend on the seed alone, so that every rule starts from
+the same weights and sees the same examples in the same order.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,39 +19,45 @@ import apical
 from apical.lab._errors import LabError, failure
 from apical.lab.data._labels import labels_of
 from apical.lab.data._load import Data
-from apical.lab.models import Model, check_layout, check_model, layout_said
+from apical.lab.models import Model, check_layout, check_model, layout_note
 from apical.lab.training._loss import Loss
 
 _HELD_OUT, _HELD_OUT_AT_MOST = 1 / 5, 10_000
 
 
-class Work(NamedTuple):
-    """Data, model and budget: the same for every rule."""
+class TrainConfig(NamedTuple):
+    """Data, model and training budget: the same for every rule.
+
+    Attributes:
+        optimizer: makes the optimiser from a step size.
+        shuffle: whether each epoch has a new order of examples; otherwise all epochs
+            have the order of the first.
+    """
 
     data: Data
     model_name: str
     model: Model
-    optimizer: Callable[[Any], optax.GradientTransformation]  # of a step size
+    optimizer: Callable[[Any], optax.GradientTransformation]
     learning_rate: float
     epochs: int
     batch_size: int
     loss: str = "cross-entropy"
-    shuffle: bool = True  # anew in every epoch; else all have the order of the first
+    shuffle: bool = True
 
     @property
     def steps(self) -> int:
-        """Training steps in an epoch; what does not fill a batch waits."""
+        """Training steps in an epoch; an incomplete last batch is left out."""
         return len(self.data.train_y) // self.batch_size
 
 
 @dataclass(frozen=True)
-class Lanes:
-    """Training runs made side by side in one compiled call.
+class VmappedRuns:
+    """Training runs that are mapped with `jax.vmap` in one compiled call.
 
     Attributes:
-        seeds: of the initial weights, the order of batches and the rule's own draws.
+        seeds: of initial weights, batch order and the rule's random numbers.
         learning_rates: step sizes of the optimiser.
-        numbers: numbers of the rule that take the place of its defaults.
+        numbers: hyper-parameters of the rule that replace its defaults.
     """
 
     seeds: tuple[int, ...]
@@ -56,20 +66,20 @@ class Lanes:
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """The number of runs."""
         return len(self.seeds)
 
-    def each_with(self, seeds: tuple[int, ...]) -> "Lanes":
-        """Every lane once with each of these seeds, in a row."""
+    def repeated_with(self, seeds: tuple[int, ...]) -> "VmappedRuns":
+        """Each run once with each of these seeds, one after the other."""
         numbers = {name: _repeated(v, len(seeds)) for name, v in self.numbers.items()}
         rates = _repeated(self.learning_rates, len(seeds))
-        return Lanes(seeds * self.count, rates, numbers)
+        return VmappedRuns(seeds * self.count, rates, numbers)
 
     @classmethod
-    def alike(
+    def with_seeds(
         cls, seeds: tuple[int, ...], rate: float, numbers: dict[str, float]
-    ) -> "Lanes":
-        """Lanes that differ in their seeds alone."""
+    ) -> "VmappedRuns":
+        """Runs that differ only in their seeds."""
         repeated = {name: (number,) * len(seeds) for name, number in numbers.items()}
         return cls(seeds, (rate,) * len(seeds), repeated)
 
@@ -79,15 +89,15 @@ def _repeated(values: tuple[float, ...], times: int) -> tuple[float, ...]:
 
 
 def held_out_of(number: int) -> int:
-    """How many of so many training examples are held out."""
+    """How many of this many training examples are held out."""
     return max(1, min(int(_HELD_OUT * number), _HELD_OUT_AT_MOST))
 
 
 def held_out(data: Data) -> Data:
-    """The training part in two: what is trained on, and what trials are scored on.
+    """The training set split in two: for training, and for scoring trials.
 
-    A fifth, at most 10,000 examples, is held out: the last windows of a text, and
-    elsewhere a draw that depends on nothing but the number of examples.
+    A fifth, at most 10,000 examples, is held out: the last windows of a text; for other
+    data a random draw that depends on the number of examples alone.
     """
     number = len(data.train_y)
     size = held_out_of(number)
@@ -103,29 +113,25 @@ def held_out(data: Data) -> Data:
     )
 
 
-# ---- Where every rule starts: the examples on the device, and the weights of each
-# lane.
-#
-# Initial weights and batch order depend on the seed alone, so that every rule starts
-# from the same weights and sees the same examples in the same order.
+# ---- Initial weights and batch order
 
 
-class Start:
-    """The work on the device, and what every seed's training starts from."""
+class TrainSetup:
+    """The data on the device, the loss, and the initial weights of every seed."""
 
-    def __init__(self, work: Work):
-        data = work.data
-        self.work = work
+    def __init__(self, config: TrainConfig):
+        data = config.data
+        self.config = config
         self.x, self.y = jnp.asarray(data.train_x), jnp.asarray(data.train_y)
         params, static, statistics = self._built(0)
-        self.loss = Loss(static, labels_of(data), work.loss)
-        if work.model.convolves:
+        self.loss = Loss(static, labels_of(data), config.loss)
+        if config.model.convolves:
             self._check_layout(params, statistics)
 
     @property
     def batch(self) -> tuple[jax.Array, jax.Array]:
-        """The batch on which rules are set up and their alignment is measured."""
-        return self.x[: self.work.batch_size], self.y[: self.work.batch_size]
+        """The batch with which rules are initialised and alignment is measured."""
+        return self.x[: self.config.batch_size], self.y[: self.config.batch_size]
 
     def weights(self, seeds: tuple[int, ...]) -> tuple[Any, Any]:
         """Initial parameters and running statistics, stacked over the seeds."""
@@ -134,20 +140,20 @@ class Start:
         return _stacked(params), _stacked(statistics)
 
     def models(self, learned: Any) -> list[Any]:
-        """The models of every lane, in the form in which the factory makes one.
+        """The model of every run, in the form in which the factory makes it.
 
         Args:
-            learned: params and statistics, stacked, of each group of lanes.
+            learned: parameters and statistics, stacked, of each group of runs.
         """
-        lanes = [
+        runs = [
             jax.tree.map(lambda leaf, i=i: leaf[i], (group.params, group.statistics))
             for group in learned
             for i in range(len(jax.tree.leaves(group.params)[0]))
         ]
-        models = [eqx.combine(params, self.loss.static) for params, _ in lanes]
+        models = [eqx.combine(params, self.loss.static) for params, _ in runs]
         return [
             model if statistics is None else (model, statistics)
-            for model, (_, statistics) in zip(models, lanes, strict=True)
+            for model, (_, statistics) in zip(models, runs, strict=True)
         ]
 
     def _check_layout(self, params: Any, statistics: Any) -> None:
@@ -156,57 +162,57 @@ class Start:
                 self.loss.training, has_aux=True, batch_axes=self.loss.batch
             )
             circuit = trace(params, statistics, *self.batch)
-        except ValueError:  # every rule refuses it too, and says so
+        except ValueError:  # every rule refuses it too, with a message
             return
-        check_layout(circuit, self.work.data, self.work.model_name)
+        check_layout(circuit, self.config.data, self.config.model_name)
 
     def _build(self, key: jax.Array) -> Any:
-        data = self.work.data
+        data = self.config.data
         try:
-            return self.work.model.build(key, data.shape, data.classes)
+            return self.config.model.build(key, data.shape, data.classes)
         except LabError:
             raise
         except Exception as error:
             raise LabError(
-                f"--model {self.work.model_name} cannot be built: its factory was "
+                f"--model {self.config.model_name} cannot be built: its factory was "
                 f"called with a key, {data.shape} and {data.classes}, and raised "
-                f"{failure(error)}. {layout_said(data)}"
+                f"{failure(error)}. {layout_note(data)}"
             ) from error
 
-    @lru_cache(maxsize=64)  # noqa: B019 - a Start lives as long as its comparison
+    @lru_cache(maxsize=64)  # noqa: B019 - lives as long as its comparison
     def _built(self, seed: int) -> tuple[Any, Any, Any]:
-        data, key = self.work.data, jax.random.fold_in(jax.random.key(seed), 0)
+        data, key = self.config.data, jax.random.fold_in(jax.random.key(seed), 0)
         built = self._build(key)
         model, statistics = built if type(built) is tuple else (built, None)
-        check_model(model, statistics, data, self.work.model_name)
+        check_model(model, statistics, data, self.config.model_name)
         params, static = eqx.partition(model, eqx.is_array)
         return params, static, statistics
 
 
-def batch_order(work: Work, seeds: tuple[int, ...], epoch: int) -> np.ndarray:
+def batch_order(config: TrainConfig, seeds: tuple[int, ...], epoch: int) -> np.ndarray:
     """Which examples are in which batch: `(steps, seeds, batch size)`."""
-    examples, size = len(work.data.train_y), work.steps * work.batch_size
-    drawn = epoch if work.shuffle else 1
+    examples, size = len(config.data.train_y), config.steps * config.batch_size
+    drawn = epoch if config.shuffle else 1
 
     def one_seed(seed: int) -> np.ndarray:
         order = np.random.default_rng((seed, drawn)).permutation(examples)
-        return order[:size].reshape(work.steps, work.batch_size)
+        return order[:size].reshape(config.steps, config.batch_size)
 
     orders = {seed: one_seed(seed) for seed in dict.fromkeys(seeds)}
     return np.stack([orders[seed] for seed in seeds], axis=1)
 
 
 def parts(order: np.ndarray, length: int) -> Iterator[np.ndarray]:
-    """The batches of an epoch, so many at a time as one compiled call takes."""
+    """The batches of an epoch, `length` at a time: one compiled call each."""
     for begin in range(0, len(order), length):
         yield order[begin : begin + length]
 
 
 def _stacked(trees: tuple[Any, ...]) -> Any:
-    """Leaf by leaf, in the structure of the first.
+    """Stack leaf by leaf, in the structure of the first tree.
 
-    A factory that makes a new function for every seed makes structures that do not
-    compare equal, though their leaves correspond.
+    Where a factory makes a new function for every seed, the structures do not compare
+    equal, though their leaves correspond.
     """
     flat = zip(*(jax.tree.leaves(tree) for tree in trees), strict=True)
     return jax.tree.unflatten(

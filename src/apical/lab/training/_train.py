@@ -1,7 +1,8 @@
-"""Train one model with one rule, all lanes at once.
+"""The training loop: one model, one rule, several vmapped runs.
 
-An epoch is a Python loop over compiled calls of a few training steps each, so that
-progress can be told, a step of backpropagation timed, and the place kept, in between.
+An epoch is a Python loop over compiled calls of a few training steps each. Between two
+calls progress is reported, a step of backpropagation is timed, and a checkpoint is
+written.
 """
 
 import time
@@ -16,232 +17,258 @@ import jax.numpy as jnp
 import numpy as np
 
 import apical
-from apical.lab._rule_spec import Entry
+from apical.lab._rule_spec import RuleSpec
 from apical.lab.data._dataset import Data
 from apical.lab.training._loss import Loss
 from apical.lab.training._regime import has_regime, regime_of
-from apical.lab.training._setup import Lanes, Start, batch_order, parts
+from apical.lab.training._setup import TrainSetup, VmappedRuns, batch_order, parts
 
 _TEST_CHUNK = 500
 _BASELINE_EVERY = 4
 
 
 class Learned(NamedTuple):
-    """All that training changes, stacked over the lanes of a group."""
+    """What training changes: pytrees, stacked over the runs of a group."""
 
     params: Any
     statistics: Any
     state: Any
 
 
-class Position(NamedTuple):
-    """Where a run is: all that is needed to go on from there."""
+class TrainProgress(NamedTuple):
+    """How far training has got, and everything that is needed to continue from there.
 
-    epoch: int  # the one that is going on, from 1 up
-    part: int  # how many of its compiled calls have been made
-    losses: np.ndarray  # of its steps so far: (steps, lanes)
-    diverged: np.ndarray  # (lanes,)
-    learned: list[Learned]  # by group of lanes
+    Attributes:
+        epoch: the current epoch, from 1 up.
+        calls: how many compiled calls of this epoch have been made.
+        losses: of the steps of this epoch so far, `(steps, runs)`.
+        diverged: which runs have diverged, `(runs,)`.
+        learned: by group of runs.
+    """
+
+    epoch: int
+    calls: int
+    losses: np.ndarray
+    diverged: np.ndarray
+    learned: list[Learned]
 
 
 class Scores(NamedTuple):
-    """How well a model does on the test part of its data; arrays over lanes."""
+    """Loss and score on a test set; arrays over runs."""
 
     loss: np.ndarray
-    accuracy: np.ndarray  # or R²; not a number where outputs are not finite
-    diverged: np.ndarray  # whether loss or outputs ever were not finite
+    accuracy: np.ndarray  # or R²; nan where outputs are not finite
+    diverged: np.ndarray  # whether the loss or the outputs were ever not finite
 
 
 class Epoch(NamedTuple):
-    """What was measured after an epoch (0: before training); arrays over lanes."""
+    """Measurements after an epoch (0: before training); arrays over runs."""
 
     number: int
     loss: np.ndarray
     scores: Scores
     alignment: Any  # apical.measure.Alignment
-    seconds_per_step: float  # of all lanes together; not a number at epoch 0
-    seconds_per_step_of_backpropagation: float  # measured in turn with it
+    seconds_per_step: float  # of all runs together; nan at epoch 0
+    seconds_per_step_of_backpropagation: float  # timed in alternation with it
     seconds_compiling: float
-    regime: Any = None  # apical.measure.Regime of the first lane, first and last
-    learned: Sequence[Learned] = ()  # by group of lanes
+    regime: Any = (
+        None  # apical.measure.Regime of the first run, at the first and last epoch
+    )
+    learned: Sequence[Learned] = ()  # by group of runs
 
 
 class Times(NamedTuple):
-    """Times of a step in one epoch, of the rule and of backprop in turn with it."""
+    """Times of a step in one epoch: of the rule, and of backpropagation beside it."""
 
     rule: list[float]
     backpropagation: list[float]
 
 
-class Watch(NamedTuple):
-    """Who is told what while a run goes on.
+class TrainCallbacks(NamedTuple):
+    """Functions that the training loop calls.
 
     Attributes:
-        steps: is told of every few training steps that have been made.
-        place: is given the position after each compiled call, to keep it.
-        backpropagation: times one of its steps; is called every now and then.
+        on_steps: after each compiled call, with the number of training steps in it.
+        on_progress: after each compiled call, with the progress, to save it.
+        time_backpropagation: every few calls; returns the time of one step of
+            backpropagation in seconds.
     """
 
-    steps: Callable[[int], None] = lambda steps: None
-    place: Callable[[Position], None] = lambda position: None
-    backpropagation: Callable[[], float] | None = None
+    on_steps: Callable[[int], None] = lambda steps: None
+    on_progress: Callable[[TrainProgress], None] = lambda progress: None
+    time_backpropagation: Callable[[], float] | None = None
 
 
-_NOBODY = Watch()
+NO_CALLBACKS = TrainCallbacks()
 
 
-def train(run: "Run", position: Position, watch: Watch = _NOBODY) -> Iterator[Epoch]:
-    """Train, and yield what was measured before training and after every epoch.
+def train(
+    trainer: "Trainer",
+    progress: TrainProgress,
+    callbacks: TrainCallbacks = NO_CALLBACKS,
+) -> Iterator[Epoch]:
+    """Train, and yield the measurements before training and after every epoch.
 
     Args:
-        run: the rule and its lanes.
-        position: `run.begin()`, or where to go on.
-        watch: who is told of the progress.
+        trainer: the rule and its runs.
+        progress: `trainer.begin()`, or the progress to continue from.
+        callbacks: called during training.
 
     Returns:
-        An iterator over what was measured; it ends early once all lanes have diverged.
+        An iterator over the measurements; it ends early once all runs have diverged.
     """
-    if (position.epoch, position.part) == (1, 0):
-        epoch = run.measure(0, position, Times([], []))
+    if (progress.epoch, progress.calls) == (1, 0):
+        epoch = trainer.measure(0, progress, Times([], []))
         yield epoch
-        position = position._replace(diverged=epoch.scores.diverged)
-    while position.epoch <= run.start.work.epochs and not position.diverged.all():
-        position, times = run.epoch(position, watch)
-        epoch = run.measure(position.epoch, position, times)
+        progress = progress._replace(diverged=epoch.scores.diverged)
+    while progress.epoch <= trainer.setup.config.epochs and not progress.diverged.all():
+        progress, times = trainer.epoch(progress, callbacks)
+        epoch = trainer.measure(progress.epoch, progress, times)
         yield epoch
-        position = _next_epoch(position, epoch.scores.diverged)
-        watch.place(position)
+        progress = _next_epoch(progress, epoch.scores.diverged)
+        callbacks.on_progress(progress)
 
 
-def train_only(run: "Run", position: Position, watch: Watch = _NOBODY) -> Position:
-    """Train to the end, and measure nothing on the way."""
-    while position.epoch <= run.start.work.epochs and not position.diverged.all():
-        position, _ = run.epoch(position, watch)
-        position = _next_epoch(position, _diverged(position))
-        watch.place(position)
-    return position
+def train_only(
+    trainer: "Trainer",
+    progress: TrainProgress,
+    callbacks: TrainCallbacks = NO_CALLBACKS,
+) -> TrainProgress:
+    """Train to the end without measuring."""
+    while progress.epoch <= trainer.setup.config.epochs and not progress.diverged.all():
+        progress, _ = trainer.epoch(progress, callbacks)
+        progress = _next_epoch(progress, _diverged(progress))
+        callbacks.on_progress(progress)
+    return progress
 
 
-class Run:
-    """The compiled functions of one rule, and what they learn, group by group."""
+class Trainer:
+    """The compiled functions of one rule, applied to each group of runs in turn.
 
-    def __init__(self, start: Start, entry: Entry, lanes: Lanes):
-        self.start, self.lanes = start, lanes
-        self.rule = entry.make()
-        self.groups = _groups(start, lanes)
+    Args:
+        setup: data, model and initial weights.
+        spec: the rule.
+        runs: seeds, step sizes and hyper-parameters of the runs.
+    """
+
+    def __init__(self, setup: TrainSetup, spec: RuleSpec, runs: VmappedRuns):
+        self.setup, self.runs = setup, runs
+        self.rule = spec.make()
+        self.groups = _groups(setup, runs)
         self.seconds_compiling = 0.0
         self._compiled: dict[tuple, Any] = {}
-        self._rates = jnp.asarray(lanes.learning_rates)
-        self._numbers = {k: jnp.asarray(v) for k, v in lanes.numbers.items()}
+        self._rates = jnp.asarray(runs.learning_rates)
+        self._numbers = {k: jnp.asarray(v) for k, v in runs.numbers.items()}
         self._by_group = [_slice(self._numbers, group) for group in self.groups]
 
-    def begin(self) -> Position:
-        """Before the first step: initial weights, statistics and states."""
-        params, statistics = self.start.weights(self.lanes.seeds)
-        keys = jax.vmap(jax.random.key)(jnp.asarray(self.lanes.seeds))
-        batch = self.start.batch
+    def begin(self) -> TrainProgress:
+        """The progress before the first step: initial weights and states."""
+        params, statistics = self.setup.weights(self.runs.seeds)
+        keys = jax.vmap(jax.random.key)(jnp.asarray(self.runs.seeds))
+        batch = self.setup.batch
 
         def state(key: Any, numbers: Any, params: Any, statistics: Any) -> Any:
             # Its shapes are the same at every rate, and some rules look at the rate.
-            step = self._step(numbers, self.start.work.learning_rate)
+            step = self._step(numbers, self.setup.config.learning_rate)
             return step.init(jax.random.fold_in(key, 1), params, statistics, *batch)
 
-        # Not compiled as a whole: drawing numbers compiles slowly, and piece by piece
-        # the next rule finds the pieces ready.
+        # Not jitted as a whole: random draws compile slowly, and the pieces are in the
+        # cache when the next rule needs them.
         states = jax.vmap(state)(keys, self._numbers, params, statistics)
         every = Learned(params, statistics, states)
-        lanes = self.lanes.count
+        runs = self.runs.count
         learned = [_slice(every, group) for group in self.groups]
-        return Position(1, 0, np.zeros((0, lanes)), np.zeros(lanes, bool), learned)
+        return TrainProgress(1, 0, np.zeros((0, runs)), np.zeros(runs, bool), learned)
 
-    def epoch(self, position: Position, watch: Watch) -> tuple[Position, Times]:
-        """The rest of an epoch from a position, and the times of a step."""
+    def epoch(
+        self, progress: TrainProgress, callbacks: TrainCallbacks
+    ) -> tuple[TrainProgress, Times]:
+        """Train the rest of an epoch; returns the new progress and the step times."""
         times = Times([], [])
-        model = self.start.work.model
-        order = batch_order(self.start.work, self.lanes.seeds, position.epoch)
-        rest = islice(parts(order, model.steps_per_call), position.part, None)
+        model = self.setup.config.model
+        order = batch_order(self.setup.config, self.runs.seeds, progress.epoch)
+        rest = islice(parts(order, model.steps_per_call), progress.calls, None)
         for part in rest:
-            learned, losses, seconds = self.advance(position.learned, part)
-            position = position._replace(
-                part=position.part + 1,
-                losses=np.concatenate([position.losses, losses]),
+            learned, losses, seconds = self.advance(progress.learned, part)
+            progress = progress._replace(
+                calls=progress.calls + 1,
+                losses=np.concatenate([progress.losses, losses]),
                 learned=learned,
             )
             times.rule.append(seconds)
-            # In turn with backprop, so that whatever else the machine does meanwhile
-            # slows both alike.
-            turn = (
-                position.part % _BASELINE_EVERY == 1 or position.part <= _BASELINE_EVERY
-            )
-            if watch.backpropagation and turn:
-                times.backpropagation.append(watch.backpropagation())
-            watch.steps(len(part))
-            watch.place(position)
-        return position, times
+            # In alternation with backpropagation: other load on the machine then slows
+            # both alike.
+            calls = progress.calls
+            turn = calls % _BASELINE_EVERY == 1 or calls <= _BASELINE_EVERY
+            if callbacks.time_backpropagation and turn:
+                times.backpropagation.append(callbacks.time_backpropagation())
+            callbacks.on_steps(len(part))
+            callbacks.on_progress(progress)
+        return progress, times
 
     def advance(
         self, learned: list[Learned], part: np.ndarray
     ) -> tuple[list[Learned], np.ndarray, float]:
-        """One training step for each batch in `part`: weights, losses, step time."""
-        data = self.start.x, self.start.y
-        work = [
+        """One training step per batch in `part`: new weights, losses, step time."""
+        data = self.setup.x, self.setup.y
+        arguments = [
             (one, self._rates[group], numbers, *data, part[:, group])
             for one, numbers, group in zip(
                 learned, self._by_group, self.groups, strict=True
             )
         ]
-        advance = self._compile(self._advance, *work[0])
+        advance = self._compile(self._advance, *arguments[0])
         began = time.perf_counter()
-        after = jax.block_until_ready([advance(*args) for args in work])
+        after = jax.block_until_ready([advance(*args) for args in arguments])
         seconds = (time.perf_counter() - began) / len(part)
         losses = np.concatenate([loss for _, loss in after], axis=1)
         return [group for group, _ in after], losses, seconds
 
-    def measure(self, number: int, position: Position, times: Times) -> Epoch:
-        """All that is recorded after an epoch."""
+    def measure(self, number: int, progress: TrainProgress, times: Times) -> Epoch:
+        """The measurements that are recorded after an epoch."""
         return Epoch(
             number=number,
-            loss=_mean(position.losses),
-            scores=self.score(position),
-            alignment=self.alignment(position.learned),
+            loss=_mean(progress.losses),
+            scores=self.score(progress),
+            alignment=self.alignment(progress.learned),
             seconds_per_step=_median(times.rule),
             seconds_per_step_of_backpropagation=_median(times.backpropagation),
             seconds_compiling=self.seconds_compiling,
-            learned=position.learned,
-            regime=self._regime(number, position.learned),
+            learned=progress.learned,
+            regime=self._regime(number, progress.learned),
         )
 
     def _regime(self, number: int, learned: list[Learned]) -> Any:
         """The regime before training and after the last epoch, where there is one."""
-        if number not in (0, self.start.work.epochs) or not has_regime(self.rule):
+        if number not in (0, self.setup.config.epochs) or not has_regime(self.rule):
             return None
         numbers = {name: values[0] for name, values in self._numbers.items()}
         rule = self._rule(numbers)
-        return regime_of(self.start.loss, rule, learned[0], self.start.batch)
+        return regime_of(self.setup.loss, rule, learned[0], self.setup.batch)
 
     def alignment(self, learned: list[Learned]) -> Any:
-        """Alignment with backprop's gradient on one batch of the training part."""
+        """Alignment with backpropagation's gradient on one training batch."""
         pairs = list(zip(learned, self._by_group, strict=True))
-        align = self._compile(self._align, *pairs[0], *self.start.batch)
-        found = [align(*pair, *self.start.batch) for pair in pairs]
+        align = self._compile(self._align, *pairs[0], *self.setup.batch)
+        found = [align(*pair, *self.setup.batch) for pair in pairs]
         return jax.tree.map(lambda *parts: np.concatenate(parts), *found)
 
-    def score(self, position: Position, data: Data | None = None) -> Scores:
-        """Mean loss on a test part, and how well its labels are met, by lane."""
-        data = self.start.work.data if data is None else data
+    def score(self, progress: TrainProgress, data: Data | None = None) -> Scores:
+        """Mean loss and score on the test set, by run."""
+        data = self.setup.config.data if data is None else data
         x, y = data.test_x, data.test_y
         size = min(_TEST_CHUNK, len(y))
-        pairs = list(zip(position.learned, self._by_group, strict=True))
-        sums = np.zeros((3, self.lanes.count))
+        pairs = list(zip(progress.learned, self._by_group, strict=True))
+        sums = np.zeros((3, self.runs.count))
         for begin in range(0, len(y), size):
-            # The last chunk is filled up from the front, so that one shape is compiled.
+            # The last chunk is padded from the front: only one shape is compiled.
             places = np.arange(begin, begin + size)
             chosen = places % len(y)
             examples = x[chosen], y[chosen], places < len(y)
             score = self._compile(self._score, *pairs[0], *examples)
             sums += np.concatenate([score(*pair, *examples) for pair in pairs], axis=1)
         loss, score = sums[:2] / sums[2]
-        return Scores(loss, score, _diverged(position) | np.isnan(score))
+        return Scores(loss, score, _diverged(progress) | np.isnan(score))
 
     def _compile(self, function: Callable, *args: Any) -> Callable:
         shapes = tuple(np.shape(leaf) for leaf in jax.tree.leaves(args))
@@ -249,7 +276,7 @@ class Run:
         if key not in self._compiled:
             began = time.perf_counter()
             self._compiled[key] = jax.jit(function).lower(*args).compile()
-            # A first call is slower than the others, so it is made here, for nothing.
+            # The first call is slower: make it here, outside the timing.
             jax.block_until_ready(self._compiled[key](*args))
             self.seconds_compiling += time.perf_counter() - began
         return self._compiled[key]
@@ -258,18 +285,18 @@ class Run:
         return replace(self.rule, **numbers)
 
     def _step(self, numbers: dict[str, Any], rate: Any, training: bool = True) -> Any:
-        loss = self.start.loss
+        loss = self.setup.loss
         return apical.train_step(
             loss.training if training else loss.evaluation,
             self._rule(numbers),
-            self.start.work.optimizer(rate),
+            self.setup.config.optimizer(rate),
             **loss.setting,
         )
 
     def _advance(
         self, learned: Learned, rates: Any, numbers: Any, x: Any, y: Any, order: Any
     ) -> tuple[Learned, jax.Array]:
-        def one_lane(learned: Learned, rate: Any, numbers: Any, chosen: Any) -> Any:
+        def one_run(learned: Learned, rate: Any, numbers: Any, chosen: Any) -> Any:
             params, statistics, state = learned
             step = self._step(numbers, rate)
             args = statistics, x[chosen], y[chosen]
@@ -277,7 +304,7 @@ class Run:
             return Learned(params, credit.aux, state), credit.value
 
         def step(learned: Learned, chosen: Any) -> Any:
-            return jax.vmap(one_lane)(learned, rates, numbers, chosen)
+            return jax.vmap(one_run)(learned, rates, numbers, chosen)
 
         if len(order) > 1:
             return jax.lax.scan(step, learned, order)
@@ -286,25 +313,25 @@ class Run:
         return learned, loss[None]
 
     def _align(self, learned: Learned, numbers: Any, x: Any, y: Any) -> Any:
-        def one_lane(learned: Learned, numbers: Any) -> Any:
+        def one_run(learned: Learned, numbers: Any) -> Any:
             params, statistics, state = learned
-            loss = self.start.loss
+            loss = self.setup.loss
             align = apical.measure.alignment(
                 loss.training, self._rule(numbers), **loss.setting
             )
             return align(params, state, statistics, x, y)
 
-        return jax.vmap(one_lane)(learned, numbers)
+        return jax.vmap(one_run)(learned, numbers)
 
     def _score(self, learned: Learned, numbers: Any, x: Any, y: Any, real: Any) -> Any:
-        def one_lane(learned: Learned, numbers: Any) -> Any:
+        def one_run(learned: Learned, numbers: Any) -> Any:
             params, statistics, state = learned
-            # Rules that move state and parameters together predict by their step only.
-            step = self._step(numbers, self.start.work.learning_rate, training=False)
+            # Coupled rules predict through their `train_step` only.
+            step = self._step(numbers, self.setup.config.learning_rate, training=False)
             outputs = step.predict(params, state, statistics, x, y)
-            return _scores(self.start.loss, outputs, y, real)
+            return _scores(self.setup.loss, outputs, y, real)
 
-        return jnp.stack(jax.vmap(one_lane)(learned, numbers))
+        return jnp.stack(jax.vmap(one_run)(learned, numbers))
 
 
 def _scores(loss: Loss, outputs: Any, y: Any, real: Any) -> tuple[Any, Any, Any]:
@@ -317,32 +344,32 @@ def _scores(loss: Loss, outputs: Any, y: Any, real: Any) -> tuple[Any, Any, Any]
     return (losses * weight).sum(), known, weight.sum()
 
 
-def _groups(start: Start, lanes: Lanes) -> list[slice]:
-    """Which lanes are trained together in one compiled call: all, where that pays.
+def _groups(setup: TrainSetup, runs: VmappedRuns) -> list[slice]:
+    """Which runs share a compiled call: all of them, where that is faster.
 
-    A convolution with weights of its own for each lane becomes a grouped convolution,
-    which XLA runs slowly on CPUs: 1.2 times faster a lane on pictures of 8 x 8, but 3
-    to 4 times slower on those of 28 x 28 and 32 x 32.
+    A convolution whose weights differ from run to run becomes a grouped convolution,
+    which XLA runs slowly on CPUs: per run 1.2 times faster on images of 8 x 8, but 3 to
+    4 times slower on those of 28 x 28 and 32 x 32.
     """
-    work = start.work
-    small = np.prod(work.data.shape[1:]) <= 8 * 8
-    if small or not work.model.convolves or jax.default_backend() != "cpu":
-        return [slice(0, lanes.count)]
-    return [slice(i, i + 1) for i in range(lanes.count)]
+    config = setup.config
+    small = np.prod(config.data.shape[1:]) <= 8 * 8
+    if small or not config.model.convolves or jax.default_backend() != "cpu":
+        return [slice(0, runs.count)]
+    return [slice(i, i + 1) for i in range(runs.count)]
 
 
-def _next_epoch(position: Position, diverged: np.ndarray) -> Position:
-    nothing = position.losses[:0]
-    return Position(position.epoch + 1, 0, nothing, diverged, position.learned)
+def _next_epoch(progress: TrainProgress, diverged: np.ndarray) -> TrainProgress:
+    nothing = progress.losses[:0]
+    return TrainProgress(progress.epoch + 1, 0, nothing, diverged, progress.learned)
 
 
 def _slice(tree: Any, group: slice) -> Any:
     return jax.tree.map(lambda leaf: leaf[group], tree)
 
 
-def _diverged(position: Position) -> np.ndarray:
-    """Which lanes have left the finite numbers, up to here."""
-    return position.diverged | ~np.isfinite(position.losses).all(0)
+def _diverged(progress: TrainProgress) -> np.ndarray:
+    """Which runs have had a loss that is not finite."""
+    return progress.diverged | ~np.isfinite(progress.losses).all(0)
 
 
 def _mean(losses: np.ndarray) -> np.ndarray:

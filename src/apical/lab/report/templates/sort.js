@@ -1,5 +1,5 @@
 "use strict";
-// Tables are sorted by the column whose header is pressed; what is not known goes last.
+// A click on a header sorts the table by its column; unknown values are last.
 for (const table of document.querySelectorAll("table.sortable")) {
   const heads = [...table.tHead.rows[0].cells];
   const value = (row, column) => {
@@ -12,7 +12,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
     const before = heads[column].getAttribute("aria-sort");
     const rows = [...table.tBodies[0].rows];
     const words = typeof value(rows[0], column) === "string";
-    // First numbers from the highest down and words from a on; then the other way.
+    // First click: numbers descending, words ascending. Second click: reversed.
     const up = before === null ? words : before === "descending";
     const sign = up ? 1 : -1;
     rows.sort((one, other) => {

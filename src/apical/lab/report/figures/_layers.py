@@ -1,4 +1,4 @@
-"""Alignment of each layer over training, a panel for each model and rule."""
+"""Figure of the alignment of each layer over the epochs."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,17 +9,18 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from apical.lab.report._axes import small_multiples
-from apical.lab.report._style import DEPTHS, say, shortened
-from apical.lab.report._summary import Records, by_run
+from apical.lab.report._summary import by_run
+from apical.lab.report.figures._axes import small_multiples
+from apical.lab.report.figures._style import DEPTHS, shorten, write_in_panel
+from apical.lab.storage._jsonl import Lines
 
-_NAMED = 6  # layers that the heading names
-_EVERYWHERE = 0.005  # what two decimals do not show
-_DASHES = (0, (3, 2))  # of a read-out
+_NAMED = 6  # layers in the legend of a model
+_ROUNDING = 0.005  # of two decimals
+_DASHES = (0, (3, 2))  # of the readout
 
 
 class Layer(NamedTuple):
-    """A layer of one run: its place, and its alignment, the mean over seeds."""
+    """A layer of one run: its place, and its mean alignment over seeds."""
 
     name: str
     place: int
@@ -28,7 +29,7 @@ class Layer(NamedTuple):
     alignment: np.ndarray
 
 
-def draw_layers(records: Records) -> Figure:
+def draw_layers(records: Lines) -> Figure:
     """One panel for each model and rule, one line for each layer."""
     runs = {key: layers(lines) for key, lines in by_run(records).items()}
     blocks: dict[str, list[str]] = {}
@@ -45,7 +46,7 @@ def draw_layers(records: Records) -> Figure:
     return panels.figure
 
 
-def layers(records: Records) -> list[Layer]:
+def layers(records: Lines) -> list[Layer]:
     """The layers of one run, in the order of the forward computation."""
     placed = sorted((ln for ln in records if ln["layer"]), key=lambda ln: ln["place"])
     names = list(dict.fromkeys(line["layer"] for line in placed))
@@ -55,8 +56,8 @@ def layers(records: Records) -> list[Layer]:
     ]
 
 
-def _layer(place: int, lines: Records) -> Layer:
-    # Every parameter of a layer says the same of it.
+def _layer(place: int, lines: Lines) -> Layer:
+    # Every parameter of a layer has the alignment of the layer.
     own = [line for line in lines if line["parameter"] == lines[0]["parameter"]]
     epochs: dict[int, list[float]] = {}
     for line in own:
@@ -88,9 +89,9 @@ def _draw(axes: Axes, run: list[Layer], epochs: int) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.set_yticks([0.0, 0.5, 1.0])
     if not known.size:
-        say(axes, "no alignment: diverged")
-    elif np.all(abs(known - 1) < _EVERYWHERE):
-        say(axes, "1.00 in every layer")
+        write_in_panel(axes, "no alignment: diverged")
+    elif np.all(abs(known - 1) < _ROUNDING):
+        write_in_panel(axes, "1.00 in every layer")
 
 
 def _known(run: list[Layer]) -> np.ndarray:
@@ -107,7 +108,7 @@ def _colour(place: int, depth: int) -> str:
 
 
 def _legend(axes: Axes, run: Sequence[Layer]) -> None:
-    """Some of the layers by name, as they are drawn."""
+    """A legend with some of the layers."""
     named = {layer.place: layer for layer in run}
     ordered = [named[place] for place in sorted(named)]
     places = np.linspace(0, len(ordered) - 1, min(_NAMED, len(ordered)))
@@ -120,5 +121,5 @@ def _legend(axes: Axes, run: Sequence[Layer]) -> None:
             linestyle="-" if layer.hidden else _DASHES,
             linewidth=2.5,
         )
-        name = shortened(layer.name, 24)
+        name = shorten(layer.name, 24)
         axes.text(x + 0.023, 0.12, name, fontsize=8, va="center_baseline")

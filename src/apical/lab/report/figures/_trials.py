@@ -1,4 +1,4 @@
-"""Accuracy on the held-out part against step size, a panel for each model and rule."""
+"""Figure of the trials: held-out accuracy against step size."""
 
 from typing import NamedTuple
 
@@ -8,24 +8,33 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from apical.lab._registry import BASELINE
 from apical.lab.data._labels import HELD_OUT, score_in, scored
-from apical.lab.report._axes import small_multiples
 from apical.lab.report._html_table import plain
-from apical.lab.report._style import EDGE, GRID, INK, MUTED, PAPER, Look, looks
-from apical.lab.report._summary import Records, by_run
+from apical.lab.report._summary import by_run
+from apical.lab.report.figures._axes import small_multiples
+from apical.lab.report.figures._style import (
+    EDGE,
+    GRID,
+    INK,
+    MUTED,
+    PAPER,
+    LineStyle,
+    line_styles,
+)
+from apical.lab.storage._jsonl import Lines
 
-# ---- The working range of a rule: step sizes around its best that are nearly as good.
+# ---- The working range: step sizes around the best that are nearly as good
 
-POINTS = 5.0  # of percent below the best trial: still nearly as good
+POINTS = 5.0  # percentage points below the best trial that count as nearly as good
 
 
 class WorkingRange(NamedTuple):
-    """The best trial of a rule, and the trials in a row around it.
+    """The best trial of a rule and its neighbours in step size.
 
     Attributes:
-        best: score of the best trial on the held-out part.
-        low: the lowest step size in the row.
-        high: the highest.
-        inside: how many trials the row has.
+        best: score of the best trial on the held-out set.
+        low: the lowest step size of the range.
+        high: the highest step size of the range.
+        inside: number of trials in the range.
     """
 
     best: float
@@ -35,19 +44,18 @@ class WorkingRange(NamedTuple):
 
     @property
     def factor(self) -> float:
-        """How many times the lowest step size the highest is."""
+        """The highest step size divided by the lowest."""
         return self.high / self.low
 
 
-def working_range(trials: Records) -> WorkingRange | None:
-    """The trials in a row, by step size, that are within `POINTS` of the best one.
+def working_range(trials: Lines) -> WorkingRange | None:
+    """The neighbouring trials, by step size, within `POINTS` of the best one.
 
     Args:
         trials: those of one model and one rule.
 
     Returns:
-        The range; it is at least this wide, as no trial lies between it and the next.
-        None where every trial diverged.
+        The range, which is at least this wide, or None if every trial diverged.
 
     Example:
         >>> found = zip((0.1, 0.2, 0.4, 0.8), (0.50, 0.96, 0.97, 0.3))
@@ -72,19 +80,19 @@ def working_range(trials: Records) -> WorkingRange | None:
 
 
 def ended(trial: dict[str, object]) -> bool:
-    """Whether a trial came to a score."""
+    """Whether a trial has a score."""
     return trial["status"] == "ok" and scored(trial, HELD_OUT) is not None
 
 
-def draw_trials(trials: Records) -> Figure:
+def draw_trials(trials: Lines) -> Figure:
     """One panel for each model and rule, one point for each trial."""
     runs = by_run(trials)
     blocks: dict[str, list[str]] = {}
     for model, rule in runs:
         blocks.setdefault(model, []).append(rule)
-    drawn = looks(rule for _, rule in runs)
+    styles = line_styles(rule for _, rule in runs)
     score = score_in(trials[0]).name
-    title = f"trials: {score} on the held-out part (%) against step size"
+    title = f"trials: held-out {score} (%) against step size"
     panels = small_multiples(blocks, title, heading=0.26, unit="step size")
     rates = [trial["learning_rate"] for trial in trials]
     for (model, rule), axes in panels.by_run.items():
@@ -97,12 +105,12 @@ def draw_trials(trials: Records) -> Figure:
         axes.set_yticks([0, 50, 100])
         if rule != BASELINE:
             _line(axes, runs.get((model, BASELINE), []))
-        _draw(axes, runs[model, rule], drawn[rule])
+        _draw(axes, runs[model, rule], styles[rule])
     return panels.figure
 
 
-def _line(axes: Axes, baseline: Records) -> None:
-    """The trials of backpropagation, to be compared with."""
+def _line(axes: Axes, baseline: Lines) -> None:
+    """Draw the trials of backpropagation for comparison."""
     done = sorted(
         (t["learning_rate"], scored(t, HELD_OUT)) for t in baseline if ended(t)
     )
@@ -114,7 +122,7 @@ def _line(axes: Axes, baseline: Records) -> None:
     )
 
 
-def _draw(axes: Axes, trials: Records, look: Look) -> None:
+def _draw(axes: Axes, trials: Lines, style: LineStyle) -> None:
     found = working_range(trials)
     if found is not None:
         axes.axvspan(found.low / 1.08, found.high * 1.08, color=GRID.light, linewidth=0)
@@ -122,20 +130,22 @@ def _draw(axes: Axes, trials: Records, look: Look) -> None:
         factor = f"× {plain(found.factor)}"
         axes.text(middle, 4, factor, ha="center", fontsize=8, color=MUTED.light)
     done = [trial for trial in trials if ended(trial)]
-    _points(axes, done, look, size=5, edge=PAPER.light)
-    _points(axes, [t for t in done if t["chosen"]], look, size=8, edge=INK.light)
+    _points(axes, done, style, size=5, edge=PAPER.light)
+    _points(axes, [t for t in done if t["chosen"]], style, size=8, edge=INK.light)
     lost = [trial["learning_rate"] for trial in trials if not ended(trial)]
     axes.plot(lost, [0] * len(lost), "x", markersize=5, color=MUTED.light)
 
 
-def _points(axes: Axes, trials: Records, look: Look, size: float, edge: str) -> None:
+def _points(
+    axes: Axes, trials: Lines, style: LineStyle, size: float, edge: str
+) -> None:
     axes.plot(
         [trial["learning_rate"] for trial in trials],
         [100 * scored(trial, HELD_OUT) for trial in trials],
         linestyle="none",
-        marker=look.marker,
+        marker=style.marker,
         markersize=size,
-        color=look.colour,
+        color=style.colour,
         markeredgecolor=edge,
         markeredgewidth=size / 7,
     )

@@ -1,4 +1,4 @@
-"""Small multiples: a small panel for each rule, under a heading for each model."""
+"""Parts that figures share: accuracy axes, ratio axes, grids of small panels."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,21 +9,29 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from apical.lab._registry import BASELINE
-from apical.lab.report._style import EDGE, GRID, PAPER, WIDTH, Look, blank, shortened
 from apical.lab.report._summary import BAND, Row
+from apical.lab.report.figures._style import (
+    EDGE,
+    GRID,
+    PAPER,
+    WIDTH,
+    LineStyle,
+    new_figure,
+    shorten,
+)
 
-# ---- Accuracy as an axis and as a point with its interval.
+# ---- Accuracy
 
 
-def point(axes: Axes, x: float, row: Row, look: Look) -> None:
-    """The accuracy of a row in percent, with its interval where there is one."""
+def point(axes: Axes, x: float, row: Row, style: LineStyle) -> None:
+    """Draw the accuracy of a row in percent, with its interval if it has one."""
     mean, half = row.accuracy
     axes.errorbar(
         x,
         100 * mean,
         yerr=None if math.isnan(half) else 100 * half,
-        color=look.colour,
-        marker=look.marker,
+        color=style.colour,
+        marker=style.marker,
         markersize=7.5,
         markeredgecolor=PAPER.light,
         markeredgewidth=0.8,
@@ -33,7 +41,7 @@ def point(axes: Axes, x: float, row: Row, look: Look) -> None:
 
 
 def equivalence_band(axes: Axes, rows: Iterable[Row]) -> None:
-    """What counts as equal to the accuracy of each backpropagation."""
+    """Shade the band that counts as equal to the accuracy of each baseline."""
     for row in rows:
         if row.rule == row.baseline and math.isfinite(row.accuracy.mean):
             low, middle, high = (
@@ -47,19 +55,19 @@ def equivalence_band(axes: Axes, rows: Iterable[Row]) -> None:
 
 
 def lowest_shown(rows: list[Row]) -> float:
-    """Where an axis of accuracy begins: what tells rules apart is near the top."""
+    """The lower end of an accuracy axis: 10 points below the lowest final accuracy."""
     final = [100 * row.accuracy.mean for row in rows if row.status != "diverged"]
     known = [value for value in final if math.isfinite(value)]
     return max(0.0, min(known) - 10.0) if known else 0.0
 
 
-# ---- A logarithmic axis of ratios to backpropagation, with 1 in sight.
+# ---- Logarithmic axes of ratios to backpropagation
 
 _MOST_TICKS = 6
 
 
 def mark_ratios(axes: Axes, values: Iterable[float]) -> None:
-    """Scale the x axis to these ratios and draw the line at 1."""
+    """Scale the x axis to these ratios and draw a line at 1."""
     known = [value for value in values if drawable(value)]
     low, high = min([0.8, *known]) / 1.2, max([1.25, *known]) * 1.2
     axes.set_xscale("log")
@@ -71,7 +79,7 @@ def mark_ratios(axes: Axes, values: Iterable[float]) -> None:
 
 
 def drawable(value: float) -> bool:
-    """Whether a logarithmic axis has a place for this number."""
+    """Whether this number can be drawn on a logarithmic axis."""
     return math.isfinite(value) and value > 0
 
 
@@ -86,8 +94,10 @@ def _ticks(low: float, high: float) -> list[float]:
     return inside
 
 
-# In inches. They are placed by hand: to let matplotlib find the places of a hundred
-# panels takes longer than to draw them.
+# ---- Small multiples: a panel for each rule, under a heading for each model
+#
+# Sizes in inches. Panels are placed by hand, since matplotlib's layout of a hundred
+# panels takes longer than drawing them.
 _COLUMNS = 5
 _LEFT, _RIGHT, _TOP, _BOTTOM = 0.5, 0.12, 0.42, 0.12
 _BETWEEN, _PANEL, _UNDER, _TITLE = 0.22, 1.1, 0.44, 0.24
@@ -105,18 +115,18 @@ class Panels(NamedTuple):
 def small_multiples(
     blocks: Mapping[str, Sequence[str]], title: str, heading: float, unit: str
 ) -> Panels:
-    """Empty panels, to be drawn into.
+    """A figure with empty panels.
 
     Args:
         blocks: the rules of each model.
         title: of the whole figure.
         heading: height of the heading of a model, in inches.
-        unit: what stands under the lowest panel of a column.
+        unit: the label under the lowest panel of a column.
     """
     rows = {model: math.ceil(len(rules) / _COLUMNS) for model, rules in blocks.items()}
     step = _TITLE + _PANEL + _UNDER
     height = _TOP + _BOTTOM + sum(heading + n * step for n in rows.values())
-    figure = blank(height)
+    figure = new_figure(height)
     figure.text(0.01, 1 - 0.14 / height, title, fontsize=11, va="top")
     panels, headings, top = {}, {}, height - _TOP
     for model, rules in blocks.items():
@@ -124,7 +134,7 @@ def small_multiples(
         for i, rule in enumerate(rules):
             bottom = top - heading - (i // _COLUMNS + 1) * step + _UNDER
             axes = _panel(figure, i % _COLUMNS, bottom)
-            axes.set_title(shortened(rule, _LETTERS), fontsize=8.5, weight="normal")
+            axes.set_title(shorten(rule, _LETTERS), fontsize=8.5, weight="normal")
             axes.tick_params(labelsize=8, labelleft=i % _COLUMNS == 0, length=2)
             if i + _COLUMNS >= len(rules):
                 axes.set_xlabel(unit, fontsize=8, labelpad=1)

@@ -1,4 +1,4 @@
-"""A name with arguments, as it is written on a command line: `sgd(momentum=0.9)`."""
+"""Parser of names with arguments, as on the command line: `sgd(momentum=0.9)`."""
 
 import ast
 import re
@@ -9,11 +9,11 @@ from apical.lab._errors import LabError
 _NAME = re.compile(r"[\w.:-]+")
 
 
-class Spelled(NamedTuple):
-    """A name and its arguments; `str` writes both as they are read.
+class NamedCall(NamedTuple):
+    """A name and its arguments; `str` writes them as `parse_call` reads them.
 
     Example:
-        >>> str(Spelled("sgd", {"momentum": 0.9, "nesterov": True}))
+        >>> str(NamedCall("sgd", {"momentum": 0.9, "nesterov": True}))
         'sgd(momentum=0.9, nesterov=True)'
     """
 
@@ -21,25 +21,27 @@ class Spelled(NamedTuple):
     arguments: dict[str, Any]
 
     def __str__(self) -> str:
-        """As `spelled` reads it."""
-        told = ", ".join(f"{key}={value!r}" for key, value in self.arguments.items())
-        return f"{self.name}({told})" if told else self.name
+        """The text that `parse_call` reads."""
+        arguments = ", ".join(
+            f"{key}={value!r}" for key, value in self.arguments.items()
+        )
+        return f"{self.name}({arguments})" if arguments else self.name
 
 
-def spelled(text: str, option: str, example: str) -> Spelled:
-    """Read a name, or a name with arguments; values are literals, nothing is run.
+def parse_call(text: str, option: str, example: str) -> NamedCall:
+    """Parse a name, or a name with arguments. Values are literals; nothing is run.
 
     Args:
-        text: what was written.
-        option: the option that it was written for, for messages.
-        example: what such a text looks like, for messages.
+        text: the text.
+        option: the option that it is the value of, for messages.
+        example: a valid text, for messages.
 
     Raises:
-        LabError: it is neither.
+        LabError: if it is neither.
 
     Example:
-        >>> spelled("kolen-pollack(decay=0.1)", "--rules", "name(number=0.5)")
-        Spelled(name='kolen-pollack', arguments={'decay': 0.1})
+        >>> parse_call("kolen-pollack(decay=0.1)", "--rules", "name(number=0.5)")
+        NamedCall(name='kolen-pollack', arguments={'decay': 0.1})
     """
     try:
         return _read(text.strip())
@@ -51,16 +53,16 @@ def spelled(text: str, option: str, example: str) -> Spelled:
         ) from error
 
 
-def spelled_or_bare(name: str) -> Spelled:
-    """The name of a row, which may also be any text that a user has chosen."""
+def parse_call_or_name(name: str) -> NamedCall:
+    """Parse the name of a row; any text that cannot be parsed is a name itself."""
     try:
         return _read(name)
     except (ValueError, SyntaxError, RecursionError, MemoryError):
-        return Spelled(name, {})
+        return NamedCall(name, {})
 
 
 def split_names(text: str) -> list[str]:
-    """The parts between commas, but for those in brackets and quotes.
+    """Split at commas, but not inside brackets and quotes.
 
     Example:
         >>> split_names("a(x=1, y=(2, 3)),b(z='u,v'), c")
@@ -81,8 +83,8 @@ def split_names(text: str) -> list[str]:
     return parts
 
 
-def literal(text: str, option: str) -> Any:
-    """A number, a text in quotes, True, False or None."""
+def parse_literal(text: str, option: str) -> Any:
+    """Parse a number, a string in quotes, True, False or None."""
     try:
         return _literal(ast.parse(text.strip(), mode="eval").body)
     except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
@@ -90,19 +92,19 @@ def literal(text: str, option: str) -> Any:
         raise LabError(f"{option}: {text!r} cannot be read ({reason})") from error
 
 
-def _read(text: str) -> Spelled:
+def _read(text: str) -> NamedCall:
     name, bracket, rest = text.partition("(")
     if not _NAME.fullmatch(name.strip()):
         raise ValueError("it is not a name, nor a name with arguments")
     if not bracket:
-        return Spelled(name.strip(), {})
+        return NamedCall(name.strip(), {})
     call = ast.parse(f"_({rest}", mode="eval").body
     if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
         raise ValueError("it is not a name, nor a name with arguments")
     if call.args or any(keyword.arg is None for keyword in call.keywords):
         raise ValueError("every argument needs its name")
     arguments = {str(one.arg): _literal(one.value) for one in call.keywords}
-    return Spelled(name.strip(), arguments)
+    return NamedCall(name.strip(), arguments)
 
 
 def _literal(value: ast.expr) -> Any:

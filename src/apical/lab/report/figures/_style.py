@@ -1,4 +1,4 @@
-"""From a figure to PNG and SVG: the same bytes for the same figure."""
+"""Style of all figures: colours, line styles, matplotlib settings, PNG and SVG."""
 
 import io
 import warnings
@@ -14,16 +14,15 @@ from matplotlib.lines import Line2D
 
 from apical.lab._registry import BASELINE, CONTROL, SQUARED
 
-# ---- The colours: each by what it is for, on white paper and on dark.
+# ---- Colours, on a light and on a dark background
 #
-# Those of the rules are from Okabe and Ito, which people who confuse red and green can
-# tell apart. A figure is drawn in the light ones. Where it stands in the page each is
-# replaced by the name of a variable of the stylesheet, so that the figure is dark where
-# the page is.
+# Those of the rules are the palette of Okabe and Ito, which colour-blind readers can
+# tell apart. Figures are drawn in the light colours. In the HTML page each colour is
+# replaced by a CSS variable, so that figures follow the dark mode of the page.
 
 
 class Colour(NamedTuple):
-    """A colour on light and on dark ground, as `#rrggbb`."""
+    """A colour on a light and on a dark background, as `#rrggbb`."""
 
     light: str
     dark: str
@@ -44,8 +43,8 @@ HUES = (
     Colour("#0072b2", "#3f93e6"),
     Colour("#cc79a7", "#e79ac6"),
 )
-# From the input (dark violet, or blue on dark ground) to the output (yellow): every
-# second step of viridis, without the end that would be lost on the ground.
+# From the input (dark violet, or blue on dark) to the output (yellow): every second
+# step of viridis, without the end that the background would hide.
 DEPTHS = (
     Colour("#440154", "#7d5fd0"),
     Colour("#46307e", "#6f7fd8"),
@@ -69,11 +68,11 @@ NAMED: dict[str, Colour] = {
 }
 
 
-# ---- How each rule is drawn: the same colour, dashes and marker in every figure.
+# ---- Line styles: the same colour, dashes and marker for a rule in every figure
 
 
-class Look(NamedTuple):
-    """What tells the line and the point of one rule from those of the others."""
+class LineStyle(NamedTuple):
+    """Colour, dashes and marker of one rule."""
 
     colour: str
     dashes: Any
@@ -82,47 +81,47 @@ class Look(NamedTuple):
 
 _SOLID, _DASHED, _DOTTED = "-", (0, (5, 1.6)), (0, (1.2, 1.3))
 _DASHES = (_SOLID, _DASHED, _DOTTED, (0, (6, 1.5, 1.2, 1.5)))
-_FIRST = (0, 0, 0, 1, 2, 1)  # which dashes a colour begins with
+_FIRST = (0, 0, 0, 1, 2, 1)  # the first dashes of each colour
 _MARKERS = ("s", "^", "D", "v", "P", "X", "<", "p", ">", "d", "*")
 _FIXED = {
-    BASELINE: Look(BASELINE_COLOUR.light, _SOLID, "o"),
-    SQUARED: Look(BASELINE_COLOUR.light, _DASHED, "*"),
-    CONTROL: Look(CONTROL_COLOUR.light, _DOTTED, "h"),
+    BASELINE: LineStyle(BASELINE_COLOUR.light, _SOLID, "o"),
+    SQUARED: LineStyle(BASELINE_COLOUR.light, _DASHED, "*"),
+    CONTROL: LineStyle(CONTROL_COLOUR.light, _DOTTED, "h"),
 }
 
 
-def looks(rules: Iterable[str]) -> dict[str, Look]:
-    """A look for each rule; colour and dashes are alike from the 25th on.
+def line_styles(rules: Iterable[str]) -> dict[str, LineStyle]:
+    """A line style for each rule; colour and dashes repeat after 24 rules.
 
     Example:
-        >>> found = looks(f"rule {i}" for i in range(24))
+        >>> found = line_styles(f"rule {i}" for i in range(24))
         >>> len({(look.colour, look.dashes) for look in found.values()})
         24
     """
     rules = list(dict.fromkeys(rules))
     others = [name for name in rules if name not in _FIXED]
-    drawn = {name: _look(i) for i, name in enumerate(others)} | _FIXED
-    return {name: drawn[name] for name in rules}
+    styles = {name: _line_style(i) for i, name in enumerate(others)} | _FIXED
+    return {name: styles[name] for name in rules}
 
 
-def handle(look: Look, label: str) -> Line2D:
-    """What stands for a rule in a legend."""
+def legend_handle(line: LineStyle, label: str) -> Line2D:
+    """The legend entry of a rule."""
     return Line2D(
         [],
         [],
-        color=look.colour,
-        linestyle=look.dashes,
+        color=line.colour,
+        linestyle=line.dashes,
         linewidth=2,
-        marker=look.marker,
+        marker=line.marker,
         markersize=6.5,
         markeredgecolor=PAPER.light,
         label=label,
     )
 
 
-def _look(number: int) -> Look:
+def _line_style(number: int) -> LineStyle:
     turn, colour = divmod(number, len(HUES))
-    return Look(
+    return LineStyle(
         HUES[colour].light,
         _DASHES[(_FIRST[colour] + turn) % len(_DASHES)],
         _MARKERS[number % len(_MARKERS)],
@@ -130,7 +129,7 @@ def _look(number: int) -> Look:
 
 
 WIDTH = 11.0  # inches, of every figure
-_DOTS = 150  # to the inch
+_DPI = 150  # dots per inch
 _STYLE: dict[str, Any] = {
     "axes.edgecolor": EDGE.light,
     "axes.labelcolor": MUTED.light,
@@ -146,49 +145,49 @@ _STYLE: dict[str, Any] = {
     "font.size": 9,
     "grid.color": GRID.light,
     "legend.frameon": False,
-    "svg.fonttype": "none",  # words stay words, to be found and edited
+    "svg.fonttype": "none",  # text stays text, which can be searched and edited
     "svg.hashsalt": "apical",
     "text.color": INK.light,
-    "text.parse_math": False,  # a name with dollar signs is a name
+    "text.parse_math": False,  # dollar signs in a name are not math
     "xtick.color": MUTED.light,
     "ytick.color": MUTED.light,
 }
 
 
-class Picture(NamedTuple):
-    """A figure in both forms."""
+class Rendered(NamedTuple):
+    """A figure as PNG and SVG."""
 
     png: bytes
     svg: str
 
 
 @contextmanager
-def our_style() -> Iterator[None]:
-    """The style of every figure, whatever the reader's own settings are."""
+def figure_style() -> Iterator[None]:
+    """The style of every figure, independent of the user's matplotlib settings."""
     with style.context(_STYLE, after_reset=True), warnings.catch_warnings():
-        # A name in a script that the font lacks is a box in the PNG; the SVG has it.
+        # Letters that the font lacks are boxes in the PNG; the SVG has them.
         warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
         yield
 
 
-def blank(height: float, **options: Any) -> Figure:
-    """An empty figure of this height in inches."""
+def new_figure(height: float, **options: Any) -> Figure:
+    """An empty figure with this height in inches."""
     figure = Figure(figsize=(WIDTH, height), **options)
     FigureCanvasAgg(figure)
     return figure
 
 
-def picture(figure: Figure) -> Picture:
-    """Save a figure in both forms; without a date, so that it is always the same."""
+def render(figure: Figure) -> Rendered:
+    """Render a figure as PNG and SVG, without a date: the same bytes each time."""
     png, svg = io.BytesIO(), io.StringIO()
-    figure.savefig(png, format="png", dpi=_DOTS)
-    figure.set_layout_engine("none")  # the places found for the PNG do for the SVG
+    figure.savefig(png, format="png", dpi=_DPI)
+    figure.set_layout_engine("none")  # the SVG keeps the layout of the PNG
     figure.savefig(svg, format="svg", metadata={"Date": None})
-    return Picture(png.getvalue(), svg.getvalue())
+    return Rendered(png.getvalue(), svg.getvalue())
 
 
-def say(axes: Axes, words: str) -> None:
-    """Words in the middle of a panel that has nothing else to show."""
+def write_in_panel(axes: Axes, words: str) -> None:
+    """Write text in the middle of a panel that has no data."""
     axes.text(
         0.5,
         0.5,
@@ -202,11 +201,11 @@ def say(axes: Axes, words: str) -> None:
     )
 
 
-def shortened(name: str, length: int) -> str:
-    """A name that fits: the middle of a long one is left out.
+def shorten(name: str, length: int) -> str:
+    """A name of at most this length, with an ellipsis in the middle.
 
     Example:
-        >>> shortened("predictive-coding", 12)
+        >>> shorten("predictive-coding", 12)
         'predic…oding'
     """
     if len(name) <= length:

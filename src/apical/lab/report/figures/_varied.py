@@ -1,7 +1,7 @@
-"""Accuracy and alignment against a number of the rules, where rows differ in it alone.
+"""Figure of accuracy and alignment against a hyper-parameter (`vary=`).
 
-Rows that are called alike but for one argument, as `rule(removed=0.0)` and
-`rule(removed=0.5)`, are the points of one curve.
+Rows whose names differ in one argument, as `rule(removed=0.0)` and `rule(removed=0.5)`,
+are the points of one curve.
 """
 
 import math
@@ -12,17 +12,23 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from apical.lab._names import Spelled, spelled_or_bare
+from apical.lab._call_syntax import NamedCall, parse_call_or_name
 from apical.lab._registry import BASELINE, CONTROL
-from apical.lab.report._style import Look, blank, handle, looks, shortened
 from apical.lab.report._summary import Interval, Row
+from apical.lab.report.figures._style import (
+    LineStyle,
+    legend_handle,
+    line_styles,
+    new_figure,
+    shorten,
+)
 
 _REFERENCES = (BASELINE, CONTROL)
 _ENDED = ("ok", "unfinished")
 
 
 class Varied(NamedTuple):
-    """The rows of one model that differ in one argument of a rule alone.
+    """The rows of one model that differ in one argument of a rule.
 
     Attributes:
         model: its name.
@@ -44,19 +50,19 @@ class _Measure(NamedTuple):
 
 
 _MEASURES = (
-    _Measure("last test accuracy (%)", lambda row: row.accuracy, 100.0),
-    _Measure("last alignment", lambda row: row.alignment_end, 1.0),
+    _Measure("final test accuracy (%)", lambda row: row.accuracy, 100.0),
+    _Measure("final alignment", lambda row: row.alignment_end, 1.0),
 )
 
 
 def varied(rows: list[Row]) -> list[Varied]:
-    """Every set of rows that is a curve: two values at least."""
+    """The sets of rows that make a curve, with two values or more."""
     found: dict[tuple[str, str, str], dict[Any, Row]] = {}
     for row in rows:
-        name, arguments = spelled_or_bare(row.rule)
+        name, arguments = parse_call_or_name(row.rule)
         for number, value in arguments.items():
             others = {k: v for k, v in arguments.items() if k != number}
-            key = row.model, number, str(Spelled(name, others))
+            key = row.model, number, str(NamedCall(name, others))
             found.setdefault(key, {})[value] = row
     return [
         Varied(*key, points=sorted(points.items(), key=_order))
@@ -66,31 +72,31 @@ def varied(rows: list[Row]) -> list[Varied]:
 
 
 def draw_varied(rows: list[Row]) -> Figure:
-    """One row of panels for each model and number, a line for each rule."""
+    """One row of panels for each model and hyper-parameter, a line for each rule."""
     curves = varied(rows)
     panels = list(dict.fromkeys((curve.model, curve.number) for curve in curves))
-    drawn = looks([*(curve.rule for curve in curves), *_REFERENCES])
-    figure = blank(0.9 + 2.9 * len(panels), layout="constrained")
+    styles = line_styles([*(curve.rule for curve in curves), *_REFERENCES])
+    figure = new_figure(0.9 + 2.9 * len(panels), layout="constrained")
     grid = figure.subplots(len(panels), len(_MEASURES), squeeze=False)
     for (model, number), line in zip(panels, grid, strict=True):
         mine = [c for c in curves if (c.model, c.number) == (model, number)]
         for axes, measure in zip(line, _MEASURES, strict=True):
-            _draw(axes, mine, drawn, measure)
+            _draw(axes, mine, styles, measure)
             for row in rows:
                 if row.model == model and row.rule in _REFERENCES:
-                    _refer(axes, row, drawn[row.rule], measure)
-        line[0].set_title(f"{shortened(model, 24)}: {_MEASURES[0].title}")
+                    _refer(axes, row, styles[row.rule], measure)
+        line[0].set_title(f"{shorten(model, 24)}: {_MEASURES[0].title}")
     shown = {row.rule for row in rows} & set(_REFERENCES)
-    names = [n for n in drawn if n not in _REFERENCES or n in shown]
-    handles = [handle(drawn[name], shortened(name, 40)) for name in names]
+    names = [n for n in styles if n not in _REFERENCES or n in shown]
+    handles = [legend_handle(styles[name], shorten(name, 40)) for name in names]
     figure.legend(handles=handles, loc="outside lower center", ncols=3, handlelength=3)
-    title = "what a number of the rules does (bars: 95 % intervals over seeds)"
+    title = "effect of a hyper-parameter (bars: 95 % intervals over seeds)"
     figure.suptitle(title, x=0.01, ha="left", fontsize=11)
     return figure
 
 
 def _draw(
-    axes: Axes, curves: list[Varied], drawn: dict[str, Look], measure: _Measure
+    axes: Axes, curves: list[Varied], styles: dict[str, LineStyle], measure: _Measure
 ) -> None:
     values = [value for curve in curves for value, _ in curve.points]
     numbers = all(_is_number(value) for value in values)
@@ -101,14 +107,14 @@ def _draw(
             for value, row in curve.points
             if row.status in _ENDED
         ]
-        look = drawn[curve.rule]
+        style = styles[curve.rule]
         axes.errorbar(
             [x for x, _ in points],
             [measure.scale * found.mean for _, found in points],
             yerr=[measure.scale * _half(found) for _, found in points],
-            color=look.colour,
-            linestyle=look.dashes,
-            marker=look.marker,
+            color=style.colour,
+            linestyle=style.dashes,
+            marker=style.marker,
             markersize=6,
             linewidth=1.6,
             elinewidth=1.1,
@@ -119,12 +125,15 @@ def _draw(
     axes.set_title(measure.title)
 
 
-def _refer(axes: Axes, row: Row, look: Look, measure: _Measure) -> None:
-    """A level line for a rule that does not have the number."""
+def _refer(axes: Axes, row: Row, style: LineStyle, measure: _Measure) -> None:
+    """Draw a horizontal line for a rule without the hyper-parameter."""
     mean = measure.of(row).mean
     if row.status in _ENDED and math.isfinite(mean):
         axes.axhline(
-            measure.scale * mean, color=look.colour, linestyle=look.dashes, linewidth=1
+            measure.scale * mean,
+            color=style.colour,
+            linestyle=style.dashes,
+            linewidth=1,
         )
 
 

@@ -10,14 +10,19 @@ from hypothesis import strategies as st
 from support.command_line import flat
 from support.command_line import run as run_line
 from support.comparison_lines import asked, comparison, run
-from support.lab_work import compared
+from support.lab_runs import compared
 
 from apical import lab, rules
 from apical.lab import LabError
-from apical.lab._names import Spelled, spelled, spelled_or_bare, split_names
-from apical.lab._registry import RULES, find_entry, find_rules
-from apical.lab.report._html import again, sources
-from apical.lab.report._varied import varied
+from apical.lab._call_syntax import (
+    NamedCall,
+    parse_call,
+    parse_call_or_name,
+    split_names,
+)
+from apical.lab._registry import RULES, find_rules, find_spec
+from apical.lab.report._html import rerun_command, sources
+from apical.lab.report.figures._varied import varied
 from apical.lab.run import _runner
 from apical.lab.run._runner import draw_trials
 
@@ -29,7 +34,7 @@ LITERALS = st.one_of(
     st.text(),
 )
 SPELLED = st.builds(
-    Spelled,
+    NamedCall,
     st.from_regex(r"[a-z][\w.:-]*", fullmatch=True),
     st.dictionaries(
         st.from_regex(r"(?!(True|False|None)$)[a-z]{2,9}_x", fullmatch=True), LITERALS
@@ -41,18 +46,18 @@ SPELLED = st.builds(
 def test_what_is_written_is_read_as_it_was(several):
     texts = [str(one) for one in several]
     parts = split_names(",".join(texts))
-    assert [spelled(part, "--rules", "") for part in parts] == several
+    assert [parse_call(part, "--rules", "") for part in parts] == several
     assert parts == texts
 
 
 @given(st.text())
 def test_any_text_is_a_name_or_is_refused(text):
     try:
-        found = spelled(text, "--rules", "a(b=1)")
+        found = parse_call(text, "--rules", "a(b=1)")
     except LabError:
-        assert spelled_or_bare(text) == Spelled(text, {})
+        assert parse_call_or_name(text) == NamedCall(text, {})
     else:
-        assert spelled(str(found), "--rules", "") == found
+        assert parse_call(str(found), "--rules", "") == found
 
 
 @pytest.mark.parametrize(
@@ -60,26 +65,26 @@ def test_any_text_is_a_name_or_is_refused(text):
 )
 def test_what_the_parser_cannot_bear_is_refused(text):
     with pytest.raises(LabError, match="cannot be read"):
-        spelled(text, "--rules", "a(b=1)")
+        parse_call(text, "--rules", "a(b=1)")
 
 
 def test_arguments_reach_the_rule_in_its_own_types():
-    (name, entry), *rest = find_rules(
+    (name, spec), *rest = find_rules(
         "feedback_alignment(removed_backward=1,gains='feedback'), kolen-pollack"
     ).items()
     assert name == "feedback-alignment(removed_backward=1.0, gains='feedback')"
     made = rules.FeedbackAlignment(removed_backward=1.0, gains="feedback")
-    assert entry.make() == made and type(entry.make().removed_backward) is float
+    assert spec.make() == made and type(spec.make().removed_backward) is float
     assert [name for name, _ in rest] == ["kolen-pollack"]
-    assert find_entry(name) is RULES["feedback-alignment"]
+    assert find_spec(name) is RULES["feedback-alignment"]
 
 
 def test_a_sweep_does_not_draw_what_was_given():
     drawn = RULES["kolen-pollack"].search_space
     assert "decay" in drawn  # or this shows nothing
-    (entry,) = find_rules("kolen-pollack(decay=0.25)").values()
-    assert "decay" not in entry.search_space
-    assert "decay" not in draw_trials(4, (1e-3, 1.0), entry.search_space).numbers
+    (spec,) = find_rules("kolen-pollack(decay=0.25)").values()
+    assert "decay" not in spec.search_space
+    assert "decay" not in draw_trials(4, (1e-3, 1.0), spec.search_space).numbers
 
 
 @rules.rule
@@ -91,8 +96,8 @@ class Needing(rules.FeedbackAlignment):
 
 def test_arguments_are_given_to_a_rule_of_ones_own_that_has_no_defaults():
     name = f"{__name__}:Needing(needed=0.5, removed_backward=1)"
-    (entry,) = find_rules(name).values()
-    assert entry.make() == Needing(removed_backward=1.0, needed=0.5)
+    (spec,) = find_rules(name).values()
+    assert spec.make() == Needing(removed_backward=1.0, needed=0.5)
     with pytest.raises(LabError, match=r"cannot be made by Needing\(\)"):
         find_rules(f"{__name__}:Needing(removed_backward=1)")
 
@@ -199,7 +204,7 @@ def test_rows_that_differ_in_one_argument_alone_are_a_curve():
 
 def test_the_page_tells_how_to_run_them_again_and_whom_to_cite():
     name = "feedback-alignment(removed_backward=0.5, gains='forward')"
-    told = again(asked(run(rule=name) + run(rule="kolen-pollack"))).command
+    told = rerun_command(asked(run(rule=name) + run(rule="kolen-pollack"))).command
     words = shlex.split(told)
     text = words[words.index("--rules") + 1]
     assert list(find_rules(text)) == [name, "kolen-pollack"]
