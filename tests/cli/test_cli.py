@@ -1,7 +1,9 @@
 """The command line: what it prints, and how it ends."""
 
 import ast
+import dataclasses
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +14,9 @@ from support.lab_files import tiny, write_mnist
 
 import apical
 from apical import claims, lab
+from apical.cli._rules import read_docstring
 from apical.lab import COMPARED, NOT_COMPARED, RULES
+from apical.lab._registry import CONTROL
 from apical.lab.run import _plan
 
 SMALL = "--model mlp --rules backpropagation --epochs 1 --seeds 2 --batch-size 8"
@@ -23,14 +27,62 @@ def test_the_version_is_printed():
     assert (result.exit_code, result.stdout) == (0, f"apical {apical.__version__}\n")
 
 
-def test_the_rules_are_listed_with_source_and_needs():
-    result = run("rules", width=160)
+def needs_in_matrix(text):
+    """The needs of each rule, read off the matrix that `apical rules` prints."""
+    legend = re.search(r"Needs that a neuron does not meet: (.*?)\.", flat(text))[1]
+    words = dict(part.split(" ", 1) for part in legend.split("; "))
+    lines = [line.split() for line in text.splitlines()]
+    marks = {line[0]: line[1:] for line in lines if {"•", "·"} & set(line[1:])}
+    return {
+        name: {words[str(i)] for i, mark in enumerate(row, 1) if mark == "•"}
+        for name, row in marks.items()
+    }
+
+
+@pytest.mark.parametrize("width", [80, 100, 160])
+def test_rules_are_a_matrix_with_one_line_for_each(width):
+    result = run("rules", width=width)
     assert result.exit_code == 0
-    for name in (*RULES, *NOT_COMPARED):
-        assert f"{name} " in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= width
+    specs = {**RULES, **{name: n.spec for name, n in NOT_COMPARED.items()}}
+    found = needs_in_matrix(result.stdout)
+    assert found == {name: set(spec.needs) for name, spec in specs.items()}
     assert "score-function: for networks with stochastic nodes" in flat(result.stdout)
-    assert "lillicrap2016random" in result.stdout
-    assert "weight transport · separate phases" in flat(result.stdout)
+
+
+@pytest.mark.parametrize("name", [*RULES, *NOT_COMPARED])
+def test_every_rule_is_shown_with_equation_source_needs_and_numbers(name):
+    result = run(f"rules {name}", width=100)
+    assert result.exit_code == 0
+    shown = flat(result.stdout)
+    spec = RULES.get(name) or NOT_COMPARED[name].spec
+    made = spec.make()
+    words = read_docstring(type(made))
+    assert words.equation and words.equation in result.stdout
+    assert type(made).__name__ in shown and words.summary in shown
+    assert words.source or name == CONTROL
+    for key in re.findall(r"@\w+\{\s*([^,\s]+)", spec.citation):
+        assert key in shown
+    assert not spec.needs or spec.needs[0] in shown
+    for field in dataclasses.fields(made):
+        assert re.search(rf"^ ?{field.name} ", result.stdout, re.MULTILINE)
+    for low, high, scale in spec.search_space.values():
+        assert f"{low:g} to" in shown and f"{high:g}, {scale}" in shown
+
+
+def test_the_numbers_of_a_rule_are_those_of_its_row():
+    shown = flat(run("rules kolen-pollack(decay=0.25)", width=120).stdout)
+    assert "decay 0.25 – the fraction" in shown  # given, so that no sweep draws it
+    shown = flat(run("rules kolen_pollack", width=120).stdout)
+    assert "decay 0.0001 1e-05 to 0.01, log the fraction" in shown
+
+
+def test_an_unknown_rule_lists_the_nearest_names():
+    result = run("rules kolen-polack")
+    assert result.exit_code == 2
+    assert "'kolen-pollack'" in result.stderr
+    result = run("rules score-funktion")  # also of those that are not compared
+    assert "'score-function'" in result.stderr
 
 
 def test_a_comparison_prints_its_table_and_where_the_rest_is(tmp_path, monkeypatch):
@@ -38,7 +90,7 @@ def test_a_comparison_prints_its_table_and_where_the_rest_is(tmp_path, monkeypat
     result = run(f"compare {SMALL} --out {tmp_path / 'out'}")
     assert result.exit_code == 0, result.output
     assert "accuracy %" in result.stdout and "no tuning" in flat(result.stdout)
-    assert "The page:" in result.stdout
+    assert "Report:" in result.stdout
     assert (tmp_path / "out" / "report.html").exists()
     again = run(f"compare {SMALL} --out {tmp_path / 'out'}")
     assert again.exit_code == 2
@@ -117,7 +169,7 @@ def test_an_interrupt_says_how_to_go_on(monkeypatch):
     monkeypatch.setattr("apical.lab.compare", interrupt)
     result = run("compare --out kept")
     assert result.exit_code == 130
-    assert "To go on: apical compare --resume kept" in flat(result.stderr)
+    assert "To resume: apical compare --resume kept" in flat(result.stderr)
 
 
 def python(script, **environment):
@@ -159,7 +211,7 @@ print("BACKENDS", len(xla_bridge._backends), "MODULES", *sys.modules)
 # What draws, computes or reads data: seconds to import, and to list nothing is needed.
 SLOW = (
     *("matplotlib", "scipy", "sklearn", "pandas", "equinox", "pooch", "jinja2"),
-    *("apical.lab.training._train", "apical.lab.report._report", "apical.claims"),
+    *("apical.lab.training._train", "apical.lab.report._report", "apical.claims._run"),
 )
 
 
@@ -177,8 +229,9 @@ def test_what_only_lists_imports_nothing_that_is_slow(line):
 def test_the_names_of_the_lab_are_those_that_a_checker_sees():
     tree = ast.parse(Path(lab.__file__).read_text("utf-8"))
     found = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.level == 0:
+    typed = next(node for node in tree.body if isinstance(node, ast.If))
+    for node in ast.walk(typed):
+        if isinstance(node, ast.ImportFrom):
             for alias in node.names:
                 if alias.asname == alias.name:
                     found[alias.name] = node.module.removeprefix("apical.lab.")
@@ -206,4 +259,4 @@ def test_kept_verdicts_are_listed_and_ones_own_beside_them(tmp_path):
     for name, kept in claims.kept_claims().items():
         assert name in result.stdout and kept.verdict in flat(result.stdout)
     assert "yours" not in result.stdout
-    assert "none has been run at the full scale" in flat(result.stdout)
+    assert "none has been run at full scale" in flat(result.stdout)

@@ -110,7 +110,7 @@ WRONG = {
     "feedback-alignment(0.9)": "every argument needs its name",
     "feedback-alignment(removed_backward=0.9": "cannot be read",
     "direct-feedback-alignment(error=1)": "must be of the type of",
-    "predictive-coding-sweep(inference='x')": "cannot be given in words",
+    "predictive-coding-sweep(inference='x')": "cannot be written in words",
     "untrained-hidden-layers(x=1)": "takes no arguments",
     "feedback-aligment(removed_backward=1)": "Did you mean 'feedback-alignment'",
 }

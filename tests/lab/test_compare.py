@@ -93,12 +93,12 @@ def test_the_cost_is_told_beside_that_of_backpropagation(whole):
 
 def test_everything_lies_in_the_folder(whole):
     names = {path.name for path in whole[1].iterdir()}
-    journals = {
+    tables = {
         f"{n}.jsonl"
         for n in ("records", "layers", "regimes", "trials", "costs", "stages")
     }
     reports = {name for name in REPORTS if not name.startswith("varied.")}
-    assert journals | {"settings.json"} | reports | {".lock"} == names
+    assert tables | {"settings.json"} | reports | {".lock"} == names
 
 
 def test_the_files_are_tables_that_pandas_and_polars_read(whole):
@@ -223,7 +223,7 @@ def test_a_rule_may_be_spelled_with_underscores(monkeypatch):
 @pytest.mark.usefixtures("no_cost")
 def test_models_and_rules_of_ones_own_by_name(tmp_path, monkeypatch):
     (tmp_path / "mine_for_test.py").write_text(
-        "from test_lab_compare import build\n"
+        "from test_compare import build\n"
         "from apical.rules import SignConcordance\n"
         "Signs = SignConcordance\n"
         "fixed = SignConcordance(magnitude='fixed')\n"

@@ -99,7 +99,10 @@ CALLS = {
     "a file": (lambda: lab.resume("file"), "cannot be read", "given as --out"),
     "records": (
         lambda: lab.Comparison.read("foreign"),
-        *("records.jsonl, line 1, is not of a journal", "it has no checksum"),
+        *(
+            "records.jsonl, line 1, is not a line that apical wrote",
+            "it has no checksum",
+        ),
     ),
     "lines": (lambda: lab.Comparison.read("listed"), "not an object of JSON"),
     "report": (
@@ -178,7 +181,7 @@ LINES = {
     ),
     "foreign": ("compare --resume foreign", "settings.json is not what", "--out"),
     "nowhere": ("compare --resume nowhere", "holds no comparison", "--out"),
-    "rules": ("rules extra", "unexpected extra argument"),
+    "rules": ("rules score-funktion", "Did you mean", "'score-function'"),
 }
 
 

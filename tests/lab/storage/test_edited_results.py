@@ -20,7 +20,7 @@ from apical.lab.storage._jsonl import JsonLines, read
 __all__ = ["save_every_step"]
 NAMES = ["backpropagation", "untrained-hidden-layers"]
 ASKED = {"rules": NAMES, "seeds": 2, "epochs": 2}
-JOURNALS = ("records", "layers", "costs")
+TABLES = ("records", "layers", "costs")
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text() | st.floats(-1e300, 1e300),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
@@ -87,11 +87,11 @@ def test_a_budget_that_was_edited_does_not_make_a_table_of_two_budgets(copy):
         compared(**ASKED | {"epochs": 1}, out=copy, resume=True)
 
 
-@pytest.mark.parametrize("journal", JOURNALS)
-def test_a_number_that_was_edited_is_named_with_its_line(copy, journal):
-    path = copy / f"{journal}.jsonl"
+@pytest.mark.parametrize("table", TABLES)
+def test_a_number_that_was_edited_is_named_with_its_line(copy, table):
+    path = copy / f"{table}.jsonl"
     lines = path.read_text().splitlines(keepends=True)
-    name = "depth" if journal == "costs" else "alignment"
+    name = "depth" if table == "costs" else "alignment"
     line = json.loads(lines[1])
     lines[1] = json.dumps(line | {name: 0.123}) + "\n"
     path.write_text("".join(lines))
@@ -99,7 +99,7 @@ def test_a_number_that_was_edited_is_named_with_its_line(copy, journal):
         lab.Comparison.read,
         lambda out: compared(**ASKED, out=out, resume=True),
     ):
-        with pytest.raises(LabError, match=rf"{journal}.jsonl, line 2, .* was it edit"):
+        with pytest.raises(LabError, match=rf"{table}.jsonl, line 2, .* was it edit"):
             do(copy)
 
 
@@ -143,8 +143,8 @@ def test_lines_of_another_comparison_are_refused(copy, tmp_path, name):
     changed, said = ELSEWHERE[name]
     other = tmp_path / "other"
     compared(**ASKED | {"rules": NAMES[:1]} | changed, out=other)
-    for journal in ("records", "layers", "stages"):
-        shutil.copy(other / f"{journal}.jsonl", copy)
+    for table in ("records", "layers", "stages"):
+        shutil.copy(other / f"{table}.jsonl", copy)
     with pytest.raises(LabError, match=f"made with ({said}) = .* not be those of one"):
         compared(**ASKED, out=copy, resume=True)
 
@@ -167,26 +167,26 @@ def test_a_rule_with_other_numbers_under_the_same_name_does_not_either(tmp_path)
     for out, decay in ((first, 0.1), (second, 0.2)):
         mine = {"mine": rules.KolenPollack(decay=decay)}
         compared(rules=mine, out=out, epochs=1)
-    for journal in ("records", "layers", "costs", "stages"):
-        shutil.copy(first / f"{journal}.jsonl", second)
+    for table in ("records", "layers", "costs", "stages"):
+        shutil.copy(first / f"{table}.jsonl", second)
     with pytest.raises(LabError, match="made with hyper_parameters = "):
         compared(rules=mine, out=second, epochs=1, resume=True)
 
 
 @pytest.mark.usefixtures("save_every_step")
-@pytest.mark.parametrize("journal", ["records", "layers"])
-def test_lines_lost_before_the_checkpoint_are_made_again(tmp_path, whole, journal):
+@pytest.mark.parametrize("table", ["records", "layers"])
+def test_lines_lost_before_the_checkpoint_are_made_again(tmp_path, whole, table):
     with pytest.MonkeyPatch.context() as patch:
         kill_at(patch, 8)
         with pytest.raises(Killed):
             compared(**ASKED | {"rules": NAMES[:1]}, out=tmp_path)
-    path = tmp_path / f"{journal}.jsonl"
+    path = tmp_path / f"{table}.jsonl"
     lines = path.read_text().splitlines(keepends=True)
     assert lines and (tmp_path / "checkpoint").exists()
     path.write_text("".join(lines[1:]))
     again = compared(**ASKED | {"rules": NAMES[:1]}, out=tmp_path, resume=True)
-    mine = [line for line in getattr(whole[0], journal) if line["rule"] == NAMES[0]]
-    assert untimed(getattr(again, journal)) == untimed(mine)
+    mine = [line for line in getattr(whole[0], table) if line["rule"] == NAMES[0]]
+    assert untimed(getattr(again, table)) == untimed(mine)
 
 
 @pytest.mark.usefixtures("save_every_step")
@@ -246,10 +246,10 @@ def test_hostile_settings_are_an_error_of_the_lab(copy, content):
             do(copy)
 
 
-def test_a_packed_journal_that_is_torn_is_named(tmp_path):
+def test_a_packed_file_that_is_torn_is_named(tmp_path):
     path = tmp_path / "records.jsonl.gz"
     path.write_bytes(gzip.compress(b'{"a": 1}\n')[:-9])
-    with pytest.raises(LabError, match=r"records.jsonl.gz is not a journal"):
+    with pytest.raises(LabError, match=r"records.jsonl.gz is not a result file"):
         read(path)
 
 

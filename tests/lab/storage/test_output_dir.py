@@ -22,18 +22,18 @@ def begin(folder, force=False, resume=False, settings=SETTINGS):
 
 def test_a_line_is_in_the_file_before_the_next_is_made(tmp_path):
     path = tmp_path / "a.jsonl"
-    journal = JsonLines(path)
-    journal.write({"seed": 1}, {"seed": 2})
-    assert read(path) == journal.lines == [{"seed": 1}, {"seed": 2}]
-    journal.write({"seed": 3})
-    assert JsonLines(path).lines == journal.lines
+    table = JsonLines(path)
+    table.write({"seed": 1}, {"seed": 2})
+    assert read(path) == table.lines == [{"seed": 1}, {"seed": 2}]
+    table.write({"seed": 3})
+    assert JsonLines(path).lines == table.lines
 
 
 def test_what_is_not_kept_is_gone_from_the_file_too(tmp_path):
-    journal = JsonLines(tmp_path / "a.jsonl")
-    journal.write(*({"seed": i} for i in range(4)))
-    journal.keep(lambda line: line["seed"] % 2)
-    assert read(journal.path) == journal.lines == [{"seed": 1}, {"seed": 3}]
+    table = JsonLines(tmp_path / "a.jsonl")
+    table.write(*({"seed": i} for i in range(4)))
+    table.keep(lambda line: line["seed"] % 2)
+    assert read(table.path) == table.lines == [{"seed": 1}, {"seed": 3}]
 
 
 def test_without_a_path_nothing_is_written(tmp_path, monkeypatch):
@@ -57,7 +57,7 @@ def test_a_torn_last_line_is_left_out_and_the_next_line_stands_alone(tmp_path):
     assert read(path) == [{"seed": 1}, {"seed": 3}]
 
 
-def test_what_is_no_journal_is_named(tmp_path):
+def test_what_is_no_result_file_is_named(tmp_path):
     path = tmp_path / "records.jsonl"
     path.write_text("seed,epoch\n1,2\n")
     with pytest.raises(

@@ -17,7 +17,7 @@ from apical.lab.storage import _checkpoint
 from apical.lab.training._train import TrainProgress
 
 ASKED = {"rules": ["kolen-pollack"], "sweep": 2}
-JOURNALS = ("records", "layers", "trials")
+TABLES = ("records", "layers", "trials")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -34,8 +34,8 @@ def whole():
 
 
 def require_same(result, whole):
-    for journal in JOURNALS:
-        mine, other = (untimed(getattr(r, journal)) for r in (result, whole))
+    for table in TABLES:
+        mine, other = (untimed(getattr(r, table)) for r in (result, whole))
         assert mine == other
     assert len(whole.records) == 6 and len(whole.trials) == 2
 
@@ -76,10 +76,10 @@ def test_a_line_that_was_torn_is_made_again(tmp_path, whole):
     require_same(lab.Comparison.read(tmp_path), whole)
 
 
-@pytest.mark.parametrize("journal", ["records", "layers", "trials"])
-def test_lines_that_were_lost_later_are_made_again(tmp_path, whole, journal):
+@pytest.mark.parametrize("table", ["records", "layers", "trials"])
+def test_lines_that_were_lost_later_are_made_again(tmp_path, whole, table):
     compared(out=tmp_path, **ASKED)
-    path = tmp_path / f"{journal}.jsonl"
+    path = tmp_path / f"{table}.jsonl"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
     require_same(compared(out=tmp_path, resume=True, **ASKED), whole)
 

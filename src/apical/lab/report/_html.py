@@ -155,7 +155,7 @@ class Search(NamedTuple):
     chosen: Mapping[str, Any] | None
     numbers: str
     span: WorkingRange | None
-    final_by_seed: str
+    at_the_edge: str
 
 
 def page(comparison: Any, drawings: Mapping[str, str]) -> str:
@@ -275,7 +275,7 @@ def _searches(trials: Lines) -> list[Search]:
             ),
             numbers=_listed(chosen["numbers"]) if chosen else "",
             span=working_range(lines),
-            final_by_seed=_at_the_edge(chosen, lines) if chosen else "",
+            at_the_edge=_at_the_edge(chosen, lines) if chosen else "",
         )
         for (model, rule), lines in by_run(trials).items()
     ]
