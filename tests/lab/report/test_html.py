@@ -134,13 +134,13 @@ def test_a_lost_run_says_so_and_shows_no_accuracy():
     assert why in text
     assert "sign-concordance cross-entropy – – – – – – – 0.003 – refused" in text
     assert "refused no synapse here (seed 0, 1, 2, epoch 0)" in text
-    assert "What diverged or was refused Nothing." in said(run())
+    assert "Diverged or refused No run." in said(run())
 
 
 def test_an_unfinished_comparison_says_how_far_it_came():
     text = said(run(), run(rule="kolen-pollack", reached=1))
-    assert "has not ended" in text and "unfinished: epoch 1 of 2" in text
-    assert "has not ended" not in said(run())
+    assert "is incomplete" in text and "unfinished: epoch 1 of 2" in text
+    assert "is incomplete" not in said(run())
 
 
 # ---------------------------------------------------------------- what was found
@@ -181,12 +181,12 @@ def test_a_rule_is_compared_with_backpropagation_of_the_loss_that_it_descends():
     assert [f.rule for f in found.below] == ["clamped"] and found.above == []
     text = said(records)
     assert (
-        "Backpropagation was right on 91.5 ± 2.1 % of the test part where it descends "
+        "Backpropagation was right on 91.5 ± 2.1 % of the test set where it descends "
         "the cross-entropy, and on 96.5 ± 2.1 % where it descends the squared-error. "
-        "Each rule is compared with that which descends the same loss."
+        "Each rule is compared with the one that descends the same loss."
     ) in text
     missing = said(run(seeds=4), noisy("clamped", (0.02,) * 4, **other))
-    assert "clamped descends the squared-error, and no backpropagation" in missing
+    assert "clamped descends the squared-error, but no run of backprop" in missing
 
 
 def test_a_rule_must_be_above_the_control_beyond_its_interval():
@@ -199,7 +199,7 @@ def test_a_rule_must_be_above_the_control_beyond_its_interval():
     assert [finding.rule for finding in found.better] == [BASELINE, "better"]
     text = said(records)
     assert "not shown to be above it: unsure, worse." in text
-    assert "every rule that came to a score was above it" in said(
+    assert "every rule with a result is above it" in said(
         run(), run(rule="x"), run(rule=CONTROL, gain=-0.1)
     )
 
@@ -213,11 +213,11 @@ def test_a_control_alone_proves_nothing_and_backpropagation_may_fail_it():
 
 def test_one_seed_and_a_missing_baseline_are_said():
     text = said(run(seeds=1), run(rule="x", seeds=1, gain=-0.02))
-    assert "With one seed there is no interval" in text and "x (−2.0)" in text
+    assert "With one seed there are no intervals" in text and "x (−2.0)" in text
     assert "Backpropagation was not among the rules" in said(run(rule="x"))
     lost = run(rule="x") + diverged(rule=BASELINE, lost=(0, 1, 2))
-    assert "Backpropagation came to no result here" in said(lost)
-    assert "Not judged: kolen-pollack (diverged)" in said(run(), diverged())
+    assert "Backpropagation has no result" in said(lost)
+    assert "Without a result: kolen-pollack (diverged)" in said(run(), diverged())
 
 
 def test_numbers_that_are_not_known_are_dashes():
@@ -236,21 +236,21 @@ def test_trials_have_a_table_with_the_working_range():
     assert f"mlp {BASELINE} 8 0 95.0 0.0081 decay = 0.05 0.0027 to 0.0243 × 9 3" in text
     assert "the highest tried" not in text and "the lowest tried" not in text
     assert "mlp kolen-pollack 8 8 every trial diverged" in text
-    assert "The trials" not in said(run())
+    assert "Trials One point" not in said(run())
 
 
 @pytest.mark.parametrize(("chosen", "said"), [(0, "lowest"), (7, "highest")])
 def test_a_step_size_at_the_end_of_its_range_is_said_to_be_there(chosen, said):
     searched = [line | {"chosen": line["trial"] == chosen} for line in trials()]
     text = Parsed(made(comparison(run(), trials=searched))).text
-    summary, table = text.split("The numbers", 1)
+    summary, table = text.split("Results", 1)
     assert f"{BASELINE} (the {said} tried); see the trials" in summary
     assert f", the {said} tried" in table
 
 
 def test_bands_and_bars_of_a_swept_run_are_told_apart():
     text = " ".join(made(comparison(run(sweep=8), trials=trials())).split())
-    assert "the band its 95 % interval over seeds;" in text
+    assert "bands their 95 % intervals over seeds;" in text
     assert "bars: 95 % intervals over seeds and draws of the trials;" in text
 
 
@@ -297,15 +297,17 @@ def test_the_command_tells_no_paths():
 
 def test_what_the_command_cannot_name_is_said():
     given = asked(run()) | {"given_as_objects": ["models", "rules"]}
-    assert "which no command can name: models, rules" in said(run(), settings=given)
-    assert "no command can name" not in said(run())
+    assert "not available on the command line: models, rules" in said(
+        run(), settings=given
+    )
+    assert "on the command line" not in said(run())
 
 
 def test_runs_that_have_not_begun_are_said():
     given = asked(run()) | {"rules": [BASELINE, "kolen-pollack"]}
     text = said(run(), settings=given)
-    assert "has not ended. Not begun: kolen-pollack on mlp." in text
-    assert "has not ended" not in said(run())
+    assert "is incomplete. Not started: kolen-pollack on mlp." in text
+    assert "is incomplete" not in said(run())
 
 
 def test_each_source_is_cited_once_and_a_rule_without_one_is_named():

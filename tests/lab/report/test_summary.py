@@ -11,7 +11,7 @@ from apical.lab._errors import LabError
 from apical.lab._registry import CONTROL, RULES, SQUARED
 from apical.lab.report._summary import Interval, curve, interval, standing, summarise
 from apical.lab.report._terminal_table import outcome, table
-from apical.lab.training._tuning import repeated
+from apical.lab.training._tuning import resampled_scores
 
 
 def record(rule="backpropagation", model="mlp", seed=0, epoch=0, **changes):
@@ -135,7 +135,7 @@ def test_the_whole_table_can_be_read_at(width):
     assert "…" not in text
     flat = " ".join(text.split())
     assert "step size 0.003 for every rule, no tuning" in flat
-    assert "What each rule needs: `apical rules`" in flat
+    assert "Biological requirements: `apical rules`" in flat
 
 
 def test_the_difference_to_backpropagation_is_paired_by_seed():
@@ -177,7 +177,7 @@ def test_without_records_it_is_said():
 def test_the_step_size_that_a_sweep_found_is_in_the_table():
     text = " ".join(printed(run(sweep=16, learning_rate=0.0123), 120).split())
     assert "step" in text and "0.012" in text
-    assert "each rule with the best of 16 trials" in text
+    assert "each rule with its best of 16 trials" in text
     assert "0.003" not in printed(run(), 120).split("adam")[0]
 
 
@@ -196,10 +196,10 @@ def test_a_rule_that_descends_another_loss_is_compared_with_its_own_baseline():
     assert [row.baseline for row in rows] == ["backpropagation", SQUARED, SQUARED]
     text = " ".join(printed(run() + run(rule=SQUARED, **other) + clamped, 120).split())
     assert (
-        "Not cross-entropy but squared-error is what these descend, and what they are "
-        f"compared with is {SQUARED}: generec."
+        "These rules descend the squared-error, not the cross-entropy, and are compared "
+        f"with {SQUARED}: generec."
     ) in text
-    assert f"compared with is {SQUARED}" not in printed(run(), 120)
+    assert f"compared with {SQUARED}" not in printed(run(), 120)
     without = summarise(run() + clamped)[1]
     assert without.baseline == "" and math.isnan(without.difference.mean)
     text = " ".join(printed(run() + clamped, 120).split())
@@ -219,7 +219,7 @@ def trial(place, held_out, test, status="ok"):
 
 def test_the_choice_among_trials_is_repeated_by_drawing_from_them():
     lines = [trial(i, 0.9 + 0.01 * i, 0.8 + 0.01 * i) for i in range(4)]
-    answers = repeated(lines)
+    answers = resampled_scores(lines)
     # The best of four trials is missing from a draw of four in (3/4)^4 of the cases.
     assert np.mean(answers < 0.825) == pytest.approx(0.75**4, abs=0.03)
     assert np.mean(answers < 0.805) == pytest.approx(0.25**4, abs=0.01)
@@ -227,14 +227,16 @@ def test_the_choice_among_trials_is_repeated_by_drawing_from_them():
 
 def test_of_trials_that_are_equal_the_one_with_the_lowest_loss_is_chosen():
     lines = [trial(i, 0.9, 0.01 * i) for i in range(3)]
-    assert np.mean(repeated(lines) == 0.02) == pytest.approx(1 - (2 / 3) ** 3, abs=0.03)
+    assert np.mean(resampled_scores(lines) == 0.02) == pytest.approx(
+        1 - (2 / 3) ** 3, abs=0.03
+    )
 
 
 def test_trials_that_diverged_are_chosen_where_all_did():
     lost = trial(0, None, None, status="diverged")
-    answers = repeated([lost, trial(1, 0.9, 0.8)])
+    answers = resampled_scores([lost, trial(1, 0.9, 0.8)])
     assert np.mean(answers == 0.0) == pytest.approx(0.25, abs=0.03)
-    assert repeated([lost, lost]) is None is repeated([])
+    assert resampled_scores([lost, lost]) is None is resampled_scores([])
 
 
 def test_the_interval_has_the_noise_of_tuning_where_there_were_trials():

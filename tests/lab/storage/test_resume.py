@@ -144,7 +144,7 @@ def test_a_rule_of_the_same_name_with_other_numbers_is_found_out(tmp_path):
 
 def test_objects_have_to_be_given_again(tmp_path):
     compared(rules=["untrained-hidden-layers"], out=tmp_path)
-    with pytest.raises(lab.LabError, match="given as objects: go on with it by"):
+    with pytest.raises(lab.LabError, match="given as objects: continue it with"):
         lab.resume(tmp_path)
 
 
