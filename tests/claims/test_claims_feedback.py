@@ -153,7 +153,7 @@ def test_the_rates_are_run_with_the_control_too():
 def test_every_rule_of_the_full_form_accepts_its_net(name, planned, tmp_path):
     plan = plan_of(CLAIMS[name], "full", planned, tmp_path)[0]
     for model_name, model in plan.models.items():
-        start = TrainSetup(TrainConfig(plan.data, model_name, model, **plan.work))
+        start = TrainSetup(TrainConfig(plan.data, model_name, model, **plan.train_config))
         params, statistics = start._built(0)[::2]
         for entry in plan.entries.values():
             learner = apical.value_and_grad(
@@ -189,7 +189,7 @@ def test_text_is_cut_into_shorter_windows_that_go_on():
 def test_without_shuffling_every_epoch_has_the_order_of_the_first():
     plan = make_plan(**_whole({"data": "digits", "models": None, "rules": [BASELINE]}))
     model = plan.models["mlp"]
-    moving = TrainConfig(plan.data, "mlp", model, **plan.work)
+    moving = TrainConfig(plan.data, "mlp", model, **plan.train_config)
     still = moving._replace(shuffle=False)
     first = batch_order(moving, (0, 1), 1)
     np.testing.assert_array_equal(batch_order(still, (0, 1), 1), first)

@@ -20,7 +20,8 @@ from apical.lab._call_syntax import (
     parse_call_or_name,
     split_names,
 )
-from apical.lab._registry import RULES, find_rules, find_spec
+from apical.lab._registry import RULES
+from apical.lab._rule_lookup import find_rules, find_spec
 from apical.lab.report._html import rerun_command, sources
 from apical.lab.report.figures._varied import varied
 from apical.lab.run import _runner

@@ -9,7 +9,8 @@ from support.lab_runs import train_config
 import apical
 from apical import rules
 from apical.lab import COMPARED, NOT_COMPARED, RULES, LabError
-from apical.lab._registry import BASELINE, CONTROL, SQUARED, find_rules, with_baselines
+from apical.lab._registry import BASELINE, CONTROL, SQUARED
+from apical.lab._rule_lookup import find_rules, with_baselines
 from apical.lab._rule_spec import RuleSpec, descended
 from apical.lab.training._loss import LOSSES
 from apical.lab.training._setup import TrainSetup, VmappedRuns

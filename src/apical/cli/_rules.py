@@ -163,7 +163,7 @@ def _show_rule(console: Console, name: str) -> None:
 
 def _find(name: str) -> tuple[str, Any, str]:
     """The name of the row, its spec, and why it is not compared (or "")."""
-    from apical.lab._registry import find_rules
+    from apical.lab._rule_lookup import find_rules
 
     apart = lab().NOT_COMPARED
     bare = parse_call_or_name(name).name

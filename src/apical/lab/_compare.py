@@ -7,7 +7,8 @@ from rich.console import Console
 
 from apical.lab._comparison import Comparison
 from apical.lab._errors import LabError
-from apical.lab._registry import COMPARED, Rules, Vary
+from apical.lab._registry import COMPARED
+from apical.lab._rule_lookup import Rules, Vary
 from apical.lab._rule_spec import SearchSpaces
 from apical.lab.data._load import Data
 from apical.lab.run._callbacks import EpochEvent

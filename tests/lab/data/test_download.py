@@ -11,8 +11,8 @@ import pytest
 from support.lab_files import cifar_records, write_mnist
 
 from apical.lab import LabError
-from apical.lab.data import _download
-from apical.lab.data._download import FILES, File, fetch
+from apical.lab.data import _load
+from apical.lab.data._download import DOWNLOADS, File, fetch
 from apical.lab.data._load import SOURCES, load
 
 TEXT = "All the world's a stage, and all the men and women merely players. " * 20
@@ -65,7 +65,7 @@ def packed(**files: bytes) -> bytes:
 
 def test_a_text_is_fetched_once_and_found_from_then_on(site, tmp_path, monkeypatch):
     file = offer(site, "input.txt", TEXT.encode())
-    monkeypatch.setitem(FILES, "shakespeare", (file,))
+    monkeypatch.setitem(DOWNLOADS, "shakespeare", (file,))
     home = tmp_path / "home"
     data = load("shakespeare", home, download=True)
     assert (home / "tiny_shakespeare" / "input.txt").read_text() == TEXT
@@ -75,8 +75,8 @@ def test_a_text_is_fetched_once_and_found_from_then_on(site, tmp_path, monkeypat
 
 def test_nothing_is_fetched_unless_asked(site, tmp_path, monkeypatch):
     file = offer(site, "input.txt", TEXT.encode())
-    monkeypatch.setitem(FILES, "shakespeare", (file,))
-    monkeypatch.setattr(_download, "cache", lambda: tmp_path / "home")
+    monkeypatch.setitem(DOWNLOADS, "shakespeare", (file,))
+    monkeypatch.setattr(_load, "cache_folder", lambda: tmp_path / "home")
     with pytest.raises(LabError, match="--download"):
         load("shakespeare")
     assert load("shakespeare", download=True).kind == "characters"
@@ -89,7 +89,7 @@ def test_the_files_of_mnist_are_fetched_into_a_folder_of_their_own(
     files = tuple(
         offer(site, path.name, path.read_bytes()) for path in site[0].iterdir()
     )
-    monkeypatch.setitem(FILES, "fashion-mnist", files)
+    monkeypatch.setitem(DOWNLOADS, "fashion-mnist", files)
     assert len(load("fashion-mnist", tmp_path, download=True).train_y) == 20
     assert len(list((tmp_path / "fashion_mnist").iterdir())) == 4
 
@@ -129,7 +129,9 @@ def test_of_an_archive_only_the_named_files_are_kept(site, tmp_path, monkeypatch
     archive = packed(
         **dict.fromkeys(MEMBERS, cifar_records(4)), **{outside: b"x", "read.me": b"y"}
     )
-    monkeypatch.setitem(FILES, "cifar10", (offer(site, "c.tar.gz", archive, MEMBERS),))
+    monkeypatch.setitem(
+        DOWNLOADS, "cifar10", (offer(site, "c.tar.gz", archive, MEMBERS),)
+    )
     home = tmp_path / "home"
     data = load("cifar10", home, download=True)
     assert data.train_y.tolist() == [0, 1, 2, 3]
@@ -160,8 +162,8 @@ def test_a_link_in_an_archive_is_never_made(site, tmp_path):
 
 
 def test_every_data_set_with_files_has_addresses_and_hashes():
-    assert set(FILES) == set(SOURCES)
-    for files in FILES.values():
+    assert set(DOWNLOADS) == set(SOURCES)
+    for files in DOWNLOADS.values():
         for file in files:
             algorithm, _, digest = file.known_hash.partition(":")
             assert len(digest) == {"sha256": 64, "md5": 32}[algorithm]
@@ -171,7 +173,9 @@ def test_every_data_set_with_files_has_addresses_and_hashes():
 def test_what_is_fetched_has_the_names_that_are_looked_for(tmp_path):
     for name, source in SOURCES.items():
         names = [
-            member for file in FILES[name] for member in (file.members or (file.name,))
+            member
+            for file in DOWNLOADS[name]
+            for member in (file.members or (file.name,))
         ]
         for path in names:
             target = tmp_path / name / path.rpartition("/")[2]

@@ -8,7 +8,7 @@ from sklearn.datasets import load_digits
 from support.lab_files import RECORD, cifar_records, idx, tiny, write_cifar, write_mnist
 
 from apical.lab import LabError
-from apical.lab.data import _download
+from apical.lab.data import _load
 from apical.lab.data._formats import read_idx
 from apical.lab.data._load import DATASETS, SOURCES, check, load
 
@@ -181,7 +181,7 @@ def test_no_other_data_set_needs_files():
 
 
 def test_files_in_the_cache_folder_are_found_without_a_data_dir(tmp_path, monkeypatch):
-    monkeypatch.setattr(_download, "cache", lambda: tmp_path)
+    monkeypatch.setattr(_load, "cache_folder", lambda: tmp_path)
     write_mnist(tmp_path / "mnist")
     assert len(load("mnist").train_y) == 20
 

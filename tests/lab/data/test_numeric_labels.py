@@ -111,12 +111,12 @@ def test_no_accuracy_is_spoken_of(whole):
         console.print(whole[0].table)
     page = (whole[1] / "report.html").read_text("utf-8")
     text = " ".join(captured.get().split())
-    assert "R² %" in captured.get() and "R² of the last epoch" in text
+    assert "R² %" in captured.get() and "R² after the last epoch" in text
     words = re.sub(r"<style>.*?</style>|<script>.*?</script>|@\w+\{.*", "", page)
     for said in (text, words, *(p.read_text("utf-8") for p in whole[1].glob("*.svg"))):
         assert "accura" not in said.lower()
-    assert "scored on the same" in page and "of which each is" not in page
-    assert "explained" in page and "of the variance of the test part" in page
+    assert "scored on the same" in page and "one example is" not in page
+    assert "explained" in page and "of the variance of the test set" in page
 
 
 def test_a_picture_may_have_numbers_too():

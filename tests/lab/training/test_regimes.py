@@ -70,13 +70,13 @@ def test_the_file_has_what_the_comparison_has(compared):
 def test_a_comparison_without_free_predictions_has_none_and_shows_none():
     found = comparison(run("mlp", "backpropagation"))
     assert found.regimes == []
-    assert "Where predictive coding stood" not in Parsed(made(found)).text
+    assert "Regimes of predictive coding" not in Parsed(made(found)).text
 
 
 def test_page_and_terminal_show_it(compared):
     found = comparison(run("mlp", FREE), regimes=compared[0].regimes)
     text = Parsed(made(found)).text
-    assert "Where predictive coding stood" in text
+    assert "Regimes of predictive coding" in text
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(found.regime_table)
     told = console.export_text()

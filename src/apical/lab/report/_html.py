@@ -14,7 +14,8 @@ from xml.sax.saxutils import quoteattr
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from apical.lab._registry import BASELINE, CONTROL, find_spec
+from apical.lab._registry import BASELINE, CONTROL
+from apical.lab._rule_lookup import find_spec
 from apical.lab.data._labels import score_in
 from apical.lab.report._findings import findings
 from apical.lab.report._html_table import (

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from apical.lab._errors import LabError, require_names, resolve_names
-from apical.lab._registry import Rules, Vary, find_rules, listed, with_baselines
+from apical.lab._rule_lookup import Rules, Vary, find_rules, listed, with_baselines
 from apical.lab._rule_spec import RuleSpec, SearchSpaces, checked_search_spaces
 from apical.lab.data._labels import Labels, labels_of
 from apical.lab.data._load import DATASETS, Data, check, load

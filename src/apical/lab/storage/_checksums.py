@@ -16,9 +16,9 @@ def with_checksum(line: Mapping[str, Any]) -> dict[str, Any]:
     """The line with its checksum as the last field.
 
     Example:
-        >>> unsealed(sealed({"epochs": 5}))
+        >>> verified(with_checksum({"epochs": 5}))
         {'epochs': 5}
-        >>> unsealed(sealed({"epochs": 5}) | {"epochs": 6})
+        >>> verified(with_checksum({"epochs": 5}) | {"epochs": 6})
         Traceback (most recent call last):
             ...
         ValueError: it is not what was written: its checksum is another
