@@ -111,7 +111,7 @@ def test_the_full_form_is_fair_and_has_a_control(name, planned, tmp_path):
     beside = set()
     for plan in plan_of(CLAIMS[name], "full", planned, tmp_path):
         assert len(plan.seeds) == 5
-        beside |= {CONTROL, BASELINE} & set(plan.entries)
+        beside |= {CONTROL, BASELINE} & set(plan.specs)
         assert plan.sweep is not None and plan.sweep.trials == 16
         assert CLAIMS[name].trials == 16
     assert beside == {CONTROL, BASELINE}
@@ -153,9 +153,10 @@ def test_the_rates_are_run_with_the_control_too():
 def test_every_rule_of_the_full_form_accepts_its_net(name, planned, tmp_path):
     plan = plan_of(CLAIMS[name], "full", planned, tmp_path)[0]
     for model_name, model in plan.models.items():
-        start = TrainSetup(TrainConfig(plan.data, model_name, model, **plan.train_config))
+        config = TrainConfig(plan.data, model_name, model, **plan.train_config)
+        start = TrainSetup(config)
         params, statistics = start._built(0)[::2]
-        for entry in plan.entries.values():
+        for entry in plan.specs.values():
             learner = apical.value_and_grad(
                 start.loss.training, entry.make(), **start.loss.setting
             )

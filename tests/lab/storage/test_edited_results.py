@@ -145,7 +145,7 @@ def test_lines_of_another_comparison_are_refused(copy, tmp_path, name):
     compared(**ASKED | {"rules": NAMES[:1]} | changed, out=other)
     for table in ("records", "layers", "stages"):
         shutil.copy(other / f"{table}.jsonl", copy)
-    with pytest.raises(LabError, match=f"made with ({said}) = .* not be those of one"):
+    with pytest.raises(LabError, match=f"made with ({said}) = .* not belong to one"):
         compared(**ASKED, out=copy, resume=True)
 
 

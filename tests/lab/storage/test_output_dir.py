@@ -38,10 +38,10 @@ def test_what_is_not_kept_is_gone_from_the_file_too(tmp_path):
 
 def test_without_a_path_nothing_is_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with open_folder(None, SETTINGS, False, False) as ledger:
-        ledger.records.write(LINE)
-        ledger.finish(Stage("training", "mlp", "a"))
-    assert ledger.records.lines == [LINE] and not list(tmp_path.iterdir())
+    with open_folder(None, SETTINGS, False, False) as store:
+        store.records.write(LINE)
+        store.finish(Stage("training", "mlp", "a"))
+    assert store.records.lines == [LINE] and not list(tmp_path.iterdir())
 
 
 def test_numbers_that_json_does_not_know_are_refused(tmp_path):
@@ -61,7 +61,8 @@ def test_what_is_no_result_file_is_named(tmp_path):
     path = tmp_path / "records.jsonl"
     path.write_text("seed,epoch\n1,2\n")
     with pytest.raises(
-        LabError, match=r"records.jsonl, line 1, is not of a jou.* edited\?"
+        LabError,
+        match=r"records.jsonl, line 1, is not a line that apical wrote.* edited\?",
     ):
         read(path)
 
@@ -80,8 +81,8 @@ def test_a_file_is_replaced_wholly_or_not_at_all(tmp_path, monkeypatch):
 
 
 def test_a_comparison_is_not_overwritten(tmp_path):
-    with begin(tmp_path) as ledger:
-        ledger.records.write({"seed": 1})
+    with begin(tmp_path) as store:
+        store.records.write({"seed": 1})
     with (
         pytest.raises(
             LabError,
@@ -94,14 +95,14 @@ def test_a_comparison_is_not_overwritten(tmp_path):
 
 
 def test_with_force_the_old_comparison_goes_and_other_files_stay(tmp_path):
-    with begin(tmp_path) as ledger:
-        ledger.records.write(LINE)
-        ledger.finish(Stage("training", "mlp", "a"))
+    with begin(tmp_path) as store:
+        store.records.write(LINE)
+        store.finish(Stage("training", "mlp", "a"))
     for name in ("figure.png", "report.html", "checkpoint", "notes.txt"):
         (tmp_path / name).touch()
-    with begin(tmp_path, force=True, settings={"epochs": 2}) as ledger:
-        assert not ledger.records.lines
-        assert not ledger.done(Stage("training", "mlp", "a"))
+    with begin(tmp_path, force=True, settings={"epochs": 2}) as store:
+        assert not store.records.lines
+        assert not store.done(Stage("training", "mlp", "a"))
     names = {path.name for path in tmp_path.iterdir()} - {".lock"}
     assert names == {"settings.json", "notes.txt"}
     assert read_settings(tmp_path) == {"epochs": 2}
@@ -135,28 +136,28 @@ def test_settings_that_cannot_be_read_are_named(tmp_path):
 
 
 def test_a_stage_that_has_lost_lines_is_not_done():
-    ledger, stage = ResultStore(None), Stage("training", "mlp", "a")
-    assert not ledger.done(stage)
-    ledger.records.write(LINE, {**LINE, "seed": 2}, {**LINE, "rule": "b"})
-    ledger.finish(stage)
-    assert ledger.done(stage)
-    ledger.records.keep(lambda line: line["rule"] != "b")
-    assert ledger.done(stage)
-    ledger.records.keep(lambda line: line["seed"] == 1)
-    assert not ledger.done(stage)
+    store, stage = ResultStore(None), Stage("training", "mlp", "a")
+    assert not store.done(stage)
+    store.records.write(LINE, {**LINE, "seed": 2}, {**LINE, "rule": "b"})
+    store.finish(stage)
+    assert store.done(stage)
+    store.records.keep(lambda line: line["rule"] != "b")
+    assert store.done(stage)
+    store.records.keep(lambda line: line["seed"] == 1)
+    assert not store.done(stage)
 
 
 def test_a_stage_takes_back_its_own_lines_alone():
-    ledger = ResultStore(None)
+    store = ResultStore(None)
     for rule in ("a", "b"):
         for epoch in range(3):
-            ledger.records.write({"model": "mlp", "rule": rule, "epoch": epoch})
-        ledger.trials.write({"model": "mlp", "rule": rule})
-    ledger.drop(Stage("training", "mlp", "a"), from_epoch=1)
-    left = [(line["rule"], line["epoch"]) for line in ledger.records.lines]
+            store.records.write({"model": "mlp", "rule": rule, "epoch": epoch})
+        store.trials.write({"model": "mlp", "rule": rule})
+    store.drop(Stage("training", "mlp", "a"), from_epoch=1)
+    left = [(line["rule"], line["epoch"]) for line in store.records.lines]
     assert left == [("a", 0), ("b", 0), ("b", 1), ("b", 2)]
-    ledger.drop(Stage("trials", "mlp", "b"))
-    assert ledger.trials.lines == [{"model": "mlp", "rule": "a"}]
+    store.drop(Stage("trials", "mlp", "b"))
+    assert store.trials.lines == [{"model": "mlp", "rule": "a"}]
 
 
 def test_the_free_folder_is_the_first_without_a_comparison(tmp_path, monkeypatch):
@@ -171,9 +172,11 @@ def test_the_free_folder_is_the_first_without_a_comparison(tmp_path, monkeypatch
 FULL = """
 import resource, sys
 from support.lab_runs import compared
-from apical.lab import LabError, _checkpoint, _stages
+from apical.lab import LabError
+from apical.lab.run import _runner
+from apical.lab.storage import _checkpoint
 _checkpoint.EVERY = 1e9  # it would be the first file to grow too large
-_stages.cost_line = lambda *args: {"depth": 1}
+_runner.cost_line = lambda *args: {"depth": 1}
 # A file that grows beyond this is refused by the system, as on a full disk.
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
 try:

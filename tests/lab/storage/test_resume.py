@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 import pytest
+from support import interruption
 from support.interruption import Killed, kill_at
 from support.lab_runs import compared, untimed
 
@@ -16,6 +17,7 @@ from apical.lab.run import _records, _runner
 from apical.lab.storage import _checkpoint
 from apical.lab.training._train import TrainProgress
 
+save_every_step = interruption.save_every_step  # a fixture
 ASKED = {"rules": ["kolen-pollack"], "sweep": 2}
 TABLES = ("records", "layers", "trials")
 
@@ -86,7 +88,7 @@ def test_lines_that_were_lost_later_are_made_again(tmp_path, whole, table):
 
 def test_a_comparison_that_has_ended_is_only_read_again(tmp_path, monkeypatch):
     first = compared(out=tmp_path, rules=["backpropagation"])
-    monkeypatch.setattr(_runner, "Run", None)
+    monkeypatch.setattr(_runner, "Trainer", None)
     again = compared(out=tmp_path, rules=["backpropagation"], resume=True)
     assert again.records == first.records
 
@@ -120,7 +122,7 @@ def test_it_goes_on_only_with_what_it_was_begun_with(tmp_path, changed, message)
 
 
 def test_other_data_or_another_version_are_found_out(tmp_path, monkeypatch):
-    from lab_files import tiny
+    from support.lab_files import tiny
 
     asked = {"rules": ["untrained-hidden-layers"], "out": tmp_path}
     compared(**asked)
