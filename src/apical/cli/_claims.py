@@ -75,7 +75,7 @@ def list_claims(out: Out = _OUT, quick: Quick = False, smoke: Smoke = False) -> 
 def _and_yours(yours: dict[str, str], scale: str, out: Path) -> str:
     if yours:
         return f"; yours: runs at {scale} scale in {out}"
-    return f"; none has been run at {scale} scale in {out}"
+    return f"; none has been run at the {scale} scale in {out}"
 
 
 @claims.command()
@@ -114,7 +114,7 @@ def report(out: Out = _OUT, quick: Quick = False, smoke: Smoke = False) -> None:
         outcomes = [read(claim, scale, out) for claim in _claims().values()]
         done = [outcome for outcome in outcomes if outcome is not None]
         if not done:
-            stop(f"no claim has been run at {scale} scale in {out}")
+            stop(f"no claim has been run at the {scale} scale in {out}")
         path = lab_claims().write_report(done, out / scale)
     print_text(Console(), f"The report: {path}")
 
