@@ -39,7 +39,7 @@ class Compiled(NamedTuple):
     loss_of: Callable[..., Any]
     leaves: dict[str, Any]
     args: tuple[Any, ...]
-    batch: Any
+    batch_axes: Any
     loss: Any
     gradient: dict[str, Any]
 

@@ -14,7 +14,15 @@ BERNOULLI_MARK = "apical.bernoulli:"
 OUTPUT_MARK = "apical.output"
 # The site of the network's output, and the end of a drive's: no node is called so.
 OUTPUT, DRIVE = "output", ":drive"
+# How sites that no user can name begin: `apical.node` refuses it, and leaves are
+# printed without it.
+INTERNAL = "\0"
 NODE_MARKS = (NODE_MARK, BERNOULLI_MARK)
+
+
+def drive_of(name: str) -> str:
+    """The name of the drive site of a node."""
+    return f"{name}{DRIVE}"
 
 
 def mark_of(op: Op) -> str | None:
@@ -26,6 +34,25 @@ def mark_of(op: Op) -> str | None:
 def draws(op: Op) -> bool:
     """Whether the operation is the mark of a stochastic node."""
     return (mark_of(op) or "").startswith(BERNOULLI_MARK)
+
+
+def _require_name(name: Any, call: str) -> None:
+    """Refuse names that stand for something else."""
+    if not isinstance(name, str):
+        raise ValueError(
+            f"`name` must be a text, as in `{call}`, not a {type(name).__name__}."
+        )
+    if name == OUTPUT or name.endswith(DRIVE):
+        raise ValueError(
+            f"A node cannot be called {name!r}: {OUTPUT!r} is the output of the "
+            f"network (`apical.output`) and '...{DRIVE}' the drive of a node. Choose "
+            "another `name`."
+        )
+    if INTERNAL in name:
+        raise ValueError(
+            f"A node cannot be called {name!r}, with the character {INTERNAL!r} in it. "
+            "Choose another `name`."
+        )
 
 
 def node(x: Any, name: str) -> Any:
@@ -46,17 +73,9 @@ def node(x: Any, name: str) -> Any:
       >>> float(apical.node(jnp.float32(2.0), "half way"))
       2.0
     """
-    if not isinstance(name, str):
-        raise ValueError(
-            "`name` must be a text, as in `apical.node(x, 'hidden')`, not a "
-            f"{type(name).__name__}."
-        )
-    if name in ("", OUTPUT) or name.endswith(DRIVE):
-        raise ValueError(
-            f"A node cannot be called {name!r}: {OUTPUT!r} is the output of the "
-            f"network (`apical.output`) and '...{DRIVE}' the drive of a node. Choose "
-            "another `name`."
-        )
+    _require_name(name, "apical.node(x, 'hidden')")
+    if not name:
+        raise ValueError("A node cannot be called ''. Choose another `name`.")
     return jax.ad_checkpoint.checkpoint_name(x, NODE_MARK + name)
 
 
@@ -111,14 +130,5 @@ def bernoulli(probability: Any, name: str = "") -> Any:
       >>> [node.name for node in circuit.nodes]
       ['hidden']
     """
-    if not isinstance(name, str):
-        raise ValueError(
-            "`name` must be a text, as in `apical.bernoulli(p, 'hidden')`, not a "
-            f"{type(name).__name__}."
-        )
-    if name == OUTPUT or name.endswith(DRIVE):
-        raise ValueError(
-            f"A stochastic node cannot be called {name!r}: {OUTPUT!r} is the output of "
-            f"the network and '...{DRIVE}' the drive of a node. Choose another `name`."
-        )
+    _require_name(name, "apical.bernoulli(p, 'hidden')")
     return jax.ad_checkpoint.checkpoint_name(probability, BERNOULLI_MARK + name)

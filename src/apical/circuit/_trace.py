@@ -1,8 +1,8 @@
-"""From a loss function and example arguments to a circuit."""
+"""`apical.trace`: from a loss function and example arguments to a circuit."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import jax
@@ -10,18 +10,27 @@ import jax.ad_checkpoint
 import jax.numpy as jnp
 
 from ._analysis._dataflow import Flow
+from ._analysis._drives_and_outputs import find_drive
 from ._analysis._effective_weights import shared_weights
-from ._analysis._products import Products
-from ._analysis._refusals import (
+from ._analysis._loss_checks import (
     require_dependence,
+    require_loops,
     require_marks,
     require_no_mutable_arrays,
+    require_nodes_at_marks,
 )
+from ._analysis._naming import node_names
+from ._analysis._nodes import Reachability, entering, everything, marked
+from ._analysis._products import Products
+from ._analysis._synapses import WeightedOp, weighted_ops
+from ._batching._batch import Batch
 from ._batching._batch_axes import Examples
 from ._circuit import Circuit
 from ._jaxpr import trace_program
 from ._loss_spec import LossSpec
+from ._marks import BERNOULLI_MARK, NODE_MARKS
 from ._partition import Partition, is_array, shapes_of
+from ._structure import Structure
 from ._validation import call_loss, kind, on_copies, require_arrays, require_function
 
 Nodes = Literal["entry", "unit", "marked", "every"]
@@ -120,16 +129,50 @@ def trace_spec(
     if spec.derivative:
         require_dependence(flow)
     require_marks(flow)
-    return Circuit(
-        on_copies(loss_fn),
-        spec,
-        flow,
-        products,
-        leaves,
-        given,
-        aux_structure[0],
-        lambda params, args: trace_spec(loss_fn, spec, params, args),
+    structure = _structure(flow, products, spec, leaves, given)
+
+    def retrace(params: Any, args: Any) -> Batch:
+        return trace_spec(loss_fn, spec, params, args).batch
+
+    batch = Batch(structure, retrace)
+    return Circuit(on_copies(loss_fn), structure, batch, aux_structure[0])
+
+
+def _structure(
+    flow: Flow, products: Products, spec: LossSpec, leaves: Partition, args: Partition
+) -> Structure:
+    """Find the nodes and synapses of a traced program."""
+    found = weighted_ops(flow, products)
+    marks = marked(flow, NODE_MARKS)
+    # A spike reaches the loss also through what has no derivative.
+    stochastic = set(marked(flow, () if spec.derivative else (BERNOULLI_MARK,)))
+    chosen = _chosen(flow, spec, found, set(marks))
+    complete = spec.nodes == "entry"
+    reachability = Reachability(flow, chosen, stochastic, complete=complete)
+    reach = reachability.of_value
+    if spec.derivative:
+        require_loops(flow, leaves.names, reach)
+    require_nodes_at_marks(marks, reachability)
+    numbers = [n for n in flow.maker if n in reachability.nodes]
+    live = [m for m in found if any(map(reach.get, m.op.outputs))]
+    names = node_names(flow, numbers, leaves.keys, live, marks)
+    return Structure(
+        flow, products, spec, leaves, args, found, reachability, marks, names
     )
+
+
+def _chosen(
+    flow: Flow, spec: LossSpec, found: Sequence[WeightedOp], marks: set[int]
+) -> set[int]:
+    """The activities that are nodes by the policy `nodes=`, or by a mark."""
+    if spec.nodes == "marked":
+        return marks
+    if spec.nodes == "every":
+        return everything(flow) | marks
+    entry = entering(flow, found) | marks
+    if spec.nodes == "unit":
+        return {n for n in entry if find_drive(flow, n) is not None}
+    return entry
 
 
 def _loss_and_aux(result: Any, has_aux: bool) -> tuple[Any, Any]:

@@ -10,8 +10,7 @@ from typing import Any, NamedTuple, Unpack
 import jax
 import numpy as np
 
-from ..circuit import Partition, is_concrete
-from ..circuit._jaxpr import trace_program
+from ..circuit import Partition, is_concrete, trace_program
 from ..rules import Backpropagation, Rule
 from ..rules._learner import Keywords, TrainState, make_learner
 from ._flops import product_flops

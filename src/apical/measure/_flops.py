@@ -15,8 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..circuit._analysis._primitives import LINEAR_NOT_REWRITTEN, SYNAPTIC
-from ..circuit._jaxpr import Atom, Body, Literal, Op, Program
+from ..circuit import LINEAR_NOT_REWRITTEN, SYNAPTIC, Atom, Body, Literal, Op, Program
 
 # ---- Which operations of a program are the work: products, convolutions, solvers.
 

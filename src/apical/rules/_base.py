@@ -122,7 +122,7 @@ class Rule:
         """The output of the network that is trained; a tuple of several."""
         del state
         run = circuit.run(params, args, sites=("output",))
-        return circuit.apart(run.sites["output"])
+        return circuit.batch.split_outputs(run.sites["output"])
 
     def descended(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
         """A scalar with the gradient of the loss that the rule descends.

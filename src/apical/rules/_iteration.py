@@ -39,6 +39,6 @@ def repeat(
 
 def written_out(circuit: Circuit, steps: int) -> bool:
     """Whether a loop of so many steps is written out rather than rolled."""
-    slow = circuit.has_convolution and jax.default_backend() == "cpu"
+    slow = circuit.structure.has_convolution and jax.default_backend() == "cpu"
     small = steps * len(circuit.nodes) <= _WRITTEN_OUT_NODES
     return slow and small and steps <= _WRITTEN_OUT

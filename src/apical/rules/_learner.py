@@ -51,7 +51,7 @@ class Circuits:
             return self._found[key]
         circuit = trace_spec(self.loss_fn, self.spec, params, args)
         # What closes over a value of an outer transformation must not outlive it.
-        if key is not None and not circuit.closes_over_tracers:
+        if key is not None and not circuit.structure.closes_over_tracers:
             self._found[key] = circuit
             if len(self._found) > _CIRCUITS_KEPT:
                 self._found.popitem(last=False)

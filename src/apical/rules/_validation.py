@@ -180,10 +180,10 @@ def target_of(circuit: Circuit, args: tuple[Any, ...], rule: str) -> jax.Array:
             f"of the output's shape, {output.shape}."
         )
     several = ""
-    if not circuit.joined.alone:
+    if not circuit.batch.outputs.alone:
         several = (
-            f" The loss reads {len(circuit.outputs)} outputs side by side; mark the "
-            "one that `target` is about: `y = apical.output(y)`."
+            f" The loss reads {len(circuit.structure.outputs)} outputs side by side; "
+            "mark the one that `target` is about: `y = apical.output(y)`."
         )
     if jnp.shape(target) != output.shape:
         raise ValueError(

@@ -32,7 +32,6 @@ import jax.numpy as jnp
 
 from .._jaxpr import Atom, Body, Literal, Op, Program
 from .._marks import mark_of
-from ._axes import VaryingAxes
 from ._graph import Graph
 from ._primitives import (
     ELEMENTWISE_LINEAR,
@@ -42,6 +41,7 @@ from ._primitives import (
     SYNAPTIC,
     holds_synaptic,
 )
+from ._varying_axes import VaryingAxes
 
 CONSTANT, PARAMETER, DATA, ACTIVITY = 0, 1, 2, 3
 
@@ -50,10 +50,10 @@ class Flow(Graph):
     """The kind of every value of a program.
 
     The program's inputs are parameters, constants and arguments, in this order;
-    `shared` are those of them, by position, that all examples share; `derived` are the
+    `shared` are those of them, by position, that all examples share. `derived` are the
     weights that were made with them, and `parts` what those are made of, both by number
-    (`_shared_weights`): they count as parameters. `sums` are the products, by identity,
-    whose entries are added up: synapses too (`_products`).
+    (`_effective_weights`): they count as parameters. `sums` are the products, by
+    identity, whose entries are added up: synapses too (`_products`).
     """
 
     def __init__(

@@ -179,7 +179,8 @@ def _is_read_well(flow: Flow, number: int, kept: set[int], derived: set[int]) ->
 # is met in
 # the same way, so that only the caller can tell the two apart.
 
-_PAIRS = ([DATA, ACTIVITY], [CONSTANT, ACTIVITY])
+# The kinds of the operands of a product of an activity with what is not learned.
+NOT_LEARNED = ([DATA, ACTIVITY], [CONSTANT, ACTIVITY])
 
 
 class Frozen(NamedTuple):
@@ -193,26 +194,26 @@ class Frozen(NamedTuple):
         return f"{self.array} in `{self.operation}` at {self.where}"
 
 
-def frozen(flow: Flow, paths: Sequence[str], alive: set[int]) -> tuple[Frozen, ...]:
+def frozen(flow: Flow, paths: Sequence[str], live: set[int]) -> tuple[Frozen, ...]:
     """Each array, the same for all examples, that an activity meets as a weight.
 
     Args:
       flow: of the loss function.
       paths: of the arrays among the arguments, in the order of the program's inputs.
-      alive: the variables from which the loss is reached.
+      live: the variables from which the loss is reached.
     """
     program = flow.program
     names = dict.fromkeys(program.constants, "what the loss function closes over")
     given = program.body.inputs[len(program.body.inputs) - len(paths) :]
-    names |= dict(zip(given, map(_told, paths), strict=True))
+    names |= dict(zip(given, map(_argument, paths), strict=True))
     found: dict[Frozen, None] = {}
     for site in walk(flow.program.body):
         op, pair = site.op, site.op.inputs[:2]
         kinds = sorted(map(flow.kind_of, pair))
-        if op.name not in SYNAPTIC or kinds not in _PAIRS:
+        if op.name not in SYNAPTIC or kinds not in NOT_LEARNED:
             continue
         (weight,) = (a for a in pair if flow.kind_of(a) != ACTIVITY)
-        if flow.varies(weight) or not alive.intersection(op.outputs):
+        if flow.varies(weight) or not live.intersection(op.outputs):
             continue
         for number in _sources(flow, weight):
             if number in names and _is_real(flow, number):
@@ -220,16 +221,16 @@ def frozen(flow: Flow, paths: Sequence[str], alive: set[int]) -> tuple[Frozen, .
     return tuple(found)
 
 
-def passed_as_they_are(
-    flow: Flow, synapses: set[int], alive: set[int], kinds: Sequence[list[int]]
+def products_of(
+    flow: Flow, synapses: set[int], live: set[int], kinds: Sequence[list[int]]
 ) -> tuple[str, ...]:
-    """The linear operations, no synapses, of two operands of one of these kinds."""
+    """Products of two operands of one of these kinds, those of synapses left out."""
     return tuple(
         f"`{op.name}` at {op.where}"
         for op in (site.op for site in walk(flow.program.body))
         if op.name in SYNAPTIC
         and id(op) not in synapses
-        and alive.intersection(op.outputs)
+        and live.intersection(op.outputs)
         and sorted(map(flow.kind_of, op.inputs[:2])) in kinds
     )
 
@@ -256,7 +257,7 @@ def _is_real(flow: Flow, number: int) -> bool:
     return jnp.issubdtype(flow.program.shapes[number].dtype, jnp.inexact)
 
 
-def _told(path: str) -> str:
-    """`1.w` as a caller knows it."""
+def _argument(path: str) -> str:
+    """The leaf `1.w` of the arguments as a caller names it."""
     position, _, rest = path.partition(".")
     return f"argument {position}" + (f" ({rest!r})" if rest else "")

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from .._jaxpr import Atom, Body, Literal, Op
-from ._axes import dot_axes
 from ._dataflow import ACTIVITY, DATA, Flow
 from ._primitives import is_elementwise
+from ._varying_axes import dot_axes
 
 
 class Count(NamedTuple):

@@ -17,8 +17,8 @@ import jax
 import jax.numpy as jnp
 
 from .._evaluate._interpreter import Tap
-from .._marks import OUTPUT
-from ._position import Place, axis_of_its_own, unfolded
+from .._marks import INTERNAL, OUTPUT
+from ._example_axis import Place, axis_of_its_own, unfolded
 
 
 class Outputs:
@@ -43,8 +43,7 @@ class Outputs:
     ) -> None:
         self.shapes, self.places, self.count = shapes, places, count
         self.alone = len(shapes) == 1
-        # No name of a user's holds this character.
-        several = [f"\0{OUTPUT} {k}" for k in range(len(shapes))]
+        several = [f"{INTERNAL}{OUTPUT} {k}" for k in range(len(shapes))]
         self.names = [OUTPUT] if self.alone else several
         self.place = places[0] if self.alone or self._alike else Place(0)
         self.shape = (

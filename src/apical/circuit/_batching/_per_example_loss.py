@@ -18,7 +18,8 @@ from .._analysis._dataflow import Flow
 from .._evaluate._interpreter import Tap
 from .._evaluate._sharding import gathered, zeros
 from .._jaxpr import Literal
-from ._position import axis_of_its_own, unfolded
+from .._marks import INTERNAL
+from ._example_axis import axis_of_its_own, unfolded
 from ._separation import Sum
 
 Sites = dict[int, list[str]]
@@ -116,10 +117,9 @@ class Shares:
         return gathered(jnp.sum(found, [a for a in range(found.ndim) if a != axis]))
 
 
-# No name of a user's holds this character.
 def _sum(k: int) -> str:
-    return f"\0sum {k}"
+    return f"{INTERNAL}sum {k}"
 
 
 def _operand(k: int, i: int) -> str:
-    return f"\0operand {k} {i}"
+    return f"{INTERNAL}operand {k} {i}"

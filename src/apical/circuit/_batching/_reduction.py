@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from .._circuit import Circuit
 from .._jaxpr import is_concrete
-
-if TYPE_CHECKING:
-    from .._circuit import Circuit
-
 
 # A loss below this says nothing of how it is reduced.
 _TINY = 1e-30
@@ -34,7 +31,7 @@ def require_reduction(circuit: Circuit, params: Any, args: tuple[Any, ...]) -> N
       >>> circuit = apical.trace(loss_fn, reduction="sum")(w, x)
       >>> require_reduction(circuit, w, (x,))
     """
-    examples = circuit._examples
+    examples = circuit.batch.examples
     if not is_concrete((params, args)) or all(a is None for a in examples.axes):
         return
     try:

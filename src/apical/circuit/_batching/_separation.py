@@ -26,8 +26,8 @@ import jax.numpy as jnp
 from .._analysis._dataflow import ACTIVITY, CONSTANT, DATA, PARAMETER, Flow
 from .._analysis._primitives import LINEAR_NOT_REWRITTEN, STRUCTURAL, SUMS, SYNAPTIC
 from .._jaxpr import Atom, Body, Literal, Op
-from ._position import Place
-from ._propagation import follow
+from ._axis_propagation import follow
+from ._example_axis import Place
 
 SUM = "sum"
 
@@ -90,8 +90,8 @@ class Separation:
         return self.at(self.flow.program.body.outputs[0])
 
     @property
-    def meeting(self) -> Op | None:
-        """The operation in which examples met, if the loss is no sum over them."""
+    def mixing(self) -> Op | None:
+        """The operation that mixes examples, where the loss is no sum over them."""
         joined = self.loss.joined
         return joined if isinstance(joined, Op) else None
 

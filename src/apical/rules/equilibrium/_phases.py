@@ -82,7 +82,7 @@ class FreeNetwork(Rule):
         run = circuit.run(
             params, args, tap="clamp", inject=free.values, sites=(OUTPUT,)
         )
-        return circuit.apart(run.sites[OUTPUT])
+        return circuit.batch.split_outputs(run.sites[OUTPUT])
 
     def descended(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
         """The loss of the free state."""

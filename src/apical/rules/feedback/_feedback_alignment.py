@@ -84,7 +84,7 @@ class FeedbackAlignment(ConnectedRule):
         circuit.require_feedback()
         own = fold_in_name(key, "apical.FeedbackAlignment")
         keys = jax.random.split(own, 3)
-        gains = circuit.gain_leaves if self.gains == "feedback" else ()
+        gains = circuit.structure.gain_leaves if self.gains == "feedback" else ()
         copied = tuple(sorted({*circuit.feedback_leaves, *gains}))
         feedback = draw_leaves(circuit, keys[0], params, copied, like_forward)
         require_different(circuit, params, feedback)

@@ -109,7 +109,7 @@ class KolenPollack(ConnectedRule):
         del args
         circuit.require_feedback()
         own = fold_in_name(key, "apical.KolenPollack")
-        leaves = circuit.carrying_leaves
+        leaves = circuit.structure.carrying_leaves
         feedback = draw_leaves(circuit, own, params, leaves, like_forward)
         require_different(circuit, params, feedback)
         return FeedbackState(feedback, self.connect(circuit, key, params))

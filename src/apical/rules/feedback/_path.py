@@ -105,7 +105,7 @@ def require_direct(
 
 def warn_of_frozen(circuit: Circuit) -> None:
     """Say where a signal passes back through a weight that is not learned."""
-    for found in circuit.frozen:
+    for found in circuit.structure.frozen:
         warnings.warn(
             f"Signals pass back through {found.array} itself, in the "
             f"`{found.operation}` at {found.where} (arguments are counted from 0 after "

@@ -165,7 +165,7 @@ class ForwardForward(Rule):
         del state
         if self.positive is not None:
             run = self._run(circuit, params, args, {}, ("output",))
-            return circuit.apart(run.sites["output"])
+            return circuit.batch.split_outputs(run.sites["output"])
         examples, classes = circuit.output_shape.shape
         found = self._layouts(circuit)
         used = list(found)[1:] or list(found)

@@ -48,7 +48,7 @@ def require_examples(circuit: Circuit, params: Any, args: Any, rule: str) -> Non
     """Refuse where the loss is not a sum of one loss for each example."""
     circuit.require_separate(rule)
     require_reduction(circuit, params, args)
-    _ = circuit.example_places  # refuses examples without an axis of their own
+    _ = circuit.batch.example_places  # refuses examples without an axis of their own
 
 
 def node_types(circuit: Circuit) -> list[tuple[str, Any]]:

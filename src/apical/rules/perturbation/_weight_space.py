@@ -103,7 +103,7 @@ def beside(circuit: Circuit) -> Callable[..., Any]:
     three times slower than by one after the other on a CPU (16 pairs of an MLP: 89
     against 27 ms); convolutions in a loop are slower still.
     """
-    if jax.default_backend() == "cpu" and not circuit.has_convolution:
+    if jax.default_backend() == "cpu" and not circuit.structure.has_convolution:
         return lambda function: partial(jax.lax.map, function)
     return jax.vmap
 

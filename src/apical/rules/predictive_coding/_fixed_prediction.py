@@ -84,7 +84,7 @@ def linearise(terms: Terms) -> Linear:
     circuit, args, sites = terms.circuit, terms.args, terms.sites
     learned, fixed = circuit.leaves.split(terms.params)
     # The steps of a loop are independent once its values are known.
-    start = circuit.run(terms.params, args) if circuit.parallel else None
+    start = circuit.run(terms.params, args) if circuit.structure.parallel else None
 
     def network(learned: Any, errors: Errors) -> Any:
         here = circuit.leaves.combine(learned, fixed)

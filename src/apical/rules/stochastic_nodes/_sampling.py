@@ -111,7 +111,7 @@ class StochasticRule(Rule):
             run = circuit.run(params, args, tap=tap, inject=noise, sites=sites)
             return run.sites[OUTPUT]
 
-        return circuit.apart(jnp.mean(jax.vmap(output)(noise), axis=0))
+        return circuit.batch.split_outputs(jnp.mean(jax.vmap(output)(noise), axis=0))
 
 
 def node_shapes(circuit: Circuit, names: Iterable[str]) -> Any:

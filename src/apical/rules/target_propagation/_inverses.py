@@ -116,7 +116,7 @@ class PullBack:
     @staticmethod
     def init(circuit: Circuit, key: jax.Array, params: Any, where: Places) -> Weights:
         """Weights of the size of the forward ones; no shift."""
-        leaves = circuit.carrying_leaves
+        leaves = circuit.structure.carrying_leaves
         drawn = draw_leaves(circuit, key, params, leaves, like_forward)
         require_different(circuit, params, drawn)
         nodes = {n.name: n for n in circuit.nodes}

@@ -16,7 +16,7 @@ import numpy as np
 from .._analysis._dataflow import CONSTANT, Flow
 from .._analysis._primitives import is_elementwise
 from .._jaxpr import Atom, Literal, Op, is_concrete
-from ._position import Place, reshaped, sliced
+from ._example_axis import Place, reshaped, sliced
 
 
 class Step:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .._jaxpr import Op
-from ._axes import reshape_groups
+from ._varying_axes import reshape_groups
 
 Labels = np.ndarray
 _UNTOUCHED = frozenset(

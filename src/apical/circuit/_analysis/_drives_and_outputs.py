@@ -1,16 +1,22 @@
-"""The drive of a node: the activity that its nonlinearity was applied to."""
+"""Drives and outputs: the ends of affine parts of a program.
+
+The drive of a node is the activity that its nonlinearity was applied to. An output is
+the end of the affine operations after a synapse that reaches the loss alone.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from .._jaxpr import Atom, Body, Literal, Op
+from .._jaxpr import Atom, Literal, Op
 from .._marks import mark_of
-from ._dataflow import CONSTANT, Flow
-from ._primitives import is_elementwise, is_linear_elementwise
+from ._dataflow import CONSTANT, PARAMETER, Flow
+from ._nodes import LOSS_NUMBER, Reach
+from ._primitives import SUMS, is_elementwise, is_identity, is_linear_elementwise
+from ._synapses import WeightedOp
 
 
-def drive(flow: Flow, node: int) -> int | None:
+def find_drive(flow: Flow, node: int) -> int | None:
     """The activity z of which the node is an elementwise, nonlinear function rho(z).
 
     Walks back from the node through elementwise operations of activities and
@@ -43,7 +49,7 @@ def _is_read_within(flow: Flow, number: int, crossed: set[int]) -> bool:
     readers = flow.readers.get(number, [])
     inside = all(id(op) in crossed for op in readers)
     named = mark_of(flow.maker[number][0]) is not None
-    return inside and not named and _out_of_body(flow, number) is None
+    return inside and not named and flow.outside(number) is None
 
 
 def behind(flow: Flow, atom: Atom) -> set[int]:
@@ -85,18 +91,42 @@ def _is_nonlinear(flow: Flow, op: Op) -> bool:
     return divides or (op.name == "mul" and activities > 1)
 
 
-def _out_of_body(flow: Flow, number: int) -> int | None:
-    """The output of the enclosing operation through which a value leaves its body."""
-    for op, body in _enclosing(flow):
-        for i, atom in enumerate(body.outputs):
-            if atom == number:
-                return op.outputs[i]
-    return None
+# ---- Outputs.
 
 
-def _enclosing(flow: Flow) -> Iterable[tuple[Op, Body]]:
-    seen: set[int] = set()
-    for op, body, _ in flow.entry.values():
-        if id(body) not in seen and op.enterable:
-            seen.add(id(body))
-            yield op, body
+def find_outputs(
+    flow: Flow, found: Iterable[WeightedOp], reach: Mapping[int, Reach]
+) -> list[int]:
+    """The ends of the affine tails of the synapses that reach the loss alone."""
+    ends: dict[int, None] = {}
+    for meeting in found:
+        number = meeting.op.outputs[0]
+        if reach.get(number) == frozenset({(LOSS_NUMBER, False)}):
+            ends[_tail(flow, number)] = None
+    return list(ends)
+
+
+def _tail(flow: Flow, number: int) -> int:
+    """Follow sums with parameters and other activities, casts and rearrangements."""
+    while True:
+        following = flow.outside(number)
+        readers = flow.readers.get(number, [])
+        if following is not None and not readers:
+            number = following
+            continue
+        if following is not None or len(readers) != 1:
+            return number
+        if not _is_affine(flow, readers[0]) or flow.shape(readers[0].outputs[0]) == ():
+            return number
+        number = readers[0].outputs[0]
+
+
+def _is_affine(flow: Flow, op: Op) -> bool:
+    if is_identity(op) or op.name in SUMS:
+        return True
+    fixed = [flow.kind_of(a) in (CONSTANT, PARAMETER) for a in op.inputs]
+    if op.name in ("add", "sub", "add_any"):
+        return all(
+            f or flow.is_activity(a) for f, a in zip(fixed, op.inputs, strict=True)
+        )
+    return (op.name == "mul" and any(fixed)) or (op.name == "div" and fixed[1])

@@ -1,4 +1,4 @@
-"""Depth scaling: one rate for networks of every depth and width.
+"""Depth scaling: weights in units that suit one rate to every depth and width.
 
     synapse into the stream from outside   y = W x / sqrt(N)
     last synapse of a residual branch      y = W x / sqrt(N L)
@@ -13,14 +13,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple, Unpack
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from ..circuit import LOSS, Circuit, is_concrete
-from ._backpropagation import Backpropagation
-from ._learner import Keywords, make_learner
+from ._analysis._nodes import LOSS
+from ._circuit import Circuit
+from ._jaxpr import is_concrete
+from ._trace import Nodes, trace
 
 
 class DepthScaled(NamedTuple):
@@ -41,7 +42,10 @@ def depth_scaled(
     loss_fn: Callable[..., Any],
     params: Any,
     *args: Any,
-    **keywords: Unpack[Keywords],
+    has_aux: bool = False,
+    reduction: Literal["mean", "sum"] = "mean",
+    batch_axes: Any = 0,
+    nodes: Nodes = "entry",
 ) -> DepthScaled:
     """Scale every weight by width and depth, so that a rate serves nets of any size.
 
@@ -56,7 +60,10 @@ def depth_scaled(
       params: its parameters, as the model draws them: each weight is divided by its own
         root mean square, so that only its shape and signs matter.
       *args: arguments of the shapes that it will be called with.
-      **keywords: `has_aux`, `batch_axes`, `nodes`, ..., as in `apical.value_and_grad`.
+      has_aux: as in `apical.trace`.
+      reduction: as in `apical.trace`.
+      batch_axes: as in `apical.trace`.
+      nodes: as in `apical.trace`.
 
     Returns:
       `DepthScaled(loss_fn, params, factors)`.
@@ -80,7 +87,14 @@ def depth_scaled(
 
     Source: Innocenti, Achour & Buckley 2025, NeurIPS, arXiv:2505.13124.
     """
-    circuit = make_learner(loss_fn, Backpropagation(), **keywords).circuit(params, args)
+    found = trace(
+        loss_fn,
+        has_aux=has_aux,
+        reduction=reduction,
+        batch_axes=batch_axes,
+        nodes=nodes,
+    )
+    circuit = found(params, *args)
     factors = _factors(circuit)
     learned, fixed = circuit.leaves.split(params)
     names = circuit.leaves.names
