@@ -229,6 +229,14 @@ def test_a_mark_may_be_called_as_another_node_would_be():
     step(params, step.init(KEY, params, *DATA), *DATA)
 
 
+@pytest.mark.parametrize("mark", [apical.node, apical.bernoulli])
+@pytest.mark.parametrize("name", ["output", "x:drive", "\0sum 0", "\0output 1"])
+def test_a_mark_cannot_be_called_as_a_site_that_is_no_node(mark, name):
+    with pytest.raises(ValueError, match="cannot be called"):
+        mark(jnp.ones(1), name)
+    assert mark(jnp.ones(1), f"{name}s".lstrip("\0")) == 1
+
+
 def test_a_drawing_has_an_arrow_to_each_node_and_to_the_loss():
     drawing = circuit_of(chain, nasty.CHOSEN["terminals"]).mermaid().splitlines()
     arrows = [line.split() for line in drawing if "-->" in line]

@@ -6,11 +6,10 @@ from ._analysis._nodes import Node as Node
 from ._analysis._primitives import LINEAR_NOT_REWRITTEN as LINEAR_NOT_REWRITTEN
 from ._analysis._primitives import SYNAPTIC as SYNAPTIC
 from ._analysis._synapses import Synapse as Synapse
-from ._batching._reduction import require_reduction as require_reduction
 from ._circuit import Circuit as Circuit
 from ._depth_scaling import DepthScaled as DepthScaled
 from ._depth_scaling import depth_scaled as depth_scaled
-from ._evaluate._run import Run as Run
+from ._evaluate._evaluator import Run as Run
 from ._evaluate._sharding import beside as beside
 from ._evaluate._sharding import gathered as gathered
 from ._evaluate._sharding import inner as inner
@@ -38,6 +37,7 @@ from ._queries import nodes_depending_on as nodes_depending_on
 from ._queries import nonlinearity as nonlinearity
 from ._queries import not_holomorphic as not_holomorphic
 from ._queries import stochastic_nodes as stochastic_nodes
+from ._requirements import require_reduction as require_reduction
 from ._structure import Structure as Structure
 from ._trace import trace as trace
 from ._trace import trace_spec as trace_spec

@@ -12,8 +12,8 @@ from ._analysis._naming import Layer
 from ._analysis._nodes import Edge, End, Parents
 from ._analysis._synapses import Synapse
 from ._batching._batch import Batch
+from ._evaluate._evaluator import Evaluator, Run
 from ._evaluate._interpreter import Tap
-from ._evaluate._run import Evaluator, Run
 from ._evaluate._sharding import inner, zeros
 from ._pretty_print import mermaid, table
 from ._structure import Structure
@@ -48,7 +48,7 @@ class Circuit:
         self.leaves, self.spec = structure.leaves, structure.spec
         self._evaluator = Evaluator(structure, batch, rebuild_aux)
 
-    # ---- What was found. `Structure` says more of each.
+    # ---- What was found. Details are in `Structure`.
 
     @property
     def reach(self) -> dict[str, tuple[Edge, ...]]:
@@ -115,7 +115,7 @@ class Circuit:
         """Whether there is no user-written reverse rule, which need not be linear."""
         return self.structure.linear_derivatives
 
-    # ---- The batch. `Batch` says more of each.
+    # ---- The batch. Details are in `Batch`.
 
     @property
     def batch_size(self) -> int:
@@ -124,7 +124,7 @@ class Circuit:
 
     @property
     def scale(self) -> int:
-        """How many times larger an example's own gradient is than its share."""
+        """How many times an example's gradient is its part of the batch's."""
         return self.batch.scale
 
     @property
@@ -141,7 +141,7 @@ class Circuit:
         """The shape of a node or the output with an axis of the examples alone."""
         return self.batch.unfolded(site, shape)
 
-    # ---- What rules require; each raises ValueError. `_requirements` says more.
+    # ---- What rules require; each raises ValueError. Details: `_requirements`.
 
     def require_nodes(self) -> None:
         """Refuse a circuit without nodes, or with a path that bypasses one."""

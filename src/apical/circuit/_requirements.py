@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
 
 from ._analysis._graph import walk
 from ._analysis._loss_checks import REVERSIBLE
 from ._analysis._nodes import LOSS, Edge, Node, marked_outputs
 from ._analysis._primitives import LINEAR_NOT_REWRITTEN, SYNAPTIC
 from ._batching._batch import Batch
-from ._jaxpr import Op
+from ._jaxpr import Op, is_concrete
 from ._structure import Structure
 
 
@@ -139,4 +142,57 @@ def require_separate(batch: Batch, rule: str) -> None:
             "example numbers of its own there (layer normalisation, a mean as the "
             "last step), see that `batch_axes` describes the arguments, or use a "
             "rule that needs no loss of single examples."
+        )
+
+
+class _Loss(Protocol):
+    """A loss function and its batch: a `Circuit`."""
+
+    loss_fn: Callable[..., Any]
+    batch: Batch
+
+
+# A loss below this is too small for the check.
+_TINY = 1e-30
+
+
+def require_reduction(circuit: _Loss, params: Any, args: tuple[Any, ...]) -> None:
+    """Refuse a loss that does not agree with `reduction`.
+
+    Repeating every example keeps a mean and doubles a sum, also where examples depend
+    on each other: their statistics stay the same. A loss that does neither (it draws
+    noise, or works for one number of examples alone) passes. The check needs concrete
+    values and is left out under `jit`.
+
+    Raises:
+      ValueError: if a mean doubles, or a sum does not.
+
+    Example:
+      >>> import jax.numpy as jnp, apical
+      >>> loss_fn = lambda w, x: jnp.sum((x @ w) ** 2)
+      >>> w, x = jnp.ones((1, 1)), jnp.ones((3, 1))
+      >>> circuit = apical.trace(loss_fn, reduction="sum")(w, x)
+      >>> require_reduction(circuit, w, (x,))
+    """
+    examples = circuit.batch.examples
+    if not is_concrete((params, args)) or all(a is None for a in examples.axes):
+        return
+    try:
+        both = args, examples.twice(args)
+        losses = [examples.loss(circuit.loss_fn, params, each) for each in both]
+    except Exception:  # another number of examples is not supported
+        return
+    if is_concrete(losses):  # an outer transformation may trace numbers too
+        _check(circuit.batch.structure.spec.reduction, *map(float, losses))
+
+
+def _check(reduction: str, loss: float, doubled: float) -> None:
+    other, factor = ("sum", 2) if reduction == "mean" else ("mean", 1)
+    fix = "divide by the number of examples" if reduction == "mean" else "do not"
+    if abs(loss) > _TINY and np.allclose(doubled, factor * loss, rtol=1e-3, atol=0):
+        raise ValueError(
+            f"The loss is said to be a {reduction} over the examples (`reduction`), "
+            f"but with every example twice it goes from {loss:.6g} to {doubled:.6g}, "
+            f"as a {other} does. Say `reduction={other!r}`, or {fix}, or see that "
+            "`batch_axes` describes the arguments."
         )

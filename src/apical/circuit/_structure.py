@@ -16,6 +16,7 @@ from ._analysis._effective_weights import (
     frozen,
     products_of,
 )
+from ._analysis._gain_or_synapse import Products
 from ._analysis._graph import walk
 from ._analysis._naming import Layer, find_layers
 from ._analysis._nodes import (
@@ -32,7 +33,6 @@ from ._analysis._nodes import (
     parents,
 )
 from ._analysis._path_lengths import distances, longest_path
-from ._analysis._products import Products
 from ._analysis._synapses import (
     Refusal,
     Synapse,

@@ -1,8 +1,8 @@
-"""Arrays of labels: by which number each entry of a value was multiplied.
+"""Arrays of labels: the coefficient by which each entry of a value was multiplied.
 
-A label is `2 n + own`, with `n` the number of a coefficient and `own` whether it comes
-from the product that is looked at; -1 stands where there is no coefficient. An axis has
-size 1 where labels do not differ along it.
+A label is `2 n + own`: `n` is the number of a coefficient, and `own` whether it belongs
+to the product in question; -1 means no coefficient. An axis has size 1 where labels do
+not differ along it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def mark(numbers: np.ndarray, *, own: bool) -> Labels:
 
 
 def is_own(labels: Labels) -> bool:
-    """Whether any entry comes from the product that is looked at."""
+    """Whether any label belongs to the product in question."""
     return bool(((labels >= 0) & (labels & 1 > 0)).any())
 
 
@@ -48,7 +48,7 @@ def prefer(first: Labels, second: Labels) -> Labels:
 
 
 def joined(arrays: Sequence[Labels]) -> Labels | None:
-    """The labels of a sum, entry by entry; None if different ones meet."""
+    """The labels of a sum, entry by entry; None if it adds different ones."""
     found = arrays[0]
     for other in arrays[1:]:
         one, two = np.broadcast_arrays(found, other)
@@ -61,7 +61,7 @@ def joined(arrays: Sequence[Labels]) -> Labels | None:
 
 
 def added(labels: Labels, axes: tuple[int, ...]) -> Labels | None:
-    """The labels of a sum along axes, which stay; None if different ones meet."""
+    """The labels of a sum that keeps its axes; None if it adds different ones."""
     there = labels >= 0
     largest = np.iinfo(labels.dtype).max
     low = np.where(there, labels, largest).min(axes, keepdims=True) >> 1
@@ -73,7 +73,7 @@ def added(labels: Labels, axes: tuple[int, ...]) -> Labels | None:
 
 
 def placed(labels: Labels, places: dict[int, int], rank: int) -> Labels:
-    """Axes at their places in the result; the other axes of that have size 1."""
+    """Axes moved to their places in the result, whose other axes have size 1."""
     gone = tuple(axis for axis in range(labels.ndim) if axis not in places)
     kept = sorted(places)
     order = sorted(kept, key=places.__getitem__)
@@ -90,7 +90,7 @@ def moved(
     shapes: Sequence[tuple[int, ...]],
     out: tuple[int, ...],
 ) -> Sequence[Labels | None] | None:
-    """The labels of what an operation rearranges; None where an index does it."""
+    """The labels of a rearranged value; None where an index rearranges it."""
     params, labels = op.params, given[0]
     if op.name in _UNTOUCHED:
         return given

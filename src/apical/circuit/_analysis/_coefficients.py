@@ -1,13 +1,13 @@
-"""Follow the coefficients of a product until two that differ are added.
+"""Follows the coefficients of a product until two that differ are added.
 
-For every entry of a value below a product, a *label* says by which number it was
-multiplied: entries of the weight are numbered, and equal labels mean equal numbers.
-Labels have axes of size 1 where they do not differ, so they are no larger than weights,
-whatever the activities are. Operations that move entries move their labels
-(`_coefficient_labels`); a sum of different labels raises `Added`.
+Every entry of a value below a product has a *label*, the number of its coefficient:
+entries of the weight are numbered, and equal labels mean equal coefficients. Labels
+have axes of size 1 where they do not differ, so they are no larger than weights.
+Operations that move entries move their labels (`_coefficient_labels`); a sum of
+different labels raises `Added`.
 
 Other products of the same activity are followed at the same time (two taps of a
-convolution are two products); only a sum in which the product itself takes part counts.
+convolution are two products); only sums that include the product itself count.
 """
 
 from __future__ import annotations
@@ -270,7 +270,7 @@ class _Walk:
             self.put(number, self.one_of(number, found) if found else None)
 
     def one_of(self, key: Any, found: Sequence[Labels]) -> Labels:
-        """Of these, one is taken: where they differ, every entry has a label anew."""
+        """The labels of a choice: new ones for every entry where they differ."""
         if all(label.same(found[0], each) for each in found[1:]):
             return found[0]
         own = any(map(label.is_own, found))
@@ -315,7 +315,7 @@ class _Walk:
     # ---------------------------------------------------------------------- weights
 
     def fresh(self, key: Any, shape: Sequence[int]) -> np.ndarray:
-        """A number of its own for every entry, the same when asked again."""
+        """A new number for every entry; the same ones for the same key."""
         count = int(np.prod(shape, dtype=np.int64))
         if key not in self.numbered:
             self.numbered[key], self.next = self.next, self.next + count

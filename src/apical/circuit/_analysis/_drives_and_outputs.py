@@ -22,7 +22,7 @@ def find_drive(flow: Flow, node: int) -> int | None:
     Walks back from the node through elementwise operations of activities and
     constants until a single activity is left on every path, and on through further
     nonlinearities that nothing else reads (the two halves of a clip). A function that
-    is only affine (a division after pooling) is no nonlinearity and is walked through.
+    is only affine (a division after pooling) is not a nonlinearity; the walk goes on.
     """
     order = flow.order
     frontier, nonlinear, found = {node}, False, None
@@ -99,8 +99,8 @@ def find_outputs(
 ) -> list[int]:
     """The ends of the affine tails of the synapses that reach the loss alone."""
     ends: dict[int, None] = {}
-    for meeting in found:
-        number = meeting.op.outputs[0]
+    for synapse in found:
+        number = synapse.op.outputs[0]
         if reach.get(number) == frozenset({(LOSS_NUMBER, False)}):
             ends[_tail(flow, number)] = None
     return list(ends)

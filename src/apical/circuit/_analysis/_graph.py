@@ -13,7 +13,7 @@ from .._jaxpr import Atom, Body, Literal, Op, Program
 
 @dataclass(frozen=True, eq=False)
 class Site:
-    """Where an operation stands: the loops around it, from the outside."""
+    """An operation and the lengths of the loops around it, from the outside."""
 
     op: Op
     loops: tuple[int, ...]

@@ -37,7 +37,7 @@ def require_dependence(flow: Flow) -> None:
 
 
 def require_loops(flow: Flow, paths: Sequence[str], reach: Mapping[int, Reach]) -> None:
-    """Refuse synapses in a loop that JAX cannot reverse, where a gradient comes by."""
+    """Refuse synapses in a loop that JAX cannot reverse, where a gradient is needed."""
     for site in walk(flow.program.body):
         touched = any(flow.kind_of(a) & PARAMETER for a in site.op.inputs)
         needed = touched and any(reach.get(n) for n in site.op.outputs)
@@ -51,7 +51,7 @@ def require_loops(flow: Flow, paths: Sequence[str], reach: Mapping[int, Reach]) 
 
 
 def require_no_mutable_arrays(program: Program) -> None:
-    """Refuse arrays that change: what one holds is not in the program's variables."""
+    """Refuse mutable arrays: their values are not variables of the program."""
     for site in walk(program.body):
         if site.op.name in _MUTABLE:
             raise ValueError(
@@ -63,7 +63,7 @@ def require_no_mutable_arrays(program: Program) -> None:
 
 
 def require_marks(flow: Flow) -> None:
-    """Refuse a mark that stands where no evaluation of ours comes by."""
+    """Refuse a mark inside an operation that apical does not evaluate."""
     reached = {id(site.op) for site in walk(flow.program.body)}
     for op, enclosing in _all_ops(flow.program.body, "the loss function"):
         if mark_of(op) and id(op) not in reached:

@@ -4,7 +4,7 @@ A node is, by default, what enters a synapse, and every activity from which two 
 more different nodes (or a node and the loss) are reached. Then each synapse's output
 reaches exactly one node or the loss, so one derivative per node is all there is.
 Nodes are canonical: casts, reshapes, slices and the carries of a scan are traced back,
-so that one activity is one node however it is read.
+so that one activity is one node, however it is read.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class Edge(NamedTuple):
     later: bool = False
 
     def __str__(self) -> str:
-        told = self.to.value if isinstance(self.to, End) else self.to
-        return f"{told} (later)" if self.later else told
+        name = self.to.value if isinstance(self.to, End) else self.to
+        return f"{name} (later)" if self.later else name
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def _origins(flow: Flow, number: int) -> list[Atom]:
     op, i = flow.maker[number]
     if op.enterable:
         return [body.outputs[i] for body in op.bodies]
-    if draws(op):  # a spike is another activity than its probability
+    if draws(op):  # a spike and its probability are two activities
         return []
     if mark_of(op) or is_identity(op):
         return [a for a in op.inputs if flow.is_activity(a)]
@@ -110,7 +110,7 @@ def _origins(flow: Flow, number: int) -> list[Atom]:
 
 
 def marked(flow: Flow, prefixes: Sequence[str]) -> dict[int, str]:
-    """Canonical activities that carry a mark, with the rest of the mark's name."""
+    """Canonical activities with a mark, and the names that the marks give them."""
     found: dict[int, str] = {}
     for site in walk(flow.program.body):
         mark = mark_of(site.op) or ""
@@ -129,10 +129,10 @@ def marked(flow: Flow, prefixes: Sequence[str]) -> dict[int, str]:
 
 
 def marked_outputs(flow: Flow) -> dict[int, int]:
-    """The activity that each output mark stands for, and the value at the mark.
+    """The value at each output mark, by the activity that is marked.
 
-    The value is what the user sees there: it may be a rearrangement of the activity,
-    or of several, and then it stands for itself.
+    The value may be a rearrangement of the activity. Where it is one of several
+    activities, it counts as the activity itself.
     """
     found: dict[int, int] = {}
     for site in walk(flow.program.body):
@@ -223,7 +223,7 @@ class Reachability:
             self.of_value[atom] = self.of_value.get(atom, frozenset()) | out
 
     def _visit(self, number: int, op: Op) -> None:
-        if self.flow.kind[number] == DATA:  # it carries no derivative
+        if self.flow.kind[number] == DATA:  # it has no derivative
             self.of_value[number] = frozenset()
         out = self.of_value[number]
         if not out and number in self.stochastic:

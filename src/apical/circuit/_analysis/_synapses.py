@@ -1,4 +1,4 @@
-"""Synapses: where a weight meets data, and weights that cannot be given feedback."""
+"""Synapses: operations on weights and data; weights that cannot be given feedback."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from .._jaxpr import Atom, Literal, Op, known_primitives
 from ._dataflow import DATA, PARAMETER, Flow
+from ._gain_or_synapse import Products
 from ._graph import walk
 from ._primitives import (
     LINEAR_NOT_REWRITTEN,
@@ -20,15 +21,14 @@ from ._primitives import (
     holds_synaptic,
     is_identity,
 )
-from ._products import Products
 
 
 @dataclass(frozen=True, eq=False)
 class WeightedOp:
-    """A linear operation where an effective weight meets a value made from data.
+    """A linear operation on an effective weight and a value made from data.
 
-    `weight` is the position of the weight among the operands, None in an operation
-    that is not rewritten (its user-written derivative, say, stands as it is).
+    `weight` is the position of the weight among the operands; None in an operation
+    that is not rewritten (one with a user-written derivative, for example).
     """
 
     op: Op
@@ -45,7 +45,7 @@ class WeightedOp:
 
 @dataclass(frozen=True)
 class Synapse:
-    """A linear operation where an effective weight meets a value made from data.
+    """A linear operation on an effective weight and a value made from data.
 
     Attributes:
       name: the paths of the parameters that make the effective weight.
@@ -118,8 +118,8 @@ def leaves_of(found: Iterable[WeightedOp]) -> tuple[int, ...]:
 def make_synapses(
     flow: Flow, products: Products, found: Sequence[WeightedOp], paths: Sequence[str]
 ) -> tuple[Synapse, ...]:
-    """A `Synapse` for each meeting, in order."""
-    return tuple(_synapse(flow, products, m, paths) for m in found)
+    """A `Synapse` for each operation, in order."""
+    return tuple(_synapse(flow, products, each, paths) for each in found)
 
 
 def _synapse(
@@ -200,16 +200,16 @@ class Refusal:
     reason: str
 
     def message(self, names: Sequence[str]) -> str:
-        """What is refused, with the names of the leaves."""
+        """The error message, with the names of the leaves."""
         paths = ", ".join(names[i] for i in sorted(self.leaves))
         where = f"at {self.op.where}: {self.reason}."
         return f"Parameter {paths!r} cannot be given feedback {where}"
 
 
 def refusals(flow: Flow, live: set[int], products: Products) -> list[Refusal]:
-    """What a second, backward copy of the parameters could not reach.
+    """The leaves that a second, backward copy of the parameters cannot replace.
 
-    Only where a derivative leads to the loss: no feedback comes by elsewhere.
+    Only operations with a derivative of the loss count: no feedback passes others.
     """
     sites = [s for s in walk(flow.program.body) if _matters(s.op, live)]
     found = (_refusal(flow, site.op) for site in sites)
@@ -259,14 +259,14 @@ def _inside(op: Op) -> str:
     if not op.name.startswith("custom_"):
         return reason
     remedy = "Compute it without a derivative rule of its own"
-    # As diffrax and equinox differentiate their loops, unless they are told not to.
+    # As diffrax and equinox differentiate their loops by default.
     if holds(op, frozenset({"while"})):
         remedy += " (diffrax: `diffeqsolve(..., adjoint=diffrax.DirectAdjoint())`)"
     return f"{reason}. {remedy}"
 
 
 def _unknown(flow: Flow, op: Op, weights: frozenset[int]) -> Refusal | None:
-    """Of activities alone it is one more function, with the derivative that it has."""
+    """An unknown operation on activities alone is allowed if it has a derivative."""
     if weights:
         return Refusal(
             op, weights, f"it meets data in `{op.name}`, which is not known to apical"
@@ -295,7 +295,7 @@ def _is_differentiable(flow: Flow, op: Op) -> bool:
 
     try:
         jax.eval_shape(pulled, given)
-    except Exception:  # whatever the package that made it raises there
+    except Exception:  # the package that defines it may raise anything
         return False
     return True
 

@@ -1,7 +1,7 @@
-"""Along which axes the entries of a value may differ; along the others they repeat.
+"""Varying axes: those along which the entries of a value may differ, not repeat.
 
-A fact of shapes alone, found in one walk over the program. An operation that is not
-known makes every axis differ, so "repeats along this axis" is never wrong.
+Found from shapes alone, in one walk over the program. An unknown operation makes every
+axis vary, so "repeats along this axis" is never wrong.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class VaryingAxes:
         return self._axes[atom]
 
     def fan_out(self, op: Op, weight: int) -> bool:
-        """Whether, in a product, an entry of the one meets several of the weight."""
+        """Whether a product multiplies one entry by several entries of the weight."""
         own, other = self.of(op.inputs[weight]), self.of(op.inputs[1 - weight])
         if op.name == "dot_general":
             shared = op.params["dimension_numbers"][1]
@@ -107,7 +107,7 @@ class VaryingAxes:
         return _long(self._at(out))
 
     def _moved(self, op: Op, i: int, out: int) -> Axes | None:
-        """Where the varying axes of an operand stand in the result; None: unknown."""
+        """The axes of the result for the varying axes of an operand; None: unknown."""
         axes, params = self.of(op.inputs[i]), op.params
         if op.name == "broadcast_in_dim":
             to = params["broadcast_dimensions"]
@@ -132,7 +132,7 @@ class VaryingAxes:
 
 
 def dot_axes(op: Op, i: int, ranks: Sequence[int]) -> list[tuple[int, int]]:
-    """For each axis of an operand of a `dot_general` that stays: where it stands."""
+    """The axes of an operand that a `dot_general` keeps, with those of the result."""
     contracted, shared = op.params["dimension_numbers"]
     free = [
         [a for a in range(rank) if a not in contracted[j] and a not in shared[j]]

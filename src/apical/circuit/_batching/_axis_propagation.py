@@ -1,8 +1,8 @@
-"""Where the examples of one operand are in what an operation makes of it.
+"""Propagation of the axis of examples through one operation.
 
-`follow(flow, op, i, place, count)` gives, for each output, the `Place` of the examples
-of operand `i`; None where an output's entries join several of them (or might: what is
-not known is taken to).
+`follow(flow, op, i, place, count)` returns, for each output, the `Place` of the
+examples of operand `i`; None where an entry of the output may depend on several of them
+(as for unknown operations).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 
 from .._analysis._dataflow import CONSTANT, Flow
 from .._analysis._primitives import is_elementwise
+from .._analysis._varying_axes import dot_axes
 from .._jaxpr import Atom, Literal, Op, is_concrete
 from ._example_axis import Place, reshaped, sliced
 
@@ -29,12 +30,12 @@ class Step:
         self.params = op.params
 
     def at(self, axis: int | None) -> list[Place | None]:
-        """The same place at another axis of every output."""
+        """The place at this axis, for every output."""
         found = None if axis is None else self.place.at(axis)
         return [found] * len(self.op.outputs)
 
     def after(self, *removed: int) -> list[Place | None]:
-        """Without some axes of the operand, the place's among them or not."""
+        """The place after some axes of the operand are removed."""
         if self.axis in removed:
             return self.at(None)
         return self.at(self.axis - sum(r < self.axis for r in removed))
@@ -46,9 +47,9 @@ Rule = Callable[[Step], Sequence[Place | None]]
 def follow(
     flow: Flow, op: Op, i: int, place: Place, count: int
 ) -> Sequence[Place | None]:
-    """Where the examples of an operand are in each output; see above."""
+    """Where the examples of an operand are in each output."""
     step = Step(flow, op, i, place, count)
-    if place.axis < 0:  # one example at each turn of a loop around
+    if place.axis < 0:  # one example at each step of a loop around
         return step.at(place.axis)
     return _rule(op)(step)
 
@@ -102,7 +103,7 @@ def _transpose(step: Step) -> Sequence[Place | None]:
 
 
 def _unless_along(key: str) -> Rule:
-    """An operation along one axis, or several, that leaves every other as it is."""
+    """A rule for operations along one axis, or several."""
 
     def rule(step: Step) -> Sequence[Place | None]:
         along = step.params[key]
@@ -175,18 +176,8 @@ def _dynamic_update(step: Step) -> Sequence[Place | None]:
 
 
 def _dot(step: Step) -> Sequence[Place | None]:
-    contracted, batched = step.params["dimension_numbers"]
-    mine, shared = contracted[step.operand], batched[step.operand]
-    if step.axis in mine:
-        return step.at(None)
-    if step.axis in shared:
-        return step.at(list(shared).index(step.axis))
-    free = [a for a in range(len(step.shape)) if a not in (*mine, *shared)]
-    first = len(shared) + free.index(step.axis)
-    if step.operand == 1:
-        left = len(step.flow.shape(step.op.inputs[0]))
-        first += left - len(contracted[0]) - len(batched[0])
-    return step.at(first)
+    ranks = [len(step.flow.shape(a)) for a in step.op.inputs]
+    return step.at(dict(dot_axes(step.op, step.operand, ranks)).get(step.axis))
 
 
 def _convolution(step: Step) -> Sequence[Place | None]:
@@ -258,7 +249,7 @@ def _scatter(step: Step) -> Sequence[Place | None]:
 def _counted(flow: Flow, indices: Atom, maps: Sequence[int], axis: int) -> int | None:
     """The axis of the indices along which they count 0, 1, 2, ... into `axis`.
 
-    As in `x[jnp.arange(n), labels]`, where the column of the labels is not known.
+    As in `x[jnp.arange(n), labels]`, where the column of the labels is unknown.
     """
     column = list(maps).index(axis) if axis in maps else None
     if column is None or isinstance(indices, Literal):
@@ -284,7 +275,7 @@ def _counted(flow: Flow, indices: Atom, maps: Sequence[int], axis: int) -> int |
 
 
 def _constant(flow: Flow, atom: Atom) -> jax.Array | None:
-    """The value of what depends on nothing; None where that is not known."""
+    """The value of a constant; None where it is unknown."""
     if isinstance(atom, Literal):
         return atom.value
     if atom in flow.program.constants:

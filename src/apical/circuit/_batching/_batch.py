@@ -11,10 +11,10 @@ import jax
 from .._jaxpr import Op
 from .._marks import OUTPUT
 from .._structure import Structure
-from ._batch_axes import Examples
-from ._example_axis import Place, axis_of_its_own, unfolded
+from ._batch_axes import BatchAxes
+from ._example_axis import Place, unfolded, unfolded_axis
 from ._outputs import Outputs
-from ._per_example_loss import Shares
+from ._per_example_loss import PerExampleLoss
 from ._separation import Separation
 
 
@@ -33,7 +33,7 @@ class Batch:
         program, leaves = structure.flow.program, structure.leaves
         arrays = program.body.inputs[len(leaves.learned) + len(leaves.arrays) :]
         shapes = [program.shapes[n].shape for n in arrays]
-        self.examples = Examples(structure.spec, structure.args, shapes)
+        self.examples = BatchAxes(structure.spec, structure.args, shapes)
 
     @property
     def size(self) -> int:
@@ -42,10 +42,10 @@ class Batch:
 
     @property
     def scale(self) -> int:
-        """How many times larger an example's own gradient is than its share."""
+        """How many times an example's gradient is its part of the batch's."""
         return self.size if self.structure.spec.reduction == "mean" else 1
 
-    # ---- Whether examples stay apart.
+    # ---- Separation of examples.
 
     @cached_property
     def separation(self) -> Separation | None:
@@ -62,18 +62,18 @@ class Batch:
         return Separation(self.structure.flow, [*none, *places], examples.size)
 
     @cached_property
-    def shares(self) -> Shares:
-        """The sums over examples that the loss is made of."""
+    def per_example_loss(self) -> PerExampleLoss:
+        """The loss of each example, from the sums over examples in the loss."""
         sums = self.separation.sums.values() if self.separation else ()
         structure = self.structure
-        return Shares(structure.flow, list(sums), structure.shape, self.size)
+        return PerExampleLoss(structure.flow, list(sums), structure.shape, self.size)
 
     @property
     def mixing(self) -> str | None:
-        """The operation that mixes activities of several examples, and its line.
+        """The operation that joins activities of several examples, and its line.
 
-        None where the loss is a sum of one loss for each example, and each has
-        activities of its own.
+        None where the loss is a sum of one loss for each example, and each activity
+        depends on one example.
         """
         op: Op | None = self.separation.mixing if self.separation else None
         return None if op is None else f"`{op.name}` at {op.where}"
@@ -125,7 +125,7 @@ class Batch:
     def example_axes(self) -> dict[str, int | None]:
         """The axis of the examples in the `unfolded` value of each node and output."""
         places = self.example_places
-        return {s: None if p is None else axis_of_its_own(p) for s, p in places.items()}
+        return {s: None if p is None else unfolded_axis(p) for s, p in places.items()}
 
     def unfolded(self, site: str, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of a node or the output with an axis of the examples alone.

@@ -1,9 +1,9 @@
-"""Where the examples are among the axes of a value.
+"""The axis of examples of a value, other axes folded into it or not.
 
-Examples are counted along one axis, of size `outer * count * inner`: entry
+Examples are on one axis, of size `outer * count * inner`: entry
 `(o * count + e) * inner + i` belongs to example `e`. An axis of the batch alone has
 `outer = inner = 1`; heads folded into it (`[batch * heads, ...]`) are `inner`, two
-batches one after the other are `outer`.
+concatenated batches are `outer`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 
 class Place(NamedTuple):
-    """The axis along which examples are counted; see above.
+    """The axis of the examples, and what is folded into it; see the module.
 
-    Inside a loop a negative axis is that of a loop around it, -1 the innermost.
+    Inside a loop, a negative axis is a loop around it, -1 the innermost.
     """
 
     axis: int
@@ -24,27 +24,27 @@ class Place(NamedTuple):
     inner: int = 1
 
     def at(self, axis: int) -> Place:
-        """The same at another axis."""
+        """The place at another axis."""
         return self._replace(axis=axis)
 
 
 def unfolded(place: Place, shape: Sequence[int], count: int) -> tuple[int, ...]:
-    """The shape with an axis of the examples alone, at `place_of_its_own`."""
+    """The shape with an axis of the examples alone, at `unfolded_axis(place)`."""
     before, after = shape[: place.axis], shape[place.axis + 1 :]
     beside = [place.outer] if place.outer > 1 else []
     within = [place.inner] if place.inner > 1 else []
     return (*before, *beside, count, *within, *after)
 
 
-def axis_of_its_own(place: Place) -> int:
-    """Where the axis of the examples is in the unfolded shape."""
+def unfolded_axis(place: Place) -> int:
+    """The axis of the examples in the unfolded shape."""
     return place.axis + (1 if place.outer > 1 else 0)
 
 
 def reshaped(
     place: Place, before: Sequence[int], after: Sequence[int], count: int
 ) -> Place | None:
-    """The place after a reshape in row-major order; None if an axis parts examples."""
+    """The place after a row-major reshape; None if an axis splits examples."""
     stride = place.inner * math.prod(before[place.axis + 1 :])
     below = 1
     for axis in reversed(range(len(after))):

@@ -83,12 +83,12 @@ class Evaluator:
         sites: Sequence[str],
     ) -> tuple[Run, jax.Array]:
         """Evaluate once, with the loss of each example; see `Circuit.by_example`."""
-        structure, shares = self.structure, self.batch.shares
+        structure, losses = self.structure, self.batch.per_example_loss
         inject = {} if inject is None else dict(inject)
         wanted = list(dict.fromkeys([*sites, *inject]))
-        plan = Plan(shares.beside(self._sites(wanted)))
+        plan = Plan(losses.beside(self._sites(wanted)))
         spread, of_outputs = self._through_outputs(wanted, inject, find_tap(tap))
-        tapped = shares.tap(of_outputs)
+        tapped = losses.tap(of_outputs)
 
         def network(added: Any) -> Any:
             every = {**spread, **added}
@@ -96,12 +96,12 @@ class Evaluator:
             (loss, *aux), found = runner(inputs, [])
             return loss, (self.rebuild_aux(aux), found)
 
-        loss, pulled, (aux, found) = jax.vjp(network, shares.zeros, has_aux=True)
+        loss, pulled, (aux, found) = jax.vjp(network, losses.zeros, has_aux=True)
         (weights,) = pulled(jnp.ones_like(loss))
         program = structure.flow.program
         numbers = zip(program.body.inputs, inputs, strict=True)
         known = {**program.constants, **dict(numbers)}
-        each = shares.of_each(weights, found, known, loss)
+        each = losses.of_each(weights, found, known, loss)
         gathered = self._gathered(wanted, found)
         run = Run(loss, aux, {site: gathered[site] for site in wanted})
         return run, self.batch.scale * jnp.append(each, loss)

@@ -1,14 +1,15 @@
-"""Gain or synapse: what becomes of a product of an activity and a weight.
+"""Gain or synapse: the class of each product of an activity and a weight.
 
 Such a product, entry by entry, is a *gain* if no entry of what follows, up to the next
 nonlinearity, synapse, product of activities or mark, adds two entries that were
 multiplied by different numbers. Otherwise it is a *synapse*, however it is spelled:
 
-* it *fans out*: an entry of the activity meets several entries of the weight, or
-* it *adds*: two entries with different coefficients meet in one entry below.
+* it *fans out*: an entry of the activity is multiplied by several entries of the
+  weight, or
+* it *adds*: two entries with different coefficients are added in one entry below.
 
-What fans out and is then read as a weight alone (the `rsqrt(var) * scale` of a
-normalisation, a kernel scaled for each example) is what its uses are.
+A product that fans out and is then read as a weight alone (the `rsqrt(var) * scale` of
+a normalisation, a kernel scaled for each example) is classified by its uses.
 """
 
 from __future__ import annotations
@@ -39,10 +40,10 @@ _ADDING = SUMS | OTHER_SUMS | SYNAPTIC
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a product is: a gain where no reason is given, else a synapse.
+    """The class of a product: a gain where `reason` is empty, else a synapse.
 
-    `is_weight`: it is read as a weight alone, in a synapse below, so what it is
-    multiplied by is carried by a synapse and it has a second copy too.
+    `is_weight`: it is read only as the weight of a synapse below, and has a second copy
+    as such.
     """
 
     reason: str = ""
@@ -50,14 +51,14 @@ class Verdict:
 
 
 class Products:
-    """The products of a weight and an activity, entry by entry, and what they are."""
+    """The products of a weight and an activity, entry by entry, with their classes."""
 
     def __init__(self, flow: Flow) -> None:
         self.flow = flow
         self._loops: dict[int, tuple[int, ...]] = {}
         self.ops: list[Op] = []
         self.weight: dict[int, int] = {}  # by identity: which operand is the weight
-        self._mixed: list[tuple[Op, int]] = []  # where that met data, or an activity
+        self._mixed: list[tuple[Op, int]] = []  # whose weight is mixed with data
         for site in walk(flow.program.body):
             self._loops[id(site.op)] = site.loops
             weight = flow.scaling_weight(site.op)
@@ -74,14 +75,14 @@ class Products:
         self._lowest: dict[int, frozenset[int]] = {}
 
     def verdict(self, op: Op) -> Verdict:
-        """What one of these products is, and why."""
+        """The class of one of these products, and the reason."""
         if id(op) not in self._verdicts:
             self._verdicts[id(op)] = self._judge(op, self.weight[id(op)])
         return self._verdicts[id(op)]
 
     @cached_property
     def mixed(self) -> list[tuple[Op, int]]:
-        """Synapses whose weight met data or an activity, and which operand that is."""
+        """Synapses whose weight is mixed with data, and the operand that it is."""
         return [(op, i) for op, i in self._mixed if self._judge(op, i).reason]
 
     @cached_property
@@ -129,7 +130,7 @@ class Products:
 
     @cached_property
     def _leaving(self) -> frozenset[Atom]:
-        """What leaves a body."""
+        """The outputs of all bodies."""
         bodies = [self.flow.program.body, *(body for _, body in self.flow.bodies)]
         outputs = (a for body in bodies for a in body.outputs)
         return frozenset(a for a in outputs if not isinstance(a, Literal))
