@@ -4,7 +4,7 @@
     last synapse of a residual branch      y = W x / sqrt(N L)
     synapse into the loss                  y = W x / N
 
-N is how many inputs an output sums, L how many branches the network adds up, and the
+N is the number of inputs that an output sums, L the number of branches, and the
 entries of W have variance 1. Innocenti et al. 2025, Table 1; without residual branches
 only the loss is scaled otherwise than usual.
 """
@@ -47,19 +47,18 @@ def depth_scaled(
     batch_axes: Any = 0,
     nodes: Nodes = "entry",
 ) -> DepthScaled:
-    """Scale every weight by width and depth, so that a rate serves nets of any size.
+    """Scale every weight by width and depth, so that one rate suits every network size.
 
         loss_fn'(theta, ...) = loss_fn(a theta, ...),   a: 1/sqrt(N), 1/sqrt(N L), 1/N
 
-    The function it returns trains by any rule, as the one it was given. A residual
-    branch is found where a node is made of an earlier node and of a synapse; the
-    synapse that enters there has the factor with L.
+    The new loss function trains by any rule. A residual branch is found where a node is
+    made of an earlier node and of a synapse; that synapse has the factor with L.
 
     Args:
       loss_fn: any JAX function `loss_fn(params, *args)`.
-      params: its parameters, as the model draws them: each weight is divided by its own
-        root mean square, so that only its shape and signs matter.
-      *args: arguments of the shapes that it will be called with.
+      params: its parameters, as the model initialises them: each weight is divided by
+        its root mean square, so that its scale does not matter.
+      *args: arguments with the shapes of later calls.
       has_aux: as in `apical.trace`.
       reduction: as in `apical.trace`.
       batch_axes: as in `apical.trace`.
@@ -151,7 +150,7 @@ def _factors(circuit: Circuit) -> dict[str, float]:
 
 
 def _branches(circuit: Circuit) -> set[int]:
-    """The synapses by which branches enter a sum with an earlier node, also a last one.
+    """The synapses that end a branch: they are added to an earlier node.
 
     Where the loss reads the stream itself, the last branch ends in the loss.
     """

@@ -12,10 +12,10 @@ from ._jaxpr import Op
 NODE_MARK = "apical.node:"
 BERNOULLI_MARK = "apical.bernoulli:"
 OUTPUT_MARK = "apical.output"
-# The site of the network's output, and the end of a drive's: no node is called so.
+# The site of the network's output, and the end of a drive's site: no node's name.
 OUTPUT, DRIVE = "output", ":drive"
-# How sites that no user can name begin: `apical.node` refuses it, and leaves are
-# printed without it.
+# The first character of internal sites. `apical.node` refuses it in names, and names of
+# leaves never contain it.
 INTERNAL = "\0"
 NODE_MARKS = (NODE_MARK, BERNOULLI_MARK)
 
@@ -37,7 +37,7 @@ def draws(op: Op) -> bool:
 
 
 def _require_name(name: Any, call: str) -> None:
-    """Refuse names that stand for something else."""
+    """Refuse reserved names."""
     if not isinstance(name, str):
         raise ValueError(
             f"`name` must be a text, as in `{call}`, not a {type(name).__name__}."
@@ -60,13 +60,13 @@ def node(x: Any, name: str) -> Any:
 
     Args:
       x: an activity (an array) inside a loss function.
-      name: what the node is called; each mark needs a name of its own.
+      name: the node's name; each mark needs a different one.
 
     Returns:
       `x`.
 
     Raises:
-      ValueError: for a name that is not a text, or that stands for something else.
+      ValueError: for a name that is not a text, or that is reserved.
 
     Example:
       >>> import jax.numpy as jnp, apical
@@ -82,9 +82,9 @@ def node(x: Any, name: str) -> Any:
 def output(y: Any) -> Any:
     """Mark an activity as the output of the network; an identity.
 
-    Needed only where the output is not the end of the affine tails of synapses that
-    reach the loss alone. Several of these (heads, an actor and its critic) are one
-    output to a rule, side by side for each example; marks say which of them count.
+    Needed only where the output is not the end of the affine operations after a synapse
+    that reaches the loss alone. Several outputs (heads, an actor and its critic) are
+    one output to a rule, concatenated for each example; marks select some of them.
 
     Args:
       y: an activity inside a loss function: an array, or a pytree of them.
@@ -107,18 +107,18 @@ def bernoulli(probability: Any, name: str = "") -> Any:
 
     By itself it is an identity: the loss function reads the mean of the spike, its
     rate. Rules for stochastic nodes (`apical.rules.ScoreFunction`, `StraightThrough`,
-    `Concrete`) draw the spike, from the key in their state. What reads the
-    probability by another way than through this mark goes on reading the probability.
+    `Concrete`) draw the spike from the key in their state. Operations that read the
+    probability before this mark still read the probability.
 
     Args:
       probability: an activity (an array) inside a loss function, between 0 and 1.
-      name: what the node is called; by default the path of the parameters that make it.
+      name: the node's name; by default the path of the parameters that make it.
 
     Returns:
       `probability`.
 
     Raises:
-      ValueError: for a name that is not a text, or that stands for something else.
+      ValueError: for a name that is not a text, or that is reserved.
 
     Example:
       >>> import jax, jax.numpy as jnp, apical

@@ -45,7 +45,7 @@ def find_drive(flow: Flow, node: int) -> int | None:
 
 
 def _is_read_within(flow: Flow, number: int, crossed: set[int]) -> bool:
-    """Whether an activity is read by these operations alone, and has no name."""
+    """Whether only these operations read an activity, and it has no mark."""
     readers = flow.readers.get(number, [])
     inside = all(id(op) in crossed for op in readers)
     named = mark_of(flow.maker[number][0]) is not None
@@ -53,7 +53,7 @@ def _is_read_within(flow: Flow, number: int, crossed: set[int]) -> bool:
 
 
 def behind(flow: Flow, atom: Atom) -> set[int]:
-    """The activities of which a value, or a comparison, is made."""
+    """The activities that a value, or a comparison, is made of."""
     if isinstance(atom, Literal):
         return set()
     if flow.is_activity(atom):
@@ -69,7 +69,7 @@ def _is_pointwise(flow: Flow, op: Op, node: int) -> bool:
         return False
     rest = [a for a in op.inputs if not flow.is_activity(a)]
     same = all(flow.shape(a) == flow.shape(node) for a in op.inputs if a not in rest)
-    # A comparison of an activity carries no derivative but belongs to rho.
+    # A comparison of an activity has no derivative but belongs to rho.
     return same and all(_is_of_rho(flow, a) for a in rest)
 
 
@@ -82,7 +82,7 @@ def _is_of_rho(flow: Flow, atom: Atom) -> bool:
 
 
 def _is_nonlinear(flow: Flow, op: Op) -> bool:
-    if op.name == "select_n":  # a choice that the activities do not make is a mask
+    if op.name == "select_n":  # a choice that does not depend on activities is a mask
         return bool(behind(flow, op.inputs[0]))
     if not is_linear_elementwise(op):
         return True
