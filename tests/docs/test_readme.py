@@ -65,7 +65,7 @@ def broken_links(text: str) -> list[str]:
     for link in re.findall(r"\]\(([^)]+)\)", text):
         name, _, anchor = link.partition("#")
         path = ROOT / (name or "README.md")
-        if "://" in link or path.is_file() and not anchor:
+        if "://" in link or (path.is_file() and not anchor):
             continue
         if not path.is_file() or anchor not in anchors(path.read_text("utf-8")):
             broken.append(link)
