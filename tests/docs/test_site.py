@@ -66,18 +66,18 @@ def site(tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize(
     "line",
-    ["[gone](gone.md)", "[gone](words.md#gone)", "[gone][apical.gone]", "::: apical.x"],
+    ["[gone](gone.md)", "[gone](terms.md#gone)", "[gone][apical.gone]", "::: apical.x"],
 )
 def test_what_leads_nowhere_fails_the_build(line, tmp_path):
     (tmp_path / "docs").mkdir()
-    shutil.copy(ROOT / "docs" / "words.md", tmp_path / "docs")
+    (tmp_path / "docs" / "terms.md").write_text("# Terms\n", "utf-8")
     settings = (ROOT / "mkdocs.yml").read_text("utf-8")
     whole = re.sub(r"nav:\n(?:  .*\n)+", "", settings)
     (tmp_path / "mkdocs.yml").write_text(whole, "utf-8")
     shutil.copytree(ROOT / "tools", tmp_path / "tools")
     (tmp_path / "src").symlink_to(ROOT / "src")
     page = tmp_path / "docs" / "index.md"
-    page.write_text("# One\n\n[words](words.md)\n", "utf-8")
+    page.write_text("# One\n\n[terms](terms.md)\n", "utf-8")
     assert again(tmp_path).returncode == 0
     page.write_text(f"# One\n\n{line}\n", "utf-8")
     assert again(tmp_path).returncode != 0
@@ -172,7 +172,7 @@ def test_the_page_has_a_row_for_each_rule_and_no_other():
 
 
 def test_the_words_for_needs_are_those_of_the_glossary():
-    glossary = (ROOT / "docs" / "words.md").read_text("utf-8")
+    glossary = (ROOT / "docs" / "terms.md").read_text("utf-8")
     assert all(f"| {need} |" in glossary for need in needs_and_costs.NEEDS)
 
 
