@@ -25,8 +25,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from between_marks import replaced
-from rule_columns import FAMILIES, FEEDBACK
+from generated_section import replaced
+from rules_and_models_columns import FAMILIES, FEEDBACK
 
 import apical
 from apical.rules import PredictiveCoding, Rule
@@ -37,7 +37,7 @@ START = "<!-- made by tools/rules_and_models.py -->"
 END = "<!-- end of what it makes -->"
 
 sys.path.append(str(ROOT / "tests"))
-from zoo import MODELS, OPAQUE, Model, backpropagation, learned  # noqa: E402
+from support.zoo import MODELS, OPAQUE, Model, backpropagation, learned  # noqa: E402
 
 ZOO = {**MODELS, **{name: model for name, (model, _) in OPAQUE.items()}}
 # The update equals backpropagation's if it is this close, relative to its size.

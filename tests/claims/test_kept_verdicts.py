@@ -48,14 +48,13 @@ def test_a_kept_verdict_is_what_the_judge_makes_of_its_records(name):
 
 
 @pytest.mark.parametrize("name", KEPT)
-def test_the_pages_show_that_verdict_and_no_other(name):
+def test_the_page_shows_that_verdict_and_no_other(name):
     verdict = outcome_of(name).verdict
     row = rf"\| \[{name}\]\([^)]*#{name}\) \| [^|]* "
     row += r"\| \*\*([a-z ]+)\*\*( \(refused\))? \|"
-    for page in (claims_page.PAGE, claims_page.README):
-        ((word, refused),) = re.findall(row, page.read_text("utf-8"))
-        assert word == verdict.word
-        assert bool(refused) == bool(verdict.refused)
+    ((word, refused),) = re.findall(row, claims_page.PAGE.read_text("utf-8"))
+    assert word == verdict.word
+    assert bool(refused) == bool(verdict.refused)
 
 
 def test_every_claim_is_kept_and_nothing_else_is():

@@ -243,7 +243,7 @@ def write_report(outcomes: Iterable[Outcome], folder: Path) -> Path:
         here = folder / outcome.claim.id
         if not (here / "picture.png").exists():
             write_outcome(outcome, here)
-    lines = ["# The claims", "", "| claim | what has been said | verdict |"]
+    lines = ["# The claims", "", "| claim | statement | verdict |"]
     lines += ["|---|---|---|"]
     lines += [
         _row([f"[{o.claim.id}](#{o.claim.id})", o.claim.sentence, in_short(o.verdict)])

@@ -1,6 +1,6 @@
 """Write the table of what each rule needs and costs into `docs/choose-a-rule.md`.
 
-    python tools/needs_and_costs.py
+    python tools/rule_requirements.py
 
 Needs are those that the rules declare. Work and sequential depth are counted, not
 timed, on a network with three hidden layers, so every machine finds the same.
@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from between_marks import replaced
+from generated_section import replaced
 
 import apical
 from apical import rules
@@ -24,7 +24,7 @@ from apical.testing._check import NEEDS
 
 PAGE = Path(__file__).parents[1] / "docs" / "choose-a-rule.md"
 BEGIN, END = (
-    "<!-- made by tools/needs_and_costs.py -->",
+    "<!-- made by tools/rule_requirements.py -->",
     "<!-- end of what it makes -->",
 )
 WIDTHS, EXAMPLES = (32, 64, 64, 64, 10), 32
