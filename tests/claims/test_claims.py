@@ -22,8 +22,9 @@ from apical.claims import (
     run_claim,
 )
 from apical.claims._claim import Task
-from apical.claims._report import test_error as error_of
-from apical.claims._tasks import KEPT, KEPT_OF_TRIALS, comparison, last, percent
+from apical.claims._effect import last, percent
+from apical.claims._published_figures import test_error as error_of
+from apical.claims._tasks import KEPT, KEPT_OF_TRIALS, comparison
 from apical.cli import app
 from apical.lab import LabError
 from apical.lab.report._terminal import Page

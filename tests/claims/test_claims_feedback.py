@@ -9,9 +9,8 @@ from support.claim_lines import CASES
 
 import apical
 from apical import rules
-from apical.claims import CLAIMS, _tasks, run_claim
+from apical.claims import CLAIMS, _data, _tasks, run_claim
 from apical.claims._claim import SCALES, Desk
-from apical.claims._tasks import trained_at
 from apical.claims.feedback import (
     bn_rates,
     fa_matches,
@@ -22,6 +21,7 @@ from apical.claims.feedback import (
     sign_magnitudes,
     sign_sparse,
 )
+from apical.claims.feedback._fashion_mnist import trained_at
 from apical.claims.predictive_coding import trains as pc_trains
 from apical.lab._registry import BASELINE, CONTROL
 from apical.lab.data import _load
@@ -85,7 +85,7 @@ def planned(monkeypatch):
 
     tiny = functools.partial(_load.load, "digits")
     monkeypatch.setattr(_tasks, "compare", only_plan)
-    monkeypatch.setattr(_tasks, "load", lambda *_: tiny())
+    monkeypatch.setattr(_data, "load", lambda *_: tiny())
     return plans
 
 

@@ -7,13 +7,14 @@ import pytest
 
 import apical
 from apical.claims import run_claim
-from apical.claims._networks import name_net
+from apical.claims.networks import name_net
 from apical.claims.predictive_coding import cost as cost
 from apical.claims.predictive_coding import depth as depth
 from apical.claims.predictive_coding import exact as exact
 from apical.claims.predictive_coding import fixed_vs_free as kinds
 from apical.claims.predictive_coding import one_sweep as sweep
-from apical.claims.predictive_coding._gradient_error import Recursion, Subject, gap
+from apical.claims.predictive_coding._gradient_error import Recursion, gap
+from apical.claims.predictive_coding._untrained_networks import Subject
 from apical.lab.report._style import our_style, picture
 from apical.rules import PredictiveCoding, Sweep
 

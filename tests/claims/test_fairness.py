@@ -9,8 +9,8 @@ from support.toy_claim import TOY
 
 from apical.claims import read_outcome, run_claim
 from apical.claims._claim import Task
+from apical.claims._effect import paired
 from apical.claims._fairness import checked, ends, rise
-from apical.claims._tasks import paired
 from apical.claims._verdict import Finding, decide
 from apical.lab._registry import BASELINE, CONTROL
 

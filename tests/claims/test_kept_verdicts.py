@@ -14,12 +14,13 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from apical.claims import CLAIMS, kept_claims, read_outcome, run_claim, write_report
-from apical.claims._fairness import chosen, ends
+from apical.claims._data import NAMES, set_of
+from apical.claims._effect import effect, last, lines_where, percent
+from apical.claims._fairness import ends
 from apical.claims._index import INDEX
-from apical.claims._report import NAMES, NOT_RUN, set_of
+from apical.claims._published_figures import NOT_RUN
 from apical.claims._run import OUTCOME, PACKED, judged, told_as_json
-from apical.claims._tasks import last, percent
-from apical.claims._verdict import Finding, decide, effect
+from apical.claims._verdict import Finding, decide
 from apical.cli import app
 from apical.lab import LabError
 
@@ -123,7 +124,7 @@ def test_every_accuracy_that_decides_names_the_runs_that_must_be_fair(name):
         points = finding.unit == "points" and EARLY not in finding.effect.what
         if finding.says is not None and points:
             assert len(finding.effect.runs) == 2
-            assert all(chosen(outcome.lines, run) for run in finding.effect.runs)
+            assert all(lines_where(outcome.lines, **run) for run in finding.effect.runs)
 
 
 @pytest.mark.parametrize("name", KEPT)
@@ -270,7 +271,7 @@ def test_the_step_sizes_that_won_lie_within_what_is_said_to_have_been_drawn():
         for end, bound in (("low", low), ("high", high)):
             if rate == pytest.approx(bound, rel=1e-9):
                 at_an_end.add((trials, optimizer.partition("(")[0], end))
-    # They were drawn at these ends: the numbers of `_earlier_trials` are those.
+    # They were drawn at these ends: the numbers in `_fairness` are those.
     assert at_an_end >= {
         *((6, "adam", "low"), (6, "adam", "high"), (6, "momentum", "low")),
         *((16, "adam", "high"), (16, "batch_manhattan", "low")),

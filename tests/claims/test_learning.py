@@ -7,7 +7,7 @@ from support.claim_lines import runs
 
 from apical.claims import CLAIMS, _tasks, run_claim
 from apical.claims._claim import SCALES, Desk
-from apical.claims._tasks import vectors
+from apical.claims._data import vectors
 from apical.claims.predictive_coding import incremental as incremental
 from apical.claims.predictive_coding import nudged as nudged
 from apical.claims.predictive_coding import trains as pc_trains

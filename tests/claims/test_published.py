@@ -13,7 +13,7 @@ from support.claim_lines import runs
 import apical
 from apical.claims import CLAIMS, run_claim
 from apical.claims._claim import SCALES
-from apical.claims._networks import layer_normed
+from apical.claims.networks import layer_normed
 from apical.claims.published import (
     ep_digits,
     ff_digits,

@@ -5,7 +5,8 @@ from itertools import combinations_with_replacement
 
 import pytest
 
-from apical.claims._verdict import SAYS, Effect, Finding, decide, effect
+from apical.claims._effect import Effect, effect
+from apical.claims._verdict import SAYS, Finding, decide
 
 M, E = 0.5, 0.01
 PLACES = sorted({x + d for x in (-M, 0.0, M) for d in (-E, 0.0, E)} | {-2 * M, 2 * M})

@@ -20,7 +20,8 @@ from typing import NamedTuple
 import numpy as np
 
 from apical.claims._claim import Claim, Lines
-from apical.claims._verdict import Finding, Verdict, Where
+from apical.claims._effect import Where, lines_where
+from apical.claims._verdict import Finding, Verdict
 from apical.lab._registry import BASELINE
 from apical.lab.storage._jsonl import Line
 
@@ -69,7 +70,7 @@ class Run(NamedTuple):
     @classmethod
     def of(cls, where: Where, lines: Lines, trials: Lines) -> "Run":
         """What agrees with these fields."""
-        return cls(where, chosen(lines, where), chosen(trials, where))
+        return cls(where, lines_where(lines, **where), lines_where(trials, **where))
 
     @property
     def name(self) -> str:
@@ -97,11 +98,6 @@ def checked(claim: Claim, verdict: Verdict, lines: Lines, trials: Lines) -> Verd
             refused += [*_at_an_end(run, earlier), *_undertrained(finding, beside)]
             unknown += _untold(beside, earlier)
     return verdict.but(tuple(dict.fromkeys(refused)), tuple(dict.fromkeys(unknown)))
-
-
-def chosen(lines: Lines, where: Where) -> list[Line]:
-    """The lines where all these fields agree."""
-    return [ln for ln in lines if all(ln.get(k) == v for k, v in where.items())]
 
 
 # ------------------------------------------------------------------------ tuned alike

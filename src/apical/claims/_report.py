@@ -1,99 +1,16 @@
-"""Claims in words: for the terminal, for a page, for the documentation."""
+"""Claims as Markdown, for the terminal, the report of a run and the documentation."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from apical.claims._claim import Claim, Earlier, Lines, Outcome, Published
-from apical.claims._tasks import last, percent
+from apical.claims._data import data_told, set_of
 from apical.claims._verdict import Verdict
 from apical.lab.report._style import our_style, picture
 from apical.lab.storage._jsonl import replace_file
 
-# ---- What the data sets of claims are called where a person reads it.
-
-NAMES = {
-    "digits": "8 x 8 digits",
-    "mnist": "MNIST",
-    "fashion-mnist": "Fashion-MNIST",
-    "cifar10": "CIFAR-10",
-    "shakespeare": "Shakespeare",
-}
-
-
-def set_of(lines: Sequence[dict[str, Any]]) -> str:
-    """The names of the sets that lines were measured on.
-
-    Example:
-        >>> set_of([{"data": "mnist"}, {"data": "mnist"}, {"error": 0.1}])
-        'MNIST'
-    """
-    names = dict.fromkeys(str(line["data"]) for line in lines if line.get("data"))
-    return ", ".join(NAMES.get(name, name) for name in names) or "no data"
-
-
-def data_told(names: Sequence[str]) -> str:
-    """In words, which sets the full form of a claim is run on, and which the others."""
-    if not names:
-        return "None is read from files: graphs and inputs are drawn at random."
-    full, small = (
-        dict.fromkeys(NAMES[n] for n in names),
-        dict.fromkeys(
-            "a line of Hamlet" if n == "shakespeare" else f"the {NAMES['digits']}"
-            for n in names
-        ),
-    )
-    said = f"{' and '.join(full)}. The quick and the smoke form take"
-    return f"{said} {' and '.join(small)} instead."
-
-
-# ---- What stands beside a published figure, in words, from the lines of a claim.
-
-Measured = Callable[[Lines], str]
-NOT_RUN = "not run at this scale"
-
-
-def test_error(rule: str, **where: Any) -> Measured:
-    """The error on the test part after the last epoch: mean and deviation of seeds."""
-
-    def say(lines: Lines) -> str:
-        right = list(percent(last(lines, rule=rule, **where)).values())
-        if not right:
-            return NOT_RUN
-        spread = f" ± {np.std(right, ddof=1):.2f}" if len(right) > 1 else ""
-        return f"{100 - np.mean(right):.2f}{spread} % error"
-
-    return say
-
-
-def several(parts: dict[str, Measured]) -> Measured:
-    """Several of these in one cell, each after its name."""
-    return lambda lines: "; ".join(
-        f"{name}: {say(lines)}" for name, say in parts.items()
-    )
-
-
-def course(rules: Sequence[str], **where: Any) -> Measured:
-    """The accuracy after every epoch, the mean of the seeds, for each rule."""
-
-    def say(lines: Lines) -> str:
-        return "; ".join(f"{rule} {_course(lines, rule, where)}" for rule in rules)
-
-    return say
-
-
-def _course(lines: Lines, rule: str, where: dict[str, Any]) -> str:
-    wanted = {"rule": rule, **where}
-    mine = [e for e in lines if all(e.get(k) == v for k, v in wanted.items())]
-    found: dict[int, list[float]] = {}
-    for line in mine:
-        if line["test_accuracy"] is not None:
-            found.setdefault(line["epoch"], []).append(100 * line["test_accuracy"])
-    points = [f"{np.mean(found[epoch]):.1f}" for epoch in sorted(found)]
-    return f"{', '.join(points)} %" if points else NOT_RUN
+# ---- Verdicts and refusals, in words
 
 
 def in_short(verdict: Verdict) -> str:

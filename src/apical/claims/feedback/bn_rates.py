@@ -9,20 +9,12 @@ from matplotlib.figure import Figure
 
 from apical import rules
 from apical.claims._claim import Claim, Lines, Published, Scale, Task
+from apical.claims._data import set_of
+from apical.claims._effect import Effect, Where, effect, last, paired, percent
 from apical.claims._plots import line, panels
-from apical.claims._report import set_of
-from apical.claims._tasks import (
-    MARGIN,
-    NETS,
-    SIZES,
-    Size,
-    baseline_and_control,
-    last,
-    paired,
-    percent,
-    trained_at,
-)
-from apical.claims._verdict import Effect, Finding, Says, Verdict, Where, decide, effect
+from apical.claims._tasks import Size, baseline_and_control
+from apical.claims._verdict import Finding, Says, Verdict, decide
+from apical.claims.feedback._fashion_mnist import MARGIN, NETS, SIZES, trained_at
 from apical.lab._registry import BASELINE
 
 NORMED, PLAIN = NETS

@@ -6,10 +6,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from apical.claims._claim import Claim, Lines, Published, Scale, Task
+from apical.claims._data import set_of
+from apical.claims._effect import Effect, effect, last, paired, percent
 from apical.claims._plots import over_epochs, panels, rules_of
-from apical.claims._report import set_of, test_error
-from apical.claims._tasks import last, paired, percent
-from apical.claims._verdict import Effect, Finding, Verdict, decide, effect
+from apical.claims._published_figures import test_error
+from apical.claims._verdict import Finding, Verdict, decide
 from apical.claims.feedback._lillicrap2016 import (
     DIFFERENCES,
     FEEDBACK,
@@ -18,11 +19,10 @@ from apical.claims.feedback._lillicrap2016 import (
     RULES,
     SIZES,
     SOURCE,
-    at_an_end,
-    learn_linear_map,
     trained,
     with_angles,
 )
+from apical.claims.feedback._linear_map import at_an_end, learn_linear_map
 from apical.lab._registry import BASELINE, CONTROL
 
 LINEAR = "linear"

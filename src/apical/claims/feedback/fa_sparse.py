@@ -6,10 +6,11 @@ from matplotlib.figure import Figure
 
 from apical import rules
 from apical.claims._claim import Claim, Lines, Published, Scale, Task
+from apical.claims._data import set_of
+from apical.claims._effect import Effect, paired
 from apical.claims._plots import over_epochs, panels, rules_of
-from apical.claims._report import set_of, test_error
-from apical.claims._tasks import paired
-from apical.claims._verdict import Effect, Finding, Verdict, decide
+from apical.claims._published_figures import test_error
+from apical.claims._verdict import Finding, Verdict, decide
 from apical.claims.feedback._lillicrap2016 import (
     DIFFERENCES,
     FEEDBACK,

@@ -6,10 +6,12 @@ from matplotlib.figure import Figure
 
 from apical import rules
 from apical.claims._claim import Claim, Lines, Published, Scale, Task
+from apical.claims._data import set_of
+from apical.claims._effect import Effect, paired
 from apical.claims._plots import over_epochs, panels, rules_of
-from apical.claims._report import set_of
-from apical.claims._tasks import SIZES, SOURCE, baseline_and_control, paired, trained
-from apical.claims._verdict import Effect, Finding, Verdict, decide
+from apical.claims._tasks import baseline_and_control
+from apical.claims._verdict import Finding, Verdict, decide
+from apical.claims.feedback._fashion_mnist import SIZES, SOURCE, trained
 from apical.lab._controls import FrozenReadout
 from apical.lab._registry import BASELINE, CONTROL
 

@@ -5,11 +5,12 @@ from collections.abc import Iterable
 from matplotlib.figure import Figure
 
 from apical.claims._claim import Claim, Lines, Published, Scale, Task
+from apical.claims._data import set_of
+from apical.claims._effect import last, paired, percent
 from apical.claims._plots import panels, rows
-from apical.claims._report import set_of
-from apical.claims._tasks import MARGIN, SOURCE, last, paired, percent
 from apical.claims._verdict import Finding, Verdict, decide
-from apical.claims.feedback._sign_table import (
+from apical.claims.feedback._fashion_mnist import MARGIN, SOURCE
+from apical.claims.feedback._sign_concordance_runs import (
     BM,
     DIFFERENCES,
     MAGNITUDES,

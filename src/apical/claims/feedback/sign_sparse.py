@@ -6,18 +6,12 @@ from matplotlib.figure import Figure
 
 from apical import rules
 from apical.claims._claim import Claim, Lines, Scale, Task
+from apical.claims._data import set_of
+from apical.claims._effect import Effect, last, paired, percent
 from apical.claims._plots import line, panels, rules_of
-from apical.claims._report import set_of
-from apical.claims._tasks import (
-    MARGIN,
-    SIZES,
-    baseline_and_control,
-    last,
-    paired,
-    percent,
-    trained,
-)
-from apical.claims._verdict import Effect, Finding, Verdict, decide
+from apical.claims._tasks import baseline_and_control
+from apical.claims._verdict import Finding, Verdict, decide
+from apical.claims.feedback._fashion_mnist import MARGIN, SIZES, trained
 from apical.lab._registry import BASELINE, CONTROL
 
 REMOVED = (0.0, 0.5, 0.75, 0.9, 0.97)

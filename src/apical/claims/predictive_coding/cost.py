@@ -9,16 +9,12 @@ from matplotlib.figure import Figure
 
 import apical
 from apical.claims._claim import Claim, Desk, Lines, Published, Scale, Task
-from apical.claims._networks import name_net, picture_net, text_net
+from apical.claims._effect import LEAST_SEEDS, Effect, effect
 from apical.claims._plots import dots
-from apical.claims._verdict import LEAST_SEEDS, Effect, Finding, Verdict, decide, effect
-from apical.claims.predictive_coding._gradient_error import (
-    Gap,
-    Problem,
-    Recursion,
-    Subject,
-    gap,
-)
+from apical.claims._verdict import Finding, Verdict, decide
+from apical.claims.networks import name_net, picture_net, text_net
+from apical.claims.predictive_coding._gradient_error import Gap, Recursion, gap
+from apical.claims.predictive_coding._untrained_networks import Problem, Subject
 from apical.lab.storage._jsonl import Line
 from apical.rules import PredictiveCoding, Sweep
 

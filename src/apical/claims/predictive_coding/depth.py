@@ -7,11 +7,12 @@ from typing import Any, ClassVar, NamedTuple
 from matplotlib.figure import Figure
 
 from apical.claims._claim import Claim, Desk, Lines, Published, Scale, Task
-from apical.claims._networks import residual_net
+from apical.claims._data import set_of, vectors
+from apical.claims._effect import LEAST_SEEDS, Effect, paired
 from apical.claims._plots import over_epochs, panels, rules_of
-from apical.claims._report import set_of
-from apical.claims._tasks import comparison, paired, vectors
-from apical.claims._verdict import LEAST_SEEDS, Effect, Finding, Verdict, decide
+from apical.claims._tasks import comparison
+from apical.claims._verdict import Finding, Verdict, decide
+from apical.claims.networks import residual_net
 from apical.lab._registry import BASELINE
 from apical.lab.report._style import say
 from apical.lab.storage._jsonl import Line

@@ -11,13 +11,14 @@ from scipy.stats import binom
 
 import apical
 from apical.claims._claim import Claim, Desk, Lines, Published, Scale, Task
-from apical.claims._networks import name_net, picture_net, text_net
+from apical.claims._effect import LEAST_SEEDS
 from apical.claims._plots import Curve, Panel, curves
-from apical.claims._report import NOT_RUN
-from apical.claims._verdict import LEAST_SEEDS, Verdict
-from apical.claims.predictive_coding._gradient_error import (
+from apical.claims._published_figures import NOT_RUN
+from apical.claims._verdict import Verdict
+from apical.claims.networks import name_net, picture_net, text_net
+from apical.claims.predictive_coding._gradient_error import Recursion
+from apical.claims.predictive_coding._untrained_networks import (
     Problem,
-    Recursion,
     Subject,
     residual,
     transformer,

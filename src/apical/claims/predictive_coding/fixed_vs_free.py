@@ -10,11 +10,13 @@ from matplotlib.figure import Figure
 
 import apical
 from apical.claims._claim import Claim, Desk, Lines, Scale, Task
-from apical.claims._networks import tanh_net
-from apical.claims._report import set_of
-from apical.claims._tasks import comparison, last, paired, percent, vectors
-from apical.claims._verdict import LEAST_SEEDS, Effect, Finding, Verdict, effect, told
-from apical.claims.predictive_coding._gradient_error import Problem, Subject, gap
+from apical.claims._data import set_of, vectors
+from apical.claims._effect import LEAST_SEEDS, Effect, effect, last, paired, percent
+from apical.claims._tasks import comparison
+from apical.claims._verdict import Finding, Verdict, told
+from apical.claims.networks import tanh_net
+from apical.claims.predictive_coding._gradient_error import gap
+from apical.claims.predictive_coding._untrained_networks import Problem, Subject
 from apical.lab._controls import UntrainedHiddenLayers
 from apical.lab._registry import BASELINE, CONTROL
 from apical.lab.report._style import Look, blank, handle, looks, say

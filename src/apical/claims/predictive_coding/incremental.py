@@ -11,11 +11,13 @@ from matplotlib.figure import Figure
 
 from apical import rules
 from apical.claims._claim import Claim, Desk, Lines, Published, Scale, Task
-from apical.claims._networks import activated
+from apical.claims._data import set_of, vectors
+from apical.claims._effect import paired
 from apical.claims._plots import over_epochs, panels, rules_of
-from apical.claims._report import NOT_RUN, set_of
-from apical.claims._tasks import KEPT, paired, vectors
+from apical.claims._published_figures import NOT_RUN
+from apical.claims._tasks import KEPT
 from apical.claims._verdict import Finding, Verdict, decide
+from apical.claims.networks import activated
 from apical.lab._registry import BASELINE, Entry
 from apical.lab.data._load import Data
 from apical.lab.models import Model

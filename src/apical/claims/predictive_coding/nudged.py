@@ -7,11 +7,13 @@ from matplotlib.figure import Figure
 
 from apical import rules
 from apical.claims._claim import Claim, Lines, Published, Scale, Task
-from apical.claims._networks import picture_net
+from apical.claims._data import set_of
+from apical.claims._effect import Effect, paired
 from apical.claims._plots import over_epochs, panels, rules_of
-from apical.claims._report import course, set_of
-from apical.claims._tasks import baseline_and_control, comparison, paired
-from apical.claims._verdict import Effect, Finding, Verdict, decide
+from apical.claims._published_figures import course
+from apical.claims._tasks import baseline_and_control, comparison
+from apical.claims._verdict import Finding, Verdict, decide
+from apical.claims.networks import picture_net
 from apical.claims.predictive_coding.trains import pictures
 from apical.lab._registry import BASELINE, CONTROL
 from apical.rules import Nudge, Rule, rule

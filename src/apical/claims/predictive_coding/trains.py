@@ -8,11 +8,13 @@ from matplotlib.figure import Figure
 
 from apical import rules
 from apical.claims._claim import Claim, Desk, Lines, Published, Scale, Task
-from apical.claims._networks import picture_net, text_net
+from apical.claims._data import first, set_of
+from apical.claims._effect import Effect, paired
 from apical.claims._plots import over_epochs, panels, rules_of
-from apical.claims._report import Measured, course, set_of
-from apical.claims._tasks import baseline_and_control, comparison, first, paired
-from apical.claims._verdict import Effect, Finding, Verdict, decide
+from apical.claims._published_figures import Measured, course
+from apical.claims._tasks import baseline_and_control, comparison
+from apical.claims._verdict import Finding, Verdict, decide
+from apical.claims.networks import picture_net, text_net
 from apical.lab._registry import BASELINE, CONTROL
 from apical.lab.data._load import Data, load
 from apical.lab.data._text import windows

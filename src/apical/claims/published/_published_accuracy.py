@@ -11,10 +11,12 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from apical.claims._claim import Claim, Lines, Published, Scale, Task
+from apical.claims._data import set_of, vectors
+from apical.claims._effect import Effect, paired
 from apical.claims._plots import over_epochs, panels, rules_of
-from apical.claims._report import set_of, test_error
-from apical.claims._tasks import Size, baseline_and_control, comparison, paired, vectors
-from apical.claims._verdict import Effect, Finding, Verdict, decide
+from apical.claims._published_figures import test_error
+from apical.claims._tasks import Size, baseline_and_control, comparison
+from apical.claims._verdict import Finding, Verdict, decide
 from apical.lab._registry import BASELINE, CONTROL
 from apical.rules import Rule
 

@@ -3,8 +3,8 @@
 import jax
 
 from apical import rules
-from apical.claims._networks import activated
 from apical.claims._tasks import Size
+from apical.claims.networks import activated
 from apical.claims.published._published_accuracy import Anchor
 
 ANCHOR = Anchor(

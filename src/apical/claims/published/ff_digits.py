@@ -1,8 +1,8 @@
 """Forward-forward beside backprop on MNIST (Hinton 2022)."""
 
 from apical import rules
-from apical.claims._networks import plain
 from apical.claims._tasks import Size
+from apical.claims.networks import plain
 from apical.claims.published._published_accuracy import Anchor
 
 ANCHOR = Anchor(

@@ -3,8 +3,8 @@
 import jax
 
 from apical import rules
-from apical.claims._networks import layer_normed
 from apical.claims._tasks import Size
+from apical.claims.networks import layer_normed
 from apical.claims.published._published_accuracy import Anchor
 from apical.lab._registry import BASELINE
 

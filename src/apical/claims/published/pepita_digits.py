@@ -1,8 +1,8 @@
 """PEPITA beside backprop: one hidden layer on MNIST (Dellaferrera & Kreiman 2022)."""
 
 from apical import rules
-from apical.claims._networks import plain
 from apical.claims._tasks import Size
+from apical.claims.networks import plain
 from apical.claims.published._published_accuracy import Anchor
 from apical.lab._registry import BASELINE
 

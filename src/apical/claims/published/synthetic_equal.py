@@ -8,9 +8,10 @@ import jax.numpy as jnp
 from apical import Credit, rules
 from apical.circuit import Circuit
 from apical.claims._claim import Lines
-from apical.claims._networks import normed
-from apical.claims._tasks import Size, paired
-from apical.claims._verdict import Effect, Finding, Verdict, decide
+from apical.claims._effect import Effect, paired
+from apical.claims._tasks import Size
+from apical.claims._verdict import Finding, Verdict, decide
+from apical.claims.networks import normed
 from apical.claims.published._published_accuracy import Anchor
 from apical.lab._registry import BASELINE, CONTROL
 from apical.rules import Rule, rule

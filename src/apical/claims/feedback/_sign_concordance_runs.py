@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 
 from apical import rules
 from apical.claims._claim import Scale, Task
-from apical.claims._tasks import NETS, SIZES, baseline_and_control, trained
+from apical.claims._tasks import baseline_and_control
+from apical.claims.feedback._fashion_mnist import NETS, SIZES, trained
 from apical.lab._registry import BASELINE, CONTROL
 
 NORMED, PLAIN = NETS

@@ -1,0 +1,90 @@
+"""The data sets of the claims: loading, cutting to a size, and their names in text."""
+
+from collections.abc import Callable, Sequence
+
+from apical.claims._claim import Desk
+from apical.lab.data._load import Data, load
+from apical.lab.storage._jsonl import Line
+
+# ---- Loading
+
+
+def vectors(
+    name: str, trained: int | None = None, tested: int | None = None
+) -> Callable[[Desk], Data]:
+    """What gives a set of pictures as vectors, which nets without convolutions read.
+
+    As pictures they would be trained one seed after another: a model of one's own is
+    taken to convolve.
+
+    Args:
+        name: of the set.
+        trained: how many of the first training examples are used; None: all.
+        tested: how many of the first test examples; None: all.
+    """
+
+    def give(desk: Desk) -> Data:
+        data = load(name, desk.data_dir, desk.download)
+        return _flat(first(data, trained, tested))
+
+    return give
+
+
+def first(data: Data, trained: int | None, tested: int | None) -> Data:
+    """The first examples of both parts of a set."""
+    note = data.note
+    if trained is not None and trained < len(data.train_y):
+        cut = f"the first {trained:,} of {len(data.train_y):,} training examples"
+        note = f"{note}; {cut}" if note else cut
+    return data._replace(
+        train_x=data.train_x[:trained],
+        train_y=data.train_y[:trained],
+        test_x=data.test_x[:tested],
+        test_y=data.test_y[:tested],
+        note=note,
+    )
+
+
+def _flat(data: Data) -> Data:
+    return data._replace(
+        kind="vectors",
+        train_x=data.train_x.reshape(len(data.train_x), -1),
+        test_x=data.test_x.reshape(len(data.test_x), -1),
+    )
+
+
+# ---- Names in text
+
+NAMES = {
+    "digits": "8 x 8 digits",
+    "mnist": "MNIST",
+    "fashion-mnist": "Fashion-MNIST",
+    "cifar10": "CIFAR-10",
+    "shakespeare": "Shakespeare",
+}
+
+
+def set_of(lines: Sequence[Line]) -> str:
+    """The names of the sets that lines were measured on.
+
+    Example:
+        >>> set_of([{"data": "mnist"}, {"data": "mnist"}, {"error": 0.1}])
+        'MNIST'
+    """
+    names = dict.fromkeys(str(line["data"]) for line in lines if line.get("data"))
+    return ", ".join(NAMES.get(name, name) for name in names) or "no data"
+
+
+def data_told(names: Sequence[str]) -> str:
+    """In words, which sets the full form of a claim is run on, and which the others."""
+    if not names:
+        return "None is read from files: graphs and inputs are drawn at random."
+    full, small = (
+        dict.fromkeys(NAMES[n] for n in names),
+        dict.fromkeys(
+            "a line of Hamlet" if n == "shakespeare" else f"the {NAMES['digits']}"
+            for n in names
+        ),
+    )
+    said = f"{' and '.join(full)}. The quick and the smoke form take"
+    return f"{said} {' and '.join(small)} instead."
