@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from apical.claims import CLAIMS, Earlier, Outcome, read_outcome
-from apical.claims._run import OUTCOME, PACKED, RECORDS, told_as_json
+from apical.claims._run import OUTCOME, PACKED, RECORDS, verdict_as_json
 from apical.lab.report._style import our_style, picture
 
 ROOT = Path(__file__).parents[1]
@@ -52,7 +52,7 @@ def judge_again(name: str, words_alone: bool = False) -> bool:
     if outcome is None:
         return False
     before = json.loads((KEPT / "full" / name / OUTCOME).read_text("utf-8"))
-    if words_alone and _found(before) != _found(told_as_json(outcome)):
+    if words_alone and _found(before) != _found(verdict_as_json(outcome)):
         raise SystemExit(f"{name}: more than words has changed: --again keeps both")
     corrected = before["rule"] != outcome.claim.rule and not words_alone
     _write(outcome, (_earlier(before),) if corrected else ())
@@ -72,7 +72,7 @@ def _earlier(verdict: dict[str, Any]) -> Earlier:
 
 def _write(outcome: Outcome, earlier: tuple[Earlier, ...] = ()) -> None:
     name = outcome.claim.id
-    told = told_as_json(outcome)
+    told = verdict_as_json(outcome)
     told["earlier"] += [each._asdict() for each in earlier]
     text = json.dumps(told, indent=2) + "\n"
     (KEPT / "full" / name / OUTCOME).write_text(text, "utf-8")

@@ -6,8 +6,8 @@ import pytest
 from support.claim_lines import runs
 
 from apical.claims import CLAIMS, _tasks, run_claim
-from apical.claims._claim import SCALES, Desk
-from apical.claims._data import vectors
+from apical.claims._claim import SCALES, TaskContext
+from apical.claims._data import load_vectors
 from apical.claims.predictive_coding import incremental as incremental
 from apical.claims.predictive_coding import nudged as nudged
 from apical.claims.predictive_coding import trains as pc_trains
@@ -81,7 +81,9 @@ def parameters(learned):
 def test_the_work_is_the_run_of_the_source_step_by_step(tmp_path):
     setting = incremental.SETTINGS[incremental.INCREMENTAL]
     with jax.enable_x64(True):
-        data = incremental.scaled(vectors("digits", 256, 160)(Desk(tmp_path)))
+        data = incremental.scaled(
+            load_vectors("digits", 256, 160)(TaskContext(tmp_path))
+        )
         data = data._replace(train_x=data.train_x.astype(np.float64))
         work = incremental.work_of(SMALL, setting, data)
         run = Run(
@@ -108,7 +110,7 @@ def test_the_work_is_the_run_of_the_source_step_by_step(tmp_path):
 
 
 def test_inputs_reach_from_minus_one_to_one(tmp_path):
-    data = incremental.scaled(vectors("digits")(Desk(tmp_path)))
+    data = incremental.scaled(load_vectors("digits")(TaskContext(tmp_path)))
     assert (data.train_x.min(), data.train_x.max()) == (-1, 1)
     assert data.test_x.dtype == np.float32 and abs(data.test_x).max() <= 1
 
@@ -132,7 +134,7 @@ def test_the_nudge_is_compared_at_equal_trials_with_a_control(monkeypatch, tmp_p
     monkeypatch.setattr(pc_trains, "load", lambda *_: load("digits"))
     for task in CLAIMS["pc-nudged"].tasks("full"):
         with pytest.raises(InterruptedError):
-            task.run(Desk(tmp_path))
+            task.run(TaskContext(tmp_path))
     for each in asked:
         assert set(each["rules"]) == {BASELINE, CONTROL, nudged.NUDGED}
         assert (each["seeds"], each["epochs"]) == (7, 3)

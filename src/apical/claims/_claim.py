@@ -33,7 +33,7 @@ class Published(NamedTuple):
     measured: Callable[[Sequence[Line]], str] | None = None
 
 
-class Desk(NamedTuple):
+class TaskContext(NamedTuple):
     """What a task is given to work with.
 
     Attributes:
@@ -60,7 +60,7 @@ class Task(NamedTuple):
     """
 
     name: str
-    run: Callable[[Desk], Iterable[Line]]
+    run: Callable[[TaskContext], Iterable[Line]]
     shared: bool = False
 
 

@@ -2,16 +2,16 @@
 
 from collections.abc import Callable, Sequence
 
-from apical.claims._claim import Desk
+from apical.claims._claim import TaskContext
 from apical.lab.data._load import Data, load
 from apical.lab.storage._jsonl import Line
 
 # ---- Loading
 
 
-def vectors(
+def load_vectors(
     name: str, trained: int | None = None, tested: int | None = None
-) -> Callable[[Desk], Data]:
+) -> Callable[[TaskContext], Data]:
     """What gives a set of pictures as vectors, which nets without convolutions read.
 
     As pictures they would be trained one seed after another: a model of one's own is
@@ -23,14 +23,14 @@ def vectors(
         tested: how many of the first test examples; None: all.
     """
 
-    def give(desk: Desk) -> Data:
-        data = load(name, desk.data_dir, desk.download)
-        return _flat(first(data, trained, tested))
+    def give(context: TaskContext) -> Data:
+        data = load(name, context.data_dir, context.download)
+        return _flat(first_examples(data, trained, tested))
 
     return give
 
 
-def first(data: Data, trained: int | None, tested: int | None) -> Data:
+def first_examples(data: Data, trained: int | None, tested: int | None) -> Data:
     """The first examples of both parts of a set."""
     note = data.note
     if trained is not None and trained < len(data.train_y):
@@ -55,7 +55,7 @@ def _flat(data: Data) -> Data:
 
 # ---- Names in text
 
-NAMES = {
+DATA_NAMES = {
     "digits": "8 x 8 digits",
     "mnist": "MNIST",
     "fashion-mnist": "Fashion-MNIST",
@@ -64,25 +64,25 @@ NAMES = {
 }
 
 
-def set_of(lines: Sequence[Line]) -> str:
+def data_names(lines: Sequence[Line]) -> str:
     """The names of the sets that lines were measured on.
 
     Example:
-        >>> set_of([{"data": "mnist"}, {"data": "mnist"}, {"error": 0.1}])
+        >>> data_names([{"data": "mnist"}, {"data": "mnist"}, {"error": 0.1}])
         'MNIST'
     """
     names = dict.fromkeys(str(line["data"]) for line in lines if line.get("data"))
-    return ", ".join(NAMES.get(name, name) for name in names) or "no data"
+    return ", ".join(DATA_NAMES.get(name, name) for name in names) or "no data"
 
 
-def data_told(names: Sequence[str]) -> str:
+def data_in_words(names: Sequence[str]) -> str:
     """In words, which sets the full form of a claim is run on, and which the others."""
     if not names:
         return "None is read from files: graphs and inputs are drawn at random."
     full, small = (
-        dict.fromkeys(NAMES[n] for n in names),
+        dict.fromkeys(DATA_NAMES[n] for n in names),
         dict.fromkeys(
-            "a line of Hamlet" if n == "shakespeare" else f"the {NAMES['digits']}"
+            "a line of Hamlet" if n == "shakespeare" else f"the {DATA_NAMES['digits']}"
             for n in names
         ),
     )

@@ -108,7 +108,7 @@ def lines_where(lines: Sequence[Line], **fields: Any) -> list[Line]:
     return [ln for ln in lines if all(ln.get(k) == v for k, v in fields.items())]
 
 
-def last(
+def final_values(
     lines: Sequence[Line], field: str = "test_accuracy", **fields: Any
 ) -> dict[int, float]:
     """A measure after the last epoch, by seed, of the lines with these fields.
@@ -118,12 +118,12 @@ def last(
     return at_the_end(lines_where(lines, **fields), field)
 
 
-def percent(values: dict[int, float]) -> dict[int, float]:
+def in_percent(values: dict[int, float]) -> dict[int, float]:
     """Fractions as points."""
     return {seed: 100 * value for seed, value in values.items()}
 
 
-def paired(
+def paired_difference(
     what: str,
     lines: Sequence[Line],
     runs: tuple[Where, Where],
@@ -150,4 +150,4 @@ def _last_points(
 ) -> dict[int, float]:
     here = lines_where(lines, **where)
     every = {} if lost is None else {line["seed"]: lost for line in here}
-    return every | percent(at_the_end(here, "test_accuracy"))
+    return every | in_percent(at_the_end(here, "test_accuracy"))

@@ -45,7 +45,7 @@ _SPANS = {  # of step sizes, by the name of the optimiser
 }
 
 
-def ends(optimizer: str, trials: int) -> tuple[float, float]:
+def drawn_range(optimizer: str, trials: int) -> tuple[float, float]:
     """The lowest and the highest step size of so many trials.
 
     Example:
@@ -83,7 +83,9 @@ class Run(NamedTuple):
         return [(k, v) for k, v in self.where.items() if k != "rule"]
 
 
-def checked(claim: Claim, verdict: Verdict, lines: Lines, trials: Lines) -> Verdict:
+def refuse_if_unfair(
+    claim: Claim, verdict: Verdict, lines: Lines, trials: Lines
+) -> Verdict:
     """The verdict, or why there is none."""
     refused: list[str] = []
     unknown: list[str] = []
@@ -127,7 +129,7 @@ def _at_an_end(run: Run, earlier: int) -> Iterator[str]:
     elif earlier:
         line, number = run.lines[0], earlier
         won = {"step size": line["learning_rate"]}
-        bounds = {"step size": ends(line["optimizer"], earlier)}
+        bounds = {"step size": drawn_range(line["optimizer"], earlier)}
     else:
         return
     for name, value in won.items():
@@ -151,7 +153,7 @@ def _bounds(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _undertrained(finding: Finding, backpropagation: Run) -> Iterator[str]:
-    margin, risen = finding.effect.margin, rise(backpropagation.lines)
+    margin, risen = finding.effect.margin, accuracy_rise(backpropagation.lines)
     if risen is not None and risen > margin:
         yield (
             f"{backpropagation.name} is undertrained: it rises by {risen:.2f} "
@@ -159,7 +161,7 @@ def _undertrained(finding: Finding, backpropagation: Run) -> Iterator[str]:
         )
 
 
-def rise(lines: Lines) -> float | None:
+def accuracy_rise(lines: Lines) -> float | None:
     """By how many points the accuracy, a mean of seeds, rises over the last fifth.
 
     Between epochs it goes along a straight line; before the first it is not known.
@@ -192,7 +194,7 @@ def _untold(backpropagation: Run, earlier: int) -> Iterator[str]:
             "were drawn from; of other numbers of a rule, where trials drew any, it is "
             "not known"
         )
-    if rise(backpropagation.lines) is None:
+    if accuracy_rise(backpropagation.lines) is None:
         why = (
             "there is one epoch, and nothing was measured within it"
             if backpropagation.lines

@@ -28,7 +28,7 @@ from apical.lab.report._summary import interval
 BySeed = Mapping[int, float]
 
 
-def panels(
+def panel_figure(
     number: int,
     names: Iterable[str],
     ran: Container[str],
@@ -53,12 +53,12 @@ def panels(
     return figure, list(axes), found
 
 
-def rules_of(lines: Lines) -> set[str]:
+def rules_in(lines: Lines) -> set[str]:
     """The rules that ran."""
     return {each["rule"] for each in lines}
 
 
-def line(axes: Axes, points: Mapping[float, Iterable[Any]], look: Look) -> None:
+def draw_line(axes: Axes, points: Mapping[float, Iterable[Any]], look: Look) -> None:
     """A line through means over seeds: for each place along, its values."""
     found = {x: interval(values) for x, values in sorted(points.items())}
     found = {x: each for x, each in found.items() if not math.isnan(each.mean)}
@@ -70,7 +70,7 @@ def line(axes: Axes, points: Mapping[float, Iterable[Any]], look: Look) -> None:
     axes.errorbar(x, middle, yerr=halves, markersize=4.5, elinewidth=1, **style)
 
 
-def over_epochs(
+def draw_over_epochs(
     axes: Axes, lines: Lines, drawn: Mapping[str, Look], field: str, scale: float = 100
 ) -> None:
     """A measure over the epochs, a line for each rule that has a look."""
@@ -79,14 +79,14 @@ def over_epochs(
         for each in lines:
             if each["rule"] == name and each.get(field) is not None:
                 points.setdefault(each["epoch"], []).append(scale * each[field])
-        line(axes, points, look)
+        draw_line(axes, points, look)
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
     if not lines:
         say(axes, "nothing measured")
 
 
-def rows(axes: Axes, values: Mapping[str, BySeed]) -> None:
+def draw_rows(axes: Axes, values: Mapping[str, BySeed]) -> None:
     """A row for each name that was run, from the top: mean and interval."""
     colour = BASELINE_COLOUR.light
     values = {name: by_seed for name, by_seed in values.items() if by_seed}
@@ -106,7 +106,7 @@ def rows(axes: Axes, values: Mapping[str, BySeed]) -> None:
 _FEW = 1e3
 
 
-def dots(
+def dot_figure(
     panels: Mapping[str, tuple[Lines, str]],
     group: str,
     dot: str,
@@ -204,7 +204,7 @@ class Panel(NamedTuple):
     level: tuple[float, str] | None = None
 
 
-def curves(
+def curve_figure(
     panels: Sequence[Panel], x: str, columns: int, xscale: str = "symlog"
 ) -> Figure:
     """Panels in rows of so many columns, over the same axis.

@@ -6,17 +6,17 @@ from typing import Any
 import numpy as np
 
 from apical.claims._claim import Lines
-from apical.claims._effect import last, lines_where, percent
+from apical.claims._effect import final_values, in_percent, lines_where
 
 Measured = Callable[[Lines], str]
 NOT_RUN = "not run at this scale"
 
 
-def test_error(rule: str, **where: Any) -> Measured:
+def final_error(rule: str, **where: Any) -> Measured:
     """The error on the test part after the last epoch: mean and deviation of seeds."""
 
     def say(lines: Lines) -> str:
-        right = list(percent(last(lines, rule=rule, **where)).values())
+        right = list(in_percent(final_values(lines, rule=rule, **where)).values())
         if not right:
             return NOT_RUN
         spread = f" ± {np.std(right, ddof=1):.2f}" if len(right) > 1 else ""
@@ -25,14 +25,14 @@ def test_error(rule: str, **where: Any) -> Measured:
     return say
 
 
-def several(parts: dict[str, Measured]) -> Measured:
+def joined_figures(parts: dict[str, Measured]) -> Measured:
     """Several of these in one cell, each after its name."""
     return lambda lines: "; ".join(
         f"{name}: {say(lines)}" for name, say in parts.items()
     )
 
 
-def course(rules: Sequence[str], **where: Any) -> Measured:
+def accuracy_by_epoch(rules: Sequence[str], **where: Any) -> Measured:
     """The accuracy after every epoch, the mean of the seeds, for each rule."""
 
     def say(lines: Lines) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from apical.claims._claim import Claim, Earlier, Lines, Outcome, Published
-from apical.claims._data import data_told, set_of
+from apical.claims._data import data_in_words, data_names
 from apical.claims._verdict import Verdict
 from apical.lab.report._style import our_style, picture
 from apical.lab.storage._jsonl import replace_file
@@ -56,7 +56,7 @@ def _sentence(claim: Claim) -> list[str]:
 
 def _work(claim: Claim) -> list[str]:
     lines = [f"**What is run.** {claim.work}", ""]
-    lines += [f"**Data.** {data_told(claim.data)}", ""]
+    lines += [f"**Data.** {data_in_words(claim.data)}", ""]
     if claim.differences:
         lines += [f"**What differs from the source.** {claim.differences}", ""]
     lines += [f"**The verdict.** {claim.rule}", ""]
@@ -112,7 +112,7 @@ def _where(outcome: Outcome) -> str:
     """What stands above what was measured: a smaller form has other data."""
     if outcome.scale == "full":
         return "measured"
-    data = f" on {set_of(outcome.lines)}" if outcome.claim.data else ""
+    data = f" on {data_names(outcome.lines)}" if outcome.claim.data else ""
     return f"measured{data}, {outcome.scale} scale"
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from rich.console import Console
 
-from apical.claims._claim import Claim, Desk, Earlier, Outcome, Scale, Task
-from apical.claims._fairness import checked
+from apical.claims._claim import Claim, Earlier, Outcome, Scale, Task, TaskContext
+from apical.claims._fairness import refuse_if_unfair
 from apical.claims._report import write_outcome
 from apical.claims._verdict import Finding
 from apical.lab._errors import LabError
@@ -63,14 +63,14 @@ def run_claim(
             if not any(line["task"] == task.name for line in records.lines):
                 if console is not None:
                     tell(console, f"{claim.id} {number}/{len(tasks)}: {task.name}")
-                desk = Desk(
+                context = TaskContext(
                     _folder_of(task, folder),
                     None if data_dir is None else Path(data_dir),
                     download,
                     console,
                 )
-                records.write(*_lines(claim, scale, task, desk))
-        outcome = judged(claim, scale, records.lines)
+                records.write(*_lines(claim, scale, task, context))
+        outcome = judge_lines(claim, scale, records.lines)
         write_outcome(outcome, folder)
         _write(folder, outcome)
     return outcome
@@ -88,10 +88,10 @@ def read_outcome(claim: Claim, scale: Scale, out: str | Path) -> Outcome | None:
     lines = read(packed if packed.exists() else folder / RECORDS)
     kept = json.loads((folder / OUTCOME).read_text("utf-8"))
     earlier = tuple(Earlier(**each) for each in kept.get("earlier", ()))
-    return judged(claim, scale, lines, earlier)
+    return judge_lines(claim, scale, lines, earlier)
 
 
-def judged(
+def judge_lines(
     claim: Claim, scale: Scale, lines: list[Line], earlier: tuple[Earlier, ...] = ()
 ) -> Outcome:
     """What the lines of all tasks say, those of trials among them."""
@@ -99,7 +99,7 @@ def judged(
     measured = [line for line in lines if "trial" not in line]
     verdict = claim.judge(measured)
     if scale == "full":
-        verdict = checked(claim, verdict, measured, trials)
+        verdict = refuse_if_unfair(claim, verdict, measured, trials)
     else:
         settles_nothing = f"run at the {scale} scale, which settles nothing. "
         verdict = verdict._replace(
@@ -112,9 +112,9 @@ def _folder_of(task: Task, claim: Path) -> Path:
     return (claim.parent / SHARED if task.shared else claim / WORK) / task.name
 
 
-def _lines(claim: Claim, scale: Scale, task: Task, desk: Desk) -> list[Line]:
+def _lines(claim: Claim, scale: Scale, task: Task, context: TaskContext) -> list[Line]:
     said = {"claim": claim.id, "scale": scale, "task": task.name, **environment()}
-    lines = [said | line for line in task.run(desk)]
+    lines = [said | line for line in task.run(context)]
     if not lines:
         raise LabError(f"{claim.id}: the task {task.name} gave no lines")
     return lines
@@ -132,11 +132,11 @@ def _require_same_versions(folder: Path, lines: list[Line]) -> None:
 
 
 def _write(folder: Path, outcome: Outcome) -> None:
-    written = json.dumps(told_as_json(outcome), indent=2)
+    written = json.dumps(verdict_as_json(outcome), indent=2)
     replace_file(folder / OUTCOME, written.encode())
 
 
-def told_as_json(outcome: Outcome) -> dict[str, Any]:
+def verdict_as_json(outcome: Outcome) -> dict[str, Any]:
     """A verdict with its rule, and the earlier ones, as JSON can hold them."""
     verdict = outcome.verdict
     return {

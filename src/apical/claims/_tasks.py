@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from apical import rules
-from apical.claims._claim import Desk, Task
+from apical.claims._claim import Task, TaskContext
 from apical.lab._compare import compare
 from apical.lab._comparison import Comparison
 from apical.lab._controls import UntrainedHiddenLayers
@@ -53,22 +53,22 @@ def baseline_and_control() -> dict[str, rules.Rule]:
     return {BASELINE: rules.Backpropagation(), CONTROL: UntrainedHiddenLayers()}
 
 
-KEPT = (
+RECORD_FIELDS = (
     *("data", "model", "rule", "hyper_parameters", "optimizer", "learning_rate"),
     *("batch_size", "epochs", "seed", "epoch", "status", "message"),
     *("training_loss", "test_loss", "test_accuracy", "alignment"),
     *("seconds_per_step", "seconds_per_step_of_backpropagation"),
 )
-KEPT_OF_TRIALS = (
+TRIAL_FIELDS = (
     *("data", "model", "rule", "trial", "seeds_of_trial", "learning_rate", "numbers"),
     *("status", "held_out_accuracy", "held_out_loss", "chosen"),
 )
 
 
-def comparison(
+def comparison_task(
     name: str,
     arguments: Callable[[], dict[str, Any]],
-    data: Callable[[Desk], Data] | None = None,
+    data: Callable[[TaskContext], Data] | None = None,
     by_layer: bool = False,
     **said: Any,
 ) -> Task:
@@ -84,22 +84,22 @@ def comparison(
         said: more columns, the same in every line.
     """
 
-    def run(desk: Desk) -> list[Line]:
-        made = {} if data is None else {"data": data(desk)}
-        where = {"data_dir": desk.data_dir, "download": desk.download}
+    def run(context: TaskContext) -> list[Line]:
+        made = {} if data is None else {"data": data(context)}
+        where = {"data_dir": context.data_dir, "download": context.download}
         result = compare(
             **{**where, **arguments(), **made},
-            out=desk.folder,
-            resume=(desk.folder / SETTINGS).exists(),
+            out=context.folder,
+            resume=(context.folder / SETTINGS).exists(),
             report=False,
-            console=desk.console,
+            console=context.console,
         )
         more = _by_layer(result) if by_layer else {}
         lines = [
-            {k: r[k] for k in KEPT} | said | more.get(_key(r), {})
+            {k: r[k] for k in RECORD_FIELDS} | said | more.get(_key(r), {})
             for r in result.records
         ]
-        return lines + [{k: t[k] for k in KEPT_OF_TRIALS} | said for t in result.trials]
+        return lines + [{k: t[k] for k in TRIAL_FIELDS} | said for t in result.trials]
 
     return Task(name, run)
 

@@ -139,7 +139,7 @@ def decide(findings: Sequence[Finding]) -> Verdict:
     deciding = [finding for finding in findings if finding.says is not None]
     if not deciding:
         raise ValueError("no finding decides: give at least one of which a claim says")
-    because = "; ".join(map(told, deciding))
+    because = "; ".join(map(finding_in_words, deciding))
     return Verdict(_word(deciding), because, tuple(findings))
 
 
@@ -153,7 +153,7 @@ def _word(deciding: Sequence[Finding]) -> Word:
     return "does not hold" if against else "not settled"
 
 
-def told(finding: Finding) -> str:
+def finding_in_words(finding: Finding) -> str:
     """A finding in words."""
     found, unit = finding.effect, finding.unit
     if math.isnan(found.mean):

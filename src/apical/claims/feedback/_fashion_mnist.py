@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from apical import rules
-from apical.claims._claim import Desk, Scale, Task
-from apical.claims._data import vectors
-from apical.claims._tasks import KEPT, Size, comparison
-from apical.claims.networks import normed, plain
+from apical.claims._claim import Scale, Task, TaskContext
+from apical.claims._data import load_vectors
+from apical.claims._tasks import RECORD_FIELDS, Size, comparison_task
+from apical.claims.networks import batch_norm_mlp, relu_mlp
 from apical.lab._rule_spec import Entry
 from apical.lab.models import own_model
 from apical.lab.run._records import epoch_lines, run_line
@@ -22,7 +22,10 @@ from apical.lab.training._setup import Lanes, Start, Work
 from apical.lab.training._train import Run, train
 from apical.lab.training._tuning import Choice
 
-NETS: dict[str, Callable[..., Any]] = {"with batch norm": normed, "plain": plain}
+NETS: dict[str, Callable[..., Any]] = {
+    "with batch norm": batch_norm_mlp,
+    "plain": relu_mlp,
+}
 MARGIN = 0.5  # points: Fashion-MNIST is like MNIST
 SOURCE = (
     "Liao, Leibo & Poggio 2016, How Important Is Weight Symmetry in Backpropagation?, "
@@ -41,7 +44,7 @@ def batch_size(size: Size) -> int:
     return 100 if size.data != "digits" else 20
 
 
-def trained(
+def training_task(
     name: str,
     size: Size,
     taught: dict[str, rules.Rule],
@@ -70,11 +73,11 @@ def trained(
             **arguments,
         }
 
-    data = vectors(size.data, size.trained, size.tested)
-    return comparison(name, given, data, **(said or {}))
+    data = load_vectors(size.data, size.trained, size.tested)
+    return comparison_task(name, given, data, **(said or {}))
 
 
-def trained_at(
+def step_size_task(
     rates: tuple[float, ...],
     size: Size,
     net: str,
@@ -94,8 +97,8 @@ def trained_at(
     """
     name, rule = taught
 
-    def run(desk: Desk) -> Iterator[Line]:
-        data = vectors(size.data, size.trained, size.tested)(desk)
+    def run(context: TaskContext) -> Iterator[Line]:
+        data = load_vectors(size.data, size.trained, size.tested)(context)
         optimizer, rate, _ = find_optimizer("sgd", rates[0], swept=False)
         work = Work(
             data,
@@ -116,6 +119,6 @@ def trained_at(
             lines = epoch_lines(epoch, lanes.seeds)
             for rate, line in zip(lanes.learning_rates, lines, strict=True):
                 told = {**shared, **line, "optimizer": "sgd", "learning_rate": rate}
-                yield {k: told[k] for k in KEPT} | dict(said)
+                yield {k: told[k] for k in RECORD_FIELDS} | dict(said)
 
     return Task("-".join([net, name, *map(str, said.values())]).replace(" ", "-"), run)

@@ -5,9 +5,9 @@ from typing import Any
 
 from apical import rules
 from apical.claims._claim import Lines, Scale, Task
-from apical.claims._data import vectors
-from apical.claims._tasks import Size, comparison
-from apical.claims.networks import sigmoid
+from apical.claims._data import load_vectors
+from apical.claims._tasks import Size, comparison_task
+from apical.claims.networks import sigmoid_mlp
 from apical.lab._controls import UntrainedHiddenLayers
 from apical.lab._registry import BASELINE, CONTROL
 from apical.lab.storage._jsonl import Line
@@ -40,7 +40,7 @@ SIZES: dict[Scale, Size] = {
 }
 
 
-def trained(size: Size, taught: dict[str, rules.Rule], name: str = PART) -> Task:
+def training_task(size: Size, taught: dict[str, rules.Rule], name: str = PART) -> Task:
     """A task that trains the net with these rules.
 
     Under the name given here it is the same work for all claims, and done once.
@@ -48,7 +48,7 @@ def trained(size: Size, taught: dict[str, rules.Rule], name: str = PART) -> Task
 
     def given() -> dict[str, Any]:
         return {
-            "models": {"sigmoids": sigmoid(size.width)},
+            "models": {"sigmoids": sigmoid_mlp(size.width)},
             "rules": taught,
             "loss": "squared-error",
             "optimizer": "adam",
@@ -56,8 +56,8 @@ def trained(size: Size, taught: dict[str, rules.Rule], name: str = PART) -> Task
             **size.arguments,
         }
 
-    data = vectors(size.data, size.trained, size.tested)
-    task = comparison(name, given, data, by_layer=True, part=PART)
+    data = load_vectors(size.data, size.trained, size.tested)
+    task = comparison_task(name, given, data, by_layer=True, part=PART)
     return task._replace(shared=name == PART)
 
 

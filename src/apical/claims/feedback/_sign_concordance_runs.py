@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from apical import rules
 from apical.claims._claim import Scale, Task
 from apical.claims._tasks import baseline_and_control
-from apical.claims.feedback._fashion_mnist import NETS, SIZES, trained
+from apical.claims.feedback._fashion_mnist import NETS, SIZES, training_task
 from apical.lab._registry import BASELINE, CONTROL
 
 NORMED, PLAIN = NETS
@@ -69,5 +69,5 @@ def table(scale: Scale, settings: Sequence[str]) -> Iterable[Task]:
         if setting == SGD and scale != "full":
             taught = baseline_and_control()
             size = size._replace(rate=0.02)  # a gradient is smaller than its sign
-        task = trained(setting, size, taught, nets, optimizer=SETTINGS[setting])
+        task = training_task(setting, size, taught, nets, optimizer=SETTINGS[setting])
         yield task._replace(shared=True)

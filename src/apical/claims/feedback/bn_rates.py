@@ -9,12 +9,19 @@ from matplotlib.figure import Figure
 
 from apical import rules
 from apical.claims._claim import Claim, Lines, Published, Scale, Task
-from apical.claims._data import set_of
-from apical.claims._effect import Effect, Where, effect, last, paired, percent
-from apical.claims._plots import line, panels
+from apical.claims._data import data_names
+from apical.claims._effect import (
+    Effect,
+    Where,
+    effect,
+    final_values,
+    in_percent,
+    paired_difference,
+)
+from apical.claims._plots import draw_line, panel_figure
 from apical.claims._tasks import Size, baseline_and_control
 from apical.claims._verdict import Finding, Says, Verdict, decide
-from apical.claims.feedback._fashion_mnist import MARGIN, NETS, SIZES, trained_at
+from apical.claims.feedback._fashion_mnist import MARGIN, NETS, SIZES, step_size_task
 from apical.lab._registry import BASELINE
 
 NORMED, PLAIN = NETS
@@ -48,7 +55,7 @@ def tasks(scale: Scale) -> Iterable[Task]:
     rates, orders, names = _PARTS[scale]
     for order, name, net in product(orders, names, NETS):
         taught, said = (name, RULES[name]), {"order": order}
-        yield trained_at(rates, _SIZES[scale], net, taught, said, ORDERS[order])
+        yield step_size_task(rates, _SIZES[scale], net, taught, said, ORDERS[order])
 
 
 def judge(lines: Lines) -> Verdict:
@@ -89,13 +96,13 @@ def _rates(rule: str, lines: Lines) -> Effect:
 
 def _highest(lines: Lines, net: str) -> dict[int, float]:
     """The highest rate at which a net works by seed, as a power of 2."""
-    usual = {r: percent(v) for r, v in _ended(lines, PLAIN, SHUFFLED).items()}
+    usual = {r: in_percent(v) for r, v in _ended(lines, PLAIN, SHUFFLED).items()}
     best = max(
         (float(np.mean(list(v.values()))) for v in usual.values() if v), default=0
     )
     found: dict[int, float] = {}
     for rate, values in _ended(lines, net, SHUFFLED).items():
-        for seed, value in percent(values).items():
+        for seed, value in in_percent(values).items():
             if value >= best - NEAR:
                 found[seed] = max(math.log2(rate), found.get(seed, -math.inf))
     return found
@@ -122,7 +129,7 @@ def _order(rule: str, lines: Lines) -> Effect:
         return {"rule": rule, **which}
 
     what = f"{rule}, batch norm: shuffled - fixed order"
-    return paired(what, lines, (run(SHUFFLED), run(FIXED)), MARGIN)
+    return paired_difference(what, lines, (run(SHUFFLED), run(FIXED)), MARGIN)
 
 
 def best_rate(lines: Lines, net: str, order: str) -> float:
@@ -145,7 +152,7 @@ def _ended(lines: Lines, net: str, order: str) -> dict[float, dict[int, float]]:
     """The last accuracies by rate and seed."""
     mine = _of(lines, net, order)
     rates = sorted({each["learning_rate"] for each in mine})
-    return {rate: last(mine, learning_rate=rate) for rate in rates}
+    return {rate: final_values(mine, learning_rate=rate) for rate in rates}
 
 
 def draw(lines: Lines) -> Figure:
@@ -153,17 +160,17 @@ def draw(lines: Lines) -> Figure:
     names = [f"{net}, {order}" for net in NETS for order in ORDERS]
     shown = [rule for rule in RULES if any(e["rule"] == rule for e in lines)]
     ran = {f"{net}, {o}" for net in NETS for o in ORDERS if _of(lines, net, o)}
-    figure, axes, look = panels(max(1, len(shown)), names, ran, sharey=True)
+    figure, axes, look = panel_figure(max(1, len(shown)), names, ran, sharey=True)
     for panel, rule in zip(axes, shown, strict=False):
         mine = [each for each in lines if each["rule"] == rule]
         for net, order in product(NETS, ORDERS):
             found = _ended(mine, net, order)
-            points = {rate: percent(v).values() for rate, v in found.items()}
-            line(panel, points, look[f"{net}, {order}"])
+            points = {rate: in_percent(v).values() for rate, v in found.items()}
+            draw_line(panel, points, look[f"{net}, {order}"])
         panel.set(title=rule, xscale="log", xlabel="rate")
         panel.xaxis.set_major_formatter("{x:g}")
         panel.xaxis.set_minor_formatter("")
-    axes[0].set_ylabel(f"{set_of(lines)}: test accuracy (%)")
+    axes[0].set_ylabel(f"{data_names(lines)}: test accuracy (%)")
     return figure
 
 

@@ -6,10 +6,10 @@ from itertools import product
 from matplotlib.figure import Figure
 
 from apical.claims._claim import Claim, Lines, Published, Scale, Task
-from apical.claims._data import set_of
-from apical.claims._effect import last, paired, percent
-from apical.claims._plots import panels, rows
-from apical.claims._published_figures import several, test_error
+from apical.claims._data import data_names
+from apical.claims._effect import final_values, in_percent, paired_difference
+from apical.claims._plots import draw_rows, panel_figure
+from apical.claims._published_figures import final_error, joined_figures
 from apical.claims._verdict import Finding, Verdict, decide
 from apical.claims.feedback._fashion_mnist import MARGIN, NETS, SOURCE
 from apical.claims.feedback._sign_concordance_runs import (
@@ -44,11 +44,11 @@ def judge(lines: Lines) -> Verdict:
         taught = f"{signs(name)} - untrained hidden layers"
         findings += [
             Finding(
-                paired(beside, lines, (mine, sgd), MARGIN, len(MAGNITUDES)),
+                paired_difference(beside, lines, (mine, sgd), MARGIN, len(MAGNITUDES)),
                 "at least as high",
                 inside=name != "batch",
             ),
-            Finding(paired(taught, lines, (mine, control), MARGIN)),
+            Finding(paired_difference(taught, lines, (mine, control), MARGIN)),
         ]
     return decide(findings)
 
@@ -58,15 +58,15 @@ def draw(lines: Lines) -> Figure:
     run = {(line["task"], line["rule"]) for line in lines}
     pairs = [pair for pair in product(SETTINGS, RULES) if pair in run]
     height = 1.5 + 0.19 * len(pairs)
-    figure, axes, _ = panels(len(NETS), (), (), height, sharex=True, sharey=True)
+    figure, axes, _ = panel_figure(len(NETS), (), (), height, sharex=True, sharey=True)
     for panel, net in zip(axes, NETS, strict=True):
         mine = [line for line in lines if line["model"] == net]
         ended = {
-            f"{task} · {rule}": percent(last(mine, task=task, rule=rule))
+            f"{task} · {rule}": in_percent(final_values(mine, task=task, rule=rule))
             for task, rule in pairs
         }
-        rows(panel, ended)
-        panel.set(title=f"{set_of(mine)}, {net}", xlabel="test accuracy (%)")
+        draw_rows(panel, ended)
+        panel.set(title=f"{data_names(mine)}, {net}", xlabel="test accuracy (%)")
     return figure
 
 
@@ -93,13 +93,13 @@ CLAIM = Claim(
             "concordant, with batch norm or batch Manhattan",
             "at least as well as gradient descent (in words; table not at hand)",
             "the paper's abstract",
-            several(
+            joined_figures(
                 {
-                    "test error, with batch norm: gradient descent": test_error(
+                    "test error, with batch norm: gradient descent": final_error(
                         BASELINE, task=SGD, model=NORMED
                     ),
                     **{
-                        f"{signs(name)} magnitudes, batch Manhattan": test_error(
+                        f"{signs(name)} magnitudes, batch Manhattan": final_error(
                             signs(name), task=BM, model=NORMED
                         )
                         for name in MAGNITUDES
@@ -112,9 +112,9 @@ CLAIM = Claim(
             "magnitudes; feedback alignment",
             "14.23 %; 16.22, 16.02, 16.86 %; 46.69 %",
             "Sanfiz & Akrout 2021, Benchmarks.md of BioTorch",
-            several(
+            joined_figures(
                 {
-                    name: test_error(name, task=SGD, model=PLAIN)
+                    name: final_error(name, task=SGD, model=PLAIN)
                     for name in (
                         BASELINE,
                         *map(signs, ("uniform", "batch", "fixed")),

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from matplotlib.figure import Figure
 
 from apical.claims._claim import Claim, Lines, Published, Scale, Task
-from apical.claims._data import set_of
-from apical.claims._effect import last, paired, percent
-from apical.claims._plots import panels, rows
+from apical.claims._data import data_names
+from apical.claims._effect import final_values, in_percent, paired_difference
+from apical.claims._plots import draw_rows, panel_figure
 from apical.claims._verdict import Finding, Verdict, decide
 from apical.claims.feedback._fashion_mnist import MARGIN, SOURCE
 from apical.claims.feedback._sign_concordance_runs import (
@@ -34,21 +34,24 @@ def judge(lines: Lines) -> Verdict:
     for part in FRACTIONS:
         what = f"{partial(part)} - all of them"
         runs = ({**whole, "rule": partial(part)}, whole)
-        found = paired(what, lines, runs, MARGIN, compared=len(FRACTIONS))
+        found = paired_difference(what, lines, runs, MARGIN, compared=len(FRACTIONS))
         findings.append(Finding(found, "lower"))
         what = f"{partial(part)} - untrained hidden layers"
         runs = ({**whole, "rule": partial(part)}, {**whole, "rule": CONTROL})
-        findings.append(Finding(paired(what, lines, runs, MARGIN)))
+        findings.append(Finding(paired_difference(what, lines, runs, MARGIN)))
     return decide(findings)
 
 
 def draw(lines: Lines) -> Figure:
     """The last accuracy with each fraction of the signs."""
-    figure, (axes,), _ = panels(1, (), (), 2.6)
+    figure, (axes,), _ = panel_figure(1, (), (), 2.6)
     names = [BASELINE, CONTROL, signs("uniform"), *map(partial, FRACTIONS)]
     mine = [line for line in lines if line["model"] == NORMED]
-    rows(axes, {name: percent(last(mine, task=BM, rule=name)) for name in names})
-    axes.set(title=f"{set_of(mine)}, {NORMED}", xlabel="test accuracy (%)")
+    draw_rows(
+        axes,
+        {name: in_percent(final_values(mine, task=BM, rule=name)) for name in names},
+    )
+    axes.set(title=f"{data_names(mine)}, {NORMED}", xlabel="test accuracy (%)")
     return figure
 
 

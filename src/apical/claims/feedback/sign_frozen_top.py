@@ -6,12 +6,12 @@ from matplotlib.figure import Figure
 
 from apical import rules
 from apical.claims._claim import Claim, Lines, Published, Scale, Task
-from apical.claims._data import set_of
-from apical.claims._effect import Effect, paired
-from apical.claims._plots import over_epochs, panels, rules_of
+from apical.claims._data import data_names
+from apical.claims._effect import Effect, paired_difference
+from apical.claims._plots import draw_over_epochs, panel_figure, rules_in
 from apical.claims._tasks import baseline_and_control
 from apical.claims._verdict import Finding, Verdict, decide
-from apical.claims.feedback._fashion_mnist import SIZES, SOURCE, trained
+from apical.claims.feedback._fashion_mnist import SIZES, SOURCE, training_task
 from apical.lab._controls import FrozenReadout
 from apical.lab._registry import BASELINE, CONTROL
 
@@ -43,7 +43,7 @@ def tasks(scale: Scale) -> Iterable[Task]:
     names = list(RULES) if scale != "smoke" else [frozen(FEEDBACK)]
     taught = {name: RULES[name] for name in names}
     size = SIZES[scale]._replace(epochs={"full": 8, "quick": 6, "smoke": 1}[scale])
-    yield trained("train", size, taught, (NET,), optimizer=OPTIMIZER)
+    yield training_task("train", size, taught, (NET,), optimizer=OPTIMIZER)
 
 
 def judge(lines: Lines) -> Verdict:
@@ -52,7 +52,7 @@ def judge(lines: Lines) -> Verdict:
     def lost(name: str) -> Effect:
         what = f"{name}: frozen readout - trained one"
         runs = ({"rule": frozen(name)}, {"rule": name})
-        return paired(what, lines, runs, COLLAPSE, compared=2)
+        return paired_difference(what, lines, runs, COLLAPSE, compared=2)
 
     return decide(
         [
@@ -65,7 +65,7 @@ def judge(lines: Lines) -> Verdict:
 
 def draw(lines: Lines) -> Figure:
     """Accuracy and alignment of the hidden layers over training, frozen and not."""
-    figure, axes, look = panels(4, [*_TAUGHT, CONTROL], rules_of(lines), 3.8)
+    figure, axes, look = panel_figure(4, [*_TAUGHT, CONTROL], rules_in(lines), 3.8)
     kinds = {"trained readout": _same, "frozen readout": frozen}
     fields = {
         "test accuracy (%)": ("test_accuracy", 100),
@@ -77,9 +77,9 @@ def draw(lines: Lines) -> Figure:
         # The control has no frozen form: nothing would learn.
         names |= {CONTROL: CONTROL} if field != "alignment" else {}
         mine = [{**e, "rule": names[e["rule"]]} for e in lines if e["rule"] in names]
-        over_epochs(panel, mine, look, *fields[field])
+        draw_over_epochs(panel, mine, look, *fields[field])
         panel.set_title(f"{kind}: {field}", fontsize=8)
-    figure.suptitle(set_of(lines), x=0.01, ha="left", fontsize=10)
+    figure.suptitle(data_names(lines), x=0.01, ha="left", fontsize=10)
     return figure
 
 

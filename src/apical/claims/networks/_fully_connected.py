@@ -14,7 +14,7 @@ from apical.lab.models._layers import BatchNorm, Statistics, no_statistics
 from apical.lab.models._mlp import MLP
 
 
-class NormedMLP(eqx.Module):
+class BatchNormMLP(eqx.Module):
     """Fully connected layers, each with batch norm before its ReLU."""
 
     hidden: tuple[eqx.nn.Linear, ...]
@@ -54,7 +54,7 @@ class SigmoidMLP(eqx.Module):
         return jax.nn.sigmoid(jax.vmap(self.readout)(h))
 
 
-class LayerNormedMLP(eqx.Module):
+class LayerNormMLP(eqx.Module):
     """Fully connected layers, each of which reads what a layer norm has passed."""
 
     norms: tuple[eqx.nn.LayerNorm, ...]
@@ -66,8 +66,8 @@ class LayerNormedMLP(eqx.Module):
     ):
         self.layers, self.activation = tuple(_layers(sizes, key)), activation
         # Without gains and biases of their own: the layer behind has both.
-        plain = {"use_weight": False, "use_bias": False}
-        self.norms = tuple(eqx.nn.LayerNorm(width, **plain) for width in sizes[:-1])
+        bare = {"use_weight": False, "use_bias": False}
+        self.norms = tuple(eqx.nn.LayerNorm(width, **bare) for width in sizes[:-1])
 
     def __call__(self, x: Array) -> Array:
         """Outputs for `x` of `(examples, ...)`."""
@@ -80,38 +80,38 @@ class LayerNormedMLP(eqx.Module):
         return h
 
 
-def layer_normed(
+def layer_norm_mlp(
     activation: Callable[[Array], Array], *widths: int
-) -> Callable[..., LayerNormedMLP]:
+) -> Callable[..., LayerNormMLP]:
     """What builds such a net of these hidden widths with this function between."""
-    return lambda key, shape, classes: LayerNormedMLP(
+    return lambda key, shape, classes: LayerNormMLP(
         _sizes(shape, widths, classes), activation, key
     )
 
 
-def activated(activation: Callable[[Array], Array], *widths: int) -> Callable[..., MLP]:
+def mlp(activation: Callable[[Array], Array], *widths: int) -> Callable[..., MLP]:
     """What builds a net of these hidden widths with this function between them."""
     return lambda key, shape, classes: MLP(
         _sizes(shape, widths, classes), key, activation
     )
 
 
-def plain(*widths: int) -> Callable[..., MLP]:
+def relu_mlp(*widths: int) -> Callable[..., MLP]:
     """What builds a net of these hidden widths with ReLU, without batch norm."""
-    return activated(jax.nn.relu, *widths)
+    return mlp(jax.nn.relu, *widths)
 
 
-def normed(*widths: int) -> Callable[..., Any]:
+def batch_norm_mlp(*widths: int) -> Callable[..., Any]:
     """What builds a net of these hidden widths, with batch norm."""
 
     def build(key: Array, shape: tuple[int, ...], classes: int) -> Any:
         running = tuple(no_statistics(width) for width in widths)
-        return NormedMLP(_sizes(shape, widths, classes), key), running
+        return BatchNormMLP(_sizes(shape, widths, classes), key), running
 
     return build
 
 
-def sigmoid(width: int) -> Callable[..., SigmoidMLP]:
+def sigmoid_mlp(width: int) -> Callable[..., SigmoidMLP]:
     """What builds a net of sigmoids with so many hidden units."""
     return lambda key, shape, classes: SigmoidMLP(_sizes(shape, (width,), classes), key)
 

@@ -17,7 +17,7 @@ from apical.lab.models._mlp import MLP
 LETTERS = 57  # upper and lower case and five marks
 
 
-class PictureNet(eqx.Module):
+class ConvolutionalNet(eqx.Module):
     """Two convolutions without padding and three fully connected layers."""
 
     convolutions: tuple[eqx.nn.Conv2d, eqx.nn.Conv2d]
@@ -40,7 +40,7 @@ class PictureNet(eqx.Module):
         return self.layers(jax.nn.relu(jax.vmap(second)(h)))
 
 
-class NameNet(eqx.Module):
+class RecurrentNet(eqx.Module):
     """A recurrent network that reads letters and then says one class."""
 
     incoming: eqx.nn.Linear
@@ -71,22 +71,24 @@ class NameNet(eqx.Module):
         return jax.vmap(self.readout)(h)
 
 
-def picture_net(key: Array, shape: tuple[int, ...], classes: int) -> PictureNet:
+def convolutional_net(
+    key: Array, shape: tuple[int, ...], classes: int
+) -> ConvolutionalNet:
     """The network for pictures, made as the lab makes its models."""
-    return PictureNet(shape, classes, key)
+    return ConvolutionalNet(shape, classes, key)
 
 
-def name_net(width: int, unrolled: bool = False):
+def recurrent_net(width: int, unrolled: bool = False):
     """What makes the network for names in this width."""
 
-    def build(key: Array, shape: tuple[int, ...], classes: int) -> NameNet:
+    def build(key: Array, shape: tuple[int, ...], classes: int) -> RecurrentNet:
         del shape
-        return NameNet(width, classes, key, unrolled)
+        return RecurrentNet(width, classes, key, unrolled)
 
     return build
 
 
-def text_net(width: int):
+def lstm_net(width: int):
     """What makes the network for text in this width."""
 
     def build(key: Array, shape: tuple[int, ...], classes: int) -> LSTM:

@@ -21,7 +21,7 @@ from apical.rules.predictive_coding._energy import Terms
 from apical.rules.predictive_coding._fixed_prediction import Linear, linearise
 
 
-class Gap(NamedTuple):
+class GradientError(NamedTuple):
     """How far a gradient is from the exact one.
 
     Attributes:
@@ -33,7 +33,7 @@ class Gap(NamedTuple):
     cosine: float
 
 
-class Recursion:
+class FixedPredictionInference:
     """The inference of one loss function, for any parameters and data of these shapes.
 
     Args:
@@ -51,7 +51,7 @@ class Recursion:
 
     def steps(
         self, problem: Problem, rate: float, looks: Iterable[int]
-    ) -> Iterator[tuple[int, Gap]]:
+    ) -> Iterator[tuple[int, GradientError]]:
         """The gap after each of these numbers of steps, in ascending order."""
         network, exact = self._begin(problem.params, problem.args)
         errors, taken = self.circuit.zeros(), 0
@@ -59,17 +59,17 @@ class Recursion:
             for _ in range(look - taken):
                 errors = self._step(network, errors, rate)
             taken = look
-            yield look, gap(self._pulled(network, errors), exact)
+            yield look, gradient_error(self._pulled(network, errors), exact)
 
     def sweeps(
         self, problem: Problem, rate: float, order: tuple[str, ...]
-    ) -> Iterator[Gap]:
+    ) -> Iterator[GradientError]:
         """The gap after one sweep over the nodes in this order, after two, ..."""
         network, exact = self._begin(problem.params, problem.args)
         errors = self.circuit.zeros()
         while True:
             errors = self._visit(network, errors, order, rate)
-            yield gap(self._pulled(network, errors), exact)
+            yield gradient_error(self._pulled(network, errors), exact)
 
     def _forward(self, params: Any, args: Any) -> tuple[Any, Any]:
         """The network at its feed-forward values, and the exact gradient."""
@@ -102,9 +102,9 @@ class Recursion:
         return self._linear(network).pull(1.0, errors)[0]
 
 
-def gap(found: Any, exact: Any) -> Gap:
+def gradient_error(found: Any, exact: Any) -> GradientError:
     """How far one tree of gradients is from another, each as one vector."""
-    return Gap(*(float(number) for number in _gap(found, exact)))
+    return GradientError(*(float(number) for number in _gap(found, exact)))
 
 
 @jax.jit

@@ -29,7 +29,7 @@ class Problem(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Subject:
+class UntrainedNetwork:
     """A network and the shapes of its batch.
 
     Attributes:
@@ -81,11 +81,11 @@ class Subject:
         return jax.random.randint(key, size, 0, letters)
 
 
-def residual(shape: tuple[int, ...], examples: int) -> Subject:
+def residual_network(shape: tuple[int, ...], examples: int) -> UntrainedNetwork:
     """The lab's residual network, with batch norm."""
-    return Subject(MODELS["resnet"].build, shape, 10, examples)
+    return UntrainedNetwork(MODELS["resnet"].build, shape, 10, examples)
 
 
-def transformer(time: int, examples: int) -> Subject:
+def transformer_network(time: int, examples: int) -> UntrainedNetwork:
     """The lab's transformer: two layers of causal attention."""
-    return Subject(MODELS["transformer"].build, (time,), 65, examples, "every")
+    return UntrainedNetwork(MODELS["transformer"].build, (time,), 65, examples, "every")

@@ -10,18 +10,18 @@ from matplotlib.figure import Figure
 from scipy.stats import binom
 
 import apical
-from apical.claims._claim import Claim, Desk, Lines, Published, Scale, Task
+from apical.claims._claim import Claim, Lines, Published, Scale, Task, TaskContext
 from apical.claims._effect import LEAST_SEEDS
-from apical.claims._plots import Curve, Panel, curves
+from apical.claims._plots import Curve, Panel, curve_figure
 from apical.claims._published_figures import NOT_RUN
 from apical.claims._verdict import Verdict
-from apical.claims.networks import name_net, picture_net, text_net
-from apical.claims.predictive_coding._gradient_error import Recursion
+from apical.claims.networks import convolutional_net, lstm_net, recurrent_net
+from apical.claims.predictive_coding._gradient_error import FixedPredictionInference
 from apical.claims.predictive_coding._untrained_networks import (
     Problem,
-    Subject,
-    residual,
-    transformer,
+    UntrainedNetwork,
+    residual_network,
+    transformer_network,
 )
 from apical.lab.storage._jsonl import Line
 
@@ -33,22 +33,22 @@ BEYOND = ("residual", "transformer")
 RATE, SCALAR_RATE, WHOLE = 0.1, 0.02, 1.0
 _LEVEL = (EXACT, "counts as exact")
 _MISSING = 1e-12  # how much of the signal of the longest path may not have arrived
-_SUBJECTS: dict[Scale, dict[str, Subject]] = {
+_NETWORKS: dict[Scale, dict[str, UntrainedNetwork]] = {
     "full": {
-        "convolutional": Subject(picture_net, (3, 32, 32), 10, 16),
-        "recurrent": Subject(name_net(256), (10,), 18, 1),
-        "LSTM": Subject(text_net(128), (20,), 65, 8, "every"),
-        "residual": residual((3, 16, 16), 16),
-        "transformer": transformer(16, 8),
+        "convolutional": UntrainedNetwork(convolutional_net, (3, 32, 32), 10, 16),
+        "recurrent": UntrainedNetwork(recurrent_net(256), (10,), 18, 1),
+        "LSTM": UntrainedNetwork(lstm_net(128), (20,), 65, 8, "every"),
+        "residual": residual_network((3, 16, 16), 16),
+        "transformer": transformer_network(16, 8),
     },
     "quick": {
-        "convolutional": Subject(picture_net, (3, 32, 32), 10, 4),
-        "recurrent": Subject(name_net(64), (10,), 18, 1),
-        "LSTM": Subject(text_net(32), (10,), 65, 4, "every"),
-        "residual": residual((3, 16, 16), 4),
-        "transformer": transformer(8, 2),
+        "convolutional": UntrainedNetwork(convolutional_net, (3, 32, 32), 10, 4),
+        "recurrent": UntrainedNetwork(recurrent_net(64), (10,), 18, 1),
+        "LSTM": UntrainedNetwork(lstm_net(32), (10,), 65, 4, "every"),
+        "residual": residual_network((3, 16, 16), 4),
+        "transformer": transformer_network(8, 2),
     },
-    "smoke": {"recurrent": Subject(name_net(4), (3,), 2, 1)},
+    "smoke": {"recurrent": UntrainedNetwork(recurrent_net(4), (3,), 2, 1)},
 }
 _SEEDS: dict[Scale, int] = {"full": 5, "quick": 2, "smoke": 1}
 
@@ -56,46 +56,54 @@ _SEEDS: dict[Scale, int] = {"full": 5, "quick": 2, "smoke": 1}
 def tasks(scale: Scale) -> Iterator[Task]:
     """One for each network, and the paper's scalar example."""
     seeds = _SEEDS[scale]
-    for name, subject in _SUBJECTS[scale].items():
-        yield Task(name, lambda desk, n=name, s=subject: _network(desk, n, s, seeds))
-    yield Task("scalar", lambda desk: _scalar(desk, seeds))
+    for name, network in _NETWORKS[scale].items():
+        yield Task(
+            name, lambda context, n=name, s=network: _network(context, n, s, seeds)
+        )
+    yield Task("scalar", lambda context: _scalar(context, seeds))
 
 
-def _network(desk: Desk, name: str, subject: Subject, seeds: int) -> list[Line]:
-    del desk
+def _network(
+    context: TaskContext, name: str, network: UntrainedNetwork, seeds: int
+) -> list[Line]:
+    del context
     with jax.enable_x64(True):
-        problems = [subject.problem(seed) for seed in range(seeds)]
-        recursion = Recursion(problems[0])
+        problems = [network.problem(seed) for seed in range(seeds)]
+        inference = FixedPredictionInference(problems[0])
         rates = (RATE, WHOLE)
         return [
             line
             for seed, problem in enumerate(problems)
             for rate in rates
-            for line in _followed(recursion, problem, name, seed, rate)
+            for line in _followed(inference, problem, name, seed, rate)
         ]
 
 
-def _scalar(desk: Desk, seeds: int) -> list[Line]:
+def _scalar(context: TaskContext, seeds: int) -> list[Line]:
     """The paper's numbers first; the other seeds draw theirs around them."""
-    del desk
+    del context
     with jax.enable_x64(True):
         problems = [_scalar_problem(seed) for seed in range(seeds)]
-        recursion = Recursion(problems[0], nodes="marked")
+        inference = FixedPredictionInference(problems[0], nodes="marked")
         return [
             line | {"wrong_by_hand": _wrong_by_hand(problem)}
             for seed, problem in enumerate(problems)
             for rate in (SCALAR_RATE, WHOLE)
-            for line in _followed(recursion, problem, "scalar", seed, rate)
+            for line in _followed(inference, problem, "scalar", seed, rate)
         ]
 
 
 def _followed(
-    recursion: Recursion, problem: Problem, name: str, seed: int, rate: float
+    inference: FixedPredictionInference,
+    problem: Problem,
+    name: str,
+    seed: int,
+    rate: float,
 ) -> Iterator[Line]:
-    depth = recursion.circuit.depth
+    depth = inference.circuit.depth
     shared = {"model": name, "seed": seed, "rate": rate, "depth": depth}
     looks = looks_until(steps_needed(depth, rate), PUBLISHED_STEPS.get(name, 100))
-    for steps, gap in recursion.steps(problem, rate, looks):
+    for steps, gap in inference.steps(problem, rate, looks):
         yield shared | {"steps": steps, **gap._asdict(), "last": steps == looks[-1]}
 
 
@@ -228,7 +236,7 @@ def draw(lines: Lines) -> Figure:
     small = [line for line in lines if line["rate"] < WHOLE]
     whole = [line for line in lines if line["rate"] == WHOLE]
     titles = {"rate 0.1 (scalar 0.02)": small, "rate 1": whole}
-    return curves(
+    return curve_figure(
         [
             Panel(title, _by_graph(chosen), "relative distance to the gradient", _LEVEL)
             for title, chosen in titles.items()

@@ -9,14 +9,24 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import apical
-from apical.claims._claim import Claim, Desk, Lines, Scale, Task
-from apical.claims._data import set_of, vectors
-from apical.claims._effect import LEAST_SEEDS, Effect, effect, last, paired, percent
-from apical.claims._tasks import comparison
-from apical.claims._verdict import Finding, Verdict, told
+from apical.claims._claim import Claim, Lines, Scale, Task, TaskContext
+from apical.claims._data import data_names, load_vectors
+from apical.claims._effect import (
+    LEAST_SEEDS,
+    Effect,
+    effect,
+    final_values,
+    in_percent,
+    paired_difference,
+)
+from apical.claims._tasks import comparison_task
+from apical.claims._verdict import Finding, Verdict, finding_in_words
 from apical.claims.networks import tanh_net
-from apical.claims.predictive_coding._gradient_error import gap
-from apical.claims.predictive_coding._untrained_networks import Problem, Subject
+from apical.claims.predictive_coding._gradient_error import gradient_error
+from apical.claims.predictive_coding._untrained_networks import (
+    Problem,
+    UntrainedNetwork,
+)
 from apical.lab._controls import UntrainedHiddenLayers
 from apical.lab._registry import BASELINE, CONTROL
 from apical.lab.report._style import Look, blank, handle, looks, say
@@ -80,10 +90,12 @@ def tasks(scale: Scale) -> Iterator[Task]:
     for layers in size.depths:
         yield _gradients(layers, size)
     for layers in size.learned_depths:
-        yield comparison(
+        yield comparison_task(
             f"learning-{layers}",
             lambda n=layers: size.learning | _networks(n, size, scale),
-            vectors("mnist", 30_000) if scale == "full" else vectors("digits"),
+            load_vectors("mnist", 30_000)
+            if scale == "full"
+            else load_vectors("digits"),
             part="learning",
             layers=layers,
         )
@@ -103,12 +115,14 @@ def _networks(layers: int, size: Size, scale: Scale) -> dict[str, Any]:
 
 
 def _gradients(layers: int, size: Size) -> Task:
-    subject = Subject(tanh_net(layers, size.width), (1, 8, 8), 10, size.examples)
+    network = UntrainedNetwork(
+        tanh_net(layers, size.width), (1, 8, 8), 10, size.examples
+    )
 
-    def run(desk: Desk) -> list[Line]:
-        del desk
+    def run(context: TaskContext) -> list[Line]:
+        del context
         with jax.enable_x64(True):
-            problems = [subject.problem(seed) for seed in range(size.seeds)]
+            problems = [network.problem(seed) for seed in range(size.seeds)]
             free = PredictiveCoding(size.steps, _RATE, prediction="free")
             return [
                 {"part": "gradient", "layers": layers, "seed": seed, "rule": name}
@@ -127,7 +141,7 @@ def _compared(problems: list[Problem], each: PredictiveCoding) -> Iterator[Line]
     for problem in problems:
         credit = learner(problem.params, (), *problem.args)
         exact, _ = jax.grad(loss_fn, has_aux=True)(problem.params, *problem.args)
-        found = gap(credit.grads, exact)
+        found = gradient_error(credit.grads, exact)
         residual = float(credit.info.residual) if each.prediction == "free" else 0.0
         yield found._asdict() | {"residual": residual}
 
@@ -140,7 +154,7 @@ def judge(lines: Lines) -> Verdict:
         for n in _layers(lines, "gradient")
     ]
     learned = [Finding(_learned(lines, n, len(depths)), "different") for n in depths]
-    because = "; ".join(map(told, [*directions, *learned]))
+    because = "; ".join(map(finding_in_words, [*directions, *learned]))
     found = Verdict("not settled", because, (*directions, *learned))
     residuals = [ln["residual"] for ln in lines if ln["part"] == "gradient"]
     if not directions or not learned:
@@ -181,14 +195,14 @@ def _direction(lines: Lines, layers: int) -> Effect:
 
 def _accuracies(lines: Lines, layers: int, name: str) -> dict[int, float]:
     learned = [line for line in lines if line["part"] == "learning"]
-    return percent(last(learned, layers=layers, rule=name))
+    return in_percent(final_values(learned, layers=layers, rule=name))
 
 
 def _learned(lines: Lines, layers: int, compared: int) -> Effect:
     learned = {"part": "learning", "layers": layers}
     runs = ({**learned, "rule": FREE}, {**learned, "rule": FIXED})
-    what = f"{set_of(lines)}: accuracy, {layers} layers, free - fixed"
-    return paired(what, lines, runs, SAME_ACCURACY, compared)
+    what = f"{data_names(lines)}: accuracy, {layers} layers, free - fixed"
+    return paired_difference(what, lines, runs, SAME_ACCURACY, compared)
 
 
 def draw(lines: Lines) -> Figure:
@@ -199,7 +213,7 @@ def draw(lines: Lines) -> Figure:
     left.set(title="gradients at the initial weights", xlabel="layers of weights")
     left.set_ylabel("cosine to the gradient of backpropagation")
     right.set(title="what is learned", xlabel="layers of weights")
-    right.set_ylabel(f"{set_of(lines)}: test accuracy at the end, %")
+    right.set_ylabel(f"{data_names(lines)}: test accuracy at the end, %")
     for name, look in names.items():
         _points(left, lines, "gradient", name, look)
         _points(right, lines, "learning", name, look)

@@ -10,14 +10,14 @@ import optax
 from matplotlib.figure import Figure
 
 from apical import rules
-from apical.claims._claim import Claim, Desk, Lines, Published, Scale, Task
-from apical.claims._data import set_of, vectors
-from apical.claims._effect import paired
-from apical.claims._plots import over_epochs, panels, rules_of
+from apical.claims._claim import Claim, Lines, Published, Scale, Task, TaskContext
+from apical.claims._data import data_names, load_vectors
+from apical.claims._effect import paired_difference
+from apical.claims._plots import draw_over_epochs, panel_figure, rules_in
 from apical.claims._published_figures import NOT_RUN
-from apical.claims._tasks import KEPT
+from apical.claims._tasks import RECORD_FIELDS
 from apical.claims._verdict import Finding, Verdict, decide
-from apical.claims.networks import activated
+from apical.claims.networks import mlp
 from apical.lab._registry import BASELINE, Entry
 from apical.lab.data._load import Data
 from apical.lab.models import Model
@@ -105,11 +105,13 @@ def tasks(scale: Scale) -> Iterable[Task]:
         yield Task(f"{name}-{seed}", _trained(amount, name, seed))
 
 
-def _trained(amount: Amount, name: str, seed: int) -> Callable[[Desk], Iterator[Line]]:
+def _trained(
+    amount: Amount, name: str, seed: int
+) -> Callable[[TaskContext], Iterator[Line]]:
     setting = SETTINGS[name]
 
-    def run(desk: Desk) -> Iterator[Line]:
-        data = scaled(vectors(amount.data, amount.trained, amount.tested)(desk))
+    def run(context: TaskContext) -> Iterator[Line]:
+        data = scaled(load_vectors(amount.data, amount.trained, amount.tested)(context))
         work = work_of(amount, setting, data)
         entry = Entry(lambda: setting.rule)
         training = Run(Start(work), entry, Lanes.alike((seed,), work.learning_rate, {}))
@@ -117,7 +119,7 @@ def _trained(amount: Amount, name: str, seed: int) -> Callable[[Desk], Iterator[
         for epoch in train(training, training.begin()):
             for line in epoch_lines(epoch, (seed,)):
                 told = {**shared, **line, "optimizer": "adamw, warm-up and cosine"}
-                yield {key: told[key] for key in KEPT}
+                yield {key: told[key] for key in RECORD_FIELDS}
 
     return run
 
@@ -136,9 +138,7 @@ def work_of(amount: Amount, setting: LossSpec, data: Data) -> Work:
     """The work of a rule: its net, and AdamW over the length of the whole training."""
     batch_size = 128
     steps = len(data.train_y) // batch_size
-    model = Model(
-        activated(setting.activation, *(amount.width,) * 3), ("vectors",), steps
-    )
+    model = Model(mlp(setting.activation, *(amount.width,) * 3), ("vectors",), steps)
     updates = steps * amount.epochs * setting.updates
     pace = optax.warmup_cosine_decay_schedule(1.0, 1.1, updates // 10, updates, 0.1)
 
@@ -159,9 +159,11 @@ def work_of(amount: Amount, setting: LossSpec, data: Data) -> Work:
 
 def judge(lines: Lines) -> Verdict:
     """From the accuracy after the last epoch, beside backprop's."""
-    what = f"{set_of(lines)}, last epoch: incremental - backprop"
+    what = f"{data_names(lines)}, last epoch: incremental - backprop"
     runs = ({"rule": INCREMENTAL}, {"rule": BASELINE})
-    found = decide([Finding(paired(what, lines, runs, MARGIN, lost=0.0), "higher")])
+    found = decide(
+        [Finding(paired_difference(what, lines, runs, MARGIN, lost=0.0), "higher")]
+    )
     return found._replace(unknown=(NOT_SEARCHED,))
 
 
@@ -203,12 +205,12 @@ def _counted_twice(rule: str) -> Callable[[Lines], str]:
 
 def draw(lines: Lines) -> Figure:
     """Test accuracy over the epochs, and beside it the angle to backprop."""
-    figure, axes, look = panels(2, SETTINGS, rules_of(lines))
+    figure, axes, look = panel_figure(2, SETTINGS, rules_in(lines))
     learned = [line for line in lines if line["epoch"]]
-    over_epochs(axes[0], learned, look, "test_accuracy")
-    over_epochs(axes[1], lines, {INCREMENTAL: look[INCREMENTAL]}, "alignment", 1)
+    draw_over_epochs(axes[0], learned, look, "test_accuracy")
+    draw_over_epochs(axes[1], lines, {INCREMENTAL: look[INCREMENTAL]}, "alignment", 1)
     axes[0].axhline(PUBLISHED[INCREMENTAL], color=look[INCREMENTAL].colour, lw=0.8)
-    axes[0].set_title(f"{set_of(lines)}: test accuracy (%); thin: published")
+    axes[0].set_title(f"{data_names(lines)}: test accuracy (%); thin: published")
     axes[1].set(title="cosine to backprop's gradient", ylim=(0, 1.05))
     return figure
 

@@ -7,13 +7,13 @@ from matplotlib.figure import Figure
 
 from apical import rules
 from apical.claims._claim import Claim, Lines, Published, Scale, Task
-from apical.claims._data import set_of
-from apical.claims._effect import Effect, paired
-from apical.claims._plots import over_epochs, panels, rules_of
-from apical.claims._published_figures import course
-from apical.claims._tasks import baseline_and_control, comparison
+from apical.claims._data import data_names
+from apical.claims._effect import Effect, paired_difference
+from apical.claims._plots import draw_over_epochs, panel_figure, rules_in
+from apical.claims._published_figures import accuracy_by_epoch
+from apical.claims._tasks import baseline_and_control, comparison_task
 from apical.claims._verdict import Finding, Verdict, decide
-from apical.claims.networks import picture_net
+from apical.claims.networks import convolutional_net
 from apical.claims.predictive_coding.trains import pictures
 from apical.lab._registry import BASELINE, CONTROL
 from apical.rules import Nudge, Rule, rule
@@ -70,7 +70,7 @@ def _compared(scale: Scale, run: str) -> Task:
 
     def given() -> dict[str, Any]:
         return {
-            "models": {"convolutional": picture_net},
+            "models": {"convolutional": convolutional_net},
             "rules": {**beside, NUDGED: RULES[run]},
             "loss": "squared-error",
             "batch_size": 64,
@@ -80,7 +80,7 @@ def _compared(scale: Scale, run: str) -> Task:
             "learning_rate": None if sweep else rate or 3e-3,
         }
 
-    return comparison(run.replace(" ", "-"), given, pictures(scale), run=run)
+    return comparison_task(run.replace(" ", "-"), given, pictures(scale), run=run)
 
 
 def judge(lines: Lines) -> Verdict:
@@ -103,21 +103,21 @@ def judge(lines: Lines) -> Verdict:
 
 def _beside(lines: Lines, run: str, other: str, name: str) -> Effect:
     runs = ({"run": run, "rule": NUDGED}, {"run": run, "rule": other})
-    return paired(f"{run}: centred nudge - {name}", lines, runs, MARGIN)
+    return paired_difference(f"{run}: centred nudge - {name}", lines, runs, MARGIN)
 
 
 def draw(lines: Lines) -> Figure:
     """Test accuracy over the epochs, a panel for each run; alignment of the second."""
     shown = [run for run in RULES if any(line["run"] == run for line in lines)]
     rules_shown = (BASELINE, CONTROL, NUDGED)
-    figure, axes, look = panels(len(shown) + 1, rules_shown, rules_of(lines))
+    figure, axes, look = panel_figure(len(shown) + 1, rules_shown, rules_in(lines))
     for panel, run in zip(axes, shown, strict=False):
         mine = [line for line in lines if line["run"] == run]
-        over_epochs(panel, mine, look, "test_accuracy")
-        panel.set_title(f"{run}:\n{set_of(mine)}, test accuracy (%)")
+        draw_over_epochs(panel, mine, look, "test_accuracy")
+        panel.set_title(f"{run}:\n{data_names(mine)}, test accuracy (%)")
     learning = {name: look[name] for name in (BASELINE, NUDGED)}
     mine = [line for line in lines if line["run"] == TUNED]
-    over_epochs(axes[-1], mine, learning, "alignment", 1)
+    draw_over_epochs(axes[-1], mine, learning, "alignment", 1)
     axes[-1].set(title=f"{TUNED}: cosine\nto backprop's gradient", ylim=(0, 1.05))
     return figure
 
@@ -149,13 +149,13 @@ CLAIM = Claim(
             "the test part, best five of seven seeds)",
             "89.47 %",
             "Pinchetti et al. 2025, table 1",
-            course((NUDGED,), run=TUNED),
+            accuracy_by_epoch((NUDGED,), run=TUNED),
         ),
         Published(
             "backprop in the same table",
             "89.43 %",
             "from memory: Pinchetti et al. 2025, table 1",
-            course((BASELINE,), run=TUNED),
+            accuracy_by_epoch((BASELINE,), run=TUNED),
         ),
         Published(
             "CIFAR-10, VGG5, cross-entropy: centred nudge, backprop",

@@ -8,17 +8,17 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from apical.circuit import LOSS, Circuit
-from apical.claims._claim import Claim, Desk, Lines, Scale, Task
+from apical.claims._claim import Claim, Lines, Scale, Task, TaskContext
 from apical.claims._effect import LEAST_SEEDS
-from apical.claims._plots import Curve, Panel, curves
+from apical.claims._plots import Curve, Panel, curve_figure
 from apical.claims._verdict import Verdict
-from apical.claims.networks import name_net, picture_net
-from apical.claims.predictive_coding._gradient_error import Recursion
+from apical.claims.networks import convolutional_net, recurrent_net
+from apical.claims.predictive_coding._gradient_error import FixedPredictionInference
 from apical.claims.predictive_coding._untrained_networks import (
     Problem,
-    Subject,
-    residual,
-    transformer,
+    UntrainedNetwork,
+    residual_network,
+    transformer_network,
 )
 from apical.lab.storage._jsonl import Line
 
@@ -28,20 +28,22 @@ BACK, FRONT, MIXED = "back to front", "front to back", "mixed"
 MODELS = ("convolutional", "recurrent", "residual", "transformer")
 _LEVEL = (EXACT, "counts as exact")
 _AT_MOST = 1000  # sweeps
-_SUBJECTS: dict[Scale, dict[str, Subject]] = {
+_NETWORKS: dict[Scale, dict[str, UntrainedNetwork]] = {
     "full": {
-        "convolutional": Subject(picture_net, (3, 32, 32), 10, 4),
-        "recurrent": Subject(name_net(64, unrolled=True), (10,), 18, 1),
-        "residual": residual((3, 16, 16), 4),
-        "transformer": transformer(8, 2),
+        "convolutional": UntrainedNetwork(convolutional_net, (3, 32, 32), 10, 4),
+        "recurrent": UntrainedNetwork(recurrent_net(64, unrolled=True), (10,), 18, 1),
+        "residual": residual_network((3, 16, 16), 4),
+        "transformer": transformer_network(8, 2),
     },
     "quick": {
-        "convolutional": Subject(picture_net, (3, 32, 32), 10, 2),
-        "recurrent": Subject(name_net(16, unrolled=True), (6,), 18, 1),
-        "residual": residual((3, 16, 16), 2),
-        "transformer": transformer(4, 1),
+        "convolutional": UntrainedNetwork(convolutional_net, (3, 32, 32), 10, 2),
+        "recurrent": UntrainedNetwork(recurrent_net(16, unrolled=True), (6,), 18, 1),
+        "residual": residual_network((3, 16, 16), 2),
+        "transformer": transformer_network(4, 1),
     },
-    "smoke": {"recurrent": Subject(name_net(3, unrolled=True), (4,), 2, 1)},
+    "smoke": {
+        "recurrent": UntrainedNetwork(recurrent_net(3, unrolled=True), (4,), 2, 1)
+    },
 }
 # Seeds, mixed orders and rates.
 _SIZES: dict[Scale, tuple[int, int, tuple[float, ...]]] = {
@@ -53,25 +55,29 @@ _SIZES: dict[Scale, tuple[int, int, tuple[float, ...]]] = {
 
 def tasks(scale: Scale) -> Iterator[Task]:
     """One for each network."""
-    for name, subject in _SUBJECTS[scale].items():
-        yield _task(name, subject, *_SIZES[scale])
+    for name, network in _NETWORKS[scale].items():
+        yield _task(name, network, *_SIZES[scale])
 
 
 def _task(
-    name: str, subject: Subject, seeds: int, mixed: int, rates: tuple[float, ...]
+    name: str,
+    network: UntrainedNetwork,
+    seeds: int,
+    mixed: int,
+    rates: tuple[float, ...],
 ) -> Task:
-    def run(desk: Desk) -> list[Line]:
-        del desk
+    def run(context: TaskContext) -> list[Line]:
+        del context
         with jax.enable_x64(True):
-            problems = [subject.problem(seed) for seed in range(seeds)]
-            recursion = Recursion(problems[0])
+            problems = [network.problem(seed) for seed in range(seeds)]
+            inference = FixedPredictionInference(problems[0])
             return [
                 {"model": name, "seed": seed, "order": kind, "visits": " ".join(order)}
                 | line
-                for kind, order in orders(recursion.circuit, mixed)
+                for kind, order in orders(inference.circuit, mixed)
                 for seed, problem in enumerate(problems)
                 for rate in rates
-                for line in _swept(recursion, problem, order, rate)
+                for line in _swept(inference, problem, order, rate)
             ]
 
     return Task(name, run)
@@ -102,10 +108,13 @@ def waits(circuit: Circuit, order: tuple[str, ...]) -> bool:
 
 
 def _swept(
-    recursion: Recursion, problem: Problem, order: tuple[str, ...], rate: float
+    inference: FixedPredictionInference,
+    problem: Problem,
+    order: tuple[str, ...],
+    rate: float,
 ) -> Iterator[Line]:
     """Sweep until it is exact, or long enough: the first sweep, and the last."""
-    found = islice(recursion.sweeps(problem, rate, order), _AT_MOST)
+    found = islice(inference.sweeps(problem, rate, order), _AT_MOST)
     for sweeps, gap in enumerate(found, 1):
         exact = gap.distance < EXACT
         last = exact or sweeps == _AT_MOST
@@ -173,7 +182,9 @@ def draw(lines: Lines) -> Figure:
         Panel("", _by_order(exact, name, "sweeps"), "sweeps until exact")
         for name in names
     ]
-    return curves([*distances, *sweeps], "rate", max(len(names), 1), xscale="linear")
+    return curve_figure(
+        [*distances, *sweeps], "rate", max(len(names), 1), xscale="linear"
+    )
 
 
 def _by_order(lines: Lines, model: str, field: str) -> list[Curve]:

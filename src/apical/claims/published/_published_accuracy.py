@@ -11,11 +11,11 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from apical.claims._claim import Claim, Lines, Published, Scale, Task
-from apical.claims._data import set_of, vectors
-from apical.claims._effect import Effect, paired
-from apical.claims._plots import over_epochs, panels, rules_of
-from apical.claims._published_figures import test_error
-from apical.claims._tasks import Size, baseline_and_control, comparison
+from apical.claims._data import data_names, load_vectors
+from apical.claims._effect import Effect, paired_difference
+from apical.claims._plots import draw_over_epochs, panel_figure, rules_in
+from apical.claims._published_figures import final_error
+from apical.claims._tasks import Size, baseline_and_control, comparison_task
 from apical.claims._verdict import Finding, Verdict, decide
 from apical.lab._registry import BASELINE, CONTROL
 from apical.rules import Rule
@@ -30,7 +30,7 @@ _AND = (
 
 
 @dataclass(frozen=True)
-class Anchor:
+class PublishedAccuracy:
     """What was published of some rules on one net, and how much of it is run here.
 
     Attributes:
@@ -71,7 +71,9 @@ class Anchor:
                 **self.arguments,
             }
 
-        yield comparison("train", given, vectors(size.data, size.trained, size.tested))
+        yield comparison_task(
+            "train", given, load_vectors(size.data, size.trained, size.tested)
+        )
 
     @property
     def _deciding(self) -> tuple[str, ...]:
@@ -106,15 +108,15 @@ class Anchor:
     def draw(self, lines: Lines) -> Figure:
         """Test accuracy over the epochs, with the published figures; alignment."""
         learning = (BASELINE, *self.taught)
-        figure, axes, look = panels(2, (*learning, CONTROL), rules_of(lines))
+        figure, axes, look = panel_figure(2, (*learning, CONTROL), rules_in(lines))
         learned = [line for line in lines if line["epoch"]]
-        over_epochs(axes[0], learned, look, "test_accuracy")
+        draw_over_epochs(axes[0], learned, look, "test_accuracy")
         drawn = {name: look[name] for name in learning}
-        over_epochs(axes[1], lines, drawn, "alignment", 1)
+        draw_over_epochs(axes[1], lines, drawn, "alignment", 1)
         for rule, error in self.errors.items() if self.read else ():
             axes[0].axhline(100 - error, color=look[rule].colour, lw=0.8)
         thin = "; thin: published" if self.errors and self.read else ""
-        axes[0].set_title(f"{set_of(lines)}: test accuracy (%){thin}")
+        axes[0].set_title(f"{data_names(lines)}: test accuracy (%){thin}")
         axes[1].set_title("cosine to backprop's gradient")
         axes[1].set_ylim(min(0, axes[1].get_ylim()[0]), 1.05)
         return figure
@@ -156,7 +158,7 @@ class Anchor:
                 f"{rule}: test error, {self.setup}",
                 f"{error:.2f} %",
                 self.published_by if self.read else f"from memory: {self.published_by}",
-                test_error(rule),
+                final_error(rule),
             )
             for rule, error in self.errors.items()
         )
@@ -164,4 +166,4 @@ class Anchor:
 
 def _compared(lines: Lines, rule: str, other: str, name: str, many: int) -> Effect:
     runs = ({"rule": rule}, {"rule": other})
-    return paired(f"{rule} - {name}", lines, runs, MARGIN, many, lost=0.0)
+    return paired_difference(f"{rule} - {name}", lines, runs, MARGIN, many, lost=0.0)

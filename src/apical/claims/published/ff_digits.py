@@ -2,11 +2,11 @@
 
 from apical import rules
 from apical.claims._tasks import Size
-from apical.claims.networks import plain
-from apical.claims.published._published_accuracy import Anchor
+from apical.claims.networks import relu_mlp
+from apical.claims.published._published_accuracy import PublishedAccuracy
 
-ANCHOR = Anchor(
-    net=lambda width: plain(*(width,) * 3),
+PUBLISHED = PublishedAccuracy(
+    net=lambda width: relu_mlp(*(width,) * 3),
     taught={"forward-forward": rules.ForwardForward()},
     errors={"forward-forward": 1.45},
     sizes={
@@ -18,7 +18,7 @@ ANCHOR = Anchor(
     published_by="a re-implementation by others of Hinton 2022 (its own record)",
     setup="three layers of 1000, peer normalisation, linear probe, 100 epochs",
 )
-CLAIM = ANCHOR.claim(
+CLAIM = PUBLISHED.claim(
     id="ff-digits",
     sentence="Forward-forward learns MNIST about as well as backprop.",
     source="Hinton 2022, arXiv:2212.13345, and re-implementations",

@@ -4,12 +4,12 @@ import jax
 
 from apical import rules
 from apical.claims._tasks import Size
-from apical.claims.networks import layer_normed
-from apical.claims.published._published_accuracy import Anchor
+from apical.claims.networks import layer_norm_mlp
+from apical.claims.published._published_accuracy import PublishedAccuracy
 from apical.lab._registry import BASELINE
 
-ANCHOR = Anchor(
-    net=lambda width: layer_normed(jax.nn.relu, width, width),
+PUBLISHED = PublishedAccuracy(
+    net=lambda width: layer_norm_mlp(jax.nn.relu, width, width),
     taught={
         "feedback-alignment": rules.FeedbackAlignment(),
         "direct-feedback-alignment": rules.DirectFeedbackAlignment(),
@@ -32,7 +32,7 @@ ANCHOR = Anchor(
     judged=("forward-gradient-activities",),
     nearly=True,
 )
-CLAIM = ANCHOR.claim(
+CLAIM = PUBLISHED.claim(
     id="forward-gradient",
     sentence=(
         "Forward gradients of activities train a small mixer nearly as well as "

@@ -2,12 +2,12 @@
 
 from apical import rules
 from apical.claims._tasks import Size
-from apical.claims.networks import plain
-from apical.claims.published._published_accuracy import Anchor
+from apical.claims.networks import relu_mlp
+from apical.claims.published._published_accuracy import PublishedAccuracy
 from apical.lab._registry import BASELINE
 
-ANCHOR = Anchor(
-    net=lambda width: plain(width),
+PUBLISHED = PublishedAccuracy(
+    net=lambda width: relu_mlp(width),
     taught={"pepita": rules.PEPITA()},
     errors={BASELINE: 1.37, "pepita": 1.99},
     sizes={
@@ -20,7 +20,7 @@ ANCHOR = Anchor(
     read=False,
     setup="784-1024-10, ReLU, dropout of 10 %, 100 epochs",
 )
-CLAIM = ANCHOR.claim(
+CLAIM = PUBLISHED.claim(
     id="pepita-digits",
     sentence="PEPITA learns MNIST with one hidden layer nearly as well as backprop.",
     source=(
