@@ -122,9 +122,9 @@ def test_every_rate_is_a_run_from_the_same_weights_on_the_same_batches(tmp_path)
     size = bn_rates.SIZES["smoke"]._replace(epochs=2, seeds=2)
 
     def trained(*rates, **told):
-        told = {"net": "with batch norm", "shuffle": True, "said": {}, **told}
-        taught = BASELINE, bn_rates.RULES[BASELINE]
-        task = step_size_task(rates, size, taught=taught, **told)
+        told = {"net": "with batch norm", "shuffle": True, "columns": {}, **told}
+        named_rule = BASELINE, bn_rates.RULES[BASELINE]
+        task = step_size_task(rates, size, named_rule=named_rule, **told)
         return {
             (e["learning_rate"], e["seed"], e["epoch"]): e["test_loss"]
             for e in task.run(TaskContext(tmp_path))

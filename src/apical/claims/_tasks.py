@@ -13,17 +13,19 @@ from apical.lab.data._load import Data
 from apical.lab.storage._jsonl import Line
 from apical.lab.storage._output_dir import SETTINGS
 
+# ---- How much is run
+
 
 class Size(NamedTuple):
     """How much is run.
 
     Attributes:
-        data: the name of the set.
+        data: the name of the data set.
         trained: training examples; None: all.
         tested: test examples; None: all.
         width: of each hidden layer.
-        epochs: through the training part.
-        seeds: of reported runs.
+        epochs: of each run.
+        seeds: of the reported runs.
         sweep: trials of each rule; 0: the step size below.
         rate: the step size where there is no sweep.
     """
@@ -39,7 +41,7 @@ class Size(NamedTuple):
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """What `compare` is told of it."""
+        """These numbers as arguments of `apical.lab.compare`."""
         return {
             "epochs": self.epochs,
             "seeds": self.seeds,
@@ -49,9 +51,11 @@ class Size(NamedTuple):
 
 
 def baseline_and_control() -> dict[str, rules.Rule]:
-    """What stands beside every rule."""
+    """The rules that every other rule is compared with."""
     return {BASELINE: rules.Backpropagation(), CONTROL: UntrainedHiddenLayers()}
 
+
+# ---- A comparison as a task
 
 RECORD_FIELDS = (
     *("data", "model", "rule", "hyper_parameters", "optimizer", "learning_rate"),
@@ -70,36 +74,39 @@ def comparison_task(
     arguments: Callable[[], dict[str, Any]],
     data: Callable[[TaskContext], Data] | None = None,
     by_layer: bool = False,
-    **said: Any,
+    **columns: Any,
 ) -> Task:
-    """A task that runs `apical.lab.compare`, and goes on where it was cut off.
+    """A task that runs `apical.lab.compare`, and resumes it after an interruption.
 
-    Its lines are followed by those of the trials, which have a `trial`.
+    The lines of the trials, which have the field `trial`, follow those of the runs.
 
     Args:
         name: of the task.
-        arguments: gives the arguments of `compare`, when they are needed.
-        data: gives the data where they are not named among the arguments.
+        arguments: returns the arguments of `compare`; called when the task runs.
+        data: loads the data, where the arguments do not name them.
         by_layer: whether lines have the alignment of each parameter as well.
-        said: more columns, the same in every line.
+        columns: more fields, the same in every line.
     """
 
     def run(context: TaskContext) -> list[Line]:
-        made = {} if data is None else {"data": data(context)}
+        loaded = {} if data is None else {"data": data(context)}
         where = {"data_dir": context.data_dir, "download": context.download}
         result = compare(
-            **{**where, **arguments(), **made},
+            **{**where, **arguments(), **loaded},
             out=context.folder,
             resume=(context.folder / SETTINGS).exists(),
             report=False,
             console=context.console,
         )
         more = _by_layer(result) if by_layer else {}
-        lines = [
-            {k: r[k] for k in RECORD_FIELDS} | said | more.get(_key(r), {})
-            for r in result.records
+        runs = [
+            {k: line[k] for k in RECORD_FIELDS} | columns | more.get(_key(line), {})
+            for line in result.records
         ]
-        return lines + [{k: t[k] for k in TRIAL_FIELDS} | said for t in result.trials]
+        trials = [
+            {k: line[k] for k in TRIAL_FIELDS} | columns for line in result.trials
+        ]
+        return runs + trials
 
     return Task(name, run)
 

@@ -1,14 +1,13 @@
 """Networks, sizes and tasks of the claims about signs and batch norm: Fashion-MNIST.
 
-Fully connected with three hidden layers, with and without batch norm. A teaching signal
-passes three synapses, so that errors of one add up; and an hour on two cores trains
-each of about sixty settings 21 times, where it would train one convolutional net.
+The networks are fully connected with three hidden layers, with and without batch norm.
+A teaching signal passes three synapses, so that their errors add up. In the time of
+one convolutional network, two cores train all of about sixty settings 21 times.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from apical import rules
 from apical.claims._claim import Scale, Task, TaskContext
 from apical.claims._data import load_vectors
 from apical.claims._tasks import RECORD_FIELDS, Size, comparison_task
@@ -21,11 +20,14 @@ from apical.lab.training._optimizers import find_optimizer
 from apical.lab.training._setup import Lanes, Start, Work
 from apical.lab.training._train import Run, train
 from apical.lab.training._tuning import Choice
+from apical.rules import Rule
 
 NETS: dict[str, Callable[..., Any]] = {
     "with batch norm": batch_norm_mlp,
     "plain": relu_mlp,
 }
+NORMED, PLAIN = NETS
+BATCH_MANHATTAN = "batch_manhattan(momentum=0.9)"
 MARGIN = 0.5  # points: Fashion-MNIST is like MNIST
 SOURCE = (
     "Liao, Leibo & Poggio 2016, How Important Is Weight Symmetry in Backpropagation?, "
@@ -33,69 +35,76 @@ SOURCE = (
 )
 SIZES: dict[Scale, Size] = {
     "full": Size("fashion-mnist", 20_000, None, 128, 4, 5, 16),
-    # Their step sizes are for batch Manhattan with momentum.
+    # The step sizes are for batch Manhattan with momentum.
     "quick": Size("digits", None, None, 32, 6, 5, 0, 0.001),
     "smoke": Size("digits", 320, 160, 16, 1, 2, 0, 0.001),
 }
 
 
 def batch_size(size: Size) -> int:
-    """Of the examples: the digits are few."""
+    """The batch size; the digits are few."""
     return 100 if size.data != "digits" else 20
 
 
 def training_task(
     name: str,
     size: Size,
-    taught: dict[str, rules.Rule],
+    rules: dict[str, Rule],
     nets: tuple[str, ...] = tuple(NETS),
-    said: Mapping[str, Any] | None = None,
     **arguments: Any,
 ) -> Task:
-    """A task that trains these nets with these rules.
+    """A task that compares these rules on these networks.
 
     Args:
         name: of the task; every line has it as `task`.
         size: how much is run.
-        taught: the rules by name.
+        rules: by name.
         nets: which of `NETS`.
-        said: more columns of every line.
         arguments: of `compare`, in place of those of the size.
     """
 
-    def given() -> dict[str, Any]:
+    def all_arguments() -> dict[str, Any]:
         widths = (size.width,) * 3
         return {
             "models": {net: NETS[net](*widths) for net in nets},
-            "rules": taught,
+            "rules": rules,
             "batch_size": batch_size(size),
             **size.arguments,
             **arguments,
         }
 
     data = load_vectors(size.data, size.trained, size.tested)
-    return comparison_task(name, given, data, **(said or {}))
+    return comparison_task(name, all_arguments, data)
+
+
+def batch_manhattan_task(scale: Scale, rules: dict[str, Rule]) -> Task:
+    """A task that compares these rules with batch norm and batch Manhattan."""
+    epochs = {"full": 8, "quick": 6, "smoke": 1}[scale]
+    size = SIZES[scale]._replace(epochs=epochs)
+    return training_task("train", size, rules, (NORMED,), optimizer=BATCH_MANHATTAN)
 
 
 def step_size_task(
     rates: tuple[float, ...],
     size: Size,
     net: str,
-    taught: tuple[str, rules.Rule],
-    said: Mapping[str, Any],
+    named_rule: tuple[str, Rule],
+    columns: Mapping[str, Any],
     shuffle: bool,
 ) -> Task:
-    """A task that trains one net with one rule by gradient descent, at every rate.
+    """A task that trains one network with one rule by gradient descent, at every rate.
+
+    The runs of all rates and seeds are compiled as one.
 
     Args:
         rates: step sizes.
         size: how much is run.
         net: which of `NETS`.
-        taught: the rule's name, and the rule.
-        said: more columns of every line.
-        shuffle: whether the examples are shuffled anew in every epoch.
+        named_rule: the name of the rule, and the rule.
+        columns: more fields of every line.
+        shuffle: whether the examples are shuffled again in every epoch.
     """
-    name, rule = taught
+    name, rule = named_rule
 
     def run(context: TaskContext) -> Iterator[Line]:
         data = load_vectors(size.data, size.trained, size.tested)(context)
@@ -118,7 +127,8 @@ def step_size_task(
         for epoch in train(training, training.begin()):
             lines = epoch_lines(epoch, lanes.seeds)
             for rate, line in zip(lanes.learning_rates, lines, strict=True):
-                told = {**shared, **line, "optimizer": "sgd", "learning_rate": rate}
-                yield {k: told[k] for k in RECORD_FIELDS} | dict(said)
+                full = {**shared, **line, "optimizer": "sgd", "learning_rate": rate}
+                yield {k: full[k] for k in RECORD_FIELDS} | dict(columns)
 
-    return Task("-".join([net, name, *map(str, said.values())]).replace(" ", "-"), run)
+    words = (net, name, *map(str, columns.values()))
+    return Task("-".join(words).replace(" ", "-"), run)

@@ -40,16 +40,18 @@ SIZES: dict[Scale, Size] = {
 }
 
 
-def training_task(size: Size, taught: dict[str, rules.Rule], name: str = PART) -> Task:
-    """A task that trains the net with these rules.
+def training_task(
+    size: Size, compared: dict[str, rules.Rule], name: str = PART
+) -> Task:
+    """A task that compares these rules on the net.
 
-    Under the name given here it is the same work for all claims, and done once.
+    Under its default name the task is the same for all claims, and done once.
     """
 
     def given() -> dict[str, Any]:
         return {
             "models": {"sigmoids": sigmoid_mlp(size.width)},
-            "rules": taught,
+            "rules": compared,
             "loss": "squared-error",
             "optimizer": "adam",
             "batch_size": 64,

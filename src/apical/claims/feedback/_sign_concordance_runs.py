@@ -1,19 +1,36 @@
-"""The table of rules by sign: one work, on which three claims look.
+"""The runs of sign concordance that three claims share.
 
-Every rule with every setting of batch Manhattan, with batch norm and without. A
-comparison is done once, whichever of the claims is run first.
+Every rule with every setting of batch Manhattan, with batch norm and without. Each
+comparison is done once, whichever of the claims runs first.
 """
 
 from collections.abc import Iterable, Sequence
 
+from matplotlib.figure import Figure
+
 from apical import rules
-from apical.claims._claim import Scale, Task
+from apical.claims._claim import Lines, Scale, Task
+from apical.claims._data import data_names
+from apical.claims._effect import (
+    Effect,
+    Where,
+    final_values,
+    in_percent,
+    paired_difference,
+)
+from apical.claims._plots import draw_rows, panel_figure
 from apical.claims._tasks import baseline_and_control
-from apical.claims.feedback._fashion_mnist import NETS, SIZES, training_task
+from apical.claims._verdict import Finding
+from apical.claims.feedback._fashion_mnist import (
+    MARGIN,
+    NETS,
+    NORMED,
+    SIZES,
+    training_task,
+)
 from apical.lab._registry import BASELINE, CONTROL
 
-NORMED, PLAIN = NETS
-# Batch Manhattan's settings: is the gradient signed, is the velocity?
+# The settings of batch Manhattan: sign of the gradient, sign of the velocity.
 SETTINGS = {
     f"batch manhattan {number}": f"batch_manhattan(momentum=0.9, "
     f"sign_gradient={gradient}, sign_velocity={velocity})"
@@ -34,12 +51,12 @@ DIFFERENCES = (
 
 
 def signs(magnitude: str) -> str:
-    """What sign concordance with such magnitudes is called."""
+    """The name of sign concordance with these magnitudes."""
     return f"signs, {magnitude}"
 
 
 def partial(fraction: float) -> str:
-    """What sign concordance is called when so many signs agree."""
+    """The name of sign concordance with this fraction of the signs agreeing."""
     return f"{fraction:.0%} of the signs"
 
 
@@ -50,7 +67,7 @@ RULES: dict[str, rules.Rule] = {
     **{partial(part): rules.SignConcordance(concordance=part) for part in FRACTIONS},
 }
 _QUICK = (BASELINE, CONTROL, signs("uniform"), signs("fixed"), partial(0.5))
-# What is left out below the full scale is left out to be quick.
+# Below the full scale some rules and the plain network are left out to save time.
 _PARTS: dict[Scale, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "full": (tuple(RULES), tuple(NETS)),
     "quick": (_QUICK, (NORMED,)),
@@ -58,16 +75,44 @@ _PARTS: dict[Scale, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 
 
-def table(scale: Scale, settings: Sequence[str]) -> Iterable[Task]:
+def comparison_tasks(scale: Scale, settings: Sequence[str]) -> Iterable[Task]:
     """One comparison for each of these settings, the same for all claims."""
     names, nets = _PARTS[scale]
     for setting in settings:
         size = SIZES[scale]
         if scale == "full":  # sixty-four settings
             size = size._replace(epochs=3)
-        taught = {name: RULES[name] for name in names}
+        compared = {name: RULES[name] for name in names}
         if setting == SGD and scale != "full":
-            taught = baseline_and_control()
+            compared = baseline_and_control()
             size = size._replace(rate=0.02)  # a gradient is smaller than its sign
-        task = training_task(setting, size, taught, nets, optimizer=SETTINGS[setting])
+        task = training_task(setting, size, compared, nets, optimizer=SETTINGS[setting])
         yield task._replace(shared=True)
+
+
+def run_of(rule: str, setting: str = BM) -> Where:
+    """The fields that select the lines of a rule, with batch norm."""
+    return {"task": setting, "model": NORMED, "rule": rule}
+
+
+def difference(
+    what: str, lines: Lines, runs: tuple[Where, Where], compared: int = 1
+) -> Effect:
+    """The paired difference of two runs, with the margin of these claims."""
+    return paired_difference(what, lines, runs, MARGIN, compared)
+
+
+def beside_control(lines: Lines, rule: str, name: str) -> Finding:
+    """A rule against the control, shown only."""
+    what, runs = f"{name} - untrained hidden layers", (run_of(rule), run_of(CONTROL))
+    return Finding(difference(what, lines, runs))
+
+
+def draw_final_accuracies(lines: Lines, names: Sequence[str]) -> Figure:
+    """The last accuracies with batch norm and the sign of the gradient."""
+    figure, (axes,), _ = panel_figure(1, (), (), 2.6)
+    mine = [line for line in lines if line["model"] == NORMED]
+    accuracies = {name: final_values(mine, task=BM, rule=name) for name in names}
+    draw_rows(axes, {name: in_percent(found) for name, found in accuracies.items()})
+    axes.set(title=f"{data_names(mine)}, {NORMED}", xlabel="test accuracy (%)")
+    return figure

@@ -21,10 +21,16 @@ from apical.claims._effect import (
 from apical.claims._plots import draw_line, panel_figure
 from apical.claims._tasks import Size, baseline_and_control
 from apical.claims._verdict import Finding, Says, Verdict, decide
-from apical.claims.feedback._fashion_mnist import MARGIN, NETS, SIZES, step_size_task
+from apical.claims.feedback._fashion_mnist import (
+    MARGIN,
+    NETS,
+    NORMED,
+    PLAIN,
+    SIZES,
+    step_size_task,
+)
 from apical.lab._registry import BASELINE
 
-NORMED, PLAIN = NETS
 RATES = tuple(0.00625 * 2**k for k in range(12))  # 0.00625 to 12.8
 DOUBLINGS = 1.0  # of the rate: the grid has no finer step
 NEAR = 5.0  # points below the plain net's best that still count as working
@@ -54,8 +60,10 @@ def tasks(scale: Scale) -> Iterable[Task]:
     """One for each net, rule and order of the examples, at all rates."""
     rates, orders, names = _PARTS[scale]
     for order, name, net in product(orders, names, NETS):
-        taught, said = (name, RULES[name]), {"order": order}
-        yield step_size_task(rates, _SIZES[scale], net, taught, said, ORDERS[order])
+        named_rule, columns = (name, RULES[name]), {"order": order}
+        yield step_size_task(
+            rates, _SIZES[scale], net, named_rule, columns, ORDERS[order]
+        )
 
 
 def judge(lines: Lines) -> Verdict:

@@ -7,48 +7,43 @@ from matplotlib.figure import Figure
 
 from apical.claims._claim import Claim, Lines, Published, Scale, Task
 from apical.claims._data import data_names
-from apical.claims._effect import final_values, in_percent, paired_difference
+from apical.claims._effect import final_values, in_percent
 from apical.claims._plots import draw_rows, panel_figure
 from apical.claims._published_figures import final_error, joined_figures
 from apical.claims._verdict import Finding, Verdict, decide
-from apical.claims.feedback._fashion_mnist import MARGIN, NETS, SOURCE
+from apical.claims.feedback._fashion_mnist import NETS, NORMED, PLAIN, SOURCE
 from apical.claims.feedback._sign_concordance_runs import (
     BM,
     DIFFERENCES,
     MAGNITUDES,
-    NORMED,
-    PLAIN,
     RULES,
     SETTINGS,
     SGD,
+    beside_control,
+    comparison_tasks,
+    difference,
+    run_of,
     signs,
-    table,
 )
-from apical.lab._registry import BASELINE, CONTROL
+from apical.lab._registry import BASELINE
 
 
 def tasks(scale: Scale) -> Iterable[Task]:
-    """One comparison for each setting of Batch Manhattan."""
+    """One comparison for each setting of batch Manhattan."""
     settings = tuple(SETTINGS) if scale == "full" else (SGD, BM)
-    return table(scale, settings if scale != "smoke" else (BM,))
+    return comparison_tasks(scale, settings if scale != "smoke" else (BM,))
 
 
 def judge(lines: Lines) -> Verdict:
     """From the accuracies with batch norm, after the last epoch."""
     findings = []
     for name in MAGNITUDES:
-        mine = {"task": BM, "model": NORMED, "rule": signs(name)}
-        sgd = {"task": SGD, "model": NORMED, "rule": BASELINE}
-        control = {"task": BM, "model": NORMED, "rule": CONTROL}
-        beside = f"{signs(name)} - backprop by gradient descent"
-        taught = f"{signs(name)} - untrained hidden layers"
+        what = f"{signs(name)} - backprop by gradient descent"
+        runs = (run_of(signs(name)), run_of(BASELINE, SGD))
+        beside = difference(what, lines, runs, len(MAGNITUDES))
         findings += [
-            Finding(
-                paired_difference(beside, lines, (mine, sgd), MARGIN, len(MAGNITUDES)),
-                "at least as high",
-                inside=name != "batch",
-            ),
-            Finding(paired_difference(taught, lines, (mine, control), MARGIN)),
+            Finding(beside, "at least as high", inside=name != "batch"),
+            beside_control(lines, signs(name), signs(name)),
         ]
     return decide(findings)
 

@@ -5,54 +5,46 @@ from collections.abc import Iterable
 from matplotlib.figure import Figure
 
 from apical.claims._claim import Claim, Lines, Published, Scale, Task
-from apical.claims._data import data_names
-from apical.claims._effect import final_values, in_percent, paired_difference
-from apical.claims._plots import draw_rows, panel_figure
 from apical.claims._verdict import Finding, Verdict, decide
-from apical.claims.feedback._fashion_mnist import MARGIN, SOURCE
+from apical.claims.feedback._fashion_mnist import SOURCE
 from apical.claims.feedback._sign_concordance_runs import (
     BM,
     DIFFERENCES,
     FRACTIONS,
-    NORMED,
+    beside_control,
+    comparison_tasks,
+    difference,
+    draw_final_accuracies,
     partial,
+    run_of,
     signs,
-    table,
 )
 from apical.lab._registry import BASELINE, CONTROL
 
 
 def tasks(scale: Scale) -> Iterable[Task]:
     """The comparison with the sign of the gradient, which is that of sign-enough."""
-    return table(scale, (BM,))
+    return comparison_tasks(scale, (BM,))
 
 
 def judge(lines: Lines) -> Verdict:
     """Fewer agreeing signs beside all of them."""
-    whole = {"task": BM, "model": NORMED, "rule": signs("uniform")}
     findings = []
     for part in FRACTIONS:
         what = f"{partial(part)} - all of them"
-        runs = ({**whole, "rule": partial(part)}, whole)
-        found = paired_difference(what, lines, runs, MARGIN, compared=len(FRACTIONS))
-        findings.append(Finding(found, "lower"))
-        what = f"{partial(part)} - untrained hidden layers"
-        runs = ({**whole, "rule": partial(part)}, {**whole, "rule": CONTROL})
-        findings.append(Finding(paired_difference(what, lines, runs, MARGIN)))
+        runs = (run_of(partial(part)), run_of(signs("uniform")))
+        fewer = difference(what, lines, runs, compared=len(FRACTIONS))
+        findings += [
+            Finding(fewer, "lower"),
+            beside_control(lines, partial(part), partial(part)),
+        ]
     return decide(findings)
 
 
 def draw(lines: Lines) -> Figure:
     """The last accuracy with each fraction of the signs."""
-    figure, (axes,), _ = panel_figure(1, (), (), 2.6)
-    names = [BASELINE, CONTROL, signs("uniform"), *map(partial, FRACTIONS)]
-    mine = [line for line in lines if line["model"] == NORMED]
-    draw_rows(
-        axes,
-        {name: in_percent(final_values(mine, task=BM, rule=name)) for name in names},
-    )
-    axes.set(title=f"{data_names(mine)}, {NORMED}", xlabel="test accuracy (%)")
-    return figure
+    names = (BASELINE, CONTROL, signs("uniform"), *map(partial, FRACTIONS))
+    return draw_final_accuracies(lines, names)
 
 
 CLAIM = Claim(

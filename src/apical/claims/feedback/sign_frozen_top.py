@@ -11,14 +11,12 @@ from apical.claims._effect import Effect, paired_difference
 from apical.claims._plots import draw_over_epochs, panel_figure, rules_in
 from apical.claims._tasks import baseline_and_control
 from apical.claims._verdict import Finding, Verdict, decide
-from apical.claims.feedback._fashion_mnist import SIZES, SOURCE, training_task
+from apical.claims.feedback._fashion_mnist import SOURCE, batch_manhattan_task
 from apical.lab._controls import FrozenReadout
 from apical.lab._registry import BASELINE, CONTROL
 
 COLLAPSE = 10.0  # points that are lost
 FEEDBACK, SIGNS = "feedback-alignment", "sign-concordance"
-NET = "with batch norm"
-OPTIMIZER = "batch_manhattan(momentum=0.9)"
 _TAUGHT = {
     BASELINE: rules.Backpropagation(),
     FEEDBACK: rules.FeedbackAlignment(),
@@ -27,7 +25,7 @@ _TAUGHT = {
 
 
 def frozen(name: str) -> str:
-    """What a rule is called where the readout stays."""
+    """The name of a rule with a frozen readout."""
     return f"{name}, frozen"
 
 
@@ -41,13 +39,11 @@ RULES: dict[str, rules.Rule] = {
 def tasks(scale: Scale) -> Iterable[Task]:
     """One comparison of all."""
     names = list(RULES) if scale != "smoke" else [frozen(FEEDBACK)]
-    taught = {name: RULES[name] for name in names}
-    size = SIZES[scale]._replace(epochs={"full": 8, "quick": 6, "smoke": 1}[scale])
-    yield training_task("train", size, taught, (NET,), optimizer=OPTIMIZER)
+    yield batch_manhattan_task(scale, {name: RULES[name] for name in names})
 
 
 def judge(lines: Lines) -> Verdict:
-    """From what each rule loses when the readout stays."""
+    """From what each rule loses with a frozen readout."""
 
     def lost(name: str) -> Effect:
         what = f"{name}: frozen readout - trained one"

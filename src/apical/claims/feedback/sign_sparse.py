@@ -11,19 +11,17 @@ from apical.claims._effect import Effect, final_values, in_percent, paired_diffe
 from apical.claims._plots import draw_line, panel_figure, rules_in
 from apical.claims._tasks import baseline_and_control
 from apical.claims._verdict import Finding, Verdict, decide
-from apical.claims.feedback._fashion_mnist import MARGIN, SIZES, training_task
+from apical.claims.feedback._fashion_mnist import MARGIN, batch_manhattan_task
 from apical.lab._registry import BASELINE, CONTROL
 
 REMOVED = (0.0, 0.5, 0.75, 0.9, 0.97)
-LIMIT = 0.75  # what is called sparse within the limits
+LIMIT = 0.75  # the sparsest level within the limits
 SIGNS, FEEDBACK = "signs", "feedback alignment"
-NET = "with batch norm"
-OPTIMIZER = "batch_manhattan(momentum=0.9)"
 _KINDS = {SIGNS: rules.SignConcordance, FEEDBACK: rules.FeedbackAlignment}
 
 
 def without(kind: str, part: float) -> str:
-    """What a rule is called without this part of its feedback connections."""
+    """The name of a rule without this part of its feedback connections."""
     return f"{kind} without {part:.0%}"
 
 
@@ -46,10 +44,7 @@ def tasks(scale: Scale) -> Iterable[Task]:
     """One comparison of all."""
     names = [without(kind, part) for kind in _KINDS for part in _LEVELS[scale]]
     beside = [] if scale == "smoke" else [BASELINE, CONTROL]
-    taught = {name: RULES[name] for name in (*beside, *names)}
-    size = SIZES[scale]
-    size = size._replace(epochs={"full": 8, "quick": 6, "smoke": 1}[scale])
-    yield training_task("train", size, taught, (NET,), optimizer=OPTIMIZER)
+    yield batch_manhattan_task(scale, {n: RULES[n] for n in (*beside, *names)})
 
 
 def judge(lines: Lines) -> Verdict:
@@ -69,7 +64,7 @@ def judge(lines: Lines) -> Verdict:
 
 
 def draw(lines: Lines) -> Figure:
-    """The last accuracy against the part of the feedback that is gone."""
+    """The last accuracy against the part of the feedback that is removed."""
     names = [BASELINE, CONTROL, *_KINDS]
     ran = rules_in(lines)
     kinds = [k for k in _KINDS if any(without(k, part) in ran for part in REMOVED)]
