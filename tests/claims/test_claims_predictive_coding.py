@@ -52,7 +52,7 @@ def test_double_precision_ends_with_the_work():
 RNN = UntrainedNetwork(recurrent_net(4, unrolled=True), (4,), 2, 3).problem(0)
 
 
-def gap_of(rule):
+def error_of(rule):
     """How far the gradient of a rule is from the exact one."""
     learner = jax.jit(apical.value_and_grad(RNN.loss_fn, rule, **RNN.keywords))
     grads = learner(RNN.params, (), *RNN.args).grads
@@ -66,7 +66,7 @@ def test_the_steps_are_those_of_the_rule(steps, same):
     rule = PredictiveCoding(4, inference=optax.sgd(0.3))
     ((_, found),) = FixedPredictionInference(RNN).steps(RNN, 0.3, [steps])
     assert found.distance > 0.1  # far from exact: what is compared is the way there
-    assert np.allclose(found, gap_of(rule), atol=1e-6) == same
+    assert np.allclose(found, error_of(rule), atol=1e-6) == same
 
 
 @pytest.mark.parametrize(("rate", "same"), [(0.5, True), (0.6, False)])
@@ -76,7 +76,7 @@ def test_the_visits_are_those_of_the_rule(rate, same):
     rule = PredictiveCoding(rate=0.5, inference=Sweep(2, order))
     found = inference.sweeps(RNN, rate, order)
     next(found)
-    assert np.allclose(next(found), gap_of(rule), atol=1e-6) == same
+    assert np.allclose(next(found), error_of(rule), atol=1e-6) == same
 
 
 def test_a_mixed_order_makes_a_node_wait_and_the_way_back_does_not():

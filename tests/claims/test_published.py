@@ -1,4 +1,4 @@
-"""Published accuracies as anchors: their work, their judges and their control."""
+"""Claims with a published accuracy: their work, their judges and their control."""
 
 import re
 from dataclasses import replace
@@ -42,16 +42,16 @@ WITH_THE_USUAL_JUDGE = [name for name in MODULES if name != "synthetic-equal"]
 def learned(module, by=0.0, control=0.5, backprop=0.98, **said):
     """Every rule so much above backprop, less what the sentence allows it to lose."""
     published = module.PUBLISHED
-    allowed = dict.fromkeys(published.taught, 0.0)
+    allowed = dict.fromkeys(published.compared, 0.0)
     if published.nearly:
         errors = published.errors
-        allowed = {rule: errors[rule] - errors[BASELINE] for rule in published.taught}
+        allowed = {rule: errors[rule] - errors[BASELINE] for rule in published.compared}
     right = {rule: backprop + by - loss / 100 for rule, loss in allowed.items()}
     return runs({BASELINE: backprop, **right, CONTROL: control}, **said)
 
 
 @pytest.mark.parametrize("name", WITH_THE_USUAL_JUDGE)
-def test_an_anchor_is_judged_by_backprop_and_the_control_in_the_same_runs(name):
+def test_a_rule_is_judged_by_backprop_and_the_control_in_the_same_runs(name):
     module = MODULES[name]
     judge = module.CLAIM.judge
     for backprop in (0.98, 0.7):
@@ -119,7 +119,7 @@ def test_the_work_in_words_is_the_work_that_is_run(name):
     assert not size.sweep or f"{size.sweep} trials" in told
     given = {"batch_size": 64} | dict(module.PUBLISHED.arguments)
     assert f"batches of {given['batch_size']}" in told
-    assert set(module.PUBLISHED.errors) <= {BASELINE, *module.PUBLISHED.taught}
+    assert set(module.PUBLISHED.errors) <= {BASELINE, *module.PUBLISHED.compared}
     for scale in SCALES:
         assert len(list(module.CLAIM.tasks(scale))) == 1
     assert module.CLAIM.trials == size.sweep
@@ -140,7 +140,7 @@ def test_lines_are_drawn_and_so_is_nothing(name):
 @pytest.mark.parametrize("name", MODULES)
 def test_the_smallest_form_runs_and_settles_nothing(name, tmp_path):
     outcome = run_claim(CLAIMS[name], "smoke", tmp_path)
-    rules = {BASELINE, CONTROL, *MODULES[name].PUBLISHED.taught}
+    rules = {BASELINE, CONTROL, *MODULES[name].PUBLISHED.compared}
     assert {line["rule"] for line in outcome.lines} == rules
     assert {line["status"] for line in outcome.lines} == {"ok"}
     assert outcome.verdict.word == "not settled"

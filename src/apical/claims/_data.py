@@ -9,25 +9,25 @@ from apical.lab.storage._jsonl import Line
 # ---- Loading
 
 
-def load_vectors(
+def vector_loader(
     name: str, trained: int | None = None, tested: int | None = None
 ) -> Callable[[TaskContext], Data]:
-    """What gives a set of pictures as vectors, which nets without convolutions read.
+    """A loader of a data set of pictures as vectors, for fully connected networks.
 
-    As pictures they would be trained one seed after another: a model of one's own is
-    taken to convolve.
+    On pictures the lab takes a user's model to be convolutional, and trains its seeds
+    one after another.
 
     Args:
-        name: of the set.
+        name: of the data set.
         trained: how many of the first training examples are used; None: all.
         tested: how many of the first test examples; None: all.
     """
 
-    def give(context: TaskContext) -> Data:
+    def loaded(context: TaskContext) -> Data:
         data = load(name, context.data_dir, context.download)
         return _flat(first_examples(data, trained, tested))
 
-    return give
+    return loaded
 
 
 def first_examples(data: Data, trained: int | None, tested: int | None) -> Data:
@@ -65,7 +65,7 @@ DATA_NAMES = {
 
 
 def data_names(lines: Sequence[Line]) -> str:
-    """The names of the sets that lines were measured on.
+    """The names of the data sets that lines were measured on.
 
     Example:
         >>> data_names([{"data": "mnist"}, {"data": "mnist"}, {"error": 0.1}])
@@ -76,7 +76,7 @@ def data_names(lines: Sequence[Line]) -> str:
 
 
 def data_in_words(names: Sequence[str]) -> str:
-    """In words, which sets the full form of a claim is run on, and which the others."""
+    """In words, the data sets of the full form of a claim and of the others."""
     if not names:
         return "None is read from files: graphs and inputs are drawn at random."
     full, small = (

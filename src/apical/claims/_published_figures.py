@@ -1,4 +1,4 @@
-"""Measured figures that are shown beside published ones, in words."""
+"""Measured figures, in words, that are shown beside published ones."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ NOT_RUN = "not run at this scale"
 
 
 def final_error(rule: str, **where: Any) -> Measured:
-    """The error on the test part after the last epoch: mean and deviation of seeds."""
+    """The test error after the last epoch: mean and standard deviation of seeds."""
 
     def say(lines: Lines) -> str:
         right = list(in_percent(final_values(lines, rule=rule, **where)).values())
@@ -26,14 +26,14 @@ def final_error(rule: str, **where: Any) -> Measured:
 
 
 def joined_figures(parts: dict[str, Measured]) -> Measured:
-    """Several of these in one cell, each after its name."""
+    """Several figures in one cell, each with its name."""
     return lambda lines: "; ".join(
         f"{name}: {say(lines)}" for name, say in parts.items()
     )
 
 
 def accuracy_by_epoch(rules: Sequence[str], **where: Any) -> Measured:
-    """The accuracy after every epoch, the mean of the seeds, for each rule."""
+    """The accuracy of each rule after every epoch, the mean of the seeds."""
 
     def say(lines: Lines) -> str:
         return "; ".join(f"{rule} {_course(lines, rule, where)}" for rule in rules)

@@ -1,4 +1,4 @@
-"""Claims as Markdown, for the terminal, the report of a run and the documentation."""
+"""Claims as Markdown: for the terminal, the report of a run and the documentation."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -14,12 +14,12 @@ from apical.lab.storage._jsonl import replace_file
 
 
 def in_short(verdict: Verdict) -> str:
-    """The word of a verdict, and "(refused)" wherever one was refused."""
+    """The word of a verdict, with "(refused)" if it was refused."""
     return f"{verdict.word} (refused)" if verdict.refused else verdict.word
 
 
 def refusal(refused: Sequence[str], unrefused: str | None) -> list[str]:
-    """Why a verdict was refused and what the numbers alone would give, as Markdown."""
+    """Why a verdict was refused, and the verdict by the numbers alone, as Markdown."""
     if not refused:
         return []
     alone = f"By the numbers alone: {unrefused}."
@@ -27,18 +27,18 @@ def refusal(refused: Sequence[str], unrefused: str | None) -> list[str]:
 
 
 def described(claim: Claim) -> str:
-    """Everything about a claim that is known before it runs, as Markdown."""
+    """A claim without an outcome, as Markdown."""
     return "\n".join([*_sentence(claim), *_work(claim), *_published(claim.published)])
 
 
 def reported(outcome: Outcome, picture_name: str = "", work_first: bool = True) -> str:
-    """A claim that was run, as Markdown.
+    """A claim and its outcome, as Markdown.
 
     Args:
         outcome: of the run.
-        picture_name: where its picture is; none is shown without it.
-        work_first: a terminal is read from its end, so what came out stands there; a
-            page begins with it.
+        picture_name: the path of its picture; "" shows none.
+        work_first: whether the outcome comes last, as a terminal is read from its end;
+            on a page it comes first.
     """
     claim = outcome.claim
     parts = [_work(claim), _came_out(outcome, picture_name)]
@@ -86,7 +86,7 @@ def _listed(reasons: Sequence[str]) -> list[str]:
 
 
 def _earlier(claim: Claim, verdicts: Sequence[Earlier]) -> list[str]:
-    """What was said of the same records by rules that were corrected since."""
+    """The verdicts on the same records by earlier rules."""
     if not verdicts:
         return []
     lines = [f"**By an earlier rule.** {claim.corrected}", ""]
@@ -97,7 +97,7 @@ def _earlier(claim: Claim, verdicts: Sequence[Earlier]) -> list[str]:
 
 
 def _published(figures: Sequence[Published], ran: Outcome | None = None) -> list[str]:
-    """What was published and, where it was run, what was measured beside it."""
+    """The published figures and, if the claim was run, the measured ones."""
     if not figures:
         return []
     head = ["", "published", *([] if ran is None else [_where(ran)]), "read in"]
@@ -109,7 +109,7 @@ def _published(figures: Sequence[Published], ran: Outcome | None = None) -> list
 
 
 def _where(outcome: Outcome) -> str:
-    """What stands above what was measured: a smaller form has other data."""
+    """The header of the measured figures: a smaller form has other data."""
     if outcome.scale == "full":
         return "measured"
     data = f" on {data_names(outcome.lines)}" if outcome.claim.data else ""
@@ -154,7 +154,7 @@ def write_outcome(outcome: Outcome, folder: Path) -> None:
 
 
 def write_report(outcomes: Iterable[Outcome], folder: Path) -> Path:
-    """Write one report of all claims that have been run in a folder."""
+    """Write one report of all claims that were run in a folder."""
     outcomes = list(outcomes)
     for outcome in outcomes:
         here = folder / outcome.claim.id

@@ -33,7 +33,7 @@ Says = Literal[
 
 
 def _wholly_above(found: Effect, bound: float) -> bool | None:
-    """True above, False below, None across."""
+    """True: the interval lies above; False: below; None: on both sides."""
     if found.low > bound:
         return True
     return False if found.high < bound else None
@@ -63,8 +63,8 @@ class Finding(NamedTuple):
 
     Attributes:
         effect: what was measured.
-        says: what the claim says; None: it says nothing, and the effect is only shown.
-        inside: whether it lies inside the limits that the claim lists beforehand.
+        says: what the claim says; None: nothing, and the effect is shown only.
+        inside: whether it is inside the limits that the claim lists beforehand.
         unit: of the effect.
     """
 
@@ -82,7 +82,7 @@ class Finding(NamedTuple):
 
     @property
     def word(self) -> str:
-        """The same in words."""
+        """In words, whether it is as the claim says."""
         if self.says is None:
             return "shown only"
         words = {True: "as claimed", False: "against the claim", None: "not settled"}
@@ -90,16 +90,16 @@ class Finding(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What the numbers say of a claim.
+    """The verdict on a claim, and the reasons.
 
     Attributes:
         word: one of four.
         because: the numbers that decided, in a sentence.
-        findings: every effect that was looked at, and what the claim says of it.
-        refused: why no verdict is given, where the work does not allow one: the word
+        findings: every effect, and what the claim says of it.
+        refused: why no verdict is given, where the runs do not allow one; the word
             is then "not settled".
         unrefused: the word that the numbers alone would give.
-        unknown: what the records do not allow to be checked.
+        unknown: what cannot be checked from the records.
     """
 
     word: Word
@@ -111,11 +111,13 @@ class Verdict(NamedTuple):
 
     @property
     def effects(self) -> tuple[Effect, ...]:
-        """Every effect that was looked at."""
+        """The effects of all findings."""
         return tuple(finding.effect for finding in self.findings)
 
-    def but(self, refused: Sequence[str], unknown: Sequence[str] = ()) -> "Verdict":
-        """The same, refused for these reasons, if there are any."""
+    def with_refusals(
+        self, refused: Sequence[str], unknown: Sequence[str] = ()
+    ) -> "Verdict":
+        """The verdict, refused for these reasons if there are any."""
         unknown = (*self.unknown, *unknown)
         if not refused:
             return self._replace(unknown=unknown)
@@ -127,8 +129,27 @@ class Verdict(NamedTuple):
         )
 
 
+def as_well_as_backprop(
+    to_backprop: Effect, to_control: Effect, decides: bool = True, inside: bool = False
+) -> list[Finding]:
+    """At least as high as backpropagation, and higher than the control.
+
+    Args:
+        to_backprop: the difference to the accuracy of backpropagation.
+        to_control: the difference to the accuracy of the control.
+        decides: whether the claim says so; if not, both are shown only.
+        inside: whether both are inside the limits of the claim.
+    """
+    return [
+        Finding(to_backprop, "at least as high" if decides else None, inside),
+        Finding(to_control, "higher" if decides else None, inside),
+    ]
+
+
 def decide(findings: Sequence[Finding]) -> Verdict:
-    """The verdict; what does not decide is shown among the findings.
+    """The verdict that follows from the findings.
+
+    Findings of which the claim says nothing do not decide; they are shown.
 
     Example:
         >>> from apical.claims._verdict import Effect
@@ -138,7 +159,7 @@ def decide(findings: Sequence[Finding]) -> Verdict:
     """
     deciding = [finding for finding in findings if finding.says is not None]
     if not deciding:
-        raise ValueError("no finding decides: give at least one of which a claim says")
+        raise ValueError("no finding decides: give one with `says`")
     because = "; ".join(map(finding_in_words, deciding))
     return Verdict(_word(deciding), because, tuple(findings))
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from apical.claims._claim import Scale, Task, TaskContext
-from apical.claims._data import load_vectors
+from apical.claims._data import vector_loader
 from apical.claims._tasks import RECORD_FIELDS, Size, comparison_task
 from apical.claims.networks import batch_norm_mlp, relu_mlp
 from apical.lab._rule_spec import Entry
@@ -73,7 +73,7 @@ def training_task(
             **arguments,
         }
 
-    data = load_vectors(size.data, size.trained, size.tested)
+    data = vector_loader(size.data, size.trained, size.tested)
     return comparison_task(name, all_arguments, data)
 
 
@@ -107,7 +107,7 @@ def step_size_task(
     name, rule = named_rule
 
     def run(context: TaskContext) -> Iterator[Line]:
-        data = load_vectors(size.data, size.trained, size.tested)(context)
+        data = vector_loader(size.data, size.trained, size.tested)(context)
         optimizer, rate, _ = find_optimizer("sgd", rates[0], swept=False)
         work = Work(
             data,

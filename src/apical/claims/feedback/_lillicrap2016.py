@@ -5,7 +5,7 @@ from typing import Any
 
 from apical import rules
 from apical.claims._claim import Lines, Scale, Task
-from apical.claims._data import load_vectors
+from apical.claims._data import vector_loader
 from apical.claims._tasks import Size, comparison_task
 from apical.claims.networks import sigmoid_mlp
 from apical.lab._controls import UntrainedHiddenLayers
@@ -58,7 +58,7 @@ def training_task(
             **size.arguments,
         }
 
-    data = load_vectors(size.data, size.trained, size.tested)
+    data = vector_loader(size.data, size.trained, size.tested)
     task = comparison_task(name, given, data, by_layer=True, part=PART)
     return task._replace(shared=name == PART)
 

@@ -78,7 +78,7 @@ def judge(lines: Lines) -> Verdict:
             Finding(_order(rule, mine), says),
         ]
     mine = [line for line in lines if line["rule"] == BASELINE]
-    return decide(findings).but(_at_an_end(mine))
+    return decide(findings).with_refusals(_at_an_end(mine))
 
 
 def _at_an_end(lines: Lines) -> tuple[str, ...]:

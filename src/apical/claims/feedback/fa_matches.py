@@ -16,7 +16,7 @@ from apical.claims._effect import (
 )
 from apical.claims._plots import draw_over_epochs, panel_figure, rules_in
 from apical.claims._published_figures import final_error
-from apical.claims._verdict import Finding, Verdict, decide
+from apical.claims._verdict import Finding, Verdict, as_well_as_backprop, decide
 from apical.claims.feedback._lillicrap2016 import (
     DIFFERENCES,
     FEEDBACK,
@@ -71,8 +71,11 @@ def judge(lines: Lines) -> Verdict:
         LINEAR_MARGIN,
     )
     findings = [
-        Finding(against(BASELINE, "backprop"), "at least as high", inside=True),
-        Finding(against(CONTROL, "untrained hidden layer"), "higher", inside=True),
+        *as_well_as_backprop(
+            against(BASELINE, "backprop"),
+            against(CONTROL, "untrained hidden layer"),
+            inside=True,
+        ),
         Finding(mapped, "at most as high", inside=True, unit="percent"),
     ]
     for what, mine in ((name, pictures), ("linear map", linear)):
@@ -80,7 +83,7 @@ def judge(lines: Lines) -> Verdict:
             f"{what}, angle: end - start", *_angles(mine), margin=ANGLE_MARGIN
         )
         findings.append(Finding(found, "lower", unit="degrees"))
-    return decide(findings).but(at_an_end(linear))
+    return decide(findings).with_refusals(at_an_end(linear))
 
 
 def _angles(lines: Lines) -> tuple[dict[int, float], dict[int, float]]:

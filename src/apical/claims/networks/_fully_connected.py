@@ -55,7 +55,7 @@ class SigmoidMLP(eqx.Module):
 
 
 class LayerNormMLP(eqx.Module):
-    """Fully connected layers, each of which reads what a layer norm has passed."""
+    """Fully connected layers, each with a layer norm before it."""
 
     norms: tuple[eqx.nn.LayerNorm, ...]
     layers: tuple[eqx.nn.Linear, ...]
@@ -65,7 +65,7 @@ class LayerNormMLP(eqx.Module):
         self, sizes: tuple[int, ...], activation: Callable[[Array], Array], key: Array
     ):
         self.layers, self.activation = tuple(_layers(sizes, key)), activation
-        # Without gains and biases of their own: the layer behind has both.
+        # Without gain and bias: the layer that follows has both.
         bare = {"use_weight": False, "use_bias": False}
         self.norms = tuple(eqx.nn.LayerNorm(width, **bare) for width in sizes[:-1])
 
@@ -83,26 +83,26 @@ class LayerNormMLP(eqx.Module):
 def layer_norm_mlp(
     activation: Callable[[Array], Array], *widths: int
 ) -> Callable[..., LayerNormMLP]:
-    """What builds such a net of these hidden widths with this function between."""
+    """A builder of a network with layer norm, these hidden widths and activation."""
     return lambda key, shape, classes: LayerNormMLP(
         _sizes(shape, widths, classes), activation, key
     )
 
 
 def mlp(activation: Callable[[Array], Array], *widths: int) -> Callable[..., MLP]:
-    """What builds a net of these hidden widths with this function between them."""
+    """A builder of a network with these hidden widths and activation."""
     return lambda key, shape, classes: MLP(
         _sizes(shape, widths, classes), key, activation
     )
 
 
 def relu_mlp(*widths: int) -> Callable[..., MLP]:
-    """What builds a net of these hidden widths with ReLU, without batch norm."""
+    """A builder of a network with these hidden widths and ReLU, without batch norm."""
     return mlp(jax.nn.relu, *widths)
 
 
 def batch_norm_mlp(*widths: int) -> Callable[..., Any]:
-    """What builds a net of these hidden widths, with batch norm."""
+    """A builder of a network with these hidden widths, ReLU and batch norm."""
 
     def build(key: Array, shape: tuple[int, ...], classes: int) -> Any:
         running = tuple(no_statistics(width) for width in widths)
@@ -112,7 +112,7 @@ def batch_norm_mlp(*widths: int) -> Callable[..., Any]:
 
 
 def sigmoid_mlp(width: int) -> Callable[..., SigmoidMLP]:
-    """What builds a net of sigmoids with so many hidden units."""
+    """A builder of a network with one hidden layer of sigmoids."""
     return lambda key, shape, classes: SigmoidMLP(_sizes(shape, (width,), classes), key)
 
 
@@ -134,7 +134,7 @@ def _layers(sizes: tuple[int, ...], key: Array) -> list[eqx.nn.Linear]:
 
 
 class TanhNet(eqx.Module):
-    """As many layers as asked for, the readout among them, without biases at first.
+    """Layers of tanh and a readout, with initial biases of 0.
 
     Weights are normal with variance 1 / (number of inputs), so that activities neither
     grow nor vanish with depth.
@@ -159,7 +159,7 @@ class TanhNet(eqx.Module):
 
 
 def tanh_net(layers: int, width: int) -> Callable[..., TanhNet]:
-    """What makes a network with so many layers of weights."""
+    """A builder of a network with this number of layers of weights."""
 
     def build(key: Array, shape: tuple[int, ...], classes: int) -> TanhNet:
         hidden = (width,) * (layers - 1)

@@ -41,7 +41,7 @@ class ConvolutionalNet(eqx.Module):
 
 
 class RecurrentNet(eqx.Module):
-    """A recurrent network that reads letters and then says one class."""
+    """A recurrent network that reads letters and classifies the whole."""
 
     incoming: eqx.nn.Linear
     recurrent: eqx.nn.Linear
@@ -63,7 +63,7 @@ class RecurrentNet(eqx.Module):
 
         incoming = on_last_axis(self.incoming, jax.nn.one_hot(x.T, LETTERS))
         h = jnp.zeros((len(x), self.recurrent.weight.shape[1]))
-        if self.unrolled:  # a node for each time: nothing is hidden in a loop
+        if self.unrolled:  # a node for each time step
             for each in incoming:
                 h, _ = step(h, each)
         else:
@@ -74,12 +74,12 @@ class RecurrentNet(eqx.Module):
 def convolutional_net(
     key: Array, shape: tuple[int, ...], classes: int
 ) -> ConvolutionalNet:
-    """The network for pictures, made as the lab makes its models."""
+    """The network for pictures; a builder, as the lab expects of models."""
     return ConvolutionalNet(shape, classes, key)
 
 
 def recurrent_net(width: int, unrolled: bool = False):
-    """What makes the network for names in this width."""
+    """A builder of the network for names, in this width."""
 
     def build(key: Array, shape: tuple[int, ...], classes: int) -> RecurrentNet:
         del shape
@@ -89,7 +89,7 @@ def recurrent_net(width: int, unrolled: bool = False):
 
 
 def lstm_net(width: int):
-    """What makes the network for text in this width."""
+    """A builder of the network for text, in this width."""
 
     def build(key: Array, shape: tuple[int, ...], classes: int) -> LSTM:
         del shape

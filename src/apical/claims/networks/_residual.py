@@ -34,7 +34,7 @@ class ResidualNet(eqx.Module):
 
 
 def residual_net(branches: int, width: int, scaled: bool) -> Callable[..., ResidualNet]:
-    """What makes a net with so many branches, with depth scaling or as it is drawn."""
+    """A builder of a network with this number of branches, scaled or as drawn."""
 
     def build(key: Array, shape: tuple[int, ...], classes: int) -> ResidualNet:
         sizes = (math.prod(shape), *(width,) * (branches + 1), classes)

@@ -22,7 +22,7 @@ from apical.rules.predictive_coding._fixed_prediction import Linear, linearise
 
 
 class GradientError(NamedTuple):
-    """How far a gradient is from the exact one.
+    """The error of a gradient, relative to the exact one.
 
     Attributes:
         distance: the norm of the difference over the norm of the exact gradient.
@@ -34,7 +34,9 @@ class GradientError(NamedTuple):
 
 
 class FixedPredictionInference:
-    """The inference of one loss function, for any parameters and data of these shapes.
+    """Inference with fixed predictions, compiled for one loss function.
+
+    It works for all parameters and data of the same shapes.
 
     Args:
         problem: gives the loss function and the shapes.
@@ -50,21 +52,21 @@ class FixedPredictionInference:
         self._pulled = jax.jit(self._found)
 
     def steps(
-        self, problem: Problem, rate: float, looks: Iterable[int]
+        self, problem: Problem, rate: float, at: Iterable[int]
     ) -> Iterator[tuple[int, GradientError]]:
-        """The gap after each of these numbers of steps, in ascending order."""
+        """The error after each of these numbers of steps, in ascending order."""
         network, exact = self._begin(problem.params, problem.args)
         errors, taken = self.circuit.zeros(), 0
-        for look in looks:
-            for _ in range(look - taken):
+        for wanted in at:
+            for _ in range(wanted - taken):
                 errors = self._step(network, errors, rate)
-            taken = look
-            yield look, gradient_error(self._pulled(network, errors), exact)
+            taken = wanted
+            yield wanted, gradient_error(self._pulled(network, errors), exact)
 
     def sweeps(
         self, problem: Problem, rate: float, order: tuple[str, ...]
     ) -> Iterator[GradientError]:
-        """The gap after one sweep over the nodes in this order, after two, ..."""
+        """The error after one sweep over the nodes in this order, after two, ..."""
         network, exact = self._begin(problem.params, problem.args)
         errors = self.circuit.zeros()
         while True:
@@ -103,12 +105,14 @@ class FixedPredictionInference:
 
 
 def gradient_error(found: Any, exact: Any) -> GradientError:
-    """How far one tree of gradients is from another, each as one vector."""
-    return GradientError(*(float(number) for number in _gap(found, exact)))
+    """The error of a tree of gradients, each tree as one vector."""
+    return GradientError(
+        *(float(number) for number in _distance_and_cosine(found, exact))
+    )
 
 
 @jax.jit
-def _gap(found: Any, exact: Any) -> tuple[jax.Array, jax.Array]:
+def _distance_and_cosine(found: Any, exact: Any) -> tuple[jax.Array, jax.Array]:
     pairs = list(zip(jax.tree.leaves(found), jax.tree.leaves(exact), strict=True))
     product = sum((jnp.vdot(f, e) for f, e in pairs), jnp.zeros(()))
     apart = squared_norm([f - e for f, e in pairs])

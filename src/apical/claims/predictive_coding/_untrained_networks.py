@@ -20,7 +20,7 @@ from apical.lab.training._loss import Loss
 
 
 class Problem(NamedTuple):
-    """A loss function, its parameters, its other arguments, and what is said of it."""
+    """A loss function with parameters, other arguments and keywords of `trace`."""
 
     loss_fn: Callable[..., Any]
     params: Any
@@ -48,7 +48,7 @@ class UntrainedNetwork:
 
     @cached_property
     def _built(self) -> Callable[[Array], tuple[Any, Any]]:
-        """Network and statistics from a key; compiled, as there are many seeds."""
+        """The network and its statistics from a key, compiled for many seeds."""
 
         def built(key: Array) -> tuple[Any, Any]:
             made = self.build(key, self.shape, self.classes)
@@ -82,10 +82,10 @@ class UntrainedNetwork:
 
 
 def residual_network(shape: tuple[int, ...], examples: int) -> UntrainedNetwork:
-    """The lab's residual network, with batch norm."""
+    """The residual network of the lab, with batch norm."""
     return UntrainedNetwork(MODELS["resnet"].build, shape, 10, examples)
 
 
 def transformer_network(time: int, examples: int) -> UntrainedNetwork:
-    """The lab's transformer: two layers of causal attention."""
+    """The transformer of the lab: two layers of causal attention."""
     return UntrainedNetwork(MODELS["transformer"].build, (time,), 65, examples, "every")

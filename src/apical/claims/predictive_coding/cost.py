@@ -71,7 +71,7 @@ def _task(
             yield {
                 **{"model": name, "seed": seed, "schedule": schedule},
                 **{"steps": rule.steps, "rate": rule.rate},
-                **_expense(problem, rule, repeats),
+                **_cost(problem, rule, repeats),
                 **_distance(problem, inference, schedule, rule)._asdict(),
             }
 
@@ -88,7 +88,7 @@ def schedules(steps: int, depth: int) -> dict[str, PredictiveCoding]:
     }
 
 
-def _expense(problem: Problem, rule: PredictiveCoding, repeats: int) -> Line:
+def _cost(problem: Problem, rule: PredictiveCoding, repeats: int) -> Line:
     measure = apical.measure.cost(
         problem.loss_fn, rule, repeats=repeats, **problem.keywords
     )
@@ -127,7 +127,7 @@ def judge(lines: Lines) -> Verdict:
         return Verdict("not settled", "not all three networks were run")
     cheaper = {name: _cheaper(lines, name) for name in costs}
     found = decide([Finding(each, "equal", unit="decades") for each in costs.values()])
-    because = "; ".join(_said(each, cheaper[n]) for n, each in costs.items())
+    because = "; ".join(_in_words(each, cheaper[n]) for n, each in costs.items())
     if found.word == "holds" and any(cheaper.values()):
         alone = f"of the published steps alone: {because}"
         return found._replace(word="holds within limits", because=alone)
@@ -166,9 +166,9 @@ def _cheaper(lines: Lines, model: str) -> dict[str, float]:
     return found
 
 
-def _times(lines: Lines) -> str:
+def _cost_in_words(lines: Lines) -> str:
     """What so many steps cost, in operations and in time."""
-    said = []
+    parts = []
     for measure, unit in (("flops_ratio", "operations"), ("seconds_ratio", "time")):
         found = {name: cost_of(lines, name, LITERAL, measure) for name in MODELS}
         times = ", ".join(
@@ -176,8 +176,8 @@ def _times(lines: Lines) -> str:
             for name, cost in found.items()
             if cost.seeds
         )
-        said.append(f"{unit} over those of backprop: {times}")
-    return "; ".join(said)
+        parts.append(f"{unit} over those of backprop: {times}")
+    return "; ".join(parts)
 
 
 def _distances(lines: Lines, model: str, schedule: str) -> dict[int, float]:
@@ -188,7 +188,7 @@ def _distances(lines: Lines, model: str, schedule: str) -> dict[int, float]:
     }
 
 
-def _said(cost: Effect, cheaper: dict[str, float]) -> str:
+def _in_words(cost: Effect, cheaper: dict[str, float]) -> str:
     mean, low, high = (SAID * 10**x for x in (cost.mean, cost.low, cost.high))
     said = f"{cost.what.partition(',')[0]}: {mean:.1f} times the operations"
     if not math.isnan(low):
@@ -236,7 +236,7 @@ CLAIM = Claim(
             "steps of inference at rate 0.1",
             "100 (convolutional, recurrent), 200 (LSTM)",
             "Millidge, Tschantz & Buckley 2020",
-            _times,
+            _cost_in_words,
         ),
     ),
     differences=(

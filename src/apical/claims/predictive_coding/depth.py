@@ -7,7 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 from matplotlib.figure import Figure
 
 from apical.claims._claim import Claim, Lines, Published, Scale, Task, TaskContext
-from apical.claims._data import data_names, load_vectors
+from apical.claims._data import data_names, vector_loader
 from apical.claims._effect import LEAST_SEEDS, Effect, paired_difference
 from apical.claims._plots import draw_over_epochs, panel_figure, rules_in
 from apical.claims._tasks import comparison_task
@@ -58,7 +58,7 @@ _SIZES: dict[Scale, Size] = {
 
 
 def tasks(scale: Scale) -> Iterable[Task]:
-    """For each parameterisation: a sweep on few layers, then many at what it chose."""
+    """For each parameterisation a sweep on few layers, then many at its choice."""
     size = _SIZES[scale]
     smallest = scale == "smoke"
     for scaled in (True,) if smallest else (True, False):
@@ -72,16 +72,16 @@ def _transfer(kind: str, name: str, scaled: bool, size: Size) -> Task:
         rules: dict[str, Rule] = {BASELINE: Backpropagation()}
         numbers = more.pop("numbers", {})
         if name == PREDICTIVE:
-            taught = {"steps": layers, "rate": 0.1, **numbers}
-            rules = {PREDICTIVE: OnTheStream(prediction="free", **taught)}
+            settings = {"steps": layers, "rate": 0.1, **numbers}
+            rules = {PREDICTIVE: OnTheStream(prediction="free", **settings)}
         net = residual_net(layers, size.width, scaled)
         arguments = {
             **{"models": {f"{layers} layers": net}, "rules": rules},
             **{"epochs": size.epochs, "seeds": size.seeds, **more},
         }
-        data = load_vectors(size.data, size.trained, size.tested)
-        said = {"layers": layers, "kind": kind}
-        task = comparison_task(str(layers), lambda: arguments, data, **said)
+        data = vector_loader(size.data, size.trained, size.tested)
+        columns = {"layers": layers, "kind": kind}
+        task = comparison_task(str(layers), lambda: arguments, data, **columns)
         folder = context.folder / str(layers)
         folder.mkdir(parents=True, exist_ok=True)
         return list(task.run(context._replace(folder=folder)))

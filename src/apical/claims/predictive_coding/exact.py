@@ -32,7 +32,7 @@ PAPER = tuple(PUBLISHED_STEPS)
 BEYOND = ("residual", "transformer")
 RATE, SCALAR_RATE, WHOLE = 0.1, 0.02, 1.0
 _LEVEL = (EXACT, "counts as exact")
-_MISSING = 1e-12  # how much of the signal of the longest path may not have arrived
+_MISSING = 1e-12  # the part of the signal of the longest path that may be missing
 _NETWORKS: dict[Scale, dict[str, UntrainedNetwork]] = {
     "full": {
         "convolutional": UntrainedNetwork(convolutional_net, (3, 32, 32), 10, 16),
@@ -75,7 +75,7 @@ def _network(
             line
             for seed, problem in enumerate(problems)
             for rate in rates
-            for line in _followed(inference, problem, name, seed, rate)
+            for line in _errors_over_steps(inference, problem, name, seed, rate)
         ]
 
 
@@ -89,11 +89,11 @@ def _scalar(context: TaskContext, seeds: int) -> list[Line]:
             line | {"wrong_by_hand": _wrong_by_hand(problem)}
             for seed, problem in enumerate(problems)
             for rate in (SCALAR_RATE, WHOLE)
-            for line in _followed(inference, problem, "scalar", seed, rate)
+            for line in _errors_over_steps(inference, problem, "scalar", seed, rate)
         ]
 
 
-def _followed(
+def _errors_over_steps(
     inference: FixedPredictionInference,
     problem: Problem,
     name: str,
@@ -102,13 +102,13 @@ def _followed(
 ) -> Iterator[Line]:
     depth = inference.circuit.depth
     shared = {"model": name, "seed": seed, "rate": rate, "depth": depth}
-    looks = looks_until(steps_needed(depth, rate), PUBLISHED_STEPS.get(name, 100))
-    for steps, gap in inference.steps(problem, rate, looks):
-        yield shared | {"steps": steps, **gap._asdict(), "last": steps == looks[-1]}
+    at = steps_to_look_at(steps_needed(depth, rate), PUBLISHED_STEPS.get(name, 100))
+    for steps, error in inference.steps(problem, rate, at):
+        yield shared | {"steps": steps, **error._asdict(), "last": steps == at[-1]}
 
 
 def steps_needed(depth: int, rate: float) -> int:
-    """After how many steps all of a signal has come along the longest path.
+    """The number of steps after which a signal has passed the longest path.
 
         P[Binomial(T, rate) < depth] < 1e-12
 
@@ -122,11 +122,11 @@ def steps_needed(depth: int, rate: float) -> int:
     return steps
 
 
-def looks_until(end: int, published: int) -> list[int]:
-    """When to look: after 0, 1, 2, ... steps, ever more seldom, and at the last.
+def steps_to_look_at(end: int, published: int) -> list[int]:
+    """The numbers of steps to measure after: 0, 1, 2, ..., then sparser, and the last.
 
     Example:
-        >>> looks_until(12, 100)
+        >>> steps_to_look_at(12, 100)
         [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12]
     """
     seldom = {round(10 ** (i / 16)) for i in range(16, 80)}
@@ -164,7 +164,7 @@ def _scalar_problem(seed: int) -> Problem:
 
 
 def _wrong_by_hand(problem: Problem) -> float:
-    """How far `jax.grad`, which we measure against, is from the derivative on paper."""
+    """The distance of `jax.grad`, the reference, to the derivative by hand."""
     params = {name: float(value) for name, value in problem.params.items()}
     found = jax.grad(scalar_loss)(problem.params, *problem.args)
     hand = scalar_by_hand(**params)
@@ -173,10 +173,10 @@ def _wrong_by_hand(problem: Problem) -> float:
 
 
 def judge(lines: Lines) -> Verdict:
-    """Exact at the end of every curve, and seen to be inexact at its beginning."""
+    """Holds if every curve ends exact and is measurably inexact at its beginning."""
     missing = [name for name in (*PAPER, *BEYOND) if _seeds(lines, name) < LEAST_SEEDS]
     worst = {name: _worst(lines, name) for name in dict.fromkeys(_column(lines))}
-    because = "; ".join(_said(lines, name, far) for name, far in worst.items())
+    because = "; ".join(_in_words(lines, name, far) for name, far in worst.items())
     if missing:
         few = f"fewer than {LEAST_SEEDS} seeds of: {', '.join(missing)}. "
         return Verdict("not settled", few + because)
@@ -208,7 +208,7 @@ def _begins_far(lines: Lines, name: str) -> bool:
     return all(ln["distance"] > UNSETTLED for ln in first if ln["rate"] < WHOLE)
 
 
-def _said(lines: Lines, name: str, far: float) -> str:
+def _in_words(lines: Lines, name: str, far: float) -> str:
     there = _distances_after_published(lines, name)
     steps = PUBLISHED_STEPS.get(name)
     then = f" ({max(there):.1e} after the published {steps})" if there else ""

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 import apical
 from apical.claims._claim import Claim, Lines, Scale, Task, TaskContext
-from apical.claims._data import data_names, load_vectors
+from apical.claims._data import data_names, vector_loader
 from apical.claims._effect import (
     LEAST_SEEDS,
     Effect,
@@ -93,9 +93,9 @@ def tasks(scale: Scale) -> Iterator[Task]:
         yield comparison_task(
             f"learning-{layers}",
             lambda n=layers: size.learning | _networks(n, size, scale),
-            load_vectors("mnist", 30_000)
+            vector_loader("mnist", 30_000)
             if scale == "full"
-            else load_vectors("digits"),
+            else vector_loader("digits"),
             part="learning",
             layers=layers,
         )

@@ -12,7 +12,7 @@ from apical.claims._effect import Effect, paired_difference
 from apical.claims._plots import draw_over_epochs, panel_figure, rules_in
 from apical.claims._published_figures import accuracy_by_epoch
 from apical.claims._tasks import baseline_and_control, comparison_task
-from apical.claims._verdict import Finding, Verdict, decide
+from apical.claims._verdict import Finding, Verdict, as_well_as_backprop, decide
 from apical.claims.networks import convolutional_net
 from apical.claims.predictive_coding.trains import pictures
 from apical.lab._registry import BASELINE, CONTROL
@@ -85,19 +85,14 @@ def _compared(scale: Scale, run: str) -> Task:
 
 def judge(lines: Lines) -> Verdict:
     """From the last accuracies against backprop's and the control's, run by run."""
-    findings = []
+    findings: list[Finding] = []
     for run in RULES:
         decides = run == TUNED
-        findings += [
-            Finding(
-                _beside(lines, run, BASELINE, "backprop"),
-                "at least as high" if decides else None,
-            ),
-            Finding(
-                _beside(lines, run, CONTROL, "untrained hidden layers"),
-                "higher" if decides else None,
-            ),
-        ]
+        findings += as_well_as_backprop(
+            _beside(lines, run, BASELINE, "backprop"),
+            _beside(lines, run, CONTROL, "untrained hidden layers"),
+            decides,
+        )
     return decide(findings)
 
 

@@ -115,12 +115,12 @@ def _swept(
 ) -> Iterator[Line]:
     """Sweep until it is exact, or long enough: the first sweep, and the last."""
     found = islice(inference.sweeps(problem, rate, order), _AT_MOST)
-    for sweeps, gap in enumerate(found, 1):
-        exact = gap.distance < EXACT
+    for sweeps, error in enumerate(found, 1):
+        exact = error.distance < EXACT
         last = exact or sweeps == _AT_MOST
         if last or sweeps == 1:
-            said = {"rate": rate, "sweeps": sweeps, **gap._asdict()}
-            yield said | {"exact": exact, "last": last}
+            fields = {"rate": rate, "sweeps": sweeps, **error._asdict()}
+            yield fields | {"exact": exact, "last": last}
         if last:
             return
 
@@ -154,19 +154,19 @@ def _because(lines: Lines) -> str:
     first = [line for line in lines if line["sweeps"] == 1]
     whole = [line["distance"] for line in first if _is_backprop(line)]
     others = [line["distance"] for line in first if not _is_backprop(line)]
-    said = [f"one sweep back to front at rate 1: within {max(whole, default=1):.1e}"]
+    parts = [f"one sweep back to front at rate 1: within {max(whole, default=1):.1e}"]
     if others:
-        said.append(f"any other first sweep: {min(others):.1e} to {max(others):.1e}")
+        parts.append(f"any other first sweep: {min(others):.1e} to {max(others):.1e}")
     for name in (BACK, FRONT, MIXED):
         for rate in (0.1, 1.0):
             wanted = (name, rate, True)
             ends = [x for x in lines if (x["order"], x["rate"], x["last"]) == wanted]
             took = [line["sweeps"] for line in ends]
             if not all(line["exact"] for line in ends):
-                said.append(f"{name} at {rate:g}: not exact in {max(took)} sweeps")
+                parts.append(f"{name} at {rate:g}: not exact in {max(took)} sweeps")
             elif took:
-                said.append(f"{name} at {rate:g}: {min(took)} to {max(took)} sweeps")
-    return "; ".join(said)
+                parts.append(f"{name} at {rate:g}: {min(took)} to {max(took)} sweeps")
+    return "; ".join(parts)
 
 
 def draw(lines: Lines) -> Figure:

@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 from apical import rules
 from apical.claims._claim import Claim, Lines, Published, Scale, Task, TaskContext
 from apical.claims._data import data_names, first_examples
-from apical.claims._effect import Effect, paired_difference
+from apical.claims._effect import Effect, lines_where, paired_difference
 from apical.claims._plots import draw_over_epochs, panel_figure, rules_in
 from apical.claims._published_figures import Measured, accuracy_by_epoch
 from apical.claims._tasks import baseline_and_control, comparison_task
-from apical.claims._verdict import Finding, Verdict, decide
+from apical.claims._verdict import Finding, Verdict, as_well_as_backprop, decide
 from apical.claims.networks import convolutional_net, lstm_net
 from apical.lab._registry import BASELINE, CONTROL
 from apical.lab.data._load import Data, load
@@ -80,7 +80,7 @@ def tasks(scale: Scale) -> Iterable[Task]:
 
 
 def pictures(scale: Scale) -> Callable[[TaskContext], Data]:
-    """What gives the pictures of a scale: CIFAR-10, or digits large enough."""
+    """A loader of the pictures of a scale: CIFAR-10, or digits in double size."""
 
     def give(context: TaskContext) -> Data:
         if scale == "full":
@@ -114,7 +114,7 @@ def _text(scale: Scale) -> Callable[[TaskContext], Data]:
 
 
 def shortened(data: Data) -> Data:
-    """The windows of a text, each cut into windows of 16 characters."""
+    """A text with each window cut into windows of 16 characters."""
 
     def cut(part: np.ndarray) -> np.ndarray:
         return part.reshape(-1, LETTERS)
@@ -134,27 +134,25 @@ def _doubled(pictures: np.ndarray) -> np.ndarray:
 
 def judge(lines: Lines) -> Verdict:
     """From the last accuracies against backprop's and the control's."""
-    findings = []
+    findings: list[Finding] = []
     for part in (PICTURES, TEXT):
-        inside, name = (
-            part == PICTURES,
-            data_names([e for e in lines if e["part"] == part]),
-        )
+        name = data_names(lines_where(lines, part=part))
 
         def against(rule: str, what: str, part: str = part, name: str = name) -> Effect:
             runs = ({"part": part, "rule": CODING}, {"part": part, "rule": rule})
             what = f"{name}: predictive coding - {what}"
             return paired_difference(what, lines, runs, MARGIN, compared=2)
 
-        beside = against(BASELINE, "backprop")
-        taught = against(CONTROL, "untrained hidden layers")
-        findings.append(Finding(beside, "at least as high", inside))
-        findings.append(Finding(taught, "higher", inside))
-    return decide(findings).but(_cannot_fail(lines))
+        findings += as_well_as_backprop(
+            against(BASELINE, "backprop"),
+            against(CONTROL, "untrained hidden layers"),
+            inside=part == PICTURES,
+        )
+    return decide(findings).with_refusals(_cannot_fail(lines))
 
 
 def _cannot_fail(lines: Lines) -> tuple[str, ...]:
-    """Where the rule's gradient was backprop's own all through training."""
+    """A reason to refuse: the gradient was backprop's own all through training."""
     cosines = [
         line["alignment"]
         for line in lines

@@ -9,7 +9,7 @@ from apical.claims.published._published_accuracy import PublishedAccuracy
 
 PUBLISHED = PublishedAccuracy(
     net=lambda width: mlp(jax.nn.tanh, width),
-    taught={
+    compared={
         "equilibrium-propagation": rules.EquilibriumPropagation(
             0.1, free_steps=30, nudged_steps=10, estimate="random sign"
         )

@@ -7,7 +7,7 @@ from apical.claims.published._published_accuracy import PublishedAccuracy
 
 PUBLISHED = PublishedAccuracy(
     net=lambda width: relu_mlp(*(width,) * 3),
-    taught={"forward-forward": rules.ForwardForward()},
+    compared={"forward-forward": rules.ForwardForward()},
     errors={"forward-forward": 1.45},
     sizes={
         "full": Size("mnist", None, None, 500, 15, 5, 0, 1e-3),

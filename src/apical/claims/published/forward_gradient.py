@@ -10,7 +10,7 @@ from apical.lab._registry import BASELINE
 
 PUBLISHED = PublishedAccuracy(
     net=lambda width: layer_norm_mlp(jax.nn.relu, width, width),
-    taught={
+    compared={
         "feedback-alignment": rules.FeedbackAlignment(),
         "direct-feedback-alignment": rules.DirectFeedbackAlignment(),
         "forward-gradient-activities": rules.ForwardGradient("activities"),
@@ -29,7 +29,7 @@ PUBLISHED = PublishedAccuracy(
     arguments={"optimizer": "momentum", "batch_size": 128},
     published_by="Ren, Kornblith, Liao & Hinton 2023, table 3",
     setup="LocalMixer S/1/1, 272 thousand parameters, no augmentation",
-    judged=("forward-gradient-activities",),
+    deciding=("forward-gradient-activities",),
     nearly=True,
 )
 CLAIM = PUBLISHED.claim(

@@ -11,7 +11,7 @@ from apical.lab._registry import BASELINE
 FIXED = "fixed-weight-target-propagation"
 PUBLISHED = PublishedAccuracy(
     net=lambda width: mlp(jax.nn.tanh, *(width,) * 5),
-    taught={
+    compared={
         "feedback-alignment": rules.FeedbackAlignment(),
         "direct-feedback-alignment": rules.DirectFeedbackAlignment(),
         FIXED: rules.DifferenceTargetPropagation(training=None),

@@ -8,7 +8,7 @@ from apical.lab._registry import BASELINE
 
 PUBLISHED = PublishedAccuracy(
     net=lambda width: relu_mlp(width),
-    taught={"pepita": rules.PEPITA()},
+    compared={"pepita": rules.PEPITA()},
     errors={BASELINE: 1.37, "pepita": 1.99},
     sizes={
         "full": Size("mnist", None, None, 1024, 8, 5, 6),

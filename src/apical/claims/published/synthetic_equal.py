@@ -56,7 +56,7 @@ def _as_long(direction: jax.Array, other: jax.Array) -> jax.Array:
 
 PUBLISHED = PublishedAccuracy(
     net=lambda width: batch_norm_mlp(*(width,) * 2),
-    taught={
+    compared={
         PLAIN: rules.SyntheticGradients(),
         CONDITIONED: rules.SyntheticGradients(conditioned=True),
         RANDOM: RandomDirections(),
