@@ -157,7 +157,7 @@ def test_the_pictures_of_the_start_page_are_found():
 # ------------------------------------------------------------- what each rule needs
 
 
-RULES = rule_requirements.every_rule()
+RULES = rule_requirements.rules_and_variants()
 
 
 @pytest.mark.parametrize("name", RULES)
