@@ -1,4 +1,4 @@
-"""The net of Lillicrap et al. 2016 on handwritten digits: 784-1000-10, all sigmoid."""
+"""The network of Lillicrap et al. 2016 on handwritten digits: 784-1000-10, sigmoid."""
 
 import math
 from typing import Any

@@ -1,9 +1,9 @@
-"""A linear net that learns a linear map, one example at a time (Lillicrap et al. 2016).
+"""A linear net that learns a linear map from single examples (Lillicrap et al. 2016).
 
 y = T x,    y' = W W0 x,    x ~ N(0, 1) of 30, through 20, to 10
 
 error = |T - W W0|^2 / |T|^2      the squared error over that of the answer 0
-angle                             of the updates of W0, to those of backpropagation
+angle                             between the updates of W0 and backpropagation's
 """
 
 import math
@@ -34,12 +34,12 @@ class Course(NamedTuple):
 
 
 def learn_linear_map(seeds: int, steps: int, name: str = "linear") -> list[Line]:
-    """Train with every rule at its best of 16 step sizes, and measure on the way.
+    """Train with every rule at the best of 16 step sizes, and measure during training.
 
     Args:
-        seeds: how many, from 0 up.
-        steps: examples seen; at least 40.
-        name: what the lines say that they are of, as `part`.
+        seeds: their number; seeds are 0, 1, ...
+        steps: the number of examples, at least 40.
+        name: the field `part` of the lines.
     """
     found = []
     for rule in RULES:
@@ -52,7 +52,7 @@ def learn_linear_map(seeds: int, steps: int, name: str = "linear") -> list[Line]
 
 
 def _trials(rule: str, steps: int) -> list[Line]:
-    """Every step size with its error at the end, for a seed that is not shown."""
+    """Every step size with its final error, for a seed that is not reported."""
     courses = _courses(rule, SEEDS[:1] * len(RATES), RATES, steps)
     last = np.asarray(courses.error[:, -1])
     best = int(np.argmin(np.where(np.isfinite(last), last, np.inf)))
@@ -67,7 +67,7 @@ def _trials(rule: str, steps: int) -> list[Line]:
 
 
 def at_an_end(lines: Iterable[Line]) -> tuple[str, ...]:
-    """Which of the two rules won at an end of the step sizes, in words."""
+    """The rules that won at an end of the range of step sizes, in words."""
     rates = {line["rule"]: line["learning_rate"] for line in lines}
     return tuple(
         f"on the linear map the best step size of {rule} is an end of what was tried "
@@ -78,7 +78,7 @@ def at_an_end(lines: Iterable[Line]) -> tuple[str, ...]:
 
 
 class _Start(NamedTuple):
-    """What a seed's training begins with, and what it sees."""
+    """The map, initial parameters, state and examples of a seed."""
 
     target: jax.Array
     params: Any
@@ -91,7 +91,7 @@ def _courses(
 ) -> Course:
     learner = apical.value_and_grad(_loss, RULES[rule])
     keys = jax.vmap(jax.random.key)(jnp.asarray(list(seeds)))
-    # Outside of what is compiled as a whole: drawing numbers compiles slowly.
+    # Not compiled with the training: drawing random numbers compiles slowly.
     starts = jax.vmap(lambda key: _start(learner, RULES[rule], key, steps))(keys)
     train = jax.jit(jax.vmap(lambda start, rate: _train(learner, start, rate)))
     return train(starts, jnp.asarray(list(rates)))

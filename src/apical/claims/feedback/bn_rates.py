@@ -44,7 +44,7 @@ RULES: dict[str, rules.Rule] = {
 }
 TAUGHT = (BASELINE, FEEDBACK, SIGNS)
 _SIZES: dict[Scale, Size] = {
-    # A sixth of the training part: what regularises shows where there is little data.
+    # A sixth of the training part: regularisation shows with few data.
     "full": SIZES["full"]._replace(trained=10_000, epochs=8, sweep=0),
     "quick": SIZES["quick"],
     "smoke": SIZES["smoke"],
@@ -67,7 +67,7 @@ def tasks(scale: Scale) -> Iterable[Task]:
 
 
 def judge(lines: Lines) -> Verdict:
-    """From backprop with and without batch norm; feedback rules are shown beside it."""
+    """From backprop with and without batch norm; feedback rules are shown only."""
     findings = []
     for rule in TAUGHT:
         mine = [e for e in lines if e["rule"] == rule]
@@ -82,7 +82,7 @@ def judge(lines: Lines) -> Verdict:
 
 
 def _at_an_end(lines: Lines) -> tuple[str, ...]:
-    """Where the best rate, or the highest that works, is an end of those that ran."""
+    """Reasons to refuse: a best or highest working rate at an end of the range."""
     ends = {line["learning_rate"] for line in lines}
     ends = {min(ends), max(ends)} if ends else set()
     found = []
@@ -97,13 +97,13 @@ def _at_an_end(lines: Lines) -> tuple[str, ...]:
 
 
 def _rates(rule: str, lines: Lines) -> Effect:
-    """How many doublings of the rate batch norm adds to the highest that works."""
+    """The doublings that batch norm adds to the highest rate that works."""
     what = f"{rule}, highest rate that works: batch norm - plain"
     return effect(what, _highest(lines, NORMED), _highest(lines, PLAIN), DOUBLINGS)
 
 
 def _highest(lines: Lines, net: str) -> dict[int, float]:
-    """The highest rate at which a net works by seed, as a power of 2."""
+    """The highest rate at which a net works, by seed, as a power of 2."""
     usual = {r: in_percent(v) for r, v in _ended(lines, PLAIN, SHUFFLED).items()}
     best = max(
         (float(np.mean(list(v.values()))) for v in usual.values() if v), default=0
@@ -141,7 +141,7 @@ def _order(rule: str, lines: Lines) -> Effect:
 
 
 def best_rate(lines: Lines, net: str, order: str) -> float:
-    """The rate with the lowest training loss in the last epoch; no test part in it."""
+    """The rate with the lowest training loss in the last epoch."""
     losses: dict[float, list[float]] = {}
     for each in _of(lines, net, order):
         if each["epoch"] == each["epochs"]:

@@ -100,7 +100,7 @@ def _angles_said(pictures: Lines) -> str:
 
 
 def draw(lines: Lines) -> Figure:
-    """Accuracy and error over training, and below each rule's angle to backprop."""
+    """Accuracy, error and angle to backprop over training."""
     figure, axes, look = panel_figure(4, RULES, rules_in(lines))
     pictures = with_angles(lines)
     linear = [line for line in lines if line["part"] == LINEAR]

@@ -1,4 +1,4 @@
-"""Feedback alignment with half of the connections gone (Lillicrap et al. 2016)."""
+"""Feedback alignment with half of the connections removed (Lillicrap et al. 2016)."""
 
 from collections.abc import Iterable
 
@@ -31,7 +31,7 @@ RULES: dict[str, rules.Rule] = {
 
 
 def tasks(scale: Scale) -> Iterable[Task]:
-    """What "fa-matches" runs too, and the net with half of its connections."""
+    """The comparison of fa-matches, and the net with half of its connections."""
     if scale != "smoke":
         yield training_task(SIZES[scale], WHOLE)
     yield training_task(SIZES[scale], {SPARSE: RULES[SPARSE]}, "half-removed")

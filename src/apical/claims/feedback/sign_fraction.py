@@ -1,4 +1,4 @@
-"""The more signs of the feedback agree the better (Liao et al. 2016)."""
+"""The more signs of the feedback agree, the better (Liao et al. 2016)."""
 
 from collections.abc import Iterable
 
@@ -23,12 +23,12 @@ from apical.lab._registry import BASELINE, CONTROL
 
 
 def tasks(scale: Scale) -> Iterable[Task]:
-    """The comparison with the sign of the gradient, which is that of sign-enough."""
+    """The comparison with the sign of the gradient, shared with sign-enough."""
     return comparison_tasks(scale, (BM,))
 
 
 def judge(lines: Lines) -> Verdict:
-    """Fewer agreeing signs beside all of them."""
+    """From fewer agreeing signs against all of them."""
     findings = []
     for part in FRACTIONS:
         what = f"{partial(part)} - all of them"

@@ -1,4 +1,4 @@
-"""A readout that stays random: who can still teach the layers below it?"""
+"""Feedback alignment and sign concordance with a frozen readout (Liao et al. 2016)."""
 
 from collections.abc import Iterable
 
@@ -37,7 +37,7 @@ RULES: dict[str, rules.Rule] = {
 
 
 def tasks(scale: Scale) -> Iterable[Task]:
-    """One comparison of all."""
+    """One comparison of all rules."""
     names = list(RULES) if scale != "smoke" else [frozen(FEEDBACK)]
     yield batch_manhattan_task(scale, {name: RULES[name] for name in names})
 
@@ -70,7 +70,7 @@ def draw(lines: Lines) -> Figure:
     places = [(kind, field) for field in fields for kind in kinds]
     for panel, (kind, field) in zip(axes, places, strict=True):
         names = {kinds[kind](name): name for name in look}
-        # The control has no frozen form: nothing would learn.
+        # The control has no frozen form, because nothing would learn.
         names |= {CONTROL: CONTROL} if field != "alignment" else {}
         mine = [{**e, "rule": names[e["rule"]]} for e in lines if e["rule"] in names]
         draw_over_epochs(panel, mine, look, *fields[field])

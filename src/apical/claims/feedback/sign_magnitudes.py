@@ -22,12 +22,12 @@ from apical.lab._registry import BASELINE, CONTROL
 
 
 def tasks(scale: Scale) -> Iterable[Task]:
-    """The comparison with the sign of the gradient, which is that of sign-enough."""
+    """The comparison with the sign of the gradient, shared with sign-enough."""
     return comparison_tasks(scale, (BM,))
 
 
 def judge(lines: Lines) -> Verdict:
-    """Fixed and batch-wise random magnitudes beside uniform ones."""
+    """From fixed and batch-wise random magnitudes against uniform ones."""
     findings = []
     for name in MAGNITUDES[1:]:
         what = f"{name} magnitudes - uniform ones"

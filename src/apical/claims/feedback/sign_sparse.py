@@ -41,7 +41,7 @@ _LEVELS: dict[Scale, tuple[float, ...]] = {
 
 
 def tasks(scale: Scale) -> Iterable[Task]:
-    """One comparison of all."""
+    """One comparison of all rules."""
     names = [without(kind, part) for kind in _KINDS for part in _LEVELS[scale]]
     beside = [] if scale == "smoke" else [BASELINE, CONTROL]
     yield batch_manhattan_task(scale, {n: RULES[n] for n in (*beside, *names)})

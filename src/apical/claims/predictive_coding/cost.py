@@ -79,7 +79,7 @@ def _task(
 
 
 def schedules(steps: int, depth: int) -> dict[str, PredictiveCoding]:
-    """The published steps; their sum in closed form; and what is exact with fewer."""
+    """The published steps, their sum in closed form, and two shorter schedules."""
     return {
         LITERAL: PredictiveCoding(steps, _RATE, inference=optax.sgd(_RATE)),
         "closed form": PredictiveCoding(steps, _RATE),
@@ -120,7 +120,7 @@ def _distance(
 
 
 def judge(lines: Lines) -> Verdict:
-    """Whether the published steps cost 50 to 200 times, and whether they must."""
+    """From the cost of the published steps, and of cheaper schedules."""
     costs = {name: cost_of(lines, name, LITERAL) for name in MODELS}
     costs = {name: found for name, found in costs.items() if found.seeds}
     if len(costs) < len(MODELS):
@@ -167,7 +167,7 @@ def _cheaper(lines: Lines, model: str) -> dict[str, float]:
 
 
 def _cost_in_words(lines: Lines) -> str:
-    """What so many steps cost, in operations and in time."""
+    """The cost of the published steps, in operations and in time."""
     parts = []
     for measure, unit in (("flops_ratio", "operations"), ("seconds_ratio", "time")):
         found = {name: cost_of(lines, name, LITERAL, measure) for name in MODELS}

@@ -128,7 +128,7 @@ def _depths(lines: Lines) -> tuple[int, int]:
 
 
 def judge(lines: Lines) -> Verdict:
-    """From the accuracy of many layers beside few, and beside many as drawn."""
+    """From the accuracy of many layers against few, and against many as drawn."""
     few, many = _depths(lines)
 
     def run(layers: int, kind: str, rule: str = PREDICTIVE) -> dict[str, Any]:

@@ -145,7 +145,7 @@ def scalar_loss(params: Any, one: jax.Array) -> jax.Array:
 
 
 def scalar_by_hand(theta: float, v0: float) -> dict[str, float]:
-    """The derivatives of the scalar example, on paper."""
+    """The derivatives of the scalar example, by hand."""
     root = np.sqrt(theta * v0)
     off = np.tan(root) + np.sin(v0**2) - 1
     through = off / (np.cos(root) ** 2 * 2 * root)
@@ -225,14 +225,14 @@ def _distances_after_published(lines: Lines, name: str) -> list[float]:
 
 
 def _after_published(lines: Lines, names: tuple[str, ...]) -> str:
-    """The distance to the gradient that the published number of steps leaves."""
+    """The distance to the gradient after the published number of steps."""
     found = {name: _distances_after_published(lines, name) for name in names}
     left = [f"{max(far):.1e} ({name})" for name, far in found.items() if far]
     return f"so many leave a distance of {', '.join(left)}" if left else NOT_RUN
 
 
 def draw(lines: Lines) -> Figure:
-    """Distance against steps: small steps, and whole ones."""
+    """Distance against steps, for small steps and for whole ones."""
     small = [line for line in lines if line["rate"] < WHOLE]
     whole = [line for line in lines if line["rate"] == WHOLE]
     titles = {"rate 0.1 (scalar 0.02)": small, "rate 1": whole}

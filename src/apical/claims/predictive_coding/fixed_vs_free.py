@@ -42,7 +42,7 @@ _RATE = 0.2
 
 
 class Size(NamedTuple):
-    """The work at a scale: of the gradients, and of what is learned with them."""
+    """How much is run: for the gradients, and for learning with them."""
 
     depths: tuple[int, ...]
     width: int
@@ -85,7 +85,7 @@ class Untuned(PredictiveCoding):
 
 
 def tasks(scale: Scale) -> Iterator[Task]:
-    """The gradients by depth, then a comparison of what is learned for each depth."""
+    """The gradients for each depth, then a comparison of learning for each depth."""
     size = _SIZES[scale]
     for layers in size.depths:
         yield _gradients(layers, size)
@@ -135,7 +135,7 @@ def _gradients(layers: int, size: Size) -> Task:
 
 
 def _compared(problems: list[Problem], each: PredictiveCoding) -> Iterator[Line]:
-    """A rule's gradient against backpropagation's, and how far its values settled."""
+    """The error of a rule's gradient, and the residual of its values."""
     loss_fn, *_, keywords = problems[0]
     learner = jax.jit(apical.value_and_grad(loss_fn, each, **keywords))
     for problem in problems:
@@ -147,7 +147,7 @@ def _compared(problems: list[Problem], each: PredictiveCoding) -> Iterator[Line]
 
 
 def judge(lines: Lines) -> Verdict:
-    """Whether the gradients differ, and whether what is learned with them does."""
+    """From the differences of the gradients, and of the accuracies."""
     depths = _layers(lines, "learning")
     directions = [
         Finding(_direction(lines, n), "different", unit="of the cosine")
@@ -226,7 +226,7 @@ def draw(lines: Lines) -> Figure:
 
 
 def _points(axes: Axes, lines: Lines, part: str, name: str, look: Look) -> None:
-    """The mean of the seeds, and each of them."""
+    """Draw the mean of the seeds, and each seed."""
     measure = _cosines if part == "gradient" else _accuracies
     found = {n: list(measure(lines, n, name).values()) for n in _layers(lines, part)}
     found = {layers: values for layers, values in found.items() if values}

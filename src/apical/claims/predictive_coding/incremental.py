@@ -1,4 +1,4 @@
-"""A published figure of incremental predictive coding, from its published numbers."""
+"""Incremental predictive coding with its published numbers (Pinchetti et al. 2025)."""
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import product
@@ -204,7 +204,7 @@ def _counted_twice(rule: str) -> Callable[[Lines], str]:
 
 
 def draw(lines: Lines) -> Figure:
-    """Test accuracy over the epochs, and beside it the angle to backprop."""
+    """Test accuracy over the epochs, and the cosine to backprop."""
     figure, axes, look = panel_figure(2, NUMBERS, rules_in(lines))
     learned = [line for line in lines if line["epoch"]]
     draw_over_epochs(axes[0], learned, look, "test_accuracy")

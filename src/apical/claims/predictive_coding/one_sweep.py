@@ -113,7 +113,7 @@ def _swept(
     order: tuple[str, ...],
     rate: float,
 ) -> Iterator[Line]:
-    """Sweep until it is exact, or long enough: the first sweep, and the last."""
+    """The first sweep and the last: that which is exact, or the 1000th."""
     found = islice(inference.sweeps(problem, rate, order), _AT_MOST)
     for sweeps, error in enumerate(found, 1):
         exact = error.distance < EXACT
@@ -126,7 +126,7 @@ def _swept(
 
 
 def judge(lines: Lines) -> Verdict:
-    """One sweep of whole steps is exact; all else is exact too, but later."""
+    """Holds if one sweep of whole steps is exact, and all else later."""
     because = _because(lines)
     few = [name for name in MODELS if _seeds(lines, name) < LEAST_SEEDS]
     if few:
@@ -170,7 +170,7 @@ def _because(lines: Lines) -> str:
 
 
 def draw(lines: Lines) -> Figure:
-    """How far the first sweep comes at each rate, and how many it takes."""
+    """The distance after the first sweep at each rate, and the number of sweeps."""
     first = [line for line in lines if line["sweeps"] == 1]
     exact = [line for line in lines if line["exact"]]
     names = list(dict.fromkeys(line["model"] for line in lines))

@@ -1,4 +1,4 @@
-"""Equilibrium propagation beside backprop: one hidden layer on MNIST, 30 + 10 steps."""
+"""Equilibrium propagation against backprop: one hidden layer on MNIST."""
 
 import jax
 

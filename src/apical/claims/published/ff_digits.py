@@ -1,4 +1,4 @@
-"""Forward-forward beside backprop on MNIST (Hinton 2022)."""
+"""Forward-forward against backprop on MNIST (Hinton 2022)."""
 
 from apical import rules
 from apical.claims._tasks import Size

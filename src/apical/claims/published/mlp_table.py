@@ -1,4 +1,4 @@
-"""Five rules on one deep narrow net, as a table of the literature has them."""
+"""Five rules on one deep narrow network (Counter-Current Learning 2024, table 1)."""
 
 import jax
 

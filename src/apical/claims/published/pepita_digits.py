@@ -1,4 +1,4 @@
-"""PEPITA beside backprop: one hidden layer on MNIST (Dellaferrera & Kreiman 2022)."""
+"""PEPITA against backprop: one hidden layer (Dellaferrera & Kreiman 2022)."""
 
 from apical import rules
 from apical.claims._tasks import Size

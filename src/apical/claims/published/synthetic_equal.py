@@ -25,12 +25,12 @@ RANDOM = "random-directions"
 
 @rule
 class RandomDirections(Rule):
-    """A control: signals of the true size at every node, in directions drawn anew."""
+    """A control: signals of the true size at every node, in random directions."""
 
     needs: ClassVar[tuple[str, ...]] = ("signed error units",)
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
-        """A key of its own."""
+        """The key of the random directions."""
         del params, args
         circuit.require_nodes()
         return fold_in_name(key, "apical.RandomDirections")
