@@ -1,4 +1,4 @@
-"""Write src/apical/claims/index.json, the claims and kept verdicts in short.
+"""Write src/apical/claims/index.json: summaries of the claims and their verdicts.
 
     python tools/claims_index.py
 

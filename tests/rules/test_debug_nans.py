@@ -19,7 +19,7 @@ import apical
 from apical.rules import IncrementalPredictiveCoding, PredictiveCoding
 
 sys.path.append(str(Path(__file__).parents[2] / "tools"))
-FAMILIES = importlib.import_module("rule_columns").FAMILIES
+FAMILIES = importlib.import_module("rules_and_models_columns").FAMILIES
 RULES = {name: rule for rules in FAMILIES.values() for name, rule in rules.items()}
 RULES["streaming"] = IncrementalPredictiveCoding(2, streaming=True)
 

@@ -1,8 +1,8 @@
-"""The claims in short, with the verdicts of the runs that the repository keeps.
+"""Summaries of all claims, with the verdicts of the runs that the repository keeps.
 
-They are read from a file that `tools/claims_index.py` makes of the claims and of the
-records in `results/claims`: so an installed package knows them too, and to list them
-none of the claims, which draw and judge, need be imported.
+They are in `index.json`, which `tools/claims_index.py` writes from the claims and the
+records in `results/claims`. An installed package has them too, and listing them imports
+none of the claims.
 """
 
 import json
@@ -14,14 +14,14 @@ INDEX = Path(__file__).with_name("index.json")
 
 
 class Kept(NamedTuple):
-    """A claim in short.
+    """The summary of a claim.
 
     Attributes:
-        sentence: what has been said.
+        sentence: the statement.
         paper: the name under which `apical reproduce` runs it, if it has one.
         hours: about how long its full form takes on two cores.
-        verdict: of the run that is kept; "not run yet" where there is none.
-        because: why.
+        verdict: of the kept run; "not run yet" if there is none.
+        because: the reason.
         refused: why no verdict is given, where one was refused.
         unrefused: the verdict that the numbers alone would give.
     """
@@ -37,7 +37,7 @@ class Kept(NamedTuple):
 
 @cache
 def kept_claims() -> dict[str, Kept]:
-    """The claims by their names.
+    """The summaries of all claims, by their ids.
 
     Example:
         >>> kept_claims()["pc-exact"].verdict

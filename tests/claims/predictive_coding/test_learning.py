@@ -6,8 +6,8 @@ import pytest
 from support.claim_lines import runs
 
 from apical.claims import CLAIMS, _tasks, run_claim
-from apical.claims._claim import SCALES, Desk
-from apical.claims._tasks import vectors
+from apical.claims._claim import SCALES, TaskContext
+from apical.claims._data import vector_loader
 from apical.claims.predictive_coding import incremental as incremental
 from apical.claims.predictive_coding import nudged as nudged
 from apical.claims.predictive_coding import trains as pc_trains
@@ -18,7 +18,7 @@ from apical.lab.training._setup import Lanes, Start, batch_order
 from apical.lab.training._train import Run
 
 MODULES = {module.CLAIM.id: module for module in (incremental, nudged)}
-SMALL = incremental.Amount("digits", 256, 160, 16, 1, 1)
+SMALL = incremental.Size("digits", 256, 160, 16, 1, 1)
 
 
 # -------------------------------------------------------------------- the source's run
@@ -79,11 +79,13 @@ def parameters(learned):
 
 
 def test_the_work_is_the_run_of_the_source_step_by_step(tmp_path):
-    setting = incremental.SETTINGS[incremental.INCREMENTAL]
+    setting = incremental.NUMBERS[incremental.INCREMENTAL]
     with jax.enable_x64(True):
-        data = incremental.scaled(vectors("digits", 256, 160)(Desk(tmp_path)))
+        data = incremental.rescaled(
+            vector_loader("digits", 256, 160)(TaskContext(tmp_path))
+        )
         data = data._replace(train_x=data.train_x.astype(np.float64))
-        work = incremental.work_of(SMALL, setting, data)
+        work = incremental.make_work(SMALL, setting, data)
         run = Run(
             Start(work),
             Entry(lambda: setting.rule),
@@ -108,7 +110,7 @@ def test_the_work_is_the_run_of_the_source_step_by_step(tmp_path):
 
 
 def test_inputs_reach_from_minus_one_to_one(tmp_path):
-    data = incremental.scaled(vectors("digits")(Desk(tmp_path)))
+    data = incremental.rescaled(vector_loader("digits")(TaskContext(tmp_path)))
     assert (data.train_x.min(), data.train_x.max()) == (-1, 1)
     assert data.test_x.dtype == np.float32 and abs(data.test_x).max() <= 1
 
@@ -132,7 +134,7 @@ def test_the_nudge_is_compared_at_equal_trials_with_a_control(monkeypatch, tmp_p
     monkeypatch.setattr(pc_trains, "load", lambda *_: load("digits"))
     for task in CLAIMS["pc-nudged"].tasks("full"):
         with pytest.raises(InterruptedError):
-            task.run(Desk(tmp_path))
+            task.run(TaskContext(tmp_path))
     for each in asked:
         assert set(each["rules"]) == {BASELINE, CONTROL, nudged.NUDGED}
         assert (each["seeds"], each["epochs"]) == (7, 3)
@@ -151,7 +153,7 @@ def test_a_claim_has_work_at_every_scale(name):
 @pytest.mark.slow
 def test_the_smallest_form_runs_settles_nothing_and_is_drawn(tmp_path):
     outcome = run_claim(incremental.CLAIM, "smoke", tmp_path)
-    assert {line["rule"] for line in outcome.lines} == set(incremental.SETTINGS)
+    assert {line["rule"] for line in outcome.lines} == set(incremental.NUMBERS)
     assert outcome.verdict.word == "not settled"
     with our_style():
         drawn = picture(incremental.CLAIM.draw(outcome.lines))
@@ -168,7 +170,7 @@ def reached(last=98.6, best=98.7, seeds=7, spread=0.05, lost=()):
         {"rule": rule, "seed": seed, "epoch": epoch, "epochs": 2, "alignment": 0.9}
         | {"status": "diverged" if seed in lost and epoch == 2 else "ok"}
         | {"test_accuracy": (percent + noise[seed] * (rule == BASELINE)) / 100}
-        for rule in incremental.SETTINGS
+        for rule in incremental.NUMBERS
         for seed in range(seeds)
         for epoch, percent in enumerate(
             (10.0, 98.3, 98.3) if rule == BASELINE else (10.0, best, last)

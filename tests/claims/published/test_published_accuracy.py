@@ -1,4 +1,4 @@
-"""Published accuracies as anchors: their work, their judges and their control."""
+"""Claims with a published accuracy: their work, their judges and their control."""
 
 import re
 from dataclasses import replace
@@ -13,7 +13,7 @@ from support.claim_lines import runs
 import apical
 from apical.claims import CLAIMS, run_claim
 from apical.claims._claim import SCALES
-from apical.claims._networks import layer_normed
+from apical.claims.networks import layer_norm_mlp
 from apical.claims.published import (
     ep_digits,
     ff_digits,
@@ -36,22 +36,22 @@ MODULES = {
         synthetic_equal,
     )
 }
-ANCHORED = [name for name in MODULES if name != "synthetic-equal"]
+WITH_THE_USUAL_JUDGE = [name for name in MODULES if name != "synthetic-equal"]
 
 
 def learned(module, by=0.0, control=0.5, backprop=0.98, **said):
     """Every rule so much above backprop, less what the sentence allows it to lose."""
-    anchor = module.ANCHOR
-    allowed = dict.fromkeys(anchor.taught, 0.0)
-    if anchor.nearly:
-        errors = anchor.errors
-        allowed = {rule: errors[rule] - errors[BASELINE] for rule in anchor.taught}
+    published = module.PUBLISHED
+    allowed = dict.fromkeys(published.compared, 0.0)
+    if published.nearly:
+        errors = published.errors
+        allowed = {rule: errors[rule] - errors[BASELINE] for rule in published.compared}
     right = {rule: backprop + by - loss / 100 for rule, loss in allowed.items()}
     return runs({BASELINE: backprop, **right, CONTROL: control}, **said)
 
 
-@pytest.mark.parametrize("name", ANCHORED)
-def test_an_anchor_is_judged_by_backprop_and_the_control_in_the_same_runs(name):
+@pytest.mark.parametrize("name", WITH_THE_USUAL_JUDGE)
+def test_a_rule_is_judged_by_backprop_and_the_control_in_the_same_runs(name):
     module = MODULES[name]
     judge = module.CLAIM.judge
     for backprop in (0.98, 0.7):
@@ -65,15 +65,15 @@ def test_an_anchor_is_judged_by_backprop_and_the_control_in_the_same_runs(name):
     assert judge([]).word == "not settled"
 
 
-@pytest.mark.parametrize("name", ANCHORED)
+@pytest.mark.parametrize("name", WITH_THE_USUAL_JUDGE)
 def test_published_errors_decide_nothing_but_how_much_nearly_is(name):
-    anchor = MODULES[name].ANCHOR
+    published = MODULES[name].PUBLISHED
     lines = learned(MODULES[name])
-    worse = {rule: error + 3 for rule, error in anchor.errors.items()}
-    found = replace(anchor, errors=worse).judge(lines)
-    for mine, other in zip(found.effects, anchor.judge(lines).effects, strict=True):
+    worse = {rule: error + 3 for rule, error in published.errors.items()}
+    found = replace(published, errors=worse).judge(lines)
+    for mine, other in zip(found.effects, published.judge(lines).effects, strict=True):
         assert mine.low == pytest.approx(other.low)  # all figures moved: none decides
-    assert anchor.read or not anchor.nearly
+    assert published.read or not published.nearly
 
 
 def test_a_seed_that_diverged_counts_as_nothing():
@@ -112,20 +112,20 @@ def test_synthetic_gradients_are_judged_against_backprop_and_chance(lines, word)
 @pytest.mark.parametrize("name", MODULES)
 def test_the_work_in_words_is_the_work_that_is_run(name):
     module = MODULES[name]
-    size, told = module.ANCHOR.sizes["full"], module.CLAIM.work
+    size, told = module.PUBLISHED.sizes["full"], module.CLAIM.work
     assert f"{size.epochs} epochs" in told
     assert f"{size.seeds} seeds" in told
     assert f"-{size.width}-" in told
     assert not size.sweep or f"{size.sweep} trials" in told
-    given = {"batch_size": 64} | dict(module.ANCHOR.arguments)
+    given = {"batch_size": 64} | dict(module.PUBLISHED.arguments)
     assert f"batches of {given['batch_size']}" in told
-    assert set(module.ANCHOR.errors) <= {BASELINE, *module.ANCHOR.taught}
+    assert set(module.PUBLISHED.errors) <= {BASELINE, *module.PUBLISHED.compared}
     for scale in SCALES:
         assert len(list(module.CLAIM.tasks(scale))) == 1
     assert module.CLAIM.trials == size.sweep
     for figure in module.CLAIM.published:
         assert re.search(r"\d\.\d\d %", figure.value)
-        assert module.ANCHOR.read != figure.source.startswith("from memory: ")
+        assert module.PUBLISHED.read != figure.source.startswith("from memory: ")
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -140,7 +140,7 @@ def test_lines_are_drawn_and_so_is_nothing(name):
 @pytest.mark.parametrize("name", MODULES)
 def test_the_smallest_form_runs_and_settles_nothing(name, tmp_path):
     outcome = run_claim(CLAIMS[name], "smoke", tmp_path)
-    rules = {BASELINE, CONTROL, *MODULES[name].ANCHOR.taught}
+    rules = {BASELINE, CONTROL, *MODULES[name].PUBLISHED.compared}
     assert {line["rule"] for line in outcome.lines} == rules
     assert {line["status"] for line in outcome.lines} == {"ok"}
     assert outcome.verdict.word == "not settled"
@@ -160,7 +160,7 @@ def test_random_directions_have_the_size_of_the_true_signals_and_no_more():
 
 
 def test_the_mixer_of_one_patch_has_a_norm_before_each_layer():
-    build = layer_normed(jax.nn.relu, 256, 256)
+    build = layer_norm_mlp(jax.nn.relu, 256, 256)
     net = build(jax.random.key(0), (784,), 10)
     size = sum(x.size for x in jax.tree.leaves(net) if hasattr(x, "size"))
     assert 265_000 < size < 275_000  # 272 thousand in the source

@@ -1,9 +1,9 @@
-"""Write the table of what each rule needs and costs into `docs/choose-a-rule.md`.
+"""Write the table of requirements and costs of each rule in docs/choose-a-rule.md.
 
-    python tools/needs_and_costs.py
+    python tools/rule_requirements.py
 
-Needs are those that the rules declare. Work and sequential depth are counted, not
-timed, on a network with three hidden layers, so every machine finds the same.
+Rules declare their requirements. Work and sequential depth are counted, not timed, on a
+network with three hidden layers, so that every machine gives the same numbers.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from between_marks import replaced
+from generated_section import replaced
 
 import apical
 from apical import rules
@@ -24,12 +24,12 @@ from apical.testing._check import NEEDS
 
 PAGE = Path(__file__).parents[1] / "docs" / "choose-a-rule.md"
 BEGIN, END = (
-    "<!-- made by tools/needs_and_costs.py -->",
+    "<!-- made by tools/rule_requirements.py -->",
     "<!-- end of what it makes -->",
 )
 WIDTHS, EXAMPLES = (32, 64, 64, 64, 10), 32
 SPIKING = (rules.Concrete, rules.ScoreFunction, rules.StraightThrough)
-# Of these the default is not all that there is to choose from.
+# Settings of rules that have rows of their own.
 VARIANTS: dict[str, rules.Rule] = {
     "PredictiveCoding(inference=Sweep())": rules.PredictiveCoding(
         inference=rules.Sweep()
@@ -38,7 +38,7 @@ VARIANTS: dict[str, rules.Rule] = {
 }
 
 
-def every_rule() -> dict[str, rules.Rule]:
+def rules_and_variants() -> dict[str, rules.Rule]:
     """Each public rule at its defaults, and the variants, in the order of the names."""
     found = {
         f"{name}()": kind() for name, kind in vars(rules).items() if _is_rule(kind)
@@ -68,7 +68,7 @@ def spiking_loss_fn(params: Any, x: jax.Array, y: jax.Array) -> jax.Array:
 
 
 def _shifted(key: jax.Array, x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """What comes next, for rules that compare an example with it."""
+    """The next input, for rules that compare an example with it."""
     del key
     return jnp.roll(x, 1, axis=-1), y
 
@@ -76,7 +76,7 @@ def _shifted(key: jax.Array, x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax
 def ratios(rule: rules.Rule) -> tuple[float | None, float | None]:
     """Work and sequential depth of a rule, over those of backpropagation."""
     if isinstance(rule, rules.WindowedSyntheticGradients):
-        return None, None  # it costs what its windows do
+        return None, None  # its costs depend on the window
     if isinstance(rule, rules.CLAPP):
         rule = replace(rule, positive=_shifted)
     # The output of a network that reconstructs is as wide as its input.
@@ -88,20 +88,20 @@ def ratios(rule: rules.Rule) -> tuple[float | None, float | None]:
     x = jnp.ones((EXAMPLES, widths[0]))
     y = jax.nn.one_hot(jnp.arange(EXAMPLES) % widths[-1], widths[-1])
     loss = spiking_loss_fn if isinstance(rule, SPIKING) else loss_fn
-    told = {"target": lambda x, y: y, "input_argnums": 0}
-    step = apical.train_step(loss, rule, optax.sgd(0.0), **told)
+    options = {"target": lambda x, y: y, "input_argnums": 0}
+    step = apical.train_step(loss, rule, optax.sgd(0.0), **options)
     state = step.init(keys[-1], params, x, y)
-    found = apical.measure.cost(loss, rule, repeats=1, **told)(params, state, x, y)
+    found = apical.measure.cost(loss, rule, repeats=1, **options)(params, state, x, y)
     return found.ratio.flops, found.ratio.depth
 
 
 def table() -> str:
-    """A row for each rule: what it needs, by number, and what it costs."""
+    """A row for each rule: requirements by number, work and depth."""
     legend = [f"{i}. {need}" for i, need in enumerate(NEEDS, 1)]
     numbers = " | ".join(str(i) for i in range(1, len(NEEDS) + 1))
     head = f"| rule | {numbers} | work | depth |"
     line = "|---|" + ":-:|" * len(NEEDS) + "--:|--:|"
-    rows = [row(name, rule) for name, rule in every_rule().items()]
+    rows = [row(name, rule) for name, rule in rules_and_variants().items()]
     return "\n".join([*legend, "", head, line, *rows])
 
 
@@ -109,19 +109,19 @@ def row(name: str, rule: rules.Rule) -> str:
     """The row of one rule."""
     unknown = set(rule.needs) - set(NEEDS)
     if unknown:
-        raise ValueError(f"{name} needs {unknown}, not among the words: {NEEDS}")
+        raise ValueError(f"{name} needs {unknown}, which are not among {NEEDS}")
     marks = ["●" if need in rule.needs else "" for need in NEEDS]
     costs = ["?" if ratio is None else f"{ratio:.1f}" for ratio in ratios(rule)]
     return "| " + " | ".join([f"`{name}`", *marks, *costs]) + " |"
 
 
 def with_table(page: str, made: str) -> str:
-    """The page with this table between its two marks."""
+    """The page with this table in its generated section."""
     return replaced(page, BEGIN, made, END)
 
 
 def main() -> None:
-    """Write the table anew."""
+    """Write the table."""
     PAGE.write_text(with_table(PAGE.read_text("utf-8"), table()), "utf-8")
 
 

@@ -1,4 +1,4 @@
-"""The columns of docs/rules-and-models.md, by family: what a user would write."""
+"""The rules in the columns of docs/rules-and-models.md, by family."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from apical.rules import (
 
 
 def shifted(key: jax.Array, *args: Any) -> tuple[Any, ...]:
-    """In place of every example the one before it, as what comes next to it."""
+    """For every example the one before it, as its positive example."""
     del key
 
     def before(x: Any) -> Any:

@@ -7,13 +7,17 @@ import pytest
 
 import apical
 from apical.claims import run_claim
-from apical.claims._networks import name_net
+from apical.claims.networks import recurrent_net
 from apical.claims.predictive_coding import cost as cost
 from apical.claims.predictive_coding import depth as depth
 from apical.claims.predictive_coding import exact as exact
 from apical.claims.predictive_coding import fixed_vs_free as kinds
 from apical.claims.predictive_coding import one_sweep as sweep
-from apical.claims.predictive_coding._gradient_error import Recursion, Subject, gap
+from apical.claims.predictive_coding._gradient_error import (
+    FixedPredictionInference,
+    gradient_error,
+)
+from apical.claims.predictive_coding._untrained_networks import UntrainedNetwork
 from apical.lab.report._style import our_style, picture
 from apical.rules import PredictiveCoding, Sweep
 
@@ -45,36 +49,38 @@ def test_double_precision_ends_with_the_work():
 
 # ---------------------------------------------------------------- the literal recursion
 
-RNN = Subject(name_net(4, unrolled=True), (4,), 2, 3).problem(0)
+RNN = UntrainedNetwork(recurrent_net(4, unrolled=True), (4,), 2, 3).problem(0)
 
 
-def gap_of(rule):
+def error_of(rule):
     """How far the gradient of a rule is from the exact one."""
     learner = jax.jit(apical.value_and_grad(RNN.loss_fn, rule, **RNN.keywords))
     grads = learner(RNN.params, (), *RNN.args).grads
-    return gap(grads, jax.grad(RNN.loss_fn, has_aux=True)(RNN.params, *RNN.args)[0])
+    return gradient_error(
+        grads, jax.grad(RNN.loss_fn, has_aux=True)(RNN.params, *RNN.args)[0]
+    )
 
 
 @pytest.mark.parametrize(("steps", "same"), [(4, True), (3, False)])
 def test_the_steps_are_those_of_the_rule(steps, same):
     rule = PredictiveCoding(4, inference=optax.sgd(0.3))
-    ((_, found),) = Recursion(RNN).steps(RNN, 0.3, [steps])
+    ((_, found),) = FixedPredictionInference(RNN).steps(RNN, 0.3, [steps])
     assert found.distance > 0.1  # far from exact: what is compared is the way there
-    assert np.allclose(found, gap_of(rule), atol=1e-6) == same
+    assert np.allclose(found, error_of(rule), atol=1e-6) == same
 
 
 @pytest.mark.parametrize(("rate", "same"), [(0.5, True), (0.6, False)])
 def test_the_visits_are_those_of_the_rule(rate, same):
-    recursion = Recursion(RNN)
-    (_, order), *_ = list(sweep.orders(recursion.circuit, 1))[2:]
+    inference = FixedPredictionInference(RNN)
+    (_, order), *_ = list(sweep.orders(inference.circuit, 1))[2:]
     rule = PredictiveCoding(rate=0.5, inference=Sweep(2, order))
-    found = recursion.sweeps(RNN, rate, order)
+    found = inference.sweeps(RNN, rate, order)
     next(found)
-    assert np.allclose(next(found), gap_of(rule), atol=1e-6) == same
+    assert np.allclose(next(found), error_of(rule), atol=1e-6) == same
 
 
 def test_a_mixed_order_makes_a_node_wait_and_the_way_back_does_not():
-    circuit = Recursion(RNN).circuit
+    circuit = FixedPredictionInference(RNN).circuit
     for kind, order in sweep.orders(circuit, 4):
         assert sorted(order) == sorted(node.name for node in circuit.nodes)
         assert sweep.waits(circuit, order) == (kind != sweep.BACK)

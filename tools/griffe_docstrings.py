@@ -1,12 +1,12 @@
-"""How the documentation reads this package: a griffe extension, used by `mkdocs.yml`.
+"""The griffe extension with which `mkdocs.yml` reads the docstrings of this package.
 
-Four customs of the house are told to the reader of docstrings:
+It handles four conventions:
 
-* an `__init__`, and a module that defines nothing, holds out what it imports under its
-  own name (`from ._trace import trace as trace`);
-* a docstring's `Example:` is code, as the plural `Examples:` is elsewhere;
+* an `__init__`, and a module that defines nothing, exports what it imports under the
+  same name (`from ._trace import trace as trace`);
+* the section `Example:` of a docstring is code, as `Examples:` is elsewhere;
 * a class under `@rule` is a dataclass, and `static(default=x)` is a field;
-* the methods of a rule are those of `Rule`, which has their documentation.
+* the methods of a rule are documented in `Rule`.
 """
 
 import re
@@ -26,26 +26,26 @@ from griffe import (
 _EXAMPLE = re.compile(r"^(\s*)Example:[ ]*$", re.MULTILINE)
 
 
-class HouseStyle(Extension):
-    """Tells griffe what is public here, what is an example and what is a rule."""
+class Conventions(Extension):
+    """The exports, examples, rules and fields of this package."""
 
     def on_module(self, *, mod: Module, **kwargs: Any) -> None:
-        """Hold out what is imported under its own name where nothing is defined."""
+        """Export what is imported under the same name where nothing is defined."""
         del kwargs
         aliases = [m for m in mod.members.values() if m.is_alias]
         only_imports = len(aliases) == len(mod.members)
         if mod.exports is None and (mod.is_init_module or only_imports):
-            held_out = [a.name for a in aliases if a.target_path.endswith(f".{a.name}")]
-            mod.exports = [name for name in held_out if not name.startswith("_")]
+            exported = [a.name for a in aliases if a.target_path.endswith(f".{a.name}")]
+            mod.exports = [name for name in exported if not name.startswith("_")]
 
     def on_object(self, *, obj: Object, **kwargs: Any) -> None:
-        """Read `Example:` as a section of code."""
+        """Read the section `Example:` as code."""
         del kwargs
         if obj.docstring is not None:
             obj.docstring.value = _EXAMPLE.sub(r"\1Examples:", obj.docstring.value)
 
     def on_class_members(self, *, cls: Class, **kwargs: Any) -> None:
-        """Read a rule as a dataclass, whose methods need no words of their own."""
+        """Read a rule as a dataclass without documented methods."""
         del kwargs
         if any(str(decorator.value) == "rule" for decorator in cls.decorators):
             cls.decorators.append(

@@ -9,9 +9,8 @@ from support.claim_lines import CASES
 
 import apical
 from apical import rules
-from apical.claims import CLAIMS, _tasks, run_claim
-from apical.claims._claim import SCALES, Desk
-from apical.claims._tasks import trained_at
+from apical.claims import CLAIMS, _data, _tasks, run_claim
+from apical.claims._claim import SCALES, TaskContext
 from apical.claims.feedback import (
     bn_rates,
     fa_matches,
@@ -22,6 +21,7 @@ from apical.claims.feedback import (
     sign_magnitudes,
     sign_sparse,
 )
+from apical.claims.feedback._fashion_mnist import step_size_task
 from apical.claims.predictive_coding import trains as pc_trains
 from apical.lab._registry import BASELINE, CONTROL
 from apical.lab.data import _load
@@ -85,7 +85,7 @@ def planned(monkeypatch):
 
     tiny = functools.partial(_load.load, "digits")
     monkeypatch.setattr(_tasks, "compare", only_plan)
-    monkeypatch.setattr(_tasks, "load", lambda *_: tiny())
+    monkeypatch.setattr(_data, "load", lambda *_: tiny())
     return plans
 
 
@@ -99,7 +99,7 @@ def plan_of(claim, scale, plans, folder):
     for task in claim.tasks(scale):
         if task.name != fa_matches.LINEAR:
             with pytest.raises(InterruptedError):
-                list(task.run(Desk(folder)))
+                list(task.run(TaskContext(folder)))
     return plans
 
 
@@ -122,12 +122,12 @@ def test_every_rate_is_a_run_from_the_same_weights_on_the_same_batches(tmp_path)
     size = bn_rates.SIZES["smoke"]._replace(epochs=2, seeds=2)
 
     def trained(*rates, **told):
-        told = {"net": "with batch norm", "shuffle": True, "said": {}, **told}
-        taught = BASELINE, bn_rates.RULES[BASELINE]
-        task = trained_at(rates, size, taught=taught, **told)
+        told = {"net": "with batch norm", "shuffle": True, "columns": {}, **told}
+        named_rule = BASELINE, bn_rates.RULES[BASELINE]
+        task = step_size_task(rates, size, named_rule=named_rule, **told)
         return {
             (e["learning_rate"], e["seed"], e["epoch"]): e["test_loss"]
-            for e in task.run(Desk(tmp_path))
+            for e in task.run(TaskContext(tmp_path))
         }
 
     both = trained(0.05, 0.4)
