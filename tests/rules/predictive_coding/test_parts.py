@@ -55,12 +55,12 @@ def test_all_precisions_and_the_pull_times_three_is_the_same_equilibrium():
     assert distance(credit_of(alone).grads, plain) > 0.1
 
 
-def test_a_decaying_precision_is_that_of_its_tick():
+def test_a_decaying_precision_is_that_of_its_step():
     given = DecayingPrecision(first=4.0, last=0.5, time=2.0)
     hand = ByHand()
     values = hand.start()
-    for tick in range(6):
-        hand.precision = (0.5 + 3.5 * np.exp(-tick / 2.0),) * 2
+    for step in range(6):
+        hand.precision = (0.5 + 3.5 * np.exp(-step / 2.0),) * 2
         values = hand.step(values, 0.1)
     hand.precision = (0.5, 0.5)
     found = credit_of(free(6, 0.1, precision=given)).grads
@@ -81,7 +81,7 @@ def test_a_learned_precision_becomes_one_over_the_variance_of_the_errors():
     }
     learned = state.precision
     for _ in range(200):
-        learned = rule.precision.learned(circuit, learned, errors)
+        learned = rule.precision.update(circuit, learned, errors)
     for name in NAMES:
         expected = 1 / np.mean(np.square(errors[name]))
         np.testing.assert_allclose(np.exp(learned[name]), expected, rtol=1e-3)

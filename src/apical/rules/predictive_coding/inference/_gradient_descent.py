@@ -1,4 +1,4 @@
-"""Relaxation: all values move at once, by any optax transformation.
+"""Gradient descent: all values move at once, by any optax transformation.
 
 v <- v - rate dE/dv
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,36 +19,9 @@ from ..._adaptive_steps import as_optimizer
 from ..._checks import check_transformation
 from ..._iteration import repeat, written_out
 from ..._numerics import relative_norm, root_of_ratio, squared_norm
-from .._energy import Budget, Settled
-
-# A slope, as a function of a point and a tick, and how many steps go down it.
-Stage = tuple[Callable[..., Any], int]
-
-
-class Energy(Protocol):
-    """What inference needs of an energy; its points are values, or errors."""
-
-    @property
-    def circuit(self) -> Circuit:
-        """Of the loss function."""
-        ...
-
-    @property
-    def start(self) -> Any:
-        """The point of the feed-forward values."""
-        ...
-
-    def slope(self, point: Any, tick: Any = None, /) -> Any:
-        """dE/dv of one example."""
-        ...
-
-    def stages(self, steps: int, /) -> list[Stage]:
-        """The same in as many steps from the start, where the first have less to do."""
-        ...
-
-    def settled(self, point: Any, residual: Any, steps: Any, /) -> Settled:
-        """Where inference ended."""
-        ...
+from .._active_front import needed_steps
+from .._energy import AbstractEnergy, Settled, Stage
+from ._abstract import AbstractInference, Budget, Reach
 
 
 class Relaxed(NamedTuple):
@@ -60,8 +33,8 @@ class Relaxed(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Relaxation:
-    """All values move at once: what `inference=` stands for unless it says otherwise.
+class GradientDescent(AbstractInference):
+    """All values move at once: what None or an optax transformation stands for.
 
     Args:
       optimizer: any optax transformation; None: plain steps of the rule's rate.
@@ -71,11 +44,20 @@ class Relaxation:
 
     optimizer: optax.GradientTransformation | None = None
 
+    supports_tolerance = True
+    supports_free_arguments = True
+
     def __post_init__(self) -> None:
         if self.optimizer is not None:
             check_transformation(self.optimizer, "inference")
 
-    def settle(self, energy: Energy, budget: Budget) -> Settled:
+    def reach(self, circuit: Circuit, free: bool, steps: int | None) -> Reach | None:
+        """A signal moves by one node in a step."""
+        if steps is None:
+            return None
+        return Reach(steps, needed_steps(circuit, free, steps))
+
+    def settle(self, energy: AbstractEnergy, budget: Budget) -> Settled:
         """Descend from the feed-forward values."""
         circuit, start = energy.circuit, energy.start
         optimizer = as_optimizer(self.optimizer, budget.rate, circuit)
@@ -93,7 +75,7 @@ def relax(
     point: Any,
     optimizer: optax.GradientTransformation,
 ) -> Relaxed:
-    """Steps of an optimiser down a slope: a function of a point and a tick.
+    """Steps of an optimiser down a slope: a function of a point and a step.
 
     Args:
       circuit: decides whether loops are rolled.
@@ -121,7 +103,7 @@ class State(NamedTuple):
 
     point: Any
     memory: Any
-    tick: jax.Array
+    step: jax.Array
 
 
 def _begin(point: Any, optimizer: optax.GradientTransformation) -> State:
@@ -132,9 +114,9 @@ def _move(
     slope: Callable[..., Any], optimizer: optax.GradientTransformation, at: State
 ) -> tuple[State, Any]:
     """A step, and the slope down which it went."""
-    grads = slope(at.point, at.tick)
+    grads = slope(at.point, at.step)
     updates, memory = optimizer.update(grads, at.memory, at.point)
-    return State(optax.apply_updates(at.point, updates), memory, at.tick + 1), grads
+    return State(optax.apply_updates(at.point, updates), memory, at.step + 1), grads
 
 
 def _moved(
@@ -152,11 +134,11 @@ def relax_until(
 ) -> Relaxed:
     """Steps until the slope, measured before each, is small enough.
 
-    A step that meets a small slope is not taken: what is returned has that residual.
+    No step is taken where the slope is small: what is returned has that residual.
 
     Args:
       circuit: decides whether the loop is rolled.
-      slope: `slope(point, tick)`.
+      slope: `slope(point, step)`.
       point: where to start: any pytree.
       optimizer: gives the steps.
       budget: how many steps at most, and the norm of the slope, relative to the first,
@@ -182,10 +164,10 @@ def relax_until(
             state = jax.tree.map(lambda a, b, h=held: jnp.where(h, a, b), state, moved)
     else:
         state = jax.lax.while_loop(
-            lambda s: ~done(s) & (s[0].tick < budget.steps), advance, state
+            lambda s: ~done(s) & (s[0].step < budget.steps), advance, state
         )
     there, here, norm = state
     # The slope was measured at `here`; where that was small the step is taken back.
     small = done(state)
     end = jax.tree.map(lambda a, b: jnp.where(small, a, b), here, there)
-    return Relaxed(end.point, root_of_ratio(norm, first), end.tick)
+    return Relaxed(end.point, root_of_ratio(norm, first), end.step)
