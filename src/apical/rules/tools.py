@@ -27,3 +27,4 @@ from .predictive_coding import GradientDescent as GradientDescent
 from .predictive_coding import Reach as Reach
 from .predictive_coding import Settled as Settled
 from .predictive_coding import relax as relax
+from .target_propagation import AbstractReconstruction as AbstractReconstruction

@@ -1,5 +1,6 @@
-"""Target propagation, composed of parts: each in a file of its own."""
+"""Target propagation, composed of parts: each in its own file."""
 
+from ._reconstruction import AbstractReconstruction as AbstractReconstruction
 from ._reconstruction import DifferenceReconstruction as DifferenceReconstruction
 from ._reconstruction import NoiseReconstruction as NoiseReconstruction
 from ._target_propagation import (
