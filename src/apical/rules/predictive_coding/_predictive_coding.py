@@ -347,6 +347,11 @@ class PredictiveCoding(Rule):
         """The scheme of inference: gradient descent where none is given."""
         return as_inference(self.inference)
 
+    @property
+    def settles(self) -> bool:
+        """Whether inference ends where the energy is at rest."""
+        return self._scheme.settles
+
     def steps_in(self, circuit: Circuit) -> int:
         """How many steps values take, given or by default."""
         if self.steps is not None:
