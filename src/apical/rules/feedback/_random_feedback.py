@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, final
 
 import jax
 import optax
@@ -57,6 +57,7 @@ class RandomFeedbackState(NamedTuple):
     connections: Connections = Connections()
 
 
+@final
 @dataclass(frozen=True)
 class RandomFeedback(AbstractFeedback):
     """Errors are carried back by other weights than predictions forward.

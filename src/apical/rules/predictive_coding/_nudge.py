@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, final
 
 from .._checks import check_choice, check_positive
 
@@ -45,6 +45,7 @@ class AbstractNudge(abc.ABC):
         return tuple(1 / (len(self.pulls) * pull) for pull in self.pulls)
 
 
+@final
 @dataclass(frozen=True)
 class Nudge(AbstractNudge):
     """A loss that pulls weakly: towards the target, away from it, or both in turn.

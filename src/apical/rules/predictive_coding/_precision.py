@@ -13,7 +13,7 @@ import abc
 import numbers
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, final
 
 import jax.numpy as jnp
 
@@ -57,6 +57,7 @@ class AbstractPrecision(abc.ABC):
         return state
 
 
+@final
 @dataclass(frozen=True)
 class GivenPrecision(AbstractPrecision):
     """The same at every step: a number, or one for each node.
@@ -98,6 +99,7 @@ class GivenPrecision(AbstractPrecision):
         return lambda step: self.by_node(circuit)
 
 
+@final
 @dataclass(frozen=True)
 class DecayingPrecision(AbstractPrecision):
     """High at first, so that errors travel, then as usual.
@@ -147,6 +149,7 @@ class DecayingPrecision(AbstractPrecision):
         return precisions
 
 
+@final
 @dataclass(frozen=True)
 class LearnedPrecision(AbstractPrecision):
     """One for each node, learned to be one over the variance of its errors.

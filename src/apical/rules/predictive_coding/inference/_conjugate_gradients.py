@@ -11,7 +11,7 @@ curves down ends its iterations.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,7 @@ from .._energy import AbstractEnergy, Settled
 from ._abstract import AbstractInference, Budget
 
 
+@final
 @dataclass(frozen=True)
 class ConjugateGradients(AbstractInference):
     """Newton's method on the errors: a solver, not a mechanism.

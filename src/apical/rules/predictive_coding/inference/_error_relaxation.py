@@ -18,7 +18,7 @@ steps can overshoot, so that none is longer than a given norm.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +32,7 @@ from ._abstract import AbstractInference, Budget
 from ._gradient_descent import GradientDescent
 
 
+@final
 @dataclass(frozen=True)
 class ErrorRelaxation(AbstractInference):
     """Relax the errors in place of the values: a solver, not a mechanism.

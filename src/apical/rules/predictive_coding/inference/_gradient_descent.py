@@ -1,14 +1,11 @@
-"""Gradient descent: all values move at once, by any optax transformation.
-
-v <- v - rate dE/dv
-"""
+"""Gradient descent, v <- v - rate dE/dv: all values at once, by any optax optimiser."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
@@ -25,13 +22,14 @@ from ._abstract import AbstractInference, Budget, Reach
 
 
 class Relaxed(NamedTuple):
-    """Where a descent ended: the point, the relative residual, the steps taken."""
+    """The end of a descent: the point, the relative residual, the steps taken."""
 
     point: Any
     residual: jax.Array
     steps: Any
 
 
+@final
 @dataclass(frozen=True)
 class GradientDescent(AbstractInference):
     """All values move at once: what None or an optax transformation stands for.
@@ -84,8 +82,8 @@ def relax(
       optimizer: gives the steps.
     """
     # Only the first and the last slope are measured, so that the steps between, which
-    # are what takes the time, do nothing else.
-    (slope, _), (final, _) = stages[0], stages[-1]
+    # take the time, do nothing else.
+    (slope, _), (end, _) = stages[0], stages[-1]
     state, first = _move(slope, optimizer, _begin(point, optimizer))
     steps, last = sum(count for _, count in stages), first
     between = [count for _, count in stages]
@@ -94,7 +92,7 @@ def relax(
     for (slope, _), count in zip(stages, between, strict=True):
         state = repeat(circuit, partial(_moved, slope, optimizer), state, count, steps)
     if steps > 1:
-        state, last = _move(final, optimizer, state)
+        state, last = _move(end, optimizer, state)
     return Relaxed(state.point, relative_norm(last, first), steps)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, final
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ from .._energy import AbstractEnergy, Settled
 from ._abstract import AbstractInference, Budget
 
 
+@final
 @dataclass(frozen=True)
 class DifferentialEquation(AbstractInference):
     """Integrate dv/dt = -dE/dv with steps of adaptive size.

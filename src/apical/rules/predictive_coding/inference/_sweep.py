@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, final
 
 import jax
 import jax.numpy as jnp
@@ -53,14 +53,15 @@ def levels(circuit: Circuit) -> dict[str, int]:
     return {n.name: level(n.name) for n in reversed(circuit.nodes)}
 
 
+@final
 @dataclass(frozen=True)
 class Sweep(AbstractInference):
     """Visit the nodes one after the other, from the loss back to the input.
 
     A visit moves nodes by `rate` down the energy, all others held. With fixed
-    predictions, rate 1 and the default order a single sweep is exact at the price of
+    predictions, rate 1 and the default order one sweep is exact at the cost of
     backpropagation, on every graph: it *is* backpropagation by another route
-    (Rosenbaum 2022), not predictive coding made cheap. With free predictions a sweep
+    (Rosenbaum 2022), not a cheaper predictive coding. With free predictions a sweep
     carries a signal through all layers, where a step carries it through one.
 
     Args:

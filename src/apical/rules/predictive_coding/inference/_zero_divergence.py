@@ -15,7 +15,7 @@ waits for the longest.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, final
 
 from .._energy import AbstractEnergy, Settled
 from .._fixed_prediction import sweep_exactly
@@ -23,6 +23,7 @@ from ._abstract import AbstractInference, Budget
 from ._sweep import levels
 
 
+@final
 @dataclass(frozen=True)
 class ZeroDivergence(AbstractInference):
     """Free predictions, steps of size 1, and weights that move at their own step.
