@@ -125,14 +125,14 @@ def test_a_positive_nudge_equals_a_weaker_loss_by_hand():
     assert_close(found, expected)
 
 
-def test_of_two_settlings_the_one_that_is_farther_from_rest_is_told():
+def test_of_two_settlings_the_larger_residual_is_reported():
     def steep(params, x, y):
         return 25 * loss_fn(params, x, y)
 
-    def told(kind):
+    def info_of(kind):
         return credit_of(free(40, 0.05, nudge=Nudge(0.3, kind)), steep).info
 
-    towards, away, both = told("positive"), told("negative"), told("centred")
+    towards, away, both = map(info_of, ("positive", "negative", "centred"))
     assert towards.residual < 0.5 and not away.residual < 0.5
     np.testing.assert_array_equal(both.residual, away.residual)
     assert not both.settled
@@ -269,7 +269,7 @@ def test_a_missing_extra_is_named(monkeypatch):
         credit_of(free(inference=DifferentialEquation()))
 
 
-def test_a_solver_tells_examples_apart_in_a_loss_for_one_number_of_them():
+def test_a_solver_separates_examples_in_a_loss_for_one_number_of_them():
     def four(params, x, y):
         return loss_fn(params, x + jnp.zeros((4, 1)), y)
 

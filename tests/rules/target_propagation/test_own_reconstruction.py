@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from support.by_hand import assert_close, distance
-from support.target_lines import SGD, STEP, credit_of, drawn
+from support.target_propagation import SGD, STEP, credit_of, drawn
 
 from apical.rules import DifferenceTargetPropagation, NoiseReconstruction, rule
 from apical.rules.tools import AbstractReconstruction, static
