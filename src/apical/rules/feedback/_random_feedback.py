@@ -31,6 +31,20 @@ class AbstractFeedback(abc.ABC):
     Attributes:
       learns: whether the weights are trained (they are then a second network).
       citation: the source, as BibTeX.
+
+    Example:
+      >>> from dataclasses import dataclass
+      >>> import jax, apical
+      >>> from apical.rules.tools import AbstractFeedback
+      >>> @dataclass(frozen=True)
+      ... class FirstWeights(AbstractFeedback):
+      ...     def init(self, circuit, key, params):
+      ...         return params
+      ...     def carry(self, state):
+      ...         return state
+      ...     def update(self, state, grads):
+      ...         return state
+      >>> rule = apical.rules.PredictiveCoding(feedback=FirstWeights())
     """
 
     learns: bool = False

@@ -30,6 +30,18 @@ class AbstractNudge(abc.ABC):
 
     Attributes:
       citation: the source, as BibTeX.
+
+    Example:
+      >>> from dataclasses import dataclass
+      >>> import apical
+      >>> from apical.rules.tools import AbstractNudge
+      >>> @dataclass(frozen=True)
+      ... class Repulsion(AbstractNudge):
+      ...     @property
+      ...     def pulls(self):
+      ...         return (-0.1,)
+      >>> Repulsion().weights
+      (-10.0,)
     """
 
     citation: ClassVar[str] = ""

@@ -33,6 +33,21 @@ class AbstractPrecision(abc.ABC):
       requires_prediction: `"fixed"` or `"free"` where it works with these alone.
       needs: what it needs that a neuron does not have, in the words of the docs.
       citation: the source, as BibTeX.
+
+    Example:
+      >>> from dataclasses import dataclass
+      >>> import apical
+      >>> from apical.rules.tools import AbstractPrecision
+      >>> @dataclass(frozen=True)
+      ... class TwiceAtFirst(AbstractPrecision):
+      ...     def init(self, circuit):
+      ...         return ()
+      ...     def at(self, circuit, state):
+      ...         def precisions(step):
+      ...             value = 1.0 if step is None else 1.0 + (step == 0)
+      ...             return {node.name: value for node in circuit.nodes}
+      ...         return precisions
+      >>> rule = apical.rules.PredictiveCoding(precision=TwiceAtFirst())
     """
 
     requires_prediction: ClassVar[Literal["fixed", "free"] | None] = None

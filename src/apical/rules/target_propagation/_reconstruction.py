@@ -70,12 +70,26 @@ class NodewiseForward:
 class AbstractReconstruction(abc.ABC):
     """What the inverses of target propagation learn from. Subclass it with `@rule`.
 
-    Its numbers are then leaves of the rule; it must have a field or an attribute
-    `steps`, how many steps the inverses take in each call.
+    Its numbers are then leaves of the rule.
 
     Attributes:
-      steps: how many steps the inverses take in each call.
+      steps: how many steps the inverses take in each call: a static field, or a number
+        in the class.
       citation: the source, as BibTeX.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, apical
+      >>> from apical.rules.tools import AbstractReconstruction
+      >>> @apical.rules.rule
+      ... class Plain(AbstractReconstruction):
+      ...     weight: float = 1.0
+      ...     steps = 1
+      ...     def losses(self, inverse, weights, forward, key):
+      ...         values = forward.values
+      ...         again = inverse.back(weights, forward(values))
+      ...         loss = lambda g, v: self.weight * jnp.sum((g - v) ** 2) / 2
+      ...         return {n: loss(g, values[n]) for n, g in again.items()}
+      >>> rule = apical.rules.DifferenceTargetPropagation(training=Plain())
     """
 
     steps: int

@@ -61,6 +61,24 @@ class AbstractInference(abc.ABC):
       default_rate: the size of steps with free predictions where no rate is given.
       needs: what it needs that a neuron does not have, in the words of the docs.
       citation: the source, as BibTeX.
+
+    Example:
+      >>> from dataclasses import dataclass
+      >>> import jax, apical
+      >>> from apical.rules.tools import AbstractInference, repeat
+      >>> @dataclass(frozen=True)
+      ... class PlainSteps(AbstractInference):
+      ...     def settle(self, energy, budget):
+      ...         rate, steps, _ = budget
+      ...         def step(point):
+      ...             slope = energy.slope(point)
+      ...             return jax.tree.map(lambda v, g: v - rate * g, point, slope)
+      ...         end = repeat(energy.circuit, step, energy.start, steps)
+      ...         return energy.settled(end, energy.residual(end), steps)
+      >>> rule = apical.rules.PredictiveCoding(inference=PlainSteps(), tolerance=0.1)
+      Traceback (most recent call last):
+        ...
+      ValueError: `PlainSteps` does not stop at a residual: leave `tolerance` at 0.
     """
 
     requires_prediction: ClassVar[Literal["fixed", "free"] | None] = None
