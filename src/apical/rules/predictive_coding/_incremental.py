@@ -129,7 +129,7 @@ class IncrementalPredictiveCoding(Rule):
         del state
         if not self.streaming:
             return ()
-        return self._begun(circuit, _energy(circuit, params, args).start)
+        return self._start(circuit, _energy(circuit, params, args).start)
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
         """The mean of the gradients of all steps, the parameters held."""
@@ -162,7 +162,7 @@ class IncrementalPredictiveCoding(Rule):
             )
             norm = squared_norm(slope)
             return Progress(
-                self._moved(circuit, at.moving, slope),
+                self._move(circuit, at.moving, slope),
                 moved,
                 memory,
                 grads,
@@ -172,7 +172,7 @@ class IncrementalPredictiveCoding(Rule):
 
         unknown = jnp.full((), -1.0)  # no norm: the first step puts its own
         begin = Progress(
-            state if self.streaming else self._begun(circuit, forward.sites),
+            state if self.streaming else self._start(circuit, forward.sites),
             learned,
             optimizer_state,
             jax.tree.map(jnp.zeros_like, learned),
@@ -198,9 +198,9 @@ class IncrementalPredictiveCoding(Rule):
         energy = _energy(circuit, params, args)
 
         def step(at: MovingValues) -> MovingValues:
-            return self._moved(circuit, at, energy.slope(at.values))
+            return self._move(circuit, at, energy.slope(at.values))
 
-        begin = state if self.streaming else self._begun(circuit, energy.start)
+        begin = state if self.streaming else self._start(circuit, energy.start)
         values = repeat(circuit, step, begin, self._steps(circuit)).values
         _, _, errors = energy.pulled(values)
         return {
@@ -211,16 +211,16 @@ class IncrementalPredictiveCoding(Rule):
     def _steps(self, circuit: Circuit) -> int:
         return steps_across(circuit, 8) if self.steps is None else self.steps
 
-    def _mover(self, circuit: Circuit) -> optax.GradientTransformation:
+    def _optimizer(self, circuit: Circuit) -> optax.GradientTransformation:
         rate = 0.1 if self.rate is None and self.streaming else self.rate
         return as_optimizer(self.inference, rate, circuit)
 
-    def _begun(self, circuit: Circuit, values: Values) -> MovingValues:
-        return MovingValues(values, self._mover(circuit).init(values))
+    def _start(self, circuit: Circuit, values: Values) -> MovingValues:
+        return MovingValues(values, self._optimizer(circuit).init(values))
 
-    def _moved(self, circuit: Circuit, at: MovingValues, slope: Values) -> MovingValues:
-        mover = self._mover(circuit)
-        updates, state = mover.update(slope, at.inference, at.values)
+    def _move(self, circuit: Circuit, at: MovingValues, slope: Values) -> MovingValues:
+        optimizer = self._optimizer(circuit)
+        updates, state = optimizer.update(slope, at.inference, at.values)
         values: Any = optax.apply_updates(at.values, updates)
         return MovingValues(values, state)
 

@@ -229,7 +229,7 @@ class PredictiveCoding(Rule):
         residual = jnp.max(jnp.stack([jnp.asarray(each.residual) for each in ends]))
         info = settling(circuit, end.errors, residual, end.steps)
         grads = circuit.leaves.combine(self._gradients(ends))
-        after = self._learned(circuit, state, args, end, grads)
+        after = self._update_parts(circuit, state, args, end, grads)
         return Credit(end.value, end.aux, grads, after, info)
 
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
@@ -271,7 +271,7 @@ class PredictiveCoding(Rule):
 
         return [weighted(*g) for g in zip(*(end.grads for end in ends), strict=True)]
 
-    def _learned(
+    def _update_parts(
         self, circuit: Circuit, state: Any, args: Any, end: Settled, grads: Any
     ) -> Any:
         """The states of the parts after a call."""
