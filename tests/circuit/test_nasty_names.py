@@ -12,7 +12,7 @@ from support.laws import normal
 
 import apical
 from apical import rules
-from apical.rules.predictive_coding._free_prediction import fronts
+from apical.rules.predictive_coding._active_front import fronts
 from apical.rules.tools import LOSS
 
 WIDTHS = ((3, 4), (4, 4), (4, 4), (4, 4), (4, 2))

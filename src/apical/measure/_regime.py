@@ -23,7 +23,7 @@ from ..circuit import Circuit
 from ..rules import ErrorRelaxation, PredictiveCoding
 from ..rules._adaptive_steps import PerExample, ratio
 from ..rules._learner import Keywords, TrainState, make_learner
-from ..rules.predictive_coding._free_prediction import Free
+from ..rules.tools import AbstractEnergy
 from ._alignment import _agreement
 
 _POWER_STEPS = 30
@@ -113,7 +113,7 @@ def regime(
         truth = rule.reference(circuit, params, state, args)
         bound = rest = None
         if rule.step_size is not None and rule.inference is None:
-            energy = Free(rule.terms(circuit, params, state, args))
+            energy = rule.energy(circuit, params, state, args)
             bound = rule.step_size * _curvature(energy, key)
         if resting is not None:
             goal = resting(params, state, *args)
@@ -186,7 +186,7 @@ def _cosine(circuit: Circuit, one: Any, other: Any) -> jax.Array:
     return _agreement(*pairs).cosine
 
 
-def _curvature(energy: Free, key: jax.Array) -> jax.Array:
+def _curvature(energy: AbstractEnergy, key: jax.Array) -> jax.Array:
     """The largest eigenvalue of d2E/dv2 of any example, by the power method."""
     circuit = energy.circuit
     by_example = PerExample.of(circuit)

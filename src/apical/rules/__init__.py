@@ -17,6 +17,7 @@ from .feedback._direct import (
 )
 from .feedback._feedback_alignment import FeedbackAlignment as FeedbackAlignment
 from .feedback._kolen_pollack import KolenPollack as KolenPollack
+from .feedback._random_feedback import RandomFeedback as RandomFeedback
 from .feedback._sign_concordance import SignConcordance as SignConcordance
 from .feedback._weight_mirror import WeightMirror as WeightMirror
 from .local_objectives import CLAPP as CLAPP
@@ -41,7 +42,6 @@ from .predictive_coding import (
 from .predictive_coding import LearnedPrecision as LearnedPrecision
 from .predictive_coding import Nudge as Nudge
 from .predictive_coding import PredictiveCoding as PredictiveCoding
-from .predictive_coding import RandomFeedback as RandomFeedback
 from .predictive_coding import Sweep as Sweep
 from .predictive_coding import ZeroDivergence as ZeroDivergence
 from .synthetic_gradients import Critic as Critic

@@ -226,10 +226,10 @@ def test_a_network_learns_where_inference_ends_so_that_fewer_steps_are_needed():
     rule = generative(steps=200, amortised=AmortisedStart(Linear(), optax.adam(0.02)))
     learner = learner_of(rule)
     zeros = jnp.zeros_like(Z)
-    state, tick = learner.init(KEYS[0], PARAMS, zeros, X), jax.jit(learner)
+    state, call = learner.init(KEYS[0], PARAMS, zeros, X), jax.jit(learner)
     first = state
     for _ in range(300):
-        state = tick(PARAMS, state, zeros, X).state
+        state = call(PARAMS, state, zeros, X).state
     ends = learner.predict(PARAMS, state, zeros, X)[0]
     guess = Linear().apply(state.amortised.weights, zeros, X)
     assert distance(guess, ends) < 0.2 < distance(zeros, ends)

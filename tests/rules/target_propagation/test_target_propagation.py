@@ -7,7 +7,7 @@ import pytest
 from support.broken_rules import problem as given
 from support.by_hand import assert_close, batch, distance, loss_fn
 from support.laws import problem
-from support.target_lines import (
+from support.target_propagation import (
     DATA,
     DIFFERENCE,
     KEY,

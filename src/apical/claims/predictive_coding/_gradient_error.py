@@ -16,9 +16,10 @@ import jax.numpy as jnp
 
 import apical
 from apical.claims.predictive_coding._untrained_networks import Problem
+from apical.rules._local_derivatives import LocalDerivatives, local_derivatives
 from apical.rules._numerics import squared_norm
-from apical.rules.predictive_coding._energy import Terms
-from apical.rules.predictive_coding._fixed_prediction import Linear, linearise
+from apical.rules.predictive_coding._energy import EnergyTerms
+from apical.rules.predictive_coding._fixed_prediction import FixedPredictionEnergy
 
 
 class GradientError(NamedTuple):
@@ -75,7 +76,7 @@ class FixedPredictionInference:
 
     def _forward(self, params: Any, args: Any) -> tuple[Any, Any]:
         """The network at its feed-forward values, and the exact gradient."""
-        linear = linearise(Terms(self.circuit, params, args))
+        linear = local_derivatives(self.circuit, params, args)
         learned, fixed = self.circuit.leaves.split(params)
 
         def loss(learned: Any) -> Any:
@@ -86,22 +87,23 @@ class FixedPredictionInference:
 
         return (linear.value, linear.transposed), jax.grad(loss)(learned)
 
-    def _linear(self, network: Any) -> Linear:
+    def _energy(self, network: Any) -> FixedPredictionEnergy:
         value, transposed = network
-        return Linear(Terms(self.circuit, None, None), value, None, {}, transposed)
+        local = LocalDerivatives(self.circuit, value, None, {}, transposed)
+        return FixedPredictionEnergy(EnergyTerms(self.circuit, None, None), local)
 
     def _all_at_once(self, network: Any, errors: Any, rate: Any) -> Any:
-        slope = self._linear(network).slope(errors)
+        slope = self._energy(network).slope(errors)
         return jax.tree.map(lambda e, s: e - rate * s, errors, slope)
 
     def _one_by_one(self, network: Any, errors: Any, order: Any, rate: Any) -> Any:
         for name in order:
-            slope = self._linear(network).slope(errors)[name]
+            slope = self._energy(network).slope(errors)[name]
             errors = {**errors, name: errors[name] - rate * slope}
         return errors
 
     def _found(self, network: Any, errors: Any) -> Any:
-        return self._linear(network).pull(1.0, errors)[0]
+        return self._energy(network).network.pull(1.0, errors)[0]
 
 
 def gradient_error(found: Any, exact: Any) -> GradientError:

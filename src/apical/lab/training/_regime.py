@@ -7,7 +7,7 @@ import jax
 import apical
 from apical.lab.training._loss import Loss
 from apical.measure import Regime
-from apical.rules import PredictiveCoding, Rule, ZeroDivergence
+from apical.rules import PredictiveCoding, Rule
 
 # The same for a terminal of 80 columns; to rest is to equilibrium.
 _NARROW = (
@@ -20,9 +20,7 @@ def has_regime(rule: Rule) -> bool:
     """Whether values of the rule descend an energy towards a rest of their own."""
     if not isinstance(rule, PredictiveCoding):
         return False
-    # One step for each level, and the weights of each move on its way.
-    passes = isinstance(rule.inference, ZeroDivergence)
-    return rule.prediction == "free" and rule.free is None and not passes
+    return rule.prediction == "free" and rule.free is None and rule.settles
 
 
 def regime_of(loss: Loss, rule: Any, learned: Any, batch: Any) -> Regime:

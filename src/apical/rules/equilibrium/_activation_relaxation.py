@@ -19,18 +19,17 @@ from ...circuit import Circuit
 from .._base import Credit, Rule, SearchSpace, Signal, cited, rule, static
 from .._checks import check_positive, check_whole
 from .._iteration import repeat
+from .._local_derivatives import LocalDerivatives, local_derivatives
 from .._numerics import relative_norm, wide
 from .._validation import warn_of_unheard
-from ..predictive_coding import RandomFeedback
-from ..predictive_coding._energy import Terms
-from ..predictive_coding._fixed_prediction import Linear, linearise
+from ..feedback._random_feedback import AbstractFeedback
 from ._network import SETTLED, Settling, damped
 
 
 class Relaxed(NamedTuple):
     """The forward pass, minus the relaxed activities, and the diagnostics."""
 
-    linear: Linear
+    linear: LocalDerivatives
     errors: Any
     info: Settling
 
@@ -79,7 +78,7 @@ class ActivationRelaxation(Rule):
 
     steps: int | None = static(default=None)
     rate: float = 1.0
-    feedback: RandomFeedback | None = static(default=None)
+    feedback: AbstractFeedback | None = static(default=None)
     derivative: bool = static(default=True)
 
     @property
@@ -115,7 +114,8 @@ class ActivationRelaxation(Rule):
         if self.steps is not None:
             check_whole(self.steps, "steps")
         check_positive(self.rate, "rate")
-        if self.feedback is not None and not isinstance(self.feedback, RandomFeedback):
+        given = self.feedback
+        if given is not None and not isinstance(given, AbstractFeedback):
             raise TypeError(
                 "`feedback` must be `apical.rules.RandomFeedback()` or None, not "
                 f"{self.feedback!r}."
@@ -135,7 +135,7 @@ class ActivationRelaxation(Rule):
         linear, errors, info = self._relax(circuit, params, state, args)
         grads = circuit.leaves.combine(linear.pull(1.0, errors)[0])
         if self.feedback is not None:
-            state = self.feedback.learned(state, grads)
+            state = self.feedback.update(state, grads)
         return Credit(linear.value, linear.aux, grads, state, info)
 
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
@@ -146,8 +146,8 @@ class ActivationRelaxation(Rule):
 
     def _relax(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Relaxed:
         weights = None if self.feedback is None else self.feedback.carry(state)
-        linear = linearise(
-            Terms(circuit, params, args, feedback=weights, derivative=self.derivative)
+        linear = local_derivatives(
+            circuit, params, args, feedback=weights, derivative=self.derivative
         )
 
         def target(errors: Any) -> Any:

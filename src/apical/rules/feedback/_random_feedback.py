@@ -1,4 +1,4 @@
-"""Feedback weights of predictive coding: what carries errors back to the values.
+"""Feedback weights as a part of rules that relax: what carries errors back to values.
 
     dE/dv_n = e_n - sum_m e_m through phi + dL/dv_n through phi
 
@@ -7,8 +7,9 @@ Parameters learn from the errors that are left, without passing a weight.
 
 from __future__ import annotations
 
+import abc
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, final
 
 import jax
 import optax
@@ -18,24 +19,65 @@ from .._checks import check_fraction, check_positive, check_transformation
 from .._connections import Connections, connect
 from .._numerics import fold_in_name
 from .._optimizers import apply_optimizer, begun
-from ..feedback._path import copied, draw_leaves, like_forward, require_different
+from ._path import copied, draw_leaves, like_forward, require_different
 
 
-class FeedbackState(NamedTuple):
-    """The feedback weights, the state of what moves them, and which are there."""
+class AbstractFeedback(abc.ABC):
+    """What carries errors back in place of the forward weights.
+
+    Subclass it as a frozen dataclass to write another one for `PredictiveCoding` and
+    `ActivationRelaxation`: it must have a hash, since it is part of the rule's type.
+
+    Attributes:
+      learns: whether the weights are trained (they are then a second network).
+      citation: the source, as BibTeX.
+
+    Example:
+      >>> from dataclasses import dataclass
+      >>> import jax, apical
+      >>> from apical.rules.tools import AbstractFeedback
+      >>> @dataclass(frozen=True)
+      ... class FirstWeights(AbstractFeedback):
+      ...     def init(self, circuit, key, params):
+      ...         return params
+      ...     def carry(self, state):
+      ...         return state
+      ...     def update(self, state, grads):
+      ...         return state
+      >>> rule = apical.rules.PredictiveCoding(feedback=FirstWeights())
+    """
+
+    learns: bool = False
+    citation: ClassVar[str] = ""
+
+    @abc.abstractmethod
+    def init(self, circuit: Circuit, key: jax.Array, params: Any) -> Any:
+        """The state before the first call; refuse here what cannot work."""
+
+    @abc.abstractmethod
+    def carry(self, state: Any) -> Any:
+        """The weights of one call: the pytree of the parameters, None where unused."""
+
+    @abc.abstractmethod
+    def update(self, state: Any, grads: Any) -> Any:
+        """The state after a call, from the gradients of the forward weights."""
+
+
+class RandomFeedbackState(NamedTuple):
+    """The feedback weights, their optimiser's state, and which connections exist."""
 
     weights: Any
     optimizer: Any = ()
     connections: Connections = Connections()
 
 
+@final
 @dataclass(frozen=True)
-class RandomFeedback:
+class RandomFeedback(AbstractFeedback):
     """Errors are carried back by other weights than predictions forward.
 
     They are drawn once, of the size of the forward weights. With an optimiser they
-    learn: an error and an activity meet at a feedback synapse as at the forward one,
-    so that it moves by the same product.
+    learn by the product of error and activity that the forward weights learn by.
 
     Args:
       optimizer: any optax transformation that moves them; None: they stay.
@@ -72,12 +114,14 @@ class RandomFeedback:
             check_transformation(self.optimizer, "optimizer")
 
     @property
-    def learns(self) -> bool:
+    def learns(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Whether they are trained: a second network."""
         return self.optimizer is not None
 
-    def init(self, circuit: Circuit, key: jax.Array, params: Any) -> FeedbackState:
-        """Draw them; refuses where a weight would carry back its own errors."""
+    def init(
+        self, circuit: Circuit, key: jax.Array, params: Any
+    ) -> RandomFeedbackState:
+        """Draw the weights; refuse those that equal the forward ones."""
         circuit.require_feedback()
         own = fold_in_name(key, "apical.PredictiveCoding")
         drawn = draw_leaves(circuit, own, params, circuit.feedback_leaves, like_forward)
@@ -90,17 +134,17 @@ class RandomFeedback:
             backward=self.removed_backward,
             noise=self.backward_noise,
         )
-        return FeedbackState(drawn, memory, there)
+        return RandomFeedbackState(drawn, memory, there)
 
-    def carry(self, state: FeedbackState) -> Any:
+    def carry(self, state: RandomFeedbackState) -> Any:
         """The feedback weights as they are in this call."""
         return state.connections.carry(state.weights, self.backward_noise)
 
-    def learned(self, state: FeedbackState, grads: Any) -> FeedbackState:
-        """The state after a batch, from the gradients of the forward weights."""
+    def update(self, state: RandomFeedbackState, grads: Any) -> RandomFeedbackState:
+        """The state after a call, from the gradients of the forward weights."""
         state = state._replace(connections=state.connections.later)
         if self.optimizer is None:
             return state
         mine = copied(state.weights, grads)
         moved = apply_optimizer(self.optimizer, mine, state.optimizer, state.weights)
-        return FeedbackState(*moved, state.connections)
+        return RandomFeedbackState(*moved, state.connections)
