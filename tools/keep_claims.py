@@ -5,7 +5,7 @@
     python tools/keep_claims.py --words [ID ...]   the same, after a change of words
 
 OUT is the folder that `apical claims run --out OUT` wrote to. Then run
-`tools/claims_page.py` and `tools/claims_index.py`, which show the kept runs in the
+`tools/claims_page.py` and `tools/kept_verdicts.py`, which show the kept runs in the
 documentation and in the package. With `--again` an earlier rule that was corrected
 stays in the verdict, with its verdict on the same records. With `--words` it does not,
 and findings must not change.

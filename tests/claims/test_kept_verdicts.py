@@ -17,7 +17,7 @@ from apical.claims import CLAIMS, kept_claims, read_outcome, run_claim, write_re
 from apical.claims._data import DATA_NAMES, data_names
 from apical.claims._effect import effect, final_values, in_percent, lines_where
 from apical.claims._fairness import drawn_range
-from apical.claims._index import INDEX
+from apical.claims._kept_verdicts import FILE
 from apical.claims._published_figures import NOT_RUN
 from apical.claims._run import OUTCOME, PACKED, judge_lines, verdict_as_json
 from apical.claims._verdict import Finding, decide
@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "tools"))
 keep_claims = importlib.import_module("keep_claims")
 claims_page = importlib.import_module("claims_page")
-claims_index = importlib.import_module("claims_index")
+kept_verdicts = importlib.import_module("kept_verdicts")
 KEPT = sorted(path.name for path in (keep_claims.KEPT / "full").iterdir())
 # Margins in points, by what was learned; a claim with another says why.
 USUAL = {"mnist": 0.5, "fashion-mnist": 0.5, "cifar10": 1.0, "shakespeare": 1.0}
@@ -360,8 +360,8 @@ def test_a_report_draws_what_is_not_drawn(tmp_path):
 
 
 def test_what_is_listed_is_what_the_claims_and_their_records_say():
-    assert INDEX.read_text("utf-8") == claims_index.index(), (
-        "run: python tools/claims_index.py"
+    assert FILE.read_text("utf-8") == kept_verdicts.summaries(), (
+        "run: python tools/kept_verdicts.py"
     )
     assert list(kept_claims()) == list(CLAIMS)
     for name in KEPT:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from apical.claims._claim import Outcome as Outcome
     from apical.claims._claim import Published as Published
     from apical.claims._effect import Effect as Effect
-    from apical.claims._index import Kept as Kept
-    from apical.claims._index import kept_claims as kept_claims
+    from apical.claims._kept_verdicts import Kept as Kept
+    from apical.claims._kept_verdicts import kept_claims as kept_claims
     from apical.claims._registry import CLAIMS as CLAIMS
     from apical.claims._report import described as described
     from apical.claims._report import in_short as in_short
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     **dict.fromkeys(("Claim", "Earlier", "Outcome", "Published"), "_claim"),
-    **dict.fromkeys(("Kept", "kept_claims"), "_index"),
+    **dict.fromkeys(("Kept", "kept_claims"), "_kept_verdicts"),
     "CLAIMS": "_registry",
     **dict.fromkeys(("described", "in_short", "refusal"), "_report"),
     **dict.fromkeys(("reported", "write_report"), "_report"),

@@ -55,13 +55,13 @@ def _sentence(claim: Claim) -> list[str]:
 
 
 def _work(claim: Claim) -> list[str]:
-    lines = [f"**What is run.** {claim.work}", ""]
+    lines = [f"**Set-up.** {claim.work}", ""]
     lines += [f"**Data.** {data_in_words(claim.data)}", ""]
     if claim.differences:
-        lines += [f"**What differs from the source.** {claim.differences}", ""]
-    lines += [f"**The verdict.** {claim.rule}", ""]
+        lines += [f"**Differences from the source.** {claim.differences}", ""]
+    lines += [f"**Rule.** {claim.rule}", ""]
     if claim.margin:
-        lines += [f"**The margin.** {claim.margin}", ""]
+        lines += [f"**Margin.** {claim.margin}", ""]
     return [*lines, f"The full form takes about {claim.hours:g} h on two cores.", ""]
 
 
@@ -77,7 +77,7 @@ def _came_out(outcome: Outcome, picture_name: str) -> list[str]:
         lines += [f"![{claim.id}]({picture_name})", ""]
     lines += _published(claim.published, outcome)
     if claim.remaining and outcome.scale == "full":
-        lines += [f"**What remains, and why.** {claim.remaining}", ""]
+        lines += [f"**Discussion.** {claim.remaining}", ""]
     return [*lines, *_findings(found), *_earlier(claim, outcome.earlier)]
 
 
@@ -89,7 +89,7 @@ def _earlier(claim: Claim, verdicts: Sequence[Earlier]) -> list[str]:
     """The verdicts on the same records by earlier rules."""
     if not verdicts:
         return []
-    lines = [f"**By an earlier rule.** {claim.corrected}", ""]
+    lines = [f"**Earlier rule.** {claim.corrected}", ""]
     for each in verdicts:
         lines += [f"* {each.claim}: **{each.verdict}.** {each.because}", ""]
         lines += [f"  The rule was: {each.rule}", ""]

@@ -116,7 +116,7 @@ CLAIM = Claim(
         "corrected for two comparisons. What backprop loses is shown only."
     ),
     remaining=(
-        "Nothing that we know of: no figure was at hand. With a frozen readout "
+        "No published figure was at hand. With a frozen readout "
         "feedback alignment ends between 2 and 14 %, two seeds far below chance: a "
         "readout that does not learn never comes to agree with the feedback weights, "
         "so that the signal is not idle but wrong. The step sizes that "

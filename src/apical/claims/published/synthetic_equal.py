@@ -105,7 +105,7 @@ CLAIM = PUBLISHED.claim(
     ),
     work=(
         "MNIST, 784-256-256-10, batch norm and ReLU, cross-entropy, batches of 256, "
-        "Adam, 8 epochs; a linear critic at each hidden layer, told the label or not; "
+        "Adam, 8 epochs; a linear critic at each hidden layer, given the label or not; "
         "random directions as long as the true signals, drawn anew for every batch; "
         "backprop and the control with untrained hidden layers; each with 6 trials of "
         "the step size (critics also of theirs) on a held-out part; 5 seeds."
@@ -119,7 +119,7 @@ CLAIM = PUBLISHED.claim(
     ),
     rule=(
         "Holds if, paired by seed, the test accuracy after the last epoch with critics "
-        "that are told the label and with critics that are not is at least as high as "
+        "that are given the label and with critics that are not is at least as high as "
         "backprop's (m = 0.5 points), and higher than that with random directions of "
         "the same size. Holds within limits if that is so of critics that are told the "
         "label alone. Does not hold if one of these is against the claim and the "
@@ -127,7 +127,7 @@ CLAIM = PUBLISHED.claim(
         "The control with untrained hidden layers: shown only."
     ),
     remaining=(
-        "Critics that are not told the label end 3 points below backprop, and the "
+        "Critics that are not given the label end 3 points below backprop, and the "
         "source's do not: it trains 270 times as long, and a critic that knows only "
         "the activities has the label to guess. Random directions as long as the true "
         "signals do worse than hidden layers that are left alone (88.9 against 90.4 "

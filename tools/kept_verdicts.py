@@ -1,6 +1,6 @@
-"""Write src/apical/claims/index.json: summaries of the claims and their verdicts.
+"""Write src/apical/claims/kept_verdicts.json: the claims and verdicts in short.
 
-    python tools/claims_index.py
+    python tools/kept_verdicts.py
 
 `apical claims list` reads it, and `tests/claims/test_kept_verdicts.py` compares it with
 the claims and their records.
@@ -11,10 +11,10 @@ import json
 from claims_page import outcomes
 
 from apical.claims import CLAIMS, Outcome, in_short
-from apical.claims._index import INDEX, Kept
+from apical.claims._kept_verdicts import FILE, Kept
 
 
-def index() -> str:
+def summaries() -> str:
     """The whole file."""
     found = outcomes()
     kept = {name: _short(name, found[name])._asdict() for name in CLAIMS}
@@ -23,12 +23,12 @@ def index() -> str:
 
 def _short(name: str, outcome: Outcome | None) -> Kept:
     claim = CLAIMS[name]
-    told = claim.sentence, claim.paper, claim.hours
+    common = claim.sentence, claim.paper, claim.hours
     if outcome is None:
-        return Kept(*told, verdict="not run yet", because="")
+        return Kept(*common, verdict="not run yet", because="")
     found = outcome.verdict
-    return Kept(*told, in_short(found), found.because, found.refused, found.unrefused)
+    return Kept(*common, in_short(found), found.because, found.refused, found.unrefused)
 
 
 if __name__ == "__main__":
-    INDEX.write_text(index(), "utf-8")
+    FILE.write_text(summaries(), "utf-8")

@@ -1,8 +1,8 @@
 """Summaries of all claims, with the verdicts of the runs that the repository keeps.
 
-They are in `index.json`, which `tools/claims_index.py` writes from the claims and the
-records in `results/claims`. An installed package has them too, and listing them imports
-none of the claims.
+They are in `kept_verdicts.json`, which `tools/kept_verdicts.py` writes from the claims
+and the records in `results/claims`. An installed package has them too, and listing them
+imports none of the claims.
 """
 
 import json
@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-INDEX = Path(__file__).with_name("index.json")
+FILE = Path(__file__).with_name("kept_verdicts.json")
 
 
 class Kept(NamedTuple):
@@ -43,7 +43,7 @@ def kept_claims() -> dict[str, Kept]:
         >>> kept_claims()["pc-exact"].verdict
         'holds'
     """
-    found = json.loads(INDEX.read_text("utf-8"))
+    found = json.loads(FILE.read_text("utf-8"))
     return {
         name: Kept(**claim | {"refused": tuple(claim["refused"])})
         for name, claim in found.items()
