@@ -133,8 +133,7 @@ def test_a_class_in_place_of_a_rule_is_refused_with_its_call():
     for wrapped in (
         lambda rule: apical.value_and_grad(loss_fn, rule),
         lambda rule: apical.train_step(loss_fn, rule, optax.sgd(0.1)),
-        lambda rule: apical.signals(loss_fn, rule),
-        lambda rule: apical.measure.alignment(loss_fn, rule),
+        apical.value_and_grad(loss_fn, FREE).with_rule,
     ):
         with pytest.raises(TypeError, match=r"did you mean `FeedbackAlignment\(\)`\?"):
             wrapped(rules.FeedbackAlignment)
@@ -189,7 +188,7 @@ def test_dtypes_and_structures_are_told_apart():
     learner = apical.value_and_grad(traced, rules.Backpropagation())
     half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), PARAMS)
     found = [
-        learner.circuit(params, DATA)
+        learner.circuit(params, *DATA)
         for params in (PARAMS, half, tuple(PARAMS), PARAMS)
     ]
     assert traced.calls == 3
@@ -202,10 +201,10 @@ def test_no_more_than_a_few_circuits_are_kept():
     learner = apical.value_and_grad(traced, rules.Backpropagation())
     data = [(jnp.ones((n + 1, 2)),) for n in range(17)]
     for each in data:
-        learner.circuit(jnp.ones((2, 1)), each)
-    learner.circuit(jnp.ones((2, 1)), data[-1])
+        learner.circuit(jnp.ones((2, 1)), *each)
+    learner.circuit(jnp.ones((2, 1)), *data[-1])
     assert traced.calls == 17
-    learner.circuit(jnp.ones((2, 1)), data[0])  # the one used longest ago
+    learner.circuit(jnp.ones((2, 1)), *data[0])  # the one used longest ago
     assert traced.calls == 18
 
 
@@ -286,7 +285,9 @@ def test_value_and_aux_are_those_of_the_undisturbed_network(name):
 
 def test_the_teaching_signal_of_backpropagation_is_the_cotangent():
     _, expected = backward(PARAMS, weights(PARAMS), *DATA)
-    found = apical.signals(loss_fn, rules.Backpropagation())(PARAMS, (), *DATA)
+    found = apical.value_and_grad(loss_fn, rules.Backpropagation()).signals(
+        PARAMS, (), *DATA
+    )
     x = DATA[0]
     for each, signal, teaching in zip(PARAMS, found.values(), expected, strict=False):
         x = jnp.tanh(x @ each["w"] + each["b"])
@@ -303,7 +304,7 @@ def test_gradients_are_the_signals_pulled_back_through_what_made_each_node(name)
 
     @jax.jit
     def pulled(params, state, x, y):
-        found = apical.signals(loss_fn, rule)(params, state, x, y)
+        found = apical.value_and_grad(loss_fn, rule).signals(params, state, x, y)
         # Fixed predictions hold the network at its feed-forward values.
         fixed = getattr(rule, "prediction", "fixed") == "fixed"
         held = {n: s.prediction if fixed else s.value for n, s in found.items()}
@@ -319,12 +320,94 @@ def test_gradients_are_the_signals_pulled_back_through_what_made_each_node(name)
     assert_close(silent[2], credit.grads[2], atol=1e-5)
 
 
-def test_signals_of_a_training_state_are_those_of_its_rule():
-    trainer = apical.train_step(loss_fn, rules.KolenPollack(), optax.sgd(0.1))
-    state = jax.jit(trainer.init)(KEY, PARAMS, *DATA)
-    signals = apical.signals(loss_fn, rules.KolenPollack())
-    whole, own = signals(PARAMS, state, *DATA), signals(PARAMS, state.rule, *DATA)
-    assert_same(whole, own)
+# ----------------------------------------------------------------- one way to say it
+
+
+METHODS = ("__call__", "credit", "reset", "predict", "signals")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_learner_takes_the_rules_part_of_a_training_state(method):
+    step = apical.train_step(loss_fn, rules.FeedbackAlignment(), optax.sgd(0.1))
+    state = step.init(KEY, PARAMS, *DATA)
+    call = getattr(step.learner, method)
+    call(PARAMS, state.rule, *DATA)
+    with pytest.raises(ValueError, match=r"is a TrainState.* pass `state\.rule`"):
+        call(PARAMS, state, *DATA)
+
+
+def test_a_step_of_a_learner_is_the_step_of_what_made_the_learner():
+    rule, description = rules.KolenPollack(), {"batch_axes": (1, 0)}
+
+    def columns(params, x, y):
+        return loss_fn(params, x.T, y)
+
+    data = DATA[0].T, DATA[1]
+    learner = apical.value_and_grad(columns, rule, **description)
+    steps = (
+        apical.train_step(learner, optax.sgd(0.1)),
+        apical.train_step(learner, optimizer=optax.sgd(0.1)),
+        apical.train_step(columns, rule, optax.sgd(0.1), **description),
+    )
+    states = [step.init(KEY, PARAMS, *data) for step in steps]
+    first, *others = (s(PARAMS, t, *data) for s, t in zip(steps, states, strict=True))
+    for other in others:
+        assert_same(first, other)
+    assert steps[0].learner is learner
+
+
+def test_nothing_is_said_twice_to_a_step():
+    learner = apical.value_and_grad(loss_fn, FREE)
+    for call in (
+        lambda: apical.train_step(learner, FREE, optax.sgd(0.1)),
+        lambda: apical.train_step(learner, optax.sgd(0.1), batch_axes=0),
+    ):
+        with pytest.raises(TypeError, match=r"call `apical.train_step\(learner, optim"):
+            call()
+    with pytest.raises(TypeError, match=r"`learner.with_rule\(rule\)`"):
+        apical.value_and_grad(learner, FREE)
+    for call in (
+        lambda: apical.train_step(learner),
+        lambda: apical.train_step(loss_fn, FREE),
+    ):
+        with pytest.raises(TypeError, match="`optimizer` must be an optax transformat"):
+            call()
+
+
+def test_another_rule_has_the_same_description():
+    def columns(params, x, y):
+        return loss_fn(params, x.T, y), x
+
+    data = DATA[0].T, DATA[1]
+    learner = apical.value_and_grad(columns, FREE, has_aux=True, batch_axes=(1, 0))
+    other = learner.with_rule(rules.FeedbackAlignment())
+    assert isinstance(other.rule, rules.FeedbackAlignment)
+    assert other.description == learner.description
+    assert other.circuit(PARAMS, *data).batch_size == DATA[0].shape[0]
+    # Each rule works on its own nodes, unless the description says which.
+    assert (
+        learner.with_rule(rules.ContrastiveHebbian()).circuit(PARAMS, *data).spec.nodes
+        == rules.ContrastiveHebbian.nodes
+        != FREE.nodes
+    )
+
+
+def test_the_circuit_of_a_learner_takes_arguments_as_init_does_or_their_shapes():
+    learner = apical.value_and_grad(loss_fn, FREE)
+    shapes = jax.eval_shape(lambda *tree: tree, PARAMS, *DATA)
+    for given in ((PARAMS, *DATA), shapes):
+        names = [n.name for n in learner.circuit(*given).nodes]
+        assert names == [n.name for n in apical.trace(loss_fn)(PARAMS, *DATA).nodes]
+
+
+def test_a_coupled_rule_is_measured_by_its_learner_and_trained_by_its_step():
+    learner = apical.value_and_grad(loss_fn, rules.KolenPollack())
+    state = learner.init(KEY, PARAMS, *DATA)
+    with pytest.raises(ValueError, match=r"Use `apical.train_step\(learner, optimizer"):
+        learner(PARAMS, state, *DATA)
+    step = apical.train_step(learner, optax.sgd(0.1))
+    *_, credit = step(PARAMS, step.init(KEY, PARAMS, *DATA), *DATA)
+    assert_close(learner.credit(PARAMS, state, *DATA).grads, credit.grads)
 
 
 def test_a_rule_is_a_pytree_of_its_numbers():

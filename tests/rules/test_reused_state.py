@@ -63,7 +63,9 @@ def test_a_perturbation_that_is_never_drawn_anew_learns_along_one_line():
 
 
 def to_backprop(state):
-    measure = apical.measure.alignment(loss_fn, rules.WeightMirror())
+    measure = apical.measure.alignment(
+        apical.value_and_grad(loss_fn, rules.WeightMirror())
+    )
     return float(measure(W, state, X).leaves["b"].cosine)
 
 

@@ -87,7 +87,7 @@ def learner_of(traced):
 
 def value_of(learner, params, *args):
     """The loss by the trace: no rule is asked, as it may call the function itself."""
-    return float(learner.circuit(params, args).run(params, args).loss)
+    return float(learner.circuit(params, *args).run(params, args).loss)
 
 
 UNLIKE = {
@@ -142,7 +142,9 @@ def test_static_fields_of_parameters_count_by_type_too(tree, measured):
     traced = []
     learner = learner_of(traced)
     measure = apical.measure.alignment(
-        learner.circuit.loss_fn, Backpropagation(), batch_axes=(0, None)
+        apical.value_and_grad(
+            learner.circuit.loss_fn, Backpropagation(), batch_axes=(0, None)
+        )
     )
     found = []
     for scale in (1, True, 1.0, 1):

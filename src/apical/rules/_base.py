@@ -36,6 +36,18 @@ class Credit(NamedTuple):
     info: Any
 
 
+class TrainState(NamedTuple):
+    """The state of a training step.
+
+    Attributes:
+      rule: the rule's state, which learners and measures take.
+      optimizer: the optimiser's state.
+    """
+
+    rule: Any
+    optimizer: Any
+
+
 class Signal(NamedTuple):
     """A node as a rule sees it: what one would set beside a recording.
 

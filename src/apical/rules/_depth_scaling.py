@@ -20,7 +20,7 @@ import jax.numpy as jnp
 
 from ..circuit import LOSS, Circuit, is_concrete
 from ._backpropagation import Backpropagation
-from ._learner import Keywords, make_learner
+from ._learner import Keywords, value_and_grad
 
 
 class DepthScaled(NamedTuple):
@@ -80,7 +80,8 @@ def depth_scaled(
 
     Source: Innocenti, Achour & Buckley 2025, NeurIPS, arXiv:2505.13124.
     """
-    circuit = make_learner(loss_fn, Backpropagation(), **keywords).circuit(params, args)
+    learner = value_and_grad(loss_fn, Backpropagation(), **keywords)
+    circuit = learner.circuit(params, *args)
     factors = _factors(circuit)
     learned, fixed = circuit.leaves.split(params)
     names = circuit.leaves.names
