@@ -12,14 +12,13 @@ import optax
 
 from ..rules import Rule
 from ..rules._learner import Learner, Nodes
-from . import _laws
 from ._case import SEEDS, Case
-from ._laws import numbers
+from ._laws import LAWS_ON_A_PROBLEM
 from ._problem import Problem, built_in
 
 # ---- The law about a rule's class attributes.
 
-# What a rule may need that a neuron does not have: the words of the locality report.
+# Requirements that a biological neuron does not meet, in the words of the docs.
 NEEDS = (
     *("weight transport", "separate phases", "global error", "global reward"),
     *("stored activities", "derivative of the nonlinearity", "update locking"),
@@ -55,7 +54,7 @@ def _is_a_pytree(rule: Rule) -> None:
     if len(leaves) == 1 and leaves[0] is rule:
         raise AssertionError("the class is no pytree: decorate it with `@rule`")
     if jax.tree.unflatten(treedef, leaves) != rule:
-        raise AssertionError("flattened and put together again, the rule is another")
+        raise AssertionError("flattened and rebuilt, the rule is not equal to itself")
 
 
 def _is_a_range(rule: Rule, name: str, bounds: Any) -> None:
@@ -91,15 +90,10 @@ def _accepts(rule: Rule, name: str, number: float) -> None:
         ) from error
 
 
-_ON_A_PROBLEM: tuple[Callable[[Case], None], ...] = (
-    *(_laws.untouched, _laws.value, _laws.grads, _laws.pure, _laws.state, _laws.jit),
-    *(_laws.vmap, _laws.batch, numbers),
-    *(_laws.signals, _laws.pull, _laws.predict, _laws.train_step),
-)
 # Each law by its name, with what it says.
 LAWS: dict[str, str] = {
     law.__name__: (law.__doc__ or "").split("\n")[0]
-    for law in (declares, *_ON_A_PROBLEM)
+    for law in (declares, *LAWS_ON_A_PROBLEM)
 }
 
 
@@ -250,7 +244,7 @@ def _check_problems(
         except ValueError as refusal:
             refusals[problem.name] = str(refusal)
             continue
-        for law in _ON_A_PROBLEM:
+        for law in LAWS_ON_A_PROBLEM:
             if law.__name__ not in skip:
                 where = f" on the {problem.name} problem"
                 _hold(rule, law.__name__, where, lambda law=law, case=case: law(case))

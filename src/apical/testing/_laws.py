@@ -315,3 +315,10 @@ def _repeated(axes: Any, args: Any) -> Any:
         return jax.tree.map(lambda x: jnp.concatenate([x, x], axis), part)
 
     return jax.tree.map(repeat, axes, args, is_leaf=lambda axis: axis is None)
+
+
+# In the order in which they are checked.
+LAWS_ON_A_PROBLEM: tuple[Callable[[Case], None], ...] = (
+    *(untouched, value, grads, pure, state, jit, vmap, batch, numbers),
+    *(signals, pull, predict, train_step),
+)

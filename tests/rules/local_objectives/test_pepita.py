@@ -223,5 +223,5 @@ def test_the_rule_keeps_the_laws():
 
 
 def test_an_input_of_which_no_node_is_made_is_refused():
-    with pytest.raises(ValueError, match=r"no node is made of `input_argnums=\(1,\)`"):
+    with pytest.raises(ValueError, match=r"no node depends on `input_argnums=\(1,\)`"):
         ticked(PEPITA(), input_argnums=1)
