@@ -58,7 +58,7 @@ ENTRIES = {
     "a loss": (lambda: apical.trace(jnp.ones(())), "`loss_fn`", "not an array"),
     "swapped": (lambda: apical.value_and_grad(FA, loss_fn), "`loss_fn`", "Feedback"),
     "bare rule": (lambda: init(Bare()), "Bare", "`@apical.rules.rule` above"),
-    "rule above": (lambda: rules.rule(FA), "`@rule` stands above a class"),
+    "rule above": (lambda: rules.rule(FA), "`@rule` decorates a class"),
     "keyword": (
         lambda: apical.train_step(loss_fn, FA, SGD, axis=0),
         *("'axis'", "`has_aux`", "`target`"),

@@ -176,9 +176,7 @@ def train(rule, frozen=False):
     data, size = groups(), 1.0 if frozen else 0.1
     params = [{**p, "w": size * p["w"]} for p in layers(8, 30, 30, 4)]
     step = apical.train_step(classify, rule, optax.sgd(0.5), target=second)
-    measure = apical.measure.alignment(
-        apical.value_and_grad(classify, rule, target=second)
-    )
+    measure = apical.measure.alignment(step.learner)
 
     @jax.jit
     def run(params):
@@ -189,7 +187,8 @@ def train(rule, frozen=False):
 
         start = params, step.init(KEY, params, *data)
         end, losses = jax.lax.scan(update, start, length=200)
-        leaves = [measure(*each, *data).leaves for each in (start, end)]
+        pairs = start, end
+        leaves = [measure(params, s.rule, *data).leaves for params, s in pairs]
         return losses[-1], [[of[w].cosine for w in ("0.w", "1.w")] for of in leaves]
 
     return run(params)

@@ -202,7 +202,7 @@ def test_the_angle_to_backpropagation_falls():
     def run(rate):
         rule = WeightMirror(rate, 0.05)
         step = apical.train_step(loss_fn, rule, optax.sgd(0.05))
-        measure = apical.measure.alignment(apical.value_and_grad(loss_fn, rule))
+        measure = apical.measure.alignment(step.learner)
 
         def update(carry, _):
             params, state, credit = step(*carry, *data)
@@ -210,7 +210,10 @@ def test_the_angle_to_backpropagation_falls():
 
         begin = params, step.init(KEY, params, *data)
         end, losses = jax.lax.scan(update, begin, length=150)
-        cosines = [measure(*each, *data).leaves["0.w"].cosine for each in (begin, end)]
+        cosines = [
+            measure(params, state.rule, *data).leaves["0.w"].cosine
+            for params, state in (begin, end)
+        ]
         return losses, cosines
 
     losses, (before, after) = run(0.05)
