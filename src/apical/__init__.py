@@ -19,7 +19,6 @@ from .rules._learner import value_and_grad as value_and_grad
 from .rules._train_step import train_step as train_step
 
 if typing.TYPE_CHECKING:
-    from . import claims as claims
     from . import testing as testing
 
 __version__ = "0.1.0"
