@@ -15,7 +15,7 @@ import jax
 from ..circuit import Circuit, LossSpec, require_function
 from ._base import Credit, Rule, Signal, TrainState
 from ._trace_cache import CircuitCache
-from ._validation import fitting, require_key
+from ._validation import explaining_misfit, require_key
 
 Nodes = Literal["entry", "unit", "marked", "every"]
 
@@ -137,7 +137,9 @@ class Learner:
     ) -> Any:
         _require_rule_state(state)
         circuit = self.circuit(params, *args)
-        with fitting(state, lambda key: self.rule.init(circuit, key, params, args)):
+        with explaining_misfit(
+            state, lambda key: self.rule.init(circuit, key, params, args)
+        ):
             return method(circuit, params, state, args)
 
 

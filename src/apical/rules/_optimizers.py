@@ -49,11 +49,11 @@ def apply_optimizer(
 
 def begun(optimizer: optax.GradientTransformation, weights: Any) -> Any:
     """The first state of an optimiser that gets gradients and weights, but no loss."""
-    require_told_enough(optimizer, weights, loss=False)
+    require_usable_optimizer(optimizer, weights, loss=False)
     return optimizer.init(weights)
 
 
-def require_told_enough(
+def require_usable_optimizer(
     optimizer: optax.GradientTransformation, weights: Any, loss: bool = True
 ) -> None:
     """Refuse an optimiser that needs more than gradients, weights and the loss."""

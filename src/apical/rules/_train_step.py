@@ -11,8 +11,8 @@ import optax
 from ._base import Credit, Rule, TrainState
 from ._checks import check_transformation
 from ._learner import Keywords, Learner, value_and_grad
-from ._optimizers import require_told_enough
-from ._validation import fitting, require_key
+from ._optimizers import require_usable_optimizer
+from ._validation import explaining_misfit, require_key
 
 
 class Trainer:
@@ -33,7 +33,7 @@ class Trainer:
         require_key(key)
         circuit = self.learner.circuit(params, *args)
         learned = circuit.learned(params)
-        require_told_enough(self.optimizer, learned)
+        require_usable_optimizer(self.optimizer, learned)
         self.learner.rule.check_optimizer(circuit, params, self.optimizer)
         state = self.learner.rule.init(circuit, key, params, args)
         return TrainState(state, self.optimizer.init(learned))
@@ -49,7 +49,7 @@ class Trainer:
         """One update: `(params, state, credit)`."""
         _require_train_state(state)
         circuit = self.learner.circuit(params, *args)
-        with fitting(state, lambda key: self.init(key, params, *args)):
+        with explaining_misfit(state, lambda key: self.init(key, params, *args)):
             params, optimizer_state, credit = self.learner.rule.train(
                 circuit, params, state.rule, args, self.optimizer, state.optimizer
             )

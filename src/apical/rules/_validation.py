@@ -36,7 +36,7 @@ def require_key(key: Any) -> None:
 
 
 @contextmanager
-def fitting(state: Any, init: Callable[[jax.Array], Any]) -> Iterator[None]:
+def explaining_misfit(state: Any, init: Callable[[jax.Array], Any]) -> Iterator[None]:
     """Explain an error inside the block, if the state is not as `init` makes it.
 
     The state is only looked at after an error, so this costs nothing.
