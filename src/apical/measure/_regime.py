@@ -35,7 +35,7 @@ _ALIKE = 0.99  # a cosine, where there is no equilibrium to be nearer to
 
 
 class Regime(NamedTuple):
-    """Where a run of predictive coding stands.
+    """The regime of inference, and what its update is nearest to.
 
     Attributes:
       residual: the norm of dE/dv at the last step, relative to the first.
@@ -100,7 +100,7 @@ def regime(learner: Learner) -> Callable[..., Regime]:
     if rule.free is not None:
         raise ValueError(
             "`regime` is about the values of nodes alone: leave `free` at None. How "
-            "far free arguments are from rest is told by `credit.info`."
+            "far free arguments are from equilibrium is in `credit.info`."
         )
     resting = learner.with_rule(_to_rest(rule)) if _has_rest(rule) else None
 
@@ -121,10 +121,10 @@ def regime(learner: Learner) -> Callable[..., Regime]:
         return credit.info.residual, credit.info.energy, bound, cosine, rest
 
     def tell(params: Any, state: Any, *args: Any) -> Regime:
-        # A key that the compiler knew would have it draw the numbers, for minutes.
+        # An argument: a key that is a constant takes the compiler minutes to fold.
         key = jax.random.key(0)
         residual, energy, bound, cosine, rest = measured(key, params, state, *args)
-        return _told(
+        return _classified(
             float(residual),
             {name: float(value) for name, value in energy.items()},
             math.nan if bound is None else float(bound),
@@ -136,12 +136,12 @@ def regime(learner: Learner) -> Callable[..., Regime]:
 
 
 def _has_rest(rule: PredictiveCoding) -> bool:
-    """Whether what the values come to is the minimum of an energy."""
+    """Whether the values settle at the minimum of an energy."""
     return rule.derivative and rule.feedback is None
 
 
 def _to_rest(rule: PredictiveCoding) -> PredictiveCoding:
-    """The same energy, settled."""
+    """The same rule, with enough steps to settle."""
     return replace(
         rule,
         rate=None,
@@ -151,7 +151,7 @@ def _to_rest(rule: PredictiveCoding) -> PredictiveCoding:
     )
 
 
-def _told(
+def _classified(
     residual: float,
     energy: dict[str, float],
     stiffness: float,
