@@ -15,7 +15,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from generated_section import replaced
 
 import apical
@@ -88,10 +87,9 @@ def ratios(rule: rules.Rule) -> tuple[float | None, float | None]:
     x = jnp.ones((EXAMPLES, widths[0]))
     y = jax.nn.one_hot(jnp.arange(EXAMPLES) % widths[-1], widths[-1])
     loss = spiking_loss_fn if isinstance(rule, SPIKING) else loss_fn
-    options = {"target": lambda x, y: y, "input_argnums": 0}
-    step = apical.train_step(loss, rule, optax.sgd(0.0), **options)
-    state = step.init(keys[-1], params, x, y)
-    found = apical.measure.cost(loss, rule, repeats=1, **options)(params, state, x, y)
+    learner = apical.value_and_grad(loss, rule, target=lambda x, y: y, input_argnums=0)
+    state = learner.init(keys[-1], params, x, y)
+    found = apical.measure.cost(learner, repeats=1)(params, state, x, y)
     return found.ratio.flops, found.ratio.depth
 
 

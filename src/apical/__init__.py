@@ -15,9 +15,8 @@ from .circuit import output as output
 from .circuit import trace as trace
 from .rules._base import Credit as Credit
 from .rules._base import Signal as Signal
-from .rules._learner import signals as signals
-from .rules._learner import train_step as train_step
 from .rules._learner import value_and_grad as value_and_grad
+from .rules._train_step import train_step as train_step
 
 if typing.TYPE_CHECKING:
     from . import testing as testing

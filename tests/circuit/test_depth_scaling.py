@@ -61,7 +61,7 @@ def test_loss_and_gradients_are_those_of_the_paper_by_hand(depth):
 
 
 def spread(loss_fn, params, depth):
-    values = apical.signals(loss_fn, Backpropagation())(params, (), X, Y)
+    values = apical.value_and_grad(loss_fn, Backpropagation()).signals(params, (), X, Y)
     return float(jnp.std(values[f"h{depth - 1}"].value))
 
 

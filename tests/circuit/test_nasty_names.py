@@ -170,7 +170,7 @@ def taught(rule, tree):
 
     def run(params, *args):
         state = learner.init(KEY, params, *args)
-        names = [n.name for n in learner.circuit(params, args).nodes]
+        names = [n.name for n in learner.circuit(params, *args).nodes]
         signals = learner.signals(params, state, *args)
         grads = learner(params, state, *args).grads
         return jax.tree.leaves(grads), [signals[n] for n in names if n in signals]
@@ -191,7 +191,9 @@ def test_a_rule_teaches_the_same_whatever_leaves_are_called(rule):
 
 @pytest.mark.parametrize("tree", ["dots", "twins"])
 def test_alignment_has_a_row_for_every_leaf(tree):
-    measure = apical.measure.alignment(chain, rules.FeedbackAlignment())
+    measure = apical.measure.alignment(
+        apical.value_and_grad(chain, rules.FeedbackAlignment())
+    )
     params = params_of(TREES[tree])
     learner = apical.value_and_grad(chain, rules.FeedbackAlignment())
     found = measure(params, learner.init(KEY, params, *DATA), *DATA)

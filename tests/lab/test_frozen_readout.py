@@ -38,7 +38,9 @@ def test_a_frozen_readout_stays_and_passes_the_signal_through_the_feedback_weigh
     np.testing.assert_allclose(grads["hidden"], by_hand(feedback), rtol=1e-5, atol=1e-6)
     assert jnp.max(jnp.abs(grads["hidden"] - by_hand(params["readout"]))) > 0.1
     np.testing.assert_array_equal(grads["readout"], 0)
-    (hidden,) = apical.signals(two_layers, rule)(params, state, x, y).values()
+    (hidden,) = (
+        apical.value_and_grad(two_layers, rule).signals(params, state, x, y).values()
+    )
     np.testing.assert_allclose(hidden.teaching, error @ feedback.T, rtol=1e-5)
 
 
@@ -61,13 +63,11 @@ def test_no_decay_moves_a_frozen_readout_while_the_hidden_layer_learns():
 def test_alignment_of_a_frozen_readout_is_that_of_the_hidden_layer():
     params, data = still_problem()
     rule = FrozenReadout(rules.FeedbackAlignment())
-    state = apical.value_and_grad(two_layers, rule).init(
-        jax.random.key(0), params, *data
-    )
-    found = apical.measure.alignment(two_layers, rule)(params, state, *data)
-    whole = apical.measure.alignment(two_layers, rule.learning)(
-        params, state.learning, *data
-    )
+    learner = apical.value_and_grad(two_layers, rule)
+    state = learner.init(jax.random.key(0), params, *data)
+    found = apical.measure.alignment(learner)(params, state, *data)
+    inside = learner.with_rule(rule.learning)
+    whole = apical.measure.alignment(inside)(params, state.learning, *data)
     hidden = next(v for k, v in whole.leaves.items() if "hidden" in k)
     np.testing.assert_allclose(found.overall.cosine, hidden.cosine, rtol=1e-5)
     assert abs(float(whole.overall.cosine - hidden.cosine)) > 1e-3

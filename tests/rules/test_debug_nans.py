@@ -59,7 +59,8 @@ def test_no_rule_makes_a_nan_on_the_way(name):
 
 def test_what_is_unknown_of_a_regime_is_said_without_a_nan_on_the_way():
     rule = PredictiveCoding(2, 0.2, "free")
-    found = apical.measure.regime(loss_fn, rule)(PARAMS, (), X, Y)
+    learner = apical.value_and_grad(loss_fn, rule)
+    found = apical.measure.regime(learner)(PARAMS, (), X, Y)
     assert np.isfinite(found.stiffness)
 
 

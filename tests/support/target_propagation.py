@@ -33,5 +33,5 @@ def credit_of(rule, state, params=PARAMS, loss_fn=loss_fn, data=DATA, **keywords
 
 def teaching(rule, state, params, loss_fn, data):
     """The teaching signal at each node."""
-    found = jax.jit(apical.signals(loss_fn, rule))(params, state, *data)
+    found = jax.jit(apical.value_and_grad(loss_fn, rule).signals)(params, state, *data)
     return {n: s.teaching for n, s in found.items()}

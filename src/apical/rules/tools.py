@@ -1,4 +1,4 @@
-"""What rules are made of, for people who write their own."""
+"""Building blocks for your own rules."""
 
 from ..circuit import LOSS as LOSS
 from ..circuit import Edge as Edge

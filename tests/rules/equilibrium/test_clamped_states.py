@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from support.broken_rules import problem as given
 from support.by_hand import assert_close, distance, loss_fn
+from support.check_on import check_on
 from support.refusals import refuses
 from support.settled_by_hand import Network, combined, credit_of, second, weights
 
 import apical
 from apical.rules import ContrastiveHebbian, CoupledLearning, GeneRec
-from apical.testing import check_rule
 
 KEY = jax.random.key(0)
 NUMBERS = {"gain": 0.6, "free_steps": 6, "clamped_steps": 4, "rate": 0.8}
@@ -81,7 +81,7 @@ def test_what_is_taught_is_the_change_of_the_units():
     net, free, clamped = states()
     params, data = weights()
     learner = ContrastiveHebbian(**NUMBERS)
-    read = apical.signals(loss_fn, learner, target=second)
+    read = apical.value_and_grad(loss_fn, learner, target=second).signals
     signals = jax.jit(read)(params, (), *data)
     taught = (free.two - clamped.two) / net.gain / 4
     np.testing.assert_allclose(signals["1"].teaching, taught)
@@ -238,7 +238,7 @@ LAWFUL = [ContrastiveHebbian(), CoupledLearning(), GeneRec()]
 def test_the_rules_keep_the_laws(rule):
     # The loss is that at equilibrium, and the update is taken through the drives.
     target = {"target": lambda x: jnp.ones((len(x), 2), x.dtype)}
-    check_rule(rule, **given(), **target, skip=("value", "pull"))
+    check_on(rule, **given(), **target, skip=("value", "pull"))
 
 
 def init(rule, **keywords):

@@ -7,6 +7,7 @@ import optax
 import pytest
 from support.broken_rules import problem as given
 from support.by_hand import assert_close, backward, distance, loss_fn
+from support.check_on import check_on
 from support.laws import problem
 from support.refusals import refuses
 from support.settled_by_hand import Network, credit_of, weights
@@ -18,7 +19,6 @@ from apical.rules import (
     PredictiveCoding,
     RandomFeedback,
 )
-from apical.testing import check_rule
 
 # Many of these take too few steps to see what is missing then.
 pytestmark = pytest.mark.filterwarnings("ignore:With .* no signal:UserWarning")
@@ -193,8 +193,8 @@ def test_weights_that_carry_the_signals_learn_by_the_same_product():
 
 def test_the_rules_keep_the_laws():
     # What is taught at a drive does not pass the nonlinearity.
-    check_rule(DualPropagation(), **given(), skip=("pull",))
-    check_rule(ActivationRelaxation(3, 0.5), **given())
+    check_on(DualPropagation(), **given(), skip=("pull",))
+    check_on(ActivationRelaxation(3, 0.5), **given())
 
 
 def stream(params, x, y):

@@ -87,7 +87,7 @@ def test_the_free_state_answers_and_its_drives_are_taught():
     free, _ = by_hand(0.2, ESTIMATES["centred"](0.2))
     learner = apical.value_and_grad(loss_fn, rule)
     np.testing.assert_allclose(jax.jit(learner.predict)(params, (), *data), free.out)
-    signals = jax.jit(apical.signals(loss_fn, rule))(params, (), *data)
+    signals = jax.jit(apical.value_and_grad(loss_fn, rule).signals)(params, (), *data)
     np.testing.assert_allclose(signals["0"].value, free.one)
     predicted = np.tanh(np.asarray(data[0]) @ params[0]["w"] + params[0]["b"])
     np.testing.assert_allclose(signals["0"].prediction, predicted)

@@ -7,10 +7,11 @@ import optax
 import pytest
 from support.by_hand import array, assert_close, assert_same, cosine, distance, layers
 from support.by_hand import loss_fn as deep_loss
+from support.check_on import check_on
 
 import apical
 from apical.rules import Recirculation
-from apical.testing import LAWS, check_rule
+from apical.testing import LAWS
 
 DRAW = np.random.default_rng(0)
 X = array(DRAW, 6, 5)
@@ -176,9 +177,11 @@ def test_it_learns_to_reconstruct_and_weights_become_more_alike():
 
 
 def test_signals_are_the_two_rounds():
-    (signal,) = apical.signals(loss_fn, Recirculation(0.6), input_argnums=0)(
-        W, (), X
-    ).values()
+    (signal,) = (
+        apical.value_and_grad(loss_fn, Recirculation(0.6), input_argnums=0)
+        .signals(W, (), X)
+        .values()
+    )
     expected = by_hand(W, 0.6)
     assert_close(jnp.sum(signal.teaching, axis=0), expected["bias"])
     assert_close(signal.teaching, (signal.value - signal.prediction) / 0.4 / 6)
@@ -216,9 +219,9 @@ def test_the_rule_keeps_the_laws():
     # The decoder learns from the first round and the encoder from the second, on an
     # input that is moved: with the nodes held once, no pull-back gives both.
     given = {"loss_fn": loss_fn, "params": W, "args": (X,), "input_argnums": 0}
-    check_rule(Recirculation(), **given, skip=("pull",))
+    check_on(Recirculation(), **given, skip=("pull",))
     with pytest.raises(AssertionError, match="breaks the law 'pull'"):
-        check_rule(Recirculation(), **given, skip=set(LAWS) - {"pull"})
+        check_on(Recirculation(), **given, skip=set(LAWS) - {"pull"})
 
 
 def test_the_state_is_empty():

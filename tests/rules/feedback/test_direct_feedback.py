@@ -7,6 +7,7 @@ import optax
 import pytest
 from support.broken_rules import problem as given
 from support.by_hand import assert_close, batch, distance, layers, loss_fn, network
+from support.check_on import check_on
 from support.laws import problem
 from support.zoo import MODELS
 
@@ -87,8 +88,10 @@ def test_the_transposed_jacobian_is_backpropagation_on_a_linear_network():
     exact = {"0": w[1] @ w[2] @ w[3], "1": w[2] @ w[3], "2": w[3]}
     true = jax.grad(linear)(params, *DATA)
     assert_close(grads_of(FULL, exact, params, linear), true)
-    signals = apical.signals(linear, FULL)(params, FeedbackState(exact), *DATA)
-    cotangents = apical.signals(linear, apical.rules.Backpropagation())(
+    signals = apical.value_and_grad(linear, FULL).signals(
+        params, FeedbackState(exact), *DATA
+    )
+    cotangents = apical.value_and_grad(linear, apical.rules.Backpropagation()).signals(
         params, (), *DATA
     )
     assert_close(signals, cotangents)
@@ -173,7 +176,7 @@ def train(rule, frozen=False):
     data, size = groups(), 1.0 if frozen else 0.1
     params = [{**p, "w": size * p["w"]} for p in layers(8, 30, 30, 4)]
     step = apical.train_step(classify, rule, optax.sgd(0.5), target=second)
-    measure = apical.measure.alignment(classify, rule, target=second)
+    measure = apical.measure.alignment(step.learner)
 
     @jax.jit
     def run(params):
@@ -184,7 +187,8 @@ def train(rule, frozen=False):
 
         start = params, step.init(KEY, params, *data)
         end, losses = jax.lax.scan(update, start, length=200)
-        leaves = [measure(*each, *data).leaves for each in (start, end)]
+        pairs = start, end
+        leaves = [measure(params, s.rule, *data).leaves for params, s in pairs]
         return losses[-1], [[of[w].cosine for w in ("0.w", "1.w")] for of in leaves]
 
     return run(params)
@@ -208,7 +212,7 @@ def taught(name, rule=FULL):
     found = problem(name)
     learner = apical.value_and_grad(found.loss_fn, rule, **found.keywords)
     state = learner.init(KEY, found.params, *found.args)
-    signals = apical.signals(found.loss_fn, rule, **found.keywords)
+    signals = apical.value_and_grad(found.loss_fn, rule, **found.keywords).signals
     circuit, (params, args) = found.circuit, (found.params, found.args)
 
     @jax.jit
@@ -343,7 +347,7 @@ def test_every_model_of_the_zoo_can_be_taught_directly(name):
 
 def test_the_rules_keep_the_laws():
     check_rule(FULL)
-    check_rule(SIGN, **given())
-    check_rule(TARGET, **given(), target=lambda x: jnp.ones((len(x), 2)))
+    check_on(SIGN, **given())
+    check_on(TARGET, **given(), target=lambda x: jnp.ones((len(x), 2)))
     with pytest.raises(AssertionError, match=r"refuses every problem.*pass `target=`"):
-        check_rule(TARGET, **given())
+        check_on(TARGET, **given())

@@ -46,10 +46,9 @@ def test_a_target_that_is_no_function_is_refused():
     "call",
     [
         lambda **keywords: apical.train_step(loss_fn, TARGET, SGD, **keywords),
-        lambda **keywords: apical.signals(loss_fn, TARGET, **keywords),
-        lambda **keywords: apical.measure.alignment(loss_fn, TARGET, **keywords),
+        lambda **keywords: apical.value_and_grad(loss_fn, TARGET, **keywords),
     ],
-    ids=["train_step", "signals", "alignment"],
+    ids=["train_step", "value_and_grad"],
 )
 def test_every_entry_takes_the_same_keywords(call):
     call(
@@ -110,7 +109,9 @@ def test_a_node_that_is_the_output_hears_the_error_itself(shape):
 
     learner = apical.value_and_grad(loss_fn, ERROR, batch_axes=None)
     state = learner.init(KEY, PARAMS, *DATA)
-    signals = apical.signals(loss_fn, ERROR, batch_axes=None)(PARAMS, state, *DATA)
+    signals = apical.value_and_grad(loss_fn, ERROR, batch_axes=None).signals(
+        PARAMS, state, *DATA
+    )
     error = (network(PARAMS, DATA[0]) - DATA[1]) / 4
     assert jnp.allclose(signals["out"].teaching, error, atol=1e-6)
     found, true = learner(PARAMS, state, *DATA).grads, jax.grad(loss_fn)(PARAMS, *DATA)

@@ -365,10 +365,10 @@ def test_small_forward_weights_come_to_agree_with_the_feedback():
     state = state._replace(
         rule=state.rule._replace(feedback=[{"w": c["w"], "b": None} for c in copies])
     )
-    measure, step = apical.measure.alignment(loss_fn, rule), jax.jit(trainer)
-    before = measure(params, state, *data).leaves["0.w"].cosine
+    measure, step = apical.measure.alignment(trainer.learner), jax.jit(trainer)
+    before = measure(params, state.rule, *data).leaves["0.w"].cosine
     for _ in range(200):
         params, state, _ = step(params, state, *data)
-    after = measure(params, state, *data).leaves["0.w"].cosine
+    after = measure(params, state.rule, *data).leaves["0.w"].cosine
     assert before < 0.3
     assert after > 0.6

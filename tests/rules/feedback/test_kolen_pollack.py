@@ -95,7 +95,7 @@ def test_the_angle_to_backpropagation_falls_only_where_weights_decay():
     def run(decay):
         rule = KolenPollack(decay)
         trainer = apical.train_step(loss_fn, rule, optax.sgd(0.05))
-        measure = apical.measure.alignment(loss_fn, rule)
+        measure = apical.measure.alignment(trainer.learner)
 
         def step(carry, _):
             params, state, credit = trainer(*carry, *data)
@@ -103,7 +103,10 @@ def test_the_angle_to_backpropagation_falls_only_where_weights_decay():
 
         start = params, trainer.init(KEY, params, *data)
         end, losses = jax.lax.scan(step, start, length=100)
-        cosines = [measure(*each, *data).leaves["0.w"].cosine for each in (start, end)]
+        cosines = [
+            measure(params, state.rule, *data).leaves["0.w"].cosine
+            for params, state in (start, end)
+        ]
         return losses, cosines
 
     cosines = {}
@@ -283,7 +286,7 @@ def test_a_network_without_hidden_layers_has_nothing_to_decay():
 
 def test_gradients_alone_are_refused():
     with pytest.raises(ValueError, match=r"KolenPollack .* `apical.train_step\("):
-        apical.value_and_grad(loss_fn, KolenPollack())
+        apical.value_and_grad(loss_fn, KolenPollack())(PARAMS, (), *DATA)
 
 
 @pytest.mark.parametrize(

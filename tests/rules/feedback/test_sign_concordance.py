@@ -35,7 +35,7 @@ def usual(rule):
 
 @functools.cache
 def signals_of(rule):
-    return jax.jit(apical.signals(loss_fn, rule))
+    return jax.jit(apical.value_and_grad(loss_fn, rule).signals)
 
 
 @functools.cache
@@ -106,9 +106,9 @@ def test_signs_are_those_of_the_effective_weight_of_a_sum_of_products():
     x, slopes = array(draw, 4, 5), 4 * jnp.eye(4)
     trainer = apical.train_step(adapted_loss, SignConcordance(), optax.sgd(0.3))
     state, step = jax.jit(trainer.init)(KEY, params, x, slopes), jax.jit(trainer)
-    signals = jax.jit(apical.signals(adapted_loss, SignConcordance()))
+    signals = jax.jit(trainer.learner.signals)
     for _ in range(3):
-        (hidden,) = signals(params, state, x, slopes).values()
+        (hidden,) = signals(params, state.rule, x, slopes).values()
         effective = np.asarray(params["w"] + params["a"] @ params["b"])
         np.testing.assert_allclose(hidden.teaching.T, 0.2**0.5 * np.sign(effective))
         leafwise = np.sign(params["w"]) + np.sign(params["a"]) @ np.sign(params["b"])

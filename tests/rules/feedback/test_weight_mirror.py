@@ -18,13 +18,13 @@ from support.by_hand import (
     network,
     weights,
 )
+from support.check_on import check_on
 from support.laws import problem
 from support.zoo import MODELS
 
 import apical
 from apical.rules import WeightMirror
 from apical.rules.feedback._weight_mirror import correlate
-from apical.testing import check_rule
 
 KEY = jax.random.key(0)
 PARAMS, DATA = layers(5, 7, 6, 3), batch(4, 5, 3)
@@ -202,7 +202,7 @@ def test_the_angle_to_backpropagation_falls():
     def run(rate):
         rule = WeightMirror(rate, 0.05)
         step = apical.train_step(loss_fn, rule, optax.sgd(0.05))
-        measure = apical.measure.alignment(loss_fn, rule)
+        measure = apical.measure.alignment(step.learner)
 
         def update(carry, _):
             params, state, credit = step(*carry, *data)
@@ -210,7 +210,10 @@ def test_the_angle_to_backpropagation_falls():
 
         begin = params, step.init(KEY, params, *data)
         end, losses = jax.lax.scan(update, begin, length=150)
-        cosines = [measure(*each, *data).leaves["0.w"].cosine for each in (begin, end)]
+        cosines = [
+            measure(params, state.rule, *data).leaves["0.w"].cosine
+            for params, state in (begin, end)
+        ]
         return losses, cosines
 
     losses, (before, after) = run(0.05)
@@ -242,7 +245,7 @@ def test_many_rates_at_once_equal_one_after_the_other():
 
 
 def test_the_rule_keeps_the_laws():
-    check_rule(RULE, **given())
+    check_on(RULE, **given())
 
 
 # ---------------------------------------------------------------------------- refusals

@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 from support.by_hand import assert_close, distance, loss_fn
+from support.check_on import check_on
 from support.local_objectives import (
     DATA,
     KEY,
@@ -22,7 +23,6 @@ from support.local_objectives import (
 
 import apical
 from apical.rules import CLAPP
-from apical.testing import check_rule
 
 NEXT, OTHER = X + 0.3, X[::-1] - 0.2
 
@@ -165,4 +165,4 @@ def test_what_it_cannot_do_without_is_asked_for():
 def test_the_rule_keeps_the_laws():
     """Three passes are not one local product."""
     given = {"loss_fn": loss_fn, "params": PARAMS, "args": DATA}
-    check_rule(PAIRS, **given, skip=("pull", "batch"))
+    check_on(PAIRS, **given, skip=("pull", "batch"))

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from support.by_hand import assert_close, distance, layers, loss_fn
+from support.check_on import check_on
 from support.local_objectives import (
     KEY,
     PARAMS,
@@ -22,7 +23,6 @@ from support.local_objectives import (
 import apical
 from apical.rules import ForwardForward
 from apical.rules.local_objectives._pairs import over_first_entries, wrong_labels
-from apical.testing import check_rule
 
 # Two classes: the wrong one is known.
 Y = np.eye(2)[[0, 1, 1, 0]].astype(np.float32)
@@ -261,7 +261,7 @@ def test_a_setting_that_is_none_is_refused(given, words):
 def test_the_rule_keeps_the_laws():
     """Three passes are not one local product; with two classes nothing is drawn."""
     given = {"loss_fn": loss_fn, "params": PARAMS, "args": DATA, "target": second}
-    check_rule(SUM, **given, input_argnums=0, skip=("pull",))
+    check_on(SUM, **given, input_argnums=0, skip=("pull",))
 
 
 def test_numbers_that_are_no_classes_are_refused():

@@ -247,7 +247,9 @@ def test_of_a_loss_that_is_a_sum_updates_are_larger_and_readouts_the_same(rule):
 
 def test_the_signals_are_those_of_the_objectives():
     state, credit = ticked(PREDICTION)
-    signals = apical.signals(loss_fn, PREDICTION, target=second)(PARAMS, state, *DATA)
+    signals = apical.value_and_grad(loss_fn, PREDICTION, target=second).signals(
+        PARAMS, state, *DATA
+    )
     one, _ = hidden()
     matrix = np.asarray(state.weights["0"]["prediction"])
     assert_close(signals["0"].teaching, (one @ matrix - Y) / 4 @ matrix.T)

@@ -12,6 +12,7 @@ from support.by_hand import (
     loss_fn,
     network,
 )
+from support.check_on import check_on
 from support.local_objectives import (
     DATA,
     KEY,
@@ -30,7 +31,6 @@ from support.local_objectives import (
 
 import apical
 from apical.rules import PEPITA, Backpropagation
-from apical.testing import check_rule
 
 LARGE = PEPITA(scale=1.0)
 
@@ -177,7 +177,9 @@ def test_each_of_several_inputs_hears_the_error_by_its_own_projection():
 
 def test_the_signals_are_what_differs():
     state, credit = ticked(LARGE)
-    signals = apical.signals(loss_fn, LARGE, input_argnums=0)(PARAMS, state, *DATA)
+    signals = apical.value_and_grad(loss_fn, LARGE, input_argnums=0).signals(
+        PARAMS, state, *DATA
+    )
     first = signals["0"]
     assert_close(first.prediction, layer(0, X))
     assert_close(first.teaching, (first.prediction - first.value) / 4)
@@ -217,9 +219,9 @@ def test_what_it_cannot_do_without_is_asked_for():
 def test_the_rule_keeps_the_laws():
     """A change at a drive is not pulled through a prediction."""
     given = {"loss_fn": loss_fn, "params": PARAMS, "args": DATA, "input_argnums": 0}
-    check_rule(PEPITA(), **given, skip=("pull",))
+    check_on(PEPITA(), **given, skip=("pull",))
 
 
 def test_an_input_of_which_no_node_is_made_is_refused():
-    with pytest.raises(ValueError, match=r"no node is made of `input_argnums=\(1,\)`"):
+    with pytest.raises(ValueError, match=r"no node depends on `input_argnums=\(1,\)`"):
         ticked(PEPITA(), input_argnums=1)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from support.by_hand import batch, layers, loss_fn
+from support.check_on import check_on
 from support.laws import problem
 from support.zoo import MODELS
 
@@ -57,20 +58,20 @@ def named(rules):
 @pytest.mark.parametrize("rule", AT_WEIGHTS, ids=named(AT_WEIGHTS))
 def test_what_perturbs_weights_keeps_the_laws(rule):
     given = {"loss_fn": loss_fn, "params": PARAMS, "args": DATA}
-    check_rule(rule, skip=NO_NODES, **given)
+    check_on(rule, skip=NO_NODES, **given)
 
 
 @pytest.mark.parametrize("rule", AT_NODES, ids=named(AT_NODES))
 def test_what_perturbs_nodes_keeps_the_laws(rule):
     given = {"loss_fn": loss_fn, "params": PARAMS, "args": DATA}
-    check_rule(rule, skip=BY_EXAMPLE, **given)
+    check_on(rule, skip=BY_EXAMPLE, **given)
 
 
 @pytest.mark.parametrize("rule", SPIKING, ids=named(SPIKING))
 def test_what_draws_spikes_keeps_the_laws(rule):
     """Signals too: pulled back through each probability they are the gradients."""
     given = {"loss_fn": spiking, "params": PARAMS, "args": DATA}
-    check_rule(rule, skip=("batch",), **given)
+    check_on(rule, skip=("batch",), **given)
 
 
 # ------------------------------------------------------------------- sure spikes
@@ -97,7 +98,8 @@ def test_a_spike_that_is_sure_teaches_nothing_and_spoils_nothing(rule, name):
     p = np.asarray(SURE[name](DATA[0] @ PARAMS[0]["w"]))
     sure = (p == 0) | (p == 1)
     assert {0.0, 1.0} < set(p.ravel())
-    found = jax.jit(apical.signals(loss_fn, rule))(PARAMS, state, *DATA)["hidden"]
+    signals = jax.jit(apical.value_and_grad(loss_fn, rule).signals)
+    found = signals(PARAMS, state, *DATA)["hidden"]
     assert np.all((found.teaching == 0) == sure)
 
 

@@ -42,7 +42,7 @@ def credit_of(rule, loss_fn=loss_fn, params=PARAMS, data=DATA, **keywords):
 
 
 def signals_of(rule):
-    return jax.jit(apical.signals(loss_fn, rule))(PARAMS, (), *DATA)
+    return jax.jit(apical.value_and_grad(loss_fn, rule).signals)(PARAMS, (), *DATA)
 
 
 # ---------------------------------------------------------- when it is exact, and not
@@ -264,7 +264,7 @@ def test_rates_do_not_depend_on_the_number_of_examples(prediction, inference):
 
     @jax.jit
     def run(x, y):
-        found = apical.signals(loss_fn, rule)(PARAMS, (), x, y)
+        found = apical.value_and_grad(loss_fn, rule).signals(PARAMS, (), x, y)
         # Told that there is one example, the rule takes the rates of the batch's mean.
         trap = apical.value_and_grad(loss_fn, rule, batch_axes=None)(PARAMS, (), x, y)
         return found, trap.grads

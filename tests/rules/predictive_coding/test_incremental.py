@@ -46,7 +46,7 @@ def test_on_a_chain_a_step_of_levels_is_a_step_of_all_values():
         values = hand.step(values, 1.0)
         # What a node's parameters learn from in the step in which it first moves.
         errors.append(hand.errors(values)[0][layer])
-    found = apical.signals(loss_fn, ZERO)(PARAMS, (), *DATA)
+    found = apical.value_and_grad(loss_fn, ZERO).signals(PARAMS, (), *DATA)
     for error, name in zip(errors, ("1", "0"), strict=True):
         teaching = -4 * np.asarray(found[name].teaching)
         np.testing.assert_allclose(teaching, error, rtol=1e-4, atol=1e-6)
@@ -113,8 +113,10 @@ def test_values_with_momentum_equal_those_by_hand_and_start_anew(streaming):
 def test_signals_follow_the_values_with_momentum():
     inference = optax.sgd(0.2, momentum=0.6)
     rule = IncrementalPredictiveCoding(4, inference=inference)
-    found = apical.signals(loss_fn, rule)(PARAMS, (), *DATA)
-    expected = apical.signals(loss_fn, free(4, inference=inference))(PARAMS, (), *DATA)
+    found = apical.value_and_grad(loss_fn, rule).signals(PARAMS, (), *DATA)
+    expected = apical.value_and_grad(loss_fn, free(4, inference=inference)).signals(
+        PARAMS, (), *DATA
+    )
     assert_close(found, expected, rtol=1e-4, atol=1e-6)
 
 
@@ -126,8 +128,8 @@ def test_parameters_that_do_not_move_leave_ordinary_predictive_coding():
     # The gradients of a step are those at the values before it.
     assert_close(credit.grads, credit_of(free(5, 0.2)).grads, rtol=1e-4, atol=1e-6)
     learner = apical.rules.IncrementalPredictiveCoding(6, 0.2)
-    found = apical.signals(loss_fn, learner)(PARAMS, (), *DATA)
-    expected = apical.signals(loss_fn, free(6, 0.2))(PARAMS, (), *DATA)
+    found = apical.value_and_grad(loss_fn, learner).signals(PARAMS, (), *DATA)
+    expected = apical.value_and_grad(loss_fn, free(6, 0.2)).signals(PARAMS, (), *DATA)
     assert_close(found, expected, rtol=1e-4, atol=1e-6)
 
 
@@ -165,7 +167,7 @@ def test_a_stream_learns_an_environment_that_changes_at_every_step():
 def test_gradients_alone_are_the_mean_of_the_steps():
     rule = IncrementalPredictiveCoding(3, 0.2)
     step = apical.train_step(loss_fn, rule, optax.sgd(0.0))
-    circuit = step.learner.circuit(PARAMS, DATA)
+    circuit = step.learner.circuit(PARAMS, *DATA)
     credit = rule.credit(circuit, PARAMS, (), DATA)
     steps = [credit_of(free(k, 0.2)).grads for k in (1, 2)]
     hand = ByHand()
@@ -179,7 +181,7 @@ def test_gradients_alone_are_the_mean_of_the_steps():
 
 def test_it_needs_a_training_step():
     with pytest.raises(ValueError, match=r"Use\s+`apical.train_step"):
-        apical.value_and_grad(loss_fn, IncrementalPredictiveCoding())
+        apical.value_and_grad(loss_fn, IncrementalPredictiveCoding())(PARAMS, (), *DATA)
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def test_a_solver_of_errors_comes_to_the_equilibrium_of_the_values(name):
 
 def test_the_steps_of_an_example_do_not_depend_on_the_others():
     rule = free(4, 0.2, inference=ErrorRelaxation())
-    signals = apical.signals(loss_fn, rule)
+    signals = apical.value_and_grad(loss_fn, rule).signals
     together = signals(PARAMS, (), *DATA)
     x, y = DATA
     alone = signals(PARAMS, (), x[1:2], y[1:2])

@@ -92,8 +92,10 @@ def test_a_learned_precision_becomes_one_over_the_variance_of_the_errors():
 @pytest.mark.parametrize("precision", [1.0, 4.0])
 def test_the_teaching_signal_is_that_of_the_loss_whatever_the_precision(precision):
     rule = PredictiveCoding(300, 0.1, precision=precision)
-    found = apical.signals(loss_fn, rule)(PARAMS, init(rule), *DATA)
-    exact = apical.signals(loss_fn, apical.rules.Backpropagation())(PARAMS, (), *DATA)
+    found = apical.value_and_grad(loss_fn, rule).signals(PARAMS, init(rule), *DATA)
+    exact = apical.value_and_grad(loss_fn, apical.rules.Backpropagation()).signals(
+        PARAMS, (), *DATA
+    )
     for name, signal in exact.items():
         teaching = found[name].teaching
         np.testing.assert_allclose(teaching, signal.teaching, rtol=1e-3, atol=1e-6)

@@ -148,7 +148,7 @@ def test_what_reads_the_probability_past_the_mark_reads_no_spike():
     credit = jax.jit(learner)(params, state, x)
     # With no weight on the spikes, what is left of the loss is the mean of p.
     assert_close(credit.info.loss, sigmoid(x @ params["a"]).mean(), 1e-12)
-    found = apical.signals(loss_fn, StraightThrough())(params, state, x)
+    found = apical.value_and_grad(loss_fn, StraightThrough()).signals(params, state, x)
     assert set(np.unique(found["h"].value)) <= {0.0, 1.0}
     assert 0 < np.min(found["h"].prediction) < np.max(found["h"].prediction) < 1
 

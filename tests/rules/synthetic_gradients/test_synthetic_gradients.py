@@ -9,11 +9,11 @@ import optax
 import pytest
 from support.broken_rules import problem as given
 from support.by_hand import assert_close, batch, cosine, distance, layers, loss_fn
+from support.check_on import check_on
 from support.laws import problem
 
 import apical
 from apical.rules import Backpropagation, Critic, SyntheticGradients
-from apical.testing import check_rule
 
 KEY = jax.random.key(0)
 PARAMS, DATA = layers(5, 7, 6, 3), batch(4, 5, 3)
@@ -111,7 +111,7 @@ def test_a_critic_given_the_true_gradient_makes_it_backpropagation(name):
     keywords = found.keywords
     rule = SyntheticGradients(critic=ORACLE, optimizer=optax.sgd(0.1))
     learner = apical.value_and_grad(found.loss_fn, rule, **keywords)
-    true = apical.signals(found.loss_fn, Backpropagation(), **keywords)
+    true = apical.value_and_grad(found.loss_fn, Backpropagation(), **keywords).signals
     state = learner.init(KEY, found.params, *found.args)
     scale, axes = found.circuit.scale, found.circuit.example_axes
 
@@ -166,12 +166,14 @@ for each in WIDE[1:]:  # well conditioned, so that it does not take long
 
 
 def true_gradients(params, data):
-    found = apical.signals(linear, Backpropagation())(params, (), *data)
+    found = apical.value_and_grad(linear, Backpropagation()).signals(params, (), *data)
     return {n: np.asarray(s.teaching) for n, s in found.items()}
 
 
 def teaching(rule, state, params, data):
-    found = apical.signals(linear, rule, target=second)(params, state, *data)
+    found = apical.value_and_grad(linear, rule, target=second).signals(
+        params, state, *data
+    )
     return {n: s.teaching for n, s in found.items()}
 
 
@@ -217,7 +219,7 @@ def broken_above(params):
 @pytest.mark.parametrize("rule", [PLAIN, LABELLED], ids=["plain", "conditioned"])
 def test_a_layer_updates_before_the_layers_above_it_have_run(rule):
     learner, state = learner_of(rule), drawn(rule)
-    circuit = learner.circuit(PARAMS, DATA)
+    circuit = learner.circuit(PARAMS, *DATA)
     unlocked = jax.jit(
         lambda params: rule.unlocked(circuit, params, state, DATA, ["0"])
     )
@@ -233,7 +235,7 @@ def test_a_layer_updates_before_the_layers_above_it_have_run(rule):
 
 def test_what_is_above_is_not_even_computed():
     learner, state = learner_of(PLAIN), drawn(PLAIN)
-    circuit = learner.circuit(PARAMS, DATA)
+    circuit = learner.circuit(PARAMS, *DATA)
 
     def products(nodes):
         def update(params):
@@ -250,7 +252,7 @@ def test_what_is_above_is_not_even_computed():
 def test_the_schedule_of_modules_is_the_update_of_all_at_once():
     """Each layer moves as soon as it has run, and hands on what it computed before."""
     learner, state = learner_of(PLAIN), drawn(PLAIN)
-    circuit, params = learner.circuit(PARAMS, DATA), PARAMS
+    circuit, params = learner.circuit(PARAMS, *DATA), PARAMS
     for layer, name in enumerate("01"):
         early = PLAIN.unlocked(circuit, PARAMS, state, DATA, [name])[layer]
         moved = jax.tree.map(lambda w, g: w - 0.5 * g, params[layer], early)
@@ -326,7 +328,7 @@ def test_what_is_no_critic_is_refused():
         learner_of(SyntheticGradients(critic=narrow)).init(KEY, PARAMS, *DATA)
     with pytest.raises(ValueError, match="pass `target=`"):
         learner_of(LABELLED, target=None).init(KEY, PARAMS, *DATA)
-    state, circuit = drawn(PLAIN), learner_of(PLAIN).circuit(PARAMS, DATA)
+    state, circuit = drawn(PLAIN), learner_of(PLAIN).circuit(PARAMS, *DATA)
     with pytest.raises(ValueError, match="`nodes` names 'top'"):
         PLAIN.unlocked(circuit, PARAMS, state, DATA, ["top"])
 
@@ -338,5 +340,5 @@ def test_only_conditioned_critics_need_labels():
 
 
 def test_the_rule_keeps_the_laws():
-    check_rule(SyntheticGradients(), **given())
-    check_rule(LABELLED, **given(), target=lambda x: jnp.ones((len(x), 2)))
+    check_on(SyntheticGradients(), **given())
+    check_on(LABELLED, **given(), target=lambda x: jnp.ones((len(x), 2)))

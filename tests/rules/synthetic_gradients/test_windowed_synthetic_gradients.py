@@ -6,10 +6,10 @@ import numpy as np
 import optax
 import pytest
 from support.by_hand import assert_close, distance
+from support.check_on import check_on
 
 import apical
 from apical.rules import Backpropagation, WindowedSyntheticGradients
-from apical.testing import check_rule
 
 KEY = jax.random.key(0)
 WINDOW, EXAMPLES, UNITS = 3, 4, 3
@@ -239,4 +239,4 @@ def test_the_rule_keeps_the_laws():
     params = {**PARAMS, "in": PARAMS["in"][:1], "out": jnp.ones((UNITS, 1))}
     args = H, (XS[..., :1], XS[..., 1:])
     keywords = {**KEYWORDS, "carry": (0, "h")}
-    check_rule(RULE, loss_fn=remember, params=params, args=args, **keywords)
+    check_on(RULE, loss_fn=remember, params=params, args=args, **keywords)

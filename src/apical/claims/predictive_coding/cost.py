@@ -89,9 +89,8 @@ def schedules(steps: int, depth: int) -> dict[str, PredictiveCoding]:
 
 
 def _cost(problem: Problem, rule: PredictiveCoding, repeats: int) -> Line:
-    measure = apical.measure.cost(
-        problem.loss_fn, rule, repeats=repeats, **problem.keywords
-    )
+    learner = apical.value_and_grad(problem.loss_fn, rule, **problem.keywords)
+    measure = apical.measure.cost(learner, repeats=repeats)
     found = measure(problem.params, (), *problem.args)
     return {
         "seconds_ratio": found.ratio.seconds,

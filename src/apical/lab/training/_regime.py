@@ -26,5 +26,5 @@ def has_regime(rule: Rule) -> bool:
 def regime_of(loss: Loss, rule: Any, learned: Any, batch: Any) -> Regime:
     """The regime of the first lane, on one batch of the training part."""
     params, statistics, state = jax.tree.map(lambda leaf: leaf[0], learned)
-    measure = apical.measure.regime(loss.training, rule, **loss.setting)
-    return measure(params, state, statistics, *batch)
+    learner = apical.value_and_grad(loss.training, rule, **loss.setting)
+    return apical.measure.regime(learner)(params, state.rule, statistics, *batch)

@@ -206,7 +206,7 @@ class SyntheticGradients(Rule):
         nothing above the nodes is computed. All other gradients are zero.
 
         Args:
-          circuit: `learner.circuit(params, args)`.
+          circuit: `learner.circuit(params, *args)`.
           params: the parameters.
           state: this rule's state.
           args: the arguments after the parameters.
@@ -220,7 +220,7 @@ class SyntheticGradients(Rule):
           >>> rule = apical.rules.SyntheticGradients()
           >>> learner = apical.value_and_grad(loss_fn, rule)
           >>> state = learner.init(jax.random.key(0), w, x)
-          >>> circuit = learner.circuit(w, (x,))
+          >>> circuit = learner.circuit(w, x)
           >>> below = rule.unlocked(circuit, w, state, (x,), ["a"])
           >>> bool(jnp.array_equal(below["a"], learner(w, state, x).grads["a"]))
           True

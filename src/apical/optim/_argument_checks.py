@@ -1,4 +1,4 @@
-"""What the numbers of an optimiser may be."""
+"""Checks of the numbers that an optimiser is given."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 
-def check_number(name: str, value: Any, low: float, high: float) -> None:
+def check_number(value: Any, name: str, low: float, high: float) -> None:
     """Refuse a concrete number outside [low, high); a traced one cannot be checked."""
     number = isinstance(value, (int, float))
     if value is None or isinstance(value, str) or (number and not low <= value < high):
@@ -16,8 +16,8 @@ def check_number(name: str, value: Any, low: float, high: float) -> None:
         )
 
 
-def check_positive(name: str, value: Any) -> None:
+def check_positive(value: Any, name: str) -> None:
     """Refuse a concrete number that is not above 0."""
-    check_number(name, value, 0, math.inf)
+    check_number(value, name, 0, math.inf)
     if isinstance(value, (int, float)) and value == 0:
         raise ValueError(f"`{name}` must be above 0, not {value!r}.")
