@@ -130,7 +130,7 @@ class SignConcordance(ConnectedRule):
         """The second copy: magnitude times agreement, leaf by leaf; None is all 1."""
         self._require_own(state)
         magnitude = state.magnitude
-        if self.magnitude == "batch_axes":
+        if self.magnitude == "batch":
             magnitude = _magnitudes(circuit, state.key, params)
         factors = [f for f in (magnitude, state.agreement) if f is not None]
         if not factors and state.connections._replace(forward=None) == Connections():
