@@ -10,10 +10,10 @@ from ._numerics import squared_norm as squared_norm
 from ._validation import inputs_of as inputs_of
 from ._validation import target_of as target_of
 from ._validation import with_inputs as with_inputs
-from .feedback._path import Draw as Draw
-from .feedback._path import draw_leaves as draw_leaves
-from .feedback._path import like_forward as like_forward
-from .feedback._path import require_different as require_different
-from .feedback._path import require_direct as require_direct
-from .feedback._path import through_feedback as through_feedback
+from .feedback._feedback_weights import Draw as Draw
+from .feedback._feedback_weights import draw_leaves as draw_leaves
+from .feedback._feedback_weights import like_forward as like_forward
+from .feedback._feedback_weights import require_different as require_different
+from .feedback._feedback_weights import require_direct as require_direct
+from .feedback._feedback_weights import through_feedback as through_feedback
 from .predictive_coding.inference._gradient_descent import relax as relax

@@ -52,14 +52,14 @@ def by_hand(weights, labelled):
     read = {
         n: np.hstack([h, Y]) if labelled else h for n, h in (("0", one), ("1", two))
     }
-    said = {n: read[n] @ a + b for n, (a, b) in critics.items()}
-    drives = [said["0"] * (1 - one**2), said["1"] * (1 - two**2), error]
+    predicted = {n: read[n] @ a + b for n, (a, b) in critics.items()}
+    drives = [predicted["0"] * (1 - one**2), predicted["1"] * (1 - two**2), error]
     grads = [
         {"w": below.T @ drive / 4, "b": drive.sum(axis=0) / 4}
         for below, drive in zip((X, one, two), drives, strict=True)
     ]
     bootstrapped = {"0": drives[1] @ p[1]["w"].T, "1": error @ p[2]["w"].T}
-    off = {n: said[n] - bootstrapped[n] for n in said}
+    off = {n: predicted[n] - bootstrapped[n] for n in predicted}
     slopes = {
         n: [{"w": read[n].T @ off[n] / 4, "b": off[n].sum(axis=0) / 4}] for n in off
     }
@@ -85,7 +85,7 @@ def test_two_hidden_layers_by_hand(rule):
         assert distance(other[1 - layer], grads[1 - layer]) == 0
 
 
-def test_before_they_learn_critics_say_nothing():
+def test_untrained_critics_predict_zero():
     start = learner_of(PLAIN).init(KEY, PARAMS, *DATA)
     grads = learner_of(PLAIN)(PARAMS, start, *DATA).grads
     assert not np.any(grads[0]["w"])
@@ -101,7 +101,7 @@ def test_before_they_learn_critics_say_nothing():
 # ------------------------------------------------------------- critics that know it
 
 
-# A critic whose weights are what it says, whatever it reads.
+# A critic that returns its weights, for any input.
 ORACLE = (lambda key, shape, units: jnp.zeros((*shape[:-1], units)), lambda w, x: w)
 
 
@@ -119,14 +119,14 @@ def test_a_critic_given_the_true_gradient_makes_it_backpropagation(name):
     def compute(learned, size):
         params = found.circuit.merged(found.params, learned)
         teaching = {n: s.teaching for n, s in true(params, (), *found.args).items()}
-        said = {}
+        predicted = {}
         for node in found.circuit.nodes:
             inside = range(len(node.loops), len(node.shape))
             units = [i for i in inside if i != axes[node.name]][-1]
-            said[node.name] = (
+            predicted[node.name] = (
                 size * scale * jnp.moveaxis(teaching[node.name], units, -1)
             )
-        credit = learner(params, state._replace(weights=said), *found.args)
+        credit = learner(params, state._replace(weights=predicted), *found.args)
         return (
             credit.grads,
             credit.info.loss,
@@ -190,7 +190,7 @@ def test_conditioned_critics_converge_to_the_true_gradient_of_a_linear_network()
     assert all(distance(found[n], expected[n]) > 0.1 for n in expected)
 
 
-def test_without_the_label_they_converge_to_what_is_expected_of_it():
+def test_without_the_label_critics_converge_to_the_expected_gradient():
     """The least-squares fit of the true gradient to the node, bootstrapped or not."""
     x, _ = batch(30, 5, 3)
     noise, teacher = batch(30, 3, 3, seed=4)[0], batch(5, 3, 3, seed=5)[0]
@@ -231,7 +231,7 @@ def test_a_layer_updates_before_the_layers_above_it_have_run(rule):
     assert np.all(np.isnan(backprop[0]["w"]))
 
 
-def test_what_is_above_is_not_even_computed():
+def test_nothing_above_the_node_is_computed():
     learner, state = learner_of(PLAIN), drawn(PLAIN)
     circuit = learner.circuit(PARAMS, DATA)
 
@@ -264,7 +264,7 @@ def test_the_schedule_of_modules_is_the_update_of_all_at_once():
 # ---------------------------------------------------------------- labels and shapes
 
 
-def test_the_label_stands_at_every_position_beside_the_units():
+def test_the_label_is_read_at_every_position_beside_the_units():
     found = problem("linen_conv")
     rule = SyntheticGradients(conditioned=True)
     learner = apical.value_and_grad(found.loss_fn, rule, target=second)
@@ -312,7 +312,7 @@ def test_critics_learn_on_convolutions_streams_loops_and_attention(name):
 # -------------------------------------------------------------------------- refusals
 
 
-def test_what_is_no_critic_is_refused():
+def test_invalid_critics_are_refused():
     with pytest.raises(TypeError, match=r"`critic` must be .*pair of functions"):
         SyntheticGradients(critic=Critic)
     with pytest.raises(ValueError, match="`hidden` must be a whole number"):

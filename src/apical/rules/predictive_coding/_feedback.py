@@ -15,10 +15,15 @@ import optax
 
 from ...circuit import Circuit
 from .._checks import check_fraction, check_positive, check_transformation
-from .._connections import Connections, connect
 from .._numerics import fold_in_name
 from .._optimizers import apply_optimizer, begun
-from ..feedback._path import copied, draw_leaves, like_forward, require_different
+from ..feedback._connections import Connections, connect
+from ..feedback._feedback_weights import (
+    copied,
+    draw_leaves,
+    like_forward,
+    require_different,
+)
 
 
 class FeedbackState(NamedTuple):
@@ -94,11 +99,11 @@ class RandomFeedback:
 
     def carry(self, state: FeedbackState) -> Any:
         """The feedback weights as they are in this call."""
-        return state.connections.carry(state.weights, self.backward_noise)
+        return state.connections.apply(state.weights, self.backward_noise)
 
     def learned(self, state: FeedbackState, grads: Any) -> FeedbackState:
         """The state after a batch, from the gradients of the forward weights."""
-        state = state._replace(connections=state.connections.later)
+        state = state._replace(connections=state.connections.advance())
         if self.optimizer is None:
             return state
         mine = copied(state.weights, grads)

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 
 from ...circuit import LOSS, OUTPUT, Circuit, Edge, drive_of, nonlinearity, zeros
 from .._numerics import wide
-from ..feedback._path import draw_leaves, like_forward, require_different
+from ..feedback._feedback_weights import draw_leaves, like_forward, require_different
 
 # ---- Where targets stand, and through what they pass on their way down.
 #
