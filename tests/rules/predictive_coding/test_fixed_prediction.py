@@ -55,7 +55,7 @@ HANDFUL += ("dictionary_batch", "lora", "custom_vjp", "custom_vjp_clipped")
 def test_as_many_steps_as_the_longest_path_are_exact_and_one_fewer_is_not(name):
     model = MODELS[name]
     loss_fn, params, args = model.make(KEY)
-    keywords = {"has_aux": model.has_aux, "batch_axes": model.batch}
+    keywords = {"has_aux": model.has_aux, "batch_axes": model.batch_axes}
     depth = apical.trace(loss_fn, **keywords)(params, *args).depth
     rules = [PredictiveCoding(steps) for steps in (depth, depth - 1)]
     rules += [PredictiveCoding(inference=Sweep())]

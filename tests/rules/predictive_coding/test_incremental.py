@@ -23,7 +23,7 @@ GRAPHS = ("mlp_residual", "conv_residual", "rnn", "attention", "dictionary_batch
 def test_weights_that_move_at_their_own_tick_move_as_by_backpropagation(name):
     model = MODELS[name]
     loss_fn, params, args = model.make(KEY)
-    keywords = {"has_aux": model.has_aux, "batch_axes": model.batch}
+    keywords = {"has_aux": model.has_aux, "batch_axes": model.batch_axes}
 
     @jax.jit
     def grads(params):
