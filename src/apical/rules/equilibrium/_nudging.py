@@ -30,6 +30,8 @@ KINDS = ("one-sided", "random sign", "centred")
 class Holomorphic:
     """Nudges on a circle in the complex plane.
 
+        b_k = nudge e^(2 pi i k/N),     w_k = e^(-2 pi i k/N) / (N nudge)
+
     With N points the error is O(nudge^N) if the nudge is below the radius of
     convergence of the equilibrium as a power series in it; beyond that radius the error
     does not decrease with N. With N = 2 it is the centred estimate.

@@ -41,7 +41,7 @@ class Connections(NamedTuple):
 
     def apply(self, feedback: Any, noise: Any) -> Any:
         """The feedback weights of this call: masked, and with noise."""
-        feedback = masked(feedback, self.backward)
+        feedback = multiply(feedback, self.backward)
         if self.key is None:
             return feedback
         now, _ = jax.random.split(self.key)
@@ -104,7 +104,7 @@ def connect(
     return found._replace(key=keys[2]) if _is_positive(noise) else found
 
 
-def masked(tree: Any, mask: Any) -> Any:
+def multiply(tree: Any, mask: Any) -> Any:
     """A tree times a mask, entry by entry; None is a mask of ones, or no leaf."""
 
     def product(m: Any, x: Any) -> Any:
@@ -192,7 +192,7 @@ class ConnectedRule(Rule):
         credit = self.masked_credit(circuit, here, state, args)
         connections = state.connections
         return credit._replace(
-            grads=masked(credit.grads, connections.forward),
+            grads=multiply(credit.grads, connections.forward),
             state=credit.state._replace(connections=connections.advance()),
         )
 
@@ -205,7 +205,7 @@ class ConnectedRule(Rule):
         """The gradient of the network without its removed connections."""
         here = self._masked_params(circuit, params, state)
         grads = super().reference(circuit, here, state, args)
-        return masked(grads, state.connections.forward)
+        return multiply(grads, state.connections.forward)
 
     def predict(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
         """The output of the network without its removed connections."""
@@ -227,5 +227,5 @@ class ConnectedRule(Rule):
                     f"{type(self).__name__} has `{name}={number!r}`: make it by this "
                     "rule's `init`."
                 )
-        learned = masked(circuit.learned(params), state.connections.forward)
+        learned = multiply(circuit.learned(params), state.connections.forward)
         return circuit.merged(params, learned)

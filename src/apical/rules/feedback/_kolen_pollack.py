@@ -21,7 +21,7 @@ from .._base import Credit, SearchSpace, cited, local_signals, rule
 from .._checks import check_fraction
 from .._numerics import fold_in_name
 from .._optimizers import updates_of
-from ._connections import ConnectedRule, FeedbackState, masked
+from ._connections import ConnectedRule, FeedbackState, multiply
 from ._feedback_weights import (
     copied,
     draw_leaves,
@@ -151,7 +151,7 @@ class KolenPollack(ConnectedRule):
         applied = copied(state.feedback, updates_for(nonzero)[0])
         lost = jax.tree.map(lambda m: jnp.where(m == 0, 0, self.decay), applied)
         # A removed forward weight does not change; it acts as 0.
-        lost_here = masked(lost, credit.state.connections.forward)
+        lost_here = multiply(lost, credit.state.connections.forward)
         moved = optax.apply_updates(_shrunk(learned, lost_here), updates)
         same = copied(state.feedback, updates)
         feedback = optax.apply_updates(_shrunk(state.feedback, lost), same)

@@ -18,7 +18,7 @@ from ...circuit import Circuit, Synapse
 from .._base import Credit, SearchSpace, local_signals, rule, static
 from .._checks import check_choice, check_fraction
 from .._numerics import fold_in_name
-from ._connections import ConnectedRule, Connections, masked
+from ._connections import ConnectedRule, Connections, multiply
 from ._feedback_weights import (
     Draw,
     draw_leaves,
@@ -125,8 +125,8 @@ class SignConcordance(ConnectedRule):
         if self.magnitude == "fixed":
             magnitude = _magnitudes(circuit, sizes, params)
         key_of_batch = later if self.magnitude == "batch" else None
-        there = self.connect(circuit, key, params)
-        return SignState(agreement, magnitude, key_of_batch, there)
+        connections = self.connect(circuit, key, params)
+        return SignState(agreement, magnitude, key_of_batch, connections)
 
     def _agreement(self, numbers: Any, leaf: jax.Array, fan_in: int) -> jax.Array:
         del fan_in
@@ -142,7 +142,7 @@ class SignConcordance(ConnectedRule):
         if not factors and state.connections._replace(forward=None) == Connections():
             return None
         ones = jax.tree.map(jnp.ones_like, replaceable_weights(circuit, params))
-        return self.effective_feedback(state, reduce(masked, factors, ones))
+        return self.effective_feedback(state, reduce(multiply, factors, ones))
 
     def _require_matching(self, state: SignState) -> None:
         """Refuse a state of other options, which would be used without an error."""

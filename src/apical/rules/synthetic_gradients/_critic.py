@@ -35,6 +35,8 @@ class CriticLike(Protocol):
 class Critic:
     """A critic of the units of a node, the same at every position; 0 at first.
 
+        M(x) = rho(... rho(x A_1 + b_1) ...) A_k + b_k,      A_k and b_k are 0 at first
+
     Args:
       hidden: the widths of hidden layers; if empty, the critic is linear.
       nonlinearity: applied to the hidden layers.
