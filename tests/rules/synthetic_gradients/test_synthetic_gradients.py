@@ -1,4 +1,4 @@
-"""Synthetic gradients: critics say what the gradient will be, before it is known."""
+"""Synthetic gradients: critics predict the gradient before it is known."""
 
 import re
 
@@ -13,6 +13,7 @@ from support.laws import problem
 
 import apical
 from apical.rules import Backpropagation, Critic, SyntheticGradients
+from apical.rules.synthetic_gradients._critic_inputs import critic_inputs
 from apical.testing import check_rule
 
 KEY = jax.random.key(0)
@@ -176,7 +177,7 @@ def teaching(rule, state, params, data):
 
 
 def test_conditioned_critics_converge_to_the_true_gradient_of_a_linear_network():
-    """It is linear in a node and the label, and each critic sees both."""
+    """It is linear in a node and the label, and each critic reads both."""
     data, rule = (
         batch(30, 5, 3),
         SyntheticGradients(optimizer=FADING, conditioned=True),
@@ -210,7 +211,7 @@ def test_without_the_label_critics_converge_to_the_expected_gradient():
 
 
 def broken_above(params):
-    """The same first layer; above it nothing that could be computed."""
+    """The same first layer, and weights above it that are NaN."""
     return [params[0], *jax.tree.map(lambda w: jnp.nan * w, params[1:])]
 
 
@@ -242,13 +243,13 @@ def test_nothing_above_the_node_is_computed():
         text = jax.jit(update).lower(PARAMS).compile().as_text()
         return sorted(re.findall(r"f32(\[[\d,]*\])\S* dot\(", text))
 
-    # The layer, its critic, and the product of what went in with the signal.
+    # The layer, its critic, and the product of the input with the signal.
     assert products(["0"]) == ["[4,7]", "[4,7]", "[5,7]"]
     assert "[4,6]" in products(["0", "1"])
 
 
 def test_the_schedule_of_modules_is_the_update_of_all_at_once():
-    """Each layer moves as soon as it has run, and hands on what it computed before."""
+    """Each layer is updated as soon as it has run, and passes on its earlier value."""
     learner, state = learner_of(PLAIN), drawn(PLAIN)
     circuit, params = learner.circuit(PARAMS, DATA), PARAMS
     for layer, name in enumerate("01"):
@@ -270,7 +271,7 @@ def test_the_label_is_read_at_every_position_beside_the_units():
     learner = apical.value_and_grad(found.loss_fn, rule, target=second)
     state = learner.init(KEY, found.params, *found.args)
     node = found.circuit.nodes[0]
-    read = rule._readings(found.circuit)[node.name]
+    read = critic_inputs(found.circuit, conditioned=True)[node.name]
     value, label = jnp.ones(node.shape), found.args[1]
     inputs = read.inputs(value, label)
     assert inputs.shape == (*node.shape[:-1], node.shape[-1] + 3)
