@@ -113,6 +113,24 @@ def require_direct(
             )
 
 
+def warn_of_frozen(circuit: Circuit) -> None:
+    """Say where a signal passes back through a weight that is not learned."""
+    for found in circuit.frozen:
+        warnings.warn(
+            f"Signals pass back through {found.array} itself, in the "
+            f"`{found.operation}` at {found.where} (arguments are counted from 0 after "
+            "`params`): all examples share it, so that it acts as a weight there, and "
+            "what is not learned has no feedback weights. If it is a frozen network, "
+            "make it a part of `params` and let the optimiser keep it still "
+            "(`optax.multi_transform` with `optax.set_to_zero`). If it is data, as an "
+            "adjacency matrix is, this is as it should be: "
+            "`warnings.filterwarnings('ignore', 'Signals pass back through')`. "
+            "`print(circuit)` lists all of these.",
+            UserWarning,
+            stacklevel=2,
+        )
+
+
 def require_different(circuit: Circuit, params: Any, feedback: Any) -> None:
     """Refuse feedback weights that equal the forward ones (drawn from the same key)."""
     pairs = zip(
@@ -129,21 +147,3 @@ def require_different(circuit: Circuit, params: Any, feedback: Any) -> None:
                 f"The feedback weights of {path!r} equal the forward weights, so this "
                 "would be backpropagation. Draw them from another key."
             )
-
-
-def warn_of_frozen(circuit: Circuit) -> None:
-    """Warn where a signal passes back through a weight that is not learned."""
-    for found in circuit.frozen:
-        warnings.warn(
-            f"Signals pass back through {found.array} itself, in the "
-            f"`{found.operation}` at {found.where} (arguments are counted from 0 after "
-            "`params`): all examples share it, so that it acts as a weight there, and "
-            "what is not learned has no feedback weights. If it is a frozen network, "
-            "make it a part of `params` and let the optimiser keep it still "
-            "(`optax.multi_transform` with `optax.set_to_zero`). If it is data, as an "
-            "adjacency matrix is, this is as it should be: "
-            "`warnings.filterwarnings('ignore', 'Signals pass back through')`. "
-            "`print(circuit)` lists all of these.",
-            UserWarning,
-            stacklevel=2,
-        )
