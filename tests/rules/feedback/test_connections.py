@@ -1,4 +1,4 @@
-"""Which connections exist, and their noise: one mechanism for every rule."""
+"""Sparse and noisy connections: the same mechanism for every rule that has them."""
 
 from dataclasses import replace
 
