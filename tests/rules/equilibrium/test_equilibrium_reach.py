@@ -1,4 +1,4 @@
-"""Equilibrium propagation: on which models it is defined, and what it refuses."""
+"""Equilibrium propagation: supported models, and refusals."""
 
 import jax
 import jax.numpy as jnp
@@ -211,7 +211,7 @@ FIELDS = {
 
 
 @pytest.mark.parametrize("name", FIELDS)
-def test_careless_settings_are_refused(name):
+def test_invalid_settings_are_refused(name):
     refuses(FIELDS[name])
 
 

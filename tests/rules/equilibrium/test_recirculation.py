@@ -1,4 +1,4 @@
-"""Recirculation: a reconstruction sent round once more."""
+"""Recirculation: the reconstruction presented as the input."""
 
 import jax
 import jax.numpy as jnp
@@ -136,7 +136,7 @@ def test_an_output_with_a_nonlinearity_learns_without_its_derivative():
     assert_close(grads["decoder"], hidden.T @ (output - X) / len(X))
 
 
-def test_a_sum_is_as_many_times_as_large():
+def test_a_summed_loss_has_a_gradient_larger_by_the_number_of_examples():
     def total(params, x):
         return len(x) * loss_fn(params, x)
 
@@ -148,7 +148,7 @@ def test_a_sum_is_as_many_times_as_large():
 DECAYING = optax.chain(optax.add_decayed_weights(0.01), optax.sgd(0.1))
 
 
-def test_it_learns_to_reconstruct_and_weights_become_more_alike():
+def test_it_learns_to_reconstruct_and_weights_align():
     """Data with three strong directions of twelve, which the encoder has to find."""
     strong = 0.5 * DRAW.normal(size=(64, 3)) @ DRAW.normal(size=(3, 12))
     x = jnp.asarray(strong + 0.3 * DRAW.normal(size=(64, 12)), jnp.float32)
@@ -165,10 +165,10 @@ def test_it_learns_to_reconstruct_and_weights_become_more_alike():
         return params, float(credit.value)
 
     params, loss = trained()
-    _, untaught = trained(frozen=("encoder", "bias"))
+    _, untrained = trained(frozen=("encoder", "bias"))
     _, scaled = trained(optax.adam(0.01))
-    assert loss < 0.4 * untaught
-    assert loss < 0.4 * scaled  # entry by entry, weights do not become alike
+    assert loss < 0.4 * untrained
+    assert loss < 0.4 * scaled  # with scaled entries the weights do not align
 
     def alike(p):
         return cosine(p["encoder"], p["decoder"].T)
@@ -209,7 +209,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_it_refuses(name):
+def test_unsupported_networks_are_refused(name):
     make, words = REFUSED[name]
     with pytest.raises(ValueError, match=words):
         make()

@@ -37,7 +37,7 @@ def start(rule=RULE, params=PARAMS, data=DATA, loss_fn=loss_fn, **keywords):
 
 
 def mirrored(rule, calls, params=PARAMS, data=DATA, loss_fn=loss_fn, **keywords):
-    """The state before and after many calls with the weights left alone."""
+    """The state before and after many calls with constant weights."""
     learner, state = start(rule, params, data, loss_fn, **keywords)
 
     @jax.jit
@@ -73,7 +73,7 @@ def test_one_step_by_hand():
 
 
 @pytest.mark.parametrize("numbers", [(0.02, 0.02, 1.0), (0.01, 0.02, 2.0)])
-def test_feedback_converges_to_a_multiple_of_weights_that_stay(numbers):
+def test_feedback_converges_to_a_multiple_of_constant_weights(numbers):
     rate, decay, noise = numbers
     before, after = mirrored(WeightMirror(*numbers), 600, data=batch(64, 5, 3))
     alpha = rate * noise**2 / decay
@@ -154,7 +154,7 @@ def test_a_weight_is_counted_wherever_it_is_used():
     assert {float(c) for c in np.unique(counts["out.b"])} == {0.0}
 
 
-def test_what_a_synapse_makes_of_what_it_is_sent_is_read_alone():
+def test_each_synapse_is_evaluated_alone_on_the_noise_it_is_sent():
     circuit = apical.trace(loss_fn)(PARAMS, *DATA)
     sent = [jnp.cos(jnp.arange(4.0 * n)).reshape(4, n) for n in (5, 7, 6)]
     made = circuit.at_synapses(PARAMS, DATA, lambda i, x: sent[i])
@@ -165,7 +165,7 @@ def test_what_a_synapse_makes_of_what_it_is_sent_is_read_alone():
     assert_close(own[2], network(PARAMS, DATA[0]) - PARAMS[2]["b"])
 
 
-def test_in_a_branch_that_is_not_taken_feedback_stays():
+def test_feedback_does_not_change_in_a_branch_that_is_not_taken():
     def loss_fn(params, flag, x, y):
         h = jnp.tanh(x @ params["in"])
         h = jax.lax.cond(

@@ -31,7 +31,7 @@ from apical.rules import (
     NodePerturbation,
     WeightPerturbation,
 )
-from apical.rules.perturbation._directions import draw
+from apical.rules.perturbation._random_directions import draw
 
 KEY = jax.random.key(3)
 KINDS = ["normal", "sign"]

@@ -1,11 +1,11 @@
-"""Activation relaxation: activities relax until they are gradients.
+"""Activation relaxation: activities relax to the gradients of the loss.
 
     x_l <- x_l - rate (x_l - (x_{l+1} * rho'(z_{l+1})) W_{l+1}'),    x_L = dL/dy
     dW_l = (x_l * rho'(z_l)) h_{l-1}'
 
-from x = h, the feed-forward values, with rho' and the weights read at these. Millidge,
-Tschantz, Seth & Buckley 2020. The recursion is that of predictive coding with fixed
-predictions, x being minus the error: the same rule, from another start.
+from x = h, the feed-forward values, at which rho' and the weights are evaluated. The
+recursion is that of predictive coding with fixed predictions, x being minus the error;
+only the initial values differ. Millidge, Tschantz, Seth & Buckley 2020.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from .._local_derivatives import LocalDerivatives, local_derivatives
 from .._numerics import relative_norm, wide
 from .._validation import warn_of_unheard
 from ..feedback._random_feedback import AbstractFeedback
-from ._network import SETTLED, Settling, damped
+from ._settling import SETTLED, Settling, damped
 
 
 class Relaxed(NamedTuple):
-    """The forward pass, minus the relaxed activities, and the diagnostics."""
+    """The linearised network, minus the relaxed activities, and the diagnostics."""
 
     linear: LocalDerivatives
     errors: Any
@@ -44,20 +44,23 @@ _MILLIDGE = (
 
 @rule
 class ActivationRelaxation(Rule):
-    """Let activities relax to the gradient of the loss, and learn from them.
+    """Relax activities to the gradient of the loss, and learn from them.
+
+        x_l <- x_l - rate (x_l - (x_{l+1} * rho'(z_{l+1})) W_{l+1}'),    x_L = dL/dy
 
     It is `PredictiveCoding(steps, rate, inference=optax.sgd(rate))` with fixed
-    predictions, except for the start: activities begin at their feed-forward values,
-    errors at 0. What is left of the start after T steps is (1 - rate)^T of it where no
-    signal arrives, and at rate 1 nothing: after as many steps as the longest path of
-    nodes both are backpropagation, bit for bit the same on a chain.
+    predictions, except for the initial values: activities start at their feed-forward
+    values, where predictive coding starts with errors of 0. After T steps a fraction
+    (1 - rate)^T of the initial value remains where no signal arrives; at rate 1 nothing
+    does, and after as many steps as the longest path of nodes both rules are
+    backpropagation (bit for bit on a chain).
 
     Args:
-      steps: how many steps; None: as many as the longest path of nodes.
+      steps: the number of steps; None: the length of the longest path of nodes.
       rate: kappa of the paper, the size of a step.
-      feedback: `RandomFeedback()` to carry signals back by other weights (fixed, or
-        learned); None: by the forward ones.
-      derivative: whether signals pass the derivative of the nonlinearity.
+      feedback: `RandomFeedback()` to pass signals back through other weights (fixed, or
+        learned); None: through the forward ones.
+      derivative: whether signals are multiplied by the derivative of the nonlinearity.
 
     Example:
       >>> import jax, jax.numpy as jnp, apical
@@ -71,7 +74,7 @@ class ActivationRelaxation(Rule):
       True
 
     Raises:
-      ValueError: in `init`, where nodes are not separated.
+      ValueError: in `init`, if nodes are not separated.
 
     Source: Millidge, Tschantz, Seth & Buckley 2020, arXiv:2009.05359.
     """
@@ -85,21 +88,21 @@ class ActivationRelaxation(Rule):
     def citation(  # pyright: ignore[reportIncompatibleVariableOverride]
         self,
     ) -> str:
-        """Its own source, and that of the feedback weights."""
+        """The source of the rule, and of the feedback weights."""
         return cited(_MILLIDGE, self.feedback)
 
     @property
     def search_space(  # pyright: ignore[reportIncompatibleVariableOverride]
         self,
     ) -> SearchSpace:
-        """In as many steps as there are nodes on a path only rate 1 comes to rest."""
+        """The rate, unless the default number of steps requires a rate of 1."""
         return {} if self.steps is None else {"rate": (0.1, 1.0, "log")}
 
     @property
     def needs(  # pyright: ignore[reportIncompatibleVariableOverride]
         self,
     ) -> tuple[str, ...]:
-        """What the chosen parts need."""
+        """What the chosen options need."""
         found = ["separate phases", "stored activities", "update locking"]
         found.append("signed error units")
         if self.feedback is None:
@@ -122,7 +125,7 @@ class ActivationRelaxation(Rule):
             )
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
-        """Check that nodes are separated; the state of the feedback weights."""
+        """Check that nodes are separated; draw the feedback weights."""
         del args
         circuit.require_nodes()
         _ = circuit.scale
@@ -131,7 +134,7 @@ class ActivationRelaxation(Rule):
         return () if self.feedback is None else self.feedback.init(circuit, key, params)
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
-        """Relax, and pull the activities back through what made each node."""
+        """Relax, and pull the activities back to the parameters of each node."""
         linear, errors, info = self._relax(circuit, params, state, args)
         grads = circuit.leaves.combine(linear.pull(1.0, errors)[0])
         if self.feedback is not None:

@@ -16,10 +16,10 @@ import optax
 
 from ...circuit import Circuit
 from .._checks import check_fraction, check_positive, check_transformation
-from .._connections import Connections, connect
 from .._numerics import fold_in_name
 from .._optimizers import apply_optimizer, begun
-from ._path import copied, draw_leaves, like_forward, require_different
+from ._connections import Connections, connect
+from ._feedback_weights import copied, draw_leaves, like_forward, require_different
 
 
 class AbstractFeedback(abc.ABC):
@@ -138,11 +138,11 @@ class RandomFeedback(AbstractFeedback):
 
     def carry(self, state: RandomFeedbackState) -> Any:
         """The feedback weights as they are in this call."""
-        return state.connections.carry(state.weights, self.backward_noise)
+        return state.connections.apply(state.weights, self.backward_noise)
 
     def update(self, state: RandomFeedbackState, grads: Any) -> RandomFeedbackState:
         """The state after a call, from the gradients of the forward weights."""
-        state = state._replace(connections=state.connections.later)
+        state = state._replace(connections=state.connections.advance())
         if self.optimizer is None:
             return state
         mine = copied(state.weights, grads)

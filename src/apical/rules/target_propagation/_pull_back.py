@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from ...circuit import OUTPUT, Circuit, nonlinearity
-from ..feedback._path import draw_leaves, like_forward, require_different
+from ..feedback._feedback_weights import draw_leaves, like_forward, require_different
 from ._inverse import AbstractInverse
 from ._target_sites import TargetSites, Values
 

@@ -1,10 +1,14 @@
-"""What the rules that only change the backward path have in common."""
+"""Feedback weights: how they are drawn, what they may stand in for, and their use.
+
+    delta_l = (phi_{l+1} delta_{l+1}) * rho'(z_l),      phi in place of theta^T
+
+shared by all rules whose backward pass goes through a second copy phi of the weights.
+"""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from itertools import accumulate
 from typing import Any, NamedTuple
 
 import jax
@@ -13,24 +17,61 @@ import numpy as np
 
 from ...circuit import Circuit, is_concrete
 from .._base import Credit
+from .._random import Law, draw_arrays
 
 
 class Draw(NamedTuple):
-    """How to draw one leaf: random numbers of a law, and what is made of them.
+    """How to draw the feedback weights of one leaf.
 
     Attributes:
       law: draws numbers, as `jax.random.normal(key, shape)`.
-      make: `make(numbers, leaf, fan_in)`, for numbers of the leaf's shape and dtype.
+      make: `make(numbers, leaf, fan_in)`, for numbers of the leaf's shape and dtype,
+        returns the feedback weights.
     """
 
-    law: Callable[[jax.Array, tuple[int, ...]], jax.Array]
+    law: Law
     make: Callable[[jax.Array, jax.Array, int], jax.Array]
+
+
+def draw_leaves(
+    circuit: Circuit, key: jax.Array, params: Any, leaves: tuple[int, ...], draw: Draw
+) -> Any:
+    """A tree of random numbers at the given leaves, and None elsewhere."""
+    learned, fans = circuit.leaves.split(params)[0], fan_ins(circuit)
+    shapes = [jnp.shape(learned[i]) for i in leaves]
+    drawn: list[Any] = [None] * len(learned)
+    for i, numbers in zip(leaves, draw_arrays(key, shapes, draw.law), strict=True):
+        numbers = numbers.astype(learned[i].dtype)
+        drawn[i] = draw.make(numbers, learned[i], fans.get(i, 1))
+    return circuit.leaves.combine(drawn)
+
+
+def fan_ins(circuit: Circuit) -> dict[int, int]:
+    """For each leaf, how many inputs one output sums at its (last) synapse."""
+    return {i: s.fan_in for s in circuit.synapses for i in s.leaves}
+
+
+def _scaled_to(numbers: jax.Array, leaf: jax.Array, fan_in: int) -> jax.Array:
+    size = jnp.sqrt(jnp.mean(jnp.square(jnp.abs(leaf))))
+    return numbers * jnp.where(size > 0, size, fan_in**-0.5).astype(leaf.dtype)
+
+
+# Normal numbers of the leaf's own root mean square (1/sqrt(fan in) where that is 0).
+like_forward = Draw(jax.random.normal, _scaled_to)
 
 
 def through_feedback(
     circuit: Circuit, params: Any, args: Any, state: Any, **feedback: Any
 ) -> Credit:
-    """The loss and its gradient, with cotangents carried by another set of weights."""
+    """The loss and its gradient, with cotangents passed through the feedback weights.
+
+    Args:
+      circuit: the circuit of the batch.
+      params: the parameters.
+      args: the arguments after them.
+      state: what the credit's `state` will be.
+      **feedback: as `Circuit.run` takes them (`feedback=`, `gains=`, `backward=`).
+    """
     learned, fixed = circuit.leaves.split(params)
 
     def loss(learned: Any) -> Any:
@@ -42,39 +83,8 @@ def through_feedback(
     return Credit(value, aux, circuit.leaves.combine(grads), state, ())
 
 
-def draw_leaves(
-    circuit: Circuit, key: jax.Array, params: Any, leaves: tuple[int, ...], draw: Draw
-) -> Any:
-    """A tree of random numbers at the given leaves, and None elsewhere."""
-    learned, fans = circuit.leaves.split(params)[0], fan_ins(circuit)
-    ends = list(accumulate(jnp.size(learned[i]) for i in leaves))
-    drawn: list[Any] = [None] * len(learned)
-    if not leaves:
-        return circuit.leaves.combine(drawn)
-    # All at once: a generator is compiled anew for every shape.
-    numbers = jnp.split(draw.law(key, (ends[-1],)), ends[:-1])
-    for i, flat in zip(leaves, numbers, strict=True):
-        shaped = flat.reshape(jnp.shape(learned[i])).astype(learned[i].dtype)
-        drawn[i] = draw.make(shaped, learned[i], fans.get(i, 1))
-    return circuit.leaves.combine(drawn)
-
-
-def fan_ins(circuit: Circuit) -> dict[int, int]:
-    """For each leaf, how many inputs one output sums at its (last) synapse."""
-    return {i: s.fan_in for s in circuit.synapses for i in s.leaves}
-
-
-def _sized_as(numbers: jax.Array, leaf: jax.Array, fan_in: int) -> jax.Array:
-    size = jnp.sqrt(jnp.mean(jnp.square(jnp.abs(leaf))))
-    return numbers * jnp.where(size > 0, size, fan_in**-0.5).astype(leaf.dtype)
-
-
-# Normal numbers of the leaf's own root mean square (1/sqrt(fan in) where that is 0).
-like_forward = Draw(jax.random.normal, _sized_as)
-
-
-def weights_of(circuit: Circuit, params: Any) -> Any:
-    """The leaves that a second copy would reach, None elsewhere."""
+def replaceable_weights(circuit: Circuit, params: Any) -> Any:
+    """The leaves that feedback weights can stand in for, None elsewhere."""
     reached = circuit.feedback_leaves
     learned = enumerate(circuit.leaves.split(params)[0])
     return circuit.leaves.combine([w if i in reached else None for i, w in learned])
@@ -122,7 +132,7 @@ def warn_of_frozen(circuit: Circuit) -> None:
 
 
 def require_different(circuit: Circuit, params: Any, feedback: Any) -> None:
-    """Refuse feedback that is the forward weights (drawn from the same key, say)."""
+    """Refuse feedback weights that equal the forward ones (drawn from the same key)."""
     pairs = zip(
         circuit.leaves.names,
         circuit.leaves.split(params)[0],

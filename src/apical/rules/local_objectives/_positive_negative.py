@@ -1,8 +1,9 @@
-"""Other arguments in place of the batch's: right and wrong ones, and how they are made.
+"""Positive and negative data: other arguments in place of the batch's.
 
-By default a label is laid over the input: the first entries of each example, as many as
-there are classes, become the label, as large as the largest entry of that example,
-or 1 where all are 0.
+    x[i, :classes] = label[i] max_j |x[i, j]|      (label[i] if x[i] is 0)
+
+By default a label is written over the first entries of each example: the right class in
+positive data, another one in negative data. Functions of the user can make others.
 """
 
 from __future__ import annotations
@@ -17,16 +18,16 @@ import numpy as np
 from ...circuit import Circuit, beside, is_concrete, require_arguments
 from .._validation import inputs_of, require_heard, target_of, with_inputs
 
-# From a key and the arguments after `params` to other arguments.
+# Maps a key and the arguments after `params` to other arguments.
 Pair = Callable[..., tuple[Any, ...]]
-# From an input and a label for each example to the input with that label.
+# Maps an input and a label for each example to the input with these labels.
 Overlay = Callable[[Any, jax.Array], Any]
 
 
-def made(
+def make_arguments(
     circuit: Circuit, params: Any, args: Any, key: jax.Array, make: Pair, name: str
 ) -> tuple[Any, ...]:
-    """What `positive` or `negative` makes of the arguments, or refuse."""
+    """The arguments made by `positive` or `negative`; refuses those that do not fit."""
     require_arguments(
         make,
         (key, *args),
@@ -55,13 +56,13 @@ def _described(found: Any) -> str:
 
 
 def example_axis(circuit: Circuit, position: int, rule: str) -> int:
-    """The axis of the examples of an argument, from `batch_axes=`, or refuse."""
+    """The axis of the examples of an argument, from `batch_axes=`."""
     batch = circuit.spec.batch_axes
     axis = batch[position] if isinstance(batch, (tuple, list)) else batch
     if not isinstance(axis, (int, np.integer)):
         raise ValueError(
             f"{rule} needs to know where the examples are in argument {position} "
-            f"(after `params`), and `batch_axes` says {axis!r} of it: give an integer."
+            f"(after `params`), and `batch_axes` is {axis!r} for it: pass an integer."
         )
     return int(axis)
 
@@ -79,7 +80,7 @@ def over_first_entries(x: jax.Array, label: jax.Array) -> jax.Array:
 def labelled(
     circuit: Circuit, args: Any, overlay: Overlay | None, label: jax.Array, rule: str
 ) -> tuple[Any, ...]:
-    """The arguments with a label for each example laid over the input."""
+    """The arguments, with a label for each example written over the input."""
     (x,) = inputs_of(circuit, args, rule)
     return with_inputs(circuit, args, ((overlay or over_first_entries)(x, label),))
 
@@ -87,18 +88,18 @@ def labelled(
 def require_labels(
     circuit: Circuit, args: Any, overlay: Overlay | None, rule: str
 ) -> None:
-    """Refuse where a label for each example cannot be laid over the input."""
-    inputs, fix = inputs_of(circuit, args, rule), "Give `positive` and `negative`."
+    """Refuse where a label for each example cannot be written over the input."""
+    inputs, fix = inputs_of(circuit, args, rule), "Pass `positive` and `negative`."
     target = target_of(circuit, args, rule)
     if target.ndim != 2 or target.shape[1] < 2:
         raise ValueError(
-            f"{rule} lays a label over each example, which must be a class, and "
+            f"{rule} writes a label over each example, which must be a class, and "
             f"`target` has shape {target.shape}, not (examples, classes) with two "
             f"classes or more: a regression has none. {fix}"
         )
     if len(inputs) != 1:
         raise ValueError(
-            f"{rule} lays a label over one input, and `input_argnums` names "
+            f"{rule} writes a label over one input, and `input_argnums` names "
             f"{len(inputs)}. " + fix
         )
     _require_classes(target, rule, fix)
@@ -108,19 +109,19 @@ def require_labels(
 
 
 def _require_classes(target: jax.Array, rule: str, fix: str) -> None:
-    """A wrong label is another class: numbers that are no classes have none."""
+    """Refuse targets that are not classes, for which no other class exists."""
     if is_concrete(target):
         rows = np.asarray(target, float)
         if np.any(rows < 0) or not np.allclose(rows.sum(axis=1), 1, atol=1e-3):
             raise ValueError(
-                f"{rule} lays the label of an example's class over it, and a row of "
-                "`target` is no class: its entries must be 0 or more and their sum 1, "
+                f"{rule} writes the label of an example's class over it, and a row of "
+                "`target` is not a class: its entries must be 0 or more and sum to 1, "
                 f"as `jax.nn.one_hot` gives; a regression has no classes. {fix}"
             )
 
 
 def _require_room(circuit: Circuit, x: Any, target: jax.Array, rule: str) -> None:
-    fix = "Give `overlay`, a function of the input and a label for each example."
+    fix = "Pass `overlay`, a function of the input and a label for each example."
     (position,) = circuit.spec.input_argnums or (0,)
     if example_axis(circuit, position, rule) != 0 or not hasattr(x, "shape"):
         raise ValueError(
@@ -136,7 +137,7 @@ def _require_room(circuit: Circuit, x: Any, target: jax.Array, rule: str) -> Non
 
 
 def wrong_labels(key: jax.Array, target: jax.Array) -> jax.Array:
-    """For each example another class than its own, all of them alike likely."""
+    """For each example one of the other classes, with equal probabilities."""
     examples, classes = target.shape
     shift = jax.random.randint(key, (examples,), 1, classes)
     other = (jnp.argmax(target, axis=1) + shift) % classes

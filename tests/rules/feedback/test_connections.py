@@ -1,4 +1,4 @@
-"""Which connections exist, and their noise: one mechanism for every rule."""
+"""Sparse and noisy connections: the same mechanism for every rule that has them."""
 
 from dataclasses import replace
 
@@ -286,7 +286,7 @@ def composed(params, x, y):
 @pytest.mark.parametrize(
     "name", ["feedback alignment", "sign concordance", "kolen-pollack"]
 )
-def test_entries_of_a_composed_weight_cannot_be_told_apart(name, said):
+def test_options_by_entry_are_refused_for_a_composed_weight(name, said):
     params = {"in": jnp.ones((5, 6)), "w": jnp.ones((6, 3))}
     params |= {"a": jnp.ones((6, 1)), "b": jnp.ones((1, 3))}
     with pytest.raises(ValueError, match=rf"`{said}`.*computed from 'a \+ b \+ w'"):

@@ -1,16 +1,18 @@
-"""Directions of unit variance, and what a model must have to be moved along them."""
+"""Random directions of unit variance, and checks of what can be perturbed along them.
+
+v ~ N(0, 1)      or      v = +1 or -1 with probability 1/2 each
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
-from itertools import accumulate
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from ...circuit import beside
+from .._random import draw_arrays
 
 KINDS = ("normal", "sign")
 
@@ -34,29 +36,23 @@ def correlation(slopes: jax.Array) -> Correlation:
 def draw(key: jax.Array, tree: Any, count: int, kind: str) -> Any:
     """`count` independent directions: each leaf with one more axis in front."""
     leaves, treedef = jax.tree.flatten(tree)
-    sizes = [math.prod(leaf.shape) for leaf in leaves]
-    # All at once: a generator is compiled anew for every shape.
-    form = (count, sum(sizes))
-    generator = jax.random.normal if kind == "normal" else signs
-    numbers = generator(key, form)
-    parts = jnp.split(numbers, list(accumulate(sizes))[:-1], axis=1)
-    shaped = [
-        beside(part.reshape(count, *leaf.shape).astype(leaf.dtype), leaf, axes=1)
-        for part, leaf in zip(parts, leaves, strict=True)
-    ]
+    law = jax.random.normal if kind == "normal" else signs
+    drawn = draw_arrays(key, [leaf.shape for leaf in leaves], law, count)
+    pairs = zip(drawn, leaves, strict=True)
+    shaped = [beside(x.astype(leaf.dtype), leaf, axes=1) for x, leaf in pairs]
     return jax.tree.unflatten(treedef, shaped)
 
 
-def signs(key: jax.Array, form: tuple[int, int]) -> jax.Array:
-    """Minus or plus one, each bit of the generator used: a tenth of a normal's time."""
-    words = jax.random.bits(key, (form[0], -(-form[1] // 32)), "uint32")
+def signs(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Minus or plus one, from single random bits: ten times faster than normals."""
+    words = jax.random.bits(key, (shape[0], -(-shape[1] // 32)), "uint32")
     places = jnp.arange(32, dtype="uint32")
     bits = (words[..., None] >> places) & 1
-    return 2.0 * bits.reshape(form[0], -1)[:, : form[1]].astype(float) - 1.0
+    return 2.0 * bits.reshape(shape[0], -1)[:, : shape[1]].astype(float) - 1.0
 
 
 def require_real(numbers: Iterable[tuple[str, Any]], rule: str) -> None:
-    """Refuse complex numbers: a slope along a direction says half of what they need."""
+    """Refuse complex numbers: a real direction covers only half of their gradient."""
     for name, dtype in numbers:
         if jnp.issubdtype(dtype, jnp.complexfloating):
             raise ValueError(
@@ -66,7 +62,7 @@ def require_real(numbers: Iterable[tuple[str, Any]], rule: str) -> None:
 
 
 def require_precise(numbers: Iterable[tuple[str, Any]], rule: str) -> None:
-    """Refuse numbers in which a small difference of two losses is lost."""
+    """Refuse dtypes whose rounding hides the small difference of two losses."""
     for name, dtype in numbers:
         if jnp.finfo(dtype).bits < 32:
             raise ValueError(
