@@ -220,6 +220,6 @@ def test_a_program_grows_with_the_depth_and_not_with_its_square(name):
         params = weights(depth)
         learner = apical.value_and_grad(loss_fn, rule, target=lambda x, y: y)
         state = jax.eval_shape(learner.init, KEY, params, X, Y)
-        made = jax.make_jaxpr(learner)(params, state, X, Y)
+        made = jax.make_jaxpr(learner.credit)(params, state, X, Y)
         sizes.append(equations(made.jaxpr))
     assert sizes[1] < 2.2 * sizes[0]

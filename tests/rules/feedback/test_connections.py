@@ -66,7 +66,7 @@ def connections(state):
 
 def credit(rule, state=None, params=PARAMS, loss=loss_fn):
     learner, fresh = started(rule, params, loss)
-    return learner(params, fresh if state is None else state, *DATA)
+    return learner.credit(params, fresh if state is None else state, *DATA)
 
 
 # ---------------------------------------------------------------------------- removed
@@ -121,12 +121,12 @@ def test_removed_forward_weights_act_as_zero_and_take_no_gradient(name):
 
     zeroed = changed(lambda w, m: w * m)
     wild = changed(lambda w, m: w * m + 99 * (1 - m))
-    found = learner(PARAMS, state, *DATA)
+    found = learner.credit(PARAMS, state, *DATA)
     assert_close(found.value, loss_fn(zeroed, *DATA))
     assert distance(found.value, loss_fn(PARAMS, *DATA)) > 0.01
     for grad, mask in zip(weights(found.grads), masks, strict=True):
         assert not np.any(np.asarray(grad)[np.asarray(mask) == 0])
-    assert_close(learner(wild, state, *DATA).grads, found.grads)
+    assert_close(learner.credit(wild, state, *DATA).grads, found.grads)
     predicted = [learner.predict(p, state, *DATA) for p in (PARAMS, wild, zeroed)]
     assert_close(predicted[0], predicted[2])
     assert_close(predicted[1], predicted[2])
@@ -176,13 +176,13 @@ def test_masks_of_ones_own_are_put_into_the_state(name):
         {"w": None if b["w"] is None else b["w"] * m["w"], "b": None}
         for b, m in zip(state.feedback, masks, strict=True)
     ]
-    found = learner(PARAMS, mine, *DATA)
-    expected = learner(PARAMS, state._replace(feedback=zeroed), *DATA)
+    found = learner.credit(PARAMS, mine, *DATA)
+    expected = learner.credit(PARAMS, state._replace(feedback=zeroed), *DATA)
     assert_close(found.grads, expected.grads)
-    assert distance(found.grads[0], learner(PARAMS, state, *DATA).grads[0]) > 0.1
+    assert distance(found.grads[0], learner.credit(PARAMS, state, *DATA).grads[0]) > 0.1
     half = [*masks[:2], {"w": None, "b": None}]  # all of the last exist
     part = state._replace(connections=state.connections._replace(backward=half))
-    assert distance(learner(PARAMS, part, *DATA).grads[0], found.grads[0]) > 0.01
+    assert distance(learner.credit(PARAMS, part, *DATA).grads[0], found.grads[0]) > 0.01
 
 
 # ------------------------------------------------------------------------------ noise
@@ -192,13 +192,13 @@ def test_masks_of_ones_own_are_put_into_the_state(name):
 def test_noise_is_another_at_every_call_and_the_same_in_one(name):
     rule = made(name, backward_noise=0.5)
     learner, state = started(rule)
-    one = learner(PARAMS, state, *DATA)
-    again = learner(PARAMS, state, *DATA)
+    one = learner.credit(PARAMS, state, *DATA)
+    again = learner.credit(PARAMS, state, *DATA)
     assert_same(again.grads, one.grads)
     still = one.state
     if name in RULES:  # what the rule learns beside stays the same
         still = state._replace(connections=one.state.connections)
-    two = learner(PARAMS, still, *DATA)
+    two = learner.credit(PARAMS, still, *DATA)
     assert distance(two.grads[0], one.grads[0]) > 0.01
     if name not in MOVED:
         assert_close(one.grads[-1], credit(made(name)).grads[-1], rtol=1e-3)
@@ -215,7 +215,7 @@ def test_on_average_noise_changes_nothing_and_it_has_the_size_that_is_said(name)
 
         def update(key, learner=learner, state=state):
             drawn = state._replace(connections=state.connections._replace(key=key))
-            return learner(params, drawn, *DATA).grads[0]["w"]
+            return learner.credit(params, drawn, *DATA).grads[0]["w"]
 
         found = jax.jit(jax.vmap(update))(jax.random.split(KEY, 2000))
         bare = state._replace(connections=state.connections._replace(key=None))
@@ -248,7 +248,7 @@ def test_numbers_may_be_traced(name):
             name, removed_forward=part, removed_backward=part, backward_noise=part
         )
         learner, state = started(rule)
-        return learner(PARAMS, state, *DATA).grads[0]["w"]
+        return learner.credit(PARAMS, state, *DATA).grads[0]["w"]
 
     parts = jnp.array([0.2, 0.5])
     together = jax.jit(jax.vmap(update))(parts)
@@ -265,7 +265,7 @@ def test_a_state_that_knows_nothing_of_it_is_refused(name, said):
     _, state = started(made(name))
     learner, _ = started(made(name, **{said: SAID[said]}))
     with pytest.raises(ValueError, match=rf"`state` was made without `{said}`"):
-        learner(PARAMS, state, *DATA)
+        learner.credit(PARAMS, state, *DATA)
 
 
 @pytest.mark.parametrize("said", SAID)
