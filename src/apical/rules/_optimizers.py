@@ -47,7 +47,7 @@ def apply_optimizer(
     return optax.apply_updates(weights, updates), memory
 
 
-def begun(optimizer: optax.GradientTransformation, weights: Any) -> Any:
+def init_optimizer(optimizer: optax.GradientTransformation, weights: Any) -> Any:
     """The first state of an optimiser that gets gradients and weights, but no loss."""
     require_usable_optimizer(optimizer, weights, loss=False)
     return optimizer.init(weights)

@@ -111,7 +111,7 @@ def _shapes(tree: Any) -> dict[str, Any]:
 # ---- The input of the network, for rules that change it (`input_argnums=`).
 
 
-def require_heard(circuit: Circuit, rule: str) -> None:
+def require_inputs_reach_nodes(circuit: Circuit, rule: str) -> None:
     """Refuse inputs that no node depends on, such as a target."""
     positions = circuit.spec.input_argnums or ()
     if not nodes_depending_on(circuit, positions):
@@ -224,7 +224,7 @@ def matching(
 _NAMED = 4
 
 
-def steps_across(circuit: Circuit, least: int, whole: bool = False) -> int:
+def default_steps(circuit: Circuit, least: int, whole: bool = False) -> int:
     """The number of steps if none is given: enough for a signal to reach every node.
 
     Args:
@@ -236,7 +236,7 @@ def steps_across(circuit: Circuit, least: int, whole: bool = False) -> int:
     return max(least, circuit.depth + 1 if whole else 2 * circuit.depth)
 
 
-def warn_of_unheard(
+def warn_of_unreached_nodes(
     rule: str, steps: int, distances: Mapping[str, int], argument: str = "steps"
 ) -> None:
     """Warn where steps are too few for a signal to reach some node.

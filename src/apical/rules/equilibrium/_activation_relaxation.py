@@ -21,7 +21,7 @@ from .._checks import check_positive, check_whole
 from .._iteration import repeat
 from .._local_derivatives import LocalDerivatives, local_derivatives
 from .._numerics import relative_norm, wide
-from .._validation import warn_of_unheard
+from .._validation import warn_of_unreached_nodes
 from ..feedback._random_feedback import AbstractFeedback
 from ._settling import SETTLED, Settling, damped
 
@@ -130,7 +130,7 @@ class ActivationRelaxation(Rule):
         circuit.require_nodes()
         _ = circuit.scale
         if self.steps is not None:
-            warn_of_unheard(type(self).__name__, self.steps, circuit.distances)
+            warn_of_unreached_nodes(type(self).__name__, self.steps, circuit.distances)
         return () if self.feedback is None else self.feedback.init(circuit, key, params)
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:

@@ -19,7 +19,7 @@ from .._base import Credit, Rule, SearchSpace, Signal, rule, static
 from .._checks import check_fraction, check_positive, check_whole
 from .._iteration import repeat
 from .._numerics import squared_norm
-from .._validation import warn_of_unheard
+from .._validation import warn_of_unreached_nodes
 from ._energy import require_units, strengths
 from ._settling import Units, Values, damped, residuals
 
@@ -106,7 +106,7 @@ class DualPropagation(Rule):
         del key
         require_units(circuit, params, args, type(self).__name__)
         if self.steps is not None:
-            warn_of_unheard(type(self).__name__, self.steps, circuit.distances)
+            warn_of_unreached_nodes(type(self).__name__, self.steps, circuit.distances)
         return ()
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:

@@ -20,7 +20,7 @@ from ...circuit import Circuit
 from .._base import Credit, SearchSpace, Signal, cited, rule, static
 from .._checks import check_choice, check_positive, check_whole
 from .._numerics import fold_in_name
-from .._validation import steps_across, warn_of_unheard
+from .._validation import default_steps, warn_of_unreached_nodes
 from ._complex_network import complex_network
 from ._nudging import KINDS, Holomorphic, Stencil, source_of, stencil
 from ._phases import FreeNetwork
@@ -149,7 +149,7 @@ class EquilibriumPropagation(FreeNetwork):
         super().init(circuit, key, params, args)
         if (steps := self.nudged_steps) is not None:
             name = type(self).__name__
-            warn_of_unheard(name, steps, circuit.distances, "nudged_steps")
+            warn_of_unreached_nodes(name, steps, circuit.distances, "nudged_steps")
         if isinstance(self.estimate, Holomorphic):
             complex_network(circuit, params, args)
         drawn = self.estimate == "random sign"
@@ -194,7 +194,7 @@ class EquilibriumPropagation(FreeNetwork):
                 units,
                 start,
                 lambda values: units.step(values, self.rate, nudge),
-                self.nudged_steps or steps_across(circuit, 20),
+                self.nudged_steps or default_steps(circuit, 20),
                 self.rate,
             )
 

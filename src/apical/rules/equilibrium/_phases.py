@@ -20,10 +20,10 @@ from .._base import Credit, Rule, Signal
 from .._checks import check_positive, check_whole
 from .._validation import (
     SQUARED_ERROR,
+    default_steps,
     matching,
-    steps_across,
     target_of,
-    warn_of_unheard,
+    warn_of_unreached_nodes,
 )
 from ._energy import require_units, strengths
 from ._settling import State, Units, Values, settle, settling, stacked
@@ -56,7 +56,7 @@ class FreeNetwork(Rule):
 
     def settle_freely(self, units: Units) -> State:
         """The free state, from zeros."""
-        steps = self.free_steps or steps_across(units.circuit, 30)
+        steps = self.free_steps or default_steps(units.circuit, 30)
         return settle(
             units,
             units.circuit.zeros(),
@@ -130,7 +130,7 @@ class ClampedNetwork(FreeNetwork):
         target_of(circuit, args, type(self).__name__)
         if (steps := self.clamped_steps) is not None:
             name = type(self).__name__
-            warn_of_unheard(name, steps, circuit.distances, "clamped_steps")
+            warn_of_unreached_nodes(name, steps, circuit.distances, "clamped_steps")
         return state
 
     def units(self, circuit: Circuit, params: Any, args: Any) -> Units:
@@ -192,7 +192,7 @@ class ClampedNetwork(FreeNetwork):
             return clamp(units.step(values, self.rate, output=output))
 
         start = clamp(free.values)
-        steps = self.clamped_steps or steps_across(circuit, 20)
+        steps = self.clamped_steps or default_steps(circuit, 20)
         clamped = settle(units, start, step, steps, self.rate)
         outputs = (here, held) if units.with_output else (None, None)
         return Phases(units, free, clamped, outputs), rest

@@ -17,7 +17,7 @@ import optax
 from ...circuit import Circuit
 from .._checks import check_fraction, check_positive, check_transformation
 from .._numerics import fold_in_name
-from .._optimizers import apply_optimizer, begun
+from .._optimizers import apply_optimizer, init_optimizer
 from ._connections import Connections, connect
 from ._feedback_weights import copied, draw_leaves, like_forward, require_different
 
@@ -126,7 +126,7 @@ class RandomFeedback(AbstractFeedback):
         own = fold_in_name(key, "apical.PredictiveCoding")
         drawn = draw_leaves(circuit, own, params, circuit.feedback_leaves, like_forward)
         require_different(circuit, params, drawn)
-        memory = () if self.optimizer is None else begun(self.optimizer, drawn)
+        memory = () if self.optimizer is None else init_optimizer(self.optimizer, drawn)
         there = connect(
             circuit,
             key,

@@ -21,7 +21,7 @@ from .._axes import AxisMap, example_axis_maps, require_examples_of_real_nodes
 from .._base import Credit, Rule, Signal, rule, static
 from .._checks import check_transformation
 from .._numerics import fold_in_name
-from .._optimizers import begun
+from .._optimizers import init_optimizer
 from ._blocks import block_ends
 from ._positive_negative import Pair, make_arguments
 from ._readouts import ReadoutState, draw_readouts, update_readouts
@@ -141,7 +141,9 @@ class CLAPP(Rule):
         self._others(circuit, params, args, first)
         shapes = {n: {_USE: (f.unit_count, f.unit_count)} for n, f in found.items()}
         weights = draw_readouts(first, shapes, {n: f.dtype for n, f in found.items()})
-        return ClappState(ReadoutState(weights, begun(self._optimizer, weights)), later)
+        return ClappState(
+            ReadoutState(weights, init_optimizer(self._optimizer, weights)), later
+        )
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
         """A pass of the batch, one of positives, and with `negative` one of these."""

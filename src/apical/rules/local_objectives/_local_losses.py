@@ -23,7 +23,7 @@ from .._axes import AxisMap, axis_maps, require_real_nodes
 from .._base import Credit, Rule, SearchSpace, Signal, rule, static
 from .._checks import check_choice, check_fraction, check_transformation, check_whole
 from .._numerics import fold_in_name
-from .._optimizers import begun
+from .._optimizers import init_optimizer
 from .._validation import target_of
 from ._blocks import BlockObjectives, block_ends
 from ._objectives import prediction, similarity
@@ -175,7 +175,9 @@ class LocalLosses(Rule):
         own = fold_in_name(key, f"apical.{_NAME}")
         weights = draw_readouts(own, shapes, dtypes)
         learned = self.readout == "learned"
-        return ReadoutState(weights, begun(self._optimizer, weights) if learned else ())
+        return ReadoutState(
+            weights, init_optimizer(self._optimizer, weights) if learned else ()
+        )
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
         """One forward pass, and one backward pass inside each block."""

@@ -21,7 +21,7 @@ from ...circuit import OUTPUT, Circuit, Run, drive_of, require_reduction, zeros
 from .._base import Credit, SearchSpace, Signal, rule
 from .._checks import check_positive
 from .._numerics import fold_in_name, wide
-from .._validation import inputs_of, require_heard, with_inputs
+from .._validation import inputs_of, require_inputs_reach_nodes, with_inputs
 from ..feedback._connections import ConnectedRule, FeedbackState
 from ._positive_negative import example_axis
 
@@ -121,7 +121,7 @@ class PEPITA(ConnectedRule):
         _ = circuit.example_axes  # refuses examples without an axis of their own
         outputs = _by_example(circuit, circuit.output_shape, OUTPUT)[1]
         found, drawn = _inputs(circuit, args), []
-        require_heard(circuit, _NAME)
+        require_inputs_reach_nodes(circuit, _NAME)
         keys = jax.random.split(fold_in_name(key, f"apical.{_NAME}"), len(found))
         for own, (leaf, axis) in zip(keys, found, strict=True):
             entries = leaf.size // leaf.shape[axis]

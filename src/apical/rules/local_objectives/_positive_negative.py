@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...circuit import Circuit, beside, is_concrete, require_arguments
-from .._validation import inputs_of, require_heard, target_of, with_inputs
+from .._validation import inputs_of, require_inputs_reach_nodes, target_of, with_inputs
 
 # Maps a key and the arguments after `params` to other arguments.
 Pair = Callable[..., tuple[Any, ...]]
@@ -103,7 +103,7 @@ def require_labels(
             f"{len(inputs)}. " + fix
         )
     _require_classes(target, rule, fix)
-    require_heard(circuit, rule)
+    require_inputs_reach_nodes(circuit, rule)
     if overlay is None:
         _require_room(circuit, inputs[0], target, rule)
 

@@ -17,7 +17,7 @@ import optax
 
 from .._checks import check_transformation
 from .._numerics import fold_in_name, squared_norm
-from .._optimizers import apply_optimizer, begun
+from .._optimizers import apply_optimizer, init_optimizer
 from ._latent_arguments import ArgumentMasks
 
 
@@ -94,7 +94,7 @@ class AmortisedStart:
                 f"`network.apply` guesses arrays of shapes {shapes}, and the free "
                 f"arguments have {wanted}."
             )
-        return AmortisedState(weights, begun(self.optimizer, weights))
+        return AmortisedState(weights, init_optimizer(self.optimizer, weights))
 
     def guess(self, state: AmortisedState, masks: ArgumentMasks) -> list[jax.Array]:
         """Where the free arguments start."""

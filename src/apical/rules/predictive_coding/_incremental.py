@@ -21,7 +21,7 @@ from .._checks import check_positive, check_transformation, check_whole
 from .._iteration import repeat
 from .._numerics import root_of_ratio, squared_norm
 from .._optimizers import apply_optimizer
-from .._validation import steps_across, warn_of_unheard
+from .._validation import default_steps, warn_of_unreached_nodes
 from ._active_front import needed_steps
 from ._energy import EnergyTerms, Settling, Values, settling
 from ._free_prediction import FreePredictionEnergy
@@ -121,7 +121,7 @@ class IncrementalPredictiveCoding(Rule):
         require_reduction(circuit, params, args)
         if self.steps is not None and not self.streaming:
             needed = needed_steps(circuit, True, self.steps)
-            warn_of_unheard(type(self).__name__, self.steps, needed)
+            warn_of_unreached_nodes(type(self).__name__, self.steps, needed)
         return self.reset(circuit, params, (), args)
 
     def reset(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
@@ -209,7 +209,7 @@ class IncrementalPredictiveCoding(Rule):
         }
 
     def _steps(self, circuit: Circuit) -> int:
-        return steps_across(circuit, 8) if self.steps is None else self.steps
+        return default_steps(circuit, 8) if self.steps is None else self.steps
 
     def _optimizer(self, circuit: Circuit) -> optax.GradientTransformation:
         rate = 0.1 if self.rate is None and self.streaming else self.rate

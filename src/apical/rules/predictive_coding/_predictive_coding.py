@@ -33,7 +33,7 @@ import optax
 
 from ...circuit import Circuit, require_reduction
 from .._base import Credit, Rule, SearchSpace, Signal, cited, rule, static
-from .._validation import steps_across, warn_of_unheard
+from .._validation import default_steps, warn_of_unreached_nodes
 from ..feedback._random_feedback import AbstractFeedback
 from ._amortised import AmortisedStart
 from ._compatibility import as_inference, check_parts
@@ -210,7 +210,7 @@ class PredictiveCoding(Rule):
             scheme.check(circuit)
             if reach := scheme.reach(circuit, self.prediction == "free", self.steps):
                 name = type(self).__name__
-                warn_of_unheard(name, reach.steps, reach.needed, reach.argument)
+                warn_of_unreached_nodes(name, reach.steps, reach.needed, reach.argument)
         precision = as_precision(self.precision)
         masks = ArgumentMasks(self.free, args)  # refuses what does not fit
         if precision is None and self.feedback is None and self.amortised is None:
@@ -358,7 +358,7 @@ class PredictiveCoding(Rule):
             return self.steps
         if self._scheme.reaches_all_nodes:
             return _LEAST_STEPS
-        return steps_across(circuit, _LEAST_STEPS, whole=self.prediction == "fixed")
+        return default_steps(circuit, _LEAST_STEPS, whole=self.prediction == "fixed")
 
     @property
     def step_size(self) -> Any:

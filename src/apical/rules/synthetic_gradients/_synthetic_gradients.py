@@ -21,7 +21,7 @@ from ...circuit import Circuit, inner, require_reduction
 from .._base import Credit, Rule, SearchSpace, Signal, rule, static
 from .._checks import check_positive, check_transformation
 from .._numerics import fold_in_name, squared_norm, wide
-from .._optimizers import adam, apply_optimizer, begun
+from .._optimizers import adam, apply_optimizer, init_optimizer
 from .._validation import target_of
 from ._critic import Critic, as_critic, weights_for
 from ._critic_inputs import CriticInputs, critic_inputs
@@ -157,7 +157,7 @@ class SyntheticGradients(Rule):
             where = f"the node {read.node!r}"
             key = jax.random.fold_in(own, number)
             weights[read.node] = weights_for(critic, key, inputs, read.units, where)
-        return CriticState(weights, begun(self._optimizer, weights))
+        return CriticState(weights, init_optimizer(self._optimizer, weights))
 
     def _inputs(self, circuit: Circuit) -> dict[str, CriticInputs]:
         if self.conditioned:

@@ -19,7 +19,7 @@ from ...circuit import Circuit, inner
 from .._base import Credit, Rule, SearchSpace, Signal, rule, static
 from .._checks import check_positive, check_transformation
 from .._numerics import fold_in_name, squared_norm
-from .._optimizers import adam, apply_optimizer, begun
+from .._optimizers import adam, apply_optimizer, init_optimizer
 from ._critic import Critic, as_critic, weights_for
 from ._synthetic_gradients import CriticState
 
@@ -120,7 +120,7 @@ class WindowedSyntheticGradients(Rule):
             as_critic(self.critic), own, inputs, inputs.shape[-1], "the carry"
         )
         _ = circuit.scale
-        return CriticState(weights, begun(self._optimizer, weights))
+        return CriticState(weights, init_optimizer(self._optimizer, weights))
 
     @property
     def _optimizer(self) -> optax.GradientTransformation:
@@ -209,15 +209,15 @@ def _is_field(aux: Any, key: Any) -> bool:
     return isinstance(key, str) and not isinstance(aux, dict) and hasattr(aux, key)
 
 
-def _require_same(begun: Any, ended: Any, position: int, path: Any) -> None:
-    shapes = [jax.tree.map(jnp.shape, tree) for tree in (begun, ended)]
+def _require_same(init_optimizer: Any, ended: Any, position: int, path: Any) -> None:
+    shapes = [jax.tree.map(jnp.shape, tree) for tree in (init_optimizer, ended)]
     if shapes[0] != shapes[1]:
         raise ValueError(
             f"A window starts from {shapes[0]} (argument {position} after `params`) "
             f"and ends with {shapes[1]} (in `aux` at {path}): the next one could not "
             "start from that. Let both have one structure and shape."
         )
-    leaves = jax.tree.leaves(begun)
+    leaves = jax.tree.leaves(init_optimizer)
     fine = all(jnp.issubdtype(jnp.result_type(x), jnp.floating) for x in leaves)
     if not leaves or not fine or len({jnp.shape(x)[:-1] for x in leaves}) > 1:
         raise ValueError(

@@ -30,7 +30,7 @@ from .._base import Credit, Rule, SearchSpace, Signal, rule, static
 from .._checks import check_choice, check_positive, check_transformation, check_whole
 from .._iteration import repeat
 from .._numerics import fold_in_name
-from .._optimizers import adam, apply_optimizer, begun
+from .._optimizers import adam, apply_optimizer, init_optimizer
 from ._inverse import AbstractInverse, GivenInverse, as_inverse_functions
 from ._pull_back import PullBackInverse
 from ._reconstruction import (
@@ -194,7 +194,9 @@ class TargetPropagation(Rule):
             _require_one_way(circuit, sites)
         _ = circuit.scale
         require_reduction(circuit, params, args)
-        memory = () if self.training is None else begun(self._optimizer, weights)
+        memory = (
+            () if self.training is None else init_optimizer(self._optimizer, weights)
+        )
         return InverseState(weights, memory, noise)
 
     def _check_training(self) -> None:
