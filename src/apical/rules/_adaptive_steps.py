@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import optax
 
 from ..circuit import Circuit
-from ._numerics import wide
+from ._numerics import upcast
 
 Tree = dict[str, jax.Array]
 
@@ -100,14 +100,14 @@ def adaptive_steps(by_example: PerExample) -> optax.GradientTransformation:
     """Adaptive steps as an optax transformation."""
 
     def init(params: Any) -> Any:
-        none = wide(jnp.zeros_like(by_example.dot(params, params)))
+        none = upcast(jnp.zeros_like(by_example.dot(params, params)))
         start = jnp.zeros((), int)
         return StepMemory(params, params, none + _FIRST, none + _GROWTH, start)
 
     def update(updates: Any, state: Any, params: Any = None) -> Any:
         slope, memory, point = updates, state, params
-        moved = wide(jax.tree.map(jnp.subtract, point, memory.point))
-        bent = wide(jax.tree.map(jnp.subtract, slope, memory.slope))
+        moved = upcast(jax.tree.map(jnp.subtract, point, memory.point))
+        bent = upcast(jax.tree.map(jnp.subtract, slope, memory.slope))
         distance, change = by_example.dot(moved, moved), by_example.dot(bent, bent)
         # Where nothing moved, or nothing changed, no curvature is known.
         allowed = jnp.sqrt(ratio(distance / 4, change, jnp.square(memory.rate)))

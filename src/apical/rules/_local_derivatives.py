@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from ..circuit import Circuit, drive_of
-from ._numerics import narrowed, wide
+from ._numerics import cast_to_nodes, upcast
 
 Values = dict[str, jax.Array]
 
@@ -47,7 +47,7 @@ class LocalDerivatives:
         """
         scale = self.circuit.scale
         seeds = {n: -e / scale for n, e in errors.items()}
-        seeds = narrowed(self.circuit, seeds)
+        seeds = cast_to_nodes(self.circuit, seeds)
         seed = jnp.asarray(loss, self.value.dtype) * jnp.ones_like(self.value)
         return self.transposed((seed, seeds))
 
@@ -76,7 +76,7 @@ def local_derivatives(
 
     def network(learned: Any, errors: Values) -> Any:
         here = circuit.leaves.combine(learned, fixed)
-        errors = narrowed(circuit, errors)
+        errors = cast_to_nodes(circuit, errors)
         how: dict[str, Any] = {"feedback": feedback, "sites": visited(sites)}
         if start is None:
             run = circuit.run(here, args, tap="hold", inject=errors, **how)
@@ -89,7 +89,7 @@ def local_derivatives(
         return (run.loss, pulled), (run.aux, {n: run.sites[n] for n in sites})
 
     (value, _), transposed, (aux, values) = jax.vjp(
-        network, learned, wide(circuit.zeros()), has_aux=True
+        network, learned, upcast(circuit.zeros()), has_aux=True
     )
     if start is not None:
         value, aux, values = start.loss, start.aux, start.sites

@@ -36,7 +36,7 @@ def squared_norm(tree: Any) -> jax.Array:
     return sum((jnp.sum(jnp.square(jnp.abs(x))) for x in leaves), jnp.zeros(()))
 
 
-def wide(tree: Any) -> Any:
+def upcast(tree: Any) -> Any:
     """The same numbers, in 32 bits at least.
 
     The error of one example is its share of the loss times the number of examples,
@@ -47,7 +47,9 @@ def wide(tree: Any) -> Any:
     )
 
 
-def narrowed(circuit: Circuit, values: dict[str, jax.Array]) -> dict[str, jax.Array]:
+def cast_to_nodes(
+    circuit: Circuit, values: dict[str, jax.Array]
+) -> dict[str, jax.Array]:
     """The same numbers in the dtypes of their nodes."""
     dtypes = {n.name: n.dtype for n in circuit.nodes}
     return {n: x.astype(dtypes[n]) for n, x in values.items()}

@@ -20,7 +20,7 @@ from .._base import Credit, Rule, SearchSpace, Signal, cited, rule, static
 from .._checks import check_positive, check_whole
 from .._iteration import repeat
 from .._local_derivatives import LocalDerivatives, local_derivatives
-from .._numerics import relative_norm, wide
+from .._numerics import relative_norm, upcast
 from .._validation import warn_of_unreached_nodes
 from ..feedback._random_feedback import AbstractFeedback
 from ._settling import SETTLED, Settling, damped
@@ -160,7 +160,7 @@ class ActivationRelaxation(Rule):
         def step(errors: Any) -> Any:
             return damped(errors, target(errors), self.rate)
 
-        start = jax.tree.map(jnp.negative, wide(linear.values))
+        start = jax.tree.map(jnp.negative, upcast(linear.values))
         steps = circuit.depth if self.steps is None else self.steps
         errors = repeat(circuit, step, start, steps)
         away = jax.tree.map(jnp.subtract, target(errors), errors)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from ...circuit import Circuit, require_reduction
 from .._base import SearchSpace, cited, rule, static
 from .._checks import check_choice, check_positive
-from .._numerics import wide
+from .._numerics import upcast
 from ._direct_projection import DirectProjectionRule
 from ._direct_random_target_projection import DirectRandomTargetProjection
 
@@ -127,7 +127,7 @@ class DirectFeedbackAlignment(DirectProjectionRule):
         del args
         if self.error == "full":
             return error
-        return wide(jnp.sign(error)) / circuit.scale
+        return upcast(jnp.sign(error)) / circuit.scale
 
 
 _NOKLAND = (

@@ -14,7 +14,7 @@ import jax
 from ...circuit import Circuit, require_reduction
 from .._base import SearchSpace, rule
 from .._checks import check_positive
-from .._numerics import wide
+from .._numerics import upcast
 from .._validation import target_of
 from ._direct_projection import DirectProjectionRule
 
@@ -93,4 +93,4 @@ class DirectRandomTargetProjection(DirectProjectionRule):
         """The target, in the units of the loss."""
         del error
         target = target_of(circuit, args, type(self).__name__)
-        return wide(target) / circuit.scale
+        return upcast(target) / circuit.scale

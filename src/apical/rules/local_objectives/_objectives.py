@@ -22,7 +22,7 @@ import jax.numpy as jnp
 
 from ...circuit import OUTPUT, Circuit, gathered
 from .._axes import AxisMap
-from .._numerics import wide
+from .._numerics import upcast
 
 # Rows whose square is below this have no direction.
 _SMALLEST_SQUARE = 1e-12
@@ -37,8 +37,8 @@ def similarity(
     """For each node the objective, summed over the turns of its loops."""
     found = {}
     for name, node in axes.items():
-        wanted = directions(wide(node.output_table(target)))
-        here = directions(wide(node.table(values[name]) @ readouts[name]))
+        wanted = directions(upcast(node.output_table(target)))
+        here = directions(upcast(node.table(values[name]) @ readouts[name]))
         distance = _crossed(here, here) - 2 * _crossed(here, wanted)
         distance += _crossed(wanted, wanted)
         found[name] = jnp.sum(distance) / float(node.row_count) ** 2

@@ -20,7 +20,7 @@ import numpy as np
 from ...circuit import OUTPUT, Circuit, Run, drive_of, require_reduction, zeros
 from .._base import Credit, SearchSpace, Signal, rule
 from .._checks import check_positive
-from .._numerics import fold_in_name, wide
+from .._numerics import fold_in_name, upcast
 from .._validation import inputs_of, require_inputs_reach_nodes, with_inputs
 from ..feedback._connections import ConnectedRule, FeedbackState
 from ._positive_negative import example_axis
@@ -200,7 +200,7 @@ def _error(circuit: Circuit, params: Any, args: Any) -> tuple[Run, jax.Array]:
         return run.loss, run
 
     error, run = jax.grad(loss, has_aux=True)(zeros(circuit.output_shape))
-    return run, circuit.scale * wide(error)
+    return run, circuit.scale * upcast(error)
 
 
 def _after(circuit: Circuit, params: Any, args: Any, sites: Any) -> tuple[Any, Any]:

@@ -19,7 +19,7 @@ import numpy as np
 
 from .._iteration import repeat
 from .._local_derivatives import LocalDerivatives, local_derivatives
-from .._numerics import narrowed, relative_norm, wide
+from .._numerics import cast_to_nodes, relative_norm, upcast
 from ._energy import AbstractEnergy, EnergyTerms, Settled, Values
 
 
@@ -44,7 +44,7 @@ class FixedPredictionEnergy(AbstractEnergy):
     @property
     def start(self) -> Values:
         """No errors: the feed-forward values."""
-        return wide(self.circuit.zeros())
+        return upcast(self.circuit.zeros())
 
     @property
     def in_error_space(self) -> AbstractEnergy:
@@ -61,7 +61,9 @@ class FixedPredictionEnergy(AbstractEnergy):
         """The end of inference, with the gradients of the parameters."""
         network = self.network
         grads = network.pull(self.terms.pull, self.terms.weighted(point))[0]
-        moved = narrowed(self.circuit, jax.tree.map(jnp.add, network.values, point))
+        moved = cast_to_nodes(
+            self.circuit, jax.tree.map(jnp.add, network.values, point)
+        )
         return Settled(network.value, network.aux, grads, moved, point, residual, steps)
 
 
@@ -144,13 +146,15 @@ def sweep_exactly(terms: EnergyTerms) -> Settled:
             here,
             terms.args,
             tap="offset",
-            inject=narrowed(circuit, errors),
+            inject=cast_to_nodes(circuit, errors),
             feedback=terms.feedback,
         )
         return terms.pull * run.loss, (run.loss, run.aux, run.sites)
 
     gradient = jax.grad(network, argnums=(0, 1), has_aux=True)
-    (grads, cotangents), (value, aux, values) = gradient(learned, wide(circuit.zeros()))
+    (grads, cotangents), (value, aux, values) = gradient(
+        learned, upcast(circuit.zeros())
+    )
     errors = jax.tree.map(lambda c: -circuit.scale * c, cotangents)
-    settled = narrowed(circuit, jax.tree.map(jnp.add, values, errors))
+    settled = cast_to_nodes(circuit, jax.tree.map(jnp.add, values, errors))
     return Settled(value, aux, grads, settled, errors, jnp.zeros(()), 1)

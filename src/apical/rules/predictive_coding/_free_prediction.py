@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from ...circuit import Run, inner
 from .._iteration import written_out
 from .._local_derivatives import visited
-from .._numerics import narrowed, wide
+from .._numerics import cast_to_nodes, upcast
 from ._active_front import ActiveFront, stages
 from ._energy import AbstractEnergy, Settled, Stage, Values
 
@@ -40,7 +40,7 @@ class FreePredictionEnergy(AbstractEnergy):
     @property
     def start(self) -> Values:
         """The feed-forward values."""
-        return wide(self.forward.sites)
+        return upcast(self.forward.sites)
 
     @property
     def in_error_space(self) -> ErrorSpaceEnergy:
@@ -74,7 +74,7 @@ class FreePredictionEnergy(AbstractEnergy):
         """The end of inference, with the gradients of the parameters."""
         grads, _, errors = self.pulled(point)
         loss, aux, _ = self.forward
-        moved = narrowed(self.circuit, point)
+        moved = cast_to_nodes(self.circuit, point)
         return Settled(loss, aux, grads, moved, errors, residual, steps)
 
     def pulled(
@@ -99,7 +99,7 @@ class FreePredictionEnergy(AbstractEnergy):
             params,
             terms.args,
             tap="clamp",
-            inject=narrowed(self.circuit, values),
+            inject=cast_to_nodes(self.circuit, values),
             parallel=True,
             feedback=terms.feedback,
             sites=visited(terms.sites),
@@ -125,7 +125,7 @@ class FreePredictionEnergy(AbstractEnergy):
         errors = {n: values[n] - found[n] for n in through}
         weighted = self.terms.weighted(errors, step)
         seeds = {n: -e / self.circuit.scale for n, e in weighted.items()}
-        seeds = narrowed(self.circuit, seeds)
+        seeds = cast_to_nodes(self.circuit, seeds)
         pull = jnp.asarray(self.terms.pull, loss.dtype)
         return transposed((pull * jnp.ones_like(loss), seeds)), weighted, errors
 
@@ -140,7 +140,7 @@ class ErrorSpaceEnergy(AbstractEnergy):
     @property
     def start(self) -> Values:
         """No errors: the feed-forward values."""
-        return wide(self.circuit.zeros())
+        return upcast(self.circuit.zeros())
 
     @property
     def in_error_space(self) -> ErrorSpaceEnergy:
@@ -160,7 +160,7 @@ class ErrorSpaceEnergy(AbstractEnergy):
             terms.params,
             terms.args,
             tap="offset",
-            inject=narrowed(self.circuit, errors),
+            inject=cast_to_nodes(self.circuit, errors),
             feedback=terms.feedback,
         )
         return run.loss
@@ -169,7 +169,7 @@ class ErrorSpaceEnergy(AbstractEnergy):
         """The end of inference; one more run gives values and gradients."""
         terms, circuit, errors = self.terms, self.circuit, point
         learned, fixed = circuit.leaves.split(terms.params)
-        weighted, held = terms.weighted(errors), narrowed(circuit, errors)
+        weighted, held = terms.weighted(errors), cast_to_nodes(circuit, errors)
 
         def share(learned: Any) -> Any:
             here = circuit.leaves.combine(learned, fixed)
@@ -179,7 +179,7 @@ class ErrorSpaceEnergy(AbstractEnergy):
             return terms.pull * run.loss - whole, run.sites
 
         grads, predictions = jax.grad(share, has_aux=True)(learned)
-        values = narrowed(circuit, jax.tree.map(jnp.add, predictions, errors))
+        values = cast_to_nodes(circuit, jax.tree.map(jnp.add, predictions, errors))
         forward = circuit.run(terms.params, terms.args)
         return Settled(
             forward.loss, forward.aux, grads, values, errors, residual, steps

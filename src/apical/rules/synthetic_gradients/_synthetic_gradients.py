@@ -20,7 +20,7 @@ import optax
 from ...circuit import Circuit, inner, require_reduction
 from .._base import Credit, Rule, SearchSpace, Signal, rule, static
 from .._checks import check_positive, check_transformation
-from .._numerics import fold_in_name, squared_norm, wide
+from .._numerics import fold_in_name, squared_norm, upcast
 from .._optimizers import adam, apply_optimizer, init_optimizer
 from .._validation import target_of
 from ._critic import Critic, as_critic, weights_for
@@ -265,7 +265,7 @@ class SyntheticGradients(Rule):
         shares = self._shares(circuit, predicted)
         grads, slopes = transposed((jnp.ones_like(loss), shares))
         scale = circuit.scale
-        targets = {n: (scale * wide(s)).astype(s.dtype) for n, s in slopes.items()}
+        targets = {n: (scale * upcast(s)).astype(s.dtype) for n, s in slopes.items()}
         return CriticPass(loss, aux, grads, values, predicted, targets), back
 
     def _predict(
@@ -288,5 +288,5 @@ class SyntheticGradients(Rule):
     def _shares(self, circuit: Circuit, predicted: Values) -> Values:
         """Gradients of single examples, scaled to their shares of the loss."""
         return {
-            n: (wide(m) / circuit.scale).astype(m.dtype) for n, m in predicted.items()
+            n: (upcast(m) / circuit.scale).astype(m.dtype) for n, m in predicted.items()
         }

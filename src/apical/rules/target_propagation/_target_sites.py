@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 
 from ...circuit import LOSS, OUTPUT, Circuit, Edge, drive_of, zeros
-from .._numerics import wide
+from .._numerics import upcast
 
 Values = dict[str, jax.Array]
 
@@ -79,5 +79,5 @@ def first_steps(
     zero = zeros_at(circuit, sites)
     slopes, (value, aux, values) = jax.grad(loss, has_aux=True)(zero)
     factor = -size * circuit.scale
-    steps = {n: (factor * wide(s)).astype(s.dtype) for n, s in slopes.items()}
+    steps = {n: (factor * upcast(s)).astype(s.dtype) for n, s in slopes.items()}
     return value, aux, values, steps
