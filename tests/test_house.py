@@ -1,9 +1,10 @@
-"""The rules of the house that a machine can check; each check is itself checked."""
+"""Conventions of the source code; each check has a positive control."""
 
 import ast
+import graphlib
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -66,7 +67,7 @@ def test_the_door_exists():
     assert DOOR in SOURCES
 
 
-# ---------------------------------------------------------------- rooms and storeys
+# ---------------------------------------------------------------- rooms
 
 
 def imported(tree: ast.AST, package: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
@@ -118,6 +119,181 @@ def test_every_way_to_import_a_room_is_seen(source, used):
     assert rooms_used(source, ("apical", "circuit")) == used
 
 
+# The private modules of these rooms are imported by the room itself alone.
+CLOSED = ("circuit", "optim", "measure", "testing")
+
+
+def private_modules_used(source: str, package: tuple[str, ...]) -> set[str]:
+    """The private modules of other, closed rooms that a module imports from."""
+    names = imported(ast.parse(source), package)
+    others = [n for n in names if n[0] == "apical" and n[1:2] != package[1:2]]
+    return {
+        ".".join(name)
+        for name in others
+        if len(name) > 2 and name[1] in CLOSED and any(map(is_private, name[2:]))
+    }
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=by_path)
+def test_a_closed_room_is_imported_by_its_public_names(path):
+    _, package = room_and_package(path)
+    assert private_modules_used(path.read_text("utf-8"), package) == set()
+
+
+@pytest.mark.parametrize(
+    ("source", "used"),
+    [
+        ("from ..circuit._jaxpr import Op", {"apical.circuit._jaxpr.Op"}),
+        ("import apical.circuit._jaxpr", {"apical.circuit._jaxpr"}),
+        ("from ..circuit import Op, Program", set()),
+        ("from ._numerics import fold_in_name", set()),
+    ],
+)
+def test_a_private_module_of_a_closed_room_would_be_seen(source, used):
+    assert private_modules_used(source, ("apical", "rules")) == used
+
+
+# ---------------------------------------------------------------- private names
+
+# Methods of named tuples that Python itself spells with an underscore.
+NAMED_TUPLE = {"_replace", "_asdict", "_fields", "_make"}
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
+
+
+def defined(tree: ast.AST) -> set[str]:
+    """The private names that a file defines: functions, classes and attributes."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            found.add(node.name)
+        elif isinstance(node, (ast.Name, ast.Attribute)) and isinstance(
+            node.ctx, ast.Store
+        ):
+            found.add(node.id if isinstance(node, ast.Name) else node.attr)
+    return found
+
+
+def private_access(source: str, package: tuple[str, ...]) -> set[str]:
+    """The private names of other files that a module of `package` uses."""
+    tree = ast.parse(source)
+    own = defined(tree) | NAMED_TUPLE
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and is_private(node.attr):
+            if node.attr not in own and not is_self(node.value):
+                found.add(ast.unparse(node))
+        elif isinstance(node, ast.ImportFrom):
+            names = imported(node, package)
+            found |= {".".join(n) for n in names if is_private(n[-1])}
+    return found - {".".join(name) for name in MODULES}
+
+
+def is_self(node: ast.AST) -> bool:
+    """Whether an expression is `self`, `cls` or `super()`."""
+    if isinstance(node, ast.Call):
+        return isinstance(node.func, ast.Name) and node.func.id == "super"
+    return isinstance(node, ast.Name) and node.id in ("self", "cls")
+
+
+def dotted(path: Path) -> tuple[str, ...]:
+    """The name of a module, as parts: that of a package for its `__init__`."""
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return parts[:-1] if parts[-1] == "__init__" else parts
+
+
+MODULES = {dotted(path): path for path in SOURCES}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=by_path)
+def test_private_names_are_used_in_their_own_file_alone(path):
+    _, package = room_and_package(path)
+    assert private_access(path.read_text("utf-8"), package) == set()
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("def f(circuit):\n    return circuit._flow", {"circuit._flow"}),
+        ("def f(c):\n    c.inner._flow.kind", {"c.inner._flow"}),
+        ("from ._marks import _text", {"apical.circuit._marks._text"}),
+        ("from . import _marks", set()),
+        ("def f(x):\n    return x._replace(y=x.__class__)", set()),
+        ("class A:\n    def f(self):\n        return self._x, super()._y", set()),
+        (
+            "class A:\n    def __eq__(self, other):\n        return other._x\n"
+            "    def __init__(self):\n        self._x = 1",
+            set(),
+        ),
+    ],
+)
+def test_a_private_name_of_another_file_would_be_seen(source, found):
+    assert private_access(source, ("apical", "circuit")) == found
+
+
+# ---------------------------------------------------------------- import cycles
+
+
+def dependencies(
+    sources: Mapping[tuple[str, ...], tuple[str, bool]],
+) -> dict[tuple[str, ...], set[tuple[str, ...]]]:
+    """The modules that each module imports, inside functions and for types too.
+
+    `sources` holds, by a module's name, its text and whether it is a package. A package
+    that a module is in itself does not count.
+    """
+    found = {}
+    for module, (text, is_package) in sources.items():
+        package = module if is_package else module[:-1]
+        names = imported(ast.parse(text), package)
+        targets = {name if name in sources else name[:-1] for name in names}
+        around = {module[:i] for i in range(len(module) + 1)}
+        found[module] = {t for t in targets if t in sources} - around
+    return found
+
+
+def cycle(graph: Mapping[tuple[str, ...], set[tuple[str, ...]]]) -> list[str]:
+    """The modules of one cycle, if there is any."""
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return [".".join(module) for module in error.args[1]]
+    return []
+
+
+def test_no_modules_import_each_other():
+    sources = {
+        module: (path.read_text("utf-8"), path.name == "__init__.py")
+        for module, path in MODULES.items()
+    }
+    graph = dependencies(sources)
+    assert sum(map(len, graph.values())) > len(graph)
+    assert cycle(graph) == []
+
+
+FOR_TYPES = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from ._a import A"
+
+
+@pytest.mark.parametrize(
+    ("texts", "modules"),
+    [
+        ({"_a": "from ._b import B", "_b": "from ._a import A"}, {"_a", "_b"}),
+        ({"_a": "from . import _b", "_b": FOR_TYPES}, {"_a", "_b"}),
+        ({"_a": "from ._b import B", "_b": "def f():\n    from ._a import A"}, {"_a"}),
+        ({"_a": "import p._b", "_b": "import p._c", "_c": "import p._a"}, {"_c"}),
+        ({"_a": "from ._b import B", "_b": "import p\nimport jax"}, set()),
+    ],
+)
+def test_a_cycle_would_be_seen(texts, modules):
+    sources = {("p", name): (text, False) for name, text in texts.items()}
+    sources["p",] = ("from ._a import A", True)
+    found = {name.removeprefix("p.") for name in cycle(dependencies(sources))}
+    assert modules <= found
+    assert bool(modules) == bool(found)
+
+
 # ---------------------------------------------------------------- size and words
 
 
@@ -135,7 +311,7 @@ def test_no_file_is_longer_than_400_lines(path):
 
 
 def exports(module: ModuleType) -> dict[str, object]:
-    """The classes, functions and modules of apical that a module holds out, by name."""
+    """The classes, functions and modules of apical that a module exports, by name."""
     found = {}
     for name, value in vars(module).items():
         home = value if inspect.ismodule(value) else inspect.getmodule(value)
@@ -149,7 +325,7 @@ def exports(module: ModuleType) -> dict[str, object]:
 
 
 def documented(value: object) -> bool:
-    """Whether a class, function or module says in words of its own what it is."""
+    """Whether a class, function or module has a docstring that somebody wrote."""
     if not inspect.isclass(value):
         return bool(value.__doc__)
     doc = vars(value).get("__doc__") or ""

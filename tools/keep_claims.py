@@ -1,14 +1,14 @@
-"""Keep claims that were run in full: their records and verdicts, packed, and pictures.
+"""Copy full runs of claims to `results/claims`: packed records, verdicts, pictures.
 
-    python tools/keep_claims.py OUT [ID ...]     keep runs
-    python tools/keep_claims.py --again [ID ...] judge and draw what is kept once more
-    python tools/keep_claims.py --words [ID ...] the same, of rules that judge as before
+    python tools/keep_claims.py OUT [ID ...]       copy runs
+    python tools/keep_claims.py --again [ID ...]   judge and draw the kept records again
+    python tools/keep_claims.py --words [ID ...]   the same, after a change of words
 
-OUT is the folder that `apical claims run --out OUT` wrote to. What is kept is read by
-`apical claims list --out results/claims`; `tools/claims_page.py` and, for the package,
-`tools/claims_index.py` show it. Where a rule was corrected since, the earlier rule
-stays with what it said of the same records. Where only its words are clearer (--words),
-it does not, and what was found must not change.
+OUT is the folder that `apical claims run --out OUT` wrote to. Then run
+`tools/claims_page.py` and `tools/kept_verdicts.py`, which show the kept runs in the
+documentation and in the package. With `--again` an earlier rule that was corrected
+stays in the verdict, with its verdict on the same records. With `--words` it does not,
+and findings must not change.
 """
 
 import gzip
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from apical.claims import CLAIMS, Earlier, Outcome, read_outcome
-from apical.claims._run import OUTCOME, PACKED, RECORDS, told_as_json
+from apical.claims._run import OUTCOME, PACKED, RECORDS, verdict_as_json
 from apical.lab.report.figures._style import figure_style, render
 
 ROOT = Path(__file__).parents[1]
@@ -27,14 +27,14 @@ PICTURES = ROOT / "docs" / "images" / "claims"
 
 
 def keep(name: str, out: Path) -> bool:
-    """Keep one claim; False where it has not been run in full."""
+    """Copy one claim; False if it was not run in full."""
     run = out / "full" / name
     outcome = read_outcome(CLAIMS[name], "full", out)
     if outcome is None:
         return False
     kept = KEPT / "full" / name
     kept.mkdir(parents=True, exist_ok=True)
-    # No time in the packed file: the same records are the same bytes.
+    # Without a time stamp, so that the same records are the same bytes.
     packed = gzip.compress((run / RECORDS).read_bytes(), mtime=0)
     (kept / PACKED).write_bytes(packed)
     _write(outcome)
@@ -42,17 +42,17 @@ def keep(name: str, out: Path) -> bool:
 
 
 def judge_again(name: str, words_alone: bool = False) -> bool:
-    """Judge and draw one claim from what is kept of it; False where nothing is.
+    """Judge and draw one claim from its kept records; False if there are none.
 
     Args:
         name: of the claim.
-        words_alone: its rule judges as before, in other words: these alone are new.
+        words_alone: whether only the words of its rule changed.
     """
     outcome = read_outcome(CLAIMS[name], "full", KEPT)
     if outcome is None:
         return False
     before = json.loads((KEPT / "full" / name / OUTCOME).read_text("utf-8"))
-    if words_alone and _found(before) != _found(told_as_json(outcome)):
+    if words_alone and _found(before) != _found(verdict_as_json(outcome)):
         raise SystemExit(f"{name}: more than words has changed: --again keeps both")
     corrected = before["rule"] != outcome.claim.rule and not words_alone
     _write(outcome, (_earlier(before),) if corrected else ())
@@ -72,7 +72,7 @@ def _earlier(verdict: dict[str, Any]) -> Earlier:
 
 def _write(outcome: Outcome, earlier: tuple[Earlier, ...] = ()) -> None:
     name = outcome.claim.id
-    told = told_as_json(outcome)
+    told = verdict_as_json(outcome)
     told["earlier"] += [each._asdict() for each in earlier]
     text = json.dumps(told, indent=2) + "\n"
     (KEPT / "full" / name / OUTCOME).write_text(text, "utf-8")
@@ -83,7 +83,7 @@ def _write(outcome: Outcome, earlier: tuple[Earlier, ...] = ()) -> None:
 
 
 def main(where: str, *names: str) -> None:
-    """Keep, or judge again, these claims or all."""
+    """Copy, or judge again, these claims or all."""
     for name in names or CLAIMS:
         if where in ("--again", "--words"):
             done = judge_again(name, words_alone=where == "--words")

@@ -1,11 +1,11 @@
-"""Run the notebooks, keep their outputs, and write a page of the docs from each.
+"""Run the notebooks, store their outputs, and write a page of the docs from each.
 
     python tools/notebooks.py
 
-What a cell prints is kept, and what its last line is: a figure of matplotlib, something
-with a form in HTML, or its `repr`. `tests/docs/test_notebooks.py` runs the code again,
-compares the pages with the notebooks, and sees from a fingerprint whether the code has
-changed since the outputs were made.
+The outputs of a cell are what it prints and the value of its last line: a matplotlib
+figure, an object with an HTML form, or its `repr`. `tests/docs/test_notebooks.py` runs
+the code again, compares the pages with the notebooks, and detects from a fingerprint
+whether the code has changed since the outputs were made.
 """
 
 import ast
@@ -20,7 +20,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "docs" / "notebooks"
 _SVG, _HTML, _TEXT = "image/svg+xml", "text/html", "text/plain"
-_FORMS = (_SVG, _HTML, _TEXT)  # the first that there is, is shown
+_FORMS = (_SVG, _HTML, _TEXT)  # the first available one is shown
 
 
 def notebooks() -> list[Path]:
@@ -39,13 +39,13 @@ def code_cells(notebook: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def fingerprint(notebook: dict[str, Any]) -> str:
-    """What changes when the code does."""
+    """A hash of the code."""
     code = "\n\n".join("".join(cell["source"]) for cell in code_cells(notebook))
     return hashlib.sha256(code.encode()).hexdigest()[:16]
 
 
 def run_cell(source: str, place: str, names: dict[str, Any]) -> list[dict[str, Any]]:
-    """Run one cell in a namespace: what it prints, and what its last line is."""
+    """Run one cell in a namespace: its printed text and the value of its last line."""
     tree, printed, last = ast.parse(source), io.StringIO(), None
     ends_in_value = bool(tree.body) and isinstance(tree.body[-1], ast.Expr)
     value = tree.body.pop() if ends_in_value else None
@@ -75,7 +75,7 @@ def _shown(value: Any) -> list[tuple[str, str]]:
 
 
 def run(path: Path) -> None:
-    """Run a notebook and keep what came out."""
+    """Run a notebook and store its outputs."""
     notebook, names = read(path), {"__name__": "__main__"}
     for number, cell in enumerate(code_cells(notebook)):
         source, place = "".join(cell["source"]), f"{path.name}, code cell {number}"
@@ -86,7 +86,7 @@ def run(path: Path) -> None:
 
 
 def page(path: Path) -> tuple[str, dict[str, str]]:
-    """The page of a notebook, and the pictures that it shows by their file names."""
+    """The page of a notebook, and its pictures by file name."""
     pictures: dict[str, str] = {}
     parts: list[str] = []
     for cell in read(path)["cells"]:

@@ -54,7 +54,8 @@ def course() -> tuple[np.ndarray, list[apical.measure.Regime]]:
     found = []
     for steps in STEPS:
         rule = apical.rules.PredictiveCoding(steps, RATE, prediction="free")
-        found.append(apical.measure.regime(loss_fn, rule)(params, (), *args))
+        learner = apical.value_and_grad(loss_fn, rule)
+        found.append(apical.measure.regime(learner)(params, (), *args))
     return np.array([list(one.energy.values()) for one in found]).T, found
 
 

@@ -1,12 +1,13 @@
-"""Write the table of docs/rules-and-models.md: every rule on every model of the zoo.
+"""Write the tables of docs/rules-and-models.md: every rule on every model of the zoo.
 
-    python tools/rules_and_models.py            # write it
-    python tools/rules_and_models.py --check    # say where it differs, and fail
-    python tools/rules_and_models.py --columns "PEPITA()"  # of others refusals alone
+    python tools/rules_and_models.py            # write them
+    python tools/rules_and_models.py --check    # fail if they differ
+    python tools/rules_and_models.py --columns "PEPITA()"  # run this rule alone
 
-Each word of the table comes from running the rule under `jax.jit` and `jax.vmap` over
-seeds. For rules of feedback and of predictive coding, what is wrong inside `jax.grad`
-with respect to the rule's numbers is printed.
+Each entry comes from running the rule under `jax.jit` and `jax.vmap` over seeds. With
+`--columns`, the other rules are only checked for refusals. For rules of feedback and of
+predictive coding, errors inside `jax.grad` with respect to the rule's numbers are
+printed.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from between_marks import replaced
-from rule_columns import FAMILIES, FEEDBACK
+from generated_section import replaced
+from rules_and_models_columns import FAMILIES, FEEDBACK
 
 import apical
 from apical.rules import PredictiveCoding, Rule
@@ -37,13 +38,13 @@ START = "<!-- made by tools/rules_and_models.py -->"
 END = "<!-- end of what it makes -->"
 
 sys.path.append(str(ROOT / "tests"))
-from zoo import MODELS, OPAQUE, Model, backpropagation, learned  # noqa: E402
+from support.zoo import MODELS, OPAQUE, Model, backpropagation, learned  # noqa: E402
 
 ZOO = {**MODELS, **{name: model for name, (model, _) in OPAQUE.items()}}
 # The update equals backpropagation's if it is this close, relative to its size.
 EXACT = 1e-4
 NOT_FINITE = "some number of the update is not finite"
-# The time goes into compiling: compile badly. Older XLAs know a second short cut.
+# Compilation takes most of the time: optimise little. Older XLAs have a second option.
 QUICK = {
     "xla_backend_optimization_level": 0,
     "xla_llvm_disable_expensive_passes": True,
@@ -54,7 +55,7 @@ _KEYS = jax.random.split(jax.random.key(2), 2)
 
 
 class Outcome(NamedTuple):
-    """A word, and the message behind it where there is one."""
+    """An entry of a table: a word, and the message behind it if there is one."""
 
     word: str
     message: str = ""
@@ -83,7 +84,7 @@ def problem(name: str) -> Problem:
 
 
 def outcome(name: str, rule: Rule) -> Outcome:
-    """What the rule does on the model, at two seeds at once, compiled."""
+    """The outcome of the rule on the model, at two seeds at once, compiled."""
     found = refusal(name, rule)
     if found:
         return found
@@ -95,13 +96,13 @@ def outcome(name: str, rule: Rule) -> Outcome:
 
 
 def refusal(name: str, rule: Rule) -> Outcome | None:
-    """What the rule refuses with, or JAX has no gradient for; None if neither."""
+    """The refusal of the rule, or that JAX has no gradient; None if neither."""
     given = problem(name)
     init = _step(given, rule).init
     try:
         if given.model.separable:
             jax.eval_shape(lambda key: init(key, given.params, *given.args), _KEYS[0])
-        else:  # that examples depend on each other is seen in numbers
+        else:  # dependence between examples is only seen in numbers
             init(_KEYS[0], given.params, *given.args)
     except ValueError as error:
         return Outcome("refuses", _general(str(error), given))
@@ -110,7 +111,7 @@ def refusal(name: str, rule: Rule) -> Outcome | None:
 
 
 def flaw(name: str, rule: Rule) -> str:
-    """What is wrong when the rule's own numbers are traced and differentiated."""
+    """The error, if any, when the numbers of the rule are traced and differentiated."""
     if isinstance(rule, PredictiveCoding) and rule.inference is not None:
         return ""  # a sweep has one rate, 1, and inside loops it must be known
     if isinstance(rule, PredictiveCoding):
@@ -139,8 +140,8 @@ def flaw(name: str, rule: Rule) -> str:
 
 def _step(given: Problem, rule: Rule) -> Any:
     keywords = {"has_aux": given.model.has_aux, "batch_axes": given.model.batch}
-    told = {"target": _target(given, keywords), "input_argnums": _first_input(given)}
-    return apical.train_step(given.loss_fn, rule, optax.sgd(0.1), **told, **keywords)
+    options = {"target": _target(given, keywords), "input_argnums": _first_input(given)}
+    return apical.train_step(given.loss_fn, rule, optax.sgd(0.1), **options, **keywords)
 
 
 def _first_input(given: Problem) -> int:
@@ -152,7 +153,7 @@ def _first_input(given: Problem) -> int:
 
 
 def _target(given: Problem, keywords: Any) -> Callable[..., jax.Array]:
-    """The first class: what a target is does not matter here."""
+    """The first class for every example; any target will do."""
 
     def target(*args: Any) -> jax.Array:
         circuit = apical.trace(given.loss_fn, **keywords)(given.params, *args)
@@ -230,7 +231,7 @@ def _distance(actual: Any, expected: Any) -> float:
 
 
 def _general(message: str, given: Problem) -> str:
-    """A message without what belongs to one model: lines and names of parameters."""
+    """A message without the lines and the names of parameters of one model."""
     message = re.sub(r" at \S+\.py:\S+ \([^)]*\)", " at ...", message)
     message = re.sub(r" \(\S+\.py:\S+ \([^)]*\)\)", "", message)
     message = re.sub(r"-?\d+\.\d{3,}(e[-+]\d+)?", "...", message)
@@ -252,10 +253,10 @@ Tables = dict[str, Rows]
 
 
 def tables(columns: list[str] | None, shown: Tables) -> tuple[Tables, list[str]]:
-    """Every outcome, by family, model and column, and what is wrong.
+    """All outcomes, by family, model and column, and all errors.
 
-    With some columns named, every other one keeps the word that is shown where what it
-    refuses has not changed.
+    With some columns named, the others keep the entry that is shown, unless what they
+    refuse has changed.
     """
     found: Tables = {family: {} for family in FAMILIES}
     flaws = []
@@ -272,12 +273,12 @@ def tables(columns: list[str] | None, shown: Tables) -> tuple[Tables, list[str]]
         for column, rule in FEEDBACK.items() if columns is None else ():
             wrong = flaw(name, rule)
             flaws += [f"{column} on {name}: {wrong}"] if wrong else []
-        jax.clear_caches()  # thousands of programs that no one runs again
+        jax.clear_caches()  # thousands of programs that are not run again
     return found, flaws
 
 
 def _kept(name: str, rule: Rule, shown: Outcome | None) -> Outcome:
-    """The word that is shown, unless the rule refuses now and did not, or not now."""
+    """The entry that is shown, unless the rule refuses now and did not, or not now."""
     refused = refusal(name, rule)
     if refused:
         return refused
@@ -286,12 +287,12 @@ def _kept(name: str, rule: Rule, shown: Outcome | None) -> Outcome:
 
 
 def _ended(shown: Outcome) -> bool:
-    """Whether it ran, and what came out is not finite."""
+    """Whether it ran with a result that is not finite."""
     return shown == Outcome("undefined", NOT_FINITE)
 
 
 def made(found: Tables) -> str:
-    """The generated part of the page."""
+    """The generated section of the page."""
     parts = [f"### {family}\n\n{table(family, rows)}" for family, rows in found.items()]
     return "\n\n".join(parts)
 
@@ -342,7 +343,7 @@ def _rows(part: str, rules: dict[str, Rule]) -> Rows:
 
 
 def made_part(page: str) -> str:
-    """What stands between the two marks."""
+    """The generated section of a page."""
     return page.split(START)[1].split(END)[0].strip()
 
 
@@ -352,10 +353,12 @@ def with_tables(page: str, found: Tables) -> str:
 
 
 def main() -> int:
-    """Write the table, or check it; fail if something is wrong."""
+    """Write the tables or check them; 1 if something is wrong."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; compare")
-    parser.add_argument("--columns", action="append", help="run this one, not all")
+    parser.add_argument(
+        "--check", action="store_true", help="compare, and write nothing"
+    )
+    parser.add_argument("--columns", action="append", help="run only this rule")
     given = parser.parse_args()
     check, old = given.check, PAGE.read_text("utf-8")
     found, flaws = tables(given.columns, read(old))

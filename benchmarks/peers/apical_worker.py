@@ -25,7 +25,7 @@ def build(problem: Problem, told: dict[str, Any]) -> Built:
         return at["params"]
 
     def values() -> Any:
-        found = jax.jit(apical.signals(loss_fn, rule))(params, (), x, y)
+        found = jax.jit(apical.value_and_grad(loss_fn, rule).signals)(params, (), x, y)
         nodes = apical.trace(loss_fn)(params, x, y).nodes
         return [found[node.name].value for node in nodes]
 

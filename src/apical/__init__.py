@@ -8,19 +8,17 @@ from . import optim as optim
 from . import rules as rules
 from .circuit import Circuit as Circuit
 from .circuit import bernoulli as bernoulli
+from .circuit import depth_scaled as depth_scaled
 from .circuit import drive_of as drive_of
 from .circuit import node as node
 from .circuit import output as output
 from .circuit import trace as trace
 from .rules._base import Credit as Credit
 from .rules._base import Signal as Signal
-from .rules._depth_scaling import depth_scaled as depth_scaled
-from .rules._learner import signals as signals
-from .rules._learner import train_step as train_step
 from .rules._learner import value_and_grad as value_and_grad
+from .rules._train_step import train_step as train_step
 
 if typing.TYPE_CHECKING:
-    from . import claims as claims
     from . import testing as testing
 
 __version__ = "0.1.0"

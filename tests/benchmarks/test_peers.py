@@ -29,7 +29,9 @@ def problem():
 def settled(problem, steps, rate=0.1):
     """The values after so many steps, in the order of the nodes."""
     rule = PredictiveCoding(steps, rate, "free")
-    found = apical.signals(loss_fn, rule)(problem.params, (), *problem.args)
+    found = apical.value_and_grad(loss_fn, rule).signals(
+        problem.params, (), *problem.args
+    )
     nodes = apical.trace(loss_fn)(problem.params, *problem.args).nodes
     return [np.asarray(found[node.name].value) for node in nodes]
 

@@ -68,7 +68,7 @@ def test_feedback_alignment_refuses_by_the_name_of_the_leaf(name):
     model, leaves = OPAQUE[name]
     loss_fn, params, args = model.make(KEY)
     learner = apical.value_and_grad(
-        loss_fn, FeedbackAlignment(), batch_axes=model.batch
+        loss_fn, FeedbackAlignment(), batch_axes=model.batch_axes
     )
     with pytest.raises(ValueError) as refusal:
         learner.init(KEY, params, *args)

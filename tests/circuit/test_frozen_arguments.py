@@ -194,4 +194,4 @@ def test_what_is_no_weight_in_the_way_of_a_signal_is_not_named(name):
         warnings.simplefilter("error")
         start(WARNED["feedback alignment"], loss, (given, X, Y), (axis, 0, 0))
     circuit = apical.trace(loss, batch_axes=(axis, 0, 0))(PARAMS, given, X, Y)
-    assert circuit.frozen == ()
+    assert circuit.structure.frozen == ()

@@ -6,6 +6,7 @@ backward path is tried with that one synapse left out.
 """
 
 import functools
+from dataclasses import replace
 
 import hypothesis
 import jax
@@ -27,6 +28,7 @@ from support.zoo._spellings import GAINS, SYNAPSES
 
 import apical
 from apical.circuit._evaluate._weight_transport import weight_reads
+from apical.circuit._requirements import require_feedback
 from apical.rules import FeedbackAlignment
 
 X, Y = normal(1, 4, 5), normal(2, 4, 3)
@@ -128,23 +130,24 @@ def test_gains_are_replaced_where_that_is_asked_for():
 def test_the_true_weight_is_seen_where_a_synapse_is_left_out(name):
     circuit = problem("synapse", name)[0].circuit
     count = len(circuit.leaves.learned)
-    arguments = circuit._flow, circuit._found, circuit._gains, count
-    assert weight_reads(*arguments) == []
+    structure = circuit.structure
+    flow, synapses, gains = structure.flow, structure.weighted_ops, structure.gain_ops
+    assert weight_reads(flow, synapses, gains, count) == []
     path = circuit.leaves.names.index("w")
-    kept = [m for m in circuit._found if path not in m.leaves]
-    reads = weight_reads(circuit._flow, kept, circuit._gains, count)
+    kept = [m for m in synapses if path not in m.leaves]
+    reads = weight_reads(flow, kept, gains, count)
     assert path in set().union(*(read.leaves for read in reads))
     assert all("_spellings.py" in read.where for read in reads if path in read.leaves)
 
 
-def test_a_true_weight_in_the_backward_path_is_refused_by_name(monkeypatch):
+def test_a_true_weight_in_the_backward_path_is_refused_by_name():
     """As if the product had been taken for a gain, and that not been listed."""
     found, _ = problem("synapse", "product_sum")
     circuit = apical.trace(found.loss_fn)(found.params, X, Y)
-    kept = [m for m in circuit._found if m.op.name != "mul"]
-    monkeypatch.setattr(circuit, "_found", kept)
+    synapses = circuit.structure.weighted_ops
+    kept = [m for m in synapses if m.op.name != "mul"]
     with pytest.raises(ValueError, match=r"true 'w' at .*_spellings.py.*`mul`"):
-        circuit.require_feedback()
+        require_feedback(replace(circuit.structure, weighted_ops=kept))
 
 
 def decayed(scan):

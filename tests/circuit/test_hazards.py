@@ -29,7 +29,7 @@ from support.zoo._structured import block, block_params
 
 import apical
 from apical.rules import FeedbackAlignment, KolenPollack, PredictiveCoding
-from apical.rules.feedback._path import require_different
+from apical.rules.feedback._feedback_weights import require_different
 
 KEY = jax.random.key(0)
 

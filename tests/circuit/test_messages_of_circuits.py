@@ -126,14 +126,19 @@ CHECKS = {
     "class": (lambda: apical.testing.check_rule(type(FA)), "`FeedbackAlignment()`"),
     "text": (lambda: apical.testing.check_rule("fa"), "`rule` must be a rule"),
     "skip": (lambda: apical.testing.check_rule(FA, skip="value"), "`skip=('value',)`"),
-    "args": (
-        lambda: apical.testing.check_rule(FA, loss_fn=loss_fn, params=PARAMS, args=X),
-        *("`args` must be a tuple", "`args=(x,)`"),
+    "arguments of a rule": (
+        lambda: apical.testing.check_rule(FA, PARAMS, X),
+        *("`learner = apical.value_and_grad(loss_fn", "`check_rule(learner, params"),
     ),
-    "keyword": (
-        lambda: apical.testing.check_rule(FA, batch_axes=0),
-        "`batch_axes`",
-        "`loss_fn`",
+    "no arguments of a learner": (
+        lambda: apical.testing.check_rule(apical.value_and_grad(loss_fn, FA)),
+        "`check_rule(learner, params, *args)`",
+    ),
+    "nodes of a learner": (
+        lambda: apical.testing.check_rule(
+            apical.value_and_grad(loss_fn, FA), PARAMS, X, nodes="unit"
+        ),
+        "`nodes` belongs in `apical.value_and_grad(",
     ),
 }
 

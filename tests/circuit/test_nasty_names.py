@@ -12,7 +12,7 @@ from support.laws import normal
 
 import apical
 from apical import rules
-from apical.rules.predictive_coding._free_prediction import fronts
+from apical.rules.predictive_coding._active_front import fronts
 from apical.rules.tools import LOSS
 
 WIDTHS = ((3, 4), (4, 4), (4, 4), (4, 4), (4, 2))
@@ -170,7 +170,7 @@ def taught(rule, tree):
 
     def run(params, *args):
         state = learner.init(KEY, params, *args)
-        names = [n.name for n in learner.circuit(params, args).nodes]
+        names = [n.name for n in learner.circuit(params, *args).nodes]
         signals = learner.signals(params, state, *args)
         grads = learner(params, state, *args).grads
         return jax.tree.leaves(grads), [signals[n] for n in names if n in signals]
@@ -191,7 +191,9 @@ def test_a_rule_teaches_the_same_whatever_leaves_are_called(rule):
 
 @pytest.mark.parametrize("tree", ["dots", "twins"])
 def test_alignment_has_a_row_for_every_leaf(tree):
-    measure = apical.measure.alignment(chain, rules.FeedbackAlignment())
+    measure = apical.measure.alignment(
+        apical.value_and_grad(chain, rules.FeedbackAlignment())
+    )
     params = params_of(TREES[tree])
     learner = apical.value_and_grad(chain, rules.FeedbackAlignment())
     found = measure(params, learner.init(KEY, params, *DATA), *DATA)
@@ -227,6 +229,14 @@ def test_a_mark_may_be_called_as_another_node_would_be():
     assert [node.name for node in circuit.nodes] == ["a#2", "a"]
     step = apical.train_step(loss_fn, rules.PredictiveCoding(), optax.sgd(0.1))
     step(params, step.init(KEY, params, *DATA), *DATA)
+
+
+@pytest.mark.parametrize("mark", [apical.node, apical.bernoulli])
+@pytest.mark.parametrize("name", ["output", "x:drive", "\0sum 0", "\0output 1"])
+def test_a_mark_cannot_be_called_as_a_site_that_is_no_node(mark, name):
+    with pytest.raises(ValueError, match="cannot be called"):
+        mark(jnp.ones(1), name)
+    assert mark(jnp.ones(1), f"{name}s".lstrip("\0")) == 1
 
 
 def test_a_drawing_has_an_arrow_to_each_node_and_to_the_loss():

@@ -78,7 +78,9 @@ def test_a_signal_passes_back_through_the_gain_itself():
 @every_rule
 def test_a_gain_takes_the_gradient_of_its_teaching_signal(rule):
     found, state = credit(normed(plain, times_gain), rule, NORMED, *DATA)
-    signals = apical.signals(normed(plain, times_gain), rule)(NORMED, state, *DATA)
+    signals = apical.value_and_grad(normed(plain, times_gain), rule).signals(
+        NORMED, state, *DATA
+    )
     (lower, upper), before = signals.values(), normalised(DATA[0] @ NORMED["a"])
     arriving = lower.teaching * (1 - lower.prediction**2)
     assert_close(found.grads["gain"], jnp.sum(arriving * before, axis=0))
@@ -126,7 +128,9 @@ def test_running_statistics_are_those_of_the_forward_pass(rule):
     args, keywords = (array(7), *DATA), {"has_aux": True, "batch_axes": (None, 0, 0)}
     found, state = credit(with_statistics, rule, NORMED, *args, **keywords)
     assert_close(found.aux, with_statistics(NORMED, *args)[1])
-    signals = apical.signals(with_statistics, rule, **keywords)(NORMED, state, *args)
+    signals = apical.value_and_grad(with_statistics, rule, **keywords).signals(
+        NORMED, state, *args
+    )
     settled = {name: signal.value for name, signal in signals.items()}
     if rule is FREE:  # the values that it settled at would give other statistics
         circuit = apical.trace(with_statistics, **keywords)(NORMED, *args)
@@ -149,7 +153,7 @@ BIASED = [(array(5, 6), array(6)), (array(6, 7), array(7)), array(7, 3)]
 @every_rule
 def test_a_bias_takes_the_sum_of_its_teaching_signal(rule):
     found, state = credit(biased, rule, BIASED, *DATA)
-    signals = apical.signals(biased, rule)(BIASED, state, *DATA)
+    signals = apical.value_and_grad(biased, rule).signals(BIASED, state, *DATA)
     for (_, grad), signal in zip(found.grads[:-1], signals.values(), strict=True):
         slope = 1 - signal.prediction**2
         assert_close(grad, jnp.sum(signal.teaching * slope, axis=0))
@@ -184,7 +188,9 @@ def test_a_residual_stream_is_a_node_that_hears_all_its_readers():
     loss_fn = residual(plain)
     circuit = apical.trace(loss_fn)(RESIDUAL, *DATA)
     assert [edge.to for edge in circuit.reach["embed"]] == ["up", "down"]
-    found = apical.signals(loss_fn, PredictiveCoding())(RESIDUAL, (), *DATA)
+    found = apical.value_and_grad(loss_fn, PredictiveCoding()).signals(
+        RESIDUAL, (), *DATA
+    )
     errors = {name: signal.teaching for name, signal in found.items()}
     slopes = {name: 1 - found[name].prediction ** 2 for name in ("up", "down")}
     skip = errors["down"] * slopes["down"]
@@ -252,7 +258,8 @@ EMBEDDED = {"table": array(4, 5), "a": array(5, 6), "b": array(6, 3)}
 def test_a_looked_up_row_takes_the_signals_of_its_lookups(rule):
     loss_fn, args = embedded(plain), (IDS, DATA[1])
     found, state = credit(loss_fn, rule, EMBEDDED, *args)
-    signal = apical.signals(loss_fn, rule)(EMBEDDED, state, *args)["table"]
+    learner = apical.value_and_grad(loss_fn, rule)
+    signal = learner.signals(EMBEDDED, state, *args)["table"]
     rows = signal.teaching * (1 - signal.prediction**2)
     expected = jnp.zeros((4, 5)).at[IDS].add(rows)
     assert_close(found.grads["table"], expected)

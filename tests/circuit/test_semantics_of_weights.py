@@ -77,7 +77,9 @@ def test_a_tied_weight_has_one_copy_and_the_sum_of_its_gradients():
 def test_a_tied_weight_sums_over_its_uses(rule):
     loss_fn = tied(lambda h, w, *_: h @ w)
     found, state = credit(loss_fn, rule, TIED, *WHICH)
-    signals = list(apical.signals(loss_fn, rule)(TIED, state, *WHICH).values())
+    signals = list(
+        apical.value_and_grad(loss_fn, rule).signals(TIED, state, *WHICH).values()
+    )
     uses = []
     for before, after in pairwise(signals):
         # With fixed predictions a synapse's input stays what was predicted.

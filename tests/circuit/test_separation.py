@@ -162,13 +162,13 @@ def parameters(loss_fn):
 def test_noise_at_one_example_moves_its_own_loss_alone(loss_fn):
     w = parameters(loss_fn)
     circuit = apical.trace(loss_fn)(w, X, Y)
-    assert circuit.meeting is None
+    assert circuit.batch.mixing is None
     still, before = circuit.by_example(w, (X, Y))
     np.testing.assert_allclose(still.loss, loss_fn(w, X, Y), rtol=1e-6)
     noise = {
         n.name: 0.3 * jax.random.normal(KEYS[3], n.shape)
         for n in circuit.nodes
-        if circuit.example_places[n.name] is not None
+        if circuit.batch.example_places[n.name] is not None
     }
     assert noise
     own = []
@@ -331,7 +331,7 @@ def test_equilibria_of_examples_that_meet_are_refused(rule, loss_fn):
 def test_heads_folded_into_the_batch_keep_their_example():
     circuit = apical.trace(heads)(W, X, Y)
     (name,) = [n.name for n in circuit.nodes if n.shape == (N * 2, 2, 3)][-1:]
-    assert circuit.example_places[name] == (0, 1, 2)
+    assert circuit.batch.example_places[name] == (0, 1, 2)
     assert circuit.unfolded(name, (N * 2, 2, 3)) == (N, 2, 2, 3)
     assert circuit.example_axes[name] == 0
 
@@ -340,6 +340,6 @@ def test_a_single_example_has_the_axis_that_would_grow():
     for loss_fn in (class_weights, steps, heads):
         one = apical.trace(loss_fn)(W, X[:1], Y[:1])
         many = apical.trace(loss_fn)(W, X, Y)
-        assert one.example_places == many.example_places
+        assert one.batch.example_places == many.batch.example_places
         _, losses = one.by_example(W, (X[:1], Y[:1]))
         np.testing.assert_allclose(losses, 2 * [loss_fn(W, X[:1], Y[:1])], rtol=1e-6)

@@ -43,7 +43,7 @@ def loss_with(masked):
 def test_a_weight_times_a_shared_mask_is_a_synapse(masked):
     learner = apical.value_and_grad(loss_with(masked), FeedbackAlignment(), **SHARED)
     mask = jax.random.key(7) if masked is drawn else MASK
-    circuit = learner.circuit(PARAMS, (X, Y, mask))
+    circuit = learner.circuit(PARAMS, X, Y, mask)
     assert [n.name for n in circuit.nodes] == ["a", "b"]
     assert [s.name for s in circuit.synapses] == ["a", "b", "c"]
 
@@ -102,7 +102,7 @@ def test_a_mask_inside_a_loop_is_found_there():
         return jnp.mean((hidden[-1] @ params["c"] - y) ** 2)
 
     learner = apical.value_and_grad(loss_fn, FeedbackAlignment(), **SHARED)
-    circuit = learner.circuit(PARAMS, (X, Y, MASK))
+    circuit = learner.circuit(PARAMS, X, Y, MASK)
     assert [s.name for s in circuit.synapses] == ["a", "b", "c"]
 
 
@@ -113,7 +113,7 @@ def test_a_shared_argument_that_enters_a_synapse_is_still_data():
 
     for batch in ((None, 0), (0, 0), None):
         learner = apical.value_and_grad(loss_fn, FeedbackAlignment(), batch_axes=batch)
-        circuit = learner.circuit(PARAMS, (X, Y))
+        circuit = learner.circuit(PARAMS, X, Y)
         assert circuit.synapses[0].name == "a"
         assert circuit.nodes[0].name == "a"
 
@@ -126,5 +126,5 @@ def test_what_is_larger_than_the_weight_is_no_mask_of_it():
     params = {"line": normal(8, 1, 5), "c": PARAMS["c"]}
     for batch in ((None, 0), (0, 0)):
         learner = apical.value_and_grad(loss_fn, PredictiveCoding(), batch_axes=batch)
-        circuit = learner.circuit(params, (X[:, 0], Y))
+        circuit = learner.circuit(params, X[:, 0], Y)
         assert [n.name for n in circuit.nodes] == ["line"]

@@ -39,7 +39,7 @@ class Compiled(NamedTuple):
     loss_of: Callable[..., Any]
     leaves: dict[str, Any]
     args: tuple[Any, ...]
-    batch: Any
+    batch_axes: Any
     loss: Any
     gradient: dict[str, Any]
 
@@ -88,12 +88,12 @@ def only(index: int, copies: int | None, axis, arg):
 
 
 def example(problem: Compiled, index: int, copies: int | None = None) -> list[Any]:
-    pairs = zip(problem.batch, problem.args, strict=True)
+    pairs = zip(problem.batch_axes, problem.args, strict=True)
     return [only(index, copies, *pair) for pair in pairs]
 
 
 def number_of_examples(problem: Compiled) -> int:
-    mapped = jax.vmap(lambda *args: 0.0, in_axes=problem.batch)
+    mapped = jax.vmap(lambda *args: 0.0, in_axes=problem.batch_axes)
     return jax.eval_shape(mapped, *problem.args).shape[0]
 
 
@@ -115,7 +115,7 @@ def made(name):
 
 @functools.cache
 def problem(name) -> Compiled:
-    return compiled(*made(name), EVERY[name].batch, EVERY[name].has_aux)
+    return compiled(*made(name), EVERY[name].batch_axes, EVERY[name].has_aux)
 
 
 @pytest.mark.parametrize("name", EVERY)

@@ -22,8 +22,9 @@ from apical.claims import (
     run_claim,
 )
 from apical.claims._claim import Task
-from apical.claims._report import test_error as error_of
-from apical.claims._tasks import KEPT, KEPT_OF_TRIALS, comparison, last, percent
+from apical.claims._effect import final_values, in_percent
+from apical.claims._published_figures import final_error as error_of
+from apical.claims._tasks import RECORD_FIELDS, TRIAL_FIELDS, comparison_task
 from apical.cli import app
 from apical.lab import LabError
 from apical.lab.report._terminal import MarkdownPage
@@ -65,7 +66,7 @@ def test_what_was_done_is_not_done_again(tmp_path):
     done = []
 
     def task(name, fails=False):
-        def run(desk):
+        def run(context):
             done.append(name)
             if fails:
                 raise KeyboardInterrupt
@@ -93,7 +94,7 @@ def test_other_versions_are_refused(tmp_path, monkeypatch):
 
 
 def test_a_task_without_lines_is_an_error(tmp_path):
-    empty = replace(TOY, tasks=lambda scale: [Task("a", lambda desk: [])])
+    empty = replace(TOY, tasks=lambda scale: [Task("a", lambda context: [])])
     with pytest.raises(LabError, match="the task a gave no lines"):
         run_claim(empty, "full", tmp_path)
 
@@ -107,17 +108,17 @@ def test_a_comparison_is_a_task_that_goes_on_where_it_was_cut_off(
         seen.append(arguments["resume"])
         arguments["out"].mkdir(parents=True, exist_ok=True)
         (arguments["out"] / "settings.json").touch()
-        line = dict.fromkeys(KEPT, 1)
-        trial = dict.fromkeys(KEPT_OF_TRIALS, 2)
+        line = dict.fromkeys(RECORD_FIELDS, 1)
+        trial = dict.fromkeys(TRIAL_FIELDS, 2)
         return type("Result", (), {"records": [line], "trials": [trial]})
 
     monkeypatch.setattr("apical.claims._tasks.compare", compare)
-    task = comparison("pair", lambda: {"epochs": 1}, norm=True)
-    desk = claims._claim.Desk(tmp_path / "pair")
-    line, trial = task.run(desk)
+    task = comparison_task("pair", lambda: {"epochs": 1}, norm=True)
+    context = claims._claim.TaskContext(tmp_path / "pair")
+    line, trial = task.run(context)
     assert line["norm"] is True and line["test_accuracy"] == 1
     assert trial["norm"] is True and trial["held_out_accuracy"] == 2
-    task.run(desk)
+    task.run(context)
     assert seen == [False, True]
 
 
@@ -129,9 +130,9 @@ def test_the_last_epoch_is_read_by_seed_and_lost_seeds_have_none():
         for epoch in range(3)
     ]
     lines[-1]["status"] = "diverged"
-    assert last(lines, rule="a") == {0: 0.2, 1: 1.2}
-    assert last(lines, rule="b") == {}
-    assert percent({0: 0.5}) == {0: 50.0}
+    assert final_values(lines, rule="a") == {0: 0.2, 1: 1.2}
+    assert final_values(lines, rule="b") == {}
+    assert in_percent({0: 0.5}) == {0: 50.0}
 
 
 # ---------------------------------------------------------------- the command line
@@ -194,7 +195,7 @@ def test_a_paper_is_reproduced_by_its_claims():
     [
         ("claims show tooy", "no claim is called 'tooy'. Did you mean 'toy'"),
         ("claims run x", "no claim is called 'x'"),
-        ("claims report", "no claim has been run at the full scale in apical-claims"),
+        ("claims report", "no claim has been run at full scale in apical-claims"),
         ("reproduce anyone", "no paper is called 'anyone'. Did you mean 'anyone1900'"),
     ],
 )
@@ -217,10 +218,10 @@ def test_every_claim_says_what_it_must(name):
 
 
 def test_a_shared_task_finds_what_another_claim_has_done_there(tmp_path):
-    def work(desk):
-        done = desk.folder / "done"
+    def work(context):
+        done = context.folder / "done"
         times = int(done.read_text()) + 1 if done.exists() else 1
-        desk.folder.mkdir(parents=True, exist_ok=True)
+        context.folder.mkdir(parents=True, exist_ok=True)
         done.write_text(str(times))
         return [{"x": times}]
 

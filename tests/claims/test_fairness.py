@@ -9,8 +9,8 @@ from support.toy_claim import TOY
 
 from apical.claims import read_outcome, run_claim
 from apical.claims._claim import Task
-from apical.claims._fairness import checked, ends, rise
-from apical.claims._tasks import paired
+from apical.claims._effect import paired_difference
+from apical.claims._fairness import accuracy_rise, drawn_range, refuse_if_unfair
 from apical.claims._verdict import Finding, decide
 from apical.lab._registry import BASELINE, CONTROL
 
@@ -42,14 +42,14 @@ def trials(*rules, won=1, numbers=({}, {}, {}), rates=RATES):
 
 def judge(measured, other=BASELINE, margin=0.5):
     compared = {"rule": RULE}, {"rule": other}
-    found = paired(f"{RULE} - {other}", measured, compared, margin)
+    found = paired_difference(f"{RULE} - {other}", measured, compared, margin)
     return decide([Finding(found, "at least as high")])
 
 
 def refusals(measured, drawn, tried=None, other=BASELINE, margin=0.5):
     """The reasons for which a verdict is refused, and what is not known."""
     claim = replace(TOY, trials=tried)
-    found = checked(claim, judge(measured, other, margin), measured, drawn)
+    found = refuse_if_unfair(claim, judge(measured, other, margin), measured, drawn)
     assert found.word == ("not settled" if found.refused else "holds")
     assert found.unrefused == ("holds" if found.refused else None)
     return found.refused, found.unknown
@@ -90,7 +90,7 @@ def test_what_only_is_shown_may_win_anywhere():
         ([Finding(decides, says), Finding(shown)], False),
         ([Finding(decides, says), Finding(shown, says)], True),
     ):
-        found = checked(TOY, decide(findings), lines(), drawn)
+        found = refuse_if_unfair(TOY, decide(findings), lines(), drawn)
         assert bool(found.refused) == refused
 
 
@@ -99,7 +99,7 @@ def test_what_only_is_shown_may_win_anywhere():
 def test_of_earlier_records_the_ends_follow_from_the_number_of_trials(
     optimizer, number
 ):
-    low, high = ends(f"{optimizer}(momentum=0.9)", number)
+    low, high = drawn_range(f"{optimizer}(momentum=0.9)", number)
     for end, won in (("smallest", low), ("largest", high)):
         measured = lines(rate=won, optimizer=optimizer)
         found, unknown = refusals(measured, [], tried=number)
@@ -162,7 +162,9 @@ def test_a_rule_is_refused_too_where_only_backprop_beside_it_still_learns():
     ],
 )
 def test_the_rise_is_measured_between_epochs_along_straight_lines(accuracies, risen):
-    found = rise([line for line in lines(accuracies) if line["rule"] == BASELINE])
+    found = accuracy_rise(
+        [line for line in lines(accuracies) if line["rule"] == BASELINE]
+    )
     assert found == (None if risen is None else pytest.approx(risen))
 
 
@@ -185,8 +187,8 @@ def test_trials_are_kept_with_the_records_and_no_judge_takes_them_for_runs(tmp_p
         seen.append(measured)
         return judge(measured)
 
-    def work(desk):
-        del desk
+    def work(context):
+        del context
         return lines() + trials(BASELINE) + trials(RULE, won=0)
 
     claim = replace(
@@ -219,6 +221,6 @@ def test_accuracies_of_lost_seeds_are_left_out_or_count_as_nothing():
         if line["seed"] == 2 and line["rule"] == RULE:
             line["status"] = "diverged"
     compared = {"rule": RULE}, {"rule": BASELINE}
-    assert paired("a - b", measured, compared, 0.5).seeds == 4
-    counted = paired("a - b", measured, compared, 0.5, lost=0.0)
+    assert paired_difference("a - b", measured, compared, 0.5).seeds == 4
+    counted = paired_difference("a - b", measured, compared, 0.5, lost=0.0)
     assert counted.seeds == 5 and counted.low < -10

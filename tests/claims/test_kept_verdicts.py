@@ -14,12 +14,13 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from apical.claims import CLAIMS, kept_claims, read_outcome, run_claim, write_report
-from apical.claims._fairness import chosen, ends
-from apical.claims._index import INDEX
-from apical.claims._report import NAMES, NOT_RUN, set_of
-from apical.claims._run import OUTCOME, PACKED, judged, told_as_json
-from apical.claims._tasks import last, percent
-from apical.claims._verdict import Finding, decide, effect
+from apical.claims._data import DATA_NAMES, data_names
+from apical.claims._effect import effect, final_values, in_percent, lines_where
+from apical.claims._fairness import drawn_range
+from apical.claims._kept_verdicts import FILE
+from apical.claims._published_figures import NOT_RUN
+from apical.claims._run import OUTCOME, PACKED, judge_lines, verdict_as_json
+from apical.claims._verdict import Finding, decide
 from apical.cli import app
 from apical.lab import LabError
 
@@ -27,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "tools"))
 keep_claims = importlib.import_module("keep_claims")
 claims_page = importlib.import_module("claims_page")
-claims_index = importlib.import_module("claims_index")
+kept_verdicts = importlib.import_module("kept_verdicts")
 KEPT = sorted(path.name for path in (keep_claims.KEPT / "full").iterdir())
 # Margins in points, by what was learned; a claim with another says why.
 USUAL = {"mnist": 0.5, "fashion-mnist": 0.5, "cifar10": 1.0, "shakespeare": 1.0}
@@ -44,18 +45,19 @@ def outcome_of(name):
 
 @pytest.mark.parametrize("name", KEPT)
 def test_a_kept_verdict_is_what_the_judge_makes_of_its_records(name):
-    assert kept_verdict(name) == json.loads(json.dumps(told_as_json(outcome_of(name))))
+    assert kept_verdict(name) == json.loads(
+        json.dumps(verdict_as_json(outcome_of(name)))
+    )
 
 
 @pytest.mark.parametrize("name", KEPT)
-def test_the_pages_show_that_verdict_and_no_other(name):
+def test_the_page_shows_that_verdict_and_no_other(name):
     verdict = outcome_of(name).verdict
     row = rf"\| \[{name}\]\([^)]*#{name}\) \| [^|]* "
     row += r"\| \*\*([a-z ]+)\*\*( \(refused\))? \|"
-    for page in (claims_page.PAGE, claims_page.README):
-        ((word, refused),) = re.findall(row, page.read_text("utf-8"))
-        assert word == verdict.word
-        assert bool(refused) == bool(verdict.refused)
+    ((word, refused),) = re.findall(row, claims_page.PAGE.read_text("utf-8"))
+    assert word == verdict.word
+    assert bool(refused) == bool(verdict.refused)
 
 
 def test_every_claim_is_kept_and_nothing_else_is():
@@ -104,10 +106,10 @@ def test_no_verdict_is_decided_by_an_absolute_figure(name):
 def test_one_that_was_held_against_a_figure_would_be_found_out(name):
     lines = outcome_of(name).lines
     rule = next(line["rule"] for line in lines if line["rule"] != "backpropagation")
-    best = max(percent(last(lines, rule=rule)).values())
+    best = max(in_percent(final_values(lines, rule=rule)).values())
 
     def against_a_figure(lines):
-        mine = percent(last(lines, rule=rule))
+        mine = in_percent(final_values(lines, rule=rule))
         found = effect("rule - figure", mine, dict.fromkeys(mine, best), 0.3)
         return decide([Finding(found, "at least as high")])
 
@@ -124,14 +126,14 @@ def test_every_accuracy_that_decides_names_the_runs_that_must_be_fair(name):
         points = finding.unit == "points" and EARLY not in finding.effect.what
         if finding.says is not None and points:
             assert len(finding.effect.runs) == 2
-            assert all(chosen(outcome.lines, run) for run in finding.effect.runs)
+            assert all(lines_where(outcome.lines, **run) for run in finding.effect.runs)
 
 
 @pytest.mark.parametrize("name", KEPT)
 def test_published_figures_change_no_verdict(name):
     outcome = outcome_of(name)
     bare = replace(outcome.claim, published=())
-    assert judged(bare, "full", list(outcome.lines)).verdict == outcome.verdict
+    assert judge_lines(bare, "full", list(outcome.lines)).verdict == outcome.verdict
 
 
 @pytest.mark.parametrize("name", KEPT)
@@ -222,11 +224,11 @@ def test_the_data_are_called_by_their_name_in_text_and_picture(name):
     assert sets == set(claim.data)
     picture = (keep_claims.PICTURES / f"{name}.svg").read_text("utf-8")
     for each in sets:
-        assert NAMES[each] in claim.work
-        assert re.search(rf">[^<>]*{re.escape(NAMES[each])}[^<>]*<", picture)
+        assert DATA_NAMES[each] in claim.work
+        assert re.search(rf">[^<>]*{re.escape(DATA_NAMES[each])}[^<>]*<", picture)
     assert not re.search(r">[^<>]*\bdigits\b[^<>]*<", picture)
-    assert set_of(lines) == ", ".join(
-        dict.fromkeys(NAMES[line["data"]] for line in lines if line.get("data"))
+    assert data_names(lines) == ", ".join(
+        dict.fromkeys(DATA_NAMES[line["data"]] for line in lines if line.get("data"))
     )
 
 
@@ -235,7 +237,7 @@ def test_the_data_are_called_by_their_name_in_text_and_picture(name):
     [
         name
         for name in KEPT
-        if hasattr(sys.modules[CLAIMS[name].draw.__module__], "panels")
+        if hasattr(sys.modules[CLAIMS[name].draw.__module__], "panel_figure")
     ],
 )
 def test_a_legend_names_nothing_that_did_not_run(name):
@@ -266,12 +268,12 @@ def chosen_rates():
 def test_the_step_sizes_that_won_lie_within_what_is_said_to_have_been_drawn():
     at_an_end = set()
     for trials, optimizer, rate in chosen_rates():
-        low, high = ends(optimizer, trials)
+        low, high = drawn_range(optimizer, trials)
         assert low * (1 - 1e-9) <= rate <= high * (1 + 1e-9)
         for end, bound in (("low", low), ("high", high)):
             if rate == pytest.approx(bound, rel=1e-9):
                 at_an_end.add((trials, optimizer.partition("(")[0], end))
-    # They were drawn at these ends: the numbers of `_earlier_trials` are those.
+    # They were drawn at these ends: the numbers in `_fairness` are those.
     assert at_an_end >= {
         *((6, "adam", "low"), (6, "adam", "high"), (6, "momentum", "low")),
         *((16, "adam", "high"), (16, "batch_manhattan", "low")),
@@ -358,8 +360,8 @@ def test_a_report_draws_what_is_not_drawn(tmp_path):
 
 
 def test_what_is_listed_is_what_the_claims_and_their_records_say():
-    assert INDEX.read_text("utf-8") == claims_index.index(), (
-        "run: python tools/claims_index.py"
+    assert FILE.read_text("utf-8") == kept_verdicts.summaries(), (
+        "run: python tools/kept_verdicts.py"
     )
     assert list(kept_claims()) == list(CLAIMS)
     for name in KEPT:

@@ -5,7 +5,8 @@ from itertools import combinations_with_replacement
 
 import pytest
 
-from apical.claims._verdict import SAYS, Effect, Finding, decide, effect
+from apical.claims._effect import Effect, effect
+from apical.claims._verdict import SAYS, Finding, decide
 
 M, E = 0.5, 0.01
 PLACES = sorted({x + d for x in (-M, 0.0, M) for d in (-E, 0.0, E)} | {-2 * M, 2 * M})
@@ -179,10 +180,10 @@ def test_the_verdict_follows_from_the_findings(effects, inside, word):
 
 def test_a_refused_verdict_is_not_settled_and_says_what_the_numbers_alone_would():
     held = decide([Finding(YES, "equal")])
-    assert held.but(()) == held
-    refused = held.but(("the winning trial is the smallest",), ("trials",))
+    assert held.with_refusals(()) == held
+    refused = held.with_refusals(("the winning trial is the smallest",), ("trials",))
     assert (refused.word, refused.unrefused) == ("not settled", "holds")
-    again = refused.but(("another reason",))
+    again = refused.with_refusals(("another reason",))
     assert (again.word, again.unrefused) == ("not settled", "holds")
     assert again.refused == ("the winning trial is the smallest", "another reason")
     assert again.unknown == ("trials",)

@@ -43,6 +43,45 @@ def test_only_python_blocks_are_run_and_keep_their_lines():
     assert python_blocks(page) == "\n\nx = 1\n\n\n\n\n\ny = 2\n"
 
 
+# ------------------------------------------------------------------ length and links
+
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def test_the_readme_has_at_most_130_lines():
+    assert README.count("\n") <= 130
+
+
+def anchors(page: str) -> set[str]:
+    """The anchors of the headings of a page, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", page, re.MULTILINE)
+    words = (re.sub(r"[^\w -]", "", heading.lower()) for heading in headings)
+    return {heading.replace(" ", "-") for heading in words}
+
+
+def broken_links(text: str) -> list[str]:
+    """The relative links of a text at the root that lead to no file or heading."""
+    broken = []
+    for link in re.findall(r"\]\(([^)]+)\)", text):
+        name, _, anchor = link.partition("#")
+        path = ROOT / (name or "README.md")
+        if "://" in link or (path.is_file() and not anchor):
+            continue
+        if not path.is_file() or anchor not in anchors(path.read_text("utf-8")):
+            broken.append(link)
+    return broken
+
+
+def test_the_links_of_the_readme_lead_somewhere():
+    assert broken_links(README) == []
+
+
+def test_a_broken_link_would_be_seen():
+    lost = ["docs/gone.md", "docs/rules.md#gone", "#gone"]
+    text = "".join(f"[x]({link})" for link in [*lost, "docs/rules.md#perturbation"])
+    assert broken_links(text) == lost
+
+
 # ----------------------------------------------------------------- what is installed
 
 CORE = {"apical", "jax", "numpy", "optax", *sys.stdlib_module_names}

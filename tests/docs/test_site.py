@@ -20,12 +20,13 @@ from apical.lab.report import _summary
 
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "tools"))
-needs_and_costs = importlib.import_module("needs_and_costs")
+rule_requirements = importlib.import_module("rule_requirements")
 claims_page = importlib.import_module("claims_page")
 every_rule = importlib.import_module("every_rule")
+tables = importlib.import_module("every_rule_tables")
 
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
-CHOICE = needs_and_costs.PAGE.read_text("utf-8")
+CHOICE = rule_requirements.PAGE.read_text("utf-8")
 MODULES = [
     *(apical, apical.rules, apical.rules.tools, apical.measure, apical.optim),
     *(apical.testing, apical.lab, apical.claims),
@@ -66,18 +67,18 @@ def site(tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize(
     "line",
-    ["[gone](gone.md)", "[gone](words.md#gone)", "[gone][apical.gone]", "::: apical.x"],
+    ["[gone](gone.md)", "[gone](terms.md#gone)", "[gone][apical.gone]", "::: apical.x"],
 )
 def test_what_leads_nowhere_fails_the_build(line, tmp_path):
     (tmp_path / "docs").mkdir()
-    shutil.copy(ROOT / "docs" / "words.md", tmp_path / "docs")
+    (tmp_path / "docs" / "terms.md").write_text("# Terms\n", "utf-8")
     settings = (ROOT / "mkdocs.yml").read_text("utf-8")
     whole = re.sub(r"nav:\n(?:  .*\n)+", "", settings)
     (tmp_path / "mkdocs.yml").write_text(whole, "utf-8")
     shutil.copytree(ROOT / "tools", tmp_path / "tools")
     (tmp_path / "src").symlink_to(ROOT / "src")
     page = tmp_path / "docs" / "index.md"
-    page.write_text("# One\n\n[words](words.md)\n", "utf-8")
+    page.write_text("# One\n\n[terms](terms.md)\n", "utf-8")
     assert again(tmp_path).returncode == 0
     page.write_text(f"# One\n\n{line}\n", "utf-8")
     assert again(tmp_path).returncode != 0
@@ -156,13 +157,13 @@ def test_the_pictures_of_the_start_page_are_found():
 # ------------------------------------------------------------- what each rule needs
 
 
-RULES = needs_and_costs.every_rule()
+RULES = rule_requirements.rules_and_variants()
 
 
 @pytest.mark.parametrize("name", RULES)
 def test_the_page_says_what_a_rule_needs_and_costs(name):
-    """If not: `python tools/needs_and_costs.py`."""
-    assert needs_and_costs.row(name, RULES[name]) in CHOICE
+    """If not: `python tools/rule_requirements.py`."""
+    assert rule_requirements.row(name, RULES[name]) in CHOICE
 
 
 def test_the_page_has_a_row_for_each_rule_and_no_other():
@@ -172,8 +173,8 @@ def test_the_page_has_a_row_for_each_rule_and_no_other():
 
 
 def test_the_words_for_needs_are_those_of_the_glossary():
-    glossary = (ROOT / "docs" / "words.md").read_text("utf-8")
-    assert all(f"| {need} |" in glossary for need in needs_and_costs.NEEDS)
+    glossary = (ROOT / "docs" / "terms.md").read_text("utf-8")
+    assert all(f"| {need} |" in glossary for need in rule_requirements.NEEDS)
 
 
 def test_a_need_that_is_not_among_the_words_is_refused():
@@ -181,15 +182,15 @@ def test_a_need_that_is_not_among_the_words_is_refused():
         needs = ("a miracle",)
 
     with pytest.raises(ValueError, match="a miracle"):
-        needs_and_costs.row("Odd()", Odd())
+        rule_requirements.row("Odd()", Odd())
 
 
 @pytest.mark.parametrize("form", [r"[\d.]+ ± [\d.]+", r"0\.\d+ → [\d.]+\d"])
-def test_measured_figures_are_those_of_the_readme(form):
-    readme = (ROOT / "README.md").read_text("utf-8")
+def test_measured_figures_are_those_of_the_comparison_of_all_rules(form):
+    compared = every_rule.PAGE.read_text("utf-8")
     figures = re.findall(form, CHOICE)
     assert figures
-    assert [figure for figure in figures if figure not in readme] == []
+    assert [figure for figure in figures if figure not in compared] == []
 
 
 def test_the_page_of_claims_is_that_of_their_files():
@@ -198,37 +199,38 @@ def test_the_page_of_claims_is_that_of_their_files():
     )
 
 
-def test_the_verdicts_of_the_readme_are_those_of_the_kept_records():
-    assert claims_page.README.read_text("utf-8") == claims_page.readme(), (
-        "run: python tools/claims_page.py"
-    )
+# ------------------------------------------------------------ the tables of every rule
 
 
-# ------------------------------------------------------------- the table of every rule
-
-
-def test_the_table_of_every_rule_is_that_of_the_kept_comparison():
-    assert every_rule.README.read_text("utf-8") == every_rule.readme(), (
+def test_the_tables_of_every_rule_are_those_of_the_kept_comparison():
+    assert every_rule.PAGE.read_text("utf-8") == every_rule.page(), (
         "run: python tools/every_rule.py"
     )
     every = json.loads(every_rule.KEPT.read_text("utf-8"))
-    assert set(every[every_rule.TABLE]) == set(_registry.RULES)
-    tables = {every_rule.TABLE, *every_rule.LONGER, *every_rule.DEMO}
-    assert set(every) == tables
-    assert all(set(every[name]) == set(_registry.COMPARED) for name in every_rule.DEMO)
+    assert set(every[tables.TUNED]) == set(_registry.RULES)
+    assert set(every) == {tables.TUNED, *tables.LONGER, *tables.NOT_TUNED}
+    assert all(set(every[n]) == set(_registry.COMPARED) for n in tables.NOT_TUNED)
+
+
+def test_the_six_rules_of_the_readme_are_those_of_the_kept_comparison():
+    assert every_rule.README.read_text("utf-8") == every_rule.readme(), (
+        "run: python tools/every_rule.py"
+    )
+    shown = re.findall(r"^\| `([\w-]+)` \| ", every_rule.readme(), re.MULTILINE)
+    assert set(tables.SIX) <= set(shown)
 
 
 def test_a_rule_that_is_not_shown_to_be_above_the_control_has_the_reason():
-    lines = json.loads(every_rule.KEPT.read_text("utf-8"))[every_rule.TABLE]
-    failing = set(every_rule.failing(lines))
-    assert set(every_rule.REASONS) <= failing
+    lines = json.loads(every_rule.KEPT.read_text("utf-8"))[tables.TUNED]
+    failing = set(tables.failing(lines))
+    assert set(tables.REASONS) <= failing
     assert not {*_summary.BASELINES, _registry.CONTROL} & failing
     # Of the others nothing is known but that the interval is wide.
-    rest = failing - set(every_rule.REASONS)
+    rest = failing - set(tables.REASONS)
     assert all(lines[rule]["above the control"][0] > 0 for rule in rest)
 
 
-def test_every_accuracy_of_the_readme_stands_beside_backpropagation_of_its_loss():
+def test_every_accuracy_of_the_tables_stands_beside_backpropagation_of_its_loss():
     every = json.loads(every_rule.KEPT.read_text("utf-8"))
     for name, lines in every.items():
         rows = (_registry.RULES[rule].make() for rule in lines)
@@ -247,7 +249,7 @@ def test_every_accuracy_of_the_readme_stands_beside_backpropagation_of_its_loss(
     ],
 )
 def test_what_is_above_the_control_has_its_interval_above_0(apart, above):
-    assert every_rule.above({"above the control": apart}, {}) is above
+    assert tables.above({"above the control": apart}, {}) is above
 
 
 def test_a_line_made_earlier_is_compared_with_the_control_but_not_by_seed():
@@ -258,4 +260,4 @@ def test_a_line_made_earlier_is_compared_with_the_control_but_not_by_seed():
         ([None] * 2, False),
     ):
         line = {"accuracy": accuracy, "earlier": True}
-        assert every_rule.above(line, control) is above
+        assert tables.above(line, control) is above

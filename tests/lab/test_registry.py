@@ -68,10 +68,11 @@ class Row:
         sgd = optax.sgd(0.1)
         self.step = apical.train_step(loss.training, self.rule, sgd, **loss.setting)
         self.state = self.step.init(jax.random.key(1), self.params, *self.args)
-        self.circuit = self.step.learner.circuit(self.params, self.args)
-        self.grads = self.step.learner(self.params, self.state.rule, *self.args).grads
-        measure = apical.measure.alignment(loss.training, self.rule, **loss.setting)
-        self.found = measure(self.params, self.state, *self.args)
+        self.circuit = self.step.learner.circuit(self.params, *self.args)
+        learner, state = self.step.learner, self.state.rule
+        self.grads = learner.credit(self.params, state, *self.args).grads
+        measure = apical.measure.alignment(learner)
+        self.found = measure(self.params, state, *self.args)
 
     def output(self, params):
         """What it predicts; forward-forward's is no output of the network."""

@@ -22,7 +22,7 @@ BACKPROPAGATION = rules.Backpropagation()
 
 
 def quick(loss_fn, rule, **keywords):
-    return cost(loss_fn, rule, repeats=2, **keywords)
+    return cost(apical.value_and_grad(loss_fn, rule, **keywords), repeats=2)
 
 
 @pytest.fixture
@@ -81,7 +81,8 @@ def test_every_step_of_relaxation_is_paid_for():
 
 
 def test_backpropagation_beside_itself_has_ratios_of_one():
-    found = cost(loss_fn, BACKPROPAGATION, repeats=20)(PARAMS, (), *DATA)
+    learner = apical.value_and_grad(loss_fn, BACKPROPAGATION)
+    found = cost(learner, repeats=20)(PARAMS, (), *DATA)
     counts = ("flops", "xla_flops", "xla_bytes", "memory_bytes", "depth")
     assert {getattr(found.ratio, name) for name in counts} == {1.0}
     assert 0.5 < found.ratio.seconds < 2
@@ -107,9 +108,10 @@ def test_a_rule_whose_state_moves_with_the_parameters_takes_the_state_of_its_ste
     rule = rules.KolenPollack()
     step = apical.train_step(loss_fn, rule, optax.adam(0.1))
     state = jax.jit(step.init)(KEY, PARAMS, *DATA)
-    whole, own = (quick(loss_fn, rule)(PARAMS, s, *DATA) for s in (state, state.rule))
-    assert whole.rule.flops == own.rule.flops == whole.backpropagation.flops
-    assert whole.rule.memory_bytes == own.rule.memory_bytes
+    found = cost(step.learner, repeats=2)(PARAMS, state.rule, *DATA)
+    assert found.rule.flops == found.backpropagation.flops
+    with pytest.raises(ValueError, match=r"is a TrainState.* pass `state\.rule`"):
+        cost(step.learner, repeats=2)(PARAMS, state, *DATA)
 
 
 def test_a_module_with_functions_among_its_leaves_passes_as_it_is():
@@ -122,7 +124,7 @@ def test_a_module_with_functions_among_its_leaves_passes_as_it_is():
     assert found.rule.depth == 6
 
 
-def test_keywords_reach_both_learners():
+def test_the_description_is_that_of_both_learners():
     def with_aux(params, shared, x, y):
         return loss_fn(params, x + shared, y), (x @ x.T, "a word")
 
@@ -143,14 +145,14 @@ def test_real_calls_are_asked_for():
 @pytest.mark.parametrize("repeats", [0, 1.5])
 def test_repeats_are_a_whole_number_above_0(repeats):
     with pytest.raises(ValueError, match="`repeats` must be a whole number above 0"):
-        cost(loss_fn, BACKPROPAGATION, repeats=repeats)
+        cost(apical.value_and_grad(loss_fn, BACKPROPAGATION), repeats=repeats)
 
 
 def test_calls_are_timed_in_turn_and_backwards_every_other_round():
     order = []
     calls = [lambda name=name: order.append(name) for name in "ab"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("apical.measure._in_turn._SHORTEST_TURN", 0.0)
+        patch.setattr("apical.measure._cost._SHORTEST_TURN", 0.0)
         seconds = in_turn(calls, rounds=4)
     assert seconds.shape == (2, 4)
     assert "".join(order[-8:]) == "abbaabba"

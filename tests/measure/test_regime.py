@@ -13,7 +13,8 @@ from apical.rules import ErrorRelaxation, Nudge, PredictiveCoding, ZeroDivergenc
 
 
 def regime_of(rule, loss_fn=loss_fn, params=PARAMS, data=DATA):
-    return apical.measure.regime(loss_fn, rule)(params, (), *data)
+    learner = apical.value_and_grad(loss_fn, rule)
+    return apical.measure.regime(learner)(params, (), *data)
 
 
 def hessian(params, pull=1.0):
@@ -92,7 +93,7 @@ def test_it_works_in_loops():
 def test_fixed_predictions_and_other_rules_are_refused():
     for rule in (PredictiveCoding(), apical.rules.Backpropagation()):
         with pytest.raises(ValueError, match="`regime` is about"):
-            apical.measure.regime(loss_fn, rule)
+            apical.measure.regime(apical.value_and_grad(loss_fn, rule))
 
 
 def test_the_stiffness_is_that_of_a_loss_that_pulls_as_it_does():

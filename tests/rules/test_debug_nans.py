@@ -19,7 +19,7 @@ import apical
 from apical.rules import IncrementalPredictiveCoding, PredictiveCoding
 
 sys.path.append(str(Path(__file__).parents[2] / "tools"))
-FAMILIES = importlib.import_module("rule_columns").FAMILIES
+FAMILIES = importlib.import_module("rules_and_models_columns").FAMILIES
 RULES = {name: rule for rules in FAMILIES.values() for name, rule in rules.items()}
 RULES["streaming"] = IncrementalPredictiveCoding(2, streaming=True)
 
@@ -59,7 +59,8 @@ def test_no_rule_makes_a_nan_on_the_way(name):
 
 def test_what_is_unknown_of_a_regime_is_said_without_a_nan_on_the_way():
     rule = PredictiveCoding(2, 0.2, "free")
-    found = apical.measure.regime(loss_fn, rule)(PARAMS, (), X, Y)
+    learner = apical.value_and_grad(loss_fn, rule)
+    found = apical.measure.regime(learner)(PARAMS, (), X, Y)
     assert np.isfinite(found.stiffness)
 
 

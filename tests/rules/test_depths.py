@@ -12,7 +12,6 @@ from support.laws import assert_same, normal
 import apical
 from apical import rules
 from apical.rules import PredictiveCoding
-from apical.rules._learner import make_learner
 
 KEY = jax.random.key(0)
 DEEP = 26
@@ -130,7 +129,7 @@ TOO_FEW = {
 def told(rule, loss_fn, params):
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")
-        learner = make_learner(loss_fn, rule, target=lambda x, y: y)
+        learner = apical.value_and_grad(loss_fn, rule, target=lambda x, y: y)
         learner.init(KEY, params, X, Y)
     assert {each.filename for each in found} <= {__file__}
     return [str(each.message) for each in found]
@@ -167,7 +166,7 @@ def test_a_node_that_is_said_not_to_hear_does_not_and_the_others_do(loss_fn):
     circuit = apical.trace(loss_fn)(params, X, Y)
     for steps in range(1, max(circuit.distances.values()) + 1):
         rule = PredictiveCoding(steps, inference=optax.sgd(1.0))
-        found = apical.signals(loss_fn, rule)(params, (), X, Y)
+        found = apical.value_and_grad(loss_fn, rule).signals(params, (), X, Y)
         for name, needed in circuit.distances.items():
             signal = np.asarray(found[name].teaching)
             by_step = signal if circuit.has_loop else signal[None]
@@ -184,7 +183,7 @@ def test_free_predictions_are_heard_from_below_too():
     (message,) = told(PredictiveCoding(1, prediction="free"), loss_fn, params)
     assert "'2'" in message and "'0'" not in message
     rule = PredictiveCoding(3, 0.1, prediction="free")
-    found = apical.signals(loss_fn, rule)(params, (), X, Y)
+    found = apical.value_and_grad(loss_fn, rule).signals(params, (), X, Y)
     assert all(np.any(signal.teaching) for signal in found.values())
 
 
@@ -219,8 +218,8 @@ def test_a_program_grows_with_the_depth_and_not_with_its_square(name):
     loss_fn = convolved if isinstance(rule, PredictiveCoding) else chain
     for depth in (24, 48):
         params = weights(depth)
-        learner = make_learner(loss_fn, rule, target=lambda x, y: y)
+        learner = apical.value_and_grad(loss_fn, rule, target=lambda x, y: y)
         state = jax.eval_shape(learner.init, KEY, params, X, Y)
-        made = jax.make_jaxpr(learner)(params, state, X, Y)
+        made = jax.make_jaxpr(learner.credit)(params, state, X, Y)
         sizes.append(equations(made.jaxpr))
     assert sizes[1] < 2.2 * sizes[0]

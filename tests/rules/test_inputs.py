@@ -19,7 +19,7 @@ def loss_fn(params, x, ids, y):
 def circuit(**keywords):
     rule = apical.rules.Backpropagation()
     learner = apical.value_and_grad(loss_fn, rule, **keywords)
-    return learner.circuit(PARAMS, (X, IDS, Y))
+    return learner.circuit(PARAMS, X, IDS, Y)
 
 
 @pytest.mark.parametrize("inputs", [0, (0,), (0, 2)])
@@ -63,5 +63,7 @@ def test_a_training_step_and_signals_take_them_too():
     keywords = {"input_argnums": 0, "carry": (0, "h")}
     rule = apical.rules.Backpropagation()
     apical.train_step(loss_fn, rule, apical.optim.batch_manhattan(0.1), **keywords)
-    found = apical.signals(loss_fn, rule, **keywords)(PARAMS, (), X, IDS, Y)
+    found = apical.value_and_grad(loss_fn, rule, **keywords).signals(
+        PARAMS, (), X, IDS, Y
+    )
     assert jax.tree.leaves(found)

@@ -133,8 +133,7 @@ def test_a_class_in_place_of_a_rule_is_refused_with_its_call():
     for wrapped in (
         lambda rule: apical.value_and_grad(loss_fn, rule),
         lambda rule: apical.train_step(loss_fn, rule, optax.sgd(0.1)),
-        lambda rule: apical.signals(loss_fn, rule),
-        lambda rule: apical.measure.alignment(loss_fn, rule),
+        apical.value_and_grad(loss_fn, FREE).with_rule,
     ):
         with pytest.raises(TypeError, match=r"did you mean `FeedbackAlignment\(\)`\?"):
             wrapped(rules.FeedbackAlignment)
@@ -189,7 +188,7 @@ def test_dtypes_and_structures_are_told_apart():
     learner = apical.value_and_grad(traced, rules.Backpropagation())
     half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), PARAMS)
     found = [
-        learner.circuit(params, DATA)
+        learner.circuit(params, *DATA)
         for params in (PARAMS, half, tuple(PARAMS), PARAMS)
     ]
     assert traced.calls == 3
@@ -202,10 +201,10 @@ def test_no_more_than_a_few_circuits_are_kept():
     learner = apical.value_and_grad(traced, rules.Backpropagation())
     data = [(jnp.ones((n + 1, 2)),) for n in range(17)]
     for each in data:
-        learner.circuit(jnp.ones((2, 1)), each)
-    learner.circuit(jnp.ones((2, 1)), data[-1])
+        learner.circuit(jnp.ones((2, 1)), *each)
+    learner.circuit(jnp.ones((2, 1)), *data[-1])
     assert traced.calls == 17
-    learner.circuit(jnp.ones((2, 1)), data[0])  # the one used longest ago
+    learner.circuit(jnp.ones((2, 1)), *data[0])  # the one used longest ago
     assert traced.calls == 18
 
 
@@ -286,7 +285,9 @@ def test_value_and_aux_are_those_of_the_undisturbed_network(name):
 
 def test_the_teaching_signal_of_backpropagation_is_the_cotangent():
     _, expected = backward(PARAMS, weights(PARAMS), *DATA)
-    found = apical.signals(loss_fn, rules.Backpropagation())(PARAMS, (), *DATA)
+    found = apical.value_and_grad(loss_fn, rules.Backpropagation()).signals(
+        PARAMS, (), *DATA
+    )
     x = DATA[0]
     for each, signal, teaching in zip(PARAMS, found.values(), expected, strict=False):
         x = jnp.tanh(x @ each["w"] + each["b"])
@@ -303,7 +304,7 @@ def test_gradients_are_the_signals_pulled_back_through_what_made_each_node(name)
 
     @jax.jit
     def pulled(params, state, x, y):
-        found = apical.signals(loss_fn, rule)(params, state, x, y)
+        found = apical.value_and_grad(loss_fn, rule).signals(params, state, x, y)
         # Fixed predictions hold the network at its feed-forward values.
         fixed = getattr(rule, "prediction", "fixed") == "fixed"
         held = {n: s.prediction if fixed else s.value for n, s in found.items()}
@@ -317,14 +318,6 @@ def test_gradients_are_the_signals_pulled_back_through_what_made_each_node(name)
     assert_close(grads, credit.grads, atol=1e-5)
     assert not np.any(silent[0]["w"])  # the loss alone teaches only the last layer
     assert_close(silent[2], credit.grads[2], atol=1e-5)
-
-
-def test_signals_of_a_training_state_are_those_of_its_rule():
-    trainer = apical.train_step(loss_fn, rules.KolenPollack(), optax.sgd(0.1))
-    state = jax.jit(trainer.init)(KEY, PARAMS, *DATA)
-    signals = apical.signals(loss_fn, rules.KolenPollack())
-    whole, own = signals(PARAMS, state, *DATA), signals(PARAMS, state.rule, *DATA)
-    assert_same(whole, own)
 
 
 def test_a_rule_is_a_pytree_of_its_numbers():

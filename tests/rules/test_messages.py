@@ -23,7 +23,7 @@ from support.wrong_calls import (
 
 import apical
 from apical import rules
-from apical.rules._connections import FeedbackState
+from apical.rules.feedback._connections import FeedbackState
 
 SGD = optax.sgd(0.1)
 NAN = float("nan")
@@ -58,7 +58,7 @@ ENTRIES = {
     "a loss": (lambda: apical.trace(jnp.ones(())), "`loss_fn`", "not an array"),
     "swapped": (lambda: apical.value_and_grad(FA, loss_fn), "`loss_fn`", "Feedback"),
     "bare rule": (lambda: init(Bare()), "Bare", "`@apical.rules.rule` above"),
-    "rule above": (lambda: rules.rule(FA), "`@rule` stands above a class"),
+    "rule above": (lambda: rules.rule(FA), "`@rule` decorates a class"),
     "keyword": (
         lambda: apical.train_step(loss_fn, FA, SGD, axis=0),
         *("'axis'", "`has_aux`", "`target`"),
@@ -174,7 +174,7 @@ def test_parameters_that_cannot_be_learned_are_named(params, words):
 
 def test_a_weight_without_numbers_is_named_with_its_line():
     empty = {"a": jnp.ones((3, 0)), "b": jnp.ones((0, 2))}
-    words = "The weight 'a' at", "test_messages.py", "shape (3, 0)"
+    words = "The weight 'a' at", "wrong_calls.py", "shape (3, 0)"
     refuses((lambda: init(params=empty), *words))
 
 
@@ -197,6 +197,7 @@ def test_an_error_of_the_loss_function_says_what_it_was_given(name):
 
 # ------------------------------------------------------------------------------ states
 
+LEARNER = apical.value_and_grad(loss_fn, FA)
 STATES = {
     "fa, ()": (lambda: call(()), "`state`", "a tuple", "a FeedbackState", "`init(key"),
     "fa, none": (lambda: call(None), "`state`", "a NoneType"),
@@ -204,7 +205,7 @@ STATES = {
         lambda: call(init(rules.SignConcordance())),
         *("a SignState", "FeedbackState of feedback, connections"),
     ),
-    "fa, of a step": (lambda: call(stepped()), "a TrainState", "a FeedbackState"),
+    "fa, of a step": (lambda: call(stepped()), "a TrainState", "pass `state.rule`"),
     "fa, of a wider model": (
         lambda: call(init(params=WIDER)),
         *("state.feedback['a']", "(3, 6)", "(3, 4)"),
@@ -258,15 +259,15 @@ STATES = {
         *("state.rule.feedback['b']", "(6, 2)"),
     ),
     "signals": (
-        lambda: apical.signals(loss_fn, FA)(PARAMS, (), X, Y),
+        lambda: apical.value_and_grad(loss_fn, FA).signals(PARAMS, (), X, Y),
         *("`state`", "FeedbackState"),
     ),
     "alignment": (
-        lambda: apical.measure.alignment(loss_fn, FA)(PARAMS, (), X, Y),
+        lambda: apical.measure.alignment(LEARNER)(PARAMS, (), X, Y),
         *("`state`", "FeedbackState"),
     ),
     "cost": (
-        lambda: apical.measure.cost(loss_fn, FA, repeats=1)(PARAMS, (), X, Y),
+        lambda: apical.measure.cost(LEARNER, repeats=1)(PARAMS, (), X, Y),
         *("`state`", "FeedbackState"),
     ),
     "predict": (

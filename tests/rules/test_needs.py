@@ -58,15 +58,15 @@ def differ(one, other):
     return bool(np.linalg.norm(one - other) > 1e-4 * size)
 
 
-# Rules whose one call is many ticks, so that it hears of other weights above.
-TICKS = {"IncrementalPredictiveCoding"}
+# Rules that move the weights in every step of a call, so other weights above matter.
+MOVES_IN_A_CALL = {"IncrementalPredictiveCoding"}
 
 
 def is_locked(name):
     return differ(usual(name), update(name, turned(TRIALS[name])))
 
 
-@pytest.mark.parametrize("name", sorted(set(TRIALS) - TICKS))
+@pytest.mark.parametrize("name", sorted(set(TRIALS) - MOVES_IN_A_CALL))
 def test_an_update_waits_for_the_layers_above_as_declared(name):
     assert is_locked(name) == ("update locking" in TRIALS[name].rule.needs)
 
@@ -92,7 +92,7 @@ def transports(name, error=given_error):
     return differ(*(update(name, p, loss_fn) for p in (None, turned(trial))))
 
 
-@pytest.mark.parametrize("name", sorted(set(TRIALS) - TICKS - READ_ABOVE))
+@pytest.mark.parametrize("name", sorted(set(TRIALS) - MOVES_IN_A_CALL - READ_ABOVE))
 def test_weights_above_are_transported_as_declared(name):
     """An update hears of them by a transported weight, or by one number, or never."""
     needs = TRIALS[name].rule.needs

@@ -63,8 +63,8 @@ def test_a_perturbation_that_is_never_drawn_anew_learns_along_one_line():
 
 
 def to_backprop(state):
-    measure = apical.measure.alignment(loss_fn, rules.WeightMirror())
-    return float(measure(W, state, X).leaves["b"].cosine)
+    learner = apical.value_and_grad(loss_fn, rules.WeightMirror())
+    return float(apical.measure.alignment(learner)(W, state, X).leaves["b"].cosine)
 
 
 def test_a_mirror_whose_state_is_thrown_away_never_learns():

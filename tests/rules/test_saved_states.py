@@ -16,7 +16,7 @@ from support.every_rule import TRIALS
 
 import apical
 from apical import rules
-from apical.rules._validation import fitting
+from apical.rules._validation import explaining_misfit
 
 RAW, TYPED = jax.random.PRNGKey(3), jax.random.key(3)
 
@@ -94,13 +94,17 @@ def test_a_state_of_a_raw_key_is_not_told_to_misfit():
         state = learner.init(key, trial.params, *trial.args)
         with (
             pytest.raises(ZeroDivisionError),
-            fitting(state, lambda key: learner.init(key, trial.params, *trial.args)),
+            explaining_misfit(
+                state, lambda key: learner.init(key, trial.params, *trial.args)
+            ),
         ):
             raise ZeroDivisionError
         other = state._replace(feedback=state.feedback[:1])
         with (
             pytest.raises(ValueError, match="does not fit"),
-            fitting(other, lambda key: learner.init(key, trial.params, *trial.args)),
+            explaining_misfit(
+                other, lambda key: learner.init(key, trial.params, *trial.args)
+            ),
         ):
             raise ZeroDivisionError
 

@@ -87,7 +87,7 @@ def learner_of(traced):
 
 def value_of(learner, params, *args):
     """The loss by the trace: no rule is asked, as it may call the function itself."""
-    return float(learner.circuit(params, args).run(params, args).loss)
+    return float(learner.circuit(params, *args).run(params, args).loss)
 
 
 UNLIKE = {
@@ -141,9 +141,7 @@ def test_an_object_that_changed_is_read_anew(made):
 def test_static_fields_of_parameters_count_by_type_too(tree, measured):
     traced = []
     learner = learner_of(traced)
-    measure = apical.measure.alignment(
-        learner.circuit.loss_fn, Backpropagation(), batch_axes=(0, None)
-    )
+    measure = apical.measure.alignment(learner)
     found = []
     for scale in (1, True, 1.0, 1):
         params = tree(W, scale)
@@ -196,12 +194,12 @@ def test_another_setting_of_jax_is_another_trace(name):
     learner = apical.value_and_grad(loss_fn, Backpropagation())
     circuits = learner.circuit
 
-    outside, before = circuits(W, (X,)), value_of(learner, W, X)
+    outside, before = circuits(W, X), value_of(learner, W, X)
     with SETTINGS[name]():
-        assert circuits(W, (X,)) is not outside
+        assert circuits(W, X) is not outside
         inside = value_of(learner, W, X)
         np.testing.assert_allclose(inside, loss_fn(W, X), rtol=1e-6)
-    assert circuits(W, (X,)) is outside
+    assert circuits(W, X) is outside
     assert (name in ("keys", "drawing", "doubles")) == (inside != before)
 
 
@@ -210,8 +208,8 @@ def test_an_axis_that_is_named_around_the_call_is_another_trace():
         return jnp.mean((x @ w) ** 2)
 
     circuits = apical.value_and_grad(loss_fn, Backpropagation()).circuit
-    outside, inside = circuits(W, (X,)), []
-    jax.vmap(lambda w: inside.append(circuits(w, (X,))) or w, axis_name="i")(W[None])
+    outside, inside = circuits(W, X), []
+    jax.vmap(lambda w: inside.append(circuits(w, X)) or w, axis_name="i")(W[None])
     assert inside[0] is not outside
 
 

@@ -65,7 +65,7 @@ def problem(name: str) -> Problem:
     model = EVERY[name]
     loss_fn, params, args = model.make(jax.random.key(0))
     found = traced(
-        loss_fn, params, *args, has_aux=model.has_aux, batch_axes=model.batch
+        loss_fn, params, *args, has_aux=model.has_aux, batch_axes=model.batch_axes
     )
     return found._replace(tolerance=1e-2) if name in ROUNDED else found
 

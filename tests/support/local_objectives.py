@@ -1,4 +1,4 @@
-"""What the tests of local objectives share: two layers, and models of the zoo."""
+"""Local objectives in tests: two layers by hand, and models of the zoo."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ KEY = jax.random.key(0)
 PARAMS, DATA = layers(5, 7, 6, 2), batch(4, 5, 2)
 X, Y = map(np.asarray, DATA)
 W = jax.tree.map(np.asarray, PARAMS)
-# The leaf that stands above every other leaf, by model.
+# The leaf above all others, by model.
 ZOO = {"conv_residual": "out", "rnn": "out", "mlp_residual": "out"}
 
 
@@ -20,13 +20,13 @@ def second(x, y):
     return y
 
 
-def ticked(rule, params=PARAMS, loss_fn=loss_fn, data=DATA, state=None, **keywords):
-    """The state before, and the credit of one tick."""
+def called(rule, params=PARAMS, loss_fn=loss_fn, data=DATA, state=None, **keywords):
+    """The state before, and the credit of one call."""
     given = {"target": second, "input_argnums": 0, **keywords}
     learner = apical.value_and_grad(loss_fn, rule, **given)
     state = learner.init(KEY, params, *data) if state is None else state
-    tick = jax.jit(lambda params, state: learner(params, state, *data))
-    return state, tick(params, state)
+    call = jax.jit(lambda params, state: learner(params, state, *data))
+    return state, call(params, state)
 
 
 def layer(index, below):
@@ -53,17 +53,17 @@ def raised(params=PARAMS):
     return [params[0], *layers(7, 6, 2, seed=5)]
 
 
-def assert_first_layer_hears_nothing(rule, data=DATA):
+def assert_first_layer_ignores_the_layers_above(rule, data=DATA):
     """Other weights above leave the first layer's update the same, bit for bit."""
-    state, below = ticked(rule, data=data)
-    _, above = ticked(rule, raised(), data=data, state=state)
+    state, below = called(rule, data=data)
+    _, above = called(rule, raised(), data=data, state=state)
     assert_same(below.grads[0], above.grads[0])
     assert np.any(below.grads[0]["w"])
     assert distance(above.grads[1], below.grads[1]) > 0.1
 
 
 def on_zoo(name, rule, **given):
-    """The problem, and a compiled tick on its learned leaves."""
+    """The problem, and a compiled call of the learned leaves."""
     found = problem(name)
     output = found.circuit.output_shape
     labels = jax.nn.one_hot(jnp.arange(output.shape[-1]), output.shape[-1])
@@ -73,11 +73,11 @@ def on_zoo(name, rule, **given):
     state = learner.init(KEY, found.params, *found.args)
 
     @jax.jit
-    def tick(learned):
+    def call(learned):
         here = found.circuit.merged(found.params, learned)
         return learner(here, state, *found.args).grads
 
-    return found, tick
+    return found, call
 
 
 def assert_learns_everywhere(found, grads):
@@ -87,15 +87,15 @@ def assert_learns_everywhere(found, grads):
     assert {path for path, g in grads.items() if np.any(g)} == set(grads)
 
 
-def assert_nothing_comes_down(name, rule, **given):
+def assert_no_gradient_from_above(name, rule, **given):
     """With the leaves above changed, all others have the same update, bit for bit."""
-    found, tick = on_zoo(name, rule, **given)
+    found, call = on_zoo(name, rule, **given)
     paths = list(found.by_path(found.learned))
     above = {path for path in paths if ZOO.get(name, "out") in path}
     leaves, tree = jax.tree.flatten(found.learned)
     pairs = zip(paths, leaves, strict=True)
     others = [-2 * x if path in above else x for path, x in pairs]
-    before, after = tick(found.learned), tick(jax.tree.unflatten(tree, others))
+    before, after = call(found.learned), call(jax.tree.unflatten(tree, others))
     assert_learns_everywhere(found, before)
     before, after = found.by_path(before), found.by_path(after)
     for path in set(paths) - above:

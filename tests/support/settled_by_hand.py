@@ -39,7 +39,7 @@ class State(NamedTuple):
 
 
 class Network:
-    """The network of `weights()`; what comes back to layer two is told at each step."""
+    """The network of `weights()`; the feedback to layer two is passed to each step."""
 
     def __init__(self, gain=1.0, rate=1.0, output=lambda z: z):
         params, data = weights()
@@ -78,11 +78,11 @@ class Network:
         return lambda two: -nudge * (self.read_out(two) - self.y)
 
     def clamped(self, held):
-        """The output is held, and sends back through its weights."""
+        """The output is held at a value, and sends that back."""
         return lambda two: self.gain * held
 
     def free(self, two):
-        """The output answers, and sends that back."""
+        """The output sends back its own value."""
         return self.gain * self.read_out(two)
 
 

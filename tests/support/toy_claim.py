@@ -30,7 +30,8 @@ TOY = Claim(
     rule="It holds if it does.",
     hours=0.1,
     tasks=lambda scale: [
-        Task(name, lambda desk, name=name: [{"x": len(name)}]) for name in ("ab", "cd")
+        Task(name, lambda context, name=name: [{"x": len(name)}])
+        for name in ("ab", "cd")
     ],
     judge=judge,
     draw=draw,

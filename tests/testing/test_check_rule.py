@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 import pytest
 from support.broken_rules import array, broken, loss_fn, problem, signals_changed
+from support.check_on import check_on
 
 import apical
 from apical.rules import (
@@ -50,14 +51,14 @@ VARIANTS = {
 
 @pytest.mark.parametrize(("kept", "skip"), VARIANTS.values(), ids=VARIANTS)
 def test_so_do_its_variants(kept, skip):
-    check_rule(kept, **problem(), skip=skip)
+    check_on(kept, **problem(), skip=skip)
 
 
 def test_a_law_can_be_left_out_by_name():
     found = broken(**signals_changed(lambda t: 2 * t))
-    check_rule(found, **problem(), skip=("pull",))
+    check_on(found, **problem(), skip=("pull",))
     with pytest.raises(ValueError, match=r"`skip` names .'pul'.; the laws are"):
-        check_rule(found, **problem(), skip=("pul",))
+        check_on(found, **problem(), skip=("pul",))
 
 
 def test_a_rule_may_refuse_a_problem_but_not_all():
@@ -75,9 +76,25 @@ def test_a_rule_may_refuse_a_problem_but_not_all():
     check_rule(picky, skip=set(LAWS) - {"value"})
 
 
-def test_half_a_problem_is_refused():
-    with pytest.raises(ValueError, match="Give all of `loss_fn`, `params` and `args`"):
-        check_rule(Backpropagation(), loss_fn=loss_fn)
+def test_a_learner_needs_arguments_and_a_rule_has_none():
+    learner = apical.value_and_grad(loss_fn, Backpropagation())
+    given = problem()
+    with pytest.raises(TypeError, match=r"`check_rule\(learner, params, \*args\)`"):
+        check_rule(learner, given["params"])
+    with pytest.raises(TypeError, match=r"`learner = apical.value_and_grad\(loss_fn"):
+        check_rule(Backpropagation(), given["params"], *given["args"])
+
+
+def test_the_description_of_a_learner_is_that_of_its_problem():
+    """Examples on the last axis: with another axis this is another circuit."""
+
+    def columns(params, x):
+        return loss_fn(params, x.T)
+
+    given = {**problem(), "loss_fn": columns, "args": (array(3, 5),)}
+    check_on(FeedbackAlignment(), **given, batch_axes=1)
+    with pytest.raises(AssertionError, match="breaks the law 'batch'"):
+        check_on(FeedbackAlignment(), **given, batch_axes=0)
 
 
 class Module(NamedTuple):
@@ -96,5 +113,5 @@ def test_a_model_may_have_leaves_of_any_kind():
 
     model = Module(array(3, 4), array(4, 2), jnp.arange(4)[::-1], jax.nn.tanh)
     for found in (FeedbackAlignment(), KolenPollack()):
-        check_rule(found, loss_fn=with_module, params=model, args=(array(5, 3),))
+        check_on(found, with_module, model, (array(5, 3),))
     assert apical.trace(with_module)(model, array(5, 3)).leaves.names == ("a", "b")

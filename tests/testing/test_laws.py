@@ -15,6 +15,7 @@ from support.broken_rules import (
     problem,
     signals_changed,
 )
+from support.check_on import check_on
 
 from apical.circuit import is_concrete
 from apical.rules import Backpropagation, Rule, rule
@@ -23,7 +24,7 @@ from apical.testing import LAWS, check_rule
 
 def assert_broken(law: str, found: Rule, words: str, **options: Any) -> None:
     with pytest.raises(AssertionError, match=words) as error:
-        check_rule(found, **{**problem(), **options})
+        check_on(found, **{**problem(), **options})
     assert f"{type(found).__name__} breaks the law {law!r}" in str(error.value)
 
 
@@ -66,11 +67,15 @@ class Rated(Backpropagation):
         (broken(needs=("weight transport", "magic")), "has .'magic'."),
         (broken(search_space={"rate": (0.1, 1.0, "log")}), "names 'rate'"),
         (Vague(), "a loss of your own needs `descended`"),
-        (NoPytree(), "no pytree"),
     ],
 )
 def test_declares(found, words):
     assert_broken("declares", found, words)
+
+
+def test_declares_that_it_is_a_pytree():
+    with pytest.raises(AssertionError, match="law 'declares': the class is no pytree"):
+        check_rule(NoPytree())
 
 
 @pytest.mark.parametrize(
@@ -259,6 +264,17 @@ misled.defjvps(lambda dx, y, x: 3 * dx)
 )
 def test_numbers(scale, words):
     assert_broken("numbers", rule(type("Rate", (Rated,), {"scale": scale}))(), words)
+
+
+def test_numbers_that_init_refuses_when_they_are_traced():
+    def init(self, *args):
+        if not is_concrete(self.rate):
+            raise ValueError("`rate` must be known while tracing")
+        return ()
+
+    found = rule(type("Known", (Rated,), {"init": init}))()
+    assert_broken("numbers", found, "refuses the same .* static field .* must be known")
+    check_on(found, **problem(), skip=("numbers", "pull"))
 
 
 @pytest.mark.parametrize(

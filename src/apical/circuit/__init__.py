@@ -1,21 +1,30 @@
-"""From a loss function to nodes and synapses."""
+"""Circuits: the nodes and synapses of a loss function, and ways to evaluate them."""
 
 from ._analysis._nodes import LOSS as LOSS
 from ._analysis._nodes import Edge as Edge
 from ._analysis._nodes import Node as Node
+from ._analysis._primitives import LINEAR_NOT_REWRITTEN as LINEAR_NOT_REWRITTEN
+from ._analysis._primitives import SYNAPTIC as SYNAPTIC
 from ._analysis._synapses import Synapse as Synapse
-from ._batching._reduction import require_reduction as require_reduction
 from ._circuit import Circuit as Circuit
-from ._circuit import Run as Run
-from ._circuit import drive_of as drive_of
+from ._depth_scaling import DepthScaled as DepthScaled
+from ._depth_scaling import depth_scaled as depth_scaled
+from ._evaluate._evaluator import Run as Run
 from ._evaluate._sharding import beside as beside
 from ._evaluate._sharding import gathered as gathered
 from ._evaluate._sharding import inner as inner
 from ._evaluate._sharding import zeros as zeros
+from ._jaxpr import Atom as Atom
+from ._jaxpr import Body as Body
+from ._jaxpr import Literal as Literal
+from ._jaxpr import Op as Op
+from ._jaxpr import Program as Program
 from ._jaxpr import is_concrete as is_concrete
+from ._jaxpr import trace_program as trace_program
 from ._loss_spec import LossSpec as LossSpec
 from ._marks import OUTPUT as OUTPUT
 from ._marks import bernoulli as bernoulli
+from ._marks import drive_of as drive_of
 from ._marks import node as node
 from ._marks import output as output
 from ._partition import Partition as Partition
@@ -28,6 +37,8 @@ from ._queries import nodes_depending_on as nodes_depending_on
 from ._queries import nonlinearity as nonlinearity
 from ._queries import not_holomorphic as not_holomorphic
 from ._queries import stochastic_nodes as stochastic_nodes
+from ._requirements import require_reduction as require_reduction
+from ._structure import Structure as Structure
 from ._trace import trace as trace
 from ._trace import trace_spec as trace_spec
 from ._validation import require_arguments as require_arguments

@@ -1,49 +1,27 @@
-"""One traced loss function: its structure, and how to evaluate it."""
+"""`Circuit`: one traced loss function, what was found in it, and how to evaluate it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 
-from . import _pretty_print
-from ._analysis._dataflow import Flow
-from ._analysis._products import Products
-from ._analysis._synapses import Synapse, make_synapses
-from ._batching._batch_axes import Examples
-from ._batching._batched import Batched
-from ._evaluate._control_flow import ENTER
-from ._evaluate._interpreter import TAPS, Backward, Plan, Runner, Tap, find_tap
+from . import _requirements as requirements
+from ._analysis._naming import Layer
+from ._analysis._nodes import Edge, End, Parents
+from ._analysis._synapses import Synapse
+from ._batching._batch import Batch
+from ._evaluate._evaluator import Evaluator, Run
+from ._evaluate._interpreter import Tap
 from ._evaluate._sharding import inner, zeros
-from ._loss_spec import LossSpec
-from ._marks import DRIVE, OUTPUT
-from ._partition import Partition
-from ._validation import (
-    pick,
-    require_copies,
-    require_mapping,
-    require_shapes,
-    require_values,
-)
+from ._pretty_print import mermaid, table
+from ._structure import Structure
+from ._validation import pick, require_mapping, require_shapes, require_values
 
 
-class Run(NamedTuple):
-    """What one evaluation gives: loss, aux, and the sites before the tap."""
-
-    loss: jax.Array
-    aux: Any
-    sites: dict[str, jax.Array]
-
-
-def drive_of(name: str) -> str:
-    """The name of the drive site of a node."""
-    return f"{name}{DRIVE}"
-
-
-class Circuit(Batched):
-    """The nodes and synapses found in one traced loss function.
+class Circuit:
+    """The nodes and synapses of one traced loss function, and how to evaluate it.
 
     Made by `apical.trace`. `print(circuit)` shows it, `circuit.mermaid()` draws it;
     `run`, `pull` and `by_example` evaluate it.
@@ -51,31 +29,145 @@ class Circuit(Batched):
     Attributes:
       nodes: every `Node`, in the order of the forward computation.
       synapses: every `Synapse`, in that order.
-      reach: for each node, an `Edge` to each node, or the loss, that it reaches.
-      separated: whether each synapse reaches exactly one node or the loss.
-      depth: the largest number of nodes on a path to the loss.
+      leaves: the leaves of the parameters: which are learned, and their names.
+      spec: how the loss function was described.
+      loss_fn: the loss function.
+      structure: all that was found in its program.
+      batch: what is known of the examples in its arguments.
     """
 
     def __init__(
         self,
         loss_fn: Callable[..., Any],
-        spec: LossSpec,
-        flow: Flow,
-        products: Products,
-        leaves: Partition,
-        given: Partition,
+        structure: Structure,
+        batch: Batch,
         rebuild_aux: Callable[[Any], Any],
-        retrace: Callable[[Any, Any], Circuit],
     ) -> None:
-        super().__init__(flow, products, leaves, given, spec)
-        self.loss_fn, self.spec = loss_fn, spec
-        self._rebuild_aux, self._retrace = rebuild_aux, retrace
-        arrays = flow.program.body.inputs[len(leaves.learned) + len(leaves.arrays) :]
-        self._examples = Examples(
-            spec, given, [flow.program.shapes[n].shape for n in arrays]
-        )
+        self.loss_fn, self.structure, self.batch = loss_fn, structure, batch
+        self.nodes, self.synapses = structure.nodes, structure.synapses
+        self.leaves, self.spec = structure.leaves, structure.spec
+        self._evaluator = Evaluator(structure, batch, rebuild_aux)
 
-    # ------------------------------------------------------------- parameters, values
+    # ---- What was found. Details are in `Structure`.
+
+    @property
+    def reach(self) -> dict[str, tuple[Edge, ...]]:
+        """For each node, an `Edge` to each node, or the loss, that it reaches next."""
+        return self.structure.reach
+
+    @property
+    def parents(self) -> dict[str | End, Parents]:
+        """The nodes and synapses that each node, and the loss, is made of directly."""
+        return self.structure.parents
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The learned leaves by the nodes that they make, in the forward order."""
+        return self.structure.layers
+
+    @property
+    def separated(self) -> bool:
+        """Whether each synapse reaches exactly one node or the loss."""
+        return self.structure.separated
+
+    @property
+    def depth(self) -> int:
+        """The largest number of nodes on a path to the loss."""
+        return self.structure.depth
+
+    @property
+    def distances(self) -> dict[str, int]:
+        """The fewest nodes on a path from each node to the loss, itself included."""
+        return self.structure.distances
+
+    @property
+    def output_node(self) -> str | None:
+        """The name of the node that is also the only output, if there is one."""
+        return self.structure.output_node
+
+    @property
+    def feedback_leaves(self) -> tuple[int, ...]:
+        """The learned leaves, by position, that a second copy can replace."""
+        return self.structure.feedback_leaves
+
+    @property
+    def gains(self) -> tuple[tuple[str, str], ...]:
+        """What scales an activity entry by entry: the parameters, and the line."""
+        return self.structure.gains
+
+    @property
+    def unreached(self) -> dict[str, str]:
+        """The leaves that belong to no synapse, and why."""
+        return self.structure.unreached
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Operations that apical cannot look into, with their lines."""
+        return self.structure.unknown
+
+    @property
+    def has_loop(self) -> bool:
+        """Whether some node is inside a loop."""
+        return self.structure.has_loop
+
+    @property
+    def linear_derivatives(self) -> bool:
+        """Whether there is no user-written reverse rule, which need not be linear."""
+        return self.structure.linear_derivatives
+
+    # ---- The batch. Details are in `Batch`.
+
+    @property
+    def batch_size(self) -> int:
+        """The number of examples, from the shapes of the arguments."""
+        return self.batch.size
+
+    @property
+    def scale(self) -> int:
+        """How many times an example's gradient is its part of the batch's."""
+        return self.batch.scale
+
+    @property
+    def output_shape(self) -> jax.ShapeDtypeStruct:
+        """Shape and dtype of the output (of all of them as one), loops in front."""
+        return self.batch.outputs.shape
+
+    @property
+    def example_axes(self) -> dict[str, int | None]:
+        """The axis of the examples in the `unfolded` value of each node and output."""
+        return self.batch.example_axes
+
+    def unfolded(self, site: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of a node or the output with an axis of the examples alone."""
+        return self.batch.unfolded(site, shape)
+
+    # ---- What rules require; each raises ValueError. Details: `_requirements`.
+
+    def require_nodes(self) -> None:
+        """Refuse a circuit without nodes, or with a path that bypasses one."""
+        requirements.require_nodes(self.structure)
+
+    def require_layers_apart(self) -> None:
+        """Refuse as `require_nodes` does, and several layers in one operation."""
+        requirements.require_layers_apart(self.structure)
+
+    def require_feedback(self) -> None:
+        """Refuse a circuit in which a backward path would read true weights."""
+        requirements.require_feedback(self.structure)
+
+    def require_output(self) -> None:
+        """Refuse a circuit without an output, or with a node after one."""
+        requirements.require_output(self.structure)
+
+    def require_reversible(self) -> None:
+        """Refuse a loop on activities that JAX cannot reverse."""
+        requirements.require_reversible(self.structure)
+
+    def require_separate(self, rule: str) -> None:
+        """Refuse a loss that is not a sum of one loss for each example."""
+        requirements.require_separate(self.batch, rule)
+
+    # ---- Parameters and values.
 
     def learned(self, params: Any) -> Any:
         """The learned leaves in their tree, None in place of every other leaf."""
@@ -88,41 +180,23 @@ class Circuit(Batched):
 
     def zeros(self) -> dict[str, jax.Array]:
         """A zero for each node, of its shape."""
-        return {self._names[n]: zeros(self._shape(n)) for n in self._numbers}
-
-    # ----------------------------------------------------------------- evaluation
+        structure = self.structure
+        return {name: zeros(structure.shape(n)) for n, name in structure.names.items()}
 
     def inputs(self, params: Any, args: tuple[Any, ...]) -> list[Any]:
-        """The values of the program's inputs."""
-        given = [*pick(self.leaves, params, "params"), *pick(self._given, args, "args")]
-        program = self._flow.program
+        """The values of the program's inputs.
+
+        Raises:
+          ValueError: for parameters or arguments of another structure or other shapes.
+        """
+        leaves, ours = self.leaves, self.structure.args
+        given = [*pick(leaves, params, "params"), *pick(ours, args, "args")]
+        program = self.structure.flow.program
         shapes = [program.shapes[n].shape for n in program.body.inputs]
-        require_shapes(given, shapes, self.leaves, self._given)
+        require_shapes(given, shapes, leaves, ours)
         return given
 
-    def _plan(self, sites: Sequence[str], feedback: bool, with_gains: bool) -> Plan:
-        wanted: dict[int, list[str]] = {}
-        for number in self._numbers:
-            name = self._names[number]
-            if name in sites:
-                wanted.setdefault(number, []).append(name)
-            if drive_of(name) in sites:
-                wanted.setdefault(self._drive(number), []).append(drive_of(name))
-        if OUTPUT in sites:
-            for number, name in zip(self.outputs, self.joined.names, strict=True):
-                wanted.setdefault(number, []).append(name)
-            sites = self.joined.sites(sites)
-        missing = set(sites) - {s for names in wanted.values() for s in names}
-        if missing:
-            known = ", ".join(repr(n.name) for n in self.nodes)
-            raise ValueError(f"No site {sorted(missing)[0]!r}; the nodes are {known}.")
-        return Plan(wanted, self._crossed(with_gains) if feedback else {})
-
-    def _crossed(self, with_gains: bool) -> dict[int, tuple[int, int]]:
-        every = [*self._found, *(self._gains if with_gains else [])]
-        return {
-            id(m.op): (i, m.weight) for i, m in enumerate(every) if m.weight is not None
-        }
+    # ---- Evaluation.
 
     def run(
         self,
@@ -171,74 +245,21 @@ class Circuit(Batched):
           >>> float(run.loss), run.sites["a"].shape
           (0.0, (3, 2))
         """
-        if isinstance(sites, str):
-            raise TypeError(f"`sites` must be a sequence of names: `({sites!r},)`.")
-        inject = {} if inject is None else require_mapping(inject, "inject")
-        wanted = [n.name for n in self.nodes] if sites is None else sites
-        wanted = [*wanted, *(s for s in inject if s not in wanted)]
         has_feedback = feedback is not None or backward is not None
-        plan = self._plan(wanted, has_feedback, gains)
-        self._check_injected(inject, tap, plan)
-        given, tapped = self._through_outputs(wanted, inject, find_tap(tap))
-        runner = Runner(
-            self._flow,
-            plan,
-            ENTER,
-            tapped,
-            given,
-            self._backward(backward) if has_feedback else None,
-            parallel,
+        return self._evaluator.run(
+            self.inputs(params, args),
+            tap=tap,
+            inject=inject,
+            feedback=(
+                self._evaluator.feedback_values(params, feedback)
+                if has_feedback
+                else None
+            ),
+            backward=backward,
+            gains=gains,
+            sites=sites,
+            parallel=parallel,
         )
-        second = self._second(params, feedback) if has_feedback else []
-        (loss, *aux), found = runner(self.inputs(params, args), second)
-        return Run(loss, self._rebuild_aux(aux), self._gathered(wanted, found))
-
-    def _through_outputs(
-        self, sites: Sequence[str], inject: Mapping[str, Any], tap: Tap | None
-    ) -> tuple[Mapping[str, Any], Tap | None]:
-        """What is injected and the tap, for each output apart."""
-        if OUTPUT not in sites:
-            return inject, tap
-        return self.joined.spread(inject), self.joined.tap(tap)
-
-    def _gathered(self, sites: Sequence[str], found: Mapping[str, Any]) -> Any:
-        return self.joined.gathered(found) if OUTPUT in sites else dict(found)
-
-    def _check_injected(
-        self, inject: Mapping[str, Any], tap: str | Tap | None, plan: Plan
-    ) -> None:
-        """Refuse what the built-in taps could not put in; a function takes anything."""
-        if inject and tap is None:
-            raise ValueError(f"`inject` needs a `tap`: one of {sorted(TAPS)}.")
-        if isinstance(tap, str):
-            pairs = [(s, n) for n, names in plan.sites.items() for s in names]
-            shapes = {site: self._shape(number).shape for site, number in pairs}
-            shapes |= {OUTPUT: self.output_shape.shape} if OUTPUT in inject else {}
-            require_values(inject, shapes, "inject")
-
-    def _backward(self, backward: Callable[..., Any] | None) -> Backward:
-        if backward is None:
-            return lambda number, weight, copy: copy
-        found = [*self._found, *self._gains]
-        every = make_synapses(self._flow, self._products, found, self.leaves.names)
-        return lambda number, weight, copy: backward(every[number], weight, copy)
-
-    def _second(self, params: Any, feedback: Any) -> list[Any]:
-        """The second copy of each leaf; its own where none is given."""
-        learned, _ = self.leaves.split(params)
-        if feedback is None:
-            return list(learned)
-        try:
-            flat = self.leaves.treedef.flatten_up_to(feedback)
-        except ValueError as error:
-            raise ValueError(
-                "`feedback` must have the same tree structure as `params`, with None "
-                f"where a leaf has no copy: {error}"
-            ) from error
-        given = [flat[i] for i in self.leaves.learned]
-        require_copies(self.leaves.names, learned, given)
-        pairs = zip(learned, given, strict=True)
-        return [leaf if copy is None else copy for leaf, copy in pairs]
 
     def pull(
         self,
@@ -299,11 +320,11 @@ class Circuit(Batched):
         inject: Mapping[str, Any] | None = None,
         sites: Sequence[str] = (),
     ) -> tuple[Run, jax.Array]:
-        """Evaluate once, and tell the loss of each example.
+        """Evaluate once, with the loss of each example.
 
-        Examples stay side by side, as `loss_fn` computes them: what the arguments hold
-        of several of them (weights, a count of unmasked tokens, the key of a dropout)
-        is what it is in the batch.
+        `loss_fn` runs on the whole batch, so what the arguments hold for several
+        examples (weights, a count of unmasked tokens, the key of a dropout) is what it
+        is in the batch.
 
         Args:
           params: the parameters.
@@ -314,34 +335,14 @@ class Circuit(Batched):
 
         Returns:
           The `Run`, and `[examples + 1]` losses: those of the examples, whose mean (or
-          sum) is what the loss says of single examples; the last is the whole loss. All
-          are `scale` times their share.
+          sum) is the part of the loss that depends on examples; the last is the whole
+          loss. All are `scale` times their share.
 
         Raises:
           ValueError: where activities of several examples meet.
         """
         self.require_separate("A loss for each example")
-        shares, given = self._shares, self.inputs(params, args)
-        inject = {} if inject is None else dict(inject)
-        wanted = dict.fromkeys([*sites, *inject])
-        plan = Plan(shares.beside(self._plan(list(wanted), False, False).sites))
-        spread, of_outputs = self._through_outputs([*wanted], inject, find_tap(tap))
-        tapped = shares.tap(of_outputs)
-
-        def network(added: Any) -> Any:
-            every = {**spread, **added}
-            runner = Runner(self._flow, plan, ENTER, tapped, every, None)
-            (loss, *aux), found = runner(given, [])
-            return loss, (self._rebuild_aux(aux), found)
-
-        loss, pulled, (aux, found) = jax.vjp(network, shares.zeros, has_aux=True)
-        (weights,) = pulled(jnp.ones_like(loss))
-        numbers = zip(self._flow.program.body.inputs, given, strict=True)
-        known = {**self._flow.program.constants, **dict(numbers)}
-        each = shares.of_each(weights, found, known, loss)
-        sites_found = self._gathered([*wanted], found)
-        run = Run(loss, aux, {site: sites_found[site] for site in wanted})
-        return run, self.scale * jnp.append(each, loss)
+        return self._evaluator.by_example(self.inputs(params, args), tap, inject, sites)
 
     def at_synapses(
         self,
@@ -371,27 +372,13 @@ class Circuit(Batched):
           [[2.0], [2.0], [2.0]]
         """
         self.require_feedback()
-        numbers, sites, crossed = range(len(self._live)), {}, {}
-        for i, meeting in enumerate(self._live):
-            assert meeting.weight is not None
-            sites[meeting.op.outputs[0]] = [str(i)]
-            crossed[id(meeting.op)] = (i, meeting.weight)
-        plan = Plan(sites, crossed)
-        # Nothing but the synapse itself is differentiated.
-        runner = Runner(self._flow, plan, ENTER, TAPS["stop"], {}, None, send=send)
-        _, found = runner(self.inputs(params, args), [])
-        return [found[str(i)] for i in numbers]
+        return self._evaluator.at_synapses(self.inputs(params, args), send)
 
-    @property
-    def closes_over_tracers(self) -> bool:
-        """Whether the loss function closes over values of an outer transformation."""
-        return self._flow.program.closes_over_tracers
-
-    # ----------------------------------------------------------------------- view
+    # ---- View.
 
     def __str__(self) -> str:
-        return _pretty_print.table(self)
+        return table(self.structure)
 
     def mermaid(self) -> str:
         """The circuit as a Mermaid flowchart."""
-        return _pretty_print.mermaid(self)
+        return mermaid(self.structure)

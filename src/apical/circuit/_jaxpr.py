@@ -1,10 +1,10 @@
-"""The one door to JAX's program representation.
+"""Programs: a traced function as operations on integer variables, read from a jaxpr.
 
-Everything that differs between JAX versions is in this file: it alone touches
-`jax.core` and `jax.extend`. It turns a traced function into a small program of
-our own (`Body`, `Op`, integer variables), in which calls of `jit` are inlined and
-every other equation can be run again as a function. Two devices keep it short and
-independent of version (both survived the changes from JAX 0.9 to 0.12):
+Everything that differs between JAX versions is in this file: it alone uses `jax.core`
+and `jax.extend`. It turns a traced function into a small `Program` (`Body`, `Op`,
+integer variables), in which calls of `jit` are inlined and every other equation can be
+run as a function. Two devices keep it short and independent of the version (both
+survived the changes from JAX 0.9 to 0.12):
 
 * an equation is run by evaluating a program that holds nothing else, so no
   parameter of a primitive has to be understood;
@@ -31,21 +31,21 @@ from jax.extend import source_info_util
 
 from ._evaluate._sharding import sharding_of
 
-# ---- Which line of the user's code computes something: what messages point at.
+# ---- The line of the user's code that computes something, for messages.
 #
 # A model is mostly made of the layers of other packages, and a line inside one of them
-# says little to who wrote the model. So of all lines that led to an operation the
-# innermost one in the user's own code is told; where there is none (a loss function of
-# a package), the innermost one.
+# is of little help. So of all lines that led to an operation, messages show the
+# innermost one in the user's code; where there is none (a loss function of a package),
+# the innermost one of all.
 
-# Where `pip` and distributions of Linux put packages.
+# Folders in which `pip` and distributions of Linux install packages.
 _INSTALLED = ("site-packages", "dist-packages")
 _APICAL = Path(__file__).parents[1]
 _LINE = re.compile(r"(?P<file>.*?):\d+(:\d+)? \(")
 
 
-def line_to_tell(lines: Iterable[str]) -> str:
-    """The first line of the user's own, else the first; empty if there is none.
+def line_to_show(lines: Iterable[str]) -> str:
+    """The first line in the user's code, else the first; empty if there is none.
 
     Args:
       lines: as JAX writes them, `file:line:column (function)`, from the inside.
@@ -72,12 +72,12 @@ def is_installed(file: str) -> bool:
     )
 
 
-# A mark stands where the user wrote it, not where `apical.node` is defined.
+# The line of a mark is where the user wrote it, not where `apical.node` is defined.
 source_info_util.register_exclusion(str(Path(__file__).with_name("_trace.py")))
-# Calls without a meaning of their own: their body is written in place.
+# Calls that mean nothing by themselves: their body is inlined.
 _INLINED = frozenset({"jit", "pjit", "closed_call", "core_call", "core_closed_call"})
 _REMAT = frozenset({"remat2", "remat", "checkpoint"})
-# Primitives with state or with code that cannot be looked into.
+# Primitives with state, or whose code cannot be read.
 _OPAQUE = frozenset({"get", "swap", "addupdate", "call", "custom_lin", "empty2"})
 
 
@@ -132,9 +132,9 @@ class Op:
 
     @cached_property
     def where(self) -> str:
-        """The user's line; JAX remembers none inside its own solvers, say."""
+        """The user's line; for some operations (in JAX's solvers) none is known."""
         lines = (line for e in (self.equation, *self.around) for line in _lines(e))
-        return line_to_tell(lines) or "a line that JAX does not tell"
+        return line_to_show(lines) or "a line that JAX does not tell"
 
     @cached_property
     def _function(self) -> tuple[list[int], Any]:
@@ -184,7 +184,7 @@ class Program:
 
 
 def known_primitives() -> frozenset[str]:
-    """Names of the primitives of which JAX publishes the definition."""
+    """Names of the primitives that JAX publishes."""
     rooms = (jax.lax, jex.core.primitives)
     found = (getattr(room, n) for room in rooms for n in dir(room) if n.endswith("_p"))
     names = {p.name for p in found if hasattr(p, "name")}
@@ -204,8 +204,8 @@ def trace_program(
     """Trace `fun` at the shapes of `args`.
 
     Returns the program and the structure of what `fun` returned, with shapes. Where all
-    derivatives have been taken (`derived`), a function with a derivative of the user's
-    is written in place too.
+    derivatives have been taken (`derived`), a function with a user-written derivative
+    is inlined too.
     """
     closed, structure = jax.make_jaxpr(fun, return_shape=True)(*args)
     inlined = _INLINED | {"custom_jvp_call"} if derived else _INLINED
@@ -218,8 +218,8 @@ def _opened(jaxpr: Any) -> tuple[Any, Sequence[Any]]:
 
 def _lines(equation: Any) -> list[str]:
     """The lines that led to an equation, from the inside, up to the call around it."""
-    told = source_info_util.summarize(equation.source_info, num_frames=sys.maxsize)
-    return told.splitlines()[::-1]
+    lines = source_info_util.summarize(equation.source_info, num_frames=sys.maxsize)
+    return lines.splitlines()[::-1]
 
 
 def _dropped(variable: Any) -> bool:

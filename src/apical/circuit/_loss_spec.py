@@ -1,4 +1,4 @@
-"""What is said of a loss function beside it."""
+"""`LossSpec`: the description of a loss function by its keywords."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class LossSpec:
-    """What is said of a loss function: the keywords of `apical.value_and_grad`."""
+    """The description of a loss function: keywords of `apical.value_and_grad`."""
 
     has_aux: bool = False
     reduction: str = "mean"

@@ -12,9 +12,17 @@ from ._jaxpr import Op
 NODE_MARK = "apical.node:"
 BERNOULLI_MARK = "apical.bernoulli:"
 OUTPUT_MARK = "apical.output"
-# The site of the network's output, and the end of a drive's: no node is called so.
+# The site of the network's output, and the end of a drive's site: no node's name.
 OUTPUT, DRIVE = "output", ":drive"
+# The first character of internal sites. `apical.node` refuses it in names, and names of
+# leaves never contain it.
+INTERNAL = "\0"
 NODE_MARKS = (NODE_MARK, BERNOULLI_MARK)
+
+
+def drive_of(name: str) -> str:
+    """The name of the drive site of a node."""
+    return f"{name}{DRIVE}"
 
 
 def mark_of(op: Op) -> str | None:
@@ -28,44 +36,55 @@ def draws(op: Op) -> bool:
     return (mark_of(op) or "").startswith(BERNOULLI_MARK)
 
 
+def _require_name(name: Any, call: str) -> None:
+    """Refuse reserved names."""
+    if not isinstance(name, str):
+        raise ValueError(
+            f"`name` must be a text, as in `{call}`, not a {type(name).__name__}."
+        )
+    if name == OUTPUT or name.endswith(DRIVE):
+        raise ValueError(
+            f"A node cannot be called {name!r}: {OUTPUT!r} is the output of the "
+            f"network (`apical.output`) and '...{DRIVE}' the drive of a node. Choose "
+            "another `name`."
+        )
+    if INTERNAL in name:
+        raise ValueError(
+            f"A node cannot be called {name!r}, with the character {INTERNAL!r} in it. "
+            "Choose another `name`."
+        )
+
+
 def node(x: Any, name: str) -> Any:
     """Mark an activity as a node, by name; an identity.
 
     Args:
       x: an activity (an array) inside a loss function.
-      name: what the node is called; each mark needs a name of its own.
+      name: the node's name; each mark needs a different one.
 
     Returns:
       `x`.
 
     Raises:
-      ValueError: for a name that is not a text, or that stands for something else.
+      ValueError: for a name that is not a text, or that is reserved.
 
     Example:
       >>> import jax.numpy as jnp, apical
       >>> float(apical.node(jnp.float32(2.0), "half way"))
       2.0
     """
-    if not isinstance(name, str):
-        raise ValueError(
-            "`name` must be a text, as in `apical.node(x, 'hidden')`, not a "
-            f"{type(name).__name__}."
-        )
-    if name in ("", OUTPUT) or name.endswith(DRIVE):
-        raise ValueError(
-            f"A node cannot be called {name!r}: {OUTPUT!r} is the output of the "
-            f"network (`apical.output`) and '...{DRIVE}' the drive of a node. Choose "
-            "another `name`."
-        )
+    _require_name(name, "apical.node(x, 'hidden')")
+    if not name:
+        raise ValueError("A node cannot be called ''. Choose another `name`.")
     return jax.ad_checkpoint.checkpoint_name(x, NODE_MARK + name)
 
 
 def output(y: Any) -> Any:
     """Mark an activity as the output of the network; an identity.
 
-    Needed only where the output is not the end of the affine tails of synapses that
-    reach the loss alone. Several of these (heads, an actor and its critic) are one
-    output to a rule, side by side for each example; marks say which of them count.
+    Needed only where the output is not the end of the affine operations after a synapse
+    that reaches the loss alone. Several outputs (heads, an actor and its critic) are
+    one output to a rule, concatenated for each example; marks select some of them.
 
     Args:
       y: an activity inside a loss function: an array, or a pytree of them.
@@ -88,18 +107,18 @@ def bernoulli(probability: Any, name: str = "") -> Any:
 
     By itself it is an identity: the loss function reads the mean of the spike, its
     rate. Rules for stochastic nodes (`apical.rules.ScoreFunction`, `StraightThrough`,
-    `Concrete`) draw the spike, from the key in their state. What reads the
-    probability by another way than through this mark goes on reading the probability.
+    `Concrete`) draw the spike from the key in their state. Operations that read the
+    probability before this mark still read the probability.
 
     Args:
       probability: an activity (an array) inside a loss function, between 0 and 1.
-      name: what the node is called; by default the path of the parameters that make it.
+      name: the node's name; by default the path of the parameters that make it.
 
     Returns:
       `probability`.
 
     Raises:
-      ValueError: for a name that is not a text, or that stands for something else.
+      ValueError: for a name that is not a text, or that is reserved.
 
     Example:
       >>> import jax, jax.numpy as jnp, apical
@@ -111,14 +130,5 @@ def bernoulli(probability: Any, name: str = "") -> Any:
       >>> [node.name for node in circuit.nodes]
       ['hidden']
     """
-    if not isinstance(name, str):
-        raise ValueError(
-            "`name` must be a text, as in `apical.bernoulli(p, 'hidden')`, not a "
-            f"{type(name).__name__}."
-        )
-    if name == OUTPUT or name.endswith(DRIVE):
-        raise ValueError(
-            f"A stochastic node cannot be called {name!r}: {OUTPUT!r} is the output of "
-            f"the network and '...{DRIVE}' the drive of a node. Choose another `name`."
-        )
+    _require_name(name, "apical.bernoulli(p, 'hidden')")
     return jax.ad_checkpoint.checkpoint_name(probability, BERNOULLI_MARK + name)

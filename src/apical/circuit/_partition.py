@@ -1,4 +1,4 @@
-"""Parameters as leaves: which are learned, their names, how to put them back."""
+"""The leaves of a pytree: which are learned, their names, and the way back."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from jax.tree_util import keystr
 
 from ._evaluate._sharding import type_of
 
-# ---- Names of leaves from their paths, no two alike.
+# ---- Unique names of leaves, from their paths.
 #
-# Two paths may print alike: `{"h.b": ...}` beside `{"h": {"b": ...}}`, an attribute
-# beside a key. Then each is printed with its brackets and quotes.
+# Two paths may print alike: `{"h.b": ...}` and `{"h": {"b": ...}}`, an attribute and a
+# key. Then each is printed with its brackets and quotes.
 
 
 def texts_of(path: Sequence[Any]) -> tuple[str, ...]:
-    """The keys of a path as texts; quoted where nothing would be seen."""
+    """The keys of a path as texts; quoted where they would print as nothing."""
     return tuple(map(_text, path))
 
 
@@ -34,15 +34,15 @@ def paths_of(paths: Sequence[Sequence[Any]]) -> tuple[str, ...]:
     """A name for each path, in their order."""
     plain = [".".join(texts_of(path)) or "params" for path in paths]
     often = Counter(plain)
-    told = [
+    names = [
         keystr(tuple(path)) if often[name] > 1 else name
         for path, name in zip(paths, plain, strict=True)
     ]
     taken: set[str] = set()
-    for i, name in enumerate(told):
-        told[i] = unlike(name, taken.__contains__)
-        taken.add(told[i])
-    return tuple(told)
+    for i, name in enumerate(names):
+        names[i] = unlike(name, taken.__contains__)
+        taken.add(names[i])
+    return tuple(names)
 
 
 def unlike(name: str, taken: Callable[[str], bool]) -> str:
@@ -68,7 +68,7 @@ def is_learned(leaf: Any) -> bool:
 class Partition:
     """The leaves of a pytree: learned, other arrays, and everything else (static).
 
-    `paths` are their names, no two alike; `texts` the keys that these are made of.
+    `paths` are their names, all different; `texts` are the keys in each path.
     """
 
     treedef: Any
@@ -107,7 +107,7 @@ class Partition:
 
     @property
     def keys(self) -> tuple[tuple[str, ...], ...]:
-        """The keys that the paths of the learned leaves are made of."""
+        """The keys in the path of each learned leaf."""
         return tuple(self.texts[i] for i in self.learned)
 
     def split(self, tree: Any) -> tuple[list[Any], list[Any]]:
@@ -131,7 +131,7 @@ class Partition:
 
 
 def shapes_of(leaves: Sequence[Any]) -> list[jax.ShapeDtypeStruct]:
-    """The shape and dtype of each leaf, and how it is divided where its type says."""
+    """The shape and dtype of each leaf, and its sharding if that is explicit."""
     return [
         jax.ShapeDtypeStruct(
             jnp.shape(x), _dtype(x), weak_type=is_weak(x), sharding=type_of(x)
@@ -141,12 +141,12 @@ def shapes_of(leaves: Sequence[Any]) -> list[jax.ShapeDtypeStruct]:
 
 
 def is_weak(leaf: Any) -> bool:
-    """Whether a leaf's dtype gives way to that of what it meets."""
+    """Whether a leaf is weakly typed."""
     return bool(getattr(leaf, "weak_type", False))
 
 
 def _dtype(leaf: Any) -> Any:
-    # Typed keys keep their own dtype; NumPy's doubles become what JAX makes of them.
+    # Typed keys keep their dtype; NumPy's doubles take the dtype that JAX gives them.
     if isinstance(leaf, (jax.Array, jax.ShapeDtypeStruct)):
         return leaf.dtype
     return jnp.result_type(leaf)

@@ -1,19 +1,16 @@
-"""A circuit as a table that a person can read, and as a drawing."""
+"""The printed table of a circuit, and its Mermaid drawing."""
 
 from __future__ import annotations
 
 import html
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from ._analysis._nodes import LOSS, Edge, End
-
-if TYPE_CHECKING:
-    from ._circuit import Circuit
+from ._structure import Structure
 
 
-def table(circuit: Circuit) -> str:
-    """Nodes, synapses, and the parameters that no synapse carries."""
+def table(circuit: Structure) -> str:
+    """Nodes, synapses, and the parameters that belong to no synapse."""
     nodes = [
         [n.name, _shape(n.shape), n.why, "unit" if n.unit else "", reach, n.where]
         for n, reach in zip(
@@ -88,7 +85,7 @@ def _grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def mermaid(circuit: Circuit) -> str:
+def mermaid(circuit: Structure) -> str:
     """A Mermaid flowchart: one box per node, one arrow per direct reach."""
     numbers: dict[str | End, str] = {
         **{n.name: f"n{i}" for i, n in enumerate(circuit.nodes)},

@@ -1,33 +1,31 @@
-"""Synapses that follow one another with no node between.
-
-A rule that learns from what two nodes do cannot reach a synapse one end of which is
-neither a node nor data.
-"""
+"""Questions that rules ask about a circuit, as functions on it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from ._analysis._dataflow import PARAMETER, Flow
-from ._analysis._drive import behind
+from ._analysis._drives_and_outputs import behind
 from ._analysis._graph import bound, walk
 from ._analysis._naming import makers
 from ._analysis._primitives import STRUCTURAL, SUMS, SYNAPTIC
-from ._circuit import Circuit, drive_of
+from ._circuit import Circuit
 from ._jaxpr import Atom, Body, Literal, Op
-from ._marks import draws
+from ._marks import draws, drive_of
 from ._partition import Partition
 
-if TYPE_CHECKING:
-    from ._circuit import Circuit
+# ---- Synapses that follow one another with no node between.
+#
+# A rule that learns from the values of two nodes cannot reach a synapse when one end of
+# it is neither a node nor data.
 
 
 def chains(circuit: Circuit) -> tuple[str, ...]:
-    """Where a synapse is entered by what another made, with no node between.
+    """Where the output of a synapse enters another one, with no node between.
 
     Returns:
       A text for each: the parameters below, those above, and the line above.
@@ -41,16 +39,16 @@ def chains(circuit: Circuit) -> tuple[str, ...]:
       >>> [found.split(" (")[0] for found in chains(circuit)]
       ["'a' and 'b'"]
     """
-    flow, nodes = circuit._flow, set(circuit._numbers)
-    weights = {id(m.op): m.leaves for m in circuit._live}
+    flow, nodes = circuit.structure.flow, set(circuit.structure.names)
+    weights = {id(m.op): m.leaves for m in circuit.structure.live_ops}
     found = {}
-    for meeting in circuit._live:
-        entering = [a for a in meeting.activities if not isinstance(a, Literal)]
+    for synapse in circuit.structure.live_ops:
+        entering = [a for a in synapse.activities if not isinstance(a, Literal)]
         for atom in (a for a in entering if a not in nodes):
             below, _, _ = makers(flow, atom, nodes, weights)
             if below:
-                pair = _paths(circuit, below), _paths(circuit, meeting.leaves)
-                text = f"{pair[0]!r} and {pair[1]!r} ({meeting.op.where})"
+                pair = _paths(circuit, below), _paths(circuit, synapse.leaves)
+                text = f"{pair[0]!r} and {pair[1]!r} ({synapse.op.where})"
                 found[text] = None
     return tuple(found)
 
@@ -59,28 +57,27 @@ def _paths(circuit: Circuit, leaves: Iterable[int]) -> str:
     return " + ".join(circuit.leaves.names[i] for i in sorted(leaves))
 
 
-# ---- Which nodes are made of an argument.
+# ---- Nodes that depend on an argument.
 
 
 def nodes_depending_on(circuit: Circuit, positions: Collection[int]) -> tuple[str, ...]:
-    """The nodes on which one of these arguments (after the parameters) may have a say.
+    """The nodes that may depend on one of these arguments, by position after `params`.
 
-    A loop, a branch or a function is taken as a whole: what one of its inputs reaches
-    may be anything in it.
+    A loop, a branch or a function is taken as a whole: each of its inputs may reach
+    everything in it.
     """
-    body = circuit._flow.program.body
+    body = circuit.structure.flow.program.body
     count = len(circuit.leaves.learned) + len(circuit.leaves.arrays)
-    given = zip(body.inputs[count:], _argument_of(circuit._given), strict=True)
+    given = zip(body.inputs[count:], _argument_of(circuit.structure.args), strict=True)
     found = {number for number, position in given if position in positions}
     for op in body.ops:
         if any(a in found for a in op.inputs if not isinstance(a, Literal)):
             found |= set(_made_by(op))
-    names = circuit._names
-    return tuple(names[n] for n in circuit._numbers if n in found)
+    return tuple(name for n, name in circuit.structure.names.items() if n in found)
 
 
 def _argument_of(given: Partition) -> list[int]:
-    """For each array of the arguments, the position of the argument that it is of."""
+    """For each array of the arguments, the position of the argument that holds it."""
     numbered = given.treedef.unflatten(range(len(given.paths)))
     of = {leaf: i for i, arg in enumerate(numbered) for leaf in jax.tree.leaves(arg)}
     return [of[leaf] for leaf in given.arrays]
@@ -97,36 +94,36 @@ def _inside(body: Body) -> Iterator[int]:
         yield from _made_by(op)
 
 
-# ---- Which nodes are stochastic, and where drives are.
+# ---- Stochastic nodes, and the sites of drives.
 
 
 def stochastic_nodes(circuit: Circuit) -> tuple[str, ...]:
     """The names of the nodes that `apical.bernoulli` marks."""
-    flow, names = circuit._flow, circuit._names
-    return tuple(names[n] for n in circuit._numbers if draws(flow.maker[n][0]))
+    maker, names = circuit.structure.flow.maker, circuit.structure.names
+    return tuple(name for n, name in names.items() if draws(maker[n][0]))
 
 
 def drive_sites(circuit: Circuit) -> dict[str, str]:
     """For each node the site of its drive, or of its value where it has none.
 
-    Nodes of one drive have one site, and so have a drive and the node that it is.
+    Nodes that share a drive share its site; so do a drive and the node that it is.
     """
     first: dict[int, str] = {}
     found: dict[str, str] = {}
-    for number, node in zip(circuit._numbers, circuit.nodes, strict=True):
-        at = circuit._drive(number) if node.unit else number
+    for number, node in zip(circuit.structure.names, circuit.nodes, strict=True):
+        at = circuit.structure.drive(number) if node.unit else number
         site = drive_of(node.name) if node.unit else node.name
         found[node.name] = first.setdefault(at, site)
     return found
 
 
-# ---- The nonlinearity of a unit as a function by itself: the program from z to rho(z).
+# ---- The nonlinearity of a unit: the program from its drive z to rho(z).
 
 
 def nonlinearity(
     circuit: Circuit, params: Any, args: tuple[Any, ...], name: str
 ) -> Callable[[jax.Array], jax.Array]:
-    """The nonlinearity rho of a unit: its value at any drive, in one step of a loop.
+    """The nonlinearity rho of a unit as a function, in one step of a loop.
 
     Args:
       circuit: of the loss function.
@@ -139,8 +136,8 @@ def nonlinearity(
       around it, to another.
 
     Raises:
-      ValueError: where the node has no drive; when called, where the nonlinearity is
-        another one at every step of a loop.
+      ValueError: where the node has no drive; when called, where the nonlinearity
+        differs from step to step of a loop.
 
     Example:
       >>> import jax.numpy as jnp, apical
@@ -150,8 +147,8 @@ def nonlinearity(
       >>> bool(jnp.allclose(rho(3 * x), jnp.tanh(3 * x)))
       True
     """
-    node = next(n for n, label in circuit._names.items() if label == name)
-    flow, drive = circuit._flow, circuit._drive(node)
+    node = next(n for n, label in circuit.structure.names.items() if label == name)
+    flow, drive = circuit.structure.flow, circuit.structure.drive(node)
     program = flow.program
     inputs = zip(program.body.inputs, circuit.inputs(params, args), strict=True)
     given = {**program.constants, **dict(inputs)}
@@ -186,14 +183,13 @@ def _outside(flow: Flow, number: int) -> Atom:
     return bound(op, body, i)[0]
 
 
-# ---- Which operations keep a function of complex numbers differentiable.
+# ---- Operations that are not known to be holomorphic.
 #
-# f is holomorphic where its derivative does not depend on the direction, so that it
-# is a
-# power series. Maxima, absolute values, comparisons and conjugates are not, and give a
-# number all the same: so what is not known to be holomorphic is named.
+# A function of complex numbers is holomorphic where its derivative does not depend on
+# the direction. Maxima, absolute values, comparisons and conjugates are not, and give a
+# number all the same: so what is not known to be holomorphic is listed.
 
-# `pow` has a branch cut and `div`, `log`, `tanh`, ... poles: a matter of the radius.
+# `pow` has a branch cut and `div`, `log`, `tanh`, ... poles: they limit the radius.
 _HOLOMORPHIC = (
     STRUCTURAL
     | SUMS
@@ -209,7 +205,7 @@ def not_holomorphic(circuit: Circuit) -> tuple[str, ...]:
     """The operations on the way to the loss that are not known to be holomorphic.
 
     Returns:
-      The name and line of each. That which makes the loss itself is left out.
+      The name and line of each; the operation that makes the loss itself is left out.
 
     Example:
       >>> import jax, jax.numpy as jnp, apical
@@ -219,12 +215,12 @@ def not_holomorphic(circuit: Circuit) -> tuple[str, ...]:
       >>> [found.split(" at ")[0] for found in not_holomorphic(circuit)]
       ['`max`']
     """
-    flow = circuit._flow
+    flow = circuit.structure.flow
     last = flow.program.body.outputs[0]
     found = {}
     for site in walk(flow.program.body):
         op = site.op
-        live = any(circuit._reacher.reach.get(n) for n in op.outputs)
+        live = circuit.structure.live.intersection(op.outputs)
         moves = any(flow.kind_of(a) & PARAMETER for a in op.inputs)
         if live and moves and last not in op.outputs:
             found |= {
@@ -246,14 +242,14 @@ def _culprits(circuit: Circuit, op: Op) -> Iterator[str]:
 
 def _masks(circuit: Circuit, op: Op) -> bool:
     """Whether this is a choice that the activities do not make."""
-    flow = circuit._flow
+    flow = circuit.structure.flow
     known = all(a in flow.kind for a in op.inputs if not isinstance(a, Literal))
     return op.name == "select_n" and known and not behind(flow, op.inputs[0])
 
 
 def _becomes_real(circuit: Circuit, op: Op) -> bool:
     """Whether a complex number loses its imaginary part here."""
-    shapes = circuit._flow.program.shapes
+    shapes = circuit.structure.flow.program.shapes
 
     def is_complex(numbers: tuple[int, ...]) -> bool:
         return any(

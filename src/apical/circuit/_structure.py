@@ -1,18 +1,24 @@
-"""What was found in one loss function: nodes, synapses, reach, and what was refused."""
+"""What was found in a traced loss function: nodes, synapses and what they reach."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import jax
 
-from ._analysis import _refusals as refused
-from ._analysis._dataflow import ACTIVITY, CONSTANT, DATA, Flow
-from ._analysis._drive import drive
-from ._analysis._effective_weights import Frozen, frozen, passed_as_they_are
+from ._analysis._dataflow import ACTIVITY, Flow
+from ._analysis._drives_and_outputs import find_drive, find_outputs
+from ._analysis._effective_weights import (
+    NOT_LEARNED,
+    Frozen,
+    frozen,
+    products_of,
+)
+from ._analysis._gain_or_synapse import Products
 from ._analysis._graph import walk
-from ._analysis._layers import Layer, layers
-from ._analysis._naming import names, outputs
+from ._analysis._naming import Layer, find_layers
 from ._analysis._nodes import (
     LOSS,
     LOSS_NUMBER,
@@ -21,217 +27,237 @@ from ._analysis._nodes import (
     Node,
     Parents,
     Reach,
-    Reacher,
+    Reachability,
     entering,
-    everything,
-    marked,
     marked_outputs,
     parents,
 )
 from ._analysis._path_lengths import distances, longest_path
-from ._analysis._products import Products
-from ._analysis._refusals import Refusal, refusals, unknowns
 from ._analysis._synapses import (
+    Refusal,
+    Synapse,
     WeightedOp,
     gains,
     leaves_of,
     make_synapses,
-    weighted_ops,
+    refusals,
+    unknowns,
 )
 from ._evaluate._control_flow import parallel_carries
 from ._evaluate._sharding import in_front
 from ._evaluate._weight_transport import Read, weight_reads
 from ._jaxpr import Atom
 from ._loss_spec import LossSpec
-from ._marks import BERNOULLI_MARK, NODE_MARKS
 from ._partition import Partition
 
 
+@dataclass(frozen=True, eq=False)
 class Structure:
-    """Nodes and synapses, found once in a traced program."""
+    """What was found in one traced loss function; made by `apical.trace`.
 
-    def __init__(
-        self,
-        flow: Flow,
-        products: Products,
-        leaves: Partition,
-        given: Partition,
-        spec: LossSpec,
-    ) -> None:
-        self.leaves, self._given = leaves, given
-        self._flow, self._products = flow, products
-        self._found = found = weighted_ops(flow, products)
-        self._policy = spec.nodes
-        self._given_names = marked(flow, NODE_MARKS)
-        # What a spike does is seen in the loss, also through what has no derivative.
-        judged = () if spec.derivative else (BERNOULLI_MARK,)
-        self._judged = set(marked(flow, judged))
-        complete = self._policy == "entry"
-        self._reacher = Reacher(flow, self._chosen(), self._judged, complete=complete)
-        if spec.derivative:
-            refused.require_loops(flow, leaves.names, self._reacher.reach)
-        self._check_marks()
-        self._numbers = [n for n in flow.maker if n in self._reacher.nodes]
-        reach = self._reacher.reach
-        self._live = [m for m in found if any(map(reach.get, m.op.outputs))]
-        self._names = names(
-            flow, self._numbers, leaves.keys, self._live, self._given_names
-        )
-        self.nodes = tuple(self._node(n) for n in self._numbers)
-        self.synapses = make_synapses(flow, products, self._live, leaves.names)
+    Variables of the program are integers (`flow.program`); leaves are positions among
+    `leaves.names`. What costs time to find is found when it is first read.
 
-    def _check_marks(self) -> None:
-        for number, name in self._given_names.items():
-            if number not in self._reacher.chosen:
-                raise ValueError(
-                    f"The activity marked {name!r} is not a nonlinearity of one "
-                    "activity, so it is left out by nodes='unit'."
-                )
-            if number not in self._reacher.nodes:
-                raise ValueError(
-                    f"The loss is not reached from the activity marked {name!r}, so no "
-                    "rule could send it a signal. Remove the mark."
-                )
+    Attributes:
+      flow: the program, and what each of its values depends on.
+      products: its products of a weight and an activity, gains or synapses.
+      spec: how the loss function was described.
+      leaves: the leaves of the parameters.
+      args: the leaves of the arguments after them.
+      weighted_ops: every operation in which a weight meets a value made from data.
+      reachability: the nodes and losses that each value reaches.
+      marks: the name of each marked activity, by variable.
+      names: the name of each node, by variable, in the order of the computation.
+    """
 
-    def _chosen(self) -> set[int]:
-        marks = set(self._given_names)
-        if self._policy == "marked":
-            return marks
-        if self._policy == "every":
-            return everything(self._flow) | marks
-        entry = entering(self._flow, self._found)
-        if self._policy == "unit":
-            return {n for n in entry | marks if drive(self._flow, n) is not None}
-        return entry | marks
+    flow: Flow
+    products: Products
+    spec: LossSpec
+    leaves: Partition
+    args: Partition
+    weighted_ops: list[WeightedOp]
+    reachability: Reachability
+    marks: Mapping[int, str]
+    names: Mapping[int, str]
+
+    # ---- Nodes.
+
+    @cached_property
+    def nodes(self) -> tuple[Node, ...]:
+        """Every node, in the order of the forward computation."""
+        return tuple(map(self._node, self.names))
 
     def _node(self, number: int) -> Node:
-        flow, op = self._flow, self._flow.maker[number][0]
-        found = self._shape(number)
+        flow, op = self.flow, self.flow.maker[number][0]
+        found = self.shape(number)
         return Node(
-            name=self._names[number],
+            name=self.names[number],
             shape=found.shape,
             dtype=found.dtype,
             why=self._why(number),
-            unit=drive(flow, number) is not None,
-            loops=self._loops[id(op)],
+            unit=find_drive(flow, number) is not None,
+            loops=self.loops_around(number),
             scope=op.scope,
             where=op.where,
         )
 
-    def _shape(self, number: int) -> jax.ShapeDtypeStruct:
-        """Shape and dtype of a value, the lengths of the loops around it in front."""
-        inner = self._flow.program.shapes[number]
-        loops = self._loops[id(self._flow.maker[number][0])]
+    def _why(self, number: int) -> str:
+        if number in self.marks:
+            return "marked"
+        if number in self.reachability.added:
+            return "paths part"
+        return "operation" if self.spec.nodes == "every" else "enters a synapse"
+
+    def shape(self, number: int) -> jax.ShapeDtypeStruct:
+        """Shape and dtype of a variable, the lengths of loops around it in front."""
+        inner, loops = self.flow.program.shapes[number], self.loops_around(number)
         divided = in_front(inner.sharding, len(loops))
         shape = (*loops, *inner.shape)
         return jax.ShapeDtypeStruct(shape, inner.dtype, sharding=divided)
 
-    def _why(self, number: int) -> str:
-        if number in self._given_names:
-            return "marked"
-        if number in self._reacher.added:
-            return "paths part"
-        return "operation" if self._policy == "every" else "enters a synapse"
+    def loops_around(self, number: int) -> tuple[int, ...]:
+        """The lengths of the loops around a variable, from the outside."""
+        return self._loops[id(self.flow.maker[number][0])]
 
     @cached_property
     def _loops(self) -> dict[int, tuple[int, ...]]:
-        return {id(s.op): s.loops for s in walk(self._flow.program.body)}
+        return {id(s.op): s.loops for s in walk(self.flow.program.body)}
+
+    def drive(self, number: int) -> int:
+        """The variable of a node's drive.
+
+        Raises:
+          ValueError: for a node that is not a nonlinearity of one activity.
+        """
+        found = find_drive(self.flow, number)
+        if found is None:
+            raise ValueError(
+                f"Node {self.names[number]!r} is not a nonlinearity of one activity, "
+                "so it has no drive; pass nodes='unit' to keep the nodes that have one."
+            )
+        return found
+
+    # ---- What is reached.
 
     @cached_property
     def reach(self) -> dict[str, tuple[Edge, ...]]:
-        """For each node, what it reaches directly: in forward order, the loss last."""
-        following = self._reacher.next
-        return {self._names[n]: self._edges(following[n]) for n in self._numbers}
+        """For each node, an edge to each node, or the loss, that it reaches next."""
+        following = self.reachability.of_node
+        return {name: self.edges(following[n]) for n, name in self.names.items()}
 
-    def _edges(self, reached: Reach) -> tuple[Edge, ...]:
-        at = {
-            **{n: i for i, n in enumerate(self._numbers)},
-            LOSS_NUMBER: len(self._numbers),
-        }
+    def edges(self, reached: Reach) -> tuple[Edge, ...]:
+        """Edges in the order of the forward computation, the loss last."""
+        numbers = [*self.names, LOSS_NUMBER]
+        at = {number: i for i, number in enumerate(numbers)}
         return tuple(
-            Edge(LOSS if number == LOSS_NUMBER else self._names[number], later)
+            Edge(LOSS if number == LOSS_NUMBER else self.names[number], later)
             for number, later in sorted(reached, key=lambda t: (at[t[0]], t[1]))
         )
 
     @cached_property
     def parents(self) -> dict[str | End, Parents]:
-        """What each node and the loss is made of, with no node or synapse between."""
-        nodes = {number: self._names[number] for number in self._numbers}
-        synapses = {m.op.outputs[0]: i for i, m in enumerate(self._live)}
-        starts: dict[str | End, Atom] = {name: n for n, name in nodes.items()}
-        starts[LOSS] = self._flow.program.body.outputs[0]
+        """The nodes and synapses that each node, and the loss, is made of directly."""
+        synapses = {m.op.outputs[0]: i for i, m in enumerate(self.live_ops)}
+        starts: dict[str | End, Atom] = {name: n for n, name in self.names.items()}
+        starts[LOSS] = self.flow.program.body.outputs[0]
         return {
-            name: parents(self._flow, at, nodes, synapses)
+            name: parents(self.flow, at, self.names, synapses)
             for name, at in starts.items()
         }
 
     @cached_property
-    def layers(self) -> tuple[Layer, ...]:
-        """The learned leaves by what they make, in the order of the computation."""
-        flow = self._flow
-        entry = entering(flow, self._found)
-        reach = Reacher(flow, entry, self._judged, complete=True).reach
-        inputs = flow.program.body.inputs[: len(self.leaves.learned)]
-        return layers([reach[n] for n in inputs], self.leaves.keys, flow.order)
-
-    @cached_property
     def separated(self) -> bool:
         """Whether each synapse's output reaches exactly one node or the loss."""
-        reach = self._reacher.reach
-        return all(len(reach[m.op.outputs[0]]) == 1 for m in self._live)
+        reach = self.reachability.of_value
+        return all(len(reach[m.op.outputs[0]]) == 1 for m in self.live_ops)
 
     @cached_property
     def depth(self) -> int:
         """The largest number of nodes on a path from the inputs to the loss."""
-        return longest_path(self._flow, set(self._numbers))
+        return longest_path(self.flow, set(self.names))
 
     @cached_property
     def distances(self) -> dict[str, int]:
         """The fewest nodes on a path from each node to the loss, itself included.
 
-        That is how many steps a signal needs to come to it; in a loop, to every step.
+        That is how many steps a signal needs to reach it; in a loop, every step of it.
         """
-        found = distances(self._flow, set(self._numbers))
-        return {self._names[n]: found[n] for n in self._numbers if n in found}
+        found = distances(self.flow, set(self.names))
+        return {name: found[n] for n, name in self.names.items() if n in found}
+
+    @cached_property
+    def live(self) -> set[int]:
+        """The variables from which the loss is reached."""
+        return {n for n, reach in self.reachability.of_value.items() if reach}
+
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        """The learned leaves by the nodes that they make, in the forward order."""
+        flow = self.flow
+        entry = entering(flow, self.weighted_ops)
+        stochastic = self.reachability.stochastic
+        reach = Reachability(flow, entry, stochastic, complete=True).of_value
+        inputs = flow.program.body.inputs[: len(self.leaves.learned)]
+        return find_layers([reach[n] for n in inputs], self.leaves.keys, flow.order)
+
+    # ---- Outputs.
 
     @cached_property
     def outputs(self) -> tuple[int, ...]:
-        """The activities that the loss reads, by variable; see `output`."""
-        given = marked_outputs(self._flow).values()
-        found = outputs(self._flow, self._live, self._reacher.reach)
-        return tuple(given) or tuple(found)
+        """The variables that are outputs: those marked, or else those found."""
+        given = marked_outputs(self.flow).values()
+        reach = self.reachability.of_value
+        return tuple(given) or tuple(find_outputs(self.flow, self.live_ops, reach))
 
     @property
-    def _told_outputs(self) -> str:
-        makers = (self._flow.maker[n][0] for n in self.outputs)
+    def outputs_in_words(self) -> str:
+        """The operations and lines of the outputs, for messages."""
+        makers = (self.flow.maker[n][0] for n in self.outputs)
         return ", ".join(f"`{op.name}` at {op.where}" for op in makers)
 
     @property
     def output_node(self) -> str | None:
-        """The name of the node that is the one output too, if one is."""
+        """The name of the node that is also the only output, if there is one."""
         if len(self.outputs) != 1:
             return None
-        sources = {at: source for source, at in marked_outputs(self._flow).items()}
-        return self._names.get(sources.get(self.outputs[0], self.outputs[0]))
+        sources = {at: source for source, at in marked_outputs(self.flow).items()}
+        return self.names.get(sources.get(self.outputs[0], self.outputs[0]))
+
+    # ---- Synapses, gains, and the weights that neither has.
+
+    @cached_property
+    def live_ops(self) -> list[WeightedOp]:
+        """The weighted operations from which the loss is reached: the synapses."""
+        return [m for m in self.weighted_ops if self.live.intersection(m.op.outputs)]
+
+    @cached_property
+    def synapses(self) -> tuple[Synapse, ...]:
+        """Every synapse, in the order of the forward computation."""
+        return self.described(self.live_ops)
+
+    def described(self, found: Sequence[WeightedOp]) -> tuple[Synapse, ...]:
+        """Weighted operations as a reader sees them."""
+        return make_synapses(self.flow, self.products, found, self.leaves.names)
 
     @cached_property
     def feedback_leaves(self) -> tuple[int, ...]:
-        """The learned leaves, by position, that a second copy would reach."""
-        return leaves_of(m for m in self._found if m.weight is not None)
+        """The learned leaves, by position, that a second copy can replace."""
+        return leaves_of(m for m in self.weighted_ops if m.weight is not None)
 
     @cached_property
     def carrying_leaves(self) -> tuple[int, ...]:
-        """Those of them that a teaching signal passes back through.
+        """The feedback leaves that a teaching signal passes back through.
 
-        A weight that meets data alone has no node below it, and no one reads its copy.
+        A weight that meets data alone has no node below it: its copy is not used.
         """
-        crossed = (m for m in self._live if m.weight is not None)
-        is_activity = self._flow.is_activity
+        crossed = (m for m in self.live_ops if m.weight is not None)
+        is_activity = self.flow.is_activity
         return leaves_of(m for m in crossed if any(map(is_activity, m.activities)))
 
     @cached_property
-    def _gains(self) -> list[WeightedOp]:
-        return gains(self._flow, self._products)
+    def gain_ops(self) -> list[WeightedOp]:
+        """The operations that scale an activity entry by entry."""
+        return gains(self.flow, self.products)
 
     @cached_property
     def gains(self) -> tuple[tuple[str, str], ...]:
@@ -241,23 +267,30 @@ class Structure:
         """
         return tuple(
             (" + ".join(self.leaves.names[i] for i in sorted(m.leaves)), m.op.where)
-            for m in self._gains
+            for m in self.gain_ops
         )
 
     @cached_property
     def gain_leaves(self) -> tuple[int, ...]:
         """The learned leaves, by position, that multiply an activity entry by entry."""
-        return leaves_of(self._gains)
+        return leaves_of(self.gain_ops)
 
     @cached_property
-    def _refusals(self) -> list[Refusal]:
-        return refusals(self._flow, self._reacher.reach, self._products)
+    def refusals(self) -> list[Refusal]:
+        """The leaves that a second copy cannot replace, and why."""
+        return refusals(self.flow, self.live, self.products)
+
+    @cached_property
+    def weight_reads(self) -> list[Read]:
+        """The true weights that a backward path through second copies reads."""
+        count = len(self.leaves.learned)
+        return weight_reads(self.flow, self.weighted_ops, self.gain_ops, count)
 
     @cached_property
     def unreached(self) -> dict[str, str]:
-        """The leaves that no synapse carries, and why."""
-        reasons = {n: r.reason for r in self._refusals for n in r.leaves}
-        inputs, reach = self._flow.program.body.inputs, self._reacher.reach
+        """The leaves that belong to no synapse, and why."""
+        reasons = {n: r.reason for r in self.refusals for n in r.leaves}
+        inputs, reach = self.flow.program.body.inputs, self.reachability.of_value
         rest = "bias, gain or table: it takes the gradient that its node's signal gives"
         return {
             path: reasons.get(i)
@@ -269,13 +302,13 @@ class Structure:
     @cached_property
     def unknown(self) -> tuple[str, ...]:
         """Operations that apical cannot look into, with their lines."""
-        ops = unknowns(self._flow, self._reacher.reach)
+        ops = unknowns(self.flow, self.live)
         return tuple(f"`{op.name}` at {op.where}" for op in ops)
 
     @cached_property
     def fixed(self) -> tuple[str, ...]:
         """Products of an activity with what is not learned, which no rule replaces."""
-        return self._products_of([CONSTANT, ACTIVITY], [DATA, ACTIVITY])
+        return self._products_of(*NOT_LEARNED)
 
     @cached_property
     def exact(self) -> tuple[str, ...]:
@@ -283,126 +316,45 @@ class Structure:
         return self._products_of([ACTIVITY, ACTIVITY])
 
     def _products_of(self, *kinds: list[int]) -> tuple[str, ...]:
-        known = {id(m.op) for m in self._found}
-        return passed_as_they_are(self._flow, known, self._alive, kinds)
+        synapses = {id(m.op) for m in self.weighted_ops}
+        return products_of(self.flow, synapses, self.live, kinds)
 
     @cached_property
     def frozen(self) -> tuple[Frozen, ...]:
         """Arrays that all examples share and that an activity meets as a weight."""
-        paths = [self._given.paths[i] for i in self._given.arrays]
-        return frozen(self._flow, paths, self._alive)
+        paths = [self.args.paths[i] for i in self.args.arrays]
+        return frozen(self.flow, paths, self.live)
 
-    @cached_property
-    def _alive(self) -> set[int]:
-        """The values from which the loss is reached."""
-        return {n for n, reach in self._reacher.reach.items() if reach}
+    # ---- The program.
 
     @cached_property
     def has_convolution(self) -> bool:
         """Whether a synapse is a convolution (slow in a rolled loop on a CPU)."""
-        return any(m.op.name == "conv_general_dilated" for m in self._live)
+        return any(m.op.name == "conv_general_dilated" for m in self.live_ops)
 
     @cached_property
     def has_loop(self) -> bool:
-        """Whether some node stands inside a loop."""
-        makers = (self._flow.maker[n][0] for n in self._numbers)
-        return any(self._loops[id(op)] for op in makers)
-
-    @cached_property
-    def linear_derivatives(self) -> bool:
-        """Whether no user-written reverse rule, which need not be linear, is met."""
-        return not any(
-            s.op.name.startswith("custom_vjp") for s in walk(self._flow.program.body)
-        )
-
-    def require_reversible(self) -> None:
-        """Refuse a loop on activities that JAX cannot reverse."""
-        refused.require_reversible(self._flow, self._reacher.reach)
-
-    def require_feedback(self) -> None:
-        """Refuse if a leaf meets data where no second copy stands in for it."""
-        self.require_reversible()
-        for refusal in self._refusals:
-            raise ValueError(refusal.message(self.leaves.names))
-        self._products.require_one_kind()
-        if not self.feedback_leaves:
-            raise ValueError(
-                "No synapse was found: nothing in `params` meets data in a matrix "
-                "product or a convolution, so there is no path for feedback. (Is the "
-                "data closed over? Pass it as an argument.)"
-            )
-        for read in self._transported:
-            raise ValueError(read.message(self.leaves.names))
-
-    @cached_property
-    def _transported(self) -> list[Read]:
-        """True weights that a backward path through second copies reads."""
-        count = len(self.leaves.learned)
-        return weight_reads(self._flow, self._found, self._gains, count)
-
-    def require_nodes(self) -> None:
-        """Refuse if there is no node, or if a chain bypasses one."""
-        self.require_reversible()
-        if not self.nodes:
-            hidden = [r.message(self.leaves.names) for r in self._refusals]
-            advice = "Mark one with `apical.node`, or pass `nodes='every'`."
-            raise ValueError(
-                "No node was found: no activity that depends on `params` enters a "
-                f"synapse. {hidden[0] if hidden else advice}"
-            )
-        if not self.separated:
-            raise ValueError(
-                f"With nodes={self._policy!r} some synapse reaches more than one "
-                "node or a node and the loss; this rule needs separated nodes: use "
-                "nodes='entry'."
-            )
-
-    def require_layers_apart(self) -> None:
-        """Refuse as `require_nodes` does, and what hides several layers in one."""
-        self.require_nodes()
-        refused.require_layers_apart(self._live, self.leaves.names)
-
-    def require_output(self) -> None:
-        """Refuse if there is no output, or if a node stands after one."""
-        if not self.outputs:
-            read = [n for n in self.nodes if Edge(LOSS) in self.reach[n.name]]
-            raise ValueError(refused.no_output(read))
-        reacher = self._reacher
-        for number in self.outputs:
-            is_node = number in self._names
-            reached = reacher.next[number] if is_node else reacher.reach[number]
-            after = [edge for edge in self._edges(reached) if edge.to is not LOSS]
-            if after:
-                raise ValueError(
-                    f"The output reaches the node {str(after[0])!r}, and this rule "
-                    "needs an output that only the loss reads. Mark a later activity "
-                    "with `apical.output`, or choose the nodes by `nodes=`. (Outputs "
-                    f"found: {self._told_outputs}.)"
-                )
-        marks = marked_outputs(self._flow)
-        nodes = [self._names[n] for n in (*marks, *self.outputs) if n in self._names]
-        if nodes and len(self.outputs) > 1:
-            raise ValueError(
-                f"The loss reads {len(self.outputs)} outputs ({self._told_outputs}), "
-                f"and one of them is the node {nodes[0]!r}. Where there are several, "
-                "each must be an activity that no synapse reads: mark these."
-            )
+        """Whether some node is inside a loop."""
+        return any(map(self.loops_around, self.names))
 
     @cached_property
     def parallel(self) -> bool:
         """Whether some loop's steps are independent once its nodes are held."""
-        sites = {n: [self._names[n]] for n in self._numbers}
+        sites = {n: [name] for n, name in self.names.items()}
         return any(
-            parallel_carries(self._flow, sites, s.op)
-            for s in walk(self._flow.program.body)
+            parallel_carries(self.flow, sites, s.op)
+            for s in walk(self.flow.program.body)
             if s.op.loop is not None
         )
 
-    def _drive(self, number: int) -> int:
-        found = drive(self._flow, number)
-        if found is None:
-            raise ValueError(
-                f"Node {self._names[number]!r} is not a nonlinearity of one activity, "
-                "so it has no drive; pass nodes='unit' to keep the nodes that have one."
-            )
-        return found
+    @property
+    def closes_over_tracers(self) -> bool:
+        """Whether the loss function closes over values of an outer transformation."""
+        return self.flow.program.closes_over_tracers
+
+    @cached_property
+    def linear_derivatives(self) -> bool:
+        """Whether there is no user-written reverse rule, which need not be linear."""
+        return not any(
+            s.op.name.startswith("custom_vjp") for s in walk(self.flow.program.body)
+        )

@@ -1,8 +1,8 @@
-"""From a loss function and example arguments to a circuit."""
+"""`apical.trace`: from a loss function and example arguments to a circuit."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import jax
@@ -10,18 +10,27 @@ import jax.ad_checkpoint
 import jax.numpy as jnp
 
 from ._analysis._dataflow import Flow
+from ._analysis._drives_and_outputs import find_drive
 from ._analysis._effective_weights import shared_weights
-from ._analysis._products import Products
-from ._analysis._refusals import (
+from ._analysis._gain_or_synapse import Products
+from ._analysis._loss_checks import (
     require_dependence,
+    require_loops,
     require_marks,
     require_no_mutable_arrays,
+    require_nodes_at_marks,
 )
-from ._batching._batch_axes import Examples
+from ._analysis._naming import node_names
+from ._analysis._nodes import Reachability, entering, everything, marked
+from ._analysis._synapses import WeightedOp, weighted_ops
+from ._batching._batch import Batch
+from ._batching._batch_axes import BatchAxes
 from ._circuit import Circuit
 from ._jaxpr import trace_program
 from ._loss_spec import LossSpec
+from ._marks import BERNOULLI_MARK, NODE_MARKS
 from ._partition import Partition, is_array, shapes_of
+from ._structure import Structure
 from ._validation import call_loss, kind, on_copies, require_arrays, require_function
 
 Nodes = Literal["entry", "unit", "marked", "every"]
@@ -85,7 +94,7 @@ def trace(
 def trace_spec(
     loss_fn: Callable[..., Any], spec: LossSpec, params: Any, args: tuple[Any, ...]
 ) -> Circuit:
-    """Trace with the keywords of `trace` in one object."""
+    """Trace a loss function that a `LossSpec` describes."""
     leaves, given = Partition.of(params), Partition.of(args, learn=False)
     if not leaves.learned:
         raise ValueError(
@@ -112,7 +121,7 @@ def trace_spec(
 
     program, _ = trace_program(flat, *shapes_of([*learned, *fixed, *arrays]))
     require_no_mutable_arrays(program)
-    shared = Examples(spec, given, [x.shape for x in shapes_of(arrays)]).shared
+    shared = BatchAxes(spec, given, [x.shape for x in shapes_of(arrays)]).shared
     flow = Flow(program, *counts, frozenset(sum(counts) + i for i in shared))
     flow = flow.knowing(*shared_weights(flow))
     products = Products(flow)
@@ -120,16 +129,50 @@ def trace_spec(
     if spec.derivative:
         require_dependence(flow)
     require_marks(flow)
-    return Circuit(
-        on_copies(loss_fn),
-        spec,
-        flow,
-        products,
-        leaves,
-        given,
-        aux_structure[0],
-        lambda params, args: trace_spec(loss_fn, spec, params, args),
+    structure = _structure(flow, products, spec, leaves, given)
+
+    def retrace(params: Any, args: Any) -> Batch:
+        return trace_spec(loss_fn, spec, params, args).batch
+
+    batch = Batch(structure, retrace)
+    return Circuit(on_copies(loss_fn), structure, batch, aux_structure[0])
+
+
+def _structure(
+    flow: Flow, products: Products, spec: LossSpec, leaves: Partition, args: Partition
+) -> Structure:
+    """Find the nodes and synapses of a traced program."""
+    found = weighted_ops(flow, products)
+    marks = marked(flow, NODE_MARKS)
+    # A spike reaches the loss also through what has no derivative.
+    stochastic = set(marked(flow, () if spec.derivative else (BERNOULLI_MARK,)))
+    chosen = _chosen(flow, spec, found, set(marks))
+    complete = spec.nodes == "entry"
+    reachability = Reachability(flow, chosen, stochastic, complete=complete)
+    reach = reachability.of_value
+    if spec.derivative:
+        require_loops(flow, leaves.names, reach)
+    require_nodes_at_marks(marks, reachability)
+    numbers = [n for n in flow.maker if n in reachability.nodes]
+    live = [m for m in found if any(map(reach.get, m.op.outputs))]
+    names = node_names(flow, numbers, leaves.keys, live, marks)
+    return Structure(
+        flow, products, spec, leaves, args, found, reachability, marks, names
     )
+
+
+def _chosen(
+    flow: Flow, spec: LossSpec, found: Sequence[WeightedOp], marks: set[int]
+) -> set[int]:
+    """The activities that are nodes by the policy `nodes=`, or by a mark."""
+    if spec.nodes == "marked":
+        return marks
+    if spec.nodes == "every":
+        return everything(flow) | marks
+    entry = entering(flow, found) | marks
+    if spec.nodes == "unit":
+        return {n for n in entry if find_drive(flow, n) is not None}
+    return entry
 
 
 def _loss_and_aux(result: Any, has_aux: bool) -> tuple[Any, Any]:
@@ -137,7 +180,7 @@ def _loss_and_aux(result: Any, has_aux: bool) -> tuple[Any, Any]:
         if not isinstance(result, tuple) or len(result) != 2:
             raise ValueError(
                 "With `has_aux=True`, `loss_fn` must return a pair `(loss, aux)`; it "
-                f"returned {_told(result)}."
+                f"returned {_in_words(result)}."
             )
         loss, aux = result
     else:
@@ -147,36 +190,36 @@ def _loss_and_aux(result: Any, has_aux: bool) -> tuple[Any, Any]:
             f"`loss_fn` returned a {type(loss).__name__}, not a scalar loss; if it "
             "returns `(loss, aux)`, pass `has_aux=True`."
         )
-    told = f"shape {jnp.shape(loss)} and dtype {jnp.result_type(loss)}"
+    form = f"shape {jnp.shape(loss)} and dtype {jnp.result_type(loss)}"
     if jnp.shape(loss) != ():
         raise ValueError(
-            f"`loss_fn` must return a real scalar; it returned {told}. Take the mean "
+            f"`loss_fn` must return a real scalar; it returned {form}. Take the mean "
             "over the examples."
         )
     if not jnp.issubdtype(jnp.result_type(loss), jnp.floating):
         raise ValueError(
-            f"`loss_fn` must return a real scalar; it returned {told}, which has no "
+            f"`loss_fn` must return a real scalar; it returned {form}, which has no "
             "gradient. Return a floating-point number."
         )
     return loss, aux
 
 
-def _told(result: Any) -> str:
+def _in_words(result: Any) -> str:
     counted = f" of {len(result)}" if isinstance(result, (tuple, list)) else ""
     return f"{kind(result)}{counted}"
 
 
 def _found(leaves: Partition, params: Any) -> str:
-    """What the first leaf is, where none is learned."""
+    """The first leaf in words, for the message that none is learned."""
     if not leaves.paths:
         return f" (it is a {type(params).__name__} without leaves)"
     first = jax.tree.leaves(params)[0]
-    told = first.dtype if is_array(first) else kind(first)
-    return f" ({leaves.paths[0]!r} is {told})"
+    form = first.dtype if is_array(first) else kind(first)
+    return f" ({leaves.paths[0]!r} is {form})"
 
 
 def _aux_arrays(aux: Any) -> tuple[list[Any], Callable[[Any], Any]]:
-    """The arrays of aux, and how to put them back among what is not an array."""
+    """The arrays of aux, and a function that puts them back into it."""
     flat, treedef = jax.tree.flatten(aux)
     arrays = [
         i for i, leaf in enumerate(flat) if isinstance(leaf, (jax.Array, float, int))

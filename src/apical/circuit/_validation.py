@@ -1,4 +1,4 @@
-"""What a user's function is called with, and how that is told where it fails."""
+"""Checks of loss functions, parameters and arguments, and their error messages."""
 
 from __future__ import annotations
 
@@ -12,13 +12,11 @@ import jax.numpy as jnp
 
 from ._partition import Partition, is_array
 
-# ---- State that a loss function changes in place, as a module with batch statistics
-# does.
+# ---- State that a loss function changes in place, as a module with batch statistics.
 #
-# apical calls a loss function many times, and always on copies of what it was handed,
-# so
-# that no call sees what another one did. A change must then leave by `aux`, or it would
-# be lost without a word: statistics that never move, the same dropout at every step.
+# apical calls a loss function many times, on copies of its arguments, so that no call
+# sees the changes of another. A change has to be returned in `aux`, or it would be lost
+# in silence: statistics that stay constant, the same dropout at every step.
 
 _CONTAINERS = (dict, list, tuple, OrderedDict, defaultdict, type(None))
 
@@ -33,8 +31,8 @@ def on_copies(loss_fn: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-class Watch:
-    """The objects in what a loss function is handed, before it is called."""
+class InPlaceChanges:
+    """The objects among the arguments of a loss function, before it is called."""
 
     def __init__(self, params: Any, args: tuple[Any, ...]) -> None:
         self._before = [
@@ -68,7 +66,7 @@ class Watch:
 
 
 def _objects(name: str, tree: Any) -> Iterator[tuple[str, Any]]:
-    """Objects of the user's and of packages, which can be changed to last."""
+    """Objects of the user's and of packages, which can be changed in place."""
     found = jax.tree.leaves_with_path(
         tree, is_leaf=lambda item: not isinstance(item, _CONTAINERS)
     )
@@ -90,7 +88,7 @@ _ESCAPES = ("UnexpectedTracerError", "TraceContextError")
 # How other libraries' arrays are known, and NumPy's arrays of text, objects and dates.
 _ARRAY_LIKE = ("__jax_array__", "__array__")
 _NO_NUMBERS = tuple("OSUMm")
-_TOLD = 6  # leaves, so that a large model does not fill the screen
+_SHOWN = 6  # leaves, so that a large model does not fill the screen
 
 
 def kind(value: Any) -> str:
@@ -127,8 +125,10 @@ def _no_array(leaf: Any) -> str:
         )
     if is_array(leaf) or not any(hasattr(type(leaf), m) for m in _ARRAY_LIKE):
         return ""
-    told = type(leaf)
-    problem = f"a {told.__module__.split('.')[0]} {told.__name__}, not an array, so it"
+    found = type(leaf)
+    problem = (
+        f"a {found.__module__.split('.')[0]} {found.__name__}, not an array, so it"
+    )
     if isinstance(getattr(leaf, "value", None), jax.Array):
         remedy = (
             "Hand over its value: `[v.value for v in variables]`, which a Keras model "
@@ -139,13 +139,13 @@ def _no_array(leaf: Any) -> str:
     return f"{problem} would be taken for a constant. {remedy}"
 
 
-def require_arguments(function: Any, args: tuple[Any, ...], told: str) -> None:
+def require_arguments(function: Any, args: tuple[Any, ...], message: str) -> None:
     """Refuse arguments that a function does not take, before it is called.
 
     Args:
       function: the user's function; one without a signature is not looked at.
       args: what it is to be called with.
-      told: what is to be done, for the message.
+      message: what is wrong and how to mend it.
     """
     try:
         signature = inspect.signature(function)
@@ -154,11 +154,13 @@ def require_arguments(function: Any, args: tuple[Any, ...], told: str) -> None:
     try:
         signature.bind(*args)
     except TypeError as error:
-        raise TypeError(f"{told} ({error}; its parameters are {signature})") from None
+        raise TypeError(
+            f"{message} ({error}; its parameters are {signature})"
+        ) from None
 
 
 def call_loss(loss_fn: Callable[..., Any], params: Any, args: tuple[Any, ...]) -> Any:
-    """The loss function's result; an error of its own says what it was given."""
+    """The loss function's result; notes on its errors list its arguments."""
     require_arguments(
         loss_fn,
         (params, *args),
@@ -166,7 +168,7 @@ def call_loss(loss_fn: Callable[..., Any], params: Any, args: tuple[Any, ...]) -
         "`params` give what it takes, no more and no less: `init(key, params, *args)`, "
         "then `learner(params, state, *args)`",
     )
-    watch = Watch(params, args)
+    changes = InPlaceChanges(params, args)
     try:
         result = loss_fn(params, *args)
     except Exception as error:
@@ -184,18 +186,18 @@ def call_loss(loss_fn: Callable[..., Any], params: Any, args: tuple[Any, ...]) -
                 "makes it of `params` and `state`."
             )
         raise
-    watch.require_returned(result)
+    changes.require_returned(result)
     return result
 
 
 def _form(tree: Any) -> str:
     """A tree in words: each leaf by its path, with dtype and shape."""
     leaves = jax.tree.leaves_with_path(tree)
-    told = [
+    shown = [
         f"{jax.tree_util.keystr(path)} {_leaf(leaf)}".strip() for path, leaf in leaves
     ]
-    more = [f"and {len(told) - _TOLD} more"] if len(told) > _TOLD else []
-    return f"({', '.join([*told[:_TOLD], *more])})"
+    more = [f"and {len(shown) - _SHOWN} more"] if len(shown) > _SHOWN else []
+    return f"({', '.join([*shown[:_SHOWN], *more])})"
 
 
 def _leaf(leaf: Any) -> str:
@@ -204,7 +206,7 @@ def _leaf(leaf: Any) -> str:
     return f"({kind(leaf)})"
 
 
-# ---- What is handed to a circuit must have the form that it was traced with.
+# ---- Values given to a circuit have the form that it was traced with.
 
 
 def pick(leaves: Partition, tree: Any, name: str) -> list[Any]:
@@ -243,7 +245,7 @@ def require_shapes(
 
 
 def require_mapping(values: Any, name: str) -> dict[str, Any]:
-    """Values by site, as a dictionary of one's own."""
+    """Values by site, as a new dictionary."""
     if not isinstance(values, Mapping):
         raise TypeError(
             f"`{name}` must be a dictionary from the names of nodes to arrays, not "
@@ -289,5 +291,5 @@ def require_copies(
 
 def _short(error: Exception, most: int = 200) -> str:
     """JAX's reason on one line, which may hold whole arrays."""
-    told = " ".join(str(error).split())
-    return told if len(told) <= most else f"{told[:most]}..."
+    text = " ".join(str(error).split())
+    return text if len(text) <= most else f"{text[:most]}..."

@@ -1,8 +1,8 @@
-"""Claims of the literature as experiments: run one, and read its verdict.
+"""Claims of the literature as experiments that end in a verdict.
 
-Each claim is one file, `CLAIM` in it, with its sentence, its source, its work and the
-rule by which the numbers become a verdict. Names are imported when they are first
-used: to list the verdicts no claim need be imported.
+Each claim is one file with a `CLAIM`: its sentence, its source, what is run, and the
+rule that turns the numbers into a verdict. Names are imported at their first use,
+so that listing the verdicts imports no claim.
 """
 
 import importlib
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from apical.claims._claim import Earlier as Earlier
     from apical.claims._claim import Outcome as Outcome
     from apical.claims._claim import Published as Published
-    from apical.claims._index import Kept as Kept
-    from apical.claims._index import kept_claims as kept_claims
+    from apical.claims._effect import Effect as Effect
+    from apical.claims._kept_verdicts import Kept as Kept
+    from apical.claims._kept_verdicts import kept_claims as kept_claims
     from apical.claims._registry import CLAIMS as CLAIMS
     from apical.claims._report import described as described
     from apical.claims._report import in_short as in_short
@@ -25,18 +26,18 @@ if TYPE_CHECKING:
     from apical.claims._report import write_report as write_report
     from apical.claims._run import read_outcome as read_outcome
     from apical.claims._run import run_claim as run_claim
-    from apical.claims._verdict import Effect as Effect
     from apical.claims._verdict import Finding as Finding
     from apical.claims._verdict import Verdict as Verdict
 
 _HOMES = {
     **dict.fromkeys(("Claim", "Earlier", "Outcome", "Published"), "_claim"),
-    **dict.fromkeys(("Kept", "kept_claims"), "_index"),
+    **dict.fromkeys(("Kept", "kept_claims"), "_kept_verdicts"),
     "CLAIMS": "_registry",
     **dict.fromkeys(("described", "in_short", "refusal"), "_report"),
     **dict.fromkeys(("reported", "write_report"), "_report"),
     **dict.fromkeys(("read_outcome", "run_claim"), "_run"),
-    **dict.fromkeys(("Effect", "Finding", "Verdict"), "_verdict"),
+    "Effect": "_effect",
+    **dict.fromkeys(("Finding", "Verdict"), "_verdict"),
 }
 
 

@@ -1,4 +1,4 @@
-"""What a claim is: a sentence of the literature made an experiment with a verdict."""
+"""Data types of a claim: its tasks, its published figures, and its outcome."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ Lines = Sequence[Line]
 
 
 class Published(NamedTuple):
-    """A published figure, and where it stands.
+    """A published figure, and its source.
 
     Attributes:
         what: what was measured, with its set-up.
         value: the figure, in words: `"2.4 % error"`, `"figure only"`.
         source: where it was read.
-        measured: from the lines of the claim, what stands beside it; None: nothing
-            that we measure is of the same kind.
+        measured: from the lines of the claim, the measured figure that is shown beside
+            it; None: nothing of the same kind is measured.
     """
 
     what: str
@@ -33,13 +33,13 @@ class Published(NamedTuple):
     measured: Callable[[Sequence[Line]], str] | None = None
 
 
-class Desk(NamedTuple):
-    """What a task is given to work with.
+class TaskContext(NamedTuple):
+    """Where a task runs: its folder, its data and its console.
 
     Attributes:
-        folder: its own folder; what it keeps there it finds again when it goes on.
-        data_dir: where files of data sets are, or None.
-        download: whether files that are not there are fetched.
+        folder: of the task; its files stay there for when the task is resumed.
+        data_dir: where the files of data sets are, or None.
+        download: whether missing files are fetched.
         console: where to show progress, or None.
     """
 
@@ -50,43 +50,43 @@ class Desk(NamedTuple):
 
 
 class Task(NamedTuple):
-    """A part of a claim's work, done as a whole.
+    """A part of a claim's work that is done as a whole.
 
     Attributes:
-        name: of the task; every line has it.
-        run: gives its lines.
-        shared: whether its folder is that of all tasks of this name: what one claim has
-            done there, another finds.
+        name: of the task; every line has it as `task`.
+        run: does the work, and returns its lines.
+        shared: whether all claims use one folder for tasks of this name, so that the
+            work of one claim is not repeated by another.
     """
 
     name: str
-    run: Callable[[Desk], Iterable[Line]]
+    run: Callable[[TaskContext], Iterable[Line]]
     shared: bool = False
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim, as one file.
+    """A statement of the literature, made an experiment with a verdict.
 
     Attributes:
         id: its name on the command line.
-        sentence: what has been said.
+        sentence: the statement.
         source: by whom and where.
         work: what is run, at full scale: model, data, budget, seeds.
-        published: the figures to set beside ours.
+        published: the published figures.
         differences: what differs from the published set-up, and why.
         rule: in words, how the verdict follows from the numbers.
-        remaining: how the full run differs from what was published, and why it may.
-        trials: how many each rule is given at full scale to find its numbers in; 0: all
-            rules run at one step size that was given; None: each at the numbers that
-            its source gives, or there is nothing to tune.
-        margin: why a margin is not 0.5 points (MNIST and what is like it) or 1 point
+        remaining: how the results differ from the published ones, and possible reasons.
+        trials: of each rule at full scale; 0: all rules run at one given step size;
+            None: each runs at the numbers that its source gives, or there is nothing
+            to tune.
+        margin: why a margin is not 0.5 points (MNIST and similar data) or 1 point
             (CIFAR-10, text).
-        corrected: what was wrong with an earlier rule, where there was one.
+        corrected: what was wrong with an earlier rule, if there was one.
         hours: about how long the full form takes on two cores.
-        tasks: the work at a scale.
+        tasks: the tasks at a scale.
         judge: the verdict from the lines of all tasks.
-        draw: the picture.
+        draw: the picture from the same lines.
         data: the data sets whose files it needs.
         paper: the name under which `apical reproduce` runs it.
     """
@@ -111,7 +111,7 @@ class Claim:
 
 
 class Earlier(NamedTuple):
-    """A verdict on the same records by a rule that was corrected since."""
+    """A verdict on the same records by an earlier rule, corrected since."""
 
     claim: str
     verdict: str
@@ -121,15 +121,15 @@ class Earlier(NamedTuple):
 
 @dataclass(frozen=True)
 class Outcome:
-    """A claim that was run: at which scale, its lines, and what they say.
+    """The outcome of a claim: its scale, its lines and the verdict.
 
     Attributes:
         claim: what was run.
-        scale: how much of it.
+        scale: how much of it was run.
         lines: what was measured.
-        verdict: what they say.
-        trials: the trials of sweeps; none where they were not kept.
-        earlier: verdicts by rules that were corrected since.
+        verdict: on the claim, from the lines.
+        trials: of sweeps; none where they were not kept.
+        earlier: verdicts by earlier rules, corrected since.
     """
 
     claim: Claim

@@ -1,4 +1,4 @@
-"""Whether a comparison allows a verdict at all.
+"""Reasons to refuse a verdict: comparisons that were not fair.
 
 A verdict is refused where, of the runs that decide,
 
@@ -9,7 +9,7 @@ A verdict is refused where, of the runs that decide,
 * backpropagation is undertrained: its accuracy rises by more than the margin over the
   last fifth of training (between epochs along straight lines).
 
-What the records do not allow to be computed is said.
+What cannot be computed from the records is listed in the verdict as not known.
 """
 
 import json
@@ -20,17 +20,16 @@ from typing import NamedTuple
 import numpy as np
 
 from apical.claims._claim import Claim, Lines
-from apical.claims._verdict import Finding, Verdict, Where
+from apical.claims._effect import Where, lines_where
+from apical.claims._verdict import Finding, Verdict
 from apical.lab._registry import BASELINE
 from apical.lab.storage._jsonl import Line
 
-# ---- What the trials of records drew that were made before trials were kept.
+# ---- The range of step sizes in older sweeps, whose trials were not kept
 #
 # A sweep drew step sizes on a logarithmic scale, the same for every rule, from the
-# points
-# of one sequence in (0, 1) and between the ends of a span by optimiser. The chosen
-# one is
-# in the records; the lowest and the highest that were drawn follow from these numbers.
+# points of one sequence in (0, 1) and within a span for each optimiser. The chosen one
+# is in the records; the smallest and the largest follow from these numbers.
 
 _POINTS = {  # the lowest and the highest point, by the number of trials
     6: (0.08222483568602834, 0.9572248356860283),
@@ -44,17 +43,19 @@ _SPANS = {  # of step sizes, by the name of the optimiser
 }
 
 
-def ends(optimizer: str, trials: int) -> tuple[float, float]:
-    """The lowest and the highest step size of so many trials.
+def drawn_range(optimizer: str, trials: int) -> tuple[float, float]:
+    """The lowest and the highest step size among this number of trials.
 
     Example:
-        >>> [round(rate, 5) for rate in ends("adam", 16)]
+        >>> [round(rate, 5) for rate in drawn_range("adam", 16)]
         [0.00011, 0.06728]
     """
     low, high = _SPANS[optimizer.partition("(")[0]]
     first, last = _POINTS[trials]
     return low * (high / low) ** first, low * (high / low) ** last
 
+
+# ---- The checks
 
 LAST_PART = 0.2  # of training
 
@@ -69,7 +70,7 @@ class Run(NamedTuple):
     @classmethod
     def of(cls, where: Where, lines: Lines, trials: Lines) -> "Run":
         """What agrees with these fields."""
-        return cls(where, chosen(lines, where), chosen(trials, where))
+        return cls(where, lines_where(lines, **where), lines_where(trials, **where))
 
     @property
     def name(self) -> str:
@@ -82,8 +83,10 @@ class Run(NamedTuple):
         return [(k, v) for k, v in self.where.items() if k != "rule"]
 
 
-def checked(claim: Claim, verdict: Verdict, lines: Lines, trials: Lines) -> Verdict:
-    """The verdict, or why there is none."""
+def refuse_if_unfair(
+    claim: Claim, verdict: Verdict, lines: Lines, trials: Lines
+) -> Verdict:
+    """The verdict, refused where the runs that decide were not fair."""
     refused: list[str] = []
     unknown: list[str] = []
     earlier = 0 if trials else claim.trials or 0  # trials that were not kept
@@ -95,16 +98,13 @@ def checked(claim: Claim, verdict: Verdict, lines: Lines, trials: Lines) -> Verd
         for run in runs:
             beside = Run.of({**run.where, "rule": BASELINE}, lines, ())
             refused += [*_at_an_end(run, earlier), *_undertrained(finding, beside)]
-            unknown += _untold(beside, earlier)
-    return verdict.but(tuple(dict.fromkeys(refused)), tuple(dict.fromkeys(unknown)))
+            unknown += _not_known(beside, earlier)
+    return verdict.with_refusals(
+        tuple(dict.fromkeys(refused)), tuple(dict.fromkeys(unknown))
+    )
 
 
-def chosen(lines: Lines, where: Where) -> list[Line]:
-    """The lines where all these fields agree."""
-    return [ln for ln in lines if all(ln.get(k) == v for k, v in where.items())]
-
-
-# ------------------------------------------------------------------------ tuned alike
+# ---- Tuned alike
 
 
 def _unequal(claim: Claim, runs: Sequence[Run]) -> Iterator[str]:
@@ -119,7 +119,7 @@ def _unequal(claim: Claim, runs: Sequence[Run]) -> Iterator[str]:
         yield f"unequal numbers of trials: {had}"
 
 
-# ------------------------------------------------------------------- ends of the range
+# ---- Ends of the range
 
 
 def _at_an_end(run: Run, earlier: int) -> Iterator[str]:
@@ -131,7 +131,7 @@ def _at_an_end(run: Run, earlier: int) -> Iterator[str]:
     elif earlier:
         line, number = run.lines[0], earlier
         won = {"step size": line["learning_rate"]}
-        bounds = {"step size": ends(line["optimizer"], earlier)}
+        bounds = {"step size": drawn_range(line["optimizer"], earlier)}
     else:
         return
     for name, value in won.items():
@@ -151,11 +151,11 @@ def _bounds(values: Sequence[float]) -> tuple[float, float]:
     return min(values), max(values)
 
 
-# ------------------------------------------------------------------------ undertrained
+# ---- Undertrained
 
 
 def _undertrained(finding: Finding, backpropagation: Run) -> Iterator[str]:
-    margin, risen = finding.effect.margin, rise(backpropagation.lines)
+    margin, risen = finding.effect.margin, accuracy_rise(backpropagation.lines)
     if risen is not None and risen > margin:
         yield (
             f"{backpropagation.name} is undertrained: it rises by {risen:.2f} "
@@ -163,10 +163,10 @@ def _undertrained(finding: Finding, backpropagation: Run) -> Iterator[str]:
         )
 
 
-def rise(lines: Lines) -> float | None:
-    """By how many points the accuracy, a mean of seeds, rises over the last fifth.
+def accuracy_rise(lines: Lines) -> float | None:
+    """The rise of the accuracy (points, mean of seeds) over the last fifth of training.
 
-    Between epochs it goes along a straight line; before the first it is not known.
+    It is interpolated between epochs; before the first it is not known.
     """
     means = _means(lines)
     last = max(means, default=0)
@@ -185,10 +185,10 @@ def _means(lines: Lines) -> Mapping[int, float]:
     return {epoch: float(np.mean(values)) for epoch, values in found.items()}
 
 
-# -------------------------------------------------------------- what is not computed
+# ---- What is not computed
 
 
-def _untold(backpropagation: Run, earlier: int) -> Iterator[str]:
+def _not_known(backpropagation: Run, earlier: int) -> Iterator[str]:
     if earlier:
         yield (
             "the trials were not kept when this was run. Whether the winning step size "
@@ -196,7 +196,7 @@ def _untold(backpropagation: Run, earlier: int) -> Iterator[str]:
             "were drawn from; of other numbers of a rule, where trials drew any, it is "
             "not known"
         )
-    if rise(backpropagation.lines) is None:
+    if accuracy_rise(backpropagation.lines) is None:
         why = (
             "there is one epoch, and nothing was measured within it"
             if backpropagation.lines

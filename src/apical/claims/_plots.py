@@ -1,4 +1,4 @@
-"""Curves over a logarithmic scale: the geometric mean of the seeds, and their range."""
+"""Pictures of claims: means over seeds with intervals, and logarithmic scales."""
 
 import math
 from collections.abc import Container, Iterable, Mapping, Sequence
@@ -23,24 +23,24 @@ from apical.lab.report.figures._style import (
     write_in_panel,
 )
 
-# ---- Means over seeds with their 95 % intervals: as lines, or as points in rows.
+# ---- Means over seeds with 95 % intervals, as lines or as points in rows
 
 BySeed = Mapping[int, float]
 
 
-def panels(
+def panel_figure(
     number: int,
     names: Iterable[str],
     ran: Container[str],
     height: float = 3.6,
     **options: Any,
 ) -> tuple[Figure, list[Axes], dict[str, LineStyle]]:
-    """A figure of panels side by side, and a look for each name, with a legend.
+    """A figure with panels side by side, a look for each name, and a legend.
 
     Args:
         number: of panels.
         names: of what may be drawn; each has the same look whatever else ran.
-        ran: those of them that did: the legend names no others.
+        ran: the names in the legend.
         height: of the figure, in inches.
         options: of the panels.
     """
@@ -53,13 +53,15 @@ def panels(
     return figure, list(axes), found
 
 
-def rules_of(lines: Lines) -> set[str]:
+def rules_in(lines: Lines) -> set[str]:
     """The rules that ran."""
     return {each["rule"] for each in lines}
 
 
-def line(axes: Axes, points: Mapping[float, Iterable[Any]], look: LineStyle) -> None:
-    """A line through means over seeds: for each place along, its values."""
+def draw_line(
+    axes: Axes, points: Mapping[float, Iterable[Any]], look: LineStyle
+) -> None:
+    """Draw a line through the means of the values at each x, with intervals."""
     found = {x: interval(values) for x, values in sorted(points.items())}
     found = {x: each for x, each in found.items() if not math.isnan(each.mean)}
     if not found:
@@ -70,28 +72,28 @@ def line(axes: Axes, points: Mapping[float, Iterable[Any]], look: LineStyle) -> 
     axes.errorbar(x, middle, yerr=halves, markersize=4.5, elinewidth=1, **style)
 
 
-def over_epochs(
+def draw_over_epochs(
     axes: Axes,
     lines: Lines,
     drawn: Mapping[str, LineStyle],
     field: str,
     scale: float = 100,
 ) -> None:
-    """A measure over the epochs, a line for each rule that has a look."""
+    """Draw a measure over the epochs, a line for each rule that has a look."""
     for name, look in drawn.items():
         points: dict[float, list[float]] = {}
         for each in lines:
             if each["rule"] == name and each.get(field) is not None:
                 points.setdefault(each["epoch"], []).append(scale * each[field])
-        line(axes, points, look)
+        draw_line(axes, points, look)
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
     if not lines:
         write_in_panel(axes, "nothing measured")
 
 
-def rows(axes: Axes, values: Mapping[str, BySeed]) -> None:
-    """A row for each name that was run, from the top: mean and interval."""
+def draw_rows(axes: Axes, values: Mapping[str, BySeed]) -> None:
+    """Draw a row for each name with values, from the top: mean and interval."""
     colour = BASELINE_COLOUR.light
     values = {name: by_seed for name, by_seed in values.items() if by_seed}
     for place, by_seed in enumerate(values.values()):
@@ -105,18 +107,18 @@ def rows(axes: Axes, values: Mapping[str, BySeed]) -> None:
         write_in_panel(axes, "nothing measured")
 
 
-# ---- Dots on a logarithmic scale: the geometric mean of the seeds, by group.
+# ---- Geometric means of the seeds on a logarithmic scale, as dots by group
 
 _FEW = 1e3
 
 
-def dots(
+def dot_figure(
     panels: Mapping[str, tuple[Lines, str]],
     group: str,
     dot: str,
     marked: Mapping[str, tuple[float, float]],
 ) -> Figure:
-    """A panel for each measure, side by side.
+    """A figure with a panel of dots for each measure, side by side.
 
     Args:
         panels: lines and the measure in them, by the title of the panel.
@@ -155,6 +157,8 @@ def _mean(lines: Lines, field: str) -> float:
     return geometric_mean([above_zero(value) for value in known])
 
 
+# ---- Geometric means and ranges of the seeds, as curves
+
 _FLOOR = 1e-17  # where 0 is drawn
 
 
@@ -164,12 +168,12 @@ def above_zero(value: float) -> float:
 
 
 def geometric_mean(values: Sequence[float]) -> float:
-    """The mean on a logarithmic scale; not a number of no values."""
+    """The mean on a logarithmic scale; not a number without values."""
     return float(np.exp(np.mean(np.log(values)))) if values else np.nan
 
 
 class Curve(NamedTuple):
-    """A measure by seed against something: all seeds were looked at in one place."""
+    """A measure against x: the geometric mean of the seeds, the lowest and highest."""
 
     name: str
     x: list[float]
@@ -179,7 +183,7 @@ class Curve(NamedTuple):
 
     @classmethod
     def of(cls, name: str, lines: Lines, x: str, y: str) -> "Curve":
-        """From lines; those without the measure are left out."""
+        """The curve of the lines that have the measure."""
         found: dict[float, list[float]] = {}
         for line in lines:
             if line[y] is not None:
@@ -196,9 +200,9 @@ class Panel(NamedTuple):
     """Curves that share their axes.
 
     Attributes:
-        title: above it.
-        curves: what is drawn.
-        y: what is up.
+        title: of the panel.
+        curves: to draw.
+        y: the label of the axis.
         level: a height to mark, and what it means.
     """
 
@@ -208,15 +212,15 @@ class Panel(NamedTuple):
     level: tuple[float, str] | None = None
 
 
-def curves(
+def curve_figure(
     panels: Sequence[Panel], x: str, columns: int, xscale: str = "symlog"
 ) -> Figure:
-    """Panels in rows of so many columns, over the same axis.
+    """A figure with panels of curves in rows, over the same x axis.
 
     Args:
         panels: row by row; those of a row have the same measure.
-        x: what is along.
-        columns: how many panels stand in a row.
+        x: the label of the axis.
+        columns: the number of panels in a row.
         xscale: of that axis, as matplotlib names it.
     """
     rows = -(-len(panels) // columns)

@@ -1,4 +1,4 @@
-"""Every claim, by its id, in the order in which they are listed."""
+"""All claims by their ids, in the order in which they are listed."""
 
 import importlib
 

@@ -1,108 +1,25 @@
-"""Claims in words: for the terminal, for a page, for the documentation."""
+"""Claims as Markdown: for the terminal, the report of a run and the documentation."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from apical.claims._claim import Claim, Earlier, Lines, Outcome, Published
-from apical.claims._tasks import last, percent
+from apical.claims._data import data_in_words, data_names
 from apical.claims._verdict import Verdict
 from apical.lab.report.figures._style import figure_style, render
 from apical.lab.storage._jsonl import replace_file
 
-# ---- What the data sets of claims are called where a person reads it.
-
-NAMES = {
-    "digits": "8 x 8 digits",
-    "mnist": "MNIST",
-    "fashion-mnist": "Fashion-MNIST",
-    "cifar10": "CIFAR-10",
-    "shakespeare": "Shakespeare",
-}
-
-
-def set_of(lines: Sequence[dict[str, Any]]) -> str:
-    """The names of the sets that lines were measured on.
-
-    Example:
-        >>> set_of([{"data": "mnist"}, {"data": "mnist"}, {"error": 0.1}])
-        'MNIST'
-    """
-    names = dict.fromkeys(str(line["data"]) for line in lines if line.get("data"))
-    return ", ".join(NAMES.get(name, name) for name in names) or "no data"
-
-
-def data_told(names: Sequence[str]) -> str:
-    """In words, which sets the full form of a claim is run on, and which the others."""
-    if not names:
-        return "None is read from files: graphs and inputs are drawn at random."
-    full, small = (
-        dict.fromkeys(NAMES[n] for n in names),
-        dict.fromkeys(
-            "a line of Hamlet" if n == "shakespeare" else f"the {NAMES['digits']}"
-            for n in names
-        ),
-    )
-    said = f"{' and '.join(full)}. The quick and the smoke form take"
-    return f"{said} {' and '.join(small)} instead."
-
-
-# ---- What stands beside a published figure, in words, from the lines of a claim.
-
-Measured = Callable[[Lines], str]
-NOT_RUN = "not run at this scale"
-
-
-def test_error(rule: str, **where: Any) -> Measured:
-    """The error on the test part after the last epoch: mean and deviation of seeds."""
-
-    def say(lines: Lines) -> str:
-        right = list(percent(last(lines, rule=rule, **where)).values())
-        if not right:
-            return NOT_RUN
-        spread = f" ± {np.std(right, ddof=1):.2f}" if len(right) > 1 else ""
-        return f"{100 - np.mean(right):.2f}{spread} % error"
-
-    return say
-
-
-def several(parts: dict[str, Measured]) -> Measured:
-    """Several of these in one cell, each after its name."""
-    return lambda lines: "; ".join(
-        f"{name}: {say(lines)}" for name, say in parts.items()
-    )
-
-
-def course(rules: Sequence[str], **where: Any) -> Measured:
-    """The accuracy after every epoch, the mean of the seeds, for each rule."""
-
-    def say(lines: Lines) -> str:
-        return "; ".join(f"{rule} {_course(lines, rule, where)}" for rule in rules)
-
-    return say
-
-
-def _course(lines: Lines, rule: str, where: dict[str, Any]) -> str:
-    wanted = {"rule": rule, **where}
-    mine = [e for e in lines if all(e.get(k) == v for k, v in wanted.items())]
-    found: dict[int, list[float]] = {}
-    for line in mine:
-        if line["test_accuracy"] is not None:
-            found.setdefault(line["epoch"], []).append(100 * line["test_accuracy"])
-    points = [f"{np.mean(found[epoch]):.1f}" for epoch in sorted(found)]
-    return f"{', '.join(points)} %" if points else NOT_RUN
+# ---- Verdicts and refusals, in words
 
 
 def in_short(verdict: Verdict) -> str:
-    """The word of a verdict, and "(refused)" wherever one was refused."""
+    """The word of a verdict, with "(refused)" if it was refused."""
     return f"{verdict.word} (refused)" if verdict.refused else verdict.word
 
 
 def refusal(refused: Sequence[str], unrefused: str | None) -> list[str]:
-    """Why a verdict was refused and what the numbers alone would give, as Markdown."""
+    """Why a verdict was refused, and the verdict by the numbers alone, as Markdown."""
     if not refused:
         return []
     alone = f"By the numbers alone: {unrefused}."
@@ -110,18 +27,18 @@ def refusal(refused: Sequence[str], unrefused: str | None) -> list[str]:
 
 
 def described(claim: Claim) -> str:
-    """Everything about a claim that is known before it runs, as Markdown."""
+    """A claim without an outcome, as Markdown."""
     return "\n".join([*_sentence(claim), *_work(claim), *_published(claim.published)])
 
 
 def reported(outcome: Outcome, picture_name: str = "", work_first: bool = True) -> str:
-    """A claim that was run, as Markdown.
+    """A claim and its outcome, as Markdown.
 
     Args:
         outcome: of the run.
-        picture_name: where its picture is; none is shown without it.
-        work_first: a terminal is read from its end, so what came out stands there; a
-            page begins with it.
+        picture_name: the path of its picture; "" shows none.
+        work_first: whether the outcome comes last, as a terminal is read from its end;
+            on a page it comes first.
     """
     claim = outcome.claim
     parts = [_work(claim), _came_out(outcome, picture_name)]
@@ -138,13 +55,13 @@ def _sentence(claim: Claim) -> list[str]:
 
 
 def _work(claim: Claim) -> list[str]:
-    lines = [f"**What is run.** {claim.work}", ""]
-    lines += [f"**Data.** {data_told(claim.data)}", ""]
+    lines = [f"**Set-up.** {claim.work}", ""]
+    lines += [f"**Data.** {data_in_words(claim.data)}", ""]
     if claim.differences:
-        lines += [f"**What differs from the source.** {claim.differences}", ""]
-    lines += [f"**The verdict.** {claim.rule}", ""]
+        lines += [f"**Differences from the source.** {claim.differences}", ""]
+    lines += [f"**Rule.** {claim.rule}", ""]
     if claim.margin:
-        lines += [f"**The margin.** {claim.margin}", ""]
+        lines += [f"**Margin.** {claim.margin}", ""]
     return [*lines, f"The full form takes about {claim.hours:g} h on two cores.", ""]
 
 
@@ -160,7 +77,7 @@ def _came_out(outcome: Outcome, picture_name: str) -> list[str]:
         lines += [f"![{claim.id}]({picture_name})", ""]
     lines += _published(claim.published, outcome)
     if claim.remaining and outcome.scale == "full":
-        lines += [f"**What remains, and why.** {claim.remaining}", ""]
+        lines += [f"**Discussion.** {claim.remaining}", ""]
     return [*lines, *_findings(found), *_earlier(claim, outcome.earlier)]
 
 
@@ -169,10 +86,10 @@ def _listed(reasons: Sequence[str]) -> list[str]:
 
 
 def _earlier(claim: Claim, verdicts: Sequence[Earlier]) -> list[str]:
-    """What was said of the same records by rules that were corrected since."""
+    """The verdicts on the same records by earlier rules."""
     if not verdicts:
         return []
-    lines = [f"**By an earlier rule.** {claim.corrected}", ""]
+    lines = [f"**Earlier rule.** {claim.corrected}", ""]
     for each in verdicts:
         lines += [f"* {each.claim}: **{each.verdict}.** {each.because}", ""]
         lines += [f"  The rule was: {each.rule}", ""]
@@ -180,7 +97,7 @@ def _earlier(claim: Claim, verdicts: Sequence[Earlier]) -> list[str]:
 
 
 def _published(figures: Sequence[Published], ran: Outcome | None = None) -> list[str]:
-    """What was published and, where it was run, what was measured beside it."""
+    """The published figures and, if the claim was run, the measured ones."""
     if not figures:
         return []
     head = ["", "published", *([] if ran is None else [_where(ran)]), "read in"]
@@ -192,10 +109,10 @@ def _published(figures: Sequence[Published], ran: Outcome | None = None) -> list
 
 
 def _where(outcome: Outcome) -> str:
-    """What stands above what was measured: a smaller form has other data."""
+    """The header of the measured figures: a smaller form has other data."""
     if outcome.scale == "full":
         return "measured"
-    data = f" on {set_of(outcome.lines)}" if outcome.claim.data else ""
+    data = f" on {data_names(outcome.lines)}" if outcome.claim.data else ""
     return f"measured{data}, {outcome.scale} scale"
 
 
@@ -237,13 +154,13 @@ def write_outcome(outcome: Outcome, folder: Path) -> None:
 
 
 def write_report(outcomes: Iterable[Outcome], folder: Path) -> Path:
-    """Write one report of all claims that have been run in a folder."""
+    """Write one report of all claims that were run in a folder."""
     outcomes = list(outcomes)
     for outcome in outcomes:
         here = folder / outcome.claim.id
         if not (here / "picture.png").exists():
             write_outcome(outcome, here)
-    lines = ["# The claims", "", "| claim | what has been said | verdict |"]
+    lines = ["# The claims", "", "| claim | statement | verdict |"]
     lines += ["|---|---|---|"]
     lines += [
         _row([f"[{o.claim.id}](#{o.claim.id})", o.claim.sentence, in_short(o.verdict)])

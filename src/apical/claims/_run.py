@@ -1,4 +1,4 @@
-"""Run a claim: task after task, each done once; then the verdict from the lines."""
+"""Running a claim: its tasks, each done once, and then the verdict from the lines."""
 
 import json
 from pathlib import Path
@@ -6,8 +6,8 @@ from typing import Any
 
 from rich.console import Console
 
-from apical.claims._claim import Claim, Desk, Earlier, Outcome, Scale, Task
-from apical.claims._fairness import checked
+from apical.claims._claim import Claim, Earlier, Outcome, Scale, Task, TaskContext
+from apical.claims._fairness import refuse_if_unfair
 from apical.claims._report import write_outcome
 from apical.claims._verdict import Finding
 from apical.lab._errors import LabError
@@ -30,24 +30,24 @@ def run_claim(
     download: bool = False,
     console: Console | None = None,
 ) -> Outcome:
-    """Run a claim, or go on with it, and judge it.
+    """Run a claim, or resume it, and judge it.
 
     Args:
         claim: one of `CLAIMS`.
-        scale: `"full"` for a verdict; `"quick"` ends within two minutes on two cores,
-            `"smoke"` within seconds: these say whether it works, not whether it holds.
-        out: where records, verdict and picture go: `out/scale/id`.
+        scale: `"full"` for a verdict. `"quick"` ends within two minutes on two cores,
+            `"smoke"` within seconds; both only show that the code works.
+        out: records, verdict and picture are written to `out/scale/id`.
         data_dir: where the files of data sets are.
-        download: fetch those that are not there.
+        download: fetch missing files.
         console: where to show progress.
 
     Returns:
-        The outcome. What was done before, in the same folder by the same versions, is
-        not done again.
+        The outcome. Tasks that were done before, in the same folder by the same
+        versions, are not repeated.
 
     Raises:
         LabError: the folder is in use, was begun by other versions, holds a kept run,
-            or cannot be written to; data that are not there.
+            or cannot be written to; or data are missing.
     """
     folder = Path(out) / scale / claim.id
     tasks = list(claim.tasks(scale))
@@ -65,23 +65,23 @@ def run_claim(
                     print_text(
                         console, f"{claim.id} {number}/{len(tasks)}: {task.name}"
                     )
-                desk = Desk(
+                context = TaskContext(
                     _folder_of(task, folder),
                     None if data_dir is None else Path(data_dir),
                     download,
                     console,
                 )
-                records.write(*_lines(claim, scale, task, desk))
-        outcome = judged(claim, scale, records.lines)
+                records.write(*_lines(claim, scale, task, context))
+        outcome = judge_lines(claim, scale, records.lines)
         write_outcome(outcome, folder)
         _write(folder, outcome)
     return outcome
 
 
 def read_outcome(claim: Claim, scale: Scale, out: str | Path) -> Outcome | None:
-    """A claim that was run before, from its records; None if it has not ended.
+    """The outcome of an earlier run, from its records; None if it has not ended.
 
-    The verdict is made anew from the records: it is never only believed.
+    The verdict is computed again from the records, and not read from a file.
     """
     folder = Path(out) / scale / claim.id
     if not (folder / OUTCOME).exists():
@@ -90,18 +90,18 @@ def read_outcome(claim: Claim, scale: Scale, out: str | Path) -> Outcome | None:
     lines = read(packed if packed.exists() else folder / RECORDS)
     kept = json.loads((folder / OUTCOME).read_text("utf-8"))
     earlier = tuple(Earlier(**each) for each in kept.get("earlier", ()))
-    return judged(claim, scale, lines, earlier)
+    return judge_lines(claim, scale, lines, earlier)
 
 
-def judged(
+def judge_lines(
     claim: Claim, scale: Scale, lines: list[Line], earlier: tuple[Earlier, ...] = ()
 ) -> Outcome:
-    """What the lines of all tasks say, those of trials among them."""
+    """The outcome that follows from the lines of all tasks, including trials."""
     trials = [line for line in lines if "trial" in line]
     measured = [line for line in lines if "trial" not in line]
     verdict = claim.judge(measured)
     if scale == "full":
-        verdict = checked(claim, verdict, measured, trials)
+        verdict = refuse_if_unfair(claim, verdict, measured, trials)
     else:
         settles_nothing = f"run at the {scale} scale, which settles nothing. "
         verdict = verdict._replace(
@@ -114,9 +114,9 @@ def _folder_of(task: Task, claim: Path) -> Path:
     return (claim.parent / SHARED if task.shared else claim / WORK) / task.name
 
 
-def _lines(claim: Claim, scale: Scale, task: Task, desk: Desk) -> list[Line]:
-    said = {"claim": claim.id, "scale": scale, "task": task.name, **environment()}
-    lines = [said | line for line in task.run(desk)]
+def _lines(claim: Claim, scale: Scale, task: Task, context: TaskContext) -> list[Line]:
+    shared = {"claim": claim.id, "scale": scale, "task": task.name, **environment()}
+    lines = [shared | line for line in task.run(context)]
     if not lines:
         raise LabError(f"{claim.id}: the task {task.name} gave no lines")
     return lines
@@ -134,12 +134,12 @@ def _require_same_versions(folder: Path, lines: list[Line]) -> None:
 
 
 def _write(folder: Path, outcome: Outcome) -> None:
-    written = json.dumps(told_as_json(outcome), indent=2)
+    written = json.dumps(verdict_as_json(outcome), indent=2)
     replace_file(folder / OUTCOME, written.encode())
 
 
-def told_as_json(outcome: Outcome) -> dict[str, Any]:
-    """A verdict with its rule, and the earlier ones, as JSON can hold them."""
+def verdict_as_json(outcome: Outcome) -> dict[str, Any]:
+    """A verdict with its rule, and the earlier verdicts, as JSON."""
     verdict = outcome.verdict
     return {
         "verdict": verdict.word,

@@ -1,141 +1,39 @@
-"""Verdicts, from the numbers alone.
+"""The rule that turns effects into a verdict.
 
-An effect is the paired difference across seeds with its 95 % interval; m is a margin,
-what counts as no difference.
+m is the margin of an effect. What a claim says is settled only by an interval that lies
+on one side of what would decide it:
 
-| word        | the interval                                    |
-|-------------|-------------------------------------------------|
-| equal       | lies inside (-m, m)                             |
-| higher      | lies wholly above m                             |
-| lower       | lies wholly below -m                            |
-| not settled | otherwise, whatever it says about 0             |
+| the claim says   | as claimed if     | against it if the interval lies | for         |
+|------------------|-------------------|---------------------------------|-------------|
+| equal            | inside (-m, m)    | wholly beyond m or -m           | "the same"  |
+| different        | wholly beyond     | inside (-m, m)                  | "another"   |
+| at least as high | wholly above -m   | wholly below -m                 | "matches"   |
+| at most as high  | wholly below m    | wholly above m                  | an error    |
+| higher           | wholly above m    | wholly below m                  | "better"    |
+| lower            | wholly below -m   | wholly above -m                 | "falls"     |
 
-Whether higher is what a claim says of a measure is the claim's matter (`_decide`).
+| verdict             | when                                                   |
+|---------------------|--------------------------------------------------------|
+| holds               | every finding that decides is as claimed               |
+| holds within limits | those inside the limits are, and others are not        |
+| does not hold       | neither, and one that decides is against the claim     |
+| not settled         | otherwise                                              |
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
 
-import numpy as np
-from scipy import stats
+from apical.claims._effect import Effect
 
 Word = Literal["holds", "holds within limits", "does not hold", "not settled"]
-Size = Literal["equal", "higher", "lower", "not settled"]
-Where = Mapping[str, Any]
-LEAST_SEEDS = 5
-
-
-class Effect(NamedTuple):
-    """A paired difference.
-
-    Attributes:
-        what: what is compared with what.
-        mean: the mean difference, in the units of the measure (points of accuracy).
-        low: the lower end of its interval.
-        high: the upper end.
-        margin: what counts as no difference.
-        seeds: how many pairs there are.
-        runs: of accuracies, the fields by which the lines of the two runs are known.
-    """
-
-    what: str
-    mean: float
-    low: float
-    high: float
-    margin: float
-    seeds: int
-    runs: tuple[Where, ...] = ()
-
-    @property
-    def known(self) -> bool:
-        """Whether there are enough seeds to say anything."""
-        return self.seeds >= LEAST_SEEDS and not math.isnan(self.low)
-
-    @property
-    def word(self) -> Size:
-        """`"equal"`, `"higher"` or `"lower"` by more than m, or `"not settled"`."""
-        if not self.known:
-            return "not settled"
-        if -self.margin < self.low and self.high < self.margin:
-            return "equal"
-        if self.low > self.margin:
-            return "higher"
-        return "lower" if self.high < -self.margin else "not settled"
-
-
-def effect(
-    what: str,
-    mine: Mapping[int, float],
-    other: Mapping[int, float],
-    margin: float,
-    compared: int = 1,
-    runs: tuple[Where, ...] = (),
-) -> Effect:
-    """The paired difference of two measures by seed, `mine - other`.
-
-    Args:
-        what: what is compared with what.
-        mine: a measure by seed.
-        other: the same of the reference.
-        margin: what counts as no difference, in the same units.
-        compared: how many comparisons are made together: each interval then holds at
-            1 - 0.05/compared (Bonferroni).
-        runs: of accuracies, the fields by which the lines of the two runs are known.
-
-    Example:
-        >>> found = effect("a - b", dict(enumerate([2, 3, 4, 3, 3])),
-        ...                dict(enumerate([1, 2, 3, 2, 1])), margin=0.5)
-        >>> round(found.mean, 3), found.word
-        (1.2, 'higher')
-    """
-    seeds = [seed for seed in mine if seed in other]
-    differences = np.array([mine[seed] - other[seed] for seed in seeds], dtype=float)
-    mean = float(differences.mean()) if len(seeds) else math.nan
-    half = math.nan
-    if len(seeds) > 1:
-        error = float(stats.sem(differences))
-        half = float(stats.t.ppf(1 - 0.025 / compared, len(seeds) - 1)) * error
-    return Effect(what, mean, mean - half, mean + half, margin, len(seeds), runs)
-
-
-# ---- From findings to a verdict: what a claim says of each effect, and what that
-# makes.
-#
-# m is the margin of the effect. What a claim says is settled only by an interval that
-# lies on one side of what would decide it:
-#
-# | the claim says   | as claimed if     | against it if the interval lies | for
-# |
-# |------------------|-------------------|---------------------------------|----------
-# --|
-# | equal            | inside (-m, m)    | wholly beyond m or -m           | "the
-# same" |
-# | different        | wholly beyond     | inside (-m, m)                  | "another"
-# |
-# | at least as high | wholly above -m   | wholly below -m                 | "matches"
-# |
-# | at most as high  | wholly below m    | wholly above m                  | an error
-# |
-# | higher           | wholly above m    | wholly below m                  | "better"
-# |
-# | lower            | wholly below -m   | wholly above -m                 | "falls"
-# |
-#
-# | verdict             | when                                                   |
-# |---------------------|--------------------------------------------------------|
-# | holds               | every finding that decides is as claimed               |
-# | holds within limits | those inside the limits are, and others are not        |
-# | does not hold       | neither, and one that decides is against the claim     |
-# | not settled         | otherwise                                              |
-
 Says = Literal[
     "equal", "different", "at least as high", "at most as high", "higher", "lower"
 ]
 
 
 def _wholly_above(found: Effect, bound: float) -> bool | None:
-    """True above, False below, None across."""
+    """True: the interval lies above; False: below; None: on both sides."""
     if found.low > bound:
         return True
     return False if found.high < bound else None
@@ -165,8 +63,8 @@ class Finding(NamedTuple):
 
     Attributes:
         effect: what was measured.
-        says: what the claim says; None: it says nothing, and the effect is only shown.
-        inside: whether it lies inside the limits that the claim lists beforehand.
+        says: what the claim says; None: nothing, and the effect is shown only.
+        inside: whether it is inside the limits that the claim lists beforehand.
         unit: of the effect.
     """
 
@@ -184,7 +82,7 @@ class Finding(NamedTuple):
 
     @property
     def word(self) -> str:
-        """The same in words."""
+        """In words, whether it is as the claim says."""
         if self.says is None:
             return "shown only"
         words = {True: "as claimed", False: "against the claim", None: "not settled"}
@@ -192,16 +90,16 @@ class Finding(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What the numbers say of a claim.
+    """The verdict on a claim, and the reasons.
 
     Attributes:
         word: one of four.
         because: the numbers that decided, in a sentence.
-        findings: every effect that was looked at, and what the claim says of it.
-        refused: why no verdict is given, where the work does not allow one: the word
+        findings: every effect, and what the claim says of it.
+        refused: why no verdict is given, where the runs do not allow one; the word
             is then "not settled".
         unrefused: the word that the numbers alone would give.
-        unknown: what the records do not allow to be checked.
+        unknown: what cannot be checked from the records.
     """
 
     word: Word
@@ -213,11 +111,13 @@ class Verdict(NamedTuple):
 
     @property
     def effects(self) -> tuple[Effect, ...]:
-        """Every effect that was looked at."""
+        """The effects of all findings."""
         return tuple(finding.effect for finding in self.findings)
 
-    def but(self, refused: Sequence[str], unknown: Sequence[str] = ()) -> "Verdict":
-        """The same, refused for these reasons, if there are any."""
+    def with_refusals(
+        self, refused: Sequence[str], unknown: Sequence[str] = ()
+    ) -> "Verdict":
+        """The verdict, refused for these reasons if there are any."""
         unknown = (*self.unknown, *unknown)
         if not refused:
             return self._replace(unknown=unknown)
@@ -229,8 +129,27 @@ class Verdict(NamedTuple):
         )
 
 
+def as_well_as_backprop(
+    to_backprop: Effect, to_control: Effect, decides: bool = True, inside: bool = False
+) -> list[Finding]:
+    """At least as high as backpropagation, and higher than the control.
+
+    Args:
+        to_backprop: the difference to the accuracy of backpropagation.
+        to_control: the difference to the accuracy of the control.
+        decides: whether the claim says so; if not, both are shown only.
+        inside: whether both are inside the limits of the claim.
+    """
+    return [
+        Finding(to_backprop, "at least as high" if decides else None, inside),
+        Finding(to_control, "higher" if decides else None, inside),
+    ]
+
+
 def decide(findings: Sequence[Finding]) -> Verdict:
-    """The verdict; what does not decide is shown among the findings.
+    """The verdict that follows from the findings.
+
+    Findings of which the claim says nothing do not decide; they are shown.
 
     Example:
         >>> from apical.claims._verdict import Effect
@@ -240,8 +159,8 @@ def decide(findings: Sequence[Finding]) -> Verdict:
     """
     deciding = [finding for finding in findings if finding.says is not None]
     if not deciding:
-        raise ValueError("no finding decides: give at least one of which a claim says")
-    because = "; ".join(map(told, deciding))
+        raise ValueError("no finding decides: give one with `says`")
+    because = "; ".join(map(finding_in_words, deciding))
     return Verdict(_word(deciding), because, tuple(findings))
 
 
@@ -255,7 +174,7 @@ def _word(deciding: Sequence[Finding]) -> Word:
     return "does not hold" if against else "not settled"
 
 
-def told(finding: Finding) -> str:
+def finding_in_words(finding: Finding) -> str:
     """A finding in words."""
     found, unit = finding.effect, finding.unit
     if math.isnan(found.mean):

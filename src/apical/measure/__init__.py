@@ -1,6 +1,6 @@
-"""How close, how good, how dear, how local."""
+"""Measures of a learner: gradient alignment, cost, regime of predictive coding."""
 
-from ._alignment import Agreement as Agreement
+from ._agreement import Agreement as Agreement
 from ._alignment import Alignment as Alignment
 from ._alignment import LayerAgreement as LayerAgreement
 from ._alignment import alignment as alignment

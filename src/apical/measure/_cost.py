@@ -1,24 +1,23 @@
-"""What one call of a learner costs, beside one of backpropagation on the same work."""
+"""The cost of a rule relative to backpropagation: time, FLOPs, memory, depth."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Unpack
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from ..circuit import Partition, is_concrete
-from ..circuit._jaxpr import trace_program
-from ..rules import Backpropagation, Rule
-from ..rules._learner import Keywords, TrainState, make_learner
+from ..circuit import Partition, is_concrete, trace_program
+from ..rules import Backpropagation
+from ..rules._learner import Learner
 from ._flops import product_flops
+from ._learner_argument import takes_learner
 from ._sequential_depth import sequential_depth
 
-# ---- Times of several calls, taken in turn, so that other load meets all of them
-# alike.
+# ---- Timing: several calls in turn, so that other load disturbs all of them alike.
 
 # A shorter turn would measure the clock and the dispatch.
 _SHORTEST_TURN = 2e-3
@@ -94,33 +93,27 @@ class Cost(NamedTuple):
     ratio: Expense
 
 
-def cost(
-    loss_fn: Callable[..., Any],
-    rule: Rule,
-    *,
-    repeats: int = 20,
-    **keywords: Unpack[Keywords],
-) -> Callable[..., Cost]:
+@takes_learner
+def cost(learner: Learner, *, repeats: int = 20) -> Callable[..., Cost]:
     """Measure what a rule costs, beside backpropagation in the same process.
 
         ratio = median over rounds of (seconds of the rule / seconds of backpropagation)
 
-    What is measured is one call of the learner: value, aux, gradients and new state,
-    without the diagnostics and without the optimiser. That is so too for a rule that
-    needs `apical.train_step`; what it does beside the optimiser is not in it.
+    One call of the learner is measured: value, aux, gradients and new state, without
+    the diagnostics and without the optimiser. For a rule that needs `apical.train_step`
+    too, what it does beside the optimiser is not included.
 
     Args:
-      loss_fn: any JAX function `loss_fn(params, *args)`.
-      rule: one of `apical.rules`.
+      learner: what `apical.value_and_grad` returned, or `step.learner` of a training
+        step: the loss function, its description and the rule.
       repeats: how many rounds are timed; both are called in each.
-      **keywords: `has_aux`, `reduction`, `batch_axes`, `nodes`, `target`, as in
-        `apical.value_and_grad`.
 
     Returns:
-      A function of `(params, state, *args)`, with the state of `learner.init` or
-      `step.init`, that compiles, runs and returns a `Cost`.
+      A function of `(params, state, *args)` that compiles, runs and returns a `Cost`.
+      `state` is the rule's state, of `learner.init` or `state.rule` of a training step.
 
     Raises:
+      TypeError: for a loss function or a rule in place of a learner.
       ValueError: for `repeats` below 1, or if the function is called inside a
         transformation such as `jax.jit`.
 
@@ -130,25 +123,23 @@ def cost(
       ...     return jnp.mean((jnp.tanh(x @ w["a"]) @ w["b"]) ** 2)
       >>> w, x = {"a": jnp.ones((3, 4)), "b": jnp.ones((4, 2))}, jnp.ones((5, 3))
       >>> rule = apical.rules.PredictiveCoding(20, prediction="free")
-      >>> found = apical.measure.cost(loss_fn, rule)(w, (), x)
+      >>> learner = apical.value_and_grad(loss_fn, rule)
+      >>> found = apical.measure.cost(learner)(w, (), x)
       >>> found.backpropagation.depth, found.rule.depth
       (4, 43)
     """
     if not isinstance(repeats, int) or repeats < 1:
         raise ValueError(f"`repeats` must be a whole number above 0, not {repeats!r}.")
-    rules = (rule, Backpropagation())
-    learners = [make_learner(loss_fn, each, **keywords) for each in rules]
+    learners = learner, learner.with_rule(Backpropagation())
 
     def measure(params: Any, state: Any, *args: Any) -> Cost:
-        state = state.rule if isinstance(state, TrainState) else state
-        states = (state, ())
         if not is_concrete((params, state, args)):
             raise ValueError(
                 "`apical.measure.cost` times real calls: call it outside of `jax.jit`, "
                 "`jax.vmap` and `jax.grad`, with arrays for `params`, `state` and data."
             )
-        pairs = zip(learners, states, strict=True)
-        calls = [_Call(learner, (params, s, *args)) for learner, s in pairs]
+        pairs = zip(learners, (state, ()), strict=True)
+        calls = [_Call(each, (params, s, *args)) for each, s in pairs]
         seconds = in_turn(calls, repeats)
         ours, theirs = (c.expense(s) for c, s in zip(calls, seconds, strict=True))
         return Cost(ours, theirs, _ratio(ours, theirs, seconds[0] / seconds[1]))
@@ -157,14 +148,14 @@ def cost(
 
 
 class _Call:
-    """A learner compiled for its arguments, with what can be read of it."""
+    """A call of a learner, compiled for its arguments."""
 
-    def __init__(self, learner: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    def __init__(self, learner: Learner, args: tuple[Any, ...]) -> None:
         given = Partition.of(args, learn=False)
         self.arrays = given.split(args)[1]
 
         def results(*arrays: Any) -> list[Any]:
-            credit = learner(*given.combine([], arrays))
+            credit = learner.credit(*given.combine([], arrays))
             kept = jax.tree.leaves((credit.value, credit.aux, credit.grads))
             kept += jax.tree.leaves(credit.state)
             return [leaf for leaf in kept if isinstance(leaf, jax.Array)]

@@ -15,10 +15,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..circuit._analysis._primitives import LINEAR_NOT_REWRITTEN, SYNAPTIC
-from ..circuit._jaxpr import Atom, Body, Literal, Op, Program
+from ..circuit import LINEAR_NOT_REWRITTEN, SYNAPTIC, Atom, Body, Literal, Op, Program
 
-# ---- Which operations of a program are the work: products, convolutions, solvers.
+# ---- Heavy operations: matrix products, convolutions, solvers.
 
 HEAVY = (
     SYNAPTIC
@@ -31,7 +30,7 @@ _CALLS = frozenset({"custom_jvp_call", "custom_vjp_call", "remat"})
 
 
 class NotKnown(Exception):
-    """How often something heavy runs, or how much work it is, cannot be read."""
+    """It is not known how often a heavy operation runs, or how much work it is."""
 
 
 def holds_heavy(op: Op) -> bool:
@@ -61,8 +60,9 @@ def product_flops(program: Program) -> int | None:
 
     Returns:
       The number of operations, a multiplication and an addition being two. Of the
-      branches of a `cond` the dearer counts. None where it is not known how often a
-      product runs (`while_loop`), or how much work a heavy operation is (a solver).
+      branches of a `cond` the most expensive counts. None where it is not known how
+      often a product runs (`while_loop`), or how much work a heavy operation is (a
+      solver).
     """
     wanted = [True] * len(program.body.outputs)
     try:

@@ -1,11 +1,11 @@
-"""In which regime predictive coding runs: at rest, on the way, or still backprop.
+"""The regime of predictive coding: at equilibrium, on the way, or still backprop.
 
     stiffness = rate * largest eigenvalue of d2E/dv2
 
 | stiffness | steps of this rate                                               |
 |-----------|------------------------------------------------------------------|
 | >= 2      | diverge: the steepest direction overshoots by more than it began |
-| < 2       | come to rest, the sooner the nearer the others are to 1          |
+| < 2       | settle, the sooner the nearer the others are to 1                |
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, NamedTuple, Unpack
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,9 +22,10 @@ import numpy as np
 from ..circuit import Circuit
 from ..rules import ErrorRelaxation, PredictiveCoding
 from ..rules._adaptive_steps import PerExample, ratio
-from ..rules._learner import Keywords, TrainState, make_learner
-from ..rules.predictive_coding._free_prediction import Free
-from ._alignment import _agreement
+from ..rules._learner import Learner
+from ..rules.tools import AbstractEnergy
+from ._agreement import agreement
+from ._learner_argument import takes_learner
 
 _POWER_STEPS = 30
 _REST = 1e-4  # the residual of what is called the equilibrium
@@ -34,7 +35,7 @@ _ALIKE = 0.99  # a cosine, where there is no equilibrium to be nearer to
 
 
 class Regime(NamedTuple):
-    """Where a run of predictive coding stands.
+    """The regime of inference, and what its update is nearest to.
 
     Attributes:
       residual: the norm of dE/dv at the last step, relative to the first.
@@ -59,37 +60,37 @@ class Regime(NamedTuple):
     update: str
 
 
-def regime(
-    loss_fn: Callable[..., Any], rule: PredictiveCoding, **keywords: Unpack[Keywords]
-) -> Callable[..., Regime]:
+@takes_learner
+def regime(learner: Learner) -> Callable[..., Regime]:
     """Tell whether inference settles, and what its update is nearest to.
 
     Args:
-      loss_fn: any JAX function `loss_fn(params, *args)`.
-      rule: predictive coding with free predictions.
-      **keywords: `has_aux`, `reduction`, `batch_axes`, `nodes`, `target`, as in
-        `apical.value_and_grad`.
+      learner: what `apical.value_and_grad` returned for predictive coding with free
+        predictions, or `step.learner` of a training step.
 
     Returns:
-      A function of `(params, state, *args)`, with the state of `learner.init`, that
-      returns a `Regime`.
+      A function of `(params, state, *args)` that returns a `Regime`. `state` is the
+      rule's state, of `learner.init` or `state.rule` of a training step.
 
     Raises:
-      ValueError: with fixed predictions, whose curvature is 1 and whose rest is
-        backpropagation.
+      TypeError: for a loss function or a rule in place of a learner.
+      ValueError: for another rule, and for fixed predictions, whose curvature is 1 and
+        whose equilibrium is backpropagation.
 
     Example:
       >>> import jax, jax.numpy as jnp, apical
       >>> loss_fn = lambda w, x: jnp.mean((jnp.tanh(x @ w["a"]) @ w["b"]) ** 2)
       >>> w, x = {"a": jnp.eye(2), "b": jnp.ones((2, 1))}, jnp.ones((3, 2))
       >>> rule = apical.rules.PredictiveCoding(50, 0.2, "free")
-      >>> found = apical.measure.regime(loss_fn, rule)(w, (), x)
+      >>> learner = apical.value_and_grad(loss_fn, rule)
+      >>> found = apical.measure.regime(learner)(w, (), x)
       >>> found.steps, found.update
       ('stable', 'at equilibrium')
 
     Source: Goemaere et al. 2026, ICML (few steps are backpropagation scaled); Innocenti
     et al. 2025, arXiv:2505.13124 (the conditioning of inference).
     """
+    rule = learner.rule
     if not isinstance(rule, PredictiveCoding) or rule.prediction != "free":
         raise ValueError(
             "`regime` is about `PredictiveCoding(prediction='free')`: with fixed "
@@ -99,21 +100,18 @@ def regime(
     if rule.free is not None:
         raise ValueError(
             "`regime` is about the values of nodes alone: leave `free` at None. How "
-            "far free arguments are from rest is told by `credit.info`."
+            "far free arguments are from equilibrium is in `credit.info`."
         )
-    learner = make_learner(loss_fn, rule, **keywords)
-    resting = None
-    if _has_rest(rule):
-        resting = make_learner(loss_fn, _to_rest(rule), **keywords)
+    resting = learner.with_rule(_to_rest(rule)) if _has_rest(rule) else None
 
     @jax.jit
     def measured(key: jax.Array, params: Any, state: Any, *args: Any) -> Any:
-        circuit = learner.circuit(params, args)
+        circuit = learner.circuit(params, *args)
         credit = learner(params, state, *args)
         truth = rule.reference(circuit, params, state, args)
         bound = rest = None
         if rule.step_size is not None and rule.inference is None:
-            energy = Free(rule.terms(circuit, params, state, args))
+            energy = rule.energy(circuit, params, state, args)
             bound = rule.step_size * _curvature(energy, key)
         if resting is not None:
             goal = resting(params, state, *args)
@@ -123,11 +121,10 @@ def regime(
         return credit.info.residual, credit.info.energy, bound, cosine, rest
 
     def tell(params: Any, state: Any, *args: Any) -> Regime:
-        state = state.rule if isinstance(state, TrainState) else state
-        # A key that the compiler knew would have it draw the numbers, for minutes.
+        # An argument: a key that is a constant takes the compiler minutes to fold.
         key = jax.random.key(0)
         residual, energy, bound, cosine, rest = measured(key, params, state, *args)
-        return _told(
+        return _classified(
             float(residual),
             {name: float(value) for name, value in energy.items()},
             math.nan if bound is None else float(bound),
@@ -139,12 +136,12 @@ def regime(
 
 
 def _has_rest(rule: PredictiveCoding) -> bool:
-    """Whether what the values come to is the minimum of an energy."""
+    """Whether the values settle at the minimum of an energy."""
     return rule.derivative and rule.feedback is None
 
 
 def _to_rest(rule: PredictiveCoding) -> PredictiveCoding:
-    """The same energy, settled."""
+    """The same rule, with enough steps to settle."""
     return replace(
         rule,
         rate=None,
@@ -154,7 +151,7 @@ def _to_rest(rule: PredictiveCoding) -> PredictiveCoding:
     )
 
 
-def _told(
+def _classified(
     residual: float,
     energy: dict[str, float],
     stiffness: float,
@@ -183,10 +180,10 @@ def _told(
 
 def _cosine(circuit: Circuit, one: Any, other: Any) -> jax.Array:
     pairs = (circuit.leaves.split(one)[0], circuit.leaves.split(other)[0])
-    return _agreement(*pairs).cosine
+    return agreement(*pairs).cosine
 
 
-def _curvature(energy: Free, key: jax.Array) -> jax.Array:
+def _curvature(energy: AbstractEnergy, key: jax.Array) -> jax.Array:
     """The largest eigenvalue of d2E/dv2 of any example, by the power method."""
     circuit = energy.circuit
     by_example = PerExample.of(circuit)

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..circuit._jaxpr import Atom, Body, Literal, Op, Program
+from ..circuit import Atom, Body, Literal, Op, Program
 from ._flops import HEAVY, NotKnown, called, holds_heavy
 
 

@@ -1,4 +1,4 @@
-"""Batch Manhattan: keep only the sign of what a batch says.
+"""Batch Manhattan: keep only the sign of the gradient of a batch.
 
     tau = gradient,   kappa = m kappa + tau + d w,   w <- w - rate kappa,
 
@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ._check import check_number
+from ._argument_checks import check_number
 
 
 class BatchManhattanState(NamedTuple):
@@ -31,7 +31,7 @@ def batch_manhattan(
     sign_gradient: bool = True,
     sign_velocity: bool = False,
 ) -> optax.GradientTransformation:
-    """Batch Manhattan: keep only the sign of what a batch says.
+    """Batch Manhattan: keep only the sign of the gradient of a batch.
 
         tau   = gradient of the batch              (setting 1: its sign)
         kappa = momentum kappa + tau + weight_decay w
@@ -72,9 +72,9 @@ def batch_manhattan(
     Source: Liao, Leibo & Poggio 2016, AAAI, section "Batch Manhattan".
     """
     if not callable(learning_rate):
-        check_number("learning_rate", learning_rate, 0, math.inf)
-    check_number("momentum", momentum, 0, 1)
-    check_number("weight_decay", weight_decay, 0, math.inf)
+        check_number(learning_rate, "learning_rate", 0, math.inf)
+    check_number(momentum, "momentum", 0, 1)
+    check_number(weight_decay, "weight_decay", 0, math.inf)
 
     def init(params: Any) -> BatchManhattanState:
         return BatchManhattanState(jax.tree.map(jnp.zeros_like, params))

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ._check import check_number, check_positive
+from ._argument_checks import check_number, check_positive
 
 
 class SignAgreementState(NamedTuple):
@@ -62,7 +62,7 @@ def power_sign(
 
     Source: Bello, Zoph, Vasudevan & Le 2017, ICML, arXiv:1709.07417.
     """
-    check_positive("base", base)
+    check_positive(base, "base")
     return _by_agreement(
         learning_rate, momentum, decay, lambda a: jnp.power(jnp.asarray(base, float), a)
     )
@@ -104,7 +104,7 @@ def add_sign(
 
     Source: Bello, Zoph, Vasudevan & Le 2017, ICML, arXiv:1709.07417.
     """
-    check_number("alpha", alpha, 0, math.inf)
+    check_number(alpha, "alpha", 0, math.inf)
     return _by_agreement(learning_rate, momentum, decay, lambda a: alpha + a)
 
 
@@ -116,8 +116,8 @@ def _by_agreement(
 ) -> optax.GradientTransformation:
     """Each entry of the gradient times a size that depends on how its signs agree."""
     if not callable(learning_rate):
-        check_number("learning_rate", learning_rate, 0, math.inf)
-    check_number("momentum", beta, 0, 1)
+        check_number(learning_rate, "learning_rate", 0, math.inf)
+    check_number(beta, "momentum", 0, 1)
     if decay is not None and not callable(decay):
         raise ValueError(
             "`decay` must be a function of the step, as `apical.optim.linear_decay("
@@ -194,7 +194,7 @@ def cosine_decay(steps: int, periods: float = 0.5) -> Decay:
       0.5
     """
     _check_steps(steps)
-    check_number("periods", periods, 0, math.inf)
+    check_number(periods, "periods", 0, math.inf)
     return lambda t: (1 + jnp.cos(2 * jnp.pi * periods * _passed(t, steps))) / 2
 
 
@@ -218,7 +218,7 @@ def restart_decay(steps: int, periods: float = 1.0) -> Decay:
       [1.0, 0.5, 0.15, 1.0]
     """
     _check_steps(steps)
-    check_number("periods", periods, 0, math.inf)
+    check_number(periods, "periods", 0, math.inf)
 
     def decay(t: Any) -> jax.Array:
         fallen = jnp.mod(periods * jnp.minimum(t, steps), steps) / steps
@@ -232,4 +232,4 @@ def _passed(t: Any, steps: int) -> jax.Array:
 
 
 def _check_steps(steps: Any) -> None:
-    check_number("steps", steps, 1, math.inf)
+    check_number(steps, "steps", 1, math.inf)

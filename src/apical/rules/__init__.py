@@ -11,24 +11,22 @@ from .equilibrium import EquilibriumPropagation as EquilibriumPropagation
 from .equilibrium import GeneRec as GeneRec
 from .equilibrium import Holomorphic as Holomorphic
 from .equilibrium import Recirculation as Recirculation
-from .feedback._direct import DirectFeedbackAlignment as DirectFeedbackAlignment
-from .feedback._direct import (
+from .feedback import DirectFeedbackAlignment as DirectFeedbackAlignment
+from .feedback import (
     DirectRandomTargetProjection as DirectRandomTargetProjection,
 )
-from .feedback._feedback_alignment import FeedbackAlignment as FeedbackAlignment
-from .feedback._kolen_pollack import KolenPollack as KolenPollack
-from .feedback._sign_concordance import SignConcordance as SignConcordance
-from .feedback._weight_mirror import WeightMirror as WeightMirror
+from .feedback import FeedbackAlignment as FeedbackAlignment
+from .feedback import KolenPollack as KolenPollack
+from .feedback import RandomFeedback as RandomFeedback
+from .feedback import SignConcordance as SignConcordance
+from .feedback import WeightMirror as WeightMirror
 from .local_objectives import CLAPP as CLAPP
 from .local_objectives import PEPITA as PEPITA
 from .local_objectives import ForwardForward as ForwardForward
 from .local_objectives import LocalLosses as LocalLosses
-from .perturbation import Concrete as Concrete
 from .perturbation import EvolutionStrategy as EvolutionStrategy
 from .perturbation import ForwardGradient as ForwardGradient
 from .perturbation import NodePerturbation as NodePerturbation
-from .perturbation import ScoreFunction as ScoreFunction
-from .perturbation import StraightThrough as StraightThrough
 from .perturbation import WeightPerturbation as WeightPerturbation
 from .predictive_coding import AmortisedStart as AmortisedStart
 from .predictive_coding import ConjugateGradients as ConjugateGradients
@@ -41,9 +39,11 @@ from .predictive_coding import (
 from .predictive_coding import LearnedPrecision as LearnedPrecision
 from .predictive_coding import Nudge as Nudge
 from .predictive_coding import PredictiveCoding as PredictiveCoding
-from .predictive_coding import RandomFeedback as RandomFeedback
 from .predictive_coding import Sweep as Sweep
 from .predictive_coding import ZeroDivergence as ZeroDivergence
+from .stochastic_nodes import Concrete as Concrete
+from .stochastic_nodes import ScoreFunction as ScoreFunction
+from .stochastic_nodes import StraightThrough as StraightThrough
 from .synthetic_gradients import Critic as Critic
 from .synthetic_gradients import SyntheticGradients as SyntheticGradients
 from .synthetic_gradients import (

@@ -1,10 +1,10 @@
-"""Gradient steps of inference: of a given rate, or as large as the curvature allows.
+"""Step sizes of inference: a given rate, or one adapted to the curvature.
 
     rate_t = min(sqrt(1 + rate_t-1 / rate_t-2) rate_t-1,
                  |v_t - v_t-1| / (2 |dE_t - dE_t-1|))
 
-for each example by itself, so that none depends on its batch. No step needs more than
-the slopes that plain steps need. Malitsky & Mishchenko 2020, ICML.
+for each example separately, so that none depends on its batch; v are the values and dE
+their gradients, which plain steps need too. Malitsky & Mishchenko 2020, ICML.
 """
 
 from __future__ import annotations
@@ -16,15 +16,19 @@ import jax.numpy as jnp
 import optax
 
 from ..circuit import Circuit
-from ._numerics import wide
+from ._numerics import upcast
 
 Tree = dict[str, jax.Array]
 
 
 class PerExample(NamedTuple):
-    """Products by example, and steps of another size for each.
+    """Inner products and multiples for each example of a batch.
 
     Where an activity has no axis of examples, all examples are taken as one.
+
+    Attributes:
+      axes: the axis of the examples of each node, in its shape of `forms`.
+      forms: the shape of each node with the examples on an axis of their own.
     """
 
     axes: dict[str, int | None]
@@ -73,17 +77,17 @@ def _forms(circuit: Circuit) -> dict[str, tuple[int, ...]]:
 
 
 def ratio(above: jax.Array, below: jax.Array, otherwise: Any) -> jax.Array:
-    """A quotient where the divisor is above 0, else something given."""
+    """A quotient where the divisor is above 0, else another value."""
     fine = below > 0
     return jnp.where(fine, above / jnp.where(fine, below, 1), otherwise)
 
 
-# Of the first step, which goes before there is a curvature; of the second on top of it.
+# The rate of the first step, before a curvature is known, and its growth after that.
 _FIRST, _GROWTH = 0.01, 1e9
 
 
 class StepMemory(NamedTuple):
-    """The last point and slope, the last rates and how they grew, the steps taken."""
+    """The last point and gradient, the last rates and their growth, and the steps."""
 
     point: Tree
     slope: Tree
@@ -93,19 +97,19 @@ class StepMemory(NamedTuple):
 
 
 def adaptive_steps(by_example: PerExample) -> optax.GradientTransformation:
-    """The steps as a transformation of slopes."""
+    """Adaptive steps as an optax transformation."""
 
     def init(params: Any) -> Any:
-        none = wide(jnp.zeros_like(by_example.dot(params, params)))
+        none = upcast(jnp.zeros_like(by_example.dot(params, params)))
         start = jnp.zeros((), int)
         return StepMemory(params, params, none + _FIRST, none + _GROWTH, start)
 
     def update(updates: Any, state: Any, params: Any = None) -> Any:
         slope, memory, point = updates, state, params
-        moved = wide(jax.tree.map(jnp.subtract, point, memory.point))
-        bent = wide(jax.tree.map(jnp.subtract, slope, memory.slope))
+        moved = upcast(jax.tree.map(jnp.subtract, point, memory.point))
+        bent = upcast(jax.tree.map(jnp.subtract, slope, memory.slope))
         distance, change = by_example.dot(moved, moved), by_example.dot(bent, bent)
-        # Where nothing moved, or nothing changed, there is no curvature to be told.
+        # Where nothing moved, or nothing changed, no curvature is known.
         allowed = jnp.sqrt(ratio(distance / 4, change, jnp.square(memory.rate)))
         grown = jnp.sqrt(1 + memory.growth) * memory.rate
         rate = jnp.where(distance > 0, jnp.minimum(grown, allowed), memory.rate)
@@ -122,8 +126,8 @@ def as_optimizer(
 ) -> optax.GradientTransformation:
     """The given transformation, or plain gradient steps of a (traced) rate.
 
-    Without a rate they are as large as the curvature of each example allows; where a
-    loss function cannot be traced with other batches, that of all.
+    Without a rate, adaptive steps: for each example, or for the batch as a whole where
+    the loss function cannot be traced with another batch size.
     """
     if given is not None:
         return given

@@ -1,6 +1,6 @@
-"""Backpropagation: the reference. delta_n = dL/d(node n), through the true weights.
+"""Backpropagation, the reference: delta_n = dL/d(node n), through the true weights.
 
-L is the loss function, or what a rule beside it descends in place of that.
+L is the loss function, or the squared error that some rules descend in its place.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ class Backpropagation(Rule):
         dtheta = dL/dtheta
 
     Args:
-      descends: `"loss"`; or `"squared-error"`, what a rule is to be compared with that
-        descends half the squared distance of the output to its target (`target=`),
-        whatever the loss function is. The loss function is then reported alone.
+      descends: `"loss"`, the loss function; or `"squared-error"`, half the squared
+        distance of the output to its target (`target=`), to compare with rules that
+        descend that. The value of the loss function is reported in both cases.
 
     Example:
       >>> import jax, jax.numpy as jnp, apical
@@ -76,8 +76,8 @@ class Backpropagation(Rule):
                 run = circuit.run(here, args, sites=(OUTPUT,))
                 return self._error(circuit, run, args), (run.loss, run.aux)
             result = circuit.loss_fn(here, *args)
-            told = result if circuit.spec.has_aux else (result, None)
-            return told[0], told
+            pair = result if circuit.spec.has_aux else (result, None)
+            return pair[0], pair
 
         (_, (value, aux)), grads = jax.value_and_grad(loss, has_aux=True)(learned)
         return Credit(value, aux, circuit.leaves.combine(grads), state, ())

@@ -1,4 +1,4 @@
-"""What a rule is: a way of finding teaching signals."""
+"""The protocol of rules, and what their methods return."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ._optimizers import apply_optimizer
 from ._validation import SQUARED_ERROR, squared_error, target_of
 
 C = TypeVar("C")
-# Low, high and scale ("log" or "linear") of each number that a sweep may draw.
+# For each number that a sweep may vary: low, high, and "log" or "linear".
 SearchSpace = dict[str, tuple[float, float, str]]
 
 
@@ -26,7 +26,7 @@ class Credit(NamedTuple):
       grads: the update directions: the pytree of the parameters, None where a leaf is
         not learned. Hand them to any optax optimiser.
       state: what the next call needs.
-      info: diagnostics. Nothing needs them.
+      info: diagnostics, which no computation needs.
     """
 
     value: jax.Array
@@ -36,12 +36,25 @@ class Credit(NamedTuple):
     info: Any
 
 
+class TrainState(NamedTuple):
+    """The state of a training step.
+
+    Attributes:
+      rule: the rule's state, which learners and measures take.
+      optimizer: the optimiser's state.
+    """
+
+    rule: Any
+    optimizer: Any
+
+
 class Signal(NamedTuple):
-    """A node as a rule sees it: what one would set beside a recording.
+    """A node as a rule sees it, to compare with a recording of a neuron.
 
     Attributes:
       value: the node's value.
-      prediction: what the forward computation says it should be, given the others.
+      prediction: what the forward computation gives for it, with the nodes before it
+        at their values.
       teaching: the teaching signal, in the units and with the sign of the gradient of
         the loss: for backpropagation it is exactly that.
     """
@@ -52,15 +65,15 @@ class Signal(NamedTuple):
 
 
 def static(*, default: Any) -> Any:
-    """A field that chooses an algorithm: part of the rule's type, never traced."""
+    """A field of a rule that chooses an algorithm: never traced, not a leaf."""
     return field(default=default, metadata={"static": True})
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field, static))
 def rule(cls: type[C]) -> type[C]:
-    """Make a class a rule: a frozen dataclass whose numbers are leaves of a pytree."""
+    """Make a class a frozen dataclass and a pytree, whose numbers are its leaves."""
     if not isinstance(cls, type):
-        raise TypeError(f"`@rule` stands above a class, not {cls!r}.")
+        raise TypeError(f"`@rule` decorates a class, not {cls!r}.")
     made: Any = dataclass(frozen=True)(cls)
     static_names = {f.name for f in fields(made) if f.metadata.get("static")}
     jax.tree_util.register_dataclass(
@@ -77,16 +90,19 @@ class Rule:
     Every method gets the `circuit` of the loss function at these shapes, and is pure.
 
     Attributes:
-      citation: the source, as BibTeX; an entry for each, from line to line.
-      needs: what the rule needs that a neuron does not have, in the words of the docs.
-      search_space: the numbers that a sweep may draw, each `(low, high, scale)`.
-      nodes: the nodes that the rule works on unless the caller says otherwise.
-      coupled: whether parameters and state must move together (`apical.train_step`).
-      derivative_free: whether the loss need not have a derivative by the parameters.
+      citation: the sources, as BibTeX; each entry begins on a new line.
+      needs: the requirements that a biological neuron does not meet, in the words of
+        the docs.
+      search_space: the numbers that a sweep varies, each `(low, high, scale)` with
+        the scale `"log"` or `"linear"`. What tunes a rule takes it from here.
+      nodes: the nodes that the rule works on, if `nodes=` is not given.
+      coupled: whether parameters and state must move together, by
+        `apical.train_step`.
+      derivative_free: whether the loss may lack a derivative by the parameters.
       descends: the loss that the rule descends: `"loss"`, the loss function;
         `"squared-error"`, half the squared distance of the output to its target,
-        whatever the loss function is; or a word of your own, with `descended`.
-      rate_scale: how many times the usual step sizes those are that a sweep tries.
+        whatever the loss function is; or another word, with a method `descended`.
+      rate_scale: what a sweep multiplies the usual learning rates by.
     """
 
     citation: ClassVar[str] = ""
@@ -99,7 +115,7 @@ class Rule:
     rate_scale: ClassVar[float] = 1.0
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
-        """The state before the first call. Every refusal happens here."""
+        """The state before the first call; unsupported problems raise ValueError."""
         del circuit, key, params, args
         return ()
 
@@ -109,25 +125,25 @@ class Rule:
         return state
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
-        """One tick: the gradients and the new state."""
+        """One call: the loss, the gradients and the new state."""
         raise NotImplementedError(f"{type(self).__name__} does not define `credit`.")
 
     def signals(
         self, circuit: Circuit, params: Any, state: Any, args: Any
     ) -> dict[str, Signal]:
-        """Value, prediction and teaching signal at each node; a rule may have none."""
+        """Value, prediction and teaching signal at each node; optional."""
         raise NotImplementedError(f"{type(self).__name__} does not define `signals`.")
 
     def predict(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
-        """The output of the network that is trained; a tuple of several."""
+        """The output of the network that is trained; a tuple, if there are several."""
         del state
         run = circuit.run(params, args, sites=("output",))
-        return circuit.apart(run.sites["output"])
+        return circuit.batch.split_outputs(run.sites["output"])
 
     def descended(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
         """A scalar with the gradient of the loss that the rule descends.
 
-        It is the loss of the network that is trained, and is read by `reference` alone.
+        It is the loss of the network that is trained; only `reference` calls it.
         """
         del state
         if self.descends == "loss":
@@ -176,7 +192,7 @@ class Rule:
 
 
 def cited(*parts: Any) -> str:
-    """The sources of these parts (BibTeX, or what has a `citation`), each once."""
+    """The BibTeX entries of these parts (texts, or objects with a `citation`)."""
     entries = [p if isinstance(p, str) else getattr(p, "citation", "") for p in parts]
     return "\n".join(dict.fromkeys(entry for entry in entries if entry))
 

@@ -1,4 +1,4 @@
-"""Checks of a rule's own fields."""
+"""Checks of the values that a rule's fields are given."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def check_whole(value: Any, name: str) -> None:
 
 def check_positive(value: Any, name: str, or_zero: bool = False) -> None:
     """Refuse a concrete number that is not above 0 (or 0) and finite."""
-    # JAX fills trees with False where only their form matters.
+    # JAX builds rules with False in place of numbers, to compare their structures.
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     lowest = 0.0 if or_zero else math.nextafter(0.0, 1.0)
     if isinstance(value, (str, list, tuple)) or (

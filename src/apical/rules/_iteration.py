@@ -1,4 +1,4 @@
-"""Repeat a step of inference: rolled as a loop, or written out."""
+"""Repeated steps of inference, as a loop or written out one by one."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import jax
 from ..circuit import Circuit
 
 S = TypeVar("S")
-# More steps than these are never compiled one by one, and no more steps times nodes:
-# that takes minutes, and memory.
+# The most steps, and steps times nodes, that are written out: more take minutes to
+# compile, and much memory.
 _WRITTEN_OUT, _WRITTEN_OUT_NODES = 64, 400
 
 
@@ -22,13 +22,19 @@ def repeat(
     steps: int,
     of: int | None = None,
 ) -> S:
-    """Apply a step `steps` times, `of` so many in all.
+    """Apply a step `steps` times.
 
-    XLA runs a convolution inside a loop on a CPU slower than outside (twice, and 10-50
-    times in older versions), so there a loop that is not long is written out;
-    everywhere else it stays rolled, and the time to compile does not grow with the
-    number of steps. (Dense layers are no faster when two, five or all steps are written
-    out.)
+    On a CPU, XLA runs a convolution inside a loop more slowly than outside (2 times, in
+    older versions 10-50 times), so short loops with convolutions are written out there.
+    All others stay loops, so that the time to compile does not grow with the number of
+    steps. (Dense layers are no faster when steps are written out.)
+
+    Args:
+      circuit: of the loss function.
+      step: from one state to the next.
+      state: the first.
+      steps: how many.
+      of: the number of steps in all, where these are a part of them.
     """
     if steps <= 1 or written_out(circuit, of or steps):
         for _ in range(steps):
@@ -39,6 +45,6 @@ def repeat(
 
 def written_out(circuit: Circuit, steps: int) -> bool:
     """Whether a loop of so many steps is written out rather than rolled."""
-    slow = circuit.has_convolution and jax.default_backend() == "cpu"
+    slow = circuit.structure.has_convolution and jax.default_backend() == "cpu"
     small = steps * len(circuit.nodes) <= _WRITTEN_OUT_NODES
     return slow and small and steps <= _WRITTEN_OUT

@@ -1,28 +1,27 @@
-"""The entry points: a learner, a training step, and the signals of a rule."""
+"""Learners: a loss function, its description, and a rule.
+
+The description says, for example, which axis holds the examples and what the target is.
+It is given once, to `apical.value_and_grad`; training steps and measures take the
+learner.
+"""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, Generic, Literal, NamedTuple, TypedDict, TypeVar, Unpack
+from typing import Any, Literal, TypedDict
 
 import jax
-import optax
 
-from ..circuit import Circuit, LossSpec, require_arrays, require_function, trace_spec
-from ._base import Credit, Rule, Signal
-from ._checks import check_transformation
-from ._optimizers import require_told_enough
-from ._trace_cache import Numbers, signature
-from ._validation import fitting, require_key
+from ..circuit import Circuit, LossSpec, require_function
+from ._base import Credit, Rule, Signal, TrainState
+from ._trace_cache import CircuitCache
+from ._validation import explaining_misfit, require_key
 
-R = TypeVar("R")
-_CIRCUITS_KEPT = 16
 Nodes = Literal["entry", "unit", "marked", "every"]
 
 
 class Keywords(TypedDict, total=False):
-    """What is said of a loss function; `value_and_grad` says what each means."""
+    """The description of a loss function: the keywords of `apical.value_and_grad`."""
 
     has_aux: bool
     reduction: Literal["mean", "sum"]
@@ -33,59 +32,96 @@ class Keywords(TypedDict, total=False):
     carry: tuple[int, Any] | None
 
 
-class Circuits:
-    """The circuits of one loss function, one for each set of shapes and settings."""
+class Learner:
+    """A loss function, its description and a rule; made by `apical.value_and_grad`.
 
-    def __init__(self, loss_fn: Callable[..., Any], setting: LossSpec) -> None:
-        self.loss_fn, self.spec = loss_fn, setting
-        self._found: OrderedDict[Any, Circuit] = OrderedDict()
-        self._numbers = Numbers()
+    All methods are pure: wrap them in `jax.jit`. The loss function is traced once for
+    each set of shapes, of values that are not arrays, and of settings of JAX; so, as
+    under `jax.jit`, what it closes over is read then and not again.
 
-    def __call__(self, params: Any, args: tuple[Any, ...]) -> Circuit:
-        """The circuit at these shapes, traced the first time."""
-        require_arrays(params, args)
-        self._numbers.require_alike(params)
-        key = signature(params, args)
-        if key in self._found:
-            self._found.move_to_end(key)
-            return self._found[key]
-        circuit = trace_spec(self.loss_fn, self.spec, params, args)
-        # What closes over a value of an outer transformation must not outlive it.
-        if key is not None and not circuit.closes_over_tracers:
-            self._found[key] = circuit
-            if len(self._found) > _CIRCUITS_KEPT:
-                self._found.popitem(last=False)
-        return circuit
+    Attributes:
+      loss_fn: the loss function.
+      rule: the rule.
+      description: the keyword arguments that describe the loss function.
 
-
-class Learner(Generic[R]):
-    """A loss function with a rule; made by `apical.value_and_grad`. Pure: jit it.
-
-    The loss function is traced once for each set of shapes, of values that are not
-    arrays, and of settings of JAX; so, as under `jax.jit`, what it closes over is read
-    then and not again.
+    Example:
+      >>> import jax, jax.numpy as jnp, apical
+      >>> def loss_fn(w, x):
+      ...     return jnp.mean((jnp.tanh(x @ w["a"]) @ w["b"]) ** 2)
+      >>> w, x = {"a": jnp.ones((3, 4)), "b": jnp.ones((4, 2))}, jnp.ones((3, 5))
+      >>> rule = apical.rules.FeedbackAlignment()
+      >>> learner = apical.value_and_grad(loss_fn, rule, batch_axes=0)
+      >>> state = learner.init(jax.random.key(0), w, x.T)
+      >>> credit = learner(w, state, x.T)
+      >>> learner.predict(w, state, x.T).shape
+      (5, 2)
+      >>> learner.signals(w, state, x.T)["a"].teaching.shape
+      (5, 4)
+      >>> exact = learner.with_rule(apical.rules.Backpropagation())
+      >>> bool(exact(w, (), x.T).value == credit.value)
+      True
     """
 
     def __init__(
-        self, loss_fn: Callable[..., Any], rule: Rule, setting: LossSpec
+        self, loss_fn: Callable[..., Any], rule: Rule, description: Keywords
     ) -> None:
-        self.rule, self.circuit = rule, Circuits(loss_fn, setting)
+        self.loss_fn, self.rule, self.description = loss_fn, rule, description
+        self._circuits = CircuitCache(loss_fn, _loss_spec(rule, **description))
+
+    def with_rule(self, rule: Rule) -> Learner:
+        """A learner of the same loss function and description, with another rule."""
+        return value_and_grad(self.loss_fn, rule, **self.description)
+
+    def circuit(self, params: Any, *args: Any) -> Circuit:
+        """The nodes and synapses of the loss function that the rule works on.
+
+        Args:
+          params: the parameters, or their shapes (`jax.ShapeDtypeStruct`).
+          *args: the other arguments of the loss function, or their shapes.
+        """
+        return self._circuits(params, args)
 
     def init(self, key: jax.Array, params: Any, *args: Any) -> Any:
-        """The rule's state, from a key and example arguments; refuses here if ever.
+        """The rule's state before the first call.
 
-        From a raw key (`jax.random.PRNGKey(0)`, `jax.random.key_data(key)`) it is made
-        of plain arrays, which equinox and flax can save too.
+        Args:
+          key: a random key. From a raw key (`jax.random.PRNGKey(0)`,
+            `jax.random.key_data(key)`) the state is made of plain arrays, which equinox
+            and flax can save too.
+          params: the parameters.
+          *args: arguments of the loss function, of the shapes of the calls.
+
+        Raises:
+          ValueError: if the rule does not support the loss function.
         """
         require_key(key)
-        return self.rule.init(self.circuit(params, args), key, params, args)
+        return self.rule.init(self.circuit(params, *args), key, params, args)
 
     def reset(self, params: Any, state: Any, *args: Any) -> Any:
-        """The state for a new batch; the identity for most rules."""
+        """The state for a new batch; unchanged for most rules."""
         return self._apply(self.rule.reset, params, state, args)
 
     def __call__(self, params: Any, state: Any, *args: Any) -> Credit:
-        """One tick: `Credit(value, aux, grads, state, info)`."""
+        """One call of the rule: `Credit(value, aux, grads, state, info)`.
+
+        Raises:
+          ValueError: for a rule whose state must move with the parameters, and which
+            therefore needs `apical.train_step`.
+        """
+        if self.rule.coupled:
+            raise ValueError(
+                f"{type(self.rule).__name__} moves its state together with the "
+                "parameters, by the same update, so it cannot return gradients alone. "
+                "Use `apical.train_step(learner, optimizer)`. (To look at its "
+                "gradients without training: `learner.credit`.)"
+            )
+        return self.credit(params, state, *args)
+
+    def credit(self, params: Any, state: Any, *args: Any) -> Credit:
+        """The same, also for a rule whose state must move with the parameters.
+
+        To measure such a rule, not to train by it.
+        """
         return self._apply(self.rule.credit, params, state, args)
 
     def predict(self, params: Any, state: Any, *args: Any) -> Any:
@@ -93,115 +129,34 @@ class Learner(Generic[R]):
         return self._apply(self.rule.predict, params, state, args)
 
     def signals(self, params: Any, state: Any, *args: Any) -> dict[str, Signal]:
-        """Value, prediction and teaching signal at each node, by name."""
+        """Value, prediction and teaching signal at each node, by the node's name."""
         return self._apply(self.rule.signals, params, state, args)
 
     def _apply(
         self, method: Callable[..., Any], params: Any, state: Any, args: Any
     ) -> Any:
-        circuit = self.circuit(params, args)
-        with fitting(state, lambda key: self.rule.init(circuit, key, params, args)):
+        _require_rule_state(state)
+        circuit = self.circuit(params, *args)
+        with explaining_misfit(
+            state, lambda key: self.rule.init(circuit, key, params, args)
+        ):
             return method(circuit, params, state, args)
 
 
-class TrainState(NamedTuple):
-    """What a training step carries: the rule's state and the optimiser's."""
-
-    rule: Any
-    optimizer: Any
-
-
-class Trainer:
-    """A loss function with a rule and an optimiser; made by `apical.train_step`."""
-
-    def __init__(
-        self, learner: Learner[Any], optimizer: optax.GradientTransformation
-    ) -> None:
-        self.learner, self.optimizer = learner, optimizer
-
-    def init(self, key: jax.Array, params: Any, *args: Any) -> TrainState:
-        """The state of the rule and of the optimiser; a raw key as in a learner."""
-        require_key(key)
-        circuit = self.learner.circuit(params, args)
-        learned = circuit.learned(params)
-        require_told_enough(self.optimizer, learned)
-        self.learner.rule.check_optimizer(circuit, params, self.optimizer)
-        state = self.learner.rule.init(circuit, key, params, args)
-        return TrainState(state, self.optimizer.init(learned))
-
-    def reset(self, params: Any, state: TrainState, *args: Any) -> TrainState:
-        """The state for a new batch; the identity for most rules."""
-        _require_train_state(state)
-        return state._replace(rule=self.learner.reset(params, state.rule, *args))
-
-    def __call__(
-        self, params: Any, state: TrainState, *args: Any
-    ) -> tuple[Any, TrainState, Credit]:
-        """One update: `(params, state, credit)`."""
-        _require_train_state(state)
-        circuit = self.learner.circuit(params, args)
-        with fitting(state, lambda key: self.init(key, params, *args)):
-            params, optimizer_state, credit = self.learner.rule.train(
-                circuit, params, state.rule, args, self.optimizer, state.optimizer
-            )
-        return params, TrainState(credit.state, optimizer_state), credit
-
-    def predict(self, params: Any, state: TrainState, *args: Any) -> Any:
-        """The output of the network that is trained."""
-        _require_train_state(state)
-        return self.learner.predict(params, state.rule, *args)
-
-
-def _require_train_state(state: Any) -> None:
-    if not isinstance(state, TrainState):
-        raise ValueError(
-            f"`state` is a {type(state).__name__}, and a training step needs the "
-            "TrainState that its own `init(key, params, *args)` or its call before "
-            "returned: `params, state, credit = step(params, state, *args)`."
-        )
-
-
-def make_learner(
-    loss_fn: Callable[..., Any],
+def _loss_spec(
     rule: Rule,
     nodes: Nodes | None = None,
-    *,
-    has_aux: bool = False,
-    reduction: Literal["mean", "sum"] = "mean",
-    batch_axes: Any = 0,
-    target: Callable[..., Any] | None = None,
     input_argnums: int | tuple[int, ...] | None = None,
-    carry: tuple[int, Any] | None = None,
-    **unknown: Any,
-) -> Learner[Any]:
-    """A learner for any rule, also for those that need `train_step`."""
-    if unknown:
-        raise TypeError(
-            f"unexpected keyword argument {next(iter(unknown))!r}: there are "
-            f"{', '.join(f'`{name}`' for name in Keywords.__annotations__)}."
-        )
-    require_function(loss_fn, "loss_fn")
-    if not isinstance(rule, Rule):
-        hint = f"; did you mean `{rule.__name__}()`?" if isinstance(rule, type) else "."
-        raise TypeError(f"`rule` must be a rule of `apical.rules`, not {rule!r}{hint}")
-    if jax.tree_util.all_leaves([rule]):
-        raise TypeError(
-            f"{type(rule).__name__} is not registered, so that its numbers are no "
-            f"leaves: write `@apical.rules.rule` above `class {type(rule).__name__}`."
-        )
-    setting = LossSpec(
-        has_aux=has_aux,
-        reduction=reduction,
-        batch_axes=batch_axes,
+    **description: Any,
+) -> LossSpec:
+    if isinstance(input_argnums, int):
+        input_argnums = (input_argnums,)
+    return LossSpec(
         nodes=nodes or rule.nodes,
-        target=target,
-        input_argnums=(
-            (input_argnums,) if isinstance(input_argnums, int) else input_argnums
-        ),
-        carry=carry,
+        input_argnums=input_argnums,
         derivative=not rule.derivative_free,
+        **description,
     )
-    return Learner(loss_fn, rule, setting)
 
 
 def value_and_grad(
@@ -215,135 +170,108 @@ def value_and_grad(
     target: Callable[..., Any] | None = None,
     input_argnums: int | tuple[int, ...] | None = None,
     carry: tuple[int, Any] | None = None,
-) -> Learner[Any]:
-    """`jax.value_and_grad`, by any rule.
+) -> Learner:
+    """The loss and an update direction for each parameter, by any learning rule.
+
+    It takes the place of `jax.value_and_grad`: with
+    `apical.rules.Backpropagation()` the gradients are the same. A loss function is
+    described once, here; training steps and measures take the learner.
 
     Args:
       loss_fn: any JAX function `loss_fn(params, *args)` that returns a scalar loss, or
-        `(loss, aux)` with `has_aux`.
+        `(loss, aux)` with `has_aux=True`. `params` is a pytree; its leaves that are not
+        arrays of floating-point numbers are not learned.
       rule: one of `apical.rules`.
-      has_aux: whether `loss_fn` returns a pair.
+      has_aux: whether `loss_fn` returns a pair `(loss, aux)`.
       reduction: whether the loss is the `"mean"` or the `"sum"` over the examples.
-      batch_axes: the axis of the examples in each argument, as `in_axes` of `jax.vmap`:
-        an integer, None for an argument that all examples share, or a tuple with one
+      batch_axes: the axis of the examples in each argument after `params`, as `in_axes`
+        of `jax.vmap`: an integer for all arguments; None for an argument that all
+        examples share (a mask, a random key, running statistics); or a tuple with one
         entry (a pytree prefix) per argument.
-      nodes: `"entry"`, `"unit"`, `"marked"` or `"every"`; by default the rule's own.
-      target: a function of the arguments after `params` that returns what the output
-        should be, of its shape; only rules that see it need it.
-      input_argnums: which arguments after `params`, by position, are the input of the
-        network: what rules that change it may change (`0` or `(0,)` for the first of
-        them).
-      carry: for windows of a long sequence `(position, path)`: the argument after
-        `params` that a window starts from, and the key or keys under which `aux` holds
-        what it ended with.
+      nodes: the activities that the rule works on: `"entry"` (those that enter a
+        synapse, and those where paths part), `"unit"` (of these, the ones that are a
+        nonlinearity of one activity), `"marked"` (those marked by `apical.node`) or
+        `"every"` (the result of each operation). By default the rule chooses.
+      target: a function of the arguments after `params`, as `lambda x, y: y`, that
+        returns what the output should be, in its shape. For rules that need a target.
+      input_argnums: which arguments after `params` are the input of the network: `0`
+        for the first, or a tuple of positions. For rules that change the input.
+      carry: for windows of a long sequence, `(position, path)`: the position after
+        `params` of the state that a window starts from, and the key (or tuple of keys)
+        under which `aux` holds the state that it ends with.
 
     Returns:
-      A `Learner`: `state = learner.init(key, params, *args)`, then
-      `credit = learner(params, state, *args)` with `credit.grads` for any optimiser,
-      and always `state = credit.state`: noise, learned feedback and traces live there.
+      A `Learner` with these methods:
+
+      * `learner.init(key, params, *args)` returns the rule's first state. Unsupported
+        combinations of rule and loss function raise `ValueError` here.
+      * `learner(params, state, *args)` returns `Credit(value, aux, grads, state,
+        info)`: the loss, what `loss_fn` returned beside it, the update directions (a
+        pytree as `params`, for any optax optimiser), and the next state. Always
+        continue with `credit.state`: it may hold random keys or learned feedback.
+      * `learner.reset(params, state, *args)` returns the state for a new batch, for
+        rules whose values persist from call to call; unchanged for the others.
+      * `learner.predict(params, state, *args)` returns the network's output.
+      * `learner.signals(params, state, *args)` returns value, prediction and teaching
+        signal of each node, by name.
+      * `learner.circuit(params, *args)` returns the nodes and synapses that were found.
+      * `learner.with_rule(rule)` returns a learner of the same loss by another rule.
 
     Raises:
-      ValueError: for a rule whose state must move with the parameters.
+      TypeError: if `loss_fn` is not a function, or `rule` is not a rule.
+      ValueError: for a keyword argument with an unknown value. A rule whose state must
+        move with the parameters raises when the learner is called: it trains by
+        `apical.train_step(learner, optimizer)`.
 
     Example:
       >>> import jax, jax.numpy as jnp, apical
-      >>> loss_fn = lambda w, x, y: jnp.mean((jnp.tanh(x @ w["a"]) @ w["b"] - y) ** 2)
-      >>> w = {"a": jnp.ones((3, 4)), "b": jnp.ones((4, 2))}
+      >>> def loss_fn(params, x, y):
+      ...     return jnp.mean((jnp.tanh(x @ params["a"]) @ params["b"] - y) ** 2)
+      >>> params = {"a": jnp.ones((3, 4)), "b": jnp.ones((4, 2))}
       >>> x, y = jnp.ones((5, 3)), jnp.zeros((5, 2))
       >>> learner = apical.value_and_grad(loss_fn, apical.rules.FeedbackAlignment())
-      >>> state = learner.init(jax.random.key(0), w, x, y)
-      >>> credit = jax.jit(learner)(w, state, x, y)
+      >>> state = learner.init(jax.random.key(0), params, x, y)
+      >>> credit = jax.jit(learner)(params, state, x, y)
       >>> jax.tree.map(jnp.shape, credit.grads)
       {'a': (3, 4), 'b': (4, 2)}
       >>> state = credit.state  # for the next call
+      >>> measured = apical.measure.alignment(learner)(params, state, x, y)
+      >>> round(float(measured.layers["b"].agreement.cosine), 4)
+      1.0
     """
-    if isinstance(rule, Rule) and rule.coupled:
-        raise ValueError(
-            f"{type(rule).__name__} moves its state together with the parameters, by "
-            "the same update, so it cannot hand out gradients alone. Use "
-            "`apical.train_step(loss_fn, rule, optimizer)`."
+    if isinstance(loss_fn, Learner):
+        raise TypeError(
+            "`loss_fn` is a learner already. For the same loss by another rule: "
+            "`learner.with_rule(rule)`."
         )
-    return make_learner(
-        loss_fn,
-        rule,
-        nodes,
+    require_function(loss_fn, "loss_fn")
+    _require_rule(rule)
+    description = Keywords(
         has_aux=has_aux,
         reduction=reduction,
         batch_axes=batch_axes,
+        nodes=nodes,
         target=target,
         input_argnums=input_argnums,
         carry=carry,
     )
+    return Learner(loss_fn, rule, description)
 
 
-def train_step(
-    loss_fn: Callable[..., Any],
-    rule: Rule,
-    optimizer: optax.GradientTransformation,
-    **keywords: Unpack[Keywords],
-) -> Trainer:
-    """One update of the parameters, by any rule and any optax optimiser.
-
-    The general case: it also serves rules whose parameters and state move together.
-
-    Args:
-      loss_fn: any JAX function `loss_fn(params, *args)`.
-      rule: one of `apical.rules`.
-      optimizer: any `optax.GradientTransformation`. It is told the loss as well
-        (`optax.polyak_sgd`, `optax.contrib.reduce_on_plateau`); one that asks for the
-        loss function, as `optax.lbfgs`, is refused by `init`.
-      **keywords: `has_aux`, `reduction`, `batch_axes`, `nodes`, `target`,
-        `input_argnums`, `carry`, as in `value_and_grad`.
-
-    Returns:
-      A `Trainer`: `state = step.init(key, params, *args)`, then
-      `params, state, credit = step(params, state, *args)`.
-
-    Example:
-      >>> import jax, jax.numpy as jnp, optax, apical
-      >>> loss_fn = lambda w, x: jnp.mean((x @ w) ** 2)
-      >>> rule = apical.rules.Backpropagation()
-      >>> step = apical.train_step(loss_fn, rule, optax.sgd(0.25))
-      >>> w, x = jnp.ones((1, 1)), jnp.ones((3, 1))
-      >>> state = step.init(jax.random.key(0), w, x)
-      >>> w, state, credit = jax.jit(step)(w, state, x)
-      >>> float(credit.value), float(w[0, 0])
-      (1.0, 0.5)
-    """
-    check_transformation(optimizer, "optimizer")
-    return Trainer(make_learner(loss_fn, rule, **keywords), optimizer)
+def _require_rule(rule: Any) -> None:
+    if not isinstance(rule, Rule):
+        hint = f"; did you mean `{rule.__name__}()`?" if isinstance(rule, type) else "."
+        raise TypeError(f"`rule` must be a rule of `apical.rules`, not {rule!r}{hint}")
+    if jax.tree_util.all_leaves([rule]):
+        raise TypeError(
+            f"{type(rule).__name__} is not registered, so that its numbers are no "
+            f"leaves: write `@apical.rules.rule` above `class {type(rule).__name__}`."
+        )
 
 
-def signals(
-    loss_fn: Callable[..., Any],
-    rule: Rule,
-    **keywords: Unpack[Keywords],
-) -> Callable[..., dict[str, Signal]]:
-    """What one would set beside a recording: value, prediction, teaching signal.
-
-    Args:
-      loss_fn: any JAX function `loss_fn(params, *args)`.
-      rule: one of `apical.rules`.
-      **keywords: `has_aux`, `reduction`, `batch_axes`, `nodes`, `target`,
-        `input_argnums`, `carry`, as in `value_and_grad`.
-
-    Returns:
-      A function of `(params, state, *args)`, with the rule's state (of `learner.init`
-      or `step.init`), that returns a `Signal` for each node, by name.
-
-    Example:
-      >>> import jax, jax.numpy as jnp, apical
-      >>> loss_fn = lambda w, x: jnp.mean((jnp.tanh(x @ w["a"]) @ w["b"]) ** 2)
-      >>> w, x = {"a": jnp.zeros((3, 4)), "b": jnp.ones((4, 2))}, jnp.ones((5, 3))
-      >>> rule = apical.rules.Backpropagation()
-      >>> found = apical.signals(loss_fn, rule)(w, (), x)
-      >>> found["a"].teaching.shape
-      (5, 4)
-    """
-    learner = make_learner(loss_fn, rule, **keywords)
-
-    def read(params: Any, state: Any, *args: Any) -> dict[str, Signal]:
-        state = state.rule if isinstance(state, TrainState) else state
-        return learner.signals(params, state, *args)
-
-    return read
+def _require_rule_state(state: Any) -> None:
+    if isinstance(state, TrainState):
+        raise ValueError(
+            "`state` is a TrainState, the state of a training step. Learners and "
+            "measures take the rule's part of it: pass `state.rule`."
+        )

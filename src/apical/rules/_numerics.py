@@ -1,4 +1,4 @@
-"""Norms, precision, and keys with a name folded in."""
+"""Numerical helpers: random keys by name, norms, and precision."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import jax.numpy as jnp
 from ..circuit import Circuit
 
 
-def fold_in_name(key: jax.Array, salt: str) -> jax.Array:
-    """A key of the rule's own.
+def fold_in_name(key: jax.Array, name: str) -> jax.Array:
+    """A key that no `split` or `fold_in` of the same key by a small number gives.
 
-    `fold_in(key, i)` equals `split(key, n)[i]`, so that feedback drawn from the key
-    that initialised the parameters could *be* the parameters.
+    `fold_in(key, i)` equals `split(key, n)[i]`, so feedback drawn from the key that
+    initialised the parameters could otherwise equal the parameters.
     """
-    return jax.random.fold_in(key, zlib.crc32(salt.encode()) & 0x7FFFFFFF)
+    return jax.random.fold_in(key, zlib.crc32(name.encode()) & 0x7FFFFFFF)
 
 
 def relative_norm(last: Any, first: Any) -> jax.Array:
-    """The norm of one tree over that of another; 0 where there is nothing to settle."""
+    """The norm of one tree over that of another; 0 where the second is 0."""
     return root_of_ratio(squared_norm(last), squared_norm(first))
 
 
@@ -36,18 +36,20 @@ def squared_norm(tree: Any) -> jax.Array:
     return sum((jnp.sum(jnp.square(jnp.abs(x))) for x in leaves), jnp.zeros(()))
 
 
-def wide(tree: Any) -> Any:
+def upcast(tree: Any) -> Any:
     """The same numbers, in 32 bits at least.
 
-    An example's own error is as many times its share of the loss as there are
-    examples, and in 16 bits that may be no number.
+    The error of one example is its share of the loss times the number of examples,
+    which may overflow in 16 bits.
     """
     return jax.tree.map(
         lambda x: x.astype(jnp.promote_types(x.dtype, jnp.float32)), tree
     )
 
 
-def narrowed(circuit: Circuit, values: dict[str, jax.Array]) -> dict[str, jax.Array]:
-    """The same numbers in the types of the nodes that they are for."""
+def cast_to_nodes(
+    circuit: Circuit, values: dict[str, jax.Array]
+) -> dict[str, jax.Array]:
+    """The same numbers in the dtypes of their nodes."""
     dtypes = {n.name: n.dtype for n in circuit.nodes}
     return {n: x.astype(dtypes[n]) for n, x in values.items()}

@@ -1,4 +1,4 @@
-"""Optimisers of optax: what they are told, and weights that move by them."""
+"""Optax optimisers inside rules: one step of them, and which are supported."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import optax
 
 
 def adam(rate: Any) -> optax.GradientTransformation:
-    """Adam with a rate that may be traced, and a slope where a gradient is zero."""
+    """Adam with a rate that may be traced, differentiable where a gradient is zero."""
     return optax.chain(optax.scale_by_adam(eps_root=1e-16), optax.scale(-rate))
 
 
@@ -22,17 +22,17 @@ def updates_of(
     weights: Any,
     loss: Any = None,
 ) -> tuple[Any, Any]:
-    """What an optimiser makes of gradients, and its state.
+    """The updates of one step of an optimiser, and its next state.
 
-    It is told the loss where it listens: `value` and `grad` are optax's names for it
-    (`optax.GradientTransformationExtraArgs`).
+    An optimiser whose `update` has the keywords `value` and `grad` gets the loss and
+    the gradients there (`optax.GradientTransformationExtraArgs`).
     """
-    told = {} if loss is None else {"value": loss, "grad": grads}
-    # By its signature: `optax.MultiSteps` passes on what it is told, and is no tuple.
-    heard = inspect.signature(optimizer.update).parameters
-    if not any(p.kind is p.VAR_KEYWORD for p in heard.values()):
-        told = {name: given for name, given in told.items() if name in heard}
-    return optimizer.update(grads, memory, weights, **told)
+    extra = {} if loss is None else {"value": loss, "grad": grads}
+    # By its signature: `optax.MultiSteps` takes them, and is of another class.
+    accepted = inspect.signature(optimizer.update).parameters
+    if not any(p.kind is p.VAR_KEYWORD for p in accepted.values()):
+        extra = {name: x for name, x in extra.items() if name in accepted}
+    return optimizer.update(grads, memory, weights, **extra)
 
 
 def apply_optimizer(
@@ -42,26 +42,26 @@ def apply_optimizer(
     weights: Any,
     loss: Any = None,
 ) -> tuple[Any, Any]:
-    """The weights after one step, and the optimiser's state."""
+    """The weights after one step, and the optimiser's next state."""
     updates, memory = updates_of(optimizer, grads, memory, weights, loss)
     return optax.apply_updates(weights, updates), memory
 
 
-def begun(optimizer: optax.GradientTransformation, weights: Any) -> Any:
-    """The first state of an optimiser that is told gradients alone."""
-    require_told_enough(optimizer, weights, loss=False)
+def init_optimizer(optimizer: optax.GradientTransformation, weights: Any) -> Any:
+    """The first state of an optimiser that gets gradients and weights, but no loss."""
+    require_usable_optimizer(optimizer, weights, loss=False)
     return optimizer.init(weights)
 
 
-def require_told_enough(
+def require_usable_optimizer(
     optimizer: optax.GradientTransformation, weights: Any, loss: bool = True
 ) -> None:
-    """Refuse an optimiser that asks for more than it will be told."""
+    """Refuse an optimiser that needs more than gradients, weights and the loss."""
 
     def step(weights: Any) -> Any:
-        told = jnp.zeros(()) if loss else None
+        value = jnp.zeros(()) if loss else None
         return apply_optimizer(
-            optimizer, weights, optimizer.init(weights), weights, told
+            optimizer, weights, optimizer.init(weights), weights, value
         )
 
     try:
@@ -69,9 +69,9 @@ def require_told_enough(
     except Exception as error:
         given = " and the loss (`value=`, `grad=`)" if loss else ""
         raise ValueError(
-            "`optimizer` cannot take a step here. It is told the gradients, the "
+            "`optimizer` cannot take a step here. It gets the gradients, the "
             f"parameters{given}; one that evaluates the loss function itself, as "
-            "`optax.lbfgs` by its line search, is refused, since what a rule returns "
-            "need not be that function's gradient. Choose another optimiser. "
+            "`optax.lbfgs` in its line search, is not supported, since what a rule "
+            "returns need not be that function's gradient. Choose another optimiser. "
             f"({type(error).__name__}: {error})"
         ) from error

@@ -1,49 +1,83 @@
-"""What a trace depends on, so that one is taken again only where it would be the same.
+"""A cache of circuits, and its keys: everything that a trace depends on.
 
-Equality is not enough: `1 == True == 1.0` and `0.0 == -0.0`, and an object that hashes
-by identity may have changed. So what is not an array, the static fields of trees too,
-is compared by type and content, as pickled; and code (functions, classes, modules) by
-identity, as `jax.jit` does.
+Equality is not enough for a key: `1 == True == 1.0` and `0.0 == -0.0`, and an object
+that hashes by identity may have changed. So what is not an array, the static fields of
+pytrees too, is compared by type and content, as pickled; code (functions, classes,
+modules) is compared by identity, as `jax.jit` does.
 """
 
 from __future__ import annotations
 
 import io
 import pickle
-from collections.abc import Hashable
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
 import jax
 
-from ..circuit import is_array, is_weak, shapes_of
+from ..circuit import (
+    Circuit,
+    LossSpec,
+    is_array,
+    is_weak,
+    require_arrays,
+    shapes_of,
+    trace_spec,
+)
 
+_CIRCUITS_KEPT = 16
 _CODE = (type, FunctionType, BuiltinFunctionType, ModuleType)
+
+
+class CircuitCache:
+    """The circuits of one loss function, one for each set of shapes and settings."""
+
+    def __init__(self, loss_fn: Callable[..., Any], spec: LossSpec) -> None:
+        self.loss_fn, self.spec = loss_fn, spec
+        self._circuits: OrderedDict[Any, Circuit] = OrderedDict()
+        self._python_numbers = PythonNumbers()
+
+    def __call__(self, params: Any, args: tuple[Any, ...]) -> Circuit:
+        """The circuit at these shapes, traced the first time."""
+        require_arrays(params, args)
+        self._python_numbers.require_unchanged(params)
+        key = signature(params, args)
+        if key in self._circuits:
+            self._circuits.move_to_end(key)
+            return self._circuits[key]
+        circuit = trace_spec(self.loss_fn, self.spec, params, args)
+        # What closes over a value of an outer transformation must not outlive it.
+        if key is not None and not circuit.structure.closes_over_tracers:
+            self._circuits[key] = circuit
+            if len(self._circuits) > _CIRCUITS_KEPT:
+                self._circuits.popitem(last=False)
+        return circuit
 
 
 class Exact:
     """A value that equals another only if both are the same in type and content.
 
-    What has no content that can be told equals itself alone.
+    A value that cannot be pickled equals only itself.
+
+    Attributes:
+      value: the value.
+      content: its type and content as bytes; None if it cannot be pickled.
     """
 
     def __init__(self, value: Any) -> None:
         self.value = value
-        # Kept, so that an id is not given to something else.
-        self._content, self._code = _content(value)
-
-    @property
-    def told(self) -> bool:
-        """Whether the content can be told."""
-        return self._content is not None
+        # The code is kept alive, so that its id is not reused.
+        self.content, self._code = _content(value)
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Exact) or not self.told:
+        if not isinstance(other, Exact) or self.content is None:
             return self is other
-        return self._content == other._content
+        return self.content == other.content
 
     def __hash__(self) -> int:
-        return hash(self._content)
+        return hash(self.content)
 
 
 def signature(params: Any, args: tuple[Any, ...]) -> Hashable | None:
@@ -51,12 +85,12 @@ def signature(params: Any, args: tuple[Any, ...]) -> Hashable | None:
     leaves, treedef = jax.tree.flatten((params, args))
     shapes = tuple(shapes_of([leaf for leaf in leaves if is_array(leaf)]))
     rest = [(i, leaf) for i, leaf in enumerate(leaves) if not is_array(leaf)]
-    given = Exact((treedef, rest))
-    return (given, shapes, *_context()) if given.told else None
+    exact = Exact((treedef, rest))
+    return None if exact.content is None else (exact, shapes, *_context())
 
 
-class Numbers:
-    """Numbers of Python among the parameters, which `jax.jit` makes arrays of.
+class PythonNumbers:
+    """Python numbers among the parameters, which `jax.jit` turns into arrays.
 
     As numbers they are not learned, and as arrays they are. So each has to stay what
     it was in the first call.
@@ -65,7 +99,7 @@ class Numbers:
     def __init__(self) -> None:
         self._learned: dict[str, bool] = {}
 
-    def require_alike(self, params: Any) -> None:
+    def require_unchanged(self, params: Any) -> None:
         """Refuse a leaf that was a number in one call and is an array in another."""
         for path, leaf in jax.tree.leaves_with_path(params):
             learned = is_array(leaf)
@@ -91,10 +125,10 @@ def _nothing() -> None:
 
 
 def _context() -> tuple[Hashable, ...]:
-    """What a trace depends on beside its arguments: the settings of JAX.
+    """The settings of JAX, on which a trace depends beside its arguments.
 
-    JAX traces the same function anew where one of them has changed. That of random
-    keys it leaves out.
+    JAX traces the same function again when one of them has changed; the one for random
+    keys is not among those, and is added here.
     """
     keys = jax.config.jax_default_prng_impl  # pyright: ignore[reportAttributeAccessIssue]
     return _nothing.trace().jaxpr, keys

@@ -1,4 +1,8 @@
-"""A state of another model, rule or optimiser, told where it made a call fail."""
+"""What rules require of a call: a key, a fitting state, inputs, a target, enough steps.
+
+Each check raises an error that says what to pass. Also here are the squared error to
+the target, and its gradient by the drive of the output.
+"""
 
 from __future__ import annotations
 
@@ -12,28 +16,30 @@ import jax.numpy as jnp
 
 from ..circuit import Circuit, nodes_depending_on, require_arguments
 
+# ---- The key, and a state that fits the rule and the model.
+
 
 def require_key(key: Any) -> None:
-    """Refuse what is not one key, old or new; seeds and swapped arguments above all."""
+    """Refuse what is not one key, typed or raw, such as a seed or the parameters."""
     dtype, shape = getattr(key, "dtype", None), getattr(key, "shape", None)
     typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
     if shape != () if typed else (dtype != jnp.uint32 or len(shape or ()) != 1):
-        told = (
+        found = (
             f"a {type(key).__name__}"
             if dtype is None
             else f"{dtype}{list(shape or ())}"
         )
         raise TypeError(
-            f"`key` must be one key, as `jax.random.key(0)` makes it, not {told}; it "
-            "comes first: `init(key, params, *args)`."
+            f"`key` must be one key, as `jax.random.key(0)` makes it, not {found}; it "
+            "is the first argument: `init(key, params, *args)`."
         )
 
 
 @contextmanager
-def fitting(state: Any, init: Callable[[jax.Array], Any]) -> Iterator[None]:
-    """Where what is done inside fails, say so if the state is not as `init` makes it.
+def explaining_misfit(state: Any, init: Callable[[jax.Array], Any]) -> Iterator[None]:
+    """Explain an error inside the block, if the state is not as `init` makes it.
 
-    A state that works is never looked at, so that this costs nothing.
+    The state is only looked at after an error, so this costs nothing.
     """
     try:
         yield
@@ -42,7 +48,7 @@ def fitting(state: Any, init: Callable[[jax.Array], Any]) -> Iterator[None]:
         if reason is None:
             raise
         raise ValueError(
-            f"`state` does not fit this rule and model: {reason}. Hand in what "
+            f"`state` does not fit this rule and model: {reason}. Pass what "
             "`init(key, params, *args)` of the same learner (or training step) made, "
             f"or what the call before returned. ({type(error).__name__}: {error})"
         ) from error
@@ -63,10 +69,11 @@ def difference(found: Any, wanted: Any) -> str | None:
     """The first difference in form between two trees; None if there is none."""
     if isinstance(wanted, jax.ShapeDtypeStruct):
         known = getattr(found, "shape", None) == wanted.shape
-        told = f"an array of shape {wanted.shape}"
-        return None if known else f"it is {_told(found)}, and should be {told}"
+        expected = f"an array of shape {wanted.shape}"
+        return None if known else f"it is {_described(found)}, and should be {expected}"
     if type(found) is not type(wanted):
-        return f"it is a {type(found).__name__}, and should be a {_kind(wanted)}"
+        name = _name_and_fields(wanted)
+        return f"it is a {type(found).__name__}, and should be a {name}"
     ours, theirs = _shapes(found), _shapes(wanted)
     for path in [*theirs, *ours]:
         if path not in ours:
@@ -80,12 +87,12 @@ def difference(found: Any, wanted: Any) -> str | None:
     return None
 
 
-def _told(found: Any) -> str:
+def _described(found: Any) -> str:
     shape = getattr(found, "shape", None)
     return f"a {type(found).__name__}" if shape is None else f"of shape {shape}"
 
 
-def _kind(tree: Any) -> str:
+def _name_and_fields(tree: Any) -> str:
     fields = getattr(tree, "_fields", None)
     name = type(tree).__name__
     return f"{name} of {', '.join(fields)}" if fields else name
@@ -101,21 +108,21 @@ def _shapes(tree: Any) -> dict[str, Any]:
     }
 
 
-# ---- The input of the network, for rules that change it.
+# ---- The input of the network, for rules that change it (`input_argnums=`).
 
 
-def require_heard(circuit: Circuit, rule: str) -> None:
-    """Refuse inputs of which no node is made, as a target."""
+def require_inputs_reach_nodes(circuit: Circuit, rule: str) -> None:
+    """Refuse inputs that no node depends on, such as a target."""
     positions = circuit.spec.input_argnums or ()
     if not nodes_depending_on(circuit, positions):
         raise ValueError(
-            f"{rule} changes the input of the network, and no node is made of "
+            f"{rule} changes the input of the network, and no node depends on "
             f"`input_argnums={positions}`: positions are counted from 0 after `params`."
         )
 
 
 def inputs_of(circuit: Circuit, args: tuple[Any, ...], rule: str) -> tuple[Any, ...]:
-    """The arguments that `input_argnums=` names, or refuse."""
+    """The arguments that `input_argnums=` names; refuse if there are none."""
     positions = circuit.spec.input_argnums
     if positions is None:
         raise ValueError(
@@ -153,13 +160,13 @@ def with_inputs(
     return tuple(changed.get(i, a) for i, a in enumerate(args))
 
 
-# ---- The target of the output, for rules that see it.
+# ---- The target of the output, for rules that use it (`target=`), and errors to it.
 
 SQUARED_ERROR = "squared-error"
 
 
 def target_of(circuit: Circuit, args: tuple[Any, ...], rule: str) -> jax.Array:
-    """What the output should be, from `target=`, or refuse."""
+    """What the output should be, from `target=`; refuse if there is none."""
     if circuit.spec.target is None:
         raise ValueError(
             f"{rule} sees what the output should be: pass `target=`, a function of the "
@@ -180,10 +187,10 @@ def target_of(circuit: Circuit, args: tuple[Any, ...], rule: str) -> jax.Array:
             f"of the output's shape, {output.shape}."
         )
     several = ""
-    if not circuit.joined.alone:
+    if not circuit.batch.outputs.alone:
         several = (
-            f" The loss reads {len(circuit.outputs)} outputs side by side; mark the "
-            "one that `target` is about: `y = apical.output(y)`."
+            f" The loss reads {len(circuit.structure.outputs)} outputs side by side; "
+            "mark the one that `target` is about: `y = apical.output(y)`."
         )
     if jnp.shape(target) != output.shape:
         raise ValueError(
@@ -212,44 +219,47 @@ def matching(
     return jnp.vdot(miss, drive).real / circuit.scale
 
 
-# ---- Which nodes no signal from the loss comes to, in as few steps as a rule takes.
+# ---- The number of steps: enough for a signal from the loss to reach every node.
 
 _NAMED = 4
 
 
-def steps_across(circuit: Circuit, least: int, whole: bool = False) -> int:
-    """The number of steps where none is given: enough for a signal to cross.
+def default_steps(circuit: Circuit, least: int, whole: bool = False) -> int:
+    """The number of steps if none is given: enough for a signal to reach every node.
 
-    Steps of about half the way need twice the longest path; of whole ones, one more
-    than that path shows that they rest.
+    Args:
+      circuit: of the loss function.
+      least: the fewest.
+      whole: whether a step goes all the way to where it leads: then the longest path
+        and one step more, which shows that the values rest; else twice that path.
     """
     return max(least, circuit.depth + 1 if whole else 2 * circuit.depth)
 
 
-def warn_of_unheard(
+def warn_of_unreached_nodes(
     rule: str, steps: int, distances: Mapping[str, int], argument: str = "steps"
 ) -> None:
-    """Warn where steps are too few for a signal to come to some node.
+    """Warn where steps are too few for a signal to reach some node.
 
-    What makes such a node takes a gradient of exactly 0, or, in a loop, none from its
-    first steps, and no residual tells.
+    The parameters of such a node get a gradient of exactly 0 (in a loop: none from its
+    first steps), and no residual shows it.
 
     Args:
-      rule: what it is called.
+      rule: its name.
       steps: how many it takes.
-      distances: the steps that a signal needs to come to each node, in forward order.
-      argument: which of the rule's arguments says how many.
+      distances: the steps that a signal needs to reach each node, in forward order.
+      argument: the name of the rule's argument that says how many.
     """
-    unheard = [repr(name) for name, needed in distances.items() if needed > steps]
-    if not unheard:
+    unreached = [repr(name) for name, needed in distances.items() if needed > steps]
+    if not unreached:
         return
-    more = len(unheard) - _NAMED
-    listed = ", ".join(unheard[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+    more = len(unreached) - _NAMED
+    listed = ", ".join(unreached[:_NAMED]) + (f" and {more} more" if more > 0 else "")
     needed = max(distances.values())
     warnings.warn(
-        f"With `{argument}={steps}` of {rule} no signal from the loss comes to the "
-        f"nodes {listed} (in a loop: to its first steps), so that what makes them is "
-        f"not taught. It takes `{argument}={needed}` here: pass that or more"
+        f"With `{argument}={steps}` of {rule} no signal from the loss reaches the "
+        f"nodes {listed} (in a loop: its first steps), so the parameters that make "
+        f"them learn nothing. It takes `{argument}={needed}` here: pass that or more"
         + (", or leave it at None." if argument.endswith("steps") else "."),
         stacklevel=4,
     )

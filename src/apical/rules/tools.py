@@ -1,4 +1,4 @@
-"""What rules are made of, for people who write their own."""
+"""Building blocks for your own rules."""
 
 from ..circuit import LOSS as LOSS
 from ..circuit import Edge as Edge
@@ -6,14 +6,25 @@ from ._base import local_signals as local_signals
 from ._base import static as static
 from ._iteration import repeat as repeat
 from ._numerics import fold_in_name as fold_in_name
+from ._numerics import relative_norm as relative_norm
 from ._numerics import squared_norm as squared_norm
 from ._validation import inputs_of as inputs_of
 from ._validation import target_of as target_of
 from ._validation import with_inputs as with_inputs
-from .feedback._path import Draw as Draw
-from .feedback._path import draw_leaves as draw_leaves
-from .feedback._path import like_forward as like_forward
-from .feedback._path import require_different as require_different
-from .feedback._path import require_direct as require_direct
-from .feedback._path import through_feedback as through_feedback
-from .predictive_coding.inference._gradient_descent import relax as relax
+from .feedback._feedback_weights import Draw as Draw
+from .feedback._feedback_weights import draw_leaves as draw_leaves
+from .feedback._feedback_weights import like_forward as like_forward
+from .feedback._feedback_weights import require_different as require_different
+from .feedback._feedback_weights import require_direct as require_direct
+from .feedback._feedback_weights import through_feedback as through_feedback
+from .feedback._random_feedback import AbstractFeedback as AbstractFeedback
+from .predictive_coding import AbstractEnergy as AbstractEnergy
+from .predictive_coding import AbstractInference as AbstractInference
+from .predictive_coding import AbstractNudge as AbstractNudge
+from .predictive_coding import AbstractPrecision as AbstractPrecision
+from .predictive_coding import Budget as Budget
+from .predictive_coding import GradientDescent as GradientDescent
+from .predictive_coding import Reach as Reach
+from .predictive_coding import Settled as Settled
+from .predictive_coding import relax as relax
+from .target_propagation import AbstractReconstruction as AbstractReconstruction

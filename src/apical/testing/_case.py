@@ -1,4 +1,4 @@
-"""A rule on a problem: the calls that the laws compare, each made once."""
+"""A rule on a problem, with the calls that the laws compare, and how they compare."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import optax
 from ..circuit import Circuit
 from ..rules import Rule
 from ..rules._base import Credit
-from ..rules._learner import Learner, Trainer, train_step
+from ..rules._train_step import Trainer, train_step
 from ._problem import Problem
 
 # Two keys, so that a state drawn from one is not the state drawn from the other.
@@ -23,8 +23,8 @@ SEEDS = (11, 12)
 CLOSE = 1e-4
 
 
-class Tick(NamedTuple):
-    """What one call leaves behind; the parameters move only by a coupled rule."""
+class Call(NamedTuple):
+    """What one call returns; only a coupled rule changes the parameters."""
 
     params: Any
     state: Any
@@ -32,31 +32,30 @@ class Tick(NamedTuple):
 
 
 class Case:
-    """A rule on a problem."""
+    """A rule on a problem, with the results that several laws compare."""
 
     def __init__(
-        self, rule: Rule, problem: Problem, optimizer: optax.GradientTransformation
+        self, problem: Problem, optimizer: optax.GradientTransformation
     ) -> None:
-        self.rule, self.problem, self.optimizer = rule, problem, optimizer
-        self.loss_fn, self.params, self.args = problem[1:4]
+        self.learner, self.params, self.args = problem[1:]
+        self.optimizer = optimizer
         self.state: Any = None
 
+    @property
+    def rule(self) -> Rule:
+        return self.learner.rule
+
     def step_of(self, rule: Rule) -> Trainer:
-        """The training step of this problem, by another setting of the rule."""
-        keywords = self.problem.keywords
-        return train_step(self.loss_fn, rule, self.optimizer, **keywords)
+        """The training step of this problem, with other numbers of the rule."""
+        return train_step(self.learner.with_rule(rule), self.optimizer)
 
     @cached_property
     def step(self) -> Trainer:
-        return self.step_of(self.rule)
-
-    @property
-    def learner(self) -> Learner[Any]:
-        return self.step.learner
+        return train_step(self.learner, self.optimizer)
 
     @cached_property
     def circuit(self) -> Circuit:
-        return self.learner.circuit(self.params, self.args)
+        return self.learner.circuit(self.params, *self.args)
 
     def init(self, key: jax.Array, params: Any, step: Trainer | None = None) -> Any:
         step = self.step if step is None else step
@@ -67,30 +66,30 @@ class Case:
         maker = self.step if self.rule.coupled else self.learner
         return maker.reset(self.params, state, *args)
 
-    def tick(
+    def call(
         self, params: Any, state: Any, args: Any, step: Trainer | None = None
-    ) -> Tick:
+    ) -> Call:
         step = self.step if step is None else step
         if self.rule.coupled:
-            return Tick(*step(params, state, *args))
+            return Call(*step(params, state, *args))
         credit = step.learner(params, state, *args)
-        return Tick(params, credit.state, credit)
+        return Call(params, credit.state, credit)
 
     def rule_state(self, state: Any) -> Any:
         """The rule's own part of a state."""
         return state.rule if self.rule.coupled else state
 
     @cached_property
-    def eager(self) -> Tick:
-        """One tick as Python runs it."""
-        return self.tick(self.params, self.state, self.args)
+    def eager(self) -> Call:
+        """One call as Python runs it."""
+        return self.call(self.params, self.state, self.args)
 
     @cached_property
-    def compiled(self) -> Callable[..., Tick]:
-        return jit_arrays(self.tick)
+    def compiled(self) -> Callable[..., Call]:
+        return jit_arrays(self.call)
 
     @cached_property
-    def jitted(self) -> Tick:
+    def jitted(self) -> Call:
         return self.compiled(self.params, self.state, self.args)
 
 

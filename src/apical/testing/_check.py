@@ -1,25 +1,24 @@
-"""Try a rule: every law on every problem."""
+"""`check_rule`: every law of rules, on every problem."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
 from collections.abc import Callable, Collection
-from typing import Any, Unpack
+from typing import Any, overload
 
 import jax
 import optax
 
 from ..rules import Rule
-from ..rules._learner import Keywords
-from . import _laws
+from ..rules._learner import Learner, Nodes
 from ._case import SEEDS, Case
-from ._laws import numbers
+from ._laws import LAWS_ON_A_PROBLEM
 from ._problem import Problem, built_in
 
-# ---- The law about what a rule says of itself.
+# ---- The law about a rule's class attributes.
 
-# What a rule may need that a neuron does not have: the words of the locality report.
+# Requirements that a biological neuron does not meet, in the words of the docs.
 NEEDS = (
     *("weight transport", "separate phases", "global error", "global reward"),
     *("stored activities", "derivative of the nonlinearity", "update locking"),
@@ -55,7 +54,7 @@ def _is_a_pytree(rule: Rule) -> None:
     if len(leaves) == 1 and leaves[0] is rule:
         raise AssertionError("the class is no pytree: decorate it with `@rule`")
     if jax.tree.unflatten(treedef, leaves) != rule:
-        raise AssertionError("flattened and put together again, the rule is another")
+        raise AssertionError("flattened and rebuilt, the rule is not equal to itself")
 
 
 def _is_a_range(rule: Rule, name: str, bounds: Any) -> None:
@@ -91,27 +90,38 @@ def _accepts(rule: Rule, name: str, number: float) -> None:
         ) from error
 
 
-_ON_A_PROBLEM: tuple[Callable[[Case], None], ...] = (
-    *(_laws.untouched, _laws.value, _laws.grads, _laws.pure, _laws.state, _laws.jit),
-    *(_laws.vmap, _laws.batch, numbers),
-    *(_laws.signals, _laws.pull, _laws.predict, _laws.train_step),
-)
 # Each law by its name, with what it says.
 LAWS: dict[str, str] = {
     law.__name__: (law.__doc__ or "").split("\n")[0]
-    for law in (declares, *_ON_A_PROBLEM)
+    for law in (declares, *LAWS_ON_A_PROBLEM)
 }
 
 
+@overload
 def check_rule(
     rule: Rule,
+    /,
     *,
-    loss_fn: Callable[..., Any] | None = None,
-    params: Any = None,
-    args: tuple[Any, ...] | None = None,
+    nodes: Nodes | None = None,
     optimizer: optax.GradientTransformation | None = None,
     skip: Collection[str] = (),
-    **keywords: Unpack[Keywords],
+) -> None: ...
+@overload
+def check_rule(
+    learner: Learner,
+    params: Any,
+    /,
+    *args: Any,
+    optimizer: optax.GradientTransformation | None = None,
+    skip: Collection[str] = (),
+) -> None: ...
+def check_rule(
+    rule: Any,
+    /,
+    *params_and_args: Any,
+    nodes: Nodes | None = None,
+    optimizer: optax.GradientTransformation | None = None,
+    skip: Collection[str] = (),
 ) -> None:
     """Check that a rule keeps the laws of rules, in a few seconds.
 
@@ -134,64 +144,82 @@ def check_rule(
 
     A rule may refuse a problem, by a `ValueError` in `init`; it may not refuse all.
 
+    Call it with a rule, `check_rule(rule)`, to try it on a perceptron, a scanned
+    recurrent network and a residual network, all very small; or with a learner and
+    what it is called with, `check_rule(learner, params, *args)`, to try it there.
+
     Args:
-      rule: the rule, with the numbers to try it at.
-      loss_fn: a loss function to try it on, with `params` and `args`. By default a
-        perceptron, a scanned recurrent network and a residual network, all tiny.
-      params: the parameters of `loss_fn`.
-      args: its arguments after them.
+      rule: the rule, with the numbers to try it at; or a learner of it, made by
+        `apical.value_and_grad(loss_fn, rule, ...)`.
+      *params_and_args: with a learner, the parameters and arguments of its loss
+        function; none with a rule.
+      nodes: with a rule, the nodes that it works on, as in `apical.value_and_grad`; a
+        learner has this in its description.
       optimizer: what coupled rules train with; plain gradient descent by default.
       skip: the names of laws that the rule does not claim to keep: `("value",)` if
         the loss is that of an equilibrium, `("signals", "pull")` if it sends nothing
         to nodes, `("batch",)` if it draws noise for each example.
-      **keywords: `has_aux`, `reduction`, `batch_axes`, `target`, as in
-        `apical.value_and_grad`, of `loss_fn`; and `nodes`, also for the problems that
-        are there by default.
 
     Raises:
       AssertionError: naming the law, the problem, and by how much it is broken.
-      ValueError: for a law that does not exist, or half a problem.
+      TypeError: for a first argument that is neither a rule nor a learner, a rule with
+        arguments, or a learner without.
+      ValueError: for a law that does not exist.
 
     Example:
       >>> import jax.numpy as jnp, apical, apical.testing
       >>> def loss_fn(w, x):
       ...     return jnp.mean((jnp.tanh(x @ w["a"]) @ w["b"]) ** 2)
       >>> w, x = {"a": jnp.eye(2), "b": jnp.ones((2, 1))}, jnp.ones((3, 2))
-      >>> rule = apical.rules.PredictiveCoding(steps=3)
-      >>> apical.testing.check_rule(rule, loss_fn=loss_fn, params=w, args=(x,))
+      >>> learner = apical.value_and_grad(loss_fn, apical.rules.PredictiveCoding(3))
+      >>> apical.testing.check_rule(learner, w, x)
       >>> class Louder(apical.rules.PredictiveCoding):
       ...     def credit(self, circuit, params, state, args):
       ...         credit = super().credit(circuit, params, state, args)
       ...         return credit._replace(value=2 * credit.value)
       >>> Louder = apical.rules.rule(Louder)
-      >>> apical.testing.check_rule(Louder(), loss_fn=loss_fn, params=w, args=(x,))
+      >>> apical.testing.check_rule(learner.with_rule(Louder()), w, x)
       Traceback (most recent call last):
       AssertionError: Louder breaks the law 'value' on the given problem: ...
     """
-    _check_rule(rule)
     _check_skip(skip)
-    given = (loss_fn, params, args)
-    if all(x is None for x in given):
-        if odd := sorted({*keywords} - {"nodes"}):
-            raise ValueError(f"`{odd[0]}` describes a `loss_fn`: give that too.")
-        problems = built_in()
-    elif loss_fn is None or params is None or args is None:
-        raise ValueError("Give all of `loss_fn`, `params` and `args`, or none of them.")
-    elif not isinstance(args, (tuple, list)):
-        raise ValueError("`args` must be a tuple: `args=(x, y)`, or `args=(x,)`.")
+    if isinstance(rule, Learner):
+        problems = (_given(rule, params_and_args, nodes),)
+        rule = rule.rule
     else:
-        problems = (Problem("given", loss_fn, params, tuple(args), {**keywords}),)
+        _check_rule(rule, params_and_args)
+        problems = None
     if "declares" not in skip:
         _hold(rule, "declares", "", lambda: declares(rule))
-    nodes = keywords.get("nodes")
-    problems = [p._replace(keywords={**p.keywords, "nodes": nodes}) for p in problems]
+    # Made after `declares`, which says more of a class that is no pytree.
+    problems = built_in(rule, nodes) if problems is None else problems
     _check_problems(rule, problems, optimizer or optax.sgd(0.1), skip)
 
 
-def _check_rule(rule: Any) -> None:
+def _given(learner: Learner, params_and_args: tuple[Any, ...], nodes: Any) -> Problem:
+    if len(params_and_args) < 2:
+        raise TypeError(
+            "A learner is checked on parameters and arguments of its loss function: "
+            "`check_rule(learner, params, *args)`."
+        )
+    if nodes is not None:
+        raise TypeError(
+            "A learner has a description already: `nodes` belongs in "
+            "`apical.value_and_grad(loss_fn, rule, nodes=...)`."
+        )
+    return Problem("given", learner, params_and_args[0], params_and_args[1:])
+
+
+def _check_rule(rule: Any, params_and_args: tuple[Any, ...]) -> None:
     if not isinstance(rule, Rule):
         hint = f": call it, `{rule.__name__}()`" if isinstance(rule, type) else ""
-        raise TypeError(f"`rule` must be a rule, not {rule!r}{hint}.")
+        raise TypeError(f"`rule` must be a rule or a learner, not {rule!r}{hint}.")
+    if params_and_args:
+        raise TypeError(
+            "To check a rule on your own loss function, describe that once: "
+            "`learner = apical.value_and_grad(loss_fn, rule, ...)`, then "
+            "`check_rule(learner, params, *args)`."
+        )
 
 
 def _check_skip(skip: Collection[str]) -> None:
@@ -210,13 +238,13 @@ def _check_problems(
 ) -> None:
     refusals = {}
     for problem in problems:
-        case = Case(rule, problem, optimizer)
+        case = Case(problem, optimizer)
         try:
             case.state = case.init(jax.random.key(SEEDS[0]), problem.params)
         except ValueError as refusal:
             refusals[problem.name] = str(refusal)
             continue
-        for law in _ON_A_PROBLEM:
+        for law in LAWS_ON_A_PROBLEM:
             if law.__name__ not in skip:
                 where = f" on the {problem.name} problem"
                 _hold(rule, law.__name__, where, lambda law=law, case=case: law(case))

@@ -1,4 +1,4 @@
-"""The laws: each compares what two ways of asking a rule should agree on."""
+"""The laws of rules: each compares two computations that should agree."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ..rules._base import Signal
 from ._case import (
     CLOSE,
     SEEDS,
+    Call,
     Case,
-    Tick,
     arrays_of,
     is_array,
     jit_arrays,
@@ -24,7 +24,7 @@ from ._case import (
     require_same_structure,
 )
 
-# ---- The laws about what a rule says of nodes, and about what else it may bring.
+# ---- Laws about signals at the nodes, and about methods that a rule may override.
 
 
 def signals(case: Case) -> None:
@@ -123,8 +123,9 @@ def numbers(case: Case) -> None:
         return jax.tree.unflatten(treedef, filled)
 
     given = [jnp.asarray(leaves[i], float) for i in moved]
-    if not moved or _refuses(case, rule_at, given):
+    if not moved:
         return
+    _require_accepted(case, rule_at, given)
     names = [jax.tree_util.keystr(paths[i][0]) for i in moved]
     effect = jax.jit(jax.value_and_grad(_effect(case, rule_at), has_aux=True))
     (_, found), slopes = effect(given)
@@ -138,8 +139,10 @@ def _type(leaf: Any) -> Any:
     return leaf.dtype if is_array(leaf) else type(leaf)
 
 
-def _refuses(case: Case, rule_at: Callable[..., Rule], given: list[Any]) -> bool:
-    """Whether a problem is refused for other numbers, or unknown ones."""
+def _require_accepted(
+    case: Case, rule_at: Callable[..., Rule], given: list[Any]
+) -> None:
+    """`init` accepts the rule with its numbers traced, as it does without."""
 
     def start(given: list[Any]) -> Any:
         key = jax.random.key(SEEDS[0])
@@ -147,9 +150,12 @@ def _refuses(case: Case, rule_at: Callable[..., Rule], given: list[Any]) -> bool
 
     try:
         jax.eval_shape(start, given)
-    except ValueError:
-        return True
-    return False
+    except ValueError as refusal:
+        raise AssertionError(
+            "`init` accepts the rule's numbers, but refuses the same numbers when they "
+            "are traced: a number that must be known while tracing is a static field "
+            f"(`apical.rules.tools.static`). It said: {refusal}"
+        ) from refusal
 
 
 def _effect(case: Case, rule_at: Callable[..., Rule]) -> Callable[..., Any]:
@@ -158,15 +164,15 @@ def _effect(case: Case, rule_at: Callable[..., Rule]) -> Callable[..., Any]:
     def effect(given: list[Any]) -> Any:
         step = case.step_of(rule_at(given))
         state = case.init(jax.random.key(SEEDS[0]), case.params, step)
-        found = _reached(case, case.tick(case.params, state, case.args, step))
+        found = _reached(case, case.call(case.params, state, case.args, step))
         flat = jnp.concatenate([jnp.ravel(x) for x in found])
         return jnp.sum(jnp.sin(1.0 + jnp.arange(flat.size)) * flat).real, found
 
     return effect
 
 
-def _reached(case: Case, tick: Tick) -> list[jax.Array]:
-    moved = tick.params if case.rule.coupled else tick.credit.grads
+def _reached(case: Case, call: Call) -> list[jax.Array]:
+    moved = call.params if case.rule.coupled else call.credit.grads
     return case.circuit.leaves.split(moved)[0]
 
 
@@ -185,7 +191,9 @@ def _compare_slopes(
         )
 
 
-# For a call made again as it was.
+# ---- Laws about one call: parameters, value, gradients, state, transformations.
+
+# For the same call made twice.
 SAME = 1e-6
 
 
@@ -205,7 +213,7 @@ def untouched(case: Case) -> None:
 
 def value(case: Case) -> None:
     """Value and aux are those of the undisturbed forward computation."""
-    result = case.loss_fn(case.params, *case.args)
+    result = case.learner.loss_fn(case.params, *case.args)
     loss, aux = result if case.circuit.spec.has_aux else (result, None)
     found = case.eager.credit
     require_close(found.value, loss, "`credit.value` against the loss", CLOSE)
@@ -230,7 +238,7 @@ def state(case: Case) -> None:
     require_same_structure(case.eager.state, case.state, "the state after a call")
     started = case.reset(case.state, case.args)
     require_same_structure(started, case.state, "the state after `reset`")
-    restored = case.tick(case.params, _checkpointed(case.state), case.args)
+    restored = case.call(case.params, _checkpointed(case.state), case.args)
     same = "a call with the state saved and restored"
     require_close(_outcome(restored), _outcome(case.eager), same, SAME)
 
@@ -250,14 +258,14 @@ def _saved(leaf: Any) -> Any:
 
 def pure(case: Case) -> None:
     """The same inputs give the same outputs, from one call to the next."""
-    again = case.tick(case.params, case.state, case.args)
+    again = case.call(case.params, case.state, case.args)
     require_close(_outcome(again), _outcome(case.eager), "a second call", SAME)
 
 
-def _outcome(tick: Any) -> Any:
-    """What a call changes: parameters, state, value, aux and gradients."""
-    credit = tick.credit._replace(info=None, state=None)
-    return arrays_of((tick.params, tick.state, credit))
+def _outcome(call: Call) -> Any:
+    """Parameters, state, value, aux and gradients after a call."""
+    credit = call.credit._replace(info=None, state=None)
+    return arrays_of((call.params, call.state, credit))
 
 
 def jit(case: Case) -> None:
@@ -275,7 +283,7 @@ def vmap(case: Case) -> None:
 
     def run(key: jax.Array, scale: Any) -> Any:
         params = scaled(scale)
-        return _outcome(case.tick(params, case.init(key, params), case.args))
+        return _outcome(case.call(params, case.init(key, params), case.args))
 
     keys = jnp.stack([jax.random.key(seed) for seed in SEEDS])
     scales = jnp.linspace(0.9, 1.1, len(SEEDS))
@@ -290,8 +298,7 @@ def vmap(case: Case) -> None:
 
 def batch(case: Case) -> None:
     """A batch repeated gives the update of the batch (twice it, for a sum)."""
-    axes = case.problem.keywords.get("batch_axes", 0)
-    twice = _repeated(axes, case.args)
+    twice = _repeated(case.circuit.spec.batch_axes, case.args)
     state = case.reset(case.state, twice)
     found = case.compiled(case.params, state, twice).credit.grads
     times = 2.0 if case.circuit.spec.reduction == "sum" else 1.0
@@ -308,3 +315,10 @@ def _repeated(axes: Any, args: Any) -> Any:
         return jax.tree.map(lambda x: jnp.concatenate([x, x], axis), part)
 
     return jax.tree.map(repeat, axes, args, is_leaf=lambda axis: axis is None)
+
+
+# In the order in which they are checked.
+LAWS_ON_A_PROBLEM: tuple[Callable[[Case], None], ...] = (
+    *(untouched, value, grads, pure, state, jit, vmap, batch, numbers),
+    *(signals, pull, predict, train_step),
+)

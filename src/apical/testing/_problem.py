@@ -1,31 +1,34 @@
-"""The problems that a rule is tried on unless the caller brings one."""
+"""The problems that a rule is tried on unless the caller gives one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..rules import Rule
+from ..rules._learner import Learner, Nodes, value_and_grad
+
 
 class Problem(NamedTuple):
-    """A loss function to try a rule on, and the keywords that describe it."""
+    """A learner, and the parameters and arguments to try it on."""
 
     name: str
-    loss_fn: Callable[..., Any]
+    learner: Learner
     params: Any
     args: tuple[Any, ...]
-    keywords: dict[str, Any]
 
 
-def built_in() -> tuple[Problem, ...]:
-    """A perceptron, a recurrent network and a residual one, each as small as can be."""
-    found = (_perceptron(), _recurrent(), _residual())
-    return tuple(
-        p._replace(keywords={**p.keywords, "target": lambda x, y: y}) for p in found
-    )
+def built_in(rule: Rule, nodes: Nodes | None = None) -> tuple[Problem, ...]:
+    """A perceptron, a recurrent network and a residual one, each very small."""
+    return _perceptron(rule, nodes), _recurrent(rule, nodes), _residual(rule, nodes)
+
+
+def _target(x: jax.Array, y: jax.Array) -> jax.Array:
+    del x
+    return y
 
 
 def _normal(seed: int, *shape: int) -> jax.Array:
@@ -35,8 +38,8 @@ def _normal(seed: int, *shape: int) -> jax.Array:
     )
 
 
-def _perceptron() -> Problem:
-    """Two hidden layers; one leaf of integers, which nobody learns."""
+def _perceptron(rule: Rule, nodes: Nodes | None) -> Problem:
+    """Two hidden layers; one leaf of integers, which is not learned."""
 
     def loss_fn(params: Any, x: jax.Array, y: jax.Array) -> jax.Array:
         h = jnp.tanh(x @ params["first"] + params["bias"])
@@ -46,12 +49,12 @@ def _perceptron() -> Problem:
     params = {"first": _normal(1, 3, 4), "bias": _normal(2, 4)}
     params |= {"second": _normal(3, 4, 4), "third": _normal(4, 4, 2)}
     params |= {"order": jnp.arange(4)[::-1]}
-    return Problem(
-        "perceptron", loss_fn, params, (_normal(5, 3, 3), _normal(6, 3, 2)), {}
-    )
+    args = (_normal(5, 3, 3), _normal(6, 3, 2))
+    learner = value_and_grad(loss_fn, rule, target=_target, nodes=nodes)
+    return Problem("perceptron", learner, params, args)
 
 
-def _recurrent() -> Problem:
+def _recurrent(rule: Rule, nodes: Nodes | None) -> Problem:
     """A scan over three steps; the examples are on the second axis."""
 
     def loss_fn(params: Any, x: jax.Array, y: jax.Array) -> jax.Array:
@@ -64,11 +67,14 @@ def _recurrent() -> Problem:
     params = {"recurrent": _normal(1, 4, 4), "inward": _normal(2, 3, 4)}
     params |= {"readout": _normal(3, 4, 2)}
     args = (_normal(4, 3, 2, 3), _normal(5, 2, 2))
-    return Problem("recurrent", loss_fn, params, args, {"batch_axes": (1, 0)})
+    learner = value_and_grad(
+        loss_fn, rule, batch_axes=(1, 0), target=_target, nodes=nodes
+    )
+    return Problem("recurrent", learner, params, args)
 
 
-def _residual() -> Problem:
-    """A block beside a stream, its loss a sum over the examples; aux comes back too."""
+def _residual(rule: Rule, nodes: Nodes | None) -> Problem:
+    """A residual block; the loss is a sum over the examples, and has aux."""
 
     def loss_fn(params: Any, x: jax.Array, y: jax.Array) -> tuple[jax.Array, Any]:
         stream = x @ params["embed"]
@@ -79,6 +85,8 @@ def _residual() -> Problem:
 
     params = {"embed": _normal(1, 3, 4), "block": (_normal(2, 4, 5), _normal(3, 5, 4))}
     params |= {"readout": _normal(4, 4, 2)}
-    keywords = {"has_aux": True, "reduction": "sum"}
     args = (_normal(5, 3, 3), _normal(6, 3, 2))
-    return Problem("residual", loss_fn, params, args, keywords)
+    learner = value_and_grad(
+        loss_fn, rule, has_aux=True, reduction="sum", target=_target, nodes=nodes
+    )
+    return Problem("residual", learner, params, args)

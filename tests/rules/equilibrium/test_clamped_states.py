@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from support.broken_rules import problem as given
 from support.by_hand import assert_close, distance, loss_fn
+from support.check_on import check_on
 from support.refusals import refuses
 from support.settled_by_hand import Network, combined, credit_of, second, weights
 
 import apical
 from apical.rules import ContrastiveHebbian, CoupledLearning, GeneRec
-from apical.testing import check_rule
 
 KEY = jax.random.key(0)
 NUMBERS = {"gain": 0.6, "free_steps": 6, "clamped_steps": 4, "rate": 0.8}
@@ -40,7 +40,7 @@ def states(nudge=1.0, gain=0.6, rate=0.8, free_steps=6, clamped_steps=4):
 
 
 def hebbian(net, state):
-    """Each unit times what is below, counted 1/gain more from layer to layer."""
+    """Each unit times its inputs, weighted by 1/gain more in each lower layer."""
     signals = [state.one / net.gain**2, state.two / net.gain, state.out]
     return net.products(signals, [net.x, state.one, state.two])
 
@@ -77,14 +77,14 @@ def test_two_layers_by_hand(name):
         assert distance(other, expected) > 1e-3
 
 
-def test_what_is_taught_is_the_change_of_the_units():
+def test_the_teaching_signal_is_the_change_of_the_units():
     net, free, clamped = states()
     params, data = weights()
     learner = ContrastiveHebbian(**NUMBERS)
-    read = apical.signals(loss_fn, learner, target=second)
+    read = apical.value_and_grad(loss_fn, learner, target=second).signals
     signals = jax.jit(read)(params, (), *data)
-    taught = (free.two - clamped.two) / net.gain / 4
-    np.testing.assert_allclose(signals["1"].teaching, taught)
+    expected = (free.two - clamped.two) / net.gain / 4
+    np.testing.assert_allclose(signals["1"].teaching, expected)
 
 
 def test_coupled_learning_that_goes_all_the_way_is_contrastive_hebbian():
@@ -154,7 +154,7 @@ def generec_by_hand(midpoint=False, symmetric=False):
     before = [(m + p) / 2 if midpoint else m for m, p in layers]
     grads = []
     for i, counts in enumerate([net.gain**-2, 1 / net.gain, 1]):
-        # From layer i to the next; then what the same weight hears the other way.
+        # From layer i to the next; then in the other direction of the same weight.
         w = before[i].T @ change[i + 1]
         w = w + symmetric * change[i].T @ before[i + 1]
         grads.append({"w": w, "b": change[i + 1].sum(axis=0)})
@@ -203,7 +203,7 @@ def recurrent(params, x, y):
     return 0.5 * jnp.sum((h @ params["out"] - y) ** 2) / len(y)
 
 
-def test_a_loop_and_a_convolution_are_taught():
+def test_loops_and_convolutions_are_supported():
     draw = np.random.default_rng(0)
 
     def normal(*shape):
@@ -238,7 +238,7 @@ LAWFUL = [ContrastiveHebbian(), CoupledLearning(), GeneRec()]
 def test_the_rules_keep_the_laws(rule):
     # The loss is that at equilibrium, and the update is taken through the drives.
     target = {"target": lambda x: jnp.ones((len(x), 2), x.dtype)}
-    check_rule(rule, **given(), **target, skip=("value", "pull"))
+    check_on(rule, **given(), **target, skip=("value", "pull"))
 
 
 def init(rule, **keywords):
@@ -259,5 +259,5 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_is_missing_is_told(name):
+def test_what_is_missing_is_named(name):
     refuses(REFUSED[name])

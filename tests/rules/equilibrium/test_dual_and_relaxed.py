@@ -7,6 +7,7 @@ import optax
 import pytest
 from support.broken_rules import problem as given
 from support.by_hand import assert_close, backward, distance, loss_fn
+from support.check_on import check_on
 from support.laws import problem
 from support.refusals import refuses
 from support.settled_by_hand import Network, credit_of, weights
@@ -18,9 +19,8 @@ from apical.rules import (
     PredictiveCoding,
     RandomFeedback,
 )
-from apical.testing import check_rule
 
-# Many of these take too few steps to see what is missing then.
+# Many of these take too few steps on purpose.
 pytestmark = pytest.mark.filterwarnings("ignore:With .* no signal:UserWarning")
 KEY = jax.random.key(0)
 
@@ -99,7 +99,7 @@ def test_one_step_short_of_the_longest_path_is_not_enough():
     enough, short = (grads_of(DualPropagation(0.01, steps=n)) for n in (2, 1))
     assert distance(enough, truth) < 1e-4
     assert not np.any(short[0]["w"])
-    # One step more is taken by default, so that it shows that nothing moves.
+    # One more step is taken by default, which shows that nothing moves.
     for steps, settled in ((2, False), (None, True)):
         rule = DualPropagation(0.01, steps=steps)
         assert bool(credit_of(rule, loss_fn, params, data).info.settled) is settled
@@ -134,7 +134,7 @@ def test_at_rate_one_it_is_predictive_coding_bit_for_bit():
         relaxed = grads_of(ActivationRelaxation(steps))
         coded = grads_of(PredictiveCoding(steps, 1.0, inference=optax.sgd(1.0)))
         jax.tree.map(np.testing.assert_array_equal, relaxed, coded)
-    # One step short, and at another rate, they part: they start elsewhere.
+    # With one step less, or at another rate, they differ: so do the initial values.
     for steps, rate in ((1, 1.0), (5, 0.5)):
         relaxed = grads_of(ActivationRelaxation(steps, rate))
         coded = grads_of(PredictiveCoding(steps, rate))
@@ -158,7 +158,7 @@ def test_it_is_backpropagation_on_any_graph(name):
         assert distance(credit.grads, truth) < 1e-4
 
 
-def test_other_weights_may_carry_the_signals():
+def test_signals_can_pass_through_feedback_weights():
     params, data = weights()
     rule = ActivationRelaxation(feedback=RandomFeedback())
     learner = apical.value_and_grad(loss_fn, rule)
@@ -171,7 +171,7 @@ def test_other_weights_may_carry_the_signals():
     assert "weight transport" not in rule.needs
 
 
-def test_weights_that_carry_the_signals_learn_by_the_same_product():
+def test_feedback_weights_learn_by_the_same_product():
     params, data = weights()
     rule = ActivationRelaxation(feedback=RandomFeedback(optax.sgd(0.3)))
     learner = apical.value_and_grad(loss_fn, rule)
@@ -193,8 +193,8 @@ def test_weights_that_carry_the_signals_learn_by_the_same_product():
 
 def test_the_rules_keep_the_laws():
     # What is taught at a drive does not pass the nonlinearity.
-    check_rule(DualPropagation(), **given(), skip=("pull",))
-    check_rule(ActivationRelaxation(3, 0.5), **given())
+    check_on(DualPropagation(), **given(), skip=("pull",))
+    check_on(ActivationRelaxation(3, 0.5), **given())
 
 
 def stream(params, x, y):

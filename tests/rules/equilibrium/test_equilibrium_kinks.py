@@ -9,7 +9,7 @@ from support.settled_by_hand import weights
 
 import apical
 from apical.rules import EquilibriumPropagation, Holomorphic
-from apical.rules.equilibrium import _nudging
+from apical.rules.equilibrium import _complex_network
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +66,7 @@ def crossed(states):
     return sum(np.sum(s[:, 0] != s[:, 1], axis=(1, 2)) for s in sides)
 
 
-def test_it_has_not_while_units_cross_a_kink():
+def test_the_centred_estimate_has_a_lower_order_while_units_cross_a_kink():
     errors, states = measured(hard_sigmoid, NUDGES)
     assert np.all(crossed(states)[:4] > 0)
     assert not np.any(crossed(states)[4:])
@@ -82,7 +82,7 @@ def test_it_has_not_while_units_cross_a_kink():
 
 @pytest.fixture
 def unguarded(monkeypatch):
-    monkeypatch.setattr(_nudging, "_refuse", lambda culprits: None)
+    monkeypatch.setattr(_complex_network, "require_holomorphic", lambda circuit: None)
 
 
 def test_without_the_refusal_more_points_would_not_help_at_a_kink(unguarded):
@@ -103,7 +103,7 @@ def test_without_the_refusal_a_modulus_would_give_another_gradient(unguarded):
     assert np.all(circle > 0.03)
 
 
-def test_the_refusal_is_there():
+def test_operations_that_are_not_holomorphic_are_refused():
     for unit in (jax.nn.relu, jax.nn.soft_sign, hard_sigmoid):
         with pytest.raises(ValueError, match="is not holomorphic"):
             measured(unit, NUDGES[:1], Holomorphic(4))

@@ -81,13 +81,13 @@ def test_a_random_sign_is_one_of_both_sides_and_drawn_anew_at_every_call():
     assert distance(*sides) > 0.1
 
 
-def test_the_free_state_answers_and_its_drives_are_taught():
+def test_predictions_and_signals_are_those_of_the_free_state():
     params, data = weights()
     rule = EP(0.2, 6, 4, rate=0.8, gain=0.6)
     free, _ = by_hand(0.2, ESTIMATES["centred"](0.2))
     learner = apical.value_and_grad(loss_fn, rule)
     np.testing.assert_allclose(jax.jit(learner.predict)(params, (), *data), free.out)
-    signals = jax.jit(apical.signals(loss_fn, rule))(params, (), *data)
+    signals = jax.jit(apical.value_and_grad(loss_fn, rule).signals)(params, (), *data)
     np.testing.assert_allclose(signals["0"].value, free.one)
     predicted = np.tanh(np.asarray(data[0]) @ params[0]["w"] + params[0]["b"])
     np.testing.assert_allclose(signals["0"].prediction, predicted)
@@ -191,7 +191,7 @@ def triangle(params, x, y):
     return jnp.mean((four @ params["e"] - y) ** 2)
 
 
-def test_what_oscillates_is_told_and_settles_when_it_is_damped():
+def test_oscillations_are_reported_and_settle_when_damped():
     w = {k: jnp.full((1, 1), -2.0) for k in "abcd"} | {"e": jnp.ones((1, 1))}
     args = jnp.zeros((2, 1)), jnp.zeros((2, 1))
     wild = credit_of(EP(0.1, 100, 100, rate=1.0), triangle, w, args).info

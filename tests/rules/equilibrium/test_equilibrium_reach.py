@@ -1,4 +1,4 @@
-"""Equilibrium propagation: on which models it is defined, and what it refuses."""
+"""Equilibrium propagation: supported models, and refusals."""
 
 import jax
 import jax.numpy as jnp
@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from support.broken_rules import problem as given
 from support.by_hand import assert_close, distance, loss_fn
+from support.check_on import check_on
 from support.refusals import refuses
 from support.settled_by_hand import credit_of, weights
 
 import apical
 from apical.rules import EquilibriumPropagation, Holomorphic
-from apical.testing import check_rule
 
 KEY = jax.random.key(0)
 EP = EquilibriumPropagation
@@ -112,7 +112,7 @@ def test_a_sum_over_examples_has_as_many_times_the_gradient_of_the_mean():
 def test_the_rule_keeps_the_laws(estimate):
     # The loss is that at equilibrium, and the update is taken through the drives.
     rule = EP(rate=0.9, estimate=estimate)
-    check_rule(rule, **given(), skip=("value", "pull"))
+    check_on(rule, **given(), skip=("value", "pull"))
 
 
 # ------------------------------------------------------------------------- refusals
@@ -211,7 +211,7 @@ FIELDS = {
 
 
 @pytest.mark.parametrize("name", FIELDS)
-def test_careless_settings_are_refused(name):
+def test_invalid_settings_are_refused(name):
     refuses(FIELDS[name])
 
 

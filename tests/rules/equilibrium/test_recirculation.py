@@ -1,4 +1,4 @@
-"""Recirculation: a reconstruction sent round once more."""
+"""Recirculation: the reconstruction presented as the input."""
 
 import jax
 import jax.numpy as jnp
@@ -7,10 +7,11 @@ import optax
 import pytest
 from support.by_hand import array, assert_close, assert_same, cosine, distance, layers
 from support.by_hand import loss_fn as deep_loss
+from support.check_on import check_on
 
 import apical
 from apical.rules import Recirculation
-from apical.testing import LAWS, check_rule
+from apical.testing import LAWS
 
 DRAW = np.random.default_rng(0)
 X = array(DRAW, 6, 5)
@@ -135,7 +136,7 @@ def test_an_output_with_a_nonlinearity_learns_without_its_derivative():
     assert_close(grads["decoder"], hidden.T @ (output - X) / len(X))
 
 
-def test_a_sum_is_as_many_times_as_large():
+def test_a_summed_loss_has_a_gradient_larger_by_the_number_of_examples():
     def total(params, x):
         return len(x) * loss_fn(params, x)
 
@@ -147,7 +148,7 @@ def test_a_sum_is_as_many_times_as_large():
 DECAYING = optax.chain(optax.add_decayed_weights(0.01), optax.sgd(0.1))
 
 
-def test_it_learns_to_reconstruct_and_weights_become_more_alike():
+def test_it_learns_to_reconstruct_and_weights_align():
     """Data with three strong directions of twelve, which the encoder has to find."""
     strong = 0.5 * DRAW.normal(size=(64, 3)) @ DRAW.normal(size=(3, 12))
     x = jnp.asarray(strong + 0.3 * DRAW.normal(size=(64, 12)), jnp.float32)
@@ -164,10 +165,10 @@ def test_it_learns_to_reconstruct_and_weights_become_more_alike():
         return params, float(credit.value)
 
     params, loss = trained()
-    _, untaught = trained(frozen=("encoder", "bias"))
+    _, untrained = trained(frozen=("encoder", "bias"))
     _, scaled = trained(optax.adam(0.01))
-    assert loss < 0.4 * untaught
-    assert loss < 0.4 * scaled  # entry by entry, weights do not become alike
+    assert loss < 0.4 * untrained
+    assert loss < 0.4 * scaled  # with scaled entries the weights do not align
 
     def alike(p):
         return cosine(p["encoder"], p["decoder"].T)
@@ -176,9 +177,11 @@ def test_it_learns_to_reconstruct_and_weights_become_more_alike():
 
 
 def test_signals_are_the_two_rounds():
-    (signal,) = apical.signals(loss_fn, Recirculation(0.6), input_argnums=0)(
-        W, (), X
-    ).values()
+    (signal,) = (
+        apical.value_and_grad(loss_fn, Recirculation(0.6), input_argnums=0)
+        .signals(W, (), X)
+        .values()
+    )
     expected = by_hand(W, 0.6)
     assert_close(jnp.sum(signal.teaching, axis=0), expected["bias"])
     assert_close(signal.teaching, (signal.value - signal.prediction) / 0.4 / 6)
@@ -206,7 +209,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_it_refuses(name):
+def test_unsupported_networks_are_refused(name):
     make, words = REFUSED[name]
     with pytest.raises(ValueError, match=words):
         make()
@@ -216,9 +219,9 @@ def test_the_rule_keeps_the_laws():
     # The decoder learns from the first round and the encoder from the second, on an
     # input that is moved: with the nodes held once, no pull-back gives both.
     given = {"loss_fn": loss_fn, "params": W, "args": (X,), "input_argnums": 0}
-    check_rule(Recirculation(), **given, skip=("pull",))
+    check_on(Recirculation(), **given, skip=("pull",))
     with pytest.raises(AssertionError, match="breaks the law 'pull'"):
-        check_rule(Recirculation(), **given, skip=set(LAWS) - {"pull"})
+        check_on(Recirculation(), **given, skip=set(LAWS) - {"pull"})
 
 
 def test_the_state_is_empty():

@@ -1,4 +1,4 @@
-"""Direct feedback: every node hears a random projection of the error or the target."""
+"""Direct feedback: every node receives a random projection of the error or target."""
 
 import jax
 import jax.numpy as jnp
@@ -7,12 +7,13 @@ import optax
 import pytest
 from support.broken_rules import problem as given
 from support.by_hand import assert_close, batch, distance, layers, loss_fn, network
+from support.check_on import check_on
 from support.laws import problem
 from support.zoo import MODELS
 
 import apical
 from apical.rules import DirectFeedbackAlignment, DirectRandomTargetProjection
-from apical.rules._connections import FeedbackState
+from apical.rules.feedback._connections import FeedbackState
 from apical.testing import check_rule
 
 KEY = jax.random.key(0)
@@ -87,8 +88,10 @@ def test_the_transposed_jacobian_is_backpropagation_on_a_linear_network():
     exact = {"0": w[1] @ w[2] @ w[3], "1": w[2] @ w[3], "2": w[3]}
     true = jax.grad(linear)(params, *DATA)
     assert_close(grads_of(FULL, exact, params, linear), true)
-    signals = apical.signals(linear, FULL)(params, FeedbackState(exact), *DATA)
-    cotangents = apical.signals(linear, apical.rules.Backpropagation())(
+    signals = apical.value_and_grad(linear, FULL).signals(
+        params, FeedbackState(exact), *DATA
+    )
+    cotangents = apical.value_and_grad(linear, apical.rules.Backpropagation()).signals(
         params, (), *DATA
     )
     assert_close(signals, cotangents)
@@ -99,7 +102,7 @@ def test_the_transposed_jacobian_is_backpropagation_on_a_linear_network():
     ]
 
 
-def test_a_target_needs_nothing_from_the_layers_above():
+def test_a_projection_of_the_target_does_not_depend_on_the_layers_above():
     above = [PARAMS[0], {**PARAMS[1], "w": -2 * PARAMS[1]["w"]}, PARAMS[2]]
     for rule, unlocked in ((TARGET, True), (FULL, False)):
         state = drawn(rule)
@@ -120,7 +123,7 @@ def test_each_example_of_a_sum_has_the_whole_message(rule):
 
 
 def test_what_the_loss_reads_of_a_node_itself_is_added():
-    """A penalty on activity is no error of the output, and no weight is crossed."""
+    """The gradient of a penalty on activity is not sent through the matrix."""
 
     def penalised(params, x, y):
         first, *rest = params
@@ -173,7 +176,7 @@ def train(rule, frozen=False):
     data, size = groups(), 1.0 if frozen else 0.1
     params = [{**p, "w": size * p["w"]} for p in layers(8, 30, 30, 4)]
     step = apical.train_step(classify, rule, optax.sgd(0.5), target=second)
-    measure = apical.measure.alignment(classify, rule, target=second)
+    measure = apical.measure.alignment(step.learner)
 
     @jax.jit
     def run(params):
@@ -184,7 +187,8 @@ def train(rule, frozen=False):
 
         start = params, step.init(KEY, params, *data)
         end, losses = jax.lax.scan(update, start, length=200)
-        leaves = [measure(*each, *data).leaves for each in (start, end)]
+        pairs = start, end
+        leaves = [measure(params, s.rule, *data).leaves for params, s in pairs]
         return losses[-1], [[of[w].cosine for w in ("0.w", "1.w")] for of in leaves]
 
     return run(params)
@@ -203,12 +207,12 @@ def test_weights_align_with_the_feedback_and_the_loss_falls():
 # ------------------------------------------------------------------ steps and examples
 
 
-def taught(name, rule=FULL):
+def signals_and_error(name, rule=FULL):
     """Signals, matrices, and the error at the output, on a model of the zoo."""
     found = problem(name)
     learner = apical.value_and_grad(found.loss_fn, rule, **found.keywords)
     state = learner.init(KEY, found.params, *found.args)
-    signals = apical.signals(found.loss_fn, rule, **found.keywords)
+    signals = apical.value_and_grad(found.loss_fn, rule, **found.keywords).signals
     circuit, (params, args) = found.circuit, (found.params, found.args)
 
     @jax.jit
@@ -228,15 +232,15 @@ def taught(name, rule=FULL):
     return teaching, state.feedback, error
 
 
-WIRED = {
-    # A loop that the output has not hears the same at every turn.
+RECEIVED = {
+    # In a loop that the output does not have, the signal is the same in every turn.
     "rnn": ("in+u", "bo,uo->bu", (5, 4, 6)),
     "scanned_stack": ("blocks", "bo,uo->bu", (3, 4, 7)),
     "nested_scan": ("blocks", "bo,uo->bu", (5, 2, 4, 6)),
-    # Steps that both have are paired: a loop's, and an axis'.
+    # Steps that both have are paired: those of a loop, or of an axis.
     "gru": ("reset", "bto,uo->tbu", (5, 4, 6)),
     "language_model": ("block.mlp.0", "bto,uo->btu", (4, 5, 8)),
-    # Every other axis has rows of its own: pixels, tokens, heads.
+    # Every other axis has its own rows of the matrix: pixels, tokens, heads.
     "conv_residual": ("conv1", "bo,uo->bu", (4, 60)),
     "transformer": ("in", "bo,uo->bu", (4, 42)),
     "attention": ("attention", "bto,uo->but", (4, 6, 7)),
@@ -245,10 +249,10 @@ WIRED = {
 }
 
 
-@pytest.mark.parametrize("name", WIRED)
-def test_who_hears_which_part_of_the_error(name):
-    node, equation, shape = WIRED[name]
-    teaching, state, error = taught(name)
+@pytest.mark.parametrize("name", RECEIVED)
+def test_each_axis_of_a_node_receives_its_part_of_the_error(name):
+    node, equation, shape = RECEIVED[name]
+    teaching, state, error = signals_and_error(name)
     expected = jnp.einsum(equation, error, state[node])
     found = teaching[node].reshape(shape)
     assert_close(found, jnp.broadcast_to(expected, shape), atol=1e-7)
@@ -270,7 +274,7 @@ def test_as_many_units_as_steps_are_not_taken_for_steps():
 
 
 def test_a_recurrent_update_by_hand():
-    """Each step's own product: nothing travels back through time."""
+    """The product of each step: no signal passes back through time."""
     found = problem("rnn")
     p, (x, y) = jax.tree.map(np.asarray, (found.params, found.args))
     learner = apical.value_and_grad(found.loss_fn, FULL)
@@ -300,7 +304,7 @@ BELOW = {
 
 @pytest.mark.parametrize("name", BELOW)
 def test_no_skip_path_or_gain_carries_the_true_gradient(name):
-    """Where feedback is zero, all that is left is what comes after the last node."""
+    """With zero feedback only parameters after the last node have a gradient."""
     found = problem(name)
     learner = apical.value_and_grad(found.loss_fn, FULL, **found.keywords)
     state = learner.init(KEY, found.params, *found.args)
@@ -315,12 +319,12 @@ def test_no_skip_path_or_gain_carries_the_true_gradient(name):
     moved = {path for path, g in found.by_path(silent).items() if np.any(g)}
     assert moved == {path for path in found.by_path(true) if BELOW[name] in path}
     assert found.changed(silent, true) == set(found.by_path(true)) - moved
-    heard = found.by_path(grads(found.learned, state))
-    assert {path for path, g in heard.items() if np.any(g)} == set(heard)
+    driven = found.by_path(grads(found.learned, state))
+    assert {path for path, g in driven.items() if np.any(g)} == set(driven)
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_every_model_of_the_zoo_can_be_taught_directly(name):
+def test_every_model_of_the_zoo_takes_direct_feedback(name):
     found = problem(name)
     output = found.circuit.output_shape
 
@@ -343,7 +347,7 @@ def test_every_model_of_the_zoo_can_be_taught_directly(name):
 
 def test_the_rules_keep_the_laws():
     check_rule(FULL)
-    check_rule(SIGN, **given())
-    check_rule(TARGET, **given(), target=lambda x: jnp.ones((len(x), 2)))
+    check_on(SIGN, **given())
+    check_on(TARGET, **given(), target=lambda x: jnp.ones((len(x), 2)))
     with pytest.raises(AssertionError, match=r"refuses every problem.*pass `target=`"):
-        check_rule(TARGET, **given())
+        check_on(TARGET, **given())

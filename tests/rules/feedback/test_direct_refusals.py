@@ -1,4 +1,4 @@
-"""What direct feedback refuses: no target, no output, no axis of examples."""
+"""Refusals of direct feedback: no target, no output, no axis of examples."""
 
 import jax
 import jax.numpy as jnp
@@ -46,10 +46,9 @@ def test_a_target_that_is_no_function_is_refused():
     "call",
     [
         lambda **keywords: apical.train_step(loss_fn, TARGET, SGD, **keywords),
-        lambda **keywords: apical.signals(loss_fn, TARGET, **keywords),
-        lambda **keywords: apical.measure.alignment(loss_fn, TARGET, **keywords),
+        lambda **keywords: apical.value_and_grad(loss_fn, TARGET, **keywords),
     ],
-    ids=["train_step", "signals", "alignment"],
+    ids=["train_step", "value_and_grad"],
 )
 def test_every_entry_takes_the_same_keywords(call):
     call(
@@ -102,7 +101,7 @@ def test_an_output_before_a_node_is_refused():
 
 
 @pytest.mark.parametrize("shape", [(4, 3), (4, 1, 3)])
-def test_a_node_that_is_the_output_hears_the_error_itself(shape):
+def test_a_node_that_is_the_output_takes_the_error_itself(shape):
     def loss_fn(params, x, y):
         output = apical.node(network(params, x), "out")
         output = apical.output(output.reshape(shape))  # the same activity
@@ -110,7 +109,9 @@ def test_a_node_that_is_the_output_hears_the_error_itself(shape):
 
     learner = apical.value_and_grad(loss_fn, ERROR, batch_axes=None)
     state = learner.init(KEY, PARAMS, *DATA)
-    signals = apical.signals(loss_fn, ERROR, batch_axes=None)(PARAMS, state, *DATA)
+    signals = apical.value_and_grad(loss_fn, ERROR, batch_axes=None).signals(
+        PARAMS, state, *DATA
+    )
     error = (network(PARAMS, DATA[0]) - DATA[1]) / 4
     assert jnp.allclose(signals["out"].teaching, error, atol=1e-6)
     found, true = learner(PARAMS, state, *DATA).grads, jax.grad(loss_fn)(PARAMS, *DATA)
@@ -135,8 +136,8 @@ def test_another_error_is_refused():
 # ---------------------------------------------------------------------------- examples
 
 
-def test_examples_that_share_an_axis_with_others_hear_their_own_error():
-    """Tokens folded into the batch are taken apart again."""
+def test_examples_that_share_an_axis_with_others_receive_their_own_error():
+    """Tokens that are folded into the batch are separated again."""
 
     def folded(params, x, y):
         flat = jnp.tanh(x.reshape(-1, 5) @ params[0]["w"]) @ params[1]["w"]
@@ -155,7 +156,7 @@ def test_examples_that_share_an_axis_with_others_hear_their_own_error():
     assert jnp.allclose(*found, atol=1e-6)
 
 
-def test_a_loss_for_one_number_of_examples_is_taught():
+def test_a_loss_for_one_batch_size_is_supported():
     def loss_fn(params, x, y):
         return jnp.mean((network(params, x) + jnp.ones((4, 1)) - y) ** 2)
 

@@ -24,7 +24,7 @@ from support.by_hand import (
 
 import apical
 from apical.rules import FeedbackAlignment
-from apical.rules.feedback._path import require_different
+from apical.rules.feedback._feedback_weights import require_different
 
 KEY = jax.random.key(0)
 PARAMS, DATA = layers(5, 7, 6, 3), batch(4, 5, 3)
@@ -279,7 +279,7 @@ def test_gains_are_transported_unless_asked_for_feedback():
     assert_close(found["feedback"]["gain"], found["forward"]["gain"])
 
 
-def test_another_word_for_gains_is_refused():
+def test_an_unknown_value_of_gains_is_refused():
     with pytest.raises(ValueError, match="`gains` must be one of"):
         FeedbackAlignment(gains="mine")
 
@@ -347,14 +347,14 @@ def test_feedback_that_is_the_forward_weights_is_refused():
 
 
 def test_feedback_of_zero_weights_has_the_size_of_the_fan_in():
-    """Lillicrap starts at zero; feedback that were zero too would teach nothing."""
+    """Weights start at zero in Lillicrap et al.; zero feedback could not train them."""
     params = jax.tree.map(jnp.zeros_like, layers(40, 50, 30))
     _, state = start(loss_fn, params, batch(2, 40, 30))
     for copy, fan_in in zip(weights(state.feedback), (40, 50), strict=True):
         np.testing.assert_allclose(np.std(copy), fan_in**-0.5, rtol=0.1)
 
 
-def test_small_forward_weights_come_to_agree_with_the_feedback():
+def test_small_forward_weights_align_with_the_feedback():
     """The first gradients of the upper layer align it (Lillicrap 2016, figure 2)."""
     rule, copies = FeedbackAlignment(), layers(10, 20, 5, seed=3)
     params = jax.tree.map(lambda leaf: 0.1 * leaf, layers(10, 20, 5))
@@ -365,10 +365,10 @@ def test_small_forward_weights_come_to_agree_with_the_feedback():
     state = state._replace(
         rule=state.rule._replace(feedback=[{"w": c["w"], "b": None} for c in copies])
     )
-    measure, step = apical.measure.alignment(loss_fn, rule), jax.jit(trainer)
-    before = measure(params, state, *data).leaves["0.w"].cosine
+    measure, step = apical.measure.alignment(trainer.learner), jax.jit(trainer)
+    before = measure(params, state.rule, *data).leaves["0.w"].cosine
     for _ in range(200):
         params, state, _ = step(params, state, *data)
-    after = measure(params, state, *data).leaves["0.w"].cosine
+    after = measure(params, state.rule, *data).leaves["0.w"].cosine
     assert before < 0.3
     assert after > 0.6

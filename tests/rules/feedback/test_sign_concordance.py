@@ -35,7 +35,7 @@ def usual(rule):
 
 @functools.cache
 def signals_of(rule):
-    return jax.jit(apical.signals(loss_fn, rule))
+    return jax.jit(apical.value_and_grad(loss_fn, rule).signals)
 
 
 @functools.cache
@@ -106,9 +106,9 @@ def test_signs_are_those_of_the_effective_weight_of_a_sum_of_products():
     x, slopes = array(draw, 4, 5), 4 * jnp.eye(4)
     trainer = apical.train_step(adapted_loss, SignConcordance(), optax.sgd(0.3))
     state, step = jax.jit(trainer.init)(KEY, params, x, slopes), jax.jit(trainer)
-    signals = jax.jit(apical.signals(adapted_loss, SignConcordance()))
+    signals = jax.jit(trainer.learner.signals)
     for _ in range(3):
-        (hidden,) = signals(params, state, x, slopes).values()
+        (hidden,) = signals(params, state.rule, x, slopes).values()
         effective = np.asarray(params["w"] + params["a"] @ params["b"])
         np.testing.assert_allclose(hidden.teaching.T, 0.2**0.5 * np.sign(effective))
         leafwise = np.sign(params["w"]) + np.sign(params["a"]) @ np.sign(params["b"])
@@ -233,7 +233,7 @@ def test_the_fraction_of_backward_connections_is_removed():
         assert abs(np.mean(agreement[there != 0] == 1) - 0.75) < 0.05
 
 
-def test_what_is_removed_stays_removed_and_the_rest_is_the_sign_of_its_weight():
+def test_removed_feedback_stays_removed_and_the_rest_has_the_signs_of_the_weights():
     seen = training(SPARSE)
     first = weights(seen[0][1].connections.backward)
     for params, state in seen:
@@ -247,7 +247,7 @@ def test_what_is_removed_stays_removed_and_the_rest_is_the_sign_of_its_weight():
 
 
 @pytest.mark.parametrize("magnitude", ["fixed", "batch"])
-def test_sparse_feedback_goes_with_random_magnitudes(magnitude):
+def test_sparse_feedback_and_random_magnitudes_combine(magnitude):
     rule = SignConcordance(magnitude, removed_backward=0.4)
     state = usual(rule)[1]
     found = feedback_weights(rule, PARAMS, state)
@@ -279,7 +279,7 @@ def test_removing_nothing_draws_nothing_and_changes_no_other_draw():
         (SignConcordance(removed_backward=0.5), "`removed_backward`"),
     ],
 )
-def test_entries_of_a_composed_weight_cannot_be_told_apart(rule, what):
+def test_options_by_entry_are_refused_for_a_composed_weight(rule, what):
     params = {"in": jnp.ones((5, 6)), "w": jnp.ones((6, 4))}
     params |= {"a": jnp.ones((6, 2)), "b": jnp.ones((2, 4))}
     learner = apical.value_and_grad(adapted_loss, rule)
@@ -287,7 +287,7 @@ def test_entries_of_a_composed_weight_cannot_be_told_apart(rule, what):
         learner.init(KEY, params, jnp.ones((4, 5)), jnp.eye(4))
 
 
-def test_other_words_and_fractions_are_refused():
+def test_unknown_values_and_fractions_out_of_range_are_refused():
     with pytest.raises(ValueError, match="`magnitude` must be one of"):
         SignConcordance("random")
     with pytest.raises(ValueError, match="`concordance` is a fraction"):

@@ -18,13 +18,13 @@ from support.by_hand import (
     network,
     weights,
 )
+from support.check_on import check_on
 from support.laws import problem
 from support.zoo import MODELS
 
 import apical
 from apical.rules import WeightMirror
 from apical.rules.feedback._weight_mirror import correlate
-from apical.testing import check_rule
 
 KEY = jax.random.key(0)
 PARAMS, DATA = layers(5, 7, 6, 3), batch(4, 5, 3)
@@ -37,7 +37,7 @@ def start(rule=RULE, params=PARAMS, data=DATA, loss_fn=loss_fn, **keywords):
 
 
 def mirrored(rule, calls, params=PARAMS, data=DATA, loss_fn=loss_fn, **keywords):
-    """The state before and after many calls with the weights left alone."""
+    """The state before and after many calls with constant weights."""
     learner, state = start(rule, params, data, loss_fn, **keywords)
 
     @jax.jit
@@ -73,7 +73,7 @@ def test_one_step_by_hand():
 
 
 @pytest.mark.parametrize("numbers", [(0.02, 0.02, 1.0), (0.01, 0.02, 2.0)])
-def test_feedback_converges_to_a_multiple_of_weights_that_stay(numbers):
+def test_feedback_converges_to_a_multiple_of_constant_weights(numbers):
     rate, decay, noise = numbers
     before, after = mirrored(WeightMirror(*numbers), 600, data=batch(64, 5, 3))
     alpha = rate * noise**2 / decay
@@ -154,7 +154,7 @@ def test_a_weight_is_counted_wherever_it_is_used():
     assert {float(c) for c in np.unique(counts["out.b"])} == {0.0}
 
 
-def test_what_a_synapse_makes_of_what_it_is_sent_is_read_alone():
+def test_each_synapse_is_evaluated_alone_on_the_noise_it_is_sent():
     circuit = apical.trace(loss_fn)(PARAMS, *DATA)
     sent = [jnp.cos(jnp.arange(4.0 * n)).reshape(4, n) for n in (5, 7, 6)]
     made = circuit.at_synapses(PARAMS, DATA, lambda i, x: sent[i])
@@ -165,7 +165,7 @@ def test_what_a_synapse_makes_of_what_it_is_sent_is_read_alone():
     assert_close(own[2], network(PARAMS, DATA[0]) - PARAMS[2]["b"])
 
 
-def test_in_a_branch_that_is_not_taken_feedback_stays():
+def test_feedback_does_not_change_in_a_branch_that_is_not_taken():
     def loss_fn(params, flag, x, y):
         h = jnp.tanh(x @ params["in"])
         h = jax.lax.cond(
@@ -202,7 +202,7 @@ def test_the_angle_to_backpropagation_falls():
     def run(rate):
         rule = WeightMirror(rate, 0.05)
         step = apical.train_step(loss_fn, rule, optax.sgd(0.05))
-        measure = apical.measure.alignment(loss_fn, rule)
+        measure = apical.measure.alignment(step.learner)
 
         def update(carry, _):
             params, state, credit = step(*carry, *data)
@@ -210,7 +210,10 @@ def test_the_angle_to_backpropagation_falls():
 
         begin = params, step.init(KEY, params, *data)
         end, losses = jax.lax.scan(update, begin, length=150)
-        cosines = [measure(*each, *data).leaves["0.w"].cosine for each in (begin, end)]
+        cosines = [
+            measure(params, state.rule, *data).leaves["0.w"].cosine
+            for params, state in (begin, end)
+        ]
         return losses, cosines
 
     losses, (before, after) = run(0.05)
@@ -242,7 +245,7 @@ def test_many_rates_at_once_equal_one_after_the_other():
 
 
 def test_the_rule_keeps_the_laws():
-    check_rule(RULE, **given())
+    check_on(RULE, **given())
 
 
 # ---------------------------------------------------------------------------- refusals

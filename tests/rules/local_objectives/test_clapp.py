@@ -1,4 +1,4 @@
-"""CLAPP: each layer predicts what it sees next, and hears of nothing above."""
+"""CLAPP: each layer predicts its next activity, and no signal comes from above."""
 
 import jax
 import jax.numpy as jnp
@@ -6,23 +6,23 @@ import numpy as np
 import optax
 import pytest
 from support.by_hand import assert_close, distance, loss_fn
+from support.check_on import check_on
 from support.local_objectives import (
     DATA,
     KEY,
     PARAMS,
     ZOO,
     X,
-    assert_first_layer_hears_nothing,
-    assert_nothing_comes_down,
+    assert_first_layer_ignores_the_layers_above,
+    assert_no_gradient_from_above,
+    called,
     layer,
     pulled,
     readout,
-    ticked,
 )
 
 import apical
 from apical.rules import CLAPP
-from apical.testing import check_rule
 
 NEXT, OTHER = X + 0.3, X[::-1] - 0.2
 
@@ -60,13 +60,13 @@ def by_hand(matrices):
 
 
 def test_two_layers_by_hand():
-    state, _ = ticked(PAIRS)
+    state, _ = called(PAIRS)
     weights = jax.tree.map(lambda w: 4 * w, state.predictions.weights)
     state = state._replace(predictions=state.predictions._replace(weights=weights))
-    _, credit = ticked(PAIRS, state=state)
+    _, credit = called(PAIRS, state=state)
     matrices = {n: np.asarray(w["prediction"]) for n, w in weights.items()}
     expected, by_matrix, kept = by_hand(matrices)
-    assert 0 < np.mean(kept) < 1  # some margins are kept, and some are not
+    assert 0 < np.mean(kept) < 1  # some margins are satisfied, and some are not
     assert_close(credit.grads, expected)
     for name, matrix in matrices.items():
         moved = credit.state.predictions.weights[name]["prediction"]
@@ -77,17 +77,17 @@ def test_two_layers_by_hand():
 
 
 def test_other_weights_above_leave_an_update_the_same_bit_for_bit():
-    assert_first_layer_hears_nothing(PAIRS)
+    assert_first_layer_ignores_the_layers_above(PAIRS)
 
 
-def test_something_else_is_by_default_what_another_example_sees_next():
-    """Of two examples there is one other."""
+def test_the_default_negative_is_the_positive_of_another_example():
+    """In a batch of two there is one other example."""
     pair = tuple(jnp.asarray(part[:2]) for part in DATA)
-    by_default = ticked(CLAPP(following), data=pair)[1].grads
+    by_default = called(CLAPP(following), data=pair)[1].grads
     swapped = CLAPP(following, lambda key, x, y: (x[::-1] + 0.3, y))
-    assert_close(by_default, ticked(swapped, data=pair)[1].grads)
+    assert_close(by_default, called(swapped, data=pair)[1].grads)
     same = CLAPP(following, lambda key, x, y: (x + 0.3, y))
-    assert distance(ticked(same, data=pair)[1].grads[0], by_default[0]) > 0.1
+    assert distance(called(same, data=pair)[1].grads[0], by_default[0]) > 0.1
 
 
 def test_pairs_may_be_drawn_anew_at_every_call():
@@ -95,18 +95,18 @@ def test_pairs_may_be_drawn_anew_at_every_call():
         return x + jax.random.normal(key, x.shape), y
 
     rule = CLAPP(noisy, elsewhere)
-    state, first = ticked(rule)
-    _, again = ticked(rule, state=state._replace(key=first.state.key))
+    state, first = called(rule)
+    _, again = called(rule, state=state._replace(key=first.state.key))
     assert distance(again.grads[0], first.grads[0]) > 0.01
     assert_close(again.grads[2], first.grads[2])
 
 
-def test_of_a_loss_that_is_a_sum_updates_are_larger_and_predictions_the_same():
+def test_with_a_summed_loss_updates_are_larger_and_predictions_the_same():
     def total(params, x, y):
         return len(x) * loss_fn(params, x, y)
 
-    state, mean = ticked(PAIRS)
-    _, whole = ticked(PAIRS, loss_fn=total, state=state, reduction="sum")
+    state, mean = called(PAIRS)
+    _, whole = called(PAIRS, loss_fn=total, state=state, reduction="sum")
     assert_close(whole.grads, jax.tree.map(lambda g: 4 * g, mean.grads))
     assert_close(whole.state.predictions, mean.state.predictions)
 
@@ -119,11 +119,11 @@ def nearly(key, *args):
 
 
 @pytest.mark.parametrize("name", ZOO)
-def test_on_other_models_too_nothing_comes_down(name):
-    assert_nothing_comes_down(name, CLAPP(nearly))
+def test_no_gradient_crosses_a_layer_on_other_models(name):
+    assert_no_gradient_from_above(name, CLAPP(nearly))
 
 
-def test_it_learns_to_tell_what_belongs_together_from_what_does_not():
+def test_it_learns_to_separate_positive_from_negative_pairs():
     """Without a label, on groups of points: two views of one, and of another."""
     draw = np.random.default_rng(0)
     group = np.arange(48) % 6
@@ -144,15 +144,15 @@ def test_it_learns_to_tell_what_belongs_together_from_what_does_not():
     assert np.all(objectives[-1] < 0.4 * objectives[0])
 
 
-# -------------------------------------------------------------------------- what is not
+# ---------------------------------------------------------------------------- refusals
 
 
-def test_what_it_cannot_do_without_is_asked_for():
+def test_missing_requirements_are_named():
     def refuses(words, rule, data=DATA):
         with pytest.raises(ValueError, match=words):
             apical.value_and_grad(loss_fn, rule).init(KEY, PARAMS, *data)
 
-    refuses("give `positive`", CLAPP())
+    refuses("pass `positive`", CLAPP())
     refuses("there is only one", CLAPP(following), tuple(d[:1] for d in DATA))
     refuses("`positive` must return a tuple", CLAPP(lambda key, x, y: x))
     refuses("do not fit", CLAPP(following, lambda key, x, y: (x.T, y)))
@@ -165,4 +165,4 @@ def test_what_it_cannot_do_without_is_asked_for():
 def test_the_rule_keeps_the_laws():
     """Three passes are not one local product."""
     given = {"loss_fn": loss_fn, "params": PARAMS, "args": DATA}
-    check_rule(PAIRS, **given, skip=("pull", "batch"))
+    check_on(PAIRS, **given, skip=("pull", "batch"))

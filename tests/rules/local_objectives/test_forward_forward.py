@@ -1,28 +1,31 @@
-"""Forward-forward: goodness of right and wrong data, and nothing from above."""
+"""Forward-forward: goodness of positive and negative data, and no signal from above."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from support.by_hand import assert_close, distance, layers, loss_fn
+from support.check_on import check_on
 from support.local_objectives import (
     KEY,
     PARAMS,
     ZOO,
     X,
-    assert_first_layer_hears_nothing,
-    assert_nothing_comes_down,
+    assert_first_layer_ignores_the_layers_above,
+    assert_no_gradient_from_above,
+    called,
     layer,
     pulled,
     readout,
     second,
-    ticked,
 )
 
 import apical
 from apical.rules import ForwardForward
-from apical.rules.local_objectives._pairs import over_first_entries, wrong_labels
-from apical.testing import check_rule
+from apical.rules.local_objectives._positive_negative import (
+    over_first_entries,
+    wrong_labels,
+)
 
 # Two classes: the wrong one is known.
 Y = np.eye(2)[[0, 1, 1, 0]].astype(np.float32)
@@ -37,7 +40,7 @@ def with_label(label):
 
 
 def test_an_empty_example_has_a_label_of_its_own():
-    """As large as 1, where there is no largest entry to be as large as."""
+    """Of size 1 if all entries of the example are 0."""
     x = jnp.asarray(X).at[1].set(0)
     found = over_first_entries(x, jnp.asarray(Y))
     assert_close(found[1], np.concatenate([Y[1], np.zeros(X.shape[1] - 2)]))
@@ -73,7 +76,7 @@ def by_hand(theta, mean, right=None, wrong=None, none=None):
     ("rule", "theta", "mean"), [(ForwardForward(0.4), 0.4, False), (MEAN, 0.3, True)]
 )
 def test_two_layers_by_hand(rule, theta, mean):
-    _, credit = ticked(rule, data=DATA)
+    _, credit = called(rule, data=DATA)
     assert_close(credit.grads, by_hand(theta, mean))
     swapped = by_hand(theta, mean, with_label(1 - Y), with_label(Y))
     assert distance(swapped[:2], credit.grads[:2]) > 0.1
@@ -81,12 +84,12 @@ def test_two_layers_by_hand(rule, theta, mean):
     assert_close(credit.value, loss_fn(PARAMS, *DATA))
 
 
-def test_right_and_wrong_data_of_ones_own():
+def test_functions_of_the_user_make_positive_and_negative_data():
     def turned(key, x, y):
         return x[:, ::-1], y
 
     rule = ForwardForward(1.0, positive=lambda key, *args: args, negative=turned)
-    state, credit = ticked(rule, data=DATA, input_argnums=None, target=None)
+    state, credit = called(rule, data=DATA, input_argnums=None, target=None)
     assert_close(credit.grads, by_hand(1.0, False, X, X[:, ::-1], X))
     learner = apical.value_and_grad(loss_fn, rule)
     read = normalised(layer(1, normalised(layer(0, X))))
@@ -105,15 +108,15 @@ def test_prediction_is_the_goodness_of_each_class_above_the_first_layer():
         goodness.append((layer(1, normalised(one)) ** 2).sum(axis=1))
     assert_close(found, np.stack(goodness, axis=1))
     assert distance(np.stack(first, axis=1), found) > 0.1
-    # It cannot have looked at the labels.
+    # The prediction does not depend on the labels.
     assert_close(learner.predict(PARAMS, state, DATA[0], 1 - DATA[1]), found)
 
 
 def test_other_weights_above_leave_an_update_the_same_bit_for_bit():
-    assert_first_layer_hears_nothing(SUM, DATA)
+    assert_first_layer_ignores_the_layers_above(SUM, DATA)
 
 
-def test_the_size_of_an_activity_says_nothing_to_the_next_layer():
+def test_the_next_layer_does_not_depend_on_the_size_of_an_activity():
     """A first layer five times as large, in a rectified net without a bias."""
 
     def rectified(params, x, y):
@@ -122,13 +125,13 @@ def test_the_size_of_an_activity_says_nothing_to_the_next_layer():
         return jnp.mean((x @ params[-1]["w"] - y) ** 2)
 
     larger = [{**PARAMS[0], "w": 5 * PARAMS[0]["w"]}, *PARAMS[1:]]
-    state, small = ticked(SUM, loss_fn=rectified, data=DATA)
-    _, large = ticked(SUM, larger, rectified, DATA, state)
+    state, small = called(SUM, loss_fn=rectified, data=DATA)
+    _, large = called(SUM, larger, rectified, DATA, state)
     assert_close(large.grads[1]["w"], small.grads[1]["w"], rtol=1e-3)
     assert distance(large.grads[0]["w"], small.grads[0]["w"]) > 0.1
 
 
-def test_wrong_labels_are_all_the_others_alike():
+def test_wrong_labels_are_uniform_over_the_other_classes():
     target = jnp.tile(jnp.eye(3), (200, 1))
     found = wrong_labels(KEY, target)
     assert not np.any(np.sum(found * target, axis=1))
@@ -153,9 +156,9 @@ def negated(key, *args):
 
 
 @pytest.mark.parametrize("name", ZOO)
-def test_on_other_models_too_nothing_comes_down(name):
+def test_no_gradient_crosses_a_layer_on_other_models(name):
     rule = ForwardForward(positive=lambda key, *args: args, negative=negated)
-    assert_nothing_comes_down(name, rule)
+    assert_no_gradient_from_above(name, rule)
 
 
 def test_a_step_of_a_loop_reads_the_step_before_normalised():
@@ -176,7 +179,7 @@ def test_a_step_of_a_loop_reads_the_step_before_normalised():
         1.0, positive=lambda key, *args: args, negative=lambda key, x, y: (-x, y)
     )
     given = {"batch_axes": (1, 0), "input_argnums": None, "target": None}
-    _, found = ticked(rule, params, loop, (x, DATA[1]), **given)
+    _, found = called(rule, params, loop, (x, DATA[1]), **given)
 
     def objective(params):
         total = 0.0
@@ -194,7 +197,7 @@ def test_a_step_of_a_loop_reads_the_step_before_normalised():
         assert_close(found.grads[name], expected[name])
 
 
-# -------------------------------------------------------------------------- what is not
+# ---------------------------------------------------------------------------- refusals
 
 
 def refuses(words, rule=SUM, loss_fn=loss_fn, params=PARAMS, data=DATA, **keywords):
@@ -204,14 +207,14 @@ def refuses(words, rule=SUM, loss_fn=loss_fn, params=PARAMS, data=DATA, **keywor
         learner.init(KEY, params, *data)
 
 
-def test_what_it_cannot_do_without_is_asked_for():
+def test_missing_requirements_are_named():
     refuses("pass `input_argnums=`", input_argnums=None)
     refuses("pass `target=`", target=None)
     refuses("`input_argnums` names 2", input_argnums=(0, 1))
     small = {"params": layers(2, 4, 2), "data": (DATA[0][:, :2], DATA[1])}
     refuses("has 2 of them for 2 classes", **small)
     single = {"params": layers(5, 4, 1), "data": (DATA[0], DATA[1][:, :1])}
-    refuses(r"`target` has shape \(4, 1\).*Give `positive`", **single)
+    refuses(r"`target` has shape \(4, 1\).*Pass `positive`", **single)
     refuses("must be a class.* a regression has none", **single)
     refuses("No node was found", params=layers(5, 2))
     named = {"data": ({"x": DATA[0]}, DATA[1]), "batch_axes": ({"x": 0}, 0)}
@@ -219,9 +222,9 @@ def test_what_it_cannot_do_without_is_asked_for():
     def of_dict(params, x, y):
         return loss_fn(params, x["x"], y)
 
-    refuses("says {'x': 0} of it: give an integer", loss_fn=of_dict, **named)
-    named["batch"] = 0
-    refuses("argument 0 is not.*Give `overlay`", loss_fn=of_dict, **named)
+    refuses("is {'x': 0} for it: pass an integer", loss_fn=of_dict, **named)
+    named["batch_axes"] = 0
+    refuses("argument 0 is not.*Pass `overlay`", loss_fn=of_dict, **named)
 
 
 def test_pairs_that_do_not_fit_are_refused():
@@ -250,10 +253,10 @@ def test_a_node_that_all_examples_share_is_refused():
         ({"threshold": 0.0}, "`threshold` must be a finite number above 0"),
         ({"goodness": "max"}, "`goodness` must be one of"),
         ({"positive": 1, "negative": 2}, "`positive` must be a function"),
-        ({"positive": lambda key, x: x}, "Give both `positive` and `negative`"),
+        ({"positive": lambda key, x: x}, "Pass both `positive` and `negative`"),
     ],
 )
-def test_a_setting_that_is_none_is_refused(given, words):
+def test_invalid_settings_are_refused(given, words):
     with pytest.raises((TypeError, ValueError), match=words):
         ForwardForward(**given)
 
@@ -261,15 +264,15 @@ def test_a_setting_that_is_none_is_refused(given, words):
 def test_the_rule_keeps_the_laws():
     """Three passes are not one local product; with two classes nothing is drawn."""
     given = {"loss_fn": loss_fn, "params": PARAMS, "args": DATA, "target": second}
-    check_rule(SUM, **given, input_argnums=0, skip=("pull",))
+    check_on(SUM, **given, input_argnums=0, skip=("pull",))
 
 
-def test_numbers_that_are_no_classes_are_refused():
-    with pytest.raises(ValueError, match="a row of `target` is no class"):
-        ticked(SUM, data=(DATA[0], 2 * DATA[1] - 1))
+def test_targets_that_are_not_classes_are_refused():
+    with pytest.raises(ValueError, match="a row of `target` is not a class"):
+        called(SUM, data=(DATA[0], 2 * DATA[1] - 1))
 
 
-def test_data_that_are_made_without_a_key_are_refused():
+def test_functions_that_do_not_take_a_key_are_refused():
     rule = ForwardForward(positive=lambda x, y: (x, y), negative=lambda x, y: (x, y))
     with pytest.raises(TypeError, match="`positive` cannot be called with a key and"):
-        ticked(rule, data=DATA)
+        called(rule, data=DATA)

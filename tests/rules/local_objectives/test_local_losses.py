@@ -7,7 +7,7 @@ import optax
 import pytest
 from support.by_hand import assert_close, assert_same, batch, distance, layers, loss_fn
 from support.laws import problem
-from support.local_objectives import ZOO, assert_nothing_comes_down, on_zoo
+from support.local_objectives import ZOO, assert_no_gradient_from_above, on_zoo
 
 import apical
 from apical.lab._registry import LOCAL_OBJECTIVES
@@ -29,8 +29,8 @@ def second(x, y):
     return y
 
 
-def ticked(rule, params=PARAMS, loss_fn=loss_fn, data=DATA, state=None, **keywords):
-    """The state before, and the credit of one tick."""
+def called(rule, params=PARAMS, loss_fn=loss_fn, data=DATA, state=None, **keywords):
+    """The state before, and the credit of one call."""
     given = {"target": second, **keywords}
     learner = apical.value_and_grad(loss_fn, rule, **given)
     state = learner.init(KEY, params, *data) if state is None else state
@@ -51,7 +51,7 @@ def readout(two):
     return {"w": two.T @ error, "b": error.sum(axis=0)}
 
 
-def test_a_model_may_hold_what_is_no_array():
+def test_a_model_may_hold_leaves_that_are_not_arrays():
     """As the activation function of an equinox module."""
 
     def held(params, x, y):
@@ -61,7 +61,7 @@ def test_a_model_may_hold_what_is_no_array():
     for rule in (PREDICTION, BOTH):
         learner = apical.value_and_grad(held, rule, target=second)
         credit = learner(params, learner.init(KEY, params, *DATA), *DATA)
-        assert_close(credit.grads["layers"], ticked(rule)[1].grads)
+        assert_close(credit.grads["layers"], called(rule)[1].grads)
 
 
 # ------------------------------------------------------------------------ on two layers
@@ -80,7 +80,7 @@ def predicted_by_hand(matrices):
 
 
 def test_prediction_on_two_layers_by_hand():
-    state, credit = ticked(PREDICTION)
+    state, credit = called(PREDICTION)
     matrices = {n: np.asarray(w["prediction"]) for n, w in state.weights.items()}
     assert {n: m.shape for n, m in matrices.items()} == {"0": (7, 3), "1": (6, 3)}
     expected, by_readout = predicted_by_hand(matrices)
@@ -111,7 +111,7 @@ def similar_by_hand(matrices):
 
 
 def test_similarity_on_two_layers_by_hand():
-    state, credit = ticked(SIMILARITY)
+    state, credit = called(SIMILARITY)
     matrices = {n: w["similarity"] for n, w in state.weights.items()}
     assert {n: m.shape for n, m in matrices.items()} == {"0": (7, 5), "1": (6, 5)}
     expected, by_readout = similar_by_hand(matrices)
@@ -124,9 +124,9 @@ def test_similarity_on_two_layers_by_hand():
 
 
 def test_both_are_the_weighted_sum_of_the_two():
-    state, credit = ticked(BOTH)
+    state, credit = called(BOTH)
     parts = [
-        ticked(
+        called(
             rule,
             state=state._replace(
                 weights={n: {use: w[use]} for n, w in state.weights.items()}
@@ -141,7 +141,7 @@ def test_both_are_the_weighted_sum_of_the_two():
 
 
 def test_fixed_readouts_stay_and_cost_no_state():
-    state, credit = ticked(FIXED)
+    state, credit = called(FIXED)
     assert state.optimizer == ()
     assert_same(state.weights, credit.state.weights)
 
@@ -157,12 +157,12 @@ def raised(params):
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 def test_other_weights_above_leave_an_update_the_same_bit_for_bit(rule):
-    state, below = ticked(rule)
-    _, above = ticked(rule, raised(PARAMS), state=state)
+    state, below = called(rule)
+    _, above = called(rule, raised(PARAMS), state=state)
     assert_same(below.grads[0], above.grads[0])
     assert np.any(below.grads[0]["w"])
     assert distance(above.grads[1], below.grads[1]) > 0.1
-    true = [ticked(Backpropagation(), p, state=())[1] for p in (PARAMS, raised(PARAMS))]
+    true = [called(Backpropagation(), p, state=())[1] for p in (PARAMS, raised(PARAMS))]
     assert distance(true[0].grads[0], true[1].grads[0]) > 0.1
 
 
@@ -171,10 +171,10 @@ DEEP = layers(5, 7, 6, 6, 5, 3)
 
 def test_a_gradient_travels_inside_a_block_and_ends_there():
     rule = LocalLosses(blocks=2, readout="fixed")
-    state, found = ticked(rule, DEEP)
+    state, found = called(rule, DEEP)
     assert set(state.weights) == {"1", "3"}
     named = LocalLosses(blocks=("1", "3"), readout="fixed")
-    assert_same(ticked(named, DEEP, state=state)[1].grads, found.grads)
+    assert_same(called(named, DEEP, state=state)[1].grads, found.grads)
 
     def objective(pair, below, matrix):
         for layer in pair:
@@ -188,20 +188,20 @@ def test_a_gradient_travels_inside_a_block_and_ends_there():
         expected, below = slope(DEEP[block : block + 2], below, matrix)
         assert_close(found.grads[block : block + 2], expected)
     other = [*DEEP[:2], *layers(6, 6, 5, 3, seed=7)]  # above the first block
-    assert_same(ticked(rule, other, state=state)[1].grads[:2], found.grads[:2])
+    assert_same(called(rule, other, state=state)[1].grads[:2], found.grads[:2])
     other = [DEEP[0], *layers(7, 6, seed=7), *DEEP[2:]]  # inside it
-    moved = ticked(rule, other, state=state)[1].grads[0]
+    moved = called(rule, other, state=state)[1].grads[0]
     assert distance(moved, found.grads[0]) > 0.1
 
 
 @pytest.mark.parametrize("name", [*ZOO, "transformer"])
-def test_on_other_models_too_nothing_comes_down(name):
-    assert_nothing_comes_down(name, LocalLosses(balance=0.5, objective="both"))
+def test_no_gradient_crosses_a_layer_on_other_models(name):
+    assert_no_gradient_from_above(name, LocalLosses(balance=0.5, objective="both"))
 
 
 def test_a_recurrent_update_by_hand():
-    """Each turn has an objective of its own, and none hears of a later one."""
-    found, tick = on_zoo("rnn", FIXED)
+    """Each turn has its own objective, without signals from later turns."""
+    found, call = on_zoo("rnn", FIXED)
     p, (x, y) = jax.tree.map(np.asarray, (found.params, found.args))
     learner = apical.value_and_grad(found.loss_fn, FIXED, **found.keywords)
     ((matrix,),) = (
@@ -214,7 +214,7 @@ def test_a_recurrent_update_by_hand():
         values.append(np.tanh(drive))
         delta = (values[-1] @ matrix - y) / 4 @ matrix.T * (1 - values[-1] ** 2)
         recurrent += values[-2].T @ delta
-    found_u = tick(found.learned)["u"]
+    found_u = call(found.learned)["u"]
     assert_close(found_u, recurrent, 1e-3)
     assert distance(values[-2].T @ delta, found_u) > 0.1  # the last turn is not all
 
@@ -225,8 +225,8 @@ def test_what_the_loss_reads_of_a_node_itself_is_its_own_objective():
         value = jnp.tanh(x @ first["w"] + first["b"])
         return loss_fn(rest, value, y) + 0.5 * jnp.sum(value**2) / len(x)
 
-    state, plain = ticked(FIXED)
-    _, found = ticked(FIXED, loss_fn=penalised, state=state)
+    state, plain = called(FIXED)
+    _, found = called(FIXED, loss_fn=penalised, state=state)
     one, _ = hidden()
     extra = X.T @ (one / 4 * (1 - one**2))
     assert_close(found.grads[0]["w"], plain.grads[0]["w"] + extra)
@@ -235,19 +235,21 @@ def test_what_the_loss_reads_of_a_node_itself_is_its_own_objective():
 
 
 @pytest.mark.parametrize("rule", [PREDICTION, SIMILARITY], ids=["pred", "sim"])
-def test_of_a_loss_that_is_a_sum_updates_are_larger_and_readouts_the_same(rule):
+def test_with_a_summed_loss_updates_are_larger_and_readouts_the_same(rule):
     def total(params, x, y):
         return len(x) * loss_fn(params, x, y)
 
-    state, mean = ticked(rule)
-    _, whole = ticked(rule, loss_fn=total, state=state, reduction="sum")
+    state, mean = called(rule)
+    _, whole = called(rule, loss_fn=total, state=state, reduction="sum")
     assert_close(whole.grads, jax.tree.map(lambda g: 4 * g, mean.grads))
     assert_close(whole.state.weights, mean.state.weights)
 
 
 def test_the_signals_are_those_of_the_objectives():
-    state, credit = ticked(PREDICTION)
-    signals = apical.signals(loss_fn, PREDICTION, target=second)(PARAMS, state, *DATA)
+    state, credit = called(PREDICTION)
+    signals = apical.value_and_grad(loss_fn, PREDICTION, target=second).signals(
+        PARAMS, state, *DATA
+    )
     one, _ = hidden()
     matrix = np.asarray(state.weights["0"]["prediction"])
     assert_close(signals["0"].teaching, (one @ matrix - Y) / 4 @ matrix.T)
@@ -264,7 +266,7 @@ def refuses(words, rule=FIXED, loss_fn=loss_fn, params=PARAMS, data=DATA, **keyw
         learner.init(KEY, params, *data)
 
 
-def test_a_block_beside_which_a_path_leads_is_refused():
+def test_a_block_that_a_path_bypasses_is_refused():
     found = problem("mlp_residual")
     names = [n.name for n in found.circuit.nodes]
     given = {"loss_fn": found.loss_fn, "params": found.params, "data": found.args}
@@ -273,7 +275,7 @@ def test_a_block_beside_which_a_path_leads_is_refused():
     refuses("synapse reaches more than one node", FIXED, nodes="unit", **given)
 
 
-def test_what_a_local_loss_cannot_do_without_is_asked_for():
+def test_missing_requirements_are_named():
     refuses("LocalLosses sees what the output should be: pass `target=`", SIMILARITY)
     refuses("`blocks` names 'x', and the hidden nodes are", LocalLosses(blocks=("x",)))
     labels = {"target": lambda x, y: y[:, :1], "data": batch(4, 5, 1)}
@@ -301,7 +303,7 @@ def test_what_a_local_loss_cannot_do_without_is_asked_for():
         ({"optimizer": 0.1}, "`optimizer` must be an optax transformation"),
     ],
 )
-def test_a_setting_that_is_none_is_refused(given, words):
+def test_invalid_settings_are_refused(given, words):
     with pytest.raises((TypeError, ValueError), match=words):
         LocalLosses(**given)
 
@@ -316,7 +318,7 @@ def test_the_rows_of_a_comparison_are_rules_under_names_of_their_own():
     )
 
 
-def test_the_rule_keeps_the_laws_and_says_what_it_needs():
+def test_the_rule_keeps_the_laws_and_declares_its_needs():
     check_rule(LocalLosses(objective="both", balance=0.5))
     assert "weight transport" not in FIXED.needs
     assert {"weight transport", "second network"} <= set(PREDICTION.needs)

@@ -1,4 +1,4 @@
-"""PEPITA: two passes, and what differs between them."""
+"""PEPITA: two passes, and the differences between them."""
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ from support.by_hand import (
     loss_fn,
     network,
 )
+from support.check_on import check_on
 from support.local_objectives import (
     DATA,
     KEY,
@@ -21,16 +22,15 @@ from support.local_objectives import (
     X,
     Y,
     assert_learns_everywhere,
+    called,
     layer,
     on_zoo,
     raised,
     readout,
-    ticked,
 )
 
 import apical
 from apical.rules import PEPITA, Backpropagation
-from apical.testing import check_rule
 
 LARGE = PEPITA(scale=1.0)
 
@@ -49,7 +49,7 @@ def by_hand(f, scale=1.0):
 
 
 def test_two_passes_by_hand():
-    state, credit = ticked(LARGE)
+    state, credit = called(LARGE)
     (f,) = map(np.asarray, state.feedback)
     assert f.shape == (5, 2)
     assert 0.5 < np.max(np.abs(f)) <= (6 / 5) ** 0.5
@@ -70,7 +70,7 @@ def test_the_error_is_that_of_the_loss():
         logs = jax.nn.log_softmax(network(params, x))
         return -jnp.mean(jnp.sum(y * logs, axis=1))
 
-    state, credit = ticked(LARGE, loss_fn=classify, data=(DATA[0], labels))
+    state, credit = called(LARGE, loss_fn=classify, data=(DATA[0], labels))
     (f,) = map(np.asarray, state.feedback)
     one = layer(0, X)
     error = np.asarray(jax.nn.softmax(network(PARAMS, DATA[0])) - labels)
@@ -85,7 +85,7 @@ def test_an_autoencoder_is_compared_with_the_true_input():
         del y
         return loss_fn(params, x, x)
 
-    state, credit = ticked(LARGE, loss_fn=again, params=params)
+    state, credit = called(LARGE, loss_fn=again, params=params)
     (f,) = map(np.asarray, state.feedback)
     w = jax.tree.map(np.asarray, params)
 
@@ -99,7 +99,7 @@ def test_an_autoencoder_is_compared_with_the_true_input():
     assert distance(second(lambda moved: moved), second(lambda moved: X)) > 0.1
 
 
-def test_an_output_that_is_a_node_learns_as_one_that_is_none():
+def test_an_output_that_is_a_node_learns_like_one_that_is_not():
     def squashed(mark):
         def loss(params, x, y):
             out = mark(jax.nn.sigmoid(network(params, x)))
@@ -108,25 +108,25 @@ def test_an_output_that_is_a_node_learns_as_one_that_is_none():
         return loss
 
     plain, marked = (
-        ticked(LARGE, loss_fn=squashed(mark))[1].grads
+        called(LARGE, loss_fn=squashed(mark))[1].grads
         for mark in (lambda out: out, lambda out: apical.node(out, "out"))
     )
     assert_close(marked, plain)
     assert np.max(np.abs(plain[2]["w"])) > 1e-3
 
 
-def test_all_that_a_layer_hears_from_above_is_the_error_of_the_output():
-    """Where other weights above leave that as it is, the update is bit-identical."""
+def test_a_layer_receives_only_the_error_of_the_output():
+    """Other weights above that do not change it leave the update bit-identical."""
 
     def given_error(params, x, y):
         return jnp.sum(network(params, x) * y) / len(x)
 
-    state, found = ticked(LARGE, loss_fn=given_error)
-    _, other = ticked(LARGE, raised(), given_error, state=state)
+    state, found = called(LARGE, loss_fn=given_error)
+    _, other = called(LARGE, raised(), given_error, state=state)
     assert_same(found.grads[0], other.grads[0])
     assert np.any(found.grads[0]["w"])
     assert distance(other.grads[1], found.grads[1]) > 0.1
-    changed = [ticked(LARGE, p, state=state)[1].grads[0] for p in (PARAMS, raised())]
+    changed = [called(LARGE, p, state=state)[1].grads[0] for p in (PARAMS, raised())]
     assert distance(*changed) > 0.1
     true = [jax.grad(given_error)(p, *DATA)[0] for p in (PARAMS, raised())]
     assert distance(*true) > 0.1
@@ -138,10 +138,10 @@ def test_no_derivative_of_the_nonlinearity_is_needed():
         return 0.5 * jnp.sum((value @ params[2]["w"] - y) ** 2) / len(x)
 
     params = [PARAMS[0], None, layers(7, 2)[0]]
-    state, found = ticked(LARGE, params, stairs)
+    state, found = called(LARGE, params, stairs)
     assert np.any(found.grads[0]["w"])
     assert not np.any(
-        ticked(Backpropagation(), params, stairs, state=())[1].grads[0]["w"]
+        called(Backpropagation(), params, stairs, state=())[1].grads[0]["w"]
     )
     (f,) = map(np.asarray, state.feedback)
 
@@ -153,31 +153,33 @@ def test_no_derivative_of_the_nonlinearity_is_needed():
     assert_close(found.grads[0]["w"], moved.T @ (value(X) - value(moved)) / 4)
 
 
-def test_of_a_loss_that_is_a_sum_the_second_input_is_the_same():
+def test_with_a_summed_loss_the_second_input_is_the_same():
     def total(params, x, y):
         return len(x) * loss_fn(params, x, y)
 
-    state, mean = ticked(LARGE)
-    _, whole = ticked(LARGE, loss_fn=total, state=state, reduction="sum")
+    state, mean = called(LARGE)
+    _, whole = called(LARGE, loss_fn=total, state=state, reduction="sum")
     assert_close(whole.grads, jax.tree.map(lambda g: 4 * g, mean.grads))
 
 
-def test_each_of_several_inputs_hears_the_error_by_its_own_projection():
+def test_each_input_receives_the_error_through_its_own_projection():
     def apart(params, one, two, y):
         return loss_fn(params, one + two.T, y)
 
     data = (DATA[0] - 1, jnp.ones((5, 4)), DATA[1])
     given = {"batch_axes": (0, 1, 0), "target": None, "input_argnums": (0, 1)}
-    state, found = ticked(LARGE, loss_fn=apart, data=data, **given)
+    state, found = called(LARGE, loss_fn=apart, data=data, **given)
     assert [f.shape for f in state.feedback] == [(5, 2), (5, 2)]
     assert_close(found.grads, by_hand(sum(map(np.asarray, state.feedback))), rtol=1e-3)
-    alone = ticked(LARGE, loss_fn=apart, data=data, **{**given, "input_argnums": 0})[1]
+    alone = called(LARGE, loss_fn=apart, data=data, **{**given, "input_argnums": 0})[1]
     assert distance(alone.grads[0], found.grads[0]) > 0.1
 
 
-def test_the_signals_are_what_differs():
-    state, credit = ticked(LARGE)
-    signals = apical.signals(loss_fn, LARGE, input_argnums=0)(PARAMS, state, *DATA)
+def test_the_signals_are_the_differences_between_the_passes():
+    state, credit = called(LARGE)
+    signals = apical.value_and_grad(loss_fn, LARGE, input_argnums=0).signals(
+        PARAMS, state, *DATA
+    )
     first = signals["0"]
     assert_close(first.prediction, layer(0, X))
     assert_close(first.teaching, (first.prediction - first.value) / 4)
@@ -189,14 +191,14 @@ INPUTS = {**dict.fromkeys(ZOO, 0), "conv_residual": 1, "gru": 0}
 
 @pytest.mark.parametrize("name", INPUTS)
 def test_it_runs_on_other_models_too(name):
-    found, tick = on_zoo(name, LARGE, input_argnums=INPUTS[name])
-    assert_learns_everywhere(found, tick(found.learned))
+    found, call = on_zoo(name, LARGE, input_argnums=INPUTS[name])
+    assert_learns_everywhere(found, call(found.learned))
 
 
-# -------------------------------------------------------------------------- what is not
+# ---------------------------------------------------------------------------- refusals
 
 
-def test_what_it_cannot_do_without_is_asked_for():
+def test_missing_requirements_are_named():
     def refuses(words, data=DATA, params=PARAMS, **keywords):
         given = {"input_argnums": 0, **keywords}
         with pytest.raises(ValueError, match=words):
@@ -217,9 +219,9 @@ def test_what_it_cannot_do_without_is_asked_for():
 def test_the_rule_keeps_the_laws():
     """A change at a drive is not pulled through a prediction."""
     given = {"loss_fn": loss_fn, "params": PARAMS, "args": DATA, "input_argnums": 0}
-    check_rule(PEPITA(), **given, skip=("pull",))
+    check_on(PEPITA(), **given, skip=("pull",))
 
 
-def test_an_input_of_which_no_node_is_made_is_refused():
-    with pytest.raises(ValueError, match=r"no node is made of `input_argnums=\(1,\)`"):
-        ticked(PEPITA(), input_argnums=1)
+def test_an_input_that_no_node_depends_on_is_refused():
+    with pytest.raises(ValueError, match=r"no node depends on `input_argnums=\(1,\)`"):
+        called(PEPITA(), input_argnums=1)

@@ -31,7 +31,7 @@ from apical.rules import (
     NodePerturbation,
     WeightPerturbation,
 )
-from apical.rules.perturbation._directions import draw
+from apical.rules.perturbation._random_directions import draw
 
 KEY = jax.random.key(3)
 KINDS = ["normal", "sign"]
@@ -50,7 +50,7 @@ def grads_of(rule, state=KEY, params=PARAMS, data=(X, Y), loss_fn=loss_fn):
 
 
 def signals_of(rule, state=KEY, params=PARAMS, data=(X, Y), loss_fn=loss_fn):
-    found = apical.signals(loss_fn, rule)
+    found = apical.value_and_grad(loss_fn, rule).signals
     return {n: s.teaching for n, s in jax.jit(found)(params, state, *data).items()}
 
 
@@ -138,7 +138,7 @@ def test_forward_gradients_at_the_weights_by_hand():
 def test_forward_gradients_at_the_activities_by_hand():
     found = grads_of(ForwardGradient("activities", directions=2, kind="sign"))
     noise = node_noise(2, "sign")
-    backprop = apical.signals(loss_fn, apical.rules.Backpropagation())
+    backprop = apical.value_and_grad(loss_fn, apical.rules.Backpropagation()).signals
     true = [4 * s.teaching for s in backprop(PARAMS, (), X, Y).values()]
     hidden = np.tanh(X @ PARAMS[0]["w"] + PARAMS[0]["b"])
     hidden = np.tanh(hidden @ PARAMS[1]["w"] + PARAMS[1]["b"])
@@ -235,7 +235,9 @@ def many(rule, params=SMALL, data=DATA, count=DRAWS, signals=False):
     keys = jax.random.split(jax.random.key(7), count)
     of, truth = (grads_of, true_grads(params, data)) if not signals else (signals_of, 0)
     if signals:
-        backprop = apical.signals(loss_fn, apical.rules.Backpropagation())
+        backprop = apical.value_and_grad(
+            loss_fn, apical.rules.Backpropagation()
+        ).signals
         truth = {n: s.teaching for n, s in backprop(params, (), *data).items()}
     found = jax.jit(jax.vmap(lambda key: of(rule, key, params, data)))(keys)
     return flat(found), flat(jax.tree.map(lambda t: t[None], truth))[0]

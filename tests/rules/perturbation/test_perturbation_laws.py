@@ -1,10 +1,11 @@
-"""Scalar feedback on every kind of model: the laws, what runs, and what is refused."""
+"""Perturbation and stochastic nodes: the laws, supported models, and refusals."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from support.by_hand import batch, layers, loss_fn
+from support.check_on import check_on
 from support.laws import problem
 from support.zoo import MODELS
 
@@ -23,7 +24,7 @@ from apical.testing import check_rule
 KEY = jax.random.key(0)
 PARAMS, DATA = layers(5, 4, 4, 3), batch(3, 5, 3)
 NO_NODES = ("signals", "pull")
-# The readout hears the correlation, not the true gradient that `pull` adds.
+# The readout takes the estimate, not the true gradient that `pull` adds.
 BY_EXAMPLE = ("batch", "pull")
 
 
@@ -57,23 +58,23 @@ def named(rules):
 @pytest.mark.parametrize("rule", AT_WEIGHTS, ids=named(AT_WEIGHTS))
 def test_what_perturbs_weights_keeps_the_laws(rule):
     given = {"loss_fn": loss_fn, "params": PARAMS, "args": DATA}
-    check_rule(rule, skip=NO_NODES, **given)
+    check_on(rule, skip=NO_NODES, **given)
 
 
 @pytest.mark.parametrize("rule", AT_NODES, ids=named(AT_NODES))
 def test_what_perturbs_nodes_keeps_the_laws(rule):
     given = {"loss_fn": loss_fn, "params": PARAMS, "args": DATA}
-    check_rule(rule, skip=BY_EXAMPLE, **given)
+    check_on(rule, skip=BY_EXAMPLE, **given)
 
 
 @pytest.mark.parametrize("rule", SPIKING, ids=named(SPIKING))
 def test_what_draws_spikes_keeps_the_laws(rule):
     """Signals too: pulled back through each probability they are the gradients."""
     given = {"loss_fn": spiking, "params": PARAMS, "args": DATA}
-    check_rule(rule, skip=("batch",), **given)
+    check_on(rule, skip=("batch",), **given)
 
 
-# ------------------------------------------------------------------- sure spikes
+# ---------------------------------------------------------------- certain spikes
 
 SURE = {
     "sigmoid": lambda z: jax.nn.sigmoid(z * jnp.array([1e4, 1e4, 1.0, 1.0])),
@@ -84,7 +85,7 @@ DRAWN = [ScoreFunction(), Concrete(), Concrete(hard=True)]
 
 @pytest.mark.parametrize("name", SURE)
 @pytest.mark.parametrize("rule", DRAWN, ids=repr)
-def test_a_spike_that_is_sure_teaches_nothing_and_spoils_nothing(rule, name):
+def test_a_certain_spike_has_gradient_zero_and_no_nan(rule, name):
     """Probabilities of 0 and 1, in rounding or exactly, beside others."""
 
     def loss_fn(params, x, y):
@@ -97,7 +98,8 @@ def test_a_spike_that_is_sure_teaches_nothing_and_spoils_nothing(rule, name):
     p = np.asarray(SURE[name](DATA[0] @ PARAMS[0]["w"]))
     sure = (p == 0) | (p == 1)
     assert {0.0, 1.0} < set(p.ravel())
-    found = jax.jit(apical.signals(loss_fn, rule))(PARAMS, state, *DATA)["hidden"]
+    signals = jax.jit(apical.value_and_grad(loss_fn, rule).signals)
+    found = signals(PARAMS, state, *DATA)["hidden"]
     assert np.all((found.teaching == 0) == sure)
 
 
@@ -194,10 +196,10 @@ def normalised_spikes(params, x, y):
 def test_batch_normalisation_is_refused_where_each_example_has_its_own_loss(
     rule, loss_fn
 ):
-    said = r"activities of several examples meet in `sub` at \S*laws.py:\d+"
-    with pytest.raises(ValueError, match=said):
+    message = r"activities of several examples meet in `sub` at \S*laws.py:\d+"
+    with pytest.raises(ValueError, match=message):
         start(rule, loss_fn=loss_fn)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         jax.jit(lambda: start(rule, loss_fn=loss_fn)[1])()
 
 
@@ -236,12 +238,12 @@ def test_a_loss_that_no_mark_makes_stochastic_is_refused():
             start(rule)
 
 
-def test_what_is_no_probability_is_refused_with_its_line():
+def test_a_value_that_is_not_a_probability_is_refused_with_its_line():
     def loss_fn(params, x, y):
         h = apical.bernoulli(jnp.tanh(x @ params[0]["w"]), "odd")
         return jnp.mean((h @ params[1]["w"] @ params[2]["w"] - y) ** 2)
 
-    line = r"'odd' at \S*test_perturbation_laws.py:\d+.*is no probability: .*between"
+    line = r"'odd' at \S*test_perturbation_laws.py:\d+.*is not a probability: .*between"
     with pytest.raises(ValueError, match=line):
         start(StraightThrough(), loss_fn=loss_fn)
     # Where it is not known when the state is made, it cannot pass in silence either.
@@ -258,18 +260,18 @@ def test_numbers_that_cannot_be_perturbed_are_refused(dtype):
         h = jnp.tanh(x.astype(dtype) @ params[0]["w"]) @ params[1]["w"]
         return jnp.mean(jnp.abs(h @ params[2]["w"] - y) ** 2).astype(float)
 
-    said = "hides them" if dtype == jnp.bfloat16 else "its imaginary part"
+    message = "hides them" if dtype == jnp.bfloat16 else "its imaginary part"
     for rule in (WeightPerturbation(), NodePerturbation(), EvolutionStrategy()):
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=message):
             start(rule, params, loss_fn=loss_fn)
     if dtype == jnp.complex64:
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=message):
             start(ForwardGradient(), params, loss_fn=loss_fn)
     else:
         start(ForwardGradient(), params, loss_fn=loss_fn)
 
 
-def test_a_loss_for_one_number_of_examples_is_perturbed_as_any_other():
+def test_a_loss_for_one_batch_size_is_supported():
     def counted(params, x, y):
         return loss_fn(params, x + jnp.zeros((3, 1)), y) if len(x) == 3 else 1 / 0
 
@@ -279,7 +281,7 @@ def test_a_loss_for_one_number_of_examples_is_perturbed_as_any_other():
     np.testing.assert_allclose(found[0]["w"], expected[0]["w"], rtol=1e-5)
 
 
-SAID = {
+MESSAGES = {
     "`noise` must be a finite number above 0": lambda: WeightPerturbation(0.0),
     "`pairs` must be a whole number above 0": lambda: NodePerturbation(pairs=0),
     "`at` must be one of": lambda: NodePerturbation(at="nodes"),
@@ -290,17 +292,17 @@ SAID = {
     "`baseline` must be one of": lambda: ScoreFunction(baseline="mean"),
     "pass `draws=` of at least 2": lambda: ScoreFunction(baseline="draws"),
     "`draws` must be a whole": lambda: StraightThrough(draws=0),
-    "`readout` is how many": lambda: Concrete(readout=-1),
+    "`readout` must be the number": lambda: Concrete(readout=-1),
     "`temperature` must be a finite": lambda: Concrete(0.0),
     "`name` must be a text": lambda: apical.bernoulli(jnp.ones(1), 3),
     "cannot be called 'output'": lambda: apical.bernoulli(jnp.ones(1), "output"),
 }
 
 
-@pytest.mark.parametrize("said", SAID)
-def test_what_makes_no_sense_is_refused_by_name(said):
-    with pytest.raises(ValueError, match=said):
-        SAID[said]()
+@pytest.mark.parametrize("message", MESSAGES)
+def test_invalid_settings_are_refused_by_name(message):
+    with pytest.raises(ValueError, match=message):
+        MESSAGES[message]()
 
 
 def test_two_stochastic_nodes_of_one_name_are_refused():

@@ -9,9 +9,10 @@ from support.by_hand import assert_close, batch, layers
 import apical
 from apical.rules import PredictiveCoding
 from apical.rules._adaptive_steps import as_optimizer
-from apical.rules.predictive_coding._energy import Terms
-from apical.rules.predictive_coding._free_prediction import Free, Front, fronts, stages
-from apical.rules.predictive_coding.inference._gradient_descent import relax
+from apical.rules.predictive_coding._active_front import ActiveFront, fronts, stages
+from apical.rules.predictive_coding._energy import EnergyTerms
+from apical.rules.predictive_coding._free_prediction import FreePredictionEnergy
+from apical.rules.tools import relax
 
 DATA = batch(4, 5, 3)
 
@@ -40,7 +41,8 @@ NETWORKS = {
 
 
 def energy_of(loss_fn, params):
-    return Free(Terms(apical.trace(loss_fn)(params, *DATA), params, DATA))
+    circuit = apical.trace(loss_fn)(params, *DATA)
+    return FreePredictionEnergy(EnergyTerms(circuit, params, DATA))
 
 
 def slopes_by_every_step(energy, steps):
@@ -102,8 +104,8 @@ def test_a_front_that_is_too_small_changes_the_values():
     plain = as_optimizer(None, 0.2, energy.circuit)
     first = fronts(energy.circuit, 1)[0]
 
-    def late(values, tick):
-        return energy.slope(values, tick, first)
+    def late(values, step):
+        return energy.slope(values, step, first)
 
     right = relax(energy.circuit, energy.stages(4), energy.start, plain).point
     wrong = relax(energy.circuit, [(late, 4)], energy.start, plain).point
@@ -146,7 +148,7 @@ def test_inside_a_loop_a_signal_is_everywhere_at_once():
     params = {"w": jnp.eye(5), "out": jnp.ones((5, 3))}
     circuit = apical.trace(loss_fn)(params, *DATA)
     every = frozenset(node.name for node in circuit.nodes)
-    assert fronts(circuit, 5) == [Front(every, every)]
+    assert fronts(circuit, 5) == [ActiveFront(every, every)]
 
 
 @jax.custom_vjp

@@ -1,12 +1,12 @@
 """Defects known from other libraries of predictive coding: none of them is here.
 
-| defect                                                   | shown not to be here in  |
+| defect                                                   | tested in                |
 |----------------------------------------------------------|--------------------------|
-| rates depend on the batch (an energy averaged over it)   | test_predictive_coding   |
-| a precision for the output alone                         | ..._parts                |
-| stopping that never fires                                | ..._ways                 |
-| incremental learning that crashes                        | ..._ticks                |
-| steps twice as large as they are said to be              | every test by hand       |
+| rates depend on the batch (an energy averaged over it)   | test_fixed_prediction    |
+| a precision for the output alone                         | test_parts               |
+| stopping that never fires                                | test_inference           |
+| incremental learning that crashes                        | this file                |
+| steps twice as large as documented                       | every test by hand       |
 """
 
 import jax
@@ -126,7 +126,7 @@ def test_pooling_is_no_node_of_its_own():
 
 
 @pytest.mark.filterwarnings("ignore:With .* no signal:UserWarning")
-def test_the_parameters_move_in_every_tick_of_the_incremental_rule():
+def test_the_parameters_move_in_every_step_of_the_incremental_rule():
     """PRECO moves them by a gradient that is not computed anew."""
     step = apical.train_step(tied, IncrementalPredictiveCoding(2), optax.sgd(0.1))
     state = step.init(KEYS[5], TIED, X, Y)

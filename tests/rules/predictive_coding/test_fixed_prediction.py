@@ -42,7 +42,7 @@ def credit_of(rule, loss_fn=loss_fn, params=PARAMS, data=DATA, **keywords):
 
 
 def signals_of(rule):
-    return jax.jit(apical.signals(loss_fn, rule))(PARAMS, (), *DATA)
+    return jax.jit(apical.value_and_grad(loss_fn, rule).signals)(PARAMS, (), *DATA)
 
 
 # ---------------------------------------------------------- when it is exact, and not
@@ -55,7 +55,7 @@ HANDFUL += ("dictionary_batch", "lora", "custom_vjp", "custom_vjp_clipped")
 def test_as_many_steps_as_the_longest_path_are_exact_and_one_fewer_is_not(name):
     model = MODELS[name]
     loss_fn, params, args = model.make(KEY)
-    keywords = {"has_aux": model.has_aux, "batch_axes": model.batch}
+    keywords = {"has_aux": model.has_aux, "batch_axes": model.batch_axes}
     depth = apical.trace(loss_fn, **keywords)(params, *args).depth
     rules = [PredictiveCoding(steps) for steps in (depth, depth - 1)]
     rules += [PredictiveCoding(inference=Sweep())]
@@ -264,7 +264,7 @@ def test_rates_do_not_depend_on_the_number_of_examples(prediction, inference):
 
     @jax.jit
     def run(x, y):
-        found = apical.signals(loss_fn, rule)(PARAMS, (), x, y)
+        found = apical.value_and_grad(loss_fn, rule).signals(PARAMS, (), x, y)
         # Told that there is one example, the rule takes the rates of the batch's mean.
         trap = apical.value_and_grad(loss_fn, rule, batch_axes=None)(PARAMS, (), x, y)
         return found, trap.grads

@@ -35,7 +35,9 @@ def test_a_linear_network_settles_at_the_solution_of_its_linear_system():
         rule = PredictiveCoding(2000, 0.2, prediction="free")
         credit = credit_of(rule, linear_loss, params, data)
         assert_close(credit.grads, expected, rtol=1e-8, atol=1e-10)
-        found = jax.jit(apical.signals(linear_loss, rule))(params, (), *data)
+        found = jax.jit(apical.value_and_grad(linear_loss, rule).signals)(
+            params, (), *data
+        )
         for value, signal in zip(values, found.values(), strict=True):
             np.testing.assert_allclose(signal.value, value, rtol=1e-8)
         assert credit.info.settled
@@ -60,7 +62,10 @@ def energies(rate, steps):
     @jax.jit
     def ends():
         rules = [PredictiveCoding(t, rate, prediction="free") for t in steps]
-        found = [apical.signals(mlp_loss, rule)(PARAMS, (), *DATA) for rule in rules]
+        found = [
+            apical.value_and_grad(mlp_loss, rule).signals(PARAMS, (), *DATA)
+            for rule in rules
+        ]
         values = [[s.value for s in each.values()] for each in found]
         return jnp.stack([energy_by_hand(v, PARAMS, *DATA) for v in values])
 

@@ -33,7 +33,7 @@ def ends(name, *rules):
     with jax.enable_x64(True):
         loss_fn, params, args = model.make(KEY)
         params, args = jax.tree.map(double, (params, args))
-        keywords = {"has_aux": model.has_aux, "batch_axes": model.batch}
+        keywords = {"has_aux": model.has_aux, "batch_axes": model.batch_axes}
         for rule in rules:
             learner = apical.value_and_grad(loss_fn, rule, **keywords)
             credit = jax.jit(learner)(params, (), *args)

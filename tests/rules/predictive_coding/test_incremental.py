@@ -1,4 +1,4 @@
-"""Predictive coding whose parameters do not wait until the values have settled."""
+"""Zero divergence and incremental coding: weights move before values settle."""
 
 import jax
 import jax.numpy as jnp
@@ -20,10 +20,10 @@ GRAPHS = ("mlp_residual", "conv_residual", "rnn", "attention", "dictionary_batch
 
 
 @pytest.mark.parametrize("name", GRAPHS)
-def test_weights_that_move_at_their_own_tick_move_as_by_backpropagation(name):
+def test_weights_that_move_at_their_own_step_move_as_by_backpropagation(name):
     model = MODELS[name]
     loss_fn, params, args = model.make(KEY)
-    keywords = {"has_aux": model.has_aux, "batch_axes": model.batch}
+    keywords = {"has_aux": model.has_aux, "batch_axes": model.batch_axes}
 
     @jax.jit
     def grads(params):
@@ -38,19 +38,19 @@ def test_weights_that_move_at_their_own_tick_move_as_by_backpropagation(name):
     assert max(distance(relaxed[path], expected[path]) for path in expected) > 1e-3
 
 
-def test_on_a_chain_a_tick_is_a_step_of_all_values():
+def test_on_a_chain_a_step_of_levels_is_a_step_of_all_values():
     hand = ByHand()
     values = hand.start()
     errors = []
     for layer in (1, 0):
         values = hand.step(values, 1.0)
-        # What a node's parameters learn from in the tick in which it first moves.
+        # What a node's parameters learn from in the step in which it first moves.
         errors.append(hand.errors(values)[0][layer])
-    found = apical.signals(loss_fn, ZERO)(PARAMS, (), *DATA)
+    found = apical.value_and_grad(loss_fn, ZERO).signals(PARAMS, (), *DATA)
     for error, name in zip(errors, ("1", "0"), strict=True):
         teaching = -4 * np.asarray(found[name].teaching)
         np.testing.assert_allclose(teaching, error, rtol=1e-4, atol=1e-6)
-    # By the second tick the upper error is another.
+    # By the second step the upper error is another.
     assert distance(hand.errors(values)[0][1], errors[0]) > 0.05
 
 
@@ -76,7 +76,7 @@ def incremental_by_hand(steps, rate, optimizer, momentum=0.0):
 
 
 @pytest.mark.parametrize("optimizer", [optax.sgd(0.1), optax.adam(0.01)])
-def test_ticks_equal_ticks_by_hand(optimizer):
+def test_steps_equal_steps_by_hand(optimizer):
     rule = IncrementalPredictiveCoding(5, 0.2)
     step = apical.train_step(loss_fn, rule, optimizer)
     state = step.init(KEY, PARAMS, *DATA)
@@ -90,7 +90,7 @@ def test_ticks_equal_ticks_by_hand(optimizer):
 
 @pytest.mark.parametrize("streaming", [False, True])
 def test_values_with_momentum_equal_those_by_hand_and_start_anew(streaming):
-    """In a call of its own each batch begins at rest; a stream keeps its pace."""
+    """Without streaming each call begins at rest; a stream keeps its momentum."""
     inference, optimizer = optax.sgd(0.2, momentum=0.6), optax.sgd(0.1)
     rule = IncrementalPredictiveCoding(3, streaming=streaming, inference=inference)
     step = apical.train_step(loss_fn, rule, optimizer)
@@ -113,8 +113,10 @@ def test_values_with_momentum_equal_those_by_hand_and_start_anew(streaming):
 def test_signals_follow_the_values_with_momentum():
     inference = optax.sgd(0.2, momentum=0.6)
     rule = IncrementalPredictiveCoding(4, inference=inference)
-    found = apical.signals(loss_fn, rule)(PARAMS, (), *DATA)
-    expected = apical.signals(loss_fn, free(4, inference=inference))(PARAMS, (), *DATA)
+    found = apical.value_and_grad(loss_fn, rule).signals(PARAMS, (), *DATA)
+    expected = apical.value_and_grad(loss_fn, free(4, inference=inference)).signals(
+        PARAMS, (), *DATA
+    )
     assert_close(found, expected, rtol=1e-4, atol=1e-6)
 
 
@@ -123,15 +125,15 @@ def test_parameters_that_do_not_move_leave_ordinary_predictive_coding():
     step = apical.train_step(loss_fn, rule, optax.sgd(0.0))
     state = step.init(KEY, PARAMS, *DATA)
     _, _, credit = step(PARAMS, state, *DATA)
-    # The gradients of a tick are those before its step.
+    # The gradients of a step are those at the values before it.
     assert_close(credit.grads, credit_of(free(5, 0.2)).grads, rtol=1e-4, atol=1e-6)
     learner = apical.rules.IncrementalPredictiveCoding(6, 0.2)
-    found = apical.signals(loss_fn, learner)(PARAMS, (), *DATA)
-    expected = apical.signals(loss_fn, free(6, 0.2))(PARAMS, (), *DATA)
+    found = apical.value_and_grad(loss_fn, learner).signals(PARAMS, (), *DATA)
+    expected = apical.value_and_grad(loss_fn, free(6, 0.2)).signals(PARAMS, (), *DATA)
     assert_close(found, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_a_stream_goes_on_where_it_was_and_start_begins_anew():
+def test_a_stream_goes_on_where_it_was_and_reset_begins_anew():
     rule = IncrementalPredictiveCoding(1, 0.2, streaming=True)
     optimizer = optax.sgd(0.1)
     step = apical.train_step(loss_fn, rule, optimizer)
@@ -145,7 +147,7 @@ def test_a_stream_goes_on_where_it_was_and_start_begins_anew():
     assert_close(list(again.rule.values.values()), ByHand().start(), rtol=1e-5)
 
 
-def test_a_stream_learns_an_environment_that_changes_at_every_tick():
+def test_a_stream_learns_an_environment_that_changes_at_every_step():
     draw = np.random.default_rng(0)
     teacher = jnp.asarray(draw.normal(size=(5, 3)), jnp.float32)
     rule = IncrementalPredictiveCoding(1, 0.3, streaming=True)
@@ -153,8 +155,8 @@ def test_a_stream_learns_an_environment_that_changes_at_every_tick():
     params, state = PARAMS, step.init(KEY, PARAMS, *DATA)
     run = jax.jit(step)
     losses = []
-    for tick in range(600):
-        angle = 0.01 * tick
+    for t in range(600):
+        angle = 0.01 * t
         x = jnp.cos(angle) * DATA[0] + jnp.sin(angle) * DATA[0][::-1]
         params, state, credit = run(params, state, x, x @ teacher)
         losses.append(float(credit.value))
@@ -162,15 +164,15 @@ def test_a_stream_learns_an_environment_that_changes_at_every_tick():
 
 
 @pytest.mark.filterwarnings("ignore:With .* no signal:UserWarning")
-def test_gradients_alone_are_the_mean_of_the_ticks():
+def test_gradients_alone_are_the_mean_of_the_steps():
     rule = IncrementalPredictiveCoding(3, 0.2)
     step = apical.train_step(loss_fn, rule, optax.sgd(0.0))
-    circuit = step.learner.circuit(PARAMS, DATA)
+    circuit = step.learner.circuit(PARAMS, *DATA)
     credit = rule.credit(circuit, PARAMS, (), DATA)
-    ticks = [credit_of(free(k, 0.2)).grads for k in (1, 2)]
+    steps = [credit_of(free(k, 0.2)).grads for k in (1, 2)]
     hand = ByHand()
-    ticks.append(hand.grads(hand.start()))
-    expected = jax.tree.map(lambda *g: sum(g) / 3, *ticks)
+    steps.append(hand.grads(hand.start()))
+    expected = jax.tree.map(lambda *g: sum(g) / 3, *steps)
     assert_close(credit.grads, expected, rtol=1e-4, atol=1e-6)
 
 
@@ -179,7 +181,7 @@ def test_gradients_alone_are_the_mean_of_the_ticks():
 
 def test_it_needs_a_training_step():
     with pytest.raises(ValueError, match=r"Use\s+`apical.train_step"):
-        apical.value_and_grad(loss_fn, IncrementalPredictiveCoding())
+        apical.value_and_grad(loss_fn, IncrementalPredictiveCoding())(PARAMS, (), *DATA)
 
 
 @pytest.mark.parametrize(

@@ -24,8 +24,8 @@ from apical.rules import (
     DifferentialEquation,
     ErrorRelaxation,
     Sweep,
+    _iteration,
 )
-from apical.rules.predictive_coding.inference import _gradient_descent
 
 
 def test_the_network_by_hand_is_that_of_the_other_tests():
@@ -102,7 +102,7 @@ def test_a_solver_of_errors_comes_to_the_equilibrium_of_the_values(name):
 
 def test_the_steps_of_an_example_do_not_depend_on_the_others():
     rule = free(4, 0.2, inference=ErrorRelaxation())
-    signals = apical.signals(loss_fn, rule)
+    signals = apical.value_and_grad(loss_fn, rule).signals
     together = signals(PARAMS, (), *DATA)
     x, y = DATA
     alone = signals(PARAMS, (), x[1:2], y[1:2])
@@ -168,6 +168,6 @@ def test_many_steps_are_a_loop_also_where_few_are_written_out(inference, toleran
     steps, early = 66, free(66, 0.2, inference=inference, tolerance=tolerance)
     looped = credit_of(early, convolved, params, data).grads
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_gradient_descent, "_WRITTEN_OUT", steps)
+        patch.setattr(_iteration, "_WRITTEN_OUT", steps)
         written = credit_of(early, convolved, params, data).grads
     assert_close(looped, written)

@@ -110,7 +110,7 @@ def test_the_value_is_the_loss_at_the_arguments_as_filled_in():
     assert_close(credit.value, loss_fn(PARAMS, *filled))
     assert credit.value < loss_fn(PARAMS, Z, X)
     backprop = jax.grad(loss_fn)(PARAMS, *filled)
-    found = learner.rule.reference(learner.circuit(PARAMS, (Z, X)), PARAMS, (), (Z, X))
+    found = learner.rule.reference(learner.circuit(PARAMS, Z, X), PARAMS, (), (Z, X))
     assert_close(found, backprop)
 
 
@@ -226,10 +226,10 @@ def test_a_network_learns_where_inference_ends_so_that_fewer_steps_are_needed():
     rule = generative(steps=200, amortised=AmortisedStart(Linear(), optax.adam(0.02)))
     learner = learner_of(rule)
     zeros = jnp.zeros_like(Z)
-    state, tick = learner.init(KEYS[0], PARAMS, zeros, X), jax.jit(learner)
+    state, call = learner.init(KEYS[0], PARAMS, zeros, X), jax.jit(learner)
     first = state
     for _ in range(300):
-        state = tick(PARAMS, state, zeros, X).state
+        state = call(PARAMS, state, zeros, X).state
     ends = learner.predict(PARAMS, state, zeros, X)[0]
     guess = Linear().apply(state.amortised.weights, zeros, X)
     assert distance(guess, ends) < 0.2 < distance(zeros, ends)
@@ -301,7 +301,7 @@ def test_masks_that_do_not_fit_the_arguments_are_refused(free, words):
 
 def test_a_regime_is_that_of_nodes_alone():
     with pytest.raises(ValueError, match="leave `free` at None"):
-        apical.measure.regime(loss_fn, generative())
+        apical.measure.regime(apical.value_and_grad(loss_fn, generative()))
 
 
 def test_a_guess_that_does_not_fit_is_refused():

@@ -55,12 +55,12 @@ def test_all_precisions_and_the_pull_times_three_is_the_same_equilibrium():
     assert distance(credit_of(alone).grads, plain) > 0.1
 
 
-def test_a_decaying_precision_is_that_of_its_tick():
+def test_a_decaying_precision_is_that_of_its_step():
     given = DecayingPrecision(first=4.0, last=0.5, time=2.0)
     hand = ByHand()
     values = hand.start()
-    for tick in range(6):
-        hand.precision = (0.5 + 3.5 * np.exp(-tick / 2.0),) * 2
+    for step in range(6):
+        hand.precision = (0.5 + 3.5 * np.exp(-step / 2.0),) * 2
         values = hand.step(values, 0.1)
     hand.precision = (0.5, 0.5)
     found = credit_of(free(6, 0.1, precision=given)).grads
@@ -81,7 +81,7 @@ def test_a_learned_precision_becomes_one_over_the_variance_of_the_errors():
     }
     learned = state.precision
     for _ in range(200):
-        learned = rule.precision.learned(circuit, learned, errors)
+        learned = rule.precision.update(circuit, learned, errors)
     for name in NAMES:
         expected = 1 / np.mean(np.square(errors[name]))
         np.testing.assert_allclose(np.exp(learned[name]), expected, rtol=1e-3)
@@ -92,8 +92,10 @@ def test_a_learned_precision_becomes_one_over_the_variance_of_the_errors():
 @pytest.mark.parametrize("precision", [1.0, 4.0])
 def test_the_teaching_signal_is_that_of_the_loss_whatever_the_precision(precision):
     rule = PredictiveCoding(300, 0.1, precision=precision)
-    found = apical.signals(loss_fn, rule)(PARAMS, init(rule), *DATA)
-    exact = apical.signals(loss_fn, apical.rules.Backpropagation())(PARAMS, (), *DATA)
+    found = apical.value_and_grad(loss_fn, rule).signals(PARAMS, init(rule), *DATA)
+    exact = apical.value_and_grad(loss_fn, apical.rules.Backpropagation()).signals(
+        PARAMS, (), *DATA
+    )
     for name, signal in exact.items():
         teaching = found[name].teaching
         np.testing.assert_allclose(teaching, signal.teaching, rtol=1e-3, atol=1e-6)
@@ -125,14 +127,14 @@ def test_a_positive_nudge_equals_a_weaker_loss_by_hand():
     assert_close(found, expected)
 
 
-def test_of_two_settlings_the_one_that_is_farther_from_rest_is_told():
+def test_of_two_settlings_the_larger_residual_is_reported():
     def steep(params, x, y):
         return 25 * loss_fn(params, x, y)
 
-    def told(kind):
+    def info_of(kind):
         return credit_of(free(40, 0.05, nudge=Nudge(0.3, kind)), steep).info
 
-    towards, away, both = told("positive"), told("negative"), told("centred")
+    towards, away, both = map(info_of, ("positive", "negative", "centred"))
     assert towards.residual < 0.5 and not away.residual < 0.5
     np.testing.assert_array_equal(both.residual, away.residual)
     assert not both.settled
@@ -269,7 +271,7 @@ def test_a_missing_extra_is_named(monkeypatch):
         credit_of(free(inference=DifferentialEquation()))
 
 
-def test_a_solver_tells_examples_apart_in_a_loss_for_one_number_of_them():
+def test_a_solver_separates_examples_in_a_loss_for_one_number_of_them():
     def four(params, x, y):
         return loss_fn(params, x + jnp.zeros((4, 1)), y)
 

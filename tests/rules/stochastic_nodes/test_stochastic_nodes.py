@@ -1,6 +1,6 @@
 """Stochastic nodes: every estimator against the sum over all 2^n states.
 
-In double precision. Two layers of spikes, 3 and 2; their 32 states are all there is.
+In double precision, for two layers of 3 and 2 spikes with 32 states.
 """
 
 import itertools
@@ -80,13 +80,13 @@ def chances(params=PARAMS):
 
 
 def forcing(state):
-    """Numbers that make exactly this state fire, whatever the probabilities."""
+    """Uniform numbers that give exactly this state, for any probabilities."""
     u = 1 - jnp.asarray(state)
     return {"0": u[:3].reshape(1, 1, 3), "1": u[3:].reshape(1, 1, 2)}
 
 
 def in_each_state(rule, params=PARAMS):
-    """What a rule says in each of the 32 states, on one example."""
+    """The estimate of a rule in each of the 32 states, for one example."""
     circuit = apical.trace(loss_fn)(params, *ONE)
     if isinstance(rule, ScoreFunction):
         at_rates = circuit.by_example(params, ONE)[1]
@@ -136,7 +136,7 @@ def test_without_a_rule_the_loss_reads_the_means():
     assert all(n.unit for n in found.nodes)
 
 
-def test_what_reads_the_probability_past_the_mark_reads_no_spike():
+def test_consumers_of_the_unmarked_probability_read_no_spike():
     def loss_fn(params, x):
         p = jax.nn.sigmoid(x @ params["a"])
         spikes = apical.bernoulli(p, "h")
@@ -148,7 +148,7 @@ def test_what_reads_the_probability_past_the_mark_reads_no_spike():
     credit = jax.jit(learner)(params, state, x)
     # With no weight on the spikes, what is left of the loss is the mean of p.
     assert_close(credit.info.loss, sigmoid(x @ params["a"]).mean(), 1e-12)
-    found = apical.signals(loss_fn, StraightThrough())(params, state, x)
+    found = apical.value_and_grad(loss_fn, StraightThrough()).signals(params, state, x)
     assert set(np.unique(found["h"].value)) <= {0.0, 1.0}
     assert 0 < np.min(found["h"].prediction) < np.max(found["h"].prediction) < 1
 
@@ -166,14 +166,14 @@ def test_a_node_fires_with_its_probability():
 # --------------------------------------------------------------------------- unbiased
 
 
-def test_all_states_together_are_certain():
+def test_the_probabilities_of_all_states_sum_to_one():
     np.testing.assert_allclose(chances().sum(), 1)
     assert chances().max() < 0.5
 
 
 @pytest.mark.parametrize("baseline", ["rates", "none"])
 def test_the_score_function_is_the_gradient_of_the_expectation(baseline):
-    """The sum over all states of their probability times what the rule says there."""
+    """The sum over all states of their probability times the estimate there."""
     rule = ScoreFunction(baseline=baseline)
     assert bias(rule) < 1e-10
     assert np.std(in_each_state(rule)) > 0.01
@@ -265,7 +265,7 @@ def drawn(rule):
 
 
 def soft(p, u, temperature):
-    """The softened spike and its derivative by the probability."""
+    """The relaxed spike and its derivative with respect to the probability."""
     logit = np.log(p / (1 - p)) - np.log(u / (1 - u))
     r = sigmoid(logit / temperature)
     return r, r * (1 - r) / (temperature * p * (1 - p))

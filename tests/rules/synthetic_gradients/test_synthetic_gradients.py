@@ -1,4 +1,4 @@
-"""Synthetic gradients: critics say what the gradient will be, before it is known."""
+"""Synthetic gradients: critics predict the gradient before it is known."""
 
 import re
 
@@ -9,11 +9,12 @@ import optax
 import pytest
 from support.broken_rules import problem as given
 from support.by_hand import assert_close, batch, cosine, distance, layers, loss_fn
+from support.check_on import check_on
 from support.laws import problem
 
 import apical
 from apical.rules import Backpropagation, Critic, SyntheticGradients
-from apical.testing import check_rule
+from apical.rules.synthetic_gradients._critic_inputs import critic_inputs
 
 KEY = jax.random.key(0)
 PARAMS, DATA = layers(5, 7, 6, 3), batch(4, 5, 3)
@@ -52,14 +53,14 @@ def by_hand(weights, labelled):
     read = {
         n: np.hstack([h, Y]) if labelled else h for n, h in (("0", one), ("1", two))
     }
-    said = {n: read[n] @ a + b for n, (a, b) in critics.items()}
-    drives = [said["0"] * (1 - one**2), said["1"] * (1 - two**2), error]
+    predicted = {n: read[n] @ a + b for n, (a, b) in critics.items()}
+    drives = [predicted["0"] * (1 - one**2), predicted["1"] * (1 - two**2), error]
     grads = [
         {"w": below.T @ drive / 4, "b": drive.sum(axis=0) / 4}
         for below, drive in zip((X, one, two), drives, strict=True)
     ]
     bootstrapped = {"0": drives[1] @ p[1]["w"].T, "1": error @ p[2]["w"].T}
-    off = {n: said[n] - bootstrapped[n] for n in said}
+    off = {n: predicted[n] - bootstrapped[n] for n in predicted}
     slopes = {
         n: [{"w": read[n].T @ off[n] / 4, "b": off[n].sum(axis=0) / 4}] for n in off
     }
@@ -85,7 +86,7 @@ def test_two_hidden_layers_by_hand(rule):
         assert distance(other[1 - layer], grads[1 - layer]) == 0
 
 
-def test_before_they_learn_critics_say_nothing():
+def test_untrained_critics_predict_zero():
     start = learner_of(PLAIN).init(KEY, PARAMS, *DATA)
     grads = learner_of(PLAIN)(PARAMS, start, *DATA).grads
     assert not np.any(grads[0]["w"])
@@ -101,7 +102,7 @@ def test_before_they_learn_critics_say_nothing():
 # ------------------------------------------------------------- critics that know it
 
 
-# A critic whose weights are what it says, whatever it reads.
+# A critic that returns its weights, for any input.
 ORACLE = (lambda key, shape, units: jnp.zeros((*shape[:-1], units)), lambda w, x: w)
 
 
@@ -111,7 +112,7 @@ def test_a_critic_given_the_true_gradient_makes_it_backpropagation(name):
     keywords = found.keywords
     rule = SyntheticGradients(critic=ORACLE, optimizer=optax.sgd(0.1))
     learner = apical.value_and_grad(found.loss_fn, rule, **keywords)
-    true = apical.signals(found.loss_fn, Backpropagation(), **keywords)
+    true = apical.value_and_grad(found.loss_fn, Backpropagation(), **keywords).signals
     state = learner.init(KEY, found.params, *found.args)
     scale, axes = found.circuit.scale, found.circuit.example_axes
 
@@ -119,14 +120,14 @@ def test_a_critic_given_the_true_gradient_makes_it_backpropagation(name):
     def compute(learned, size):
         params = found.circuit.merged(found.params, learned)
         teaching = {n: s.teaching for n, s in true(params, (), *found.args).items()}
-        said = {}
+        predicted = {}
         for node in found.circuit.nodes:
             inside = range(len(node.loops), len(node.shape))
             units = [i for i in inside if i != axes[node.name]][-1]
-            said[node.name] = (
+            predicted[node.name] = (
                 size * scale * jnp.moveaxis(teaching[node.name], units, -1)
             )
-        credit = learner(params, state._replace(weights=said), *found.args)
+        credit = learner(params, state._replace(weights=predicted), *found.args)
         return (
             credit.grads,
             credit.info.loss,
@@ -166,17 +167,19 @@ for each in WIDE[1:]:  # well conditioned, so that it does not take long
 
 
 def true_gradients(params, data):
-    found = apical.signals(linear, Backpropagation())(params, (), *data)
+    found = apical.value_and_grad(linear, Backpropagation()).signals(params, (), *data)
     return {n: np.asarray(s.teaching) for n, s in found.items()}
 
 
 def teaching(rule, state, params, data):
-    found = apical.signals(linear, rule, target=second)(params, state, *data)
+    found = apical.value_and_grad(linear, rule, target=second).signals(
+        params, state, *data
+    )
     return {n: s.teaching for n, s in found.items()}
 
 
 def test_conditioned_critics_converge_to_the_true_gradient_of_a_linear_network():
-    """It is linear in a node and the label, and each critic sees both."""
+    """It is linear in a node and the label, and each critic reads both."""
     data, rule = (
         batch(30, 5, 3),
         SyntheticGradients(optimizer=FADING, conditioned=True),
@@ -190,7 +193,7 @@ def test_conditioned_critics_converge_to_the_true_gradient_of_a_linear_network()
     assert all(distance(found[n], expected[n]) > 0.1 for n in expected)
 
 
-def test_without_the_label_they_converge_to_what_is_expected_of_it():
+def test_without_the_label_critics_converge_to_the_expected_gradient():
     """The least-squares fit of the true gradient to the node, bootstrapped or not."""
     x, _ = batch(30, 5, 3)
     noise, teacher = batch(30, 3, 3, seed=4)[0], batch(5, 3, 3, seed=5)[0]
@@ -210,14 +213,14 @@ def test_without_the_label_they_converge_to_what_is_expected_of_it():
 
 
 def broken_above(params):
-    """The same first layer; above it nothing that could be computed."""
+    """The same first layer, and weights above it that are NaN."""
     return [params[0], *jax.tree.map(lambda w: jnp.nan * w, params[1:])]
 
 
 @pytest.mark.parametrize("rule", [PLAIN, LABELLED], ids=["plain", "conditioned"])
 def test_a_layer_updates_before_the_layers_above_it_have_run(rule):
     learner, state = learner_of(rule), drawn(rule)
-    circuit = learner.circuit(PARAMS, DATA)
+    circuit = learner.circuit(PARAMS, *DATA)
     unlocked = jax.jit(
         lambda params: rule.unlocked(circuit, params, state, DATA, ["0"])
     )
@@ -231,9 +234,9 @@ def test_a_layer_updates_before_the_layers_above_it_have_run(rule):
     assert np.all(np.isnan(backprop[0]["w"]))
 
 
-def test_what_is_above_is_not_even_computed():
+def test_nothing_above_the_node_is_computed():
     learner, state = learner_of(PLAIN), drawn(PLAIN)
-    circuit = learner.circuit(PARAMS, DATA)
+    circuit = learner.circuit(PARAMS, *DATA)
 
     def products(nodes):
         def update(params):
@@ -242,15 +245,15 @@ def test_what_is_above_is_not_even_computed():
         text = jax.jit(update).lower(PARAMS).compile().as_text()
         return sorted(re.findall(r"f32(\[[\d,]*\])\S* dot\(", text))
 
-    # The layer, its critic, and the product of what went in with the signal.
+    # The layer, its critic, and the product of the input with the signal.
     assert products(["0"]) == ["[4,7]", "[4,7]", "[5,7]"]
     assert "[4,6]" in products(["0", "1"])
 
 
 def test_the_schedule_of_modules_is_the_update_of_all_at_once():
-    """Each layer moves as soon as it has run, and hands on what it computed before."""
+    """Each layer is updated as soon as it has run, and passes on its earlier value."""
     learner, state = learner_of(PLAIN), drawn(PLAIN)
-    circuit, params = learner.circuit(PARAMS, DATA), PARAMS
+    circuit, params = learner.circuit(PARAMS, *DATA), PARAMS
     for layer, name in enumerate("01"):
         early = PLAIN.unlocked(circuit, PARAMS, state, DATA, [name])[layer]
         moved = jax.tree.map(lambda w, g: w - 0.5 * g, params[layer], early)
@@ -264,13 +267,13 @@ def test_the_schedule_of_modules_is_the_update_of_all_at_once():
 # ---------------------------------------------------------------- labels and shapes
 
 
-def test_the_label_stands_at_every_position_beside_the_units():
+def test_the_label_is_read_at_every_position_beside_the_units():
     found = problem("linen_conv")
     rule = SyntheticGradients(conditioned=True)
     learner = apical.value_and_grad(found.loss_fn, rule, target=second)
     state = learner.init(KEY, found.params, *found.args)
     node = found.circuit.nodes[0]
-    read = rule._readings(found.circuit)[node.name]
+    read = critic_inputs(found.circuit, conditioned=True)[node.name]
     value, label = jnp.ones(node.shape), found.args[1]
     inputs = read.inputs(value, label)
     assert inputs.shape == (*node.shape[:-1], node.shape[-1] + 3)
@@ -312,7 +315,7 @@ def test_critics_learn_on_convolutions_streams_loops_and_attention(name):
 # -------------------------------------------------------------------------- refusals
 
 
-def test_what_is_no_critic_is_refused():
+def test_invalid_critics_are_refused():
     with pytest.raises(TypeError, match=r"`critic` must be .*pair of functions"):
         SyntheticGradients(critic=Critic)
     with pytest.raises(ValueError, match="`hidden` must be a whole number"):
@@ -326,7 +329,7 @@ def test_what_is_no_critic_is_refused():
         learner_of(SyntheticGradients(critic=narrow)).init(KEY, PARAMS, *DATA)
     with pytest.raises(ValueError, match="pass `target=`"):
         learner_of(LABELLED, target=None).init(KEY, PARAMS, *DATA)
-    state, circuit = drawn(PLAIN), learner_of(PLAIN).circuit(PARAMS, DATA)
+    state, circuit = drawn(PLAIN), learner_of(PLAIN).circuit(PARAMS, *DATA)
     with pytest.raises(ValueError, match="`nodes` names 'top'"):
         PLAIN.unlocked(circuit, PARAMS, state, DATA, ["top"])
 
@@ -338,5 +341,5 @@ def test_only_conditioned_critics_need_labels():
 
 
 def test_the_rule_keeps_the_laws():
-    check_rule(SyntheticGradients(), **given())
-    check_rule(LABELLED, **given(), target=lambda x: jnp.ones((len(x), 2)))
+    check_on(SyntheticGradients(), **given())
+    check_on(LABELLED, **given(), target=lambda x: jnp.ones((len(x), 2)))

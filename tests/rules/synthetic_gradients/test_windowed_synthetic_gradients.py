@@ -1,4 +1,4 @@
-"""Windows of a sequence: a critic at the cut says what the rest would send back."""
+"""Windows of a sequence: a critic predicts the gradient of all later windows."""
 
 import jax
 import jax.numpy as jnp
@@ -6,10 +6,10 @@ import numpy as np
 import optax
 import pytest
 from support.by_hand import assert_close, distance
+from support.check_on import check_on
 
 import apical
 from apical.rules import Backpropagation, WindowedSyntheticGradients
-from apical.testing import check_rule
 
 KEY = jax.random.key(0)
 WINDOW, EXAMPLES, UNITS = 3, 4, 3
@@ -54,14 +54,14 @@ def test_a_window_by_hand():
     values = [np.asarray(H)]
     for t in range(WINDOW):
         values.append(values[-1] @ u + x[t] @ v)
-    delta = values[-1] @ a + b  # what the critic says of the rest
+    delta = values[-1] @ a + b  # the critic's prediction for the rest
     grads = {"u": 0.0, "in": 0.0}
     for t in reversed(range(WINDOW)):
         delta = delta + values[t + 1]
         grads["u"] = grads["u"] + values[t].T @ delta / EXAMPLES
         grads["in"] = grads["in"] + x[t].T @ delta / EXAMPLES
         delta = delta @ u.T
-    off = values[0] @ a + b - delta  # it should have said this at the start
+    off = values[0] @ a + b - delta  # the error of its prediction at the start
     moved = {"w": a - 0.05 * values[0].T @ off / EXAMPLES}
     moved["b"] = b - 0.05 * off.sum(axis=0) / EXAMPLES
     assert_close(credit.grads, grads)
@@ -186,7 +186,7 @@ def copy_task(rule, calls=4000, window=2):
     return float(jnp.mean(run()[-200:]))
 
 
-def test_the_critic_teaches_what_pays_off_after_the_window():
+def test_the_critic_trains_effects_after_the_window():
     truncated = copy_task(Backpropagation())
     beyond = copy_task(WindowedSyntheticGradients(1e-2))
     assert beyond < 0.1 * truncated
@@ -195,7 +195,7 @@ def test_the_critic_teaches_what_pays_off_after_the_window():
 # -------------------------------------------------------------------------- refusals
 
 
-def test_what_is_no_window_is_refused():
+def test_invalid_windows_are_refused():
     def init(loss_fn=loss_fn, args=(H, XS), **keywords):
         return learner_of(loss_fn=loss_fn, **keywords).init(KEY, PARAMS, *args)
 
@@ -239,4 +239,4 @@ def test_the_rule_keeps_the_laws():
     params = {**PARAMS, "in": PARAMS["in"][:1], "out": jnp.ones((UNITS, 1))}
     args = H, (XS[..., :1], XS[..., 1:])
     keywords = {**KEYWORDS, "carry": (0, "h")}
-    check_rule(RULE, loss_fn=remember, params=params, args=args, **keywords)
+    check_on(RULE, loss_fn=remember, params=params, args=args, **keywords)

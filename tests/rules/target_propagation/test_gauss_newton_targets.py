@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from support.by_hand import assert_close, batch, cosine, distance, layers, loss_fn
-from support.target_lines import (
+from support.target_propagation import (
     DIFFERENCE,
     KEY,
     PLAIN,
@@ -45,7 +45,7 @@ def gauss_newton():
     return {n: error @ np.linalg.pinv(j).T / 6 for n, j in jacobians.items()}
 
 
-def taught(rule, state):
+def signals_of(rule, state):
     return teaching(rule, state, SQUARE, linear, SQUARE_DATA)
 
 
@@ -59,10 +59,10 @@ def test_exact_inverses_of_a_linear_network_give_gauss_newton_targets():
         feedback += [{"w": each.T, "b": None} for each in inverted]
         exact = state._replace(weights=state.weights._replace(feedback=feedback))
         exact = exact._replace(weights=exact.weights._replace(shift=shift))
-        assert_close(taught(rule, exact), gauss_newton(), 2e-3, 1e-4)
+        assert_close(signals_of(rule, exact), gauss_newton(), 2e-3, 1e-4)
         transposed = [{"w": each["w"], "b": None} for each in SQUARE]
         other = state._replace(weights=state.weights._replace(feedback=transposed))
-        assert distance(taught(rule, other), gauss_newton()) > 0.3
+        assert distance(signals_of(rule, other), gauss_newton()) > 0.3
 
 
 def trained(rule, calls, params=SQUARE, loss_fn=linear, data=SQUARE_DATA):
@@ -83,7 +83,7 @@ FADING = optax.adam(optax.cosine_decay_schedule(0.05, 1500))
 def test_the_angle_to_gauss_newton_falls_as_the_inverses_learn():
     part = NoiseReconstruction(0.5)
     rule = DifferenceTargetPropagation(STEP, part, optimizer=FADING)
-    before, after = (taught(rule, s) for s in trained(rule, 1500))
+    before, after = (signals_of(rule, s) for s in trained(rule, 1500))
     expected = gauss_newton()
     for name in expected:
         assert cosine(before[name], expected[name]) < 0.7
@@ -100,7 +100,7 @@ def test_difference_reconstruction_turns_targets_towards_backpropagation():
     part = DifferenceReconstruction(0.1)
     rule = DifferenceTargetPropagation(STEP, part, optimizer=FADING)
     true = backprop(SQUARE, linear, SQUARE_DATA)
-    before, after = (taught(rule, s) for s in trained(rule, 1500))
+    before, after = (signals_of(rule, s) for s in trained(rule, 1500))
     for name in true:
         assert cosine(before[name], true[name]) < 0.7
         assert cosine(after[name], true[name]) > 0.995

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from support.broken_rules import problem as given
 from support.by_hand import assert_close, batch, distance, loss_fn
+from support.check_on import check_on
 from support.laws import problem
-from support.target_lines import (
+from support.target_propagation import (
     DATA,
     DIFFERENCE,
     KEY,
@@ -27,7 +28,6 @@ from apical.rules import (
     NoiseReconstruction,
     TargetPropagation,
 )
-from apical.testing import check_rule
 
 X, Y = map(np.asarray, DATA)
 
@@ -365,4 +365,4 @@ def test_only_targets_through_the_readout_transport_weights():
 
 def test_the_rules_keep_the_laws():
     for rule in (DifferenceTargetPropagation(), TargetPropagation()):
-        check_rule(rule, **given())
+        check_on(rule, **given())

@@ -20,7 +20,7 @@ class Model:
     Attributes:
         name: its key in the table.
         make: `make(key) -> (loss_fn, params, args)`.
-        batch: where the examples are: `in_axes` of `vmap` over `args`.
+        batch_axes: where the examples are: `in_axes` of `vmap` over `args`.
         has_aux: whether `loss_fn` returns `(loss, aux)`.
         synapses: how many dots and convolutions of the traced program multiply a
             value that depends on parameters alone with a value that depends on
@@ -37,7 +37,7 @@ class Model:
 
     name: str
     make: Callable[[jax.Array], Problem]
-    batch: Any = 0
+    batch_axes: Any = 0
     has_aux: bool = False
     synapses: int = 0
     note: str = ""

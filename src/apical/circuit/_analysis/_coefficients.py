@@ -1,13 +1,13 @@
-"""Follow the coefficients of a product until two that differ are added.
+"""Follows the coefficients of a product until two that differ are added.
 
-For every entry of a value below a product, a *label* says by which number it was
-multiplied: entries of the weight are numbered, and equal labels mean equal numbers.
-Labels have axes of size 1 where they do not differ, so they are no larger than weights,
-whatever the activities are. Operations that move entries move their labels
-(`_labels`); a sum of different labels raises `Added`.
+Every entry of a value below a product has a *label*, the number of its coefficient:
+entries of the weight are numbered, and equal labels mean equal coefficients. Labels
+have axes of size 1 where they do not differ, so they are no larger than weights.
+Operations that move entries move their labels (`_coefficient_labels`); a sum of
+different labels raises `Added`.
 
 Other products of the same activity are followed at the same time (two taps of a
-convolution are two products); only a sum in which the product itself takes part counts.
+convolution are two products); only sums that include the product itself count.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._jaxpr import Atom, Body, Literal, Op, is_concrete
-from . import _labels
-from ._axes import dot_axes
+from . import _coefficient_labels as label
+from ._coefficient_labels import Labels
 from ._dataflow import CONSTANT, Flow
-from ._labels import Labels
 from ._primitives import ELEMENTWISE_LINEAR, LINEAR_SELECTIONS, STRUCTURAL
+from ._varying_axes import dot_axes
 
 _STEPS = 3  # of a loop that are followed: two in a row, and one more
 _LARGEST = 1 << 22  # entries of an array of labels; beyond, everything is one label
@@ -113,15 +113,15 @@ class _Walk:
     def product(self, op: Op) -> Labels:
         """The labels of a product: its weight's, or those that came from before."""
         weight = self.own_weight if op is self.own else self.region.weight[id(op)]
-        labels = _labels.mark(self.weights(op.inputs[weight]), own=op is self.own)
+        labels = label.mark(self.weights(op.inputs[weight]), own=op is self.own)
         rank = len(self.flow.shape(op.outputs[0]))
         if op.name == "dot_general":
             labels = self.dot(op, weight, labels)
-        labels = _labels.of_rank(labels, rank)
+        labels = label.of_rank(labels, rank)
         before = self.get(op.inputs[1 - weight])
         if op is self.own or before is None:
             return labels
-        return _labels.prefer(_labels.of_rank(before, rank), labels)
+        return label.prefer(label.of_rank(before, rank), labels)
 
     def through(self, op: Op) -> Sequence[Labels | None]:
         """The labels of what a linear operation gives."""
@@ -133,11 +133,11 @@ class _Walk:
         if op.name == "select_n":  # one of them at each entry: nothing is added
             return [
                 self.one_of(
-                    op.outputs[0], [_labels.of_rank(each, rank) for each in there]
+                    op.outputs[0], [label.of_rank(each, rank) for each in there]
                 )
             ]
         if op.name in ELEMENTWISE_LINEAR or op.name in LINEAR_SELECTIONS:
-            return [self.joined(op, [_labels.of_rank(each, rank) for each in there])]
+            return [self.joined(op, [label.of_rank(each, rank) for each in there])]
         if op.name == "reduce_sum":
             return [self.added(op, labels, params["axes"]).squeeze(params["axes"])]
         if op.name == "cumsum":
@@ -160,20 +160,20 @@ class _Walk:
         ]
 
     def joined(self, op: Op, labels: Sequence[Labels]) -> Labels:
-        found = _labels.joined(labels)
+        found = label.joined(labels)
         if found is None:
             raise Added(op)
         return found
 
     def added(self, op: Op, labels: Labels, axes: Sequence[int]) -> Labels:
-        found = _labels.added(labels, tuple(axes))
+        found = label.added(labels, tuple(axes))
         if found is None:
             raise Added(op)
         return found
 
     def dot(self, op: Op, i: int, labels: Labels) -> Labels:
         ranks = [len(self.flow.shape(a)) for a in op.inputs]
-        return _labels.placed(
+        return label.placed(
             labels,
             dict(dot_axes(op, i, ranks)),
             len(self.flow.shape(op.outputs[0])),
@@ -191,13 +191,13 @@ class _Walk:
         gone = {*numbers.inserted_window_dims, *batching}
         targets = [a for a in range(rank) if a not in gone]
         places = dict(zip(window, targets, strict=True))
-        return _labels.placed(self.added(op, updates, rows), places, rank)
+        return label.placed(self.added(op, updates, rows), places, rank)
 
     def moved(self, op: Op, given: Sequence[Labels | None]) -> Sequence[Labels | None]:
         """Operations that only move entries, done to the labels themselves."""
         shapes = [self.flow.shape(a) for a in op.inputs]
         out = self.flow.shape(op.outputs[0])
-        known = _labels.moved(op, given, shapes, out)
+        known = label.moved(op, given, shapes, out)
         return self.indexed(op, given) if known is None else known
 
     def indexed(
@@ -225,12 +225,12 @@ class _Walk:
     def through_unknown(self, op: Op, given: Sequence[Labels | None]) -> Any:
         """Entries at places that depend on data: any of them may stand anywhere."""
         labels = next(g for g in given if g is not None)
-        own = bool(_labels.is_own(labels))
+        own = bool(label.is_own(labels))
         shape = self.flow.shape(op.outputs[0])
         if np.prod(shape, dtype=np.int64) > _LARGEST:
             raise Added(op)
         fresh = self.fresh((op.outputs[0], "index"), shape)
-        return [_labels.mark(fresh, own=own) for _ in op.outputs]
+        return [label.mark(fresh, own=own) for _ in op.outputs]
 
     def _is_number(self, atom: Atom) -> bool:
         """Whether a value holds numbers, rather than an index or a choice."""
@@ -270,12 +270,12 @@ class _Walk:
             self.put(number, self.one_of(number, found) if found else None)
 
     def one_of(self, key: Any, found: Sequence[Labels]) -> Labels:
-        """Of these, one is taken: where they differ, every entry has a label anew."""
-        if all(_labels.same(found[0], each) for each in found[1:]):
+        """The labels of a choice: new ones for every entry where they differ."""
+        if all(label.same(found[0], each) for each in found[1:]):
             return found[0]
-        own = any(map(_labels.is_own, found))
+        own = any(map(label.is_own, found))
         shape = np.broadcast_shapes(*(each.shape for each in found))
-        return _labels.mark(self.fresh((key, "one of"), shape), own=own)
+        return label.mark(self.fresh((key, "one of"), shape), own=own)
 
     def scan(self, op: Op) -> None:
         (body,), loop = op.bodies, op.loop
@@ -305,17 +305,17 @@ class _Walk:
         there = [labels for labels in column if labels is not None]
         if not there:
             return None
-        if len(there) == len(column) and all(_labels.same(c, there[0]) for c in there):
+        if len(there) == len(column) and all(label.same(c, there[0]) for c in there):
             return there[0][None]
         shapes = np.broadcast_shapes(*(labels.shape for labels in there))
         shape = (self.flow.shape(number)[0], *shapes)
-        own = any(map(_labels.is_own, there))
-        return _labels.mark(self.fresh((number, "steps"), shape), own=own)
+        own = any(map(label.is_own, there))
+        return label.mark(self.fresh((number, "steps"), shape), own=own)
 
     # ---------------------------------------------------------------------- weights
 
     def fresh(self, key: Any, shape: Sequence[int]) -> np.ndarray:
-        """A number of its own for every entry, the same when asked again."""
+        """A new number for every entry; the same ones for the same key."""
         count = int(np.prod(shape, dtype=np.int64))
         if key not in self.numbered:
             self.numbered[key], self.next = self.next, self.next + count

@@ -1,4 +1,4 @@
-"""Who depends on what: constant, parameter, data or activity, and where they meet.
+"""What each value depends on: constant, parameter, data or activity.
 
 The kind of a value is a set of two flags, so that kinds join by *or*:
 
@@ -9,16 +9,15 @@ The kind of a value is a set of two flags, so that kinds join by *or*:
 | DATA      | arguments alone (or carries no derivative)    |
 | ACTIVITY  | both                                          |
 
-`raw` are the parameter leaves that a value carries *without a synapse between*. A
-weight times an argument is an activity that is raw in the weight; when it then meets
-data in a linear operation, no transformation can tell the weight from the activity
-any more, and a `Refusal` says so.
+`raw` are the parameter leaves that a value contains *without a synapse between*. A
+weight times an argument is an activity that is raw in the weight. In a later linear
+operation with data, the weight cannot be separated from the activity any more: that is
+a `Refusal`.
 
 Two kinds of effective weight are computed with arguments:
 
-* `shared`: a parameter that met values that all examples share (`batch_axes` says so):
-a
-  mask, a base weight, its own norm, its own gradient. It counts as a parameter.
+* `derived`: a parameter combined with values that all examples share (by `batch_axes`):
+  a mask, a base weight, its own norm, its own gradient. It counts as a parameter.
 * `modulated`: an activity that is linear in a weight while everything else is held, as
   in a convolution whose kernel is scaled for each example. It is an activity, and a
   second copy of the parameters gives it a second copy too.
@@ -32,7 +31,6 @@ import jax.numpy as jnp
 
 from .._jaxpr import Atom, Body, Literal, Op, Program
 from .._marks import mark_of
-from ._axes import VaryingAxes
 from ._graph import Graph
 from ._primitives import (
     ELEMENTWISE_LINEAR,
@@ -42,6 +40,7 @@ from ._primitives import (
     SYNAPTIC,
     holds_synaptic,
 )
+from ._varying_axes import VaryingAxes
 
 CONSTANT, PARAMETER, DATA, ACTIVITY = 0, 1, 2, 3
 
@@ -50,10 +49,10 @@ class Flow(Graph):
     """The kind of every value of a program.
 
     The program's inputs are parameters, constants and arguments, in this order;
-    `shared` are those of them, by position, that all examples share; `derived` are the
+    `shared` are those of them, by position, that all examples share. `derived` are the
     weights that were made with them, and `parts` what those are made of, both by number
-    (`_shared_weights`): they count as parameters. `sums` are the products, by identity,
-    whose entries are added up: synapses too (`_products`).
+    (`_effective_weights`): they count as parameters. `sums` are the products, by
+    identity, whose entries are added up: synapses too (`_gain_or_synapse`).
     """
 
     def __init__(
@@ -94,7 +93,7 @@ class Flow(Graph):
         parts: frozenset[int] = frozenset(),
         sums: frozenset[int] = frozenset(),
     ) -> Flow:
-        """The same program, with more known of it."""
+        """The same program, with derived weights, their parts and sums added."""
         if not (derived or parts or sums):
             return self
         more = self.derived | derived, self.parts | parts, self.sums | sums
@@ -105,11 +104,11 @@ class Flow(Graph):
         return CONSTANT if isinstance(atom, Literal) else self.kind[atom]
 
     def raw_of(self, atom: Atom) -> frozenset[int]:
-        """The leaves that the value carries with no synapse between."""
+        """The leaves that the value contains with no synapse between."""
         return frozenset() if isinstance(atom, Literal) else self.raw[atom]
 
     def raw_into(self, op: Op) -> frozenset[int]:
-        """The leaves that an operation is handed with no synapse between."""
+        """The leaves that the operands contain with no synapse between."""
         return frozenset[int]().union(*(self.raw_of(a) for a in op.inputs))
 
     def leaves_before(self, *atoms: Atom) -> frozenset[int]:
@@ -134,7 +133,7 @@ class Flow(Graph):
         return self.kind_of(atom) == ACTIVITY
 
     def is_mixed(self, atom: Atom) -> bool:
-        """Whether parameters met data here, but not yet at a synapse."""
+        """Whether a value depends on parameters and data with no synapse between."""
         return self.is_activity(atom) and bool(self.raw_of(atom))
 
     def is_weight(self, atom: Atom) -> bool:
@@ -150,7 +149,7 @@ class Flow(Graph):
         return atom in self.derived or atom in self.parts
 
     def weights_among(self, op: Op) -> list[bool]:
-        """Which operands are weights; what divides, and arguments made, is held.
+        """Which operands are weights; a divisor computed from arguments is not.
 
         The second copy of such a norm can be near 0 where that of the weight is not.
         """

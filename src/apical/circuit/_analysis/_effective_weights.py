@@ -1,17 +1,18 @@
-"""Weights that were computed with values that all examples share.
+"""Weights computed from arguments that all examples share, and frozen arrays.
 
 A mask or a frozen base weight may be an argument; spectral normalisation divides a
-weight by a norm that it finds with a vector it is given (Miyato et al. 2018); an inner
-step of gradient descent moves a weight along its own gradient on a support set (Finn
-et al. 2017). What results is a weight to whatever differs between examples. So:
+weight by a norm that it estimates with a vector in an argument (Miyato et al. 2018); an
+inner step of gradient descent moves a weight along its gradient on a support set (Finn
+et al. 2017). The result is a weight for everything that differs between examples. So:
 
-* a *derived weight* is a parameter (or a derived weight) that met, entry by entry, what
-  all examples share: data, or a value that depends on this parameter itself. No axis
-  is added, and it is read as a weight is, by what differs between examples;
-* what such a weight is computed from, and nothing else reads, is part of it.
+* a *derived weight* is a parameter (or a derived weight) combined, entry by entry, with
+  values that all examples share: data, or a value that depends on this parameter. No
+  axis is added, and values that differ between examples read it as a weight;
+* a value that a derived weight is computed from, and that nothing else reads, is part
+  of it.
 
-Both count as parameters. Everything else is an activity, though all examples share it:
-the embedding of a position, the features of a graph.
+Both count as parameters. All other values are activities, even if all examples share
+them: the embedding of a position, the features of a graph.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ from ._primitives import STRUCTURAL, SYNAPTIC, is_elementwise
 
 
 def shared_weights(flow: Flow) -> tuple[frozenset[int], frozenset[int]]:
-    """The derived weights of a program, and what they are made of, by number."""
+    """The derived weights of a program and the parts they are computed from."""
     shared = {n for n in flow.live if _is_shared_activity(flow, n)}
     if not shared:
         return frozenset(), frozenset()
     derived = _Derived(flow, shared).found
-    # The largest set that agrees with itself: drop what is read otherwise, and again.
+    # The largest consistent set: drop values that are read otherwise, until none is.
     parts = shared - derived
     while True:
         kept = derived | parts
@@ -49,7 +50,7 @@ def _is_shared_activity(flow: Flow, number: int) -> bool:
 
 
 class _Derived:
-    """Derived weights, as far as what they are computed from tells."""
+    """Candidates for derived weights, by what they are computed from."""
 
     def __init__(self, flow: Flow, shared: set[int]) -> None:
         self.flow, self.shared = flow, shared
@@ -126,7 +127,7 @@ class _Derived:
         }
 
     def _derives(self, op: Op) -> bool:
-        """Whether an operation makes a weight of one."""
+        """Whether an operation makes a weight from a weight."""
         weights = [a for a in op.inputs if self._is_weight(a)]
         if not weights or mark_of(op):
             return False
@@ -160,7 +161,7 @@ def _carries(op: Op) -> Iterator[tuple[int, Atom]]:
 
 
 def _is_read_well(flow: Flow, number: int, kept: set[int], derived: set[int]) -> bool:
-    """Whether a value is read as a weight is, or only in the making of one."""
+    """Whether a value is read as a weight, or only to compute one."""
 
     def fits(made: int) -> bool:
         if made not in flow.live or flow.kind[made] != ACTIVITY or made in kept:
@@ -173,17 +174,17 @@ def _is_read_well(flow: Flow, number: int, kept: set[int], derived: set[int]) ->
 
 # ---- Arrays that act as weights and are not learned: no rule has feedback for them.
 #
-# A network that is handed in frozen, with `batch_axes=None`, or closed over, is data to
-# the circuit. Where an activity meets it in a matrix product or a convolution, the
-# signal passes back through its true transpose, under every rule. An adjacency matrix
-# is met in
-# the same way, so that only the caller can tell the two apart.
+# A frozen network that is an argument with `batch_axes=None`, or closed over, is data
+# to the circuit. In a matrix product or convolution of an activity with it, the signal
+# passes back through its true transpose, under every rule. An adjacency matrix is used
+# in the same way: only the caller can distinguish the two.
 
-_PAIRS = ([DATA, ACTIVITY], [CONSTANT, ACTIVITY])
+# The kinds of the operands of a product of an activity with what is not learned.
+NOT_LEARNED = ([DATA, ACTIVITY], [CONSTANT, ACTIVITY])
 
 
 class Frozen(NamedTuple):
-    """An array that all examples share, and the operation where it is a weight."""
+    """An array that all examples share, and an operation in which it is a weight."""
 
     array: str
     operation: str
@@ -193,26 +194,26 @@ class Frozen(NamedTuple):
         return f"{self.array} in `{self.operation}` at {self.where}"
 
 
-def frozen(flow: Flow, paths: Sequence[str], alive: set[int]) -> tuple[Frozen, ...]:
-    """Each array, the same for all examples, that an activity meets as a weight.
+def frozen(flow: Flow, paths: Sequence[str], live: set[int]) -> tuple[Frozen, ...]:
+    """The arrays, the same for all examples, that act on an activity as a weight.
 
     Args:
       flow: of the loss function.
       paths: of the arrays among the arguments, in the order of the program's inputs.
-      alive: the variables from which the loss is reached.
+      live: the variables from which the loss is reached.
     """
     program = flow.program
     names = dict.fromkeys(program.constants, "what the loss function closes over")
     given = program.body.inputs[len(program.body.inputs) - len(paths) :]
-    names |= dict(zip(given, map(_told, paths), strict=True))
+    names |= dict(zip(given, map(_argument, paths), strict=True))
     found: dict[Frozen, None] = {}
     for site in walk(flow.program.body):
         op, pair = site.op, site.op.inputs[:2]
         kinds = sorted(map(flow.kind_of, pair))
-        if op.name not in SYNAPTIC or kinds not in _PAIRS:
+        if op.name not in SYNAPTIC or kinds not in NOT_LEARNED:
             continue
         (weight,) = (a for a in pair if flow.kind_of(a) != ACTIVITY)
-        if flow.varies(weight) or not alive.intersection(op.outputs):
+        if flow.varies(weight) or not live.intersection(op.outputs):
             continue
         for number in _sources(flow, weight):
             if number in names and _is_real(flow, number):
@@ -220,16 +221,16 @@ def frozen(flow: Flow, paths: Sequence[str], alive: set[int]) -> tuple[Frozen, .
     return tuple(found)
 
 
-def passed_as_they_are(
-    flow: Flow, synapses: set[int], alive: set[int], kinds: Sequence[list[int]]
+def products_of(
+    flow: Flow, synapses: set[int], live: set[int], kinds: Sequence[list[int]]
 ) -> tuple[str, ...]:
-    """The linear operations, no synapses, of two operands of one of these kinds."""
+    """Products of two operands of one of these kinds, those of synapses left out."""
     return tuple(
         f"`{op.name}` at {op.where}"
         for op in (site.op for site in walk(flow.program.body))
         if op.name in SYNAPTIC
         and id(op) not in synapses
-        and alive.intersection(op.outputs)
+        and live.intersection(op.outputs)
         and sorted(map(flow.kind_of, op.inputs[:2])) in kinds
     )
 
@@ -256,7 +257,7 @@ def _is_real(flow: Flow, number: int) -> bool:
     return jnp.issubdtype(flow.program.shapes[number].dtype, jnp.inexact)
 
 
-def _told(path: str) -> str:
-    """`1.w` as a caller knows it."""
+def _argument(path: str) -> str:
+    """The leaf `1.w` of the arguments as a caller names it."""
     position, _, rest = path.partition(".")
     return f"argument {position}" + (f" ({rest!r})" if rest else "")

@@ -1,4 +1,4 @@
-"""Who makes and who reads each value of a program, in its bodies too."""
+"""The graph of a program: what makes and what reads each value, bodies included."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .._jaxpr import Atom, Body, Literal, Op, Program
 
 @dataclass(frozen=True, eq=False)
 class Site:
-    """Where an operation stands: the loops around it, from the outside."""
+    """An operation and the lengths of the loops around it, from the outside."""
 
     op: Op
     loops: tuple[int, ...]
@@ -73,10 +73,17 @@ class Graph:
         return frozenset(found)
 
     def before(self, number: int) -> Sequence[Atom]:
-        """The values that a value is computed from; none where it carries no slope."""
+        """The values that a value is differentiated through: none at a stop."""
+        stopped = self.maker.get(number)
+        if stopped is not None and stopped[0].name == "stop_gradient":
+            return []
+        return self.computed_from(number)
+
+    def computed_from(self, number: int) -> Sequence[Atom]:
+        """The values that a value is computed from, derivatives or not."""
         if number in self.entry:
             return bound(*self.entry[number])
-        if number not in self.maker or self.maker[number][0].name == "stop_gradient":
+        if number not in self.maker:  # an argument or a constant
             return []
         op, i = self.maker[number]
         return [b.outputs[i] for b in op.bodies] if op.enterable else op.inputs
@@ -93,9 +100,13 @@ class Graph:
                 found += [n for atom, n in pairs if atom == number]
         return found
 
+    def outside(self, number: int) -> int | None:
+        """What a value is outside of its body; None for one that does not leave it."""
+        return next(iter(self._leaving.get(number, ())), None)
+
     @cached_property
     def _leaving(self) -> dict[int, list[int]]:
-        """For what leaves a body: its numbers outside and at the next step."""
+        """For what leaves a body: its number outside, then that at the next step."""
         found: dict[int, list[int]] = {}
         for op, body in self.bodies:
             for i, atom in enumerate(body.outputs):

@@ -1,71 +1,29 @@
-"""Where a node's drive is, which activity is the output, and what nodes are called."""
+"""Names of nodes and of layers, from the paths of the parameters that make them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import count
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
-from .._jaxpr import Atom, Literal, Op
+from .._jaxpr import Literal
 from .._marks import DRIVE, OUTPUT
 from .._partition import unlike
-from ._dataflow import CONSTANT, PARAMETER, Flow
-from ._drive import (
-    _out_of_body,
-)
-from ._nodes import LOSS_NUMBER, Reach, bound
-from ._primitives import SUMS, is_identity
+from ._dataflow import PARAMETER, Flow
+from ._nodes import LOSS_NUMBER, Reach
 from ._synapses import WeightedOp
 
 
-def outputs(
-    flow: Flow, found: Iterable[WeightedOp], reach: Mapping[int, Reach]
-) -> list[int]:
-    """The ends of the affine tails of the synapses that reach the loss alone."""
-    ends: dict[int, None] = {}
-    for meeting in found:
-        number = meeting.op.outputs[0]
-        if reach.get(number) == frozenset({(LOSS_NUMBER, False)}):
-            ends[_tail(flow, number)] = None
-    return list(ends)
-
-
-def _tail(flow: Flow, number: int) -> int:
-    """Follow sums with parameters and other activities, casts and rearrangements."""
-    while True:
-        following = _out_of_body(flow, number)
-        readers = flow.readers.get(number, [])
-        if following is not None and not readers:
-            number = following
-            continue
-        if following is not None or len(readers) != 1:
-            return number
-        if not _is_affine(flow, readers[0]) or flow.shape(readers[0].outputs[0]) == ():
-            return number
-        number = readers[0].outputs[0]
-
-
-def _is_affine(flow: Flow, op: Op) -> bool:
-    if is_identity(op) or op.name in SUMS:
-        return True
-    fixed = [flow.kind_of(a) in (CONSTANT, PARAMETER) for a in op.inputs]
-    if op.name in ("add", "sub", "add_any"):
-        return all(
-            f or flow.is_activity(a) for f, a in zip(fixed, op.inputs, strict=True)
-        )
-    return (op.name == "mul" and any(fixed)) or (op.name == "div" and fixed[1])
-
-
-def names(
+def node_names(
     flow: Flow,
     nodes: Sequence[int],
     paths: Sequence[Sequence[str]],
     found: Sequence[WeightedOp],
     given: Mapping[int, str],
 ) -> dict[int, str]:
-    """A name for each node, from the paths of the parameters that make it.
+    """A name for each node, in their order, from the paths of what makes it.
 
-    No two are alike, none is that of the output or of a drive, and those that the user
-    gave stay as they are.
+    All differ from each other, from the output's and from those of drives. Names that
+    the user gave stay as they are.
     """
     weights = {id(m.op): m.leaves for m in found}
     chosen = {number: given[number] for number in nodes if given.get(number)}
@@ -81,12 +39,7 @@ def names(
         name = _name(flow, number, set(nodes), paths, weights, chosen)
         chosen[number] = unlike(name, lambda n: n in taken or n.endswith(DRIVE))
         taken.add(chosen[number])
-    return chosen
-
-
-def _numbered(name: str) -> Iterator[str]:
-    yield name
-    yield from (f"{name}#{i}" for i in count(2))
+    return {number: chosen[number] for number in nodes}
 
 
 def _name(
@@ -109,7 +62,7 @@ def _name(
 def makers(
     flow: Flow, number: int, nodes: set[int], weights: Mapping[int, frozenset[int]]
 ) -> tuple[set[int], set[int], set[int]]:
-    """Partition of the synapses, other leaves, and nodes from which a node is made."""
+    """The leaves of synapses, the other leaves and the nodes that make a node."""
     through, others, parents = set[int](), set[int](), set[int]()
     stack, seen = [number], set[int]()
     while stack:
@@ -125,17 +78,8 @@ def makers(
             continue
         if at in flow.maker:
             through |= weights.get(id(flow.maker[at][0]), frozenset())
-        stack += [a for a in _before(flow, at) if not isinstance(a, Literal)]
+        stack += [a for a in flow.computed_from(at) if not isinstance(a, Literal)]
     return through, others - through, parents
-
-
-def _before(flow: Flow, number: int) -> Sequence[Atom]:
-    if number in flow.entry:
-        return bound(*flow.entry[number])
-    if number not in flow.maker:  # an argument or a constant
-        return ()
-    op, i = flow.maker[number]
-    return [b.outputs[i] for b in op.bodies] if op.enterable else op.inputs
 
 
 def common_path(paths: Sequence[Sequence[str]]) -> str:
@@ -153,3 +97,54 @@ def common_path(paths: Sequence[Sequence[str]]) -> str:
         shared.append(column[0])
     rest = "+".join(dict.fromkeys(p[0] for p in parts))
     return ".".join(shared) or rest or "+".join(map(".".join, paths))
+
+
+# ---- Layers: the parameters that make the same nodes.
+#
+# Nodes here are what enters a synapse, and where paths to such nodes part, whatever
+# nodes a rule works on and whatever is marked.
+#
+# | a parameter reaches | its layer is | its gradient comes from            |
+# |---------------------|--------------|------------------------------------|
+# | a node              | hidden       | the teaching signal at that node   |
+# | the loss alone      | a read-out   | the loss itself                    |
+
+
+class Layer(NamedTuple):
+    """The learned leaves that make the same nodes.
+
+    Attributes:
+      name: the common path of the leaves.
+      leaves: their positions among `circuit.leaves.names`.
+      hidden: whether a teaching signal passes a node on its way to them.
+    """
+
+    name: str
+    leaves: tuple[int, ...]
+    hidden: bool
+
+
+def find_layers(
+    reached: Sequence[Reach], keys: Sequence[Sequence[str]], order: Mapping[int, int]
+) -> tuple[Layer, ...]:
+    """The layers, in the order of the forward computation, read-outs last.
+
+    Args:
+      reached: what each learned leaf reaches; a leaf that reaches nothing has no layer.
+      keys: those of the path of each.
+      order: the place of each variable in the program.
+    """
+    groups: dict[frozenset[int], list[int]] = {}
+    for leaf, reach in enumerate(reached):
+        if reach:
+            groups.setdefault(frozenset(n for n, _ in reach), []).append(leaf)
+
+    def place(ends: frozenset[int]) -> tuple[bool, list[int]]:
+        return ends == {LOSS_NUMBER}, sorted(order[n] for n in ends if n != LOSS_NUMBER)
+
+    found: dict[str, Layer] = {}
+    for ends in sorted(groups, key=place):
+        path = common_path([keys[i] for i in groups[ends]])
+        name = unlike(path, found.__contains__)
+        found[name] = Layer(name, tuple(groups[ends]), ends != {LOSS_NUMBER})
+    return tuple(found.values())

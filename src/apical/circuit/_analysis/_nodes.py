@@ -1,10 +1,10 @@
-"""Which activities are nodes, and what each of them reaches.
+"""Nodes: which activities they are, what each reaches, and what each is made of.
 
 A node is, by default, what enters a synapse, and every activity from which two or
 more different nodes (or a node and the loss) are reached. Then each synapse's output
 reaches exactly one node or the loss, so one derivative per node is all there is.
 Nodes are canonical: casts, reshapes, slices and the carries of a scan are traced back,
-so that one activity is one node however it is read.
+so that one activity is one node, however it is read.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from ._graph import bound, walk
 from ._primitives import is_identity
 from ._synapses import WeightedOp
 
-# ---- Nodes, their edges to what they reach next, and the one end that is no node.
+# ---- Nodes, and edges to the next nodes or to the loss.
 
 
 class End(Enum):
-    """What is reached and is no node. No name that a user gives is equal to it."""
+    """An end of an edge that is not a node. No name is equal to it."""
 
     LOSS = "the loss"
 
 
 LOSS: Final = End.LOSS
-"""The loss, as the end of an edge: `Edge(LOSS)`. It is no node and has no name."""
+"""The loss, as the end of an edge: `Edge(LOSS)`. It is not a node and has no name."""
 
 
 class Edge(NamedTuple):
@@ -46,8 +46,8 @@ class Edge(NamedTuple):
     later: bool = False
 
     def __str__(self) -> str:
-        told = self.to.value if isinstance(self.to, End) else self.to
-        return f"{told} (later)" if self.later else told
+        name = self.to.value if isinstance(self.to, End) else self.to
+        return f"{name} (later)" if self.later else name
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,8 @@ class Node:
 
 
 LOSS_NUMBER = -1
-# A terminal is a node, by the number of its variable, or the loss; `later` marks what
-# is reached through the carry of a loop, in a following iteration.
+# A node by the number of its variable, or the loss; and whether it is reached through
+# the carry of a loop, in a following iteration.
 Terminal = tuple[int, bool]
 Reach = frozenset[Terminal]
 
@@ -102,7 +102,7 @@ def _origins(flow: Flow, number: int) -> list[Atom]:
     op, i = flow.maker[number]
     if op.enterable:
         return [body.outputs[i] for body in op.bodies]
-    if draws(op):  # a spike is another activity than its probability
+    if draws(op):  # a spike and its probability are two activities
         return []
     if mark_of(op) or is_identity(op):
         return [a for a in op.inputs if flow.is_activity(a)]
@@ -110,7 +110,7 @@ def _origins(flow: Flow, number: int) -> list[Atom]:
 
 
 def marked(flow: Flow, prefixes: Sequence[str]) -> dict[int, str]:
-    """Canonical activities that carry a mark, with the rest of the mark's name."""
+    """Canonical activities with a mark, and the names that the marks give them."""
     found: dict[int, str] = {}
     for site in walk(flow.program.body):
         mark = mark_of(site.op) or ""
@@ -129,10 +129,10 @@ def marked(flow: Flow, prefixes: Sequence[str]) -> dict[int, str]:
 
 
 def marked_outputs(flow: Flow) -> dict[int, int]:
-    """The activity that each output mark stands for, and the value at the mark.
+    """The value at each output mark, by the activity that is marked.
 
-    The value is what the user sees there: it may be a rearrangement of the activity,
-    or of several, and then it stands for itself.
+    The value may be a rearrangement of the activity. Where it is one of several
+    activities, it counts as the activity itself.
     """
     found: dict[int, int] = {}
     for site in walk(flow.program.body):
@@ -168,22 +168,28 @@ def everything(flow: Flow) -> set[int]:
     return {n for n in made if flow.kind[n] == ACTIVITY and not _origins(flow, n)}
 
 
-class Reacher:
-    """What every value reaches, walking backwards from the loss.
+class Reachability:
+    """What every value of a program reaches, found backwards from the loss.
 
-    With `complete`, an activity that reaches two terminals becomes a node. The walk
-    through a loop is repeated until the sets of its carries no longer change; should
-    new nodes make them change for ever, nodes once chosen are kept. `judged` reach the
-    loss also where no derivative leads there.
+    Args:
+      flow: the program.
+      chosen: the activities that are nodes.
+      stochastic: those that reach the loss also where no derivative leads there.
+      complete: whether an activity that reaches two terminals becomes a node too.
+
+    Attributes:
+      of_value: the terminals that a value reaches; a node reaches itself.
+      of_node: the terminals that a node reaches next.
+      added: the nodes that were not chosen.
     """
 
     def __init__(
-        self, flow: Flow, chosen: set[int], judged: set[int], *, complete: bool
+        self, flow: Flow, chosen: set[int], stochastic: set[int], *, complete: bool
     ) -> None:
         self.flow, self.chosen, self.complete = flow, chosen, complete
-        self.judged = judged
-        self.reach: dict[int, Reach] = {}
-        self.next: dict[int, Reach] = {}
+        self.stochastic = stochastic
+        self.of_value: dict[int, Reach] = {}
+        self.of_node: dict[int, Reach] = {}
         self.added: set[int] = set()
         self.keep = False
         outputs = flow.program.body.outputs
@@ -195,17 +201,17 @@ class Reacher:
     @property
     def nodes(self) -> set[int]:
         """The chosen and added activities from which the loss is reached."""
-        return {n for n in self.chosen | self.added if self.next.get(n)}
+        return {n for n in self.chosen | self.added if self.of_node.get(n)}
 
     def _body(self, atoms: Sequence[Atom], body: Body, outs: Sequence[Reach]) -> None:
         for number in self._inside(body):
-            self.reach[number] = frozenset()
+            self.of_value[number] = frozenset()
         for atom, out in zip(atoms, outs, strict=True):
             self._join(atom, out)
         for op in reversed(body.ops):
             for number in op.outputs:
                 self._visit(number, op)
-            self._op(op, [self.reach[n] for n in op.outputs])
+            self._op(op, [self.of_value[n] for n in op.outputs])
 
     def _inside(self, body: Body) -> Iterable[int]:
         yield from body.inputs
@@ -214,19 +220,19 @@ class Reacher:
 
     def _join(self, atom: Atom, out: Reach) -> None:
         if not isinstance(atom, Literal):
-            self.reach[atom] = self.reach.get(atom, frozenset()) | out
+            self.of_value[atom] = self.of_value.get(atom, frozenset()) | out
 
     def _visit(self, number: int, op: Op) -> None:
-        if self.flow.kind[number] == DATA:  # it carries no derivative
-            self.reach[number] = frozenset()
-        out = self.reach[number]
-        if not out and number in self.judged:
+        if self.flow.kind[number] == DATA:  # it has no derivative
+            self.of_value[number] = frozenset()
+        out = self.of_value[number]
+        if not out and number in self.stochastic:
             out = frozenset({(LOSS_NUMBER, False)})
         if self._is_node(number, op, out):
-            self.next[number] = out
-            self.reach[number] = frozenset({(number, False)}) if out else out
+            self.of_node[number] = out
+            self.of_value[number] = frozenset({(number, False)}) if out else out
         else:
-            self.next.pop(number, None)
+            self.of_node.pop(number, None)
 
     def _is_node(self, number: int, op: Op, out: Reach) -> bool:
         if number in self.chosen or (self.keep and number in self.added):
@@ -249,32 +255,34 @@ class Reacher:
         for body in op.bodies:
             self._body(body.outputs, body, outs)
             for atom, number in zip(op.operands, body.inputs, strict=True):
-                self._join(atom, self.reach[number])
+                self._join(atom, self.of_value[number])
 
     def _scan(self, op: Op, outs: Sequence[Reach]) -> None:
         (body,), loop = op.bodies, op.loop
         assert loop is not None
         carried = body.inputs[loop.consts : loop.consts + loop.carry]
+        # Until the sets of the carries no longer change. Should new nodes make them
+        # change for ever, nodes once chosen are kept.
         later: list[Reach] = [frozenset()] * loop.carry
         was_kept = self.keep
         for round_ in range(64):
             self.keep = was_kept or round_ > 8
             joined = [o | n for o, n in zip(outs, later, strict=False)]
             self._body(body.outputs, body, [*joined, *outs[loop.carry :]])
-            new = [_later(self.reach[c]) for c in carried]
+            new = [_later(self.of_value[c]) for c in carried]
             if new == later:
                 break
             later = new
         self.keep = was_kept
         for atom, number in zip(op.inputs, body.inputs, strict=True):
-            self._join(atom, self.reach[number])
+            self._join(atom, self.of_value[number])
 
 
 def _later(out: Reach) -> Reach:
     return frozenset((n, n != LOSS_NUMBER) for n, _ in out)
 
 
-# ---- What nodes are made of: the nodes and synapses on the way back from them.
+# ---- What nodes are made of.
 
 
 class Parents(NamedTuple):
@@ -296,7 +304,9 @@ def parents(
     found_nodes: set[str] = set()
     found: set[int] = set()
     seen: set[Atom] = set()
-    stack = _before(flow, start) if start in nodes else [start]
+    stack = [start]
+    if not isinstance(start, Literal) and start in nodes:
+        stack = [*flow.computed_from(start)]
     while stack:
         atom = stack.pop()
         if isinstance(atom, Literal) or atom in seen or not flow.is_activity(atom):
@@ -307,16 +317,5 @@ def parents(
         elif atom in synapses:
             found.add(synapses[atom])
         else:
-            stack += _before(flow, atom)
+            stack += flow.computed_from(atom)
     return Parents(tuple(sorted(found_nodes)), tuple(sorted(found)))
-
-
-def _before(flow: Flow, number: Atom) -> list[Atom]:
-    """The values that a value is computed from."""
-    assert not isinstance(number, Literal)
-    if number in flow.entry:
-        return bound(*flow.entry[number])
-    op, i = flow.maker[number]
-    if op.enterable:
-        return [body.outputs[i] for body in op.bodies]
-    return list(op.inputs)

@@ -1,4 +1,4 @@
-"""The longest path of nodes: how many steps a signal needs to cross a circuit."""
+"""Lengths of paths of nodes: the longest, and the distance of each node to the loss."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from .._jaxpr import Atom, Body, Literal, Op
-from ._axes import dot_axes
 from ._dataflow import ACTIVITY, DATA, Flow
 from ._primitives import is_elementwise
+from ._varying_axes import dot_axes
 
 
 class Count(NamedTuple):
@@ -125,7 +125,7 @@ def _most(counts: Sequence[Count]) -> Count:
 
 
 def _follow(flow: Flow, op: Op, operand: int, axis: int) -> int | None:
-    """Where an axis of an operand stands in the result; None if it may be mixed."""
+    """The axis of the result for one of an operand; None if its entries may mix."""
     before, after = flow.shape(op.inputs[operand]), flow.shape(op.outputs[0])
     if op.name == "transpose":
         return list(op.params["permutation"]).index(axis)
@@ -157,7 +157,7 @@ def _reshaped(before: Sequence[int], after: Sequence[int], axis: int) -> int | N
     return None
 
 
-# ---- How far each node is from the loss: in how many steps a signal can come to it.
+# ---- Distances: in how many steps a signal from the loss can reach each node.
 
 
 def distances(flow: Flow, nodes: set[int]) -> dict[int, int]:

@@ -1,4 +1,4 @@
-"""What is known of JAX's primitives: which only move numbers, which act on each."""
+"""Sets of JAX's primitives: linear, elementwise, rearranging, summing, nonlinear."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import numpy as np
 
 from .._jaxpr import Literal, Op
 
-# Linear in either operand: where an effective weight can meet an activity.
+# Linear in either operand: an effective weight and an activity.
 SYNAPTIC = frozenset({"dot_general", "conv_general_dilated"})
-# Linear in one operand given the other, but not rewritten: a weight that meets an
-# activity here cannot be given a second, backward copy.
+# Linear in one operand given the other, but not rewritten: a weight cannot be given a
+# second, backward copy here.
 LINEAR_NOT_REWRITTEN = frozenset(
     {"custom_linear_solve", "ragged_dot_general", "triangular_solve"}
     | {"tridiagonal_solve", "ragged_dot"}
@@ -36,7 +36,7 @@ ELEMENTWISE_NONLINEAR = frozenset(
     | {"eq", "ne", "ge", "gt", "le", "lt", "nextafter", "xor", "log2"}
     | {"one_minus_square", "polynomial", "stop_gradient", "bessel_i1e"}
 )
-# Linear in what they choose among, or take apart.
+# Linear in the values that they choose from, or split.
 LINEAR_SELECTIONS = frozenset({"select_n", "imag", "complex", "conj"})
 # Sums of an operand: affine, so an output may be on their far side.
 SUMS = frozenset({"reduce_sum", "reduce_window_sum", "cumsum"})

@@ -1,4 +1,4 @@
-"""Synapses: where an effective weight meets data, and as a reader sees them."""
+"""Synapses: operations on weights and data; weights that cannot be given feedback."""
 
 from __future__ import annotations
 
@@ -7,19 +7,28 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .._jaxpr import Atom, Literal, Op
-from ._dataflow import DATA, Flow
+import jax
+import jax.numpy as jnp
+
+from .._jaxpr import Atom, Literal, Op, known_primitives
+from ._dataflow import DATA, PARAMETER, Flow
+from ._gain_or_synapse import Products
 from ._graph import walk
-from ._primitives import LINEAR_NOT_REWRITTEN, holds_synaptic, is_identity
-from ._products import Products
+from ._primitives import (
+    LINEAR_NOT_REWRITTEN,
+    SYNAPTIC,
+    holds,
+    holds_synaptic,
+    is_identity,
+)
 
 
 @dataclass(frozen=True, eq=False)
 class WeightedOp:
-    """A linear operation where an effective weight meets a value made from data.
+    """A linear operation on an effective weight and a value made from data.
 
-    `weight` is the position of the weight among the operands, None in an operation
-    that is not rewritten (its user-written derivative, say, stands as it is).
+    `weight` is the position of the weight among the operands; None in an operation
+    that is not rewritten (one with a user-written derivative, for example).
     """
 
     op: Op
@@ -36,7 +45,7 @@ class WeightedOp:
 
 @dataclass(frozen=True)
 class Synapse:
-    """A linear operation where an effective weight meets a value made from data.
+    """A linear operation on an effective weight and a value made from data.
 
     Attributes:
       name: the paths of the parameters that make the effective weight.
@@ -109,8 +118,8 @@ def leaves_of(found: Iterable[WeightedOp]) -> tuple[int, ...]:
 def make_synapses(
     flow: Flow, products: Products, found: Sequence[WeightedOp], paths: Sequence[str]
 ) -> tuple[Synapse, ...]:
-    """A `Synapse` for each meeting, in order."""
-    return tuple(_synapse(flow, products, m, paths) for m in found)
+    """A `Synapse` for each operation, in order."""
+    return tuple(_synapse(flow, products, each, paths) for each in found)
 
 
 def _synapse(
@@ -175,3 +184,149 @@ def _is_direct(flow: Flow, atom: Any) -> bool:
                 return False
             atom = sources[0]
     return False
+
+
+# ---- Leaves that a second, backward copy cannot replace, and why.
+
+_KNOWN = known_primitives()
+
+
+@dataclass(frozen=True, eq=False)
+class Refusal:
+    """Leaves that reach a linear operation that cannot be rewritten, and why."""
+
+    op: Op
+    leaves: frozenset[int]
+    reason: str
+
+    def message(self, names: Sequence[str]) -> str:
+        """The error message, with the names of the leaves."""
+        paths = ", ".join(names[i] for i in sorted(self.leaves))
+        where = f"at {self.op.where}: {self.reason}."
+        return f"Parameter {paths!r} cannot be given feedback {where}"
+
+
+def refusals(flow: Flow, live: set[int], products: Products) -> list[Refusal]:
+    """The leaves that a second, backward copy of the parameters cannot replace.
+
+    Only operations with a derivative of the loss count: no feedback passes others.
+    """
+    sites = [s for s in walk(flow.program.body) if _matters(s.op, live)]
+    found = (_refusal(flow, site.op) for site in sites)
+    mixed = (
+        _met_data(flow, op, [op.inputs[i]])
+        for op, i in products.mixed
+        if _matters(op, live)
+    )
+    return [*(r for r in found if r is not None), *mixed]
+
+
+def _matters(op: Op, live: set[int]) -> bool:
+    return bool(live.intersection(op.outputs))
+
+
+def _refusal(flow: Flow, op: Op) -> Refusal | None:
+    if op.enterable or not any(flow.kind_of(a) & DATA for a in op.inputs):
+        return None
+    if _has_active_kernel(flow, op):
+        reason = "it makes a kernel that is an activity, which has no second copy"
+        return Refusal(op, flow.leaves_before(op.inputs[1]), reason)
+    weights = flow.raw_into(op)
+    if op.name not in _KNOWN and any(flow.kind_of(a) & PARAMETER for a in op.inputs):
+        return _unknown(flow, op, weights)
+    if not weights:
+        return None
+    if op.name in SYNAPTIC:
+        return _mixed_weight(flow, op)
+    if holds_synaptic(op):
+        return Refusal(op, weights, _inside(op))
+    if op.name in LINEAR_NOT_REWRITTEN:
+        return Refusal(op, weights, f"it meets data in `{op.name}`, not rewritten")
+    return None
+
+
+def _has_active_kernel(flow: Flow, op: Op) -> bool:
+    """Whether the kernel of a convolution is an activity and no weight."""
+    convolution = op.name == "conv_general_dilated"
+    return convolution and flow.is_activity(op.inputs[1]) and flow.weight_of(op) is None
+
+
+def _inside(op: Op) -> str:
+    reason = (
+        f"inside `{op.name}` it meets data in a linear operation, which cannot be "
+        "rewritten"
+    )
+    if not op.name.startswith("custom_"):
+        return reason
+    remedy = "Compute it without a derivative rule of its own"
+    # As diffrax and equinox differentiate their loops by default.
+    if holds(op, frozenset({"while"})):
+        remedy += " (diffrax: `diffeqsolve(..., adjoint=diffrax.DirectAdjoint())`)"
+    return f"{reason}. {remedy}"
+
+
+def _unknown(flow: Flow, op: Op, weights: frozenset[int]) -> Refusal | None:
+    """An unknown operation on activities alone is allowed if it has a derivative."""
+    if weights:
+        return Refusal(
+            op, weights, f"it meets data in `{op.name}`, which is not known to apical"
+        )
+    if not _is_differentiable(flow, op):
+        reason = f"`{op.name}`, which JAX cannot differentiate, is behind it"
+        return Refusal(op, flow.leaves_before(*op.inputs), reason)
+    return None
+
+
+def _is_differentiable(flow: Flow, op: Op) -> bool:
+    def struct(atom: Atom) -> Any:
+        return atom.value if isinstance(atom, Literal) else flow.program.shapes[atom]
+
+    moving = [i for i, a in enumerate(op.inputs) if flow.is_activity(a)]
+    given = {i: struct(a) for i, a in enumerate(op.inputs)}
+
+    def pulled(given: Any) -> Any:
+        def outs(moved: Any) -> Any:
+            values = {**given, **dict(zip(moving, moved, strict=True))}
+            found = op(*(values[i] for i in range(len(op.inputs))))
+            return [x for x in found if jnp.issubdtype(jnp.result_type(x), jnp.inexact)]
+
+        values, pull = jax.vjp(outs, [given[i] for i in moving])
+        return pull(values)
+
+    try:
+        jax.eval_shape(pulled, given)
+    except Exception:  # the package that defines it may raise anything
+        return False
+    return True
+
+
+def _mixed_weight(flow: Flow, op: Op) -> Refusal | None:
+    if flow.weight_of(op) is not None:
+        return None
+    if not all(flow.kind_of(a) & DATA for a in op.inputs[:2]):
+        return None  # sums with fixed coefficients, of what was weighted above
+    mixed = [a for a in op.inputs[:2] if flow.is_mixed(a)]
+    return _met_data(flow, op, mixed) if mixed else None
+
+
+def _met_data(flow: Flow, op: Op, mixed: Sequence[Atom]) -> Refusal:
+    leaves = frozenset[int]().union(*(flow.raw_of(a) for a in mixed))
+    reason = "it met data before it reached a linear operation (a mask or an index"
+    return Refusal(
+        op,
+        leaves,
+        f"{reason} that is an argument?): mark the value with `apical.node` if it is "
+        "an activity; if it is a weight, say that all examples share what it met, by "
+        "None in `batch_axes`, or close over that",
+    )
+
+
+def unknowns(flow: Flow, live: set[int]) -> list[Op]:
+    """Operations on activities or parameters that apical cannot look into."""
+    found = []
+    for site in walk(flow.program.body):
+        touched = any(flow.kind_of(a) & PARAMETER for a in site.op.inputs)
+        unknown = not site.op.enterable and site.op.name not in _KNOWN
+        if touched and unknown and _matters(site.op, live):
+            found.append(site.op)
+    return found

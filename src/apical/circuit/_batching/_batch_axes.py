@@ -1,4 +1,4 @@
-"""The axis over which the loss is a mean."""
+"""`batch_axes`: which axis of each argument holds the examples, and how many."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ import jax.numpy as jnp
 from .._partition import Partition
 
 
-class Examples:
-    """Reads `batch_axes`, as `in_axes` of `jax.vmap` over the arguments."""
+class BatchAxes:
+    """The axis of the examples in each argument, from `batch_axes`.
+
+    `batch_axes` is read as `in_axes` of `jax.vmap` over the arguments.
+    """
 
     def __init__(self, spec: Any, given: Partition, shapes: Sequence[tuple[int, ...]]):
         self.spec, self.given, self.shapes = spec, given, shapes
@@ -45,7 +48,7 @@ class Examples:
 
     @property
     def shared(self) -> list[int]:
-        """Which arrays all examples share; none where there are no examples at all."""
+        """The arrays that all examples share; none where no array has examples."""
         axes = self.axes
         if all(axis is None for axis in axes):
             return []

@@ -1,9 +1,9 @@
-"""Several outputs as one: side by side for each example.
+"""Several outputs as one array, concatenated for each example.
 
-Two heads, an actor and its critic or the boxes and classes of a detection are one
-output to a rule: an array in which each example has the numbers of all of them. Where
-they differ in their last axis alone they are joined along it (so that steps stay
-steps), else each is flattened for each example.
+A rule sees two heads, an actor and its critic, or the boxes and classes of a detection
+as one output: an array with the numbers of all of them for each example. Outputs that
+differ in their last axis alone are concatenated along it (so that time steps stay an
+axis); others are flattened for each example first.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import jax
 import jax.numpy as jnp
 
 from .._evaluate._interpreter import Tap
-from .._marks import OUTPUT
-from ._position import Place, axis_of_its_own, unfolded
+from .._marks import INTERNAL, OUTPUT
+from ._example_axis import Place, unfolded, unfolded_axis
 
 
 class Outputs:
@@ -43,8 +43,7 @@ class Outputs:
     ) -> None:
         self.shapes, self.places, self.count = shapes, places, count
         self.alone = len(shapes) == 1
-        # No name of a user's holds this character.
-        several = [f"\0{OUTPUT} {k}" for k in range(len(shapes))]
+        several = [f"{INTERNAL}{OUTPUT} {k}" for k in range(len(shapes))]
         self.names = [OUTPUT] if self.alone else several
         self.place = places[0] if self.alone or self._alike else Place(0)
         self.shape = (
@@ -66,7 +65,7 @@ class Outputs:
         )
 
     def join(self, values: Sequence[jax.Array]) -> jax.Array:
-        """All as one."""
+        """All outputs as one array."""
         if self.alone:
             return values[0]
         if self._alike:
@@ -75,7 +74,7 @@ class Outputs:
         return jnp.concatenate(rows, axis=-1)
 
     def split(self, joined: jax.Array) -> list[jax.Array]:
-        """The parts of one, each of its own shape and dtype."""
+        """The outputs in one array, each with its shape and dtype."""
         if self.alone:
             return [joined]
         sizes = [s.shape[-1] for s in self.shapes]
@@ -100,7 +99,7 @@ class Outputs:
         place, shape = self.places[i], self.shapes[i].shape
         if place is None:  # of a batch that is one example
             return (1, *shape), 0
-        return unfolded(place, shape, self.count), axis_of_its_own(place)
+        return unfolded(place, shape, self.count), unfolded_axis(place)
 
     # ------------------------------------------------------------ in an evaluation
 
@@ -110,7 +109,7 @@ class Outputs:
         return [site for sites in every for site in sites]
 
     def spread(self, inject: Mapping[str, Any]) -> dict[str, Any]:
-        """What is injected, at the site of each output."""
+        """The injected values, by the site of each output."""
         found = {site: x for site, x in inject.items() if site != OUTPUT}
         if OUTPUT in inject:
             parts = self.split(inject[OUTPUT])
@@ -118,7 +117,7 @@ class Outputs:
         return found
 
     def tap(self, given: Tap | None) -> Tap | None:
-        """A tap to which each output is the output."""
+        """A tap that sees each output under the name of the output."""
         if self.alone or given is None:
             return given
         return lambda site, computed, injected: given(
@@ -126,7 +125,7 @@ class Outputs:
         )
 
     def gathered(self, found: Mapping[str, Any]) -> dict[str, Any]:
-        """What was found at the sites, all outputs as one."""
+        """The values of the sites, all outputs as one."""
         rest = {site: x for site, x in found.items() if site not in self.names}
         if self.names[0] in found:
             rest[OUTPUT] = self.join([found[name] for name in self.names])

@@ -1,9 +1,9 @@
-"""The loss of each example, from the sums over examples that a loss is made of.
+"""The loss of each example, from the sums over examples in a loss.
 
     L = b + sum_k <c_k, y_k>,     y_k = sum_i y_ki,     L_i = sum_k <c_k, y_ki>
 
-with y_k what an operation adds up over examples (`Sum`), y_ki what of it is example
-i's own, and c_k numbers that no activity of an example moves.
+y_k is a sum over examples (`Sum`), y_ki the term of example i, and c_k a coefficient
+that depends on no activity.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ from .._analysis._dataflow import Flow
 from .._evaluate._interpreter import Tap
 from .._evaluate._sharding import gathered, zeros
 from .._jaxpr import Literal
-from ._position import axis_of_its_own, unfolded
+from .._marks import INTERNAL
+from ._example_axis import unfolded, unfolded_axis
 from ._separation import Sum
 
 Sites = dict[int, list[str]]
 
 
-class Shares:
-    """The sums of one program, as sites of an evaluation.
+class PerExampleLoss:
+    """The sums over examples of one program, as sites of an evaluation.
 
     Attributes:
       added: the shape of each sum, by the name of its site.
@@ -48,7 +49,7 @@ class Shares:
         return {n: zeros(s) for n, s in self.added.items()}
 
     def beside(self, sites: Mapping[int, Sequence[str]]) -> Sites:
-        """Other sites and these: what a sum reads is read after every other tap."""
+        """Other sites and these; operands of sums are read after every other tap."""
         found = {n: list(names) for n, names in self.sites.items()}
         for number, names in sites.items():
             own = found.get(number, [])
@@ -57,7 +58,7 @@ class Shares:
         return found
 
     def tap(self, given: Tap | None) -> Tap:
-        """A tap for other sites, and one that adds to the sums."""
+        """A tap for other sites that also adds to the sums."""
         ours = {name for names in self.sites.values() for name in names}
 
         def tapped(site: str, computed: Any, injected: Any) -> Any:
@@ -74,13 +75,13 @@ class Shares:
         inputs: Mapping[int, Any],
         loss: jax.Array,
     ) -> jax.Array:
-        """Every example's share.
+        """The part of the loss of every example.
 
         Args:
           weights: c_k, by the name of a sum.
           found: the values at the sites.
           inputs: the values of the program's inputs and constants, by variable.
-          loss: the whole loss: of a single example it is its own.
+          loss: the whole loss, that of a single example.
         """
         if self.count == 1:
             return loss[None]
@@ -112,14 +113,13 @@ class Shares:
             every = jax.vmap(every)
         found = every(weight, *operands)
         found = found.reshape(unfolded(each.place, found.shape, self.count))
-        axis = axis_of_its_own(each.place)
+        axis = unfolded_axis(each.place)
         return gathered(jnp.sum(found, [a for a in range(found.ndim) if a != axis]))
 
 
-# No name of a user's holds this character.
 def _sum(k: int) -> str:
-    return f"\0sum {k}"
+    return f"{INTERNAL}sum {k}"
 
 
 def _operand(k: int, i: int) -> str:
-    return f"\0operand {k} {i}"
+    return f"{INTERNAL}operand {k} {i}"

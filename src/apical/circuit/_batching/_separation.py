@@ -1,18 +1,18 @@
-"""Which activities belong to which example, and where examples meet.
+"""Separation of examples: which activities depend on one example, which on several.
 
-A value that depends on parameters and data is *active*: noise at a node moves it. Its
-`Standing` says where its examples are, and whether each entry is one example's own:
+A value that depends on parameters and data is *active*: noise at a node changes it. Its
+`ExampleInfo` holds where its examples are and how they are joined:
 
-| joined | each entry is made of                                                  |
+| joined | each entry depends on                                                  |
 |--------|------------------------------------------------------------------------|
-| None   | the activities of its own example, and what all examples share         |
+| None   | the activities of one example, and values that all examples share      |
 | SUM    | a sum over examples of terms, each of one example's activities         |
-| an op  | the activities of several examples, which met in this operation        |
+| an op  | the activities of several examples, joined in this operation           |
 
-A loss that ends as a SUM is a sum of one loss for each example, whatever numbers of
-the arguments weigh them: a mean over unmasked tokens, class weights and masks drawn
-from one key are sums; batch normalisation, a contrastive loss and the root of a mean
-are not. Data may meet at will: they do not move.
+A loss that is a SUM is a sum of one loss for each example, with any weights from the
+arguments: a mean over unmasked tokens, class weights and masks drawn from one key are
+sums; batch normalisation, a contrastive loss and the root of a mean are not. Data of
+several examples may be joined: they are not active.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ import jax.numpy as jnp
 from .._analysis._dataflow import ACTIVITY, CONSTANT, DATA, PARAMETER, Flow
 from .._analysis._primitives import LINEAR_NOT_REWRITTEN, STRUCTURAL, SUMS, SYNAPTIC
 from .._jaxpr import Atom, Body, Literal, Op
-from ._position import Place
-from ._propagation import follow
+from ._axis_propagation import follow
+from ._example_axis import Place
 
 SUM = "sum"
 
 
-class Standing(NamedTuple):
-    """Where the examples of a value are, and what its entries are made of."""
+class ExampleInfo(NamedTuple):
+    """Where the examples of a value are, and how they are joined."""
 
     place: Place | None = None
     active: bool = False
@@ -41,19 +41,19 @@ class Standing(NamedTuple):
 
     @property
     def is_own(self) -> bool:
-        """Whether the entries are activities of one example each."""
+        """Whether each entry is an activity of one example."""
         return self.active and self.place is not None and self.joined is None
 
 
 @dataclass(frozen=True, eq=False)
 class Sum:
-    """A linear operation that adds up activities of several examples.
+    """A linear operation that sums activities over examples.
 
     Attributes:
       op: the operation.
-      operand: which operand is added up.
-      place: where its examples are, the loops around in front.
-      loops: how many loops stand around it.
+      operand: the position of the operand that is summed.
+      place: where its examples are, the loops around it in front.
+      loops: how many loops are around it.
     """
 
     op: Op
@@ -63,7 +63,7 @@ class Sum:
 
 
 class Separation:
-    """The standing of every value of a program, and every sum over examples.
+    """The `ExampleInfo` of every value of a program, and every sum over examples.
 
     Args:
       flow: of the program.
@@ -73,25 +73,27 @@ class Separation:
 
     def __init__(self, flow: Flow, places: Sequence[Place | None], count: int) -> None:
         self.flow, self.count = flow, count
-        self.of: dict[int, Standing] = {}
+        self.of: dict[int, ExampleInfo] = {}
         self.sums: dict[int, Sum] = {}
         body = flow.program.body
         for number, place in zip(body.inputs, places, strict=True):
-            self.of[number] = Standing(place)
+            self.of[number] = ExampleInfo(place)
         self._body(body, 0, True)
 
-    def at(self, atom: Atom) -> Standing:
-        """The standing of a value; that of a literal or a constant is empty."""
-        return Standing() if isinstance(atom, Literal) else self.of.get(atom, _NOTHING)
+    def at(self, atom: Atom) -> ExampleInfo:
+        """The info of a value; empty for a literal or a constant."""
+        return (
+            ExampleInfo() if isinstance(atom, Literal) else self.of.get(atom, _NOTHING)
+        )
 
     @property
-    def loss(self) -> Standing:
-        """The standing of the loss."""
+    def loss(self) -> ExampleInfo:
+        """The info of the loss."""
         return self.at(self.flow.program.body.outputs[0])
 
     @property
-    def meeting(self) -> Op | None:
-        """The operation in which examples met, if the loss is no sum over them."""
+    def mixing(self) -> Op | None:
+        """The operation that joins examples, where the loss is not a sum over them."""
         joined = self.loss.joined
         return joined if isinstance(joined, Op) else None
 
@@ -105,7 +107,7 @@ class Separation:
                 self._plain(op, loops, entered)
 
     def _is_call(self, op: Op) -> bool:
-        """Whether a function of the user's is called, with a derivative of its own."""
+        """Whether the operation calls a function with a user-written derivative."""
         called = op.name.startswith(("custom_jvp", "custom_vjp"))
         return called and len(op.bodies[0].inputs) == len(op.inputs)
 
@@ -121,7 +123,7 @@ class Separation:
         for k, number in enumerate(op.outputs):
             if not self._active(number, given):
                 place = _first([f[k] for f in followed.values()])
-                self.of[number] = Standing(place or self._guessed(op, k, given))
+                self.of[number] = ExampleInfo(place or self._guessed(op, k, given))
                 continue
             own = {i: f[k] for i, f in followed.items() if given[i].is_own}
             others = [f[k] for i, f in followed.items() if i not in own]
@@ -131,22 +133,22 @@ class Separation:
             if not lost and place is None:
                 place = self._guessed(op, k, given)
             joined = self._joined(op, number, given, list(own) if lost else [])
-            self.of[number] = Standing(place, True, joined)
+            self.of[number] = ExampleInfo(place, True, joined)
             if lost and joined == SUM and not self._record(op, own, loops, entered):
-                self.of[number] = Standing(None, True, op)
+                self.of[number] = ExampleInfo(None, True, op)
 
-    def _active(self, number: int, given: Sequence[Standing]) -> bool:
-        # In a function with a derivative of its own kinds are not known.
+    def _active(self, number: int, given: Sequence[ExampleInfo]) -> bool:
+        # Kinds are unknown inside functions with a user-written derivative.
         kind = self.flow.kind.get(number, DATA)
         if kind in (CONSTANT, PARAMETER):
             return False
-        # What carries no derivative moves all the same.
+        # Values without a derivative may be active too.
         return kind == ACTIVITY or any(s.active for s in given)
 
     def _joined(
-        self, op: Op, number: int, given: Sequence[Standing], lost: Sequence[int]
+        self, op: Op, number: int, given: Sequence[ExampleInfo], lost: Sequence[int]
     ) -> Op | str | None:
-        """What the output's entries are made of, where `lost` operands are joined."""
+        """How examples are joined in the output, where operands lost their place."""
         met = [s.joined for s in given if isinstance(s.joined, Op)]
         if met:
             return met[0]
@@ -162,7 +164,7 @@ class Separation:
     def _record(
         self, op: Op, own: dict[int, Place | None], loops: int, entered: bool
     ) -> bool:
-        """Keep a sum, if it can be evaluated for each example."""
+        """Record a sum, if it can be evaluated for each example."""
         lost = next(iter(own))
         place = self.at(op.inputs[lost]).place
         assert place is not None
@@ -174,14 +176,14 @@ class Separation:
         return True
 
     def _is_read(self, number: int) -> bool:
-        """Whether an evaluation can tell the value: it is made by an operation."""
+        """Whether an evaluation can read the value: an operation makes it."""
         return number in self.flow.maker or number not in self.flow.entry
 
-    def _guessed(self, op: Op, k: int, given: Sequence[Standing]) -> Place | None:
-        """Data whose examples met keep their places: entry e is example e's."""
+    def _guessed(self, op: Op, k: int, given: Sequence[ExampleInfo]) -> Place | None:
+        """Data that join examples keep their place: entry `e` is of example `e`."""
         after = self.flow.shape(op.outputs[k])
-        for atom, standing in zip(op.inputs, given, strict=True):
-            place, before = standing.place, self.flow.shape(atom)
+        for atom, info in zip(op.inputs, given, strict=True):
+            place, before = info.place, self.flow.shape(atom)
             if place is None or place.axis < 0 or len(after) <= place.axis:
                 continue
             if after[place.axis] == before[place.axis]:
@@ -206,13 +208,13 @@ class Separation:
             for other in found[1:]:
                 joined = _either(joined, other, op)
             if chosen and self.at(op.inputs[0]).active:
-                joined = Standing(None, True, op)
+                joined = ExampleInfo(None, True, op)
             self.of[number] = self._kinded(number, joined)
 
-    def _kinded(self, number: int, standing: Standing) -> Standing:
-        active = self._active(number, [standing])
-        joined = standing.joined if active else None
-        return Standing(standing.place, active, joined)
+    def _kinded(self, number: int, info: ExampleInfo) -> ExampleInfo:
+        active = self._active(number, [info])
+        joined = info.joined if active else None
+        return ExampleInfo(info.place, active, joined)
 
     def _scan(self, op: Op, loops: int, entered: bool) -> None:
         (body,), loop = op.bodies, op.loop
@@ -223,37 +225,37 @@ class Separation:
         for atom, number in zip(op.inputs[first:], body.inputs[first:], strict=True):
             self.of[number] = _sliced(self.at(atom))
         carried = body.inputs[loop.consts : first]
-        while True:  # a standing only ever falls, so this ends
+        while True:  # information only decreases, so this ends
             self._body(body, loops + 1, entered)
             before = [self.of[c] for c in carried]
             for number, out in zip(carried, body.outputs, strict=False):
-                after = _turned(self.at(out), op)
+                after = _carried(self.at(out), op)
                 joined = _either(self.of[number], after, op)
                 self.of[number] = self._kinded(number, joined)
             if before == [self.of[c] for c in carried]:
                 break
         for i, (number, out) in enumerate(zip(op.outputs, body.outputs, strict=True)):
-            standing = self.at(out)
+            info = self.at(out)
             if i < loop.carry:
-                left = _left(_turned(standing, op))
-                # A loop of no turn, or what it began with.
-                standing = _either(self.at(op.inputs[loop.consts + i]), left, op)
+                left = _left(_carried(info, op))
+                # A loop of no step returns its initial carry.
+                info = _either(self.at(op.inputs[loop.consts + i]), left, op)
             else:
-                standing = _stacked(standing)
-            self.of[number] = self._kinded(number, standing)
+                info = _stacked(info)
+            self.of[number] = self._kinded(number, info)
 
 
-_NOTHING = Standing()
+_NOTHING = ExampleInfo()
 _LINEAR = (STRUCTURAL | SUMS | SYNAPTIC | LINEAR_NOT_REWRITTEN) | {
     *("add", "sub", "neg", "mul", "div", "add_any", "real", "imag", "select_n"),
     *("scatter-add", "scatter", "dynamic_update_slice", "fft"),
 }
-# Of these each operand takes part linearly by itself, so that all may be active.
+# Linear in all operands together, so that all may be active.
 _ADDS = frozenset(
     {"add", "sub", "add_any", "concatenate", "stack", "scatter-add", "pad"}
     | {"select_n", "dynamic_update_slice", "scatter", "optimization_barrier"}
 )
-# Operands that choose entries, or the divisor: where it is active nothing is linear.
+# Operands that choose entries, or divide: where one is active nothing is linear.
 _CHOOSES = {
     **{"select_n": (0,), "gather": (1,), "dynamic_slice": (1, 2, 3, 4, 5, 6, 7)},
     **{"scatter-add": (1,), "scatter": (1,), "div": (1,)},
@@ -261,8 +263,8 @@ _CHOOSES = {
 }
 
 
-def _is_linear(op: Op, given: Sequence[Standing], joined: Sequence[int]) -> bool:
-    """Whether the operation is linear in what is joined, the rest being known."""
+def _is_linear(op: Op, given: Sequence[ExampleInfo], joined: Sequence[int]) -> bool:
+    """Whether the operation is linear in the joined operands."""
     if op.name not in _LINEAR:
         return False
     active = [i for i, s in enumerate(given) if s.active]
@@ -270,13 +272,13 @@ def _is_linear(op: Op, given: Sequence[Standing], joined: Sequence[int]) -> bool
         return False
     if op.name in _ADDS or len(active) == 1:
         return True
-    # The product of two activities of one example, added up over both.
+    # The product of two activities of one example, summed over both.
     own = [given[i] for i in active if given[i].is_own]
     same = len(own) == len(active) == len(joined)
     return op.name == "dot_general" and same and _paired(op, own)
 
 
-def _paired(op: Op, own: Sequence[Standing]) -> bool:
+def _paired(op: Op, own: Sequence[ExampleInfo]) -> bool:
     (left, right), _ = op.params["dimension_numbers"]
     axes = [(s.place.axis, s.place[1:]) for s in own if s.place is not None]
     (a, ours), (b, theirs) = axes
@@ -287,8 +289,8 @@ def _first(places: Sequence[Place | None]) -> Place | None:
     return next((p for p in places if p is not None), None)
 
 
-def _either(one: Standing, other: Standing, op: Op) -> Standing:
-    """The standing of what may be one value or the other; they meet in `op`."""
+def _either(one: ExampleInfo, other: ExampleInfo, op: Op) -> ExampleInfo:
+    """The info of a value that is one of two; `op` chooses."""
     met = [s.joined for s in (one, other) if isinstance(s.joined, Op)]
     active = one.active or other.active
     known = [s.place for s in (one, other) if s.place is not None]
@@ -297,47 +299,47 @@ def _either(one: Standing, other: Standing, op: Op) -> Standing:
     apart = len({s.place for s in (one, other) if s.is_own}) > 1
     sums = SUM in (one.joined, other.joined)
     if met:
-        return Standing(place, active, met[0])
+        return ExampleInfo(place, active, met[0])
     if apart or (sums and (one.is_own or other.is_own)):
-        return Standing(place, active, op)
-    return Standing(place, active, SUM if sums else None)
+        return ExampleInfo(place, active, op)
+    return ExampleInfo(place, active, SUM if sums else None)
 
 
-def _moved(standing: Standing, axis: int) -> Standing:
-    assert standing.place is not None
-    return standing._replace(place=standing.place.at(axis))
+def _moved(info: ExampleInfo, axis: int) -> ExampleInfo:
+    assert info.place is not None
+    return info._replace(place=info.place.at(axis))
 
 
-def _around(standing: Standing) -> Standing:
-    """What all turns of a loop read, seen from inside."""
-    place = standing.place
+def _around(info: ExampleInfo) -> ExampleInfo:
+    """The info, inside a loop, of a value that all steps read."""
+    place = info.place
     outside = place is not None and place.axis < 0
-    return _moved(standing, place.axis - 1) if place and outside else standing
+    return _moved(info, place.axis - 1) if place and outside else info
 
 
-def _sliced(standing: Standing) -> Standing:
-    """What each turn reads a slice of."""
-    place = standing.place
-    return standing if place is None else _moved(standing, place.axis - 1)
+def _sliced(info: ExampleInfo) -> ExampleInfo:
+    """The info of the slice that each step of a loop reads."""
+    place = info.place
+    return info if place is None else _moved(info, place.axis - 1)
 
 
-def _stacked(standing: Standing) -> Standing:
-    """What each turn makes a slice of."""
-    place = standing.place
-    return standing if place is None else _moved(standing, place.axis + 1)
+def _stacked(info: ExampleInfo) -> ExampleInfo:
+    """The info of a value that each step of a loop makes a slice of."""
+    place = info.place
+    return info if place is None else _moved(info, place.axis + 1)
 
 
-def _turned(standing: Standing, op: Op) -> Standing:
-    """What the next turn reads of this one: another example's, if each has a turn."""
-    place = standing.place
+def _carried(info: ExampleInfo, op: Op) -> ExampleInfo:
+    """The info of a carry at the next step: another example, if steps are examples."""
+    place = info.place
     if place is None or place.axis != -1:
-        return standing
-    joined = op if standing.is_own else standing.joined
-    return Standing(None, standing.active, joined)
+        return info
+    joined = op if info.is_own else info.joined
+    return ExampleInfo(None, info.active, joined)
 
 
-def _left(standing: Standing) -> Standing:
-    """What leaves a loop after its last turn."""
-    place = standing.place
+def _left(info: ExampleInfo) -> ExampleInfo:
+    """The info, outside of a loop, of its last carry."""
+    place = info.place
     outside = place is not None and place.axis < -1
-    return _moved(standing, place.axis + 1) if place and outside else standing
+    return _moved(info, place.axis + 1) if place and outside else info

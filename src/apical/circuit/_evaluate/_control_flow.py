@@ -1,7 +1,7 @@
-"""Loops, branches and checkpoints, evaluated again through JAX's public functions.
+"""Loops, branches and checkpoints, evaluated through JAX's public functions.
 
-A loop stays a loop: what is injected at a site inside it comes in as one more `xs`,
-what is computed there goes out as one more `ys`, with the loop's length in front.
+A loop stays a loop: what is injected at a site inside it is one more `xs`, what is
+computed there is one more `ys`, with the loop's length in front.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ def enter_remat(runner: Runner, op: Op, scope: Scope, inject: Any) -> Sequence[A
         prevent_cse=op.params["prevent_cse"],
     )
     operands = [scope.read(a) for a in op.inputs]
-    seconds = _seconds(scope, op.inputs, body.inputs)
-    outs, copies, sites = again(operands, seconds, runner.injected(op, inject))
+    feedback = _feedback_values(scope, op.inputs, body.inputs)
+    outs, copies, sites = again(operands, feedback, runner.injected(op, inject))
     return _leave(op, scope, outs, copies, sites)
 
 
 def enter_cond(runner: Runner, op: Op, scope: Scope, inject: Any) -> Sequence[Any]:
-    """`lax.switch`; a site in a branch that is not taken agrees with what is held."""
+    """`lax.switch`; a site in a branch that is not taken has the injected value."""
     operands = [scope.read(a) for a in op.inputs[1:]]
     shapes = _site_shapes(runner.flow, runner.plan.sites, op)
     weights = runner.weights_out(op)
 
     def branch(body: Body) -> Callable[[Any, Any], Any]:
         def run(operands: Any, inject: Any) -> Any:
-            seconds = _seconds(scope, op.inputs[1:], body.inputs)
-            outs, copies, sites = runner.inside(body, scope)(operands, seconds, inject)
+            feedback = _feedback_values(scope, op.inputs[1:], body.inputs)
+            outs, copies, sites = runner.inside(body, scope)(operands, feedback, inject)
             absent = {n: _absent(inject.get(n), s) for n, s in shapes.items()}
             return outs, _where(weights, outs, copies), {**absent, **sites}
 
@@ -71,16 +71,18 @@ def _in_turn(runner: Runner, op: Op, scope: Scope, inject: Any) -> Sequence[Any]
     assert loop is not None
     (consts, carry, xs), (_, carried, sliced) = _divided(op, scope), _divided(op, None)
     numbers = body.inputs[loop.consts : loop.consts + loop.carry]
-    fixed = _seconds(scope, op.inputs[: loop.consts], body.inputs[: loop.consts])
-    moving = _seconds(scope, sliced, body.inputs[loop.consts + loop.carry :])
-    copies = _where(weights, carry, [scope.copy(a) for a in carried])
+    fixed = _feedback_values(
+        scope, op.inputs[: loop.consts], body.inputs[: loop.consts]
+    )
+    moving = _feedback_values(scope, sliced, body.inputs[loop.consts + loop.carry :])
+    copies = _where(weights, carry, [scope.feedback_value(a) for a in carried])
 
     def step(state: Any, slices: Any) -> Any:
         (carry, copies), (xs, moving, inject) = state, slices
         pairs = zip(numbers, copies, strict=True)
-        seconds = {**fixed, **moving, **{n: c for n, c in pairs if c is not None}}
+        feedback = {**fixed, **moving, **{n: c for n, c in pairs if c is not None}}
         outs, copies, sites = runner.inside(body, scope)(
-            [*consts, *carry, *xs], seconds, inject
+            [*consts, *carry, *xs], feedback, inject
         )
         copies, n = _where(weights, outs, copies), loop.carry
         return (outs[:n], copies[:n]), (outs[n:], copies[n:], sites)
@@ -104,13 +106,15 @@ def _side_by_side(runner: Runner, op: Op, scope: Scope, inject: Any) -> Sequence
     held = [inject[name] for name in _carried_sites(runner.plan.sites, op)]
     before = [_shifted(s, h, loop.reverse) for s, h in zip(starts, held, strict=True)]
 
-    fixed = _seconds(scope, op.inputs[: loop.consts], body.inputs[: loop.consts])
+    fixed = _feedback_values(
+        scope, op.inputs[: loop.consts], body.inputs[: loop.consts]
+    )
     first = loop.consts + loop.carry
-    moving = _seconds(scope, op.inputs[first:], body.inputs[first:])
+    moving = _feedback_values(scope, op.inputs[first:], body.inputs[first:])
 
     def step(carry: Any, xs: Any, moving: Any, inject: Any) -> Any:
-        operands, seconds = [*consts, *carry, *xs], {**fixed, **moving}
-        outs, copies, sites = runner.inside(body, scope)(operands, seconds, inject)
+        operands, feedback = [*consts, *carry, *xs], {**fixed, **moving}
+        outs, copies, sites = runner.inside(body, scope)(operands, feedback, inject)
         return outs[loop.carry :], copies[loop.carry :], sites
 
     ys, copies, sites = jax.vmap(step)(before, xs, moving, inject)
@@ -150,10 +154,10 @@ def parallel_carries(flow: Flow, sites: Mapping[int, Any], op: Op) -> bool:
     return op.loop.carry > 0 and len(set(outs)) == len(outs) and all(held)
 
 
-def _seconds(scope: Scope, atoms: Any, numbers: Any) -> dict[int, Any]:
-    """The second copies of operands, by the numbers they have inside."""
+def _feedback_values(scope: Scope, atoms: Any, numbers: Any) -> dict[int, Any]:
+    """The second copies of operands, by the variables of the body."""
     pairs = zip(atoms, numbers, strict=True)
-    return {n: scope.second[a] for a, n in pairs if scope.has_second([a])}
+    return {n: scope.feedback_values[a] for a, n in pairs if scope.has_feedback([a])}
 
 
 def _where(weights: Sequence[bool], values: Any, copies: Any) -> list[Any]:
@@ -169,7 +173,7 @@ def _absent(injected: Any, shape: jax.ShapeDtypeStruct) -> Any:
 def _leave(op: Op, scope: Scope, outs: Any, copies: Any, sites: Any) -> Sequence[Any]:
     for number, copy in zip(op.outputs, copies, strict=False):
         if copy is not None:
-            scope.second[number] = copy
+            scope.feedback_values[number] = copy
     scope.sites.update(sites)
     return outs
 

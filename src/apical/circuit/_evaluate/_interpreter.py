@@ -1,4 +1,4 @@
-"""Evaluate a program once more, with taps at its sites and a second set of weights."""
+"""The interpreter: runs a program with taps at its sites and feedback weights."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from jax.custom_derivatives import SymbolicZero
 from .._analysis._dataflow import Flow
 from .._jaxpr import Atom, Body, Literal, Op
 
-# ---- cut: what the consumers of a node read.
+# ---- Taps: what the consumers of a node read.
 #
-# A tap is called at every site of a circuit as `tap(site, computed, injected)` and
-# returns what the consumers of that site read instead of what was computed there;
-# `injected` is what the caller gave for the site, or None. The built-in taps:
+# A tap is called at every site of a circuit as `tap(site, computed, injected)`. It
+# returns what the consumers of that site read in place of what was computed there;
+# `injected` is the caller's value for the site, or None. The built-in taps:
 #
 # | tap      | consumers read        | derivative                                  |
 # |----------|-----------------------|---------------------------------------------|
@@ -68,16 +68,16 @@ def find_tap(tap: str | Tap | None) -> Tap | None:
     return tap
 
 
-# ---- feedback: a second copy of the parameters that only the backward path sees.
+# ---- Feedback: a second copy of the parameters, for the backward path alone.
 #
 # At a synapse y = op(x, w) with backward weight b the tangent is
 #
 #     dy = op(dx, b) + op(x, dw),
 #
 # so that the cotangent of the weight is the usual local product and the cotangent of
-# the activity travels through b (Lillicrap et al. 2016, equation for delta_FA, with b
-# the fixed random matrix). JAX transposes this rule itself, so convolutions, groups and
-# batched products need nothing of their own, and the work equals backpropagation's.
+# the activity is computed with b (Lillicrap et al. 2016, equation for delta_FA, with b
+# the fixed random matrix). JAX transposes this rule, so convolutions, groups and
+# batched products need no code here, and the work equals backpropagation's.
 
 
 def with_feedback_weight(op: Op, weight: int, x: Any, w: Any, b: Any) -> Any:
@@ -121,7 +121,7 @@ Send = Callable[[int, Any], Any]
 
 @dataclass(frozen=True)
 class Plan:
-    """Which variables are sites, and which operations are crossed by feedback.
+    """The variables that are sites, and the operations with a second weight.
 
     `sites` maps a variable to the names of its sites (a node may also be the output);
     `crossed` maps an operation, by identity, to (synapse's number, weight's position).
@@ -133,32 +133,37 @@ class Plan:
 
 @dataclass
 class Scope:
-    """The values of one evaluation of one body."""
+    """The values of one evaluation of one body.
+
+    `feedback_values` are the second copies of effective weights.
+    """
 
     values: dict[int, Any]
-    second: dict[int, Any]  # the second copy, of effective weights alone
+    feedback_values: dict[int, Any]
     sites: dict[str, Any]
 
     def read(self, atom: Atom) -> Any:
         return atom.value if isinstance(atom, Literal) else self.values[atom]
 
-    def read_second(self, atom: Atom) -> Any:
+    def read_feedback(self, atom: Atom) -> Any:
+        """The second copy of a value; the value itself where it has none."""
         if isinstance(atom, Literal):
             return atom.value
-        return self.second.get(atom, self.values[atom])
+        return self.feedback_values.get(atom, self.values[atom])
 
-    def copy(self, atom: Atom) -> Any:
-        """The second copy of a value; None if it has none of its own."""
-        return None if isinstance(atom, Literal) else self.second.get(atom)
+    def feedback_value(self, atom: Atom) -> Any:
+        """The second copy of a value; None where it has none."""
+        return None if isinstance(atom, Literal) else self.feedback_values.get(atom)
 
-    def has_second(self, atoms: Iterable[Atom]) -> bool:
-        return any(not isinstance(a, Literal) and a in self.second for a in atoms)
+    def has_feedback(self, atoms: Iterable[Atom]) -> bool:
+        found = self.feedback_values
+        return any(not isinstance(a, Literal) and a in found for a in atoms)
 
 
 class Runner:
-    """One evaluation: the loss function, seen through taps and feedback.
+    """One evaluation of a program, with taps and feedback.
 
-    `enter` evaluates what has a body to be entered: loops, branches, checkpoints.
+    `enter` evaluates operations with a body: loops, branches, checkpoints.
     """
 
     def __init__(
@@ -178,13 +183,13 @@ class Runner:
         self.inner = _sites_inside(flow.program.body, plan.sites)
         self.entered = _entered(flow.program.body, plan)
 
-    def __call__(self, inputs: Sequence[Any], second: Sequence[Any]) -> Any:
+    def __call__(self, inputs: Sequence[Any], feedback: Sequence[Any]) -> Any:
         """Values of the program's outputs, and what was computed at each site."""
         body, program = self.flow.program.body, self.flow.program
         scope = Scope(dict(program.constants), {}, {})
-        for number, value in zip(body.inputs, second, strict=False):
+        for number, value in zip(body.inputs, feedback, strict=False):
             if value is not None:
-                scope.second[number] = value
+                scope.feedback_values[number] = value
         outs = self.body(body, scope, inputs, self.inject)
         return outs, scope.sites
 
@@ -209,23 +214,23 @@ class Runner:
         if id(op) in self.plan.crossed and self.send is not None:
             return self.sent(op, scope, self.send)
         if self.backward is not None:
-            self.make_second(op, scope)
+            self.make_feedback(op, scope)
             if id(op) in self.plan.crossed:
                 return [self.with_feedback_weight(op, scope)]
         return op(*[scope.read(a) for a in op.inputs])
 
-    def make_second(self, op: Op, scope: Scope) -> None:
-        """The second copy of what is a weight still; what is none is held."""
-        if scope.has_second(op.inputs) and any(map(self.flow.is_weight, op.outputs)):
+    def make_feedback(self, op: Op, scope: Scope) -> None:
+        """The second copies of outputs that are weights, from those of the inputs."""
+        if scope.has_feedback(op.inputs) and any(map(self.flow.is_weight, op.outputs)):
             pairs = zip(op.inputs, self.flow.weights_among(op), strict=True)
-            values = [scope.read_second(a) if w else scope.read(a) for a, w in pairs]
-            scope.second.update(zip(op.outputs, op(*values), strict=True))
+            values = [scope.read_feedback(a) if w else scope.read(a) for a, w in pairs]
+            scope.feedback_values.update(zip(op.outputs, op(*values), strict=True))
 
     def with_feedback_weight(self, op: Op, scope: Scope) -> Any:
         number, weight = self.plan.crossed[id(op)]
         x, w = scope.read(op.inputs[1 - weight]), scope.read(op.inputs[weight])
         assert self.backward is not None
-        b = self.backward(number, w, scope.read_second(op.inputs[weight]))
+        b = self.backward(number, w, scope.read_feedback(op.inputs[weight]))
         return with_feedback_weight(op, weight, x, w, b)
 
     def sent(self, op: Op, scope: Scope, send: Send) -> Sequence[Any]:
@@ -241,16 +246,17 @@ class Runner:
         return Scope({n: scope.values[n] for n in constants}, {}, {})
 
     def inside(self, body: Body, scope: Scope) -> Callable[[Any, Any, Any], Any]:
-        """An inner body as a function: of operands, second copies and injections.
+        """An inner body as a function of operands, second copies and injections.
 
         It returns outputs, their second copies (None where there is none), and sites.
         """
 
-        def run(operands: Any, seconds: Any, inject: Any) -> Any:
+        def run(operands: Any, feedback: Any, inject: Any) -> Any:
             inner = self.child(scope)
-            inner.second.update(seconds)
+            inner.feedback_values.update(feedback)
             outs = self.body(body, inner, operands, inject)
-            return outs, [inner.copy(a) for a in body.outputs], inner.sites
+            copies = [inner.feedback_value(a) for a in body.outputs]
+            return outs, copies, inner.sites
 
         return run
 

@@ -1,7 +1,7 @@
-"""Explicit sharding: what apical makes beside a value lies where the value does.
+"""Explicit sharding: new arrays are sharded as the values that they go with.
 
 On a mesh with `AxisType.Explicit` the sharding of an array is a part of its type, and
-operands must agree in it. Elsewhere there is nothing to do here.
+operands must agree in it. Elsewhere these functions change nothing.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ def type_of(leaf: Any) -> NamedSharding | None:
 
 
 def in_front(sharding: NamedSharding | None, axes: int) -> NamedSharding | None:
-    """The same with axes in front that are not divided."""
+    """The same, with unsharded axes in front."""
     if sharding is None:
         return None
     return NamedSharding(sharding.mesh, PartitionSpec(*[None] * axes, *sharding.spec))
 
 
 def zeros(struct: Any) -> jax.Array:
-    """Zeros of a shape and dtype, divided as it says."""
+    """Zeros of a shape and dtype, with its sharding."""
     return jnp.zeros(struct.shape, struct.dtype, device=sharding_of(struct))
 
 
 def beside(value: jax.Array, like: Any, axes: int = 0) -> jax.Array:
-    """A value divided as another is, with more axes in front."""
+    """A value sharded as another, with more axes in front."""
     wanted = in_front(type_of(like), axes)
     return value if wanted is None else jax.sharding.reshard(value, wanted)
 
 
 def gathered(value: jax.Array) -> jax.Array:
-    """A value that is divided no more."""
+    """The value, replicated."""
     found = type_of(value)
     if found is None:
         return value
@@ -57,7 +57,7 @@ def gathered(value: jax.Array) -> jax.Array:
 def inner(one: jax.Array, other: jax.Array) -> jax.Array:
     """The real inner product of two arrays, in 32 bits at least.
 
-    Entry by entry: a contraction of divided axes would have to say where its result is.
+    Entry by entry, because a contraction of sharded axes needs an output sharding.
     """
     products = (jnp.conj(one) * other).real
     wide = jnp.promote_types(products.dtype, jnp.float32)

@@ -1,14 +1,14 @@
-"""Which true weights a backward path reads: a check on the program that runs.
+"""Weight transport: which true weights a backward path through second copies reads.
 
-The teaching signals that reach every place where a parameter enters an activity are
-traced once, as a function of the parameters, their second copies, the arguments and the
-loss's own cotangent. In that program a value is a *signal* if it depends on the
+The teaching signals at every operation where a parameter enters an activity are traced
+once, as a function of the parameters, their second copies, the arguments and the
+cotangent of the loss. In that program a value is a *signal* if it depends on the
 cotangent, and an operation of a signal and a weight made of true parameters is a
-*read*. It transports that weight, unless it is that of a gain, which the circuit lists.
+*read*. It transports that weight, unless the weight is a gain, which the circuit lists.
 
-Neither the rewriting nor the classification of products is trusted here: what was given
-no copy, for whatever reason, is read. The one exemption is what was found to be a gain;
-its weight passes a mark, so that its reads can be told apart.
+The check trusts neither the rewriting nor the classification of products: whatever has
+no copy is read. The one exemption is a product that was found to be a gain; its weight
+passes a mark, so that its reads can be recognised.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ _KEEPS_MARK = STRUCTURAL | {"neg", "integer_pow", "square", "conj"}
 
 
 class Read(NamedTuple):
-    """A true weight in a backward path: its leaves, by position, and who reads it."""
+    """A true weight in a backward path: its leaves, by position, and its reader."""
 
     leaves: frozenset[int]
     operation: str
     where: str
 
     def message(self, names: Sequence[str]) -> str:
-        """What is refused, with the names of the leaves."""
+        """The error message, with the names of the leaves."""
         weight = " + ".join(names[i] for i in sorted(self.leaves))
         return (
             f"The backward path reads the true {weight!r} at {self.where} "
@@ -61,14 +61,14 @@ def weight_reads(
     Args:
       flow: of the loss function.
       synapses: what is given a second copy.
-      gains: what is not, and may be read.
+      gains: what has none, and may be read.
       parameters: how many of the program's inputs are parameters.
     """
     found = _reads(flow, synapses, gains, parameters, TAPS["offset"])
     if not any(read.operation in ("mul", "div") for read in found):
         return found
-    # A product that fans out may be read by a square, say: it is an activity there, and
-    # its derivative is its own value. In a linear operation it is a weight.
+    # A product that fans out may be read by a square, for example: it is an activity
+    # there, and its derivative is its own value. In a linear operation it is a weight.
     apart = _reads(flow, synapses, gains, parameters, _entrance)
     return [r for r in found if r.operation not in ("mul", "div") or r in apart]
 
@@ -156,7 +156,7 @@ def _dtype(flow: Flow, atom: Atom) -> Any:
 def _entrances(
     flow: Flow,
 ) -> tuple[dict[int, list[str]], dict[str, jax.ShapeDtypeStruct]]:
-    """Sites wherever a parameter enters an activity: something is taught there."""
+    """Sites wherever a parameter enters an activity, with their shapes."""
     sites: dict[int, list[str]] = {}
     shapes: dict[str, jax.ShapeDtypeStruct] = {}
     for i, site in enumerate(walk(flow.program.body)):
@@ -201,7 +201,7 @@ def _signals(program: Program, cotangent: int) -> set[int]:
 
 
 def _is_gain(flow: Flow, atom: Atom) -> bool:
-    """Whether a weight comes through the mark of a gain, at most rearranged since."""
+    """Whether a weight passed the mark of a gain and was at most rearranged since."""
     if isinstance(atom, Literal):
         return False
     if atom in flow.entry:
@@ -211,7 +211,7 @@ def _is_gain(flow: Flow, atom: Atom) -> bool:
     if atom not in flow.maker:
         return False
     op, i = flow.maker[atom]
-    if op.enterable:  # what no true weight made is no matter
+    if op.enterable:  # outputs that no true weight made do not count
         made = [body.outputs[i] for body in op.bodies]
         return all(_is_gain(flow, a) for a in made if flow.raw_of(a))
     if op.name == "name" and str(op.params["name"]) == _GAIN:

@@ -9,23 +9,28 @@ from matplotlib.figure import Figure
 
 from apical import rules
 from apical.claims._claim import Claim, Lines, Published, Scale, Task
-from apical.claims._plots import line, panels
-from apical.claims._report import set_of
-from apical.claims._tasks import (
+from apical.claims._data import data_names
+from apical.claims._effect import (
+    Effect,
+    Where,
+    effect,
+    final_values,
+    in_percent,
+    paired_difference,
+)
+from apical.claims._plots import draw_line, panel_figure
+from apical.claims._tasks import Size, baseline_and_control
+from apical.claims._verdict import Finding, Says, Verdict, decide
+from apical.claims.feedback._fashion_mnist import (
     MARGIN,
     NETS,
+    NORMED,
+    PLAIN,
     SIZES,
-    Size,
-    baseline_and_control,
-    last,
-    paired,
-    percent,
-    trained_at,
+    step_size_task,
 )
-from apical.claims._verdict import Effect, Finding, Says, Verdict, Where, decide, effect
 from apical.lab._registry import BASELINE
 
-NORMED, PLAIN = NETS
 RATES = tuple(0.00625 * 2**k for k in range(12))  # 0.00625 to 12.8
 DOUBLINGS = 1.0  # of the rate: the grid has no finer step
 NEAR = 5.0  # points below the plain net's best that still count as working
@@ -39,7 +44,7 @@ RULES: dict[str, rules.Rule] = {
 }
 TAUGHT = (BASELINE, FEEDBACK, SIGNS)
 _SIZES: dict[Scale, Size] = {
-    # A sixth of the training part: what regularises shows where there is little data.
+    # A sixth of the training part: regularisation shows with few data.
     "full": SIZES["full"]._replace(trained=10_000, epochs=8, sweep=0),
     "quick": SIZES["quick"],
     "smoke": SIZES["smoke"],
@@ -55,12 +60,14 @@ def tasks(scale: Scale) -> Iterable[Task]:
     """One for each net, rule and order of the examples, at all rates."""
     rates, orders, names = _PARTS[scale]
     for order, name, net in product(orders, names, NETS):
-        taught, said = (name, RULES[name]), {"order": order}
-        yield trained_at(rates, _SIZES[scale], net, taught, said, ORDERS[order])
+        named_rule, columns = (name, RULES[name]), {"order": order}
+        yield step_size_task(
+            rates, _SIZES[scale], net, named_rule, columns, ORDERS[order]
+        )
 
 
 def judge(lines: Lines) -> Verdict:
-    """From backprop with and without batch norm; feedback rules are shown beside it."""
+    """From backprop with and without batch norm; feedback rules are shown only."""
     findings = []
     for rule in TAUGHT:
         mine = [e for e in lines if e["rule"] == rule]
@@ -71,11 +78,11 @@ def judge(lines: Lines) -> Verdict:
             Finding(_order(rule, mine), says),
         ]
     mine = [line for line in lines if line["rule"] == BASELINE]
-    return decide(findings).but(_at_an_end(mine))
+    return decide(findings).with_refusals(_at_an_end(mine))
 
 
 def _at_an_end(lines: Lines) -> tuple[str, ...]:
-    """Where the best rate, or the highest that works, is an end of those that ran."""
+    """Reasons to refuse: a best or highest working rate at an end of the range."""
     ends = {line["learning_rate"] for line in lines}
     ends = {min(ends), max(ends)} if ends else set()
     found = []
@@ -90,20 +97,20 @@ def _at_an_end(lines: Lines) -> tuple[str, ...]:
 
 
 def _rates(rule: str, lines: Lines) -> Effect:
-    """How many doublings of the rate batch norm adds to the highest that works."""
+    """The doublings that batch norm adds to the highest rate that works."""
     what = f"{rule}, highest rate that works: batch norm - plain"
     return effect(what, _highest(lines, NORMED), _highest(lines, PLAIN), DOUBLINGS)
 
 
 def _highest(lines: Lines, net: str) -> dict[int, float]:
-    """The highest rate at which a net works by seed, as a power of 2."""
-    usual = {r: percent(v) for r, v in _ended(lines, PLAIN, SHUFFLED).items()}
+    """The highest rate at which a net works, by seed, as a power of 2."""
+    usual = {r: in_percent(v) for r, v in _ended(lines, PLAIN, SHUFFLED).items()}
     best = max(
         (float(np.mean(list(v.values()))) for v in usual.values() if v), default=0
     )
     found: dict[int, float] = {}
     for rate, values in _ended(lines, net, SHUFFLED).items():
-        for seed, value in percent(values).items():
+        for seed, value in in_percent(values).items():
             if value >= best - NEAR:
                 found[seed] = max(math.log2(rate), found.get(seed, -math.inf))
     return found
@@ -130,11 +137,11 @@ def _order(rule: str, lines: Lines) -> Effect:
         return {"rule": rule, **which}
 
     what = f"{rule}, batch norm: shuffled - fixed order"
-    return paired(what, lines, (run(SHUFFLED), run(FIXED)), MARGIN)
+    return paired_difference(what, lines, (run(SHUFFLED), run(FIXED)), MARGIN)
 
 
 def best_rate(lines: Lines, net: str, order: str) -> float:
-    """The rate with the lowest training loss in the last epoch; no test part in it."""
+    """The rate with the lowest training loss in the last epoch."""
     losses: dict[float, list[float]] = {}
     for each in _of(lines, net, order):
         if each["epoch"] == each["epochs"]:
@@ -153,7 +160,7 @@ def _ended(lines: Lines, net: str, order: str) -> dict[float, dict[int, float]]:
     """The last accuracies by rate and seed."""
     mine = _of(lines, net, order)
     rates = sorted({each["learning_rate"] for each in mine})
-    return {rate: last(mine, learning_rate=rate) for rate in rates}
+    return {rate: final_values(mine, learning_rate=rate) for rate in rates}
 
 
 def draw(lines: Lines) -> Figure:
@@ -161,17 +168,17 @@ def draw(lines: Lines) -> Figure:
     names = [f"{net}, {order}" for net in NETS for order in ORDERS]
     shown = [rule for rule in RULES if any(e["rule"] == rule for e in lines)]
     ran = {f"{net}, {o}" for net in NETS for o in ORDERS if _of(lines, net, o)}
-    figure, axes, look = panels(max(1, len(shown)), names, ran, sharey=True)
+    figure, axes, look = panel_figure(max(1, len(shown)), names, ran, sharey=True)
     for panel, rule in zip(axes, shown, strict=False):
         mine = [each for each in lines if each["rule"] == rule]
         for net, order in product(NETS, ORDERS):
             found = _ended(mine, net, order)
-            points = {rate: percent(v).values() for rate, v in found.items()}
-            line(panel, points, look[f"{net}, {order}"])
+            points = {rate: in_percent(v).values() for rate, v in found.items()}
+            draw_line(panel, points, look[f"{net}, {order}"])
         panel.set(title=rule, xscale="log", xlabel="rate")
         panel.xaxis.set_major_formatter("{x:g}")
         panel.xaxis.set_minor_formatter("")
-    axes[0].set_ylabel(f"{set_of(lines)}: test accuracy (%)")
+    axes[0].set_ylabel(f"{data_names(lines)}: test accuracy (%)")
     return figure
 
 

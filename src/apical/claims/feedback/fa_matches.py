@@ -6,10 +6,17 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from apical.claims._claim import Claim, Lines, Published, Scale, Task
-from apical.claims._plots import over_epochs, panels, rules_of
-from apical.claims._report import set_of, test_error
-from apical.claims._tasks import last, paired, percent
-from apical.claims._verdict import Effect, Finding, Verdict, decide, effect
+from apical.claims._data import data_names
+from apical.claims._effect import (
+    Effect,
+    effect,
+    final_values,
+    in_percent,
+    paired_difference,
+)
+from apical.claims._plots import draw_over_epochs, panel_figure, rules_in
+from apical.claims._published_figures import final_error
+from apical.claims._verdict import Finding, Verdict, as_well_as_backprop, decide
 from apical.claims.feedback._lillicrap2016 import (
     DIFFERENCES,
     FEEDBACK,
@@ -18,11 +25,10 @@ from apical.claims.feedback._lillicrap2016 import (
     RULES,
     SIZES,
     SOURCE,
-    at_an_end,
-    learn_linear_map,
-    trained,
+    training_task,
     with_angles,
 )
+from apical.claims.feedback._linear_map import at_an_end, learn_linear_map
 from apical.lab._registry import BASELINE, CONTROL
 
 LINEAR = "linear"
@@ -38,23 +44,25 @@ _LINEAR_SIZES: dict[Scale, tuple[int, int]] = {  # seeds, examples
 def tasks(scale: Scale) -> Iterable[Task]:
     """The handwritten digits (MNIST in full), and the linear map."""
     smoke = {name: RULES[name] for name in (BASELINE, FEEDBACK)}
-    yield trained(SIZES[scale], smoke if scale == "smoke" else RULES)
+    yield training_task(SIZES[scale], smoke if scale == "smoke" else RULES)
     seeds, steps = _LINEAR_SIZES[scale]
-    yield Task(LINEAR, lambda desk: learn_linear_map(seeds, steps, LINEAR))
+    yield Task(LINEAR, lambda context: learn_linear_map(seeds, steps, LINEAR))
 
 
 def judge(lines: Lines) -> Verdict:
     """From accuracy, the linear map's error, and whether the angles fall."""
     pictures = with_angles(lines)
     linear = [line for line in lines if line["part"] == LINEAR]
-    name = set_of(pictures)
+    name = data_names(pictures)
 
     def against(rule: str, what: str) -> Effect:
         runs = ({"part": PART, "rule": FEEDBACK}, {"part": PART, "rule": rule})
-        return paired(f"{name}: feedback alignment - {what}", lines, runs, MARGIN)
+        return paired_difference(
+            f"{name}: feedback alignment - {what}", lines, runs, MARGIN
+        )
 
     def error(rule: str) -> dict[int, float]:
-        return percent(last(linear, "error", rule=rule))
+        return in_percent(final_values(linear, "error", rule=rule))
 
     mapped = effect(
         "linear map, error: feedback alignment - backprop",
@@ -63,8 +71,11 @@ def judge(lines: Lines) -> Verdict:
         LINEAR_MARGIN,
     )
     findings = [
-        Finding(against(BASELINE, "backprop"), "at least as high", inside=True),
-        Finding(against(CONTROL, "untrained hidden layer"), "higher", inside=True),
+        *as_well_as_backprop(
+            against(BASELINE, "backprop"),
+            against(CONTROL, "untrained hidden layer"),
+            inside=True,
+        ),
         Finding(mapped, "at most as high", inside=True, unit="percent"),
     ]
     for what, mine in ((name, pictures), ("linear map", linear)):
@@ -72,7 +83,7 @@ def judge(lines: Lines) -> Verdict:
             f"{what}, angle: end - start", *_angles(mine), margin=ANGLE_MARGIN
         )
         findings.append(Finding(found, "lower", unit="degrees"))
-    return decide(findings).but(at_an_end(linear))
+    return decide(findings).with_refusals(at_an_end(linear))
 
 
 def _angles(lines: Lines) -> tuple[dict[int, float], dict[int, float]]:
@@ -80,7 +91,7 @@ def _angles(lines: Lines) -> tuple[dict[int, float], dict[int, float]]:
     mine = [e for e in lines if e["rule"] == FEEDBACK and e["angle"] is not None]
     begin = min((line["epoch"] for line in mine), default=0)
     start = {line["seed"]: line["angle"] for line in mine if line["epoch"] == begin}
-    return last(mine, "angle"), start
+    return final_values(mine, "angle"), start
 
 
 def _angles_said(pictures: Lines) -> str:
@@ -89,16 +100,16 @@ def _angles_said(pictures: Lines) -> str:
 
 
 def draw(lines: Lines) -> Figure:
-    """Accuracy and error over training, and below each rule's angle to backprop."""
-    figure, axes, look = panels(4, RULES, rules_of(lines))
+    """Accuracy, error and angle to backprop over training."""
+    figure, axes, look = panel_figure(4, RULES, rules_in(lines))
     pictures = with_angles(lines)
     linear = [line for line in lines if line["part"] == LINEAR]
     learning = {name: look[name] for name in (BASELINE, FEEDBACK)}
-    over_epochs(axes[0], pictures, look, "test_accuracy")
-    over_epochs(axes[1], pictures, learning, "angle", 1)
-    over_epochs(axes[2], linear, look, "error")
-    over_epochs(axes[3], linear, learning, "angle", 1)
-    axes[0].set_title(f"{set_of(pictures)}: accuracy (%)")
+    draw_over_epochs(axes[0], pictures, look, "test_accuracy")
+    draw_over_epochs(axes[1], pictures, learning, "angle", 1)
+    draw_over_epochs(axes[2], linear, look, "error")
+    draw_over_epochs(axes[3], linear, learning, "angle", 1)
+    axes[0].set_title(f"{data_names(pictures)}: accuracy (%)")
     axes[1].set_title("angle to backprop (degrees)")
     axes[2].set(title="linear map: error (%)", xlabel="examples")
     axes[3].set(title="angle to backprop (degrees)", xlabel="examples")
@@ -126,13 +137,13 @@ CLAIM = Claim(
             "MNIST, test error, backprop (mean of 20)",
             "2.4 %",
             "the paper",
-            test_error(BASELINE, part=PART),
+            final_error(BASELINE, part=PART),
         ),
         Published(
             "MNIST, test error, feedback alignment",
             "2.1 %",
             "the paper",
-            test_error(FEEDBACK, part=PART),
+            final_error(FEEDBACK, part=PART),
         ),
         Published(
             "the angle starts near 90 degrees and falls",

@@ -1,4 +1,4 @@
-"""Feedback alignment with half of the connections gone (Lillicrap et al. 2016)."""
+"""Feedback alignment with half of the connections removed (Lillicrap et al. 2016)."""
 
 from collections.abc import Iterable
 
@@ -6,17 +6,18 @@ from matplotlib.figure import Figure
 
 from apical import rules
 from apical.claims._claim import Claim, Lines, Published, Scale, Task
-from apical.claims._plots import over_epochs, panels, rules_of
-from apical.claims._report import set_of, test_error
-from apical.claims._tasks import paired
-from apical.claims._verdict import Effect, Finding, Verdict, decide
+from apical.claims._data import data_names
+from apical.claims._effect import Effect, paired_difference
+from apical.claims._plots import draw_over_epochs, panel_figure, rules_in
+from apical.claims._published_figures import final_error
+from apical.claims._verdict import Finding, Verdict, decide
 from apical.claims.feedback._lillicrap2016 import (
     DIFFERENCES,
     FEEDBACK,
     MARGIN,
     SIZES,
     SOURCE,
-    trained,
+    training_task,
     with_angles,
 )
 from apical.claims.feedback._lillicrap2016 import RULES as WHOLE
@@ -30,10 +31,10 @@ RULES: dict[str, rules.Rule] = {
 
 
 def tasks(scale: Scale) -> Iterable[Task]:
-    """What "fa-matches" runs too, and the net with half of its connections."""
+    """The comparison of fa-matches, and the net with half of its connections."""
     if scale != "smoke":
-        yield trained(SIZES[scale], WHOLE)
-    yield trained(SIZES[scale], {SPARSE: RULES[SPARSE]}, "half-removed")
+        yield training_task(SIZES[scale], WHOLE)
+    yield training_task(SIZES[scale], {SPARSE: RULES[SPARSE]}, "half-removed")
 
 
 def judge(lines: Lines) -> Verdict:
@@ -41,8 +42,8 @@ def judge(lines: Lines) -> Verdict:
 
     def against(rule: str, name: str) -> Effect:
         runs = ({"rule": SPARSE}, {"rule": rule})
-        what = f"{set_of(lines)}: half removed - {name}"
-        return paired(what, lines, runs, MARGIN, compared=2)
+        what = f"{data_names(lines)}: half removed - {name}"
+        return paired_difference(what, lines, runs, MARGIN, compared=2)
 
     whole = against(FEEDBACK, "feedback alignment with all")
     control = against(CONTROL, "untrained hidden layer")
@@ -58,12 +59,12 @@ def judge(lines: Lines) -> Verdict:
 
 def draw(lines: Lines) -> Figure:
     """Accuracy and angle over training."""
-    figure, axes, look = panels(2, RULES, rules_of(lines))
+    figure, axes, look = panel_figure(2, RULES, rules_in(lines))
     found = with_angles(lines)
     learning = {name: style for name, style in look.items() if name != CONTROL}
-    over_epochs(axes[0], found, look, "test_accuracy")
-    over_epochs(axes[1], found, learning, "angle", 1)
-    axes[0].set_title(f"{set_of(found)}: accuracy on the test part (%)")
+    draw_over_epochs(axes[0], found, look, "test_accuracy")
+    draw_over_epochs(axes[1], found, learning, "angle", 1)
+    axes[0].set_title(f"{data_names(found)}: accuracy on the test part (%)")
     axes[1].set_title("hidden layer: angle to backprop (degrees)")
     return figure
 
@@ -88,13 +89,13 @@ CLAIM = Claim(
             "MNIST, test error, 50 % of W and 50 % of B removed",
             "2.4 %",
             "the paper",
-            test_error(SPARSE),
+            final_error(SPARSE),
         ),
         Published(
             "MNIST, test error, backprop with all",
             "2.4 %",
             "the paper",
-            test_error(BASELINE),
+            final_error(BASELINE),
         ),
     ),
     differences=DIFFERENCES,

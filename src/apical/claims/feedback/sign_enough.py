@@ -6,47 +6,44 @@ from itertools import product
 from matplotlib.figure import Figure
 
 from apical.claims._claim import Claim, Lines, Published, Scale, Task
-from apical.claims._plots import panels, rows
-from apical.claims._report import set_of, several, test_error
-from apical.claims._tasks import MARGIN, NETS, SOURCE, last, paired, percent
+from apical.claims._data import data_names
+from apical.claims._effect import final_values, in_percent
+from apical.claims._plots import draw_rows, panel_figure
+from apical.claims._published_figures import final_error, joined_figures
 from apical.claims._verdict import Finding, Verdict, decide
-from apical.claims.feedback._sign_table import (
+from apical.claims.feedback._fashion_mnist import NETS, NORMED, PLAIN, SOURCE
+from apical.claims.feedback._sign_concordance_runs import (
     BM,
     DIFFERENCES,
     MAGNITUDES,
-    NORMED,
-    PLAIN,
     RULES,
     SETTINGS,
     SGD,
+    beside_control,
+    comparison_tasks,
+    difference,
+    run_of,
     signs,
-    table,
 )
-from apical.lab._registry import BASELINE, CONTROL
+from apical.lab._registry import BASELINE
 
 
 def tasks(scale: Scale) -> Iterable[Task]:
-    """One comparison for each setting of Batch Manhattan."""
+    """One comparison for each setting of batch Manhattan."""
     settings = tuple(SETTINGS) if scale == "full" else (SGD, BM)
-    return table(scale, settings if scale != "smoke" else (BM,))
+    return comparison_tasks(scale, settings if scale != "smoke" else (BM,))
 
 
 def judge(lines: Lines) -> Verdict:
     """From the accuracies with batch norm, after the last epoch."""
     findings = []
     for name in MAGNITUDES:
-        mine = {"task": BM, "model": NORMED, "rule": signs(name)}
-        sgd = {"task": SGD, "model": NORMED, "rule": BASELINE}
-        control = {"task": BM, "model": NORMED, "rule": CONTROL}
-        beside = f"{signs(name)} - backprop by gradient descent"
-        taught = f"{signs(name)} - untrained hidden layers"
+        what = f"{signs(name)} - backprop by gradient descent"
+        runs = (run_of(signs(name)), run_of(BASELINE, SGD))
+        beside = difference(what, lines, runs, len(MAGNITUDES))
         findings += [
-            Finding(
-                paired(beside, lines, (mine, sgd), MARGIN, len(MAGNITUDES)),
-                "at least as high",
-                inside=name != "batch",
-            ),
-            Finding(paired(taught, lines, (mine, control), MARGIN)),
+            Finding(beside, "at least as high", inside=name != "batch"),
+            beside_control(lines, signs(name), signs(name)),
         ]
     return decide(findings)
 
@@ -56,15 +53,15 @@ def draw(lines: Lines) -> Figure:
     run = {(line["task"], line["rule"]) for line in lines}
     pairs = [pair for pair in product(SETTINGS, RULES) if pair in run]
     height = 1.5 + 0.19 * len(pairs)
-    figure, axes, _ = panels(len(NETS), (), (), height, sharex=True, sharey=True)
+    figure, axes, _ = panel_figure(len(NETS), (), (), height, sharex=True, sharey=True)
     for panel, net in zip(axes, NETS, strict=True):
         mine = [line for line in lines if line["model"] == net]
         ended = {
-            f"{task} · {rule}": percent(last(mine, task=task, rule=rule))
+            f"{task} · {rule}": in_percent(final_values(mine, task=task, rule=rule))
             for task, rule in pairs
         }
-        rows(panel, ended)
-        panel.set(title=f"{set_of(mine)}, {net}", xlabel="test accuracy (%)")
+        draw_rows(panel, ended)
+        panel.set(title=f"{data_names(mine)}, {net}", xlabel="test accuracy (%)")
     return figure
 
 
@@ -91,13 +88,13 @@ CLAIM = Claim(
             "concordant, with batch norm or batch Manhattan",
             "at least as well as gradient descent (in words; table not at hand)",
             "the paper's abstract",
-            several(
+            joined_figures(
                 {
-                    "test error, with batch norm: gradient descent": test_error(
+                    "test error, with batch norm: gradient descent": final_error(
                         BASELINE, task=SGD, model=NORMED
                     ),
                     **{
-                        f"{signs(name)} magnitudes, batch Manhattan": test_error(
+                        f"{signs(name)} magnitudes, batch Manhattan": final_error(
                             signs(name), task=BM, model=NORMED
                         )
                         for name in MAGNITUDES
@@ -110,9 +107,9 @@ CLAIM = Claim(
             "magnitudes; feedback alignment",
             "14.23 %; 16.22, 16.02, 16.86 %; 46.69 %",
             "Sanfiz & Akrout 2021, Benchmarks.md of BioTorch",
-            several(
+            joined_figures(
                 {
-                    name: test_error(name, task=SGD, model=PLAIN)
+                    name: final_error(name, task=SGD, model=PLAIN)
                     for name in (
                         BASELINE,
                         *map(signs, ("uniform", "batch", "fixed")),

@@ -1,54 +1,50 @@
-"""The more signs of the feedback agree the better (Liao et al. 2016)."""
+"""The more signs of the feedback agree, the better (Liao et al. 2016)."""
 
 from collections.abc import Iterable
 
 from matplotlib.figure import Figure
 
 from apical.claims._claim import Claim, Lines, Published, Scale, Task
-from apical.claims._plots import panels, rows
-from apical.claims._report import set_of
-from apical.claims._tasks import MARGIN, SOURCE, last, paired, percent
 from apical.claims._verdict import Finding, Verdict, decide
-from apical.claims.feedback._sign_table import (
+from apical.claims.feedback._fashion_mnist import SOURCE
+from apical.claims.feedback._sign_concordance_runs import (
     BM,
     DIFFERENCES,
     FRACTIONS,
-    NORMED,
+    beside_control,
+    comparison_tasks,
+    difference,
+    draw_final_accuracies,
     partial,
+    run_of,
     signs,
-    table,
 )
 from apical.lab._registry import BASELINE, CONTROL
 
 
 def tasks(scale: Scale) -> Iterable[Task]:
-    """The comparison with the sign of the gradient, which is that of sign-enough."""
-    return table(scale, (BM,))
+    """The comparison with the sign of the gradient, shared with sign-enough."""
+    return comparison_tasks(scale, (BM,))
 
 
 def judge(lines: Lines) -> Verdict:
-    """Fewer agreeing signs beside all of them."""
-    whole = {"task": BM, "model": NORMED, "rule": signs("uniform")}
+    """From fewer agreeing signs against all of them."""
     findings = []
     for part in FRACTIONS:
         what = f"{partial(part)} - all of them"
-        runs = ({**whole, "rule": partial(part)}, whole)
-        found = paired(what, lines, runs, MARGIN, compared=len(FRACTIONS))
-        findings.append(Finding(found, "lower"))
-        what = f"{partial(part)} - untrained hidden layers"
-        runs = ({**whole, "rule": partial(part)}, {**whole, "rule": CONTROL})
-        findings.append(Finding(paired(what, lines, runs, MARGIN)))
+        runs = (run_of(partial(part)), run_of(signs("uniform")))
+        fewer = difference(what, lines, runs, compared=len(FRACTIONS))
+        findings += [
+            Finding(fewer, "lower"),
+            beside_control(lines, partial(part), partial(part)),
+        ]
     return decide(findings)
 
 
 def draw(lines: Lines) -> Figure:
     """The last accuracy with each fraction of the signs."""
-    figure, (axes,), _ = panels(1, (), (), 2.6)
-    names = [BASELINE, CONTROL, signs("uniform"), *map(partial, FRACTIONS)]
-    mine = [line for line in lines if line["model"] == NORMED]
-    rows(axes, {name: percent(last(mine, task=BM, rule=name)) for name in names})
-    axes.set(title=f"{set_of(mine)}, {NORMED}", xlabel="test accuracy (%)")
-    return figure
+    names = (BASELINE, CONTROL, signs("uniform"), *map(partial, FRACTIONS))
+    return draw_final_accuracies(lines, names)
 
 
 CLAIM = Claim(

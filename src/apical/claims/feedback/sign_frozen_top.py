@@ -1,4 +1,4 @@
-"""A readout that stays random: who can still teach the layers below it?"""
+"""Feedback alignment and sign concordance with a frozen readout (Liao et al. 2016)."""
 
 from collections.abc import Iterable
 
@@ -6,17 +6,17 @@ from matplotlib.figure import Figure
 
 from apical import rules
 from apical.claims._claim import Claim, Lines, Published, Scale, Task
-from apical.claims._plots import over_epochs, panels, rules_of
-from apical.claims._report import set_of
-from apical.claims._tasks import SIZES, SOURCE, baseline_and_control, paired, trained
-from apical.claims._verdict import Effect, Finding, Verdict, decide
+from apical.claims._data import data_names
+from apical.claims._effect import Effect, paired_difference
+from apical.claims._plots import draw_over_epochs, panel_figure, rules_in
+from apical.claims._tasks import baseline_and_control
+from apical.claims._verdict import Finding, Verdict, decide
+from apical.claims.feedback._fashion_mnist import SOURCE, batch_manhattan_task
 from apical.lab._controls import FrozenReadout
 from apical.lab._registry import BASELINE, CONTROL
 
 COLLAPSE = 10.0  # points that are lost
 FEEDBACK, SIGNS = "feedback-alignment", "sign-concordance"
-NET = "with batch norm"
-OPTIMIZER = "batch_manhattan(momentum=0.9)"
 _TAUGHT = {
     BASELINE: rules.Backpropagation(),
     FEEDBACK: rules.FeedbackAlignment(),
@@ -25,7 +25,7 @@ _TAUGHT = {
 
 
 def frozen(name: str) -> str:
-    """What a rule is called where the readout stays."""
+    """The name of a rule with a frozen readout."""
     return f"{name}, frozen"
 
 
@@ -37,20 +37,18 @@ RULES: dict[str, rules.Rule] = {
 
 
 def tasks(scale: Scale) -> Iterable[Task]:
-    """One comparison of all."""
+    """One comparison of all rules."""
     names = list(RULES) if scale != "smoke" else [frozen(FEEDBACK)]
-    taught = {name: RULES[name] for name in names}
-    size = SIZES[scale]._replace(epochs={"full": 8, "quick": 6, "smoke": 1}[scale])
-    yield trained("train", size, taught, (NET,), optimizer=OPTIMIZER)
+    yield batch_manhattan_task(scale, {name: RULES[name] for name in names})
 
 
 def judge(lines: Lines) -> Verdict:
-    """From what each rule loses when the readout stays."""
+    """From what each rule loses with a frozen readout."""
 
     def lost(name: str) -> Effect:
         what = f"{name}: frozen readout - trained one"
         runs = ({"rule": frozen(name)}, {"rule": name})
-        return paired(what, lines, runs, COLLAPSE, compared=2)
+        return paired_difference(what, lines, runs, COLLAPSE, compared=2)
 
     return decide(
         [
@@ -63,7 +61,7 @@ def judge(lines: Lines) -> Verdict:
 
 def draw(lines: Lines) -> Figure:
     """Accuracy and alignment of the hidden layers over training, frozen and not."""
-    figure, axes, look = panels(4, [*_TAUGHT, CONTROL], rules_of(lines), 3.8)
+    figure, axes, look = panel_figure(4, [*_TAUGHT, CONTROL], rules_in(lines), 3.8)
     kinds = {"trained readout": _same, "frozen readout": frozen}
     fields = {
         "test accuracy (%)": ("test_accuracy", 100),
@@ -72,12 +70,12 @@ def draw(lines: Lines) -> Figure:
     places = [(kind, field) for field in fields for kind in kinds]
     for panel, (kind, field) in zip(axes, places, strict=True):
         names = {kinds[kind](name): name for name in look}
-        # The control has no frozen form: nothing would learn.
+        # The control has no frozen form, because nothing would learn.
         names |= {CONTROL: CONTROL} if field != "alignment" else {}
         mine = [{**e, "rule": names[e["rule"]]} for e in lines if e["rule"] in names]
-        over_epochs(panel, mine, look, *fields[field])
+        draw_over_epochs(panel, mine, look, *fields[field])
         panel.set_title(f"{kind}: {field}", fontsize=8)
-    figure.suptitle(set_of(lines), x=0.01, ha="left", fontsize=10)
+    figure.suptitle(data_names(lines), x=0.01, ha="left", fontsize=10)
     return figure
 
 
@@ -118,7 +116,7 @@ CLAIM = Claim(
         "corrected for two comparisons. What backprop loses is shown only."
     ),
     remaining=(
-        "Nothing that we know of: no figure was at hand. With a frozen readout "
+        "No published figure was at hand. With a frozen readout "
         "feedback alignment ends between 2 and 14 %, two seeds far below chance: a "
         "readout that does not learn never comes to agree with the feedback weights, "
         "so that the signal is not idle but wrong. The step sizes that "

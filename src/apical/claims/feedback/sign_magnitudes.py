@@ -5,53 +5,42 @@ from collections.abc import Iterable
 from matplotlib.figure import Figure
 
 from apical.claims._claim import Claim, Lines, Published, Scale, Task
-from apical.claims._plots import panels, rows
-from apical.claims._report import set_of
-from apical.claims._tasks import MARGIN, SOURCE, last, paired, percent
 from apical.claims._verdict import Finding, Verdict, decide
-from apical.claims.feedback._sign_table import (
+from apical.claims.feedback._fashion_mnist import SOURCE
+from apical.claims.feedback._sign_concordance_runs import (
     BM,
     DIFFERENCES,
     MAGNITUDES,
-    NORMED,
+    beside_control,
+    comparison_tasks,
+    difference,
+    draw_final_accuracies,
+    run_of,
     signs,
-    table,
 )
 from apical.lab._registry import BASELINE, CONTROL
 
 
 def tasks(scale: Scale) -> Iterable[Task]:
-    """The comparison with the sign of the gradient, which is that of sign-enough."""
-    return table(scale, (BM,))
+    """The comparison with the sign of the gradient, shared with sign-enough."""
+    return comparison_tasks(scale, (BM,))
 
 
 def judge(lines: Lines) -> Verdict:
-    """Fixed and batch-wise random magnitudes beside uniform ones."""
-    uniform = {"task": BM, "model": NORMED, "rule": signs("uniform")}
+    """From fixed and batch-wise random magnitudes against uniform ones."""
     findings = []
     for name in MAGNITUDES[1:]:
         what = f"{name} magnitudes - uniform ones"
-        runs = ({**uniform, "rule": signs(name)}, uniform)
-        found = paired(what, lines, runs, MARGIN, compared=2)
+        runs = (run_of(signs(name)), run_of(signs("uniform")))
+        found = difference(what, lines, runs, compared=2)
         findings.append(Finding(found, "equal", inside=name == "fixed"))
-    control = {**uniform, "rule": CONTROL}
-    taught = paired(
-        "uniform magnitudes - untrained hidden layers",
-        lines,
-        (uniform, control),
-        MARGIN,
-    )
-    return decide([*findings, Finding(taught)])
+    control = beside_control(lines, signs("uniform"), "uniform magnitudes")
+    return decide([*findings, control])
 
 
 def draw(lines: Lines) -> Figure:
     """The last accuracy with each magnitude."""
-    figure, (axes,), _ = panels(1, (), (), 2.6)
-    names = [BASELINE, CONTROL, *map(signs, MAGNITUDES)]
-    mine = [line for line in lines if line["model"] == NORMED]
-    rows(axes, {name: percent(last(mine, task=BM, rule=name)) for name in names})
-    axes.set(title=f"{set_of(mine)}, {NORMED}", xlabel="test accuracy (%)")
-    return figure
+    return draw_final_accuracies(lines, (BASELINE, CONTROL, *map(signs, MAGNITUDES)))
 
 
 CLAIM = Claim(

@@ -6,30 +6,22 @@ from matplotlib.figure import Figure
 
 from apical import rules
 from apical.claims._claim import Claim, Lines, Scale, Task
-from apical.claims._plots import line, panels, rules_of
-from apical.claims._report import set_of
-from apical.claims._tasks import (
-    MARGIN,
-    SIZES,
-    baseline_and_control,
-    last,
-    paired,
-    percent,
-    trained,
-)
-from apical.claims._verdict import Effect, Finding, Verdict, decide
+from apical.claims._data import data_names
+from apical.claims._effect import Effect, final_values, in_percent, paired_difference
+from apical.claims._plots import draw_line, panel_figure, rules_in
+from apical.claims._tasks import baseline_and_control
+from apical.claims._verdict import Finding, Verdict, decide
+from apical.claims.feedback._fashion_mnist import MARGIN, batch_manhattan_task
 from apical.lab._registry import BASELINE, CONTROL
 
 REMOVED = (0.0, 0.5, 0.75, 0.9, 0.97)
-LIMIT = 0.75  # what is called sparse within the limits
+LIMIT = 0.75  # the sparsest level within the limits
 SIGNS, FEEDBACK = "signs", "feedback alignment"
-NET = "with batch norm"
-OPTIMIZER = "batch_manhattan(momentum=0.9)"
 _KINDS = {SIGNS: rules.SignConcordance, FEEDBACK: rules.FeedbackAlignment}
 
 
 def without(kind: str, part: float) -> str:
-    """What a rule is called without this part of its feedback connections."""
+    """The name of a rule without this part of its feedback connections."""
     return f"{kind} without {part:.0%}"
 
 
@@ -49,13 +41,10 @@ _LEVELS: dict[Scale, tuple[float, ...]] = {
 
 
 def tasks(scale: Scale) -> Iterable[Task]:
-    """One comparison of all."""
+    """One comparison of all rules."""
     names = [without(kind, part) for kind in _KINDS for part in _LEVELS[scale]]
     beside = [] if scale == "smoke" else [BASELINE, CONTROL]
-    taught = {name: RULES[name] for name in (*beside, *names)}
-    size = SIZES[scale]
-    size = size._replace(epochs={"full": 8, "quick": 6, "smoke": 1}[scale])
-    yield trained("train", size, taught, (NET,), optimizer=OPTIMIZER)
+    yield batch_manhattan_task(scale, {n: RULES[n] for n in (*beside, *names)})
 
 
 def judge(lines: Lines) -> Verdict:
@@ -64,7 +53,7 @@ def judge(lines: Lines) -> Verdict:
     def beside(part: float, other: float, what: str) -> Effect:
         mine, many = without(SIGNS, part), len(REMOVED) - 1
         runs = ({"rule": mine}, {"rule": without(FEEDBACK, other)})
-        return paired(f"{mine} - {what}", lines, runs, MARGIN, many)
+        return paired_difference(f"{mine} - {what}", lines, runs, MARGIN, many)
 
     findings = []
     for part in REMOVED[1:]:
@@ -75,24 +64,28 @@ def judge(lines: Lines) -> Verdict:
 
 
 def draw(lines: Lines) -> Figure:
-    """The last accuracy against the part of the feedback that is gone."""
+    """The last accuracy against the part of the feedback that is removed."""
     names = [BASELINE, CONTROL, *_KINDS]
-    ran = rules_of(lines)
+    ran = rules_in(lines)
     kinds = [k for k in _KINDS if any(without(k, part) in ran for part in REMOVED)]
-    figure, (axes,), look = panels(1, names, {*kinds, *ran})
+    figure, (axes,), look = panel_figure(1, names, {*kinds, *ran})
     for kind in _KINDS:
         points = {
-            100 * part: percent(last(lines, rule=without(kind, part))).values()
+            100 * part: in_percent(
+                final_values(lines, rule=without(kind, part))
+            ).values()
             for part in REMOVED
         }
-        line(axes, points, look[kind])
+        draw_line(axes, points, look[kind])
     for name in (BASELINE, CONTROL):
-        values = list(percent(last(lines, rule=name)).values())
-        line(axes, {100 * REMOVED[0]: values, 100 * REMOVED[-1]: values}, look[name])
+        values = list(in_percent(final_values(lines, rule=name)).values())
+        draw_line(
+            axes, {100 * REMOVED[0]: values, 100 * REMOVED[-1]: values}, look[name]
+        )
     axes.set(
         xlabel="feedback connections that do not exist (%)",
         ylabel="test accuracy (%)",
-        title=set_of(lines),
+        title=data_names(lines),
     )
     return figure
 

@@ -8,16 +8,19 @@ import optax
 from matplotlib.figure import Figure
 
 import apical
-from apical.claims._claim import Claim, Desk, Lines, Published, Scale, Task
-from apical.claims._networks import name_net, picture_net, text_net
-from apical.claims._plots import dots
-from apical.claims._verdict import LEAST_SEEDS, Effect, Finding, Verdict, decide, effect
+from apical.claims._claim import Claim, Lines, Published, Scale, Task, TaskContext
+from apical.claims._effect import LEAST_SEEDS, Effect, effect
+from apical.claims._plots import dot_figure
+from apical.claims._verdict import Finding, Verdict, decide
+from apical.claims.networks import convolutional_net, lstm_net, recurrent_net
 from apical.claims.predictive_coding._gradient_error import (
-    Gap,
+    FixedPredictionInference,
+    GradientError,
+    gradient_error,
+)
+from apical.claims.predictive_coding._untrained_networks import (
     Problem,
-    Recursion,
-    Subject,
-    gap,
+    UntrainedNetwork,
 )
 from apical.lab.storage._jsonl import Line
 from apical.rules import PredictiveCoding, Sweep
@@ -32,17 +35,17 @@ _FACTOR = "decades from 100 times"
 _HUNDRED = math.log10(SAID)
 _MARGIN = math.log10(HIGH / SAID)
 _FULL = {
-    "convolutional": (Subject(picture_net, (3, 32, 32), 10, 64), 100),
-    "recurrent": (Subject(name_net(256), (10,), 18, 1), 100),
-    "LSTM": (Subject(text_net(264), (50,), 65, 64, "every"), 200),
+    "convolutional": (UntrainedNetwork(convolutional_net, (3, 32, 32), 10, 64), 100),
+    "recurrent": (UntrainedNetwork(recurrent_net(256), (10,), 18, 1), 100),
+    "LSTM": (UntrainedNetwork(lstm_net(264), (50,), 65, 64, "every"), 200),
 }
 _QUICK = {
-    "convolutional": (Subject(picture_net, (3, 32, 32), 10, 16), 20),
-    "recurrent": (Subject(name_net(256), (10,), 18, 1), 100),
-    "LSTM": (Subject(text_net(64), (20,), 65, 16, "every"), 200),
+    "convolutional": (UntrainedNetwork(convolutional_net, (3, 32, 32), 10, 16), 20),
+    "recurrent": (UntrainedNetwork(recurrent_net(256), (10,), 18, 1), 100),
+    "LSTM": (UntrainedNetwork(lstm_net(64), (20,), 65, 16, "every"), 200),
 }
-_SMOKE = {"recurrent": (Subject(name_net(4), (3,), 2, 1), 10)}
-_WORK: dict[Scale, tuple[dict[str, tuple[Subject, int]], int, int]] = {
+_SMOKE = {"recurrent": (UntrainedNetwork(recurrent_net(4), (3,), 2, 1), 10)}
+_WORK: dict[Scale, tuple[dict[str, tuple[UntrainedNetwork, int]], int, int]] = {
     "full": (_FULL, 5, 5),  # networks with their steps, seeds, repeats
     "quick": (_QUICK, 1, 3),
     "smoke": (_SMOKE, 1, 1),
@@ -52,29 +55,31 @@ _WORK: dict[Scale, tuple[dict[str, tuple[Subject, int]], int, int]] = {
 def tasks(scale: Scale) -> Iterator[Task]:
     """One for each network and seed."""
     networks, seeds, repeats = _WORK[scale]
-    for name, (subject, steps) in networks.items():
+    for name, (network, steps) in networks.items():
         for seed in range(seeds):
-            yield _task(name, subject, steps, seed, repeats)
+            yield _task(name, network, steps, seed, repeats)
 
 
-def _task(name: str, subject: Subject, steps: int, seed: int, repeats: int) -> Task:
-    def run(desk: Desk) -> Iterator[Line]:
-        del desk
-        problem = subject.problem(seed)
-        recursion = Recursion(problem)
-        for schedule, rule in schedules(steps, recursion.circuit.depth).items():
+def _task(
+    name: str, network: UntrainedNetwork, steps: int, seed: int, repeats: int
+) -> Task:
+    def run(context: TaskContext) -> Iterator[Line]:
+        del context
+        problem = network.problem(seed)
+        inference = FixedPredictionInference(problem)
+        for schedule, rule in schedules(steps, inference.circuit.depth).items():
             yield {
                 **{"model": name, "seed": seed, "schedule": schedule},
                 **{"steps": rule.steps, "rate": rule.rate},
-                **_expense(problem, rule, repeats),
-                **_distance(problem, recursion, schedule, rule)._asdict(),
+                **_cost(problem, rule, repeats),
+                **_distance(problem, inference, schedule, rule)._asdict(),
             }
 
     return Task(f"{name}-{seed}", run)
 
 
 def schedules(steps: int, depth: int) -> dict[str, PredictiveCoding]:
-    """The published steps; their sum in closed form; and what is exact with fewer."""
+    """The published steps, their sum in closed form, and two shorter schedules."""
     return {
         LITERAL: PredictiveCoding(steps, _RATE, inference=optax.sgd(_RATE)),
         "closed form": PredictiveCoding(steps, _RATE),
@@ -83,10 +88,9 @@ def schedules(steps: int, depth: int) -> dict[str, PredictiveCoding]:
     }
 
 
-def _expense(problem: Problem, rule: PredictiveCoding, repeats: int) -> Line:
-    measure = apical.measure.cost(
-        problem.loss_fn, rule, repeats=repeats, **problem.keywords
-    )
+def _cost(problem: Problem, rule: PredictiveCoding, repeats: int) -> Line:
+    learner = apical.value_and_grad(problem.loss_fn, rule, **problem.keywords)
+    measure = apical.measure.cost(learner, repeats=repeats)
     found = measure(problem.params, (), *problem.args)
     return {
         "seconds_ratio": found.ratio.seconds,
@@ -99,27 +103,30 @@ def _expense(problem: Problem, rule: PredictiveCoding, repeats: int) -> Line:
 
 
 def _distance(
-    problem: Problem, recursion: Recursion, schedule: str, rule: PredictiveCoding
-) -> Gap:
+    problem: Problem,
+    inference: FixedPredictionInference,
+    schedule: str,
+    rule: PredictiveCoding,
+) -> GradientError:
     if schedule == LITERAL:  # compiled once for all steps: the same numbers, sooner
         assert rule.steps is not None
-        ((_, found),) = recursion.steps(problem, _RATE, [rule.steps])
+        ((_, found),) = inference.steps(problem, _RATE, [rule.steps])
         return found
     learner = apical.value_and_grad(problem.loss_fn, rule, **problem.keywords)
     credit = jax.jit(learner)(problem.params, (), *problem.args)
     exact, _ = jax.grad(problem.loss_fn, has_aux=True)(problem.params, *problem.args)
-    return gap(credit.grads, exact)
+    return gradient_error(credit.grads, exact)
 
 
 def judge(lines: Lines) -> Verdict:
-    """Whether the published steps cost 50 to 200 times, and whether they must."""
+    """From the cost of the published steps, and of cheaper schedules."""
     costs = {name: cost_of(lines, name, LITERAL) for name in MODELS}
     costs = {name: found for name, found in costs.items() if found.seeds}
     if len(costs) < len(MODELS):
         return Verdict("not settled", "not all three networks were run")
     cheaper = {name: _cheaper(lines, name) for name in costs}
     found = decide([Finding(each, "equal", unit="decades") for each in costs.values()])
-    because = "; ".join(_said(each, cheaper[n]) for n, each in costs.items())
+    because = "; ".join(_in_words(each, cheaper[n]) for n, each in costs.items())
     if found.word == "holds" and any(cheaper.values()):
         alone = f"of the published steps alone: {because}"
         return found._replace(word="holds within limits", because=alone)
@@ -158,9 +165,9 @@ def _cheaper(lines: Lines, model: str) -> dict[str, float]:
     return found
 
 
-def _times(lines: Lines) -> str:
-    """What so many steps cost, in operations and in time."""
-    said = []
+def _cost_in_words(lines: Lines) -> str:
+    """The cost of the published steps, in operations and in time."""
+    parts = []
     for measure, unit in (("flops_ratio", "operations"), ("seconds_ratio", "time")):
         found = {name: cost_of(lines, name, LITERAL, measure) for name in MODELS}
         times = ", ".join(
@@ -168,8 +175,8 @@ def _times(lines: Lines) -> str:
             for name, cost in found.items()
             if cost.seeds
         )
-        said.append(f"{unit} over those of backprop: {times}")
-    return "; ".join(said)
+        parts.append(f"{unit} over those of backprop: {times}")
+    return "; ".join(parts)
 
 
 def _distances(lines: Lines, model: str, schedule: str) -> dict[int, float]:
@@ -180,7 +187,7 @@ def _distances(lines: Lines, model: str, schedule: str) -> dict[int, float]:
     }
 
 
-def _said(cost: Effect, cheaper: dict[str, float]) -> str:
+def _in_words(cost: Effect, cheaper: dict[str, float]) -> str:
     mean, low, high = (SAID * 10**x for x in (cost.mean, cost.low, cost.high))
     said = f"{cost.what.partition(',')[0]}: {mean:.1f} times the operations"
     if not math.isnan(low):
@@ -196,7 +203,7 @@ def draw(lines: Lines) -> Figure:
         for line in lines
         if line["depth"] and line["depth_of_backpropagation"]
     ]
-    return dots(
+    return dot_figure(
         {
             "floating-point operations": (lines, "flops_ratio"),
             "time of a call": (lines, "seconds_ratio"),
@@ -228,7 +235,7 @@ CLAIM = Claim(
             "steps of inference at rate 0.1",
             "100 (convolutional, recurrent), 200 (LSTM)",
             "Millidge, Tschantz & Buckley 2020",
-            _times,
+            _cost_in_words,
         ),
     ),
     differences=(

@@ -6,12 +6,13 @@ from typing import Any, ClassVar, NamedTuple
 
 from matplotlib.figure import Figure
 
-from apical.claims._claim import Claim, Desk, Lines, Published, Scale, Task
-from apical.claims._networks import residual_net
-from apical.claims._plots import over_epochs, panels, rules_of
-from apical.claims._report import set_of
-from apical.claims._tasks import comparison, paired, vectors
-from apical.claims._verdict import LEAST_SEEDS, Effect, Finding, Verdict, decide
+from apical.claims._claim import Claim, Lines, Published, Scale, Task, TaskContext
+from apical.claims._data import data_names, vector_loader
+from apical.claims._effect import LEAST_SEEDS, Effect, paired_difference
+from apical.claims._plots import draw_over_epochs, panel_figure, rules_in
+from apical.claims._tasks import comparison_task
+from apical.claims._verdict import Finding, Verdict, decide
+from apical.claims.networks import residual_net
 from apical.lab._registry import BASELINE
 from apical.lab.report.figures._style import write_in_panel
 from apical.lab.storage._jsonl import Line
@@ -57,7 +58,7 @@ _SIZES: dict[Scale, Size] = {
 
 
 def tasks(scale: Scale) -> Iterable[Task]:
-    """For each parameterisation: a sweep on few layers, then many at what it chose."""
+    """For each parameterisation a sweep on few layers, then many at its choice."""
     size = _SIZES[scale]
     smallest = scale == "smoke"
     for scaled in (True,) if smallest else (True, False):
@@ -67,31 +68,31 @@ def tasks(scale: Scale) -> Iterable[Task]:
 
 
 def _transfer(kind: str, name: str, scaled: bool, size: Size) -> Task:
-    def train(desk: Desk, layers: int, **more: Any) -> list[Line]:
+    def train(context: TaskContext, layers: int, **more: Any) -> list[Line]:
         rules: dict[str, Rule] = {BASELINE: Backpropagation()}
         numbers = more.pop("numbers", {})
         if name == PREDICTIVE:
-            taught = {"steps": layers, "rate": 0.1, **numbers}
-            rules = {PREDICTIVE: OnTheStream(prediction="free", **taught)}
+            settings = {"steps": layers, "rate": 0.1, **numbers}
+            rules = {PREDICTIVE: OnTheStream(prediction="free", **settings)}
         net = residual_net(layers, size.width, scaled)
         arguments = {
             **{"models": {f"{layers} layers": net}, "rules": rules},
             **{"epochs": size.epochs, "seeds": size.seeds, **more},
         }
-        data = vectors(size.data, size.trained, size.tested)
-        said = {"layers": layers, "kind": kind}
-        task = comparison(str(layers), lambda: arguments, data, **said)
-        folder = desk.folder / str(layers)
+        data = vector_loader(size.data, size.trained, size.tested)
+        columns = {"layers": layers, "kind": kind}
+        task = comparison_task(str(layers), lambda: arguments, data, **columns)
+        folder = context.folder / str(layers)
         folder.mkdir(parents=True, exist_ok=True)
-        return list(task.run(desk._replace(folder=folder)))
+        return list(task.run(context._replace(folder=folder)))
 
-    def run(desk: Desk) -> list[Line]:
-        shallow = train(desk, size.shallow, sweep=size.sweep)
+    def run(context: TaskContext) -> list[Line]:
+        shallow = train(context, size.shallow, sweep=size.sweep)
         chosen = {
             "learning_rate": shallow[0]["learning_rate"],
             "numbers": _numbers(shallow[0]),
         }
-        deep = train(desk, size.deep, **chosen)
+        deep = train(context, size.deep, **chosen)
         # The trials on few layers are those of many too: that is the claim.
         trials = [{**t, "layers": size.deep} for t in shallow if "trial" in t]
         return [*shallow, *deep, *trials]
@@ -127,14 +128,14 @@ def _depths(lines: Lines) -> tuple[int, int]:
 
 
 def judge(lines: Lines) -> Verdict:
-    """From the accuracy of many layers beside few, and beside many as drawn."""
+    """From the accuracy of many layers against few, and against many as drawn."""
     few, many = _depths(lines)
 
     def run(layers: int, kind: str, rule: str = PREDICTIVE) -> dict[str, Any]:
         return {"layers": layers, "kind": kind, "rule": rule}
 
     def beside(what: str, mine: dict[str, Any], other: dict[str, Any]) -> Effect:
-        return paired(what, lines, (mine, other), MARGIN, lost=0.0)
+        return paired_difference(what, lines, (mine, other), MARGIN, lost=0.0)
 
     deep = run(many, SCALED)
     depth = beside(f"{many} layers - {few} layers, {SCALED}", deep, run(few, SCALED))
@@ -153,16 +154,18 @@ def judge(lines: Lines) -> Verdict:
 
 
 def _by_depth(layers: int, kind: str) -> Any:
-    def say(lines: Lines) -> str:
+    def write_in_panel(lines: Lines) -> str:
         found = ended(lines, _depths(lines)[layers], kind, PREDICTIVE)
         return ", ".join(f"{each:.1f}" for each in found.values()) + " %"
 
-    return say
+    return write_in_panel
 
 
 def draw(lines: Lines) -> Figure:
     """Test accuracy over the epochs: few layers and many, scaled and as drawn."""
-    figure, axes, look = panels(2, (PREDICTIVE, BASELINE), rules_of(lines), sharey=True)
+    figure, axes, look = panel_figure(
+        2, (PREDICTIVE, BASELINE), rules_in(lines), sharey=True
+    )
     few, many = _depths(lines)
     for panel, kind in zip(axes, (SCALED, PLAIN), strict=True):
         for layers, fade in ((few, 0.45), (many, 1.0)):
@@ -172,14 +175,14 @@ def draw(lines: Lines) -> Figure:
                 if (line["layers"], line["kind"]) == (layers, kind)
             ]
             drawn = len(panel.containers)
-            over_epochs(panel, here, look, "test_accuracy")
+            draw_over_epochs(panel, here, look, "test_accuracy")
             for container in panel.containers[drawn:]:
                 for artist in container.get_children():
                     artist.set_alpha(fade)
         panel.set_title(f"{kind}; pale: {few} layers, full: {many}")
         if not lines:
             write_in_panel(panel, "nothing measured")
-    axes[0].set_ylabel(f"{set_of(lines)}: test accuracy, %")
+    axes[0].set_ylabel(f"{data_names(lines)}: test accuracy, %")
     return figure
 
 

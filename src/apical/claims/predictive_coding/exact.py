@@ -10,17 +10,18 @@ from matplotlib.figure import Figure
 from scipy.stats import binom
 
 import apical
-from apical.claims._claim import Claim, Desk, Lines, Published, Scale, Task
-from apical.claims._networks import name_net, picture_net, text_net
-from apical.claims._plots import Curve, Panel, curves
-from apical.claims._report import NOT_RUN
-from apical.claims._verdict import LEAST_SEEDS, Verdict
-from apical.claims.predictive_coding._gradient_error import (
+from apical.claims._claim import Claim, Lines, Published, Scale, Task, TaskContext
+from apical.claims._effect import LEAST_SEEDS
+from apical.claims._plots import Curve, Panel, curve_figure
+from apical.claims._published_figures import NOT_RUN
+from apical.claims._verdict import Verdict
+from apical.claims.networks import convolutional_net, lstm_net, recurrent_net
+from apical.claims.predictive_coding._gradient_error import FixedPredictionInference
+from apical.claims.predictive_coding._untrained_networks import (
     Problem,
-    Recursion,
-    Subject,
-    residual,
-    transformer,
+    UntrainedNetwork,
+    residual_network,
+    transformer_network,
 )
 from apical.lab.storage._jsonl import Line
 
@@ -31,23 +32,23 @@ PAPER = tuple(PUBLISHED_STEPS)
 BEYOND = ("residual", "transformer")
 RATE, SCALAR_RATE, WHOLE = 0.1, 0.02, 1.0
 _LEVEL = (EXACT, "counts as exact")
-_MISSING = 1e-12  # how much of the signal of the longest path may not have arrived
-_SUBJECTS: dict[Scale, dict[str, Subject]] = {
+_MISSING = 1e-12  # the part of the signal of the longest path that may be missing
+_NETWORKS: dict[Scale, dict[str, UntrainedNetwork]] = {
     "full": {
-        "convolutional": Subject(picture_net, (3, 32, 32), 10, 16),
-        "recurrent": Subject(name_net(256), (10,), 18, 1),
-        "LSTM": Subject(text_net(128), (20,), 65, 8, "every"),
-        "residual": residual((3, 16, 16), 16),
-        "transformer": transformer(16, 8),
+        "convolutional": UntrainedNetwork(convolutional_net, (3, 32, 32), 10, 16),
+        "recurrent": UntrainedNetwork(recurrent_net(256), (10,), 18, 1),
+        "LSTM": UntrainedNetwork(lstm_net(128), (20,), 65, 8, "every"),
+        "residual": residual_network((3, 16, 16), 16),
+        "transformer": transformer_network(16, 8),
     },
     "quick": {
-        "convolutional": Subject(picture_net, (3, 32, 32), 10, 4),
-        "recurrent": Subject(name_net(64), (10,), 18, 1),
-        "LSTM": Subject(text_net(32), (10,), 65, 4, "every"),
-        "residual": residual((3, 16, 16), 4),
-        "transformer": transformer(8, 2),
+        "convolutional": UntrainedNetwork(convolutional_net, (3, 32, 32), 10, 4),
+        "recurrent": UntrainedNetwork(recurrent_net(64), (10,), 18, 1),
+        "LSTM": UntrainedNetwork(lstm_net(32), (10,), 65, 4, "every"),
+        "residual": residual_network((3, 16, 16), 4),
+        "transformer": transformer_network(8, 2),
     },
-    "smoke": {"recurrent": Subject(name_net(4), (3,), 2, 1)},
+    "smoke": {"recurrent": UntrainedNetwork(recurrent_net(4), (3,), 2, 1)},
 }
 _SEEDS: dict[Scale, int] = {"full": 5, "quick": 2, "smoke": 1}
 
@@ -55,51 +56,59 @@ _SEEDS: dict[Scale, int] = {"full": 5, "quick": 2, "smoke": 1}
 def tasks(scale: Scale) -> Iterator[Task]:
     """One for each network, and the paper's scalar example."""
     seeds = _SEEDS[scale]
-    for name, subject in _SUBJECTS[scale].items():
-        yield Task(name, lambda desk, n=name, s=subject: _network(desk, n, s, seeds))
-    yield Task("scalar", lambda desk: _scalar(desk, seeds))
+    for name, network in _NETWORKS[scale].items():
+        yield Task(
+            name, lambda context, n=name, s=network: _network(context, n, s, seeds)
+        )
+    yield Task("scalar", lambda context: _scalar(context, seeds))
 
 
-def _network(desk: Desk, name: str, subject: Subject, seeds: int) -> list[Line]:
-    del desk
+def _network(
+    context: TaskContext, name: str, network: UntrainedNetwork, seeds: int
+) -> list[Line]:
+    del context
     with jax.enable_x64(True):
-        problems = [subject.problem(seed) for seed in range(seeds)]
-        recursion = Recursion(problems[0])
+        problems = [network.problem(seed) for seed in range(seeds)]
+        inference = FixedPredictionInference(problems[0])
         rates = (RATE, WHOLE)
         return [
             line
             for seed, problem in enumerate(problems)
             for rate in rates
-            for line in _followed(recursion, problem, name, seed, rate)
+            for line in _errors_over_steps(inference, problem, name, seed, rate)
         ]
 
 
-def _scalar(desk: Desk, seeds: int) -> list[Line]:
+def _scalar(context: TaskContext, seeds: int) -> list[Line]:
     """The paper's numbers first; the other seeds draw theirs around them."""
-    del desk
+    del context
     with jax.enable_x64(True):
         problems = [_scalar_problem(seed) for seed in range(seeds)]
-        recursion = Recursion(problems[0], nodes="marked")
+        inference = FixedPredictionInference(problems[0], nodes="marked")
         return [
             line | {"wrong_by_hand": _wrong_by_hand(problem)}
             for seed, problem in enumerate(problems)
             for rate in (SCALAR_RATE, WHOLE)
-            for line in _followed(recursion, problem, "scalar", seed, rate)
+            for line in _errors_over_steps(inference, problem, "scalar", seed, rate)
         ]
 
 
-def _followed(
-    recursion: Recursion, problem: Problem, name: str, seed: int, rate: float
+def _errors_over_steps(
+    inference: FixedPredictionInference,
+    problem: Problem,
+    name: str,
+    seed: int,
+    rate: float,
 ) -> Iterator[Line]:
-    depth = recursion.circuit.depth
+    depth = inference.circuit.depth
     shared = {"model": name, "seed": seed, "rate": rate, "depth": depth}
-    looks = looks_until(steps_needed(depth, rate), PUBLISHED_STEPS.get(name, 100))
-    for steps, gap in recursion.steps(problem, rate, looks):
-        yield shared | {"steps": steps, **gap._asdict(), "last": steps == looks[-1]}
+    at = steps_to_look_at(steps_needed(depth, rate), PUBLISHED_STEPS.get(name, 100))
+    for steps, error in inference.steps(problem, rate, at):
+        yield shared | {"steps": steps, **error._asdict(), "last": steps == at[-1]}
 
 
 def steps_needed(depth: int, rate: float) -> int:
-    """After how many steps all of a signal has come along the longest path.
+    """The number of steps after which a signal has passed the longest path.
 
         P[Binomial(T, rate) < depth] < 1e-12
 
@@ -113,11 +122,11 @@ def steps_needed(depth: int, rate: float) -> int:
     return steps
 
 
-def looks_until(end: int, published: int) -> list[int]:
-    """When to look: after 0, 1, 2, ... steps, ever more seldom, and at the last.
+def steps_to_look_at(end: int, published: int) -> list[int]:
+    """The numbers of steps to measure after: 0, 1, 2, ..., then sparser, and the last.
 
     Example:
-        >>> looks_until(12, 100)
+        >>> steps_to_look_at(12, 100)
         [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12]
     """
     seldom = {round(10 ** (i / 16)) for i in range(16, 80)}
@@ -136,7 +145,7 @@ def scalar_loss(params: Any, one: jax.Array) -> jax.Array:
 
 
 def scalar_by_hand(theta: float, v0: float) -> dict[str, float]:
-    """The derivatives of the scalar example, on paper."""
+    """The derivatives of the scalar example, by hand."""
     root = np.sqrt(theta * v0)
     off = np.tan(root) + np.sin(v0**2) - 1
     through = off / (np.cos(root) ** 2 * 2 * root)
@@ -155,7 +164,7 @@ def _scalar_problem(seed: int) -> Problem:
 
 
 def _wrong_by_hand(problem: Problem) -> float:
-    """How far `jax.grad`, which we measure against, is from the derivative on paper."""
+    """The distance of `jax.grad`, the reference, to the derivative by hand."""
     params = {name: float(value) for name, value in problem.params.items()}
     found = jax.grad(scalar_loss)(problem.params, *problem.args)
     hand = scalar_by_hand(**params)
@@ -164,10 +173,10 @@ def _wrong_by_hand(problem: Problem) -> float:
 
 
 def judge(lines: Lines) -> Verdict:
-    """Exact at the end of every curve, and seen to be inexact at its beginning."""
+    """Holds if every curve ends exact and is measurably inexact at its beginning."""
     missing = [name for name in (*PAPER, *BEYOND) if _seeds(lines, name) < LEAST_SEEDS]
     worst = {name: _worst(lines, name) for name in dict.fromkeys(_column(lines))}
-    because = "; ".join(_said(lines, name, far) for name, far in worst.items())
+    because = "; ".join(_in_words(lines, name, far) for name, far in worst.items())
     if missing:
         few = f"fewer than {LEAST_SEEDS} seeds of: {', '.join(missing)}. "
         return Verdict("not settled", few + because)
@@ -199,7 +208,7 @@ def _begins_far(lines: Lines, name: str) -> bool:
     return all(ln["distance"] > UNSETTLED for ln in first if ln["rate"] < WHOLE)
 
 
-def _said(lines: Lines, name: str, far: float) -> str:
+def _in_words(lines: Lines, name: str, far: float) -> str:
     there = _distances_after_published(lines, name)
     steps = PUBLISHED_STEPS.get(name)
     then = f" ({max(there):.1e} after the published {steps})" if there else ""
@@ -216,18 +225,18 @@ def _distances_after_published(lines: Lines, name: str) -> list[float]:
 
 
 def _after_published(lines: Lines, names: tuple[str, ...]) -> str:
-    """The distance to the gradient that the published number of steps leaves."""
+    """The distance to the gradient after the published number of steps."""
     found = {name: _distances_after_published(lines, name) for name in names}
     left = [f"{max(far):.1e} ({name})" for name, far in found.items() if far]
     return f"so many leave a distance of {', '.join(left)}" if left else NOT_RUN
 
 
 def draw(lines: Lines) -> Figure:
-    """Distance against steps: small steps, and whole ones."""
+    """Distance against steps, for small steps and for whole ones."""
     small = [line for line in lines if line["rate"] < WHOLE]
     whole = [line for line in lines if line["rate"] == WHOLE]
     titles = {"rate 0.1 (scalar 0.02)": small, "rate 1": whole}
-    return curves(
+    return curve_figure(
         [
             Panel(title, _by_graph(chosen), "relative distance to the gradient", _LEVEL)
             for title, chosen in titles.items()

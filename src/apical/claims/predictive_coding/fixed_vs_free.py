@@ -9,12 +9,24 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import apical
-from apical.claims._claim import Claim, Desk, Lines, Scale, Task
-from apical.claims._networks import tanh_net
-from apical.claims._report import set_of
-from apical.claims._tasks import comparison, last, paired, percent, vectors
-from apical.claims._verdict import LEAST_SEEDS, Effect, Finding, Verdict, effect, told
-from apical.claims.predictive_coding._gradient_error import Problem, Subject, gap
+from apical.claims._claim import Claim, Lines, Scale, Task, TaskContext
+from apical.claims._data import data_names, vector_loader
+from apical.claims._effect import (
+    LEAST_SEEDS,
+    Effect,
+    effect,
+    final_values,
+    in_percent,
+    paired_difference,
+)
+from apical.claims._tasks import comparison_task
+from apical.claims._verdict import Finding, Verdict, finding_in_words
+from apical.claims.networks import tanh_net
+from apical.claims.predictive_coding._gradient_error import gradient_error
+from apical.claims.predictive_coding._untrained_networks import (
+    Problem,
+    UntrainedNetwork,
+)
 from apical.lab._controls import UntrainedHiddenLayers
 from apical.lab._registry import BASELINE, CONTROL
 from apical.lab.report.figures._style import (
@@ -36,7 +48,7 @@ _RATE = 0.2
 
 
 class Size(NamedTuple):
-    """The work at a scale: of the gradients, and of what is learned with them."""
+    """How much is run: for the gradients, and for learning with them."""
 
     depths: tuple[int, ...]
     width: int
@@ -79,15 +91,17 @@ class Untuned(PredictiveCoding):
 
 
 def tasks(scale: Scale) -> Iterator[Task]:
-    """The gradients by depth, then a comparison of what is learned for each depth."""
+    """The gradients for each depth, then a comparison of learning for each depth."""
     size = _SIZES[scale]
     for layers in size.depths:
         yield _gradients(layers, size)
     for layers in size.learned_depths:
-        yield comparison(
+        yield comparison_task(
             f"learning-{layers}",
             lambda n=layers: size.learning | _networks(n, size, scale),
-            vectors("mnist", 30_000) if scale == "full" else vectors("digits"),
+            vector_loader("mnist", 30_000)
+            if scale == "full"
+            else vector_loader("digits"),
             part="learning",
             layers=layers,
         )
@@ -107,12 +121,14 @@ def _networks(layers: int, size: Size, scale: Scale) -> dict[str, Any]:
 
 
 def _gradients(layers: int, size: Size) -> Task:
-    subject = Subject(tanh_net(layers, size.width), (1, 8, 8), 10, size.examples)
+    network = UntrainedNetwork(
+        tanh_net(layers, size.width), (1, 8, 8), 10, size.examples
+    )
 
-    def run(desk: Desk) -> list[Line]:
-        del desk
+    def run(context: TaskContext) -> list[Line]:
+        del context
         with jax.enable_x64(True):
-            problems = [subject.problem(seed) for seed in range(size.seeds)]
+            problems = [network.problem(seed) for seed in range(size.seeds)]
             free = PredictiveCoding(size.steps, _RATE, prediction="free")
             return [
                 {"part": "gradient", "layers": layers, "seed": seed, "rule": name}
@@ -125,26 +141,26 @@ def _gradients(layers: int, size: Size) -> Task:
 
 
 def _compared(problems: list[Problem], each: PredictiveCoding) -> Iterator[Line]:
-    """A rule's gradient against backpropagation's, and how far its values settled."""
+    """The error of a rule's gradient, and the residual of its values."""
     loss_fn, *_, keywords = problems[0]
     learner = jax.jit(apical.value_and_grad(loss_fn, each, **keywords))
     for problem in problems:
         credit = learner(problem.params, (), *problem.args)
         exact, _ = jax.grad(loss_fn, has_aux=True)(problem.params, *problem.args)
-        found = gap(credit.grads, exact)
+        found = gradient_error(credit.grads, exact)
         residual = float(credit.info.residual) if each.prediction == "free" else 0.0
         yield found._asdict() | {"residual": residual}
 
 
 def judge(lines: Lines) -> Verdict:
-    """Whether the gradients differ, and whether what is learned with them does."""
+    """From the differences of the gradients, and of the accuracies."""
     depths = _layers(lines, "learning")
     directions = [
         Finding(_direction(lines, n), "different", unit="of the cosine")
         for n in _layers(lines, "gradient")
     ]
     learned = [Finding(_learned(lines, n, len(depths)), "different") for n in depths]
-    because = "; ".join(map(told, [*directions, *learned]))
+    because = "; ".join(map(finding_in_words, [*directions, *learned]))
     found = Verdict("not settled", because, (*directions, *learned))
     residuals = [ln["residual"] for ln in lines if ln["part"] == "gradient"]
     if not directions or not learned:
@@ -185,14 +201,14 @@ def _direction(lines: Lines, layers: int) -> Effect:
 
 def _accuracies(lines: Lines, layers: int, name: str) -> dict[int, float]:
     learned = [line for line in lines if line["part"] == "learning"]
-    return percent(last(learned, layers=layers, rule=name))
+    return in_percent(final_values(learned, layers=layers, rule=name))
 
 
 def _learned(lines: Lines, layers: int, compared: int) -> Effect:
     learned = {"part": "learning", "layers": layers}
     runs = ({**learned, "rule": FREE}, {**learned, "rule": FIXED})
-    what = f"{set_of(lines)}: accuracy, {layers} layers, free - fixed"
-    return paired(what, lines, runs, SAME_ACCURACY, compared)
+    what = f"{data_names(lines)}: accuracy, {layers} layers, free - fixed"
+    return paired_difference(what, lines, runs, SAME_ACCURACY, compared)
 
 
 def draw(lines: Lines) -> Figure:
@@ -203,7 +219,7 @@ def draw(lines: Lines) -> Figure:
     left.set(title="gradients at the initial weights", xlabel="layers of weights")
     left.set_ylabel("cosine to the gradient of backpropagation")
     right.set(title="what is learned", xlabel="layers of weights")
-    right.set_ylabel(f"{set_of(lines)}: test accuracy at the end, %")
+    right.set_ylabel(f"{data_names(lines)}: test accuracy at the end, %")
     for name, look in names.items():
         _points(left, lines, "gradient", name, look)
         _points(right, lines, "learning", name, look)
@@ -216,7 +232,7 @@ def draw(lines: Lines) -> Figure:
 
 
 def _points(axes: Axes, lines: Lines, part: str, name: str, look: LineStyle) -> None:
-    """The mean of the seeds, and each of them."""
+    """Draw the mean of the seeds, and each seed."""
     measure = _cosines if part == "gradient" else _accuracies
     found = {n: list(measure(lines, n, name).values()) for n in _layers(lines, part)}
     found = {layers: values for layers, values in found.items() if values}

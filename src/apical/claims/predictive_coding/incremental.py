@@ -1,4 +1,4 @@
-"""A published figure of incremental predictive coding, from its published numbers."""
+"""Incremental predictive coding with its published numbers (Pinchetti et al. 2025)."""
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import product
@@ -10,12 +10,14 @@ import optax
 from matplotlib.figure import Figure
 
 from apical import rules
-from apical.claims._claim import Claim, Desk, Lines, Published, Scale, Task
-from apical.claims._networks import activated
-from apical.claims._plots import over_epochs, panels, rules_of
-from apical.claims._report import NOT_RUN, set_of
-from apical.claims._tasks import KEPT, paired, vectors
+from apical.claims._claim import Claim, Lines, Published, Scale, Task, TaskContext
+from apical.claims._data import data_names, vector_loader
+from apical.claims._effect import paired_difference
+from apical.claims._plots import draw_over_epochs, panel_figure, rules_in
+from apical.claims._published_figures import NOT_RUN
+from apical.claims._tasks import RECORD_FIELDS
 from apical.claims._verdict import Finding, Verdict, decide
+from apical.claims.networks import mlp
 from apical.lab._registry import BASELINE
 from apical.lab._rule_spec import RuleSpec
 from apical.lab.data._load import Data
@@ -41,8 +43,8 @@ SOURCE = (
 )
 
 
-class LossSpec(NamedTuple):
-    """The numbers that the source's code gives for a rule.
+class PublishedNumbers(NamedTuple):
+    """The numbers that the code of the source has for a rule.
 
     Attributes:
         rule: how it learns.
@@ -60,8 +62,8 @@ class LossSpec(NamedTuple):
 
 
 TICKS = 8
-SETTINGS = {
-    INCREMENTAL: LossSpec(
+NUMBERS = {
+    INCREMENTAL: PublishedNumbers(
         rules.IncrementalPredictiveCoding(
             TICKS, inference=optax.sgd(0.8495322487988946, momentum=0.35)
         ),
@@ -70,7 +72,7 @@ SETTINGS = {
         0.032533390000821956,
         TICKS,
     ),
-    BASELINE: LossSpec(
+    BASELINE: PublishedNumbers(
         rules.Backpropagation(),
         jax.nn.gelu,
         0.00027487989229471686,
@@ -79,8 +81,8 @@ SETTINGS = {
 }
 
 
-class Amount(NamedTuple):
-    """How much is run: data, their sizes, width of the hidden layers, epochs, seeds."""
+class Size(NamedTuple):
+    """How much is run: data and their sizes, width of hidden layers, epochs, seeds."""
 
     data: str
     trained: int | None
@@ -90,27 +92,29 @@ class Amount(NamedTuple):
     seeds: int
 
 
-_AMOUNTS: dict[Scale, Amount] = {
-    "full": Amount("mnist", None, None, 128, 25, 7),
-    "quick": Amount("digits", None, None, 128, 25, 2),
-    "smoke": Amount("digits", 256, 160, 16, 1, 1),
+_SIZES: dict[Scale, Size] = {
+    "full": Size("mnist", None, None, 128, 25, 7),
+    "quick": Size("digits", None, None, 128, 25, 2),
+    "smoke": Size("digits", 256, 160, 16, 1, 1),
 }
 
 
 def tasks(scale: Scale) -> Iterable[Task]:
-    """One for each rule and seed, so that a run that is cut off has few to do again."""
-    amount = _AMOUNTS[scale]
-    for name, seed in product(SETTINGS, range(amount.seeds)):
-        yield Task(f"{name}-{seed}", _trained(amount, name, seed))
+    """One for each rule and seed, so that an interrupted run repeats little."""
+    size = _SIZES[scale]
+    for name, seed in product(NUMBERS, range(size.seeds)):
+        yield Task(f"{name}-{seed}", _trained(size, name, seed))
 
 
-def _trained(amount: Amount, name: str, seed: int) -> Callable[[Desk], Iterator[Line]]:
-    setting = SETTINGS[name]
+def _trained(
+    size: Size, name: str, seed: int
+) -> Callable[[TaskContext], Iterator[Line]]:
+    numbers = NUMBERS[name]
 
-    def run(desk: Desk) -> Iterator[Line]:
-        data = scaled(vectors(amount.data, amount.trained, amount.tested)(desk))
-        work = work_of(amount, setting, data)
-        entry = RuleSpec(lambda: setting.rule)
+    def run(context: TaskContext) -> Iterator[Line]:
+        data = rescaled(vector_loader(size.data, size.trained, size.tested)(context))
+        work = make_work(size, numbers, data)
+        entry = RuleSpec(lambda: numbers.rule)
         training = Trainer(
             TrainSetup(work),
             entry,
@@ -119,14 +123,14 @@ def _trained(amount: Amount, name: str, seed: int) -> Callable[[Desk], Iterator[
         shared = run_line(work, name, entry, Choice(work.learning_rate, {}))
         for epoch in train(training, training.begin()):
             for line in epoch_lines(epoch, (seed,)):
-                told = {**shared, **line, "optimizer": "adamw, warm-up and cosine"}
-                yield {key: told[key] for key in KEPT}
+                full = {**shared, **line, "optimizer": "adamw, warm-up and cosine"}
+                yield {key: full[key] for key in RECORD_FIELDS}
 
     return run
 
 
-def scaled(data: Data) -> Data:
-    """The same with inputs from -1 to 1, over the training part."""
+def rescaled(data: Data) -> Data:
+    """The data with inputs from -1 to 1 over the training part."""
     low, high = data.train_x.min(), data.train_x.max()
 
     def scale(part: np.ndarray) -> np.ndarray:
@@ -135,26 +139,24 @@ def scaled(data: Data) -> Data:
     return data._replace(train_x=scale(data.train_x), test_x=scale(data.test_x))
 
 
-def work_of(amount: Amount, setting: LossSpec, data: Data) -> TrainConfig:
-    """The work of a rule: its net, and AdamW over the length of the whole training."""
+def make_work(size: Size, numbers: PublishedNumbers, data: Data) -> TrainConfig:
+    """The training of a rule: its network, and AdamW with its schedule."""
     batch_size = 128
     steps = len(data.train_y) // batch_size
-    model = Model(
-        activated(setting.activation, *(amount.width,) * 3), ("vectors",), steps
-    )
-    updates = steps * amount.epochs * setting.updates
+    model = Model(mlp(numbers.activation, *(size.width,) * 3), ("vectors",), steps)
+    updates = steps * size.epochs * numbers.updates
     pace = optax.warmup_cosine_decay_schedule(1.0, 1.1, updates // 10, updates, 0.1)
 
     def optimizer(rate: Any) -> optax.GradientTransformation:
-        return optax.adamw(lambda count: rate * pace(count), weight_decay=setting.decay)
+        return optax.adamw(lambda count: rate * pace(count), weight_decay=numbers.decay)
 
     return TrainConfig(
         data,
-        f"three hidden layers of {amount.width}",
+        f"three hidden layers of {size.width}",
         model,
         optimizer,
-        setting.rate,
-        amount.epochs,
+        numbers.rate,
+        size.epochs,
         batch_size,
         "squared-error",
     )
@@ -162,9 +164,11 @@ def work_of(amount: Amount, setting: LossSpec, data: Data) -> TrainConfig:
 
 def judge(lines: Lines) -> Verdict:
     """From the accuracy after the last epoch, beside backprop's."""
-    what = f"{set_of(lines)}, last epoch: incremental - backprop"
+    what = f"{data_names(lines)}, last epoch: incremental - backprop"
     runs = ({"rule": INCREMENTAL}, {"rule": BASELINE})
-    found = decide([Finding(paired(what, lines, runs, MARGIN, lost=0.0), "higher")])
+    found = decide(
+        [Finding(paired_difference(what, lines, runs, MARGIN, lost=0.0), "higher")]
+    )
     return found._replace(unknown=(NOT_SEARCHED,))
 
 
@@ -205,13 +209,13 @@ def _counted_twice(rule: str) -> Callable[[Lines], str]:
 
 
 def draw(lines: Lines) -> Figure:
-    """Test accuracy over the epochs, and beside it the angle to backprop."""
-    figure, axes, look = panels(2, SETTINGS, rules_of(lines))
+    """Test accuracy over the epochs, and the cosine to backprop."""
+    figure, axes, look = panel_figure(2, NUMBERS, rules_in(lines))
     learned = [line for line in lines if line["epoch"]]
-    over_epochs(axes[0], learned, look, "test_accuracy")
-    over_epochs(axes[1], lines, {INCREMENTAL: look[INCREMENTAL]}, "alignment", 1)
+    draw_over_epochs(axes[0], learned, look, "test_accuracy")
+    draw_over_epochs(axes[1], lines, {INCREMENTAL: look[INCREMENTAL]}, "alignment", 1)
     axes[0].axhline(PUBLISHED[INCREMENTAL], color=look[INCREMENTAL].colour, lw=0.8)
-    axes[0].set_title(f"{set_of(lines)}: test accuracy (%); thin: published")
+    axes[0].set_title(f"{data_names(lines)}: test accuracy (%); thin: published")
     axes[1].set(title="cosine to backprop's gradient", ylim=(0, 1.05))
     return figure
 

@@ -7,11 +7,13 @@ from matplotlib.figure import Figure
 
 from apical import rules
 from apical.claims._claim import Claim, Lines, Published, Scale, Task
-from apical.claims._networks import picture_net
-from apical.claims._plots import over_epochs, panels, rules_of
-from apical.claims._report import course, set_of
-from apical.claims._tasks import baseline_and_control, comparison, paired
-from apical.claims._verdict import Effect, Finding, Verdict, decide
+from apical.claims._data import data_names
+from apical.claims._effect import Effect, paired_difference
+from apical.claims._plots import draw_over_epochs, panel_figure, rules_in
+from apical.claims._published_figures import accuracy_by_epoch
+from apical.claims._tasks import baseline_and_control, comparison_task
+from apical.claims._verdict import Finding, Verdict, as_well_as_backprop, decide
+from apical.claims.networks import convolutional_net
 from apical.claims.predictive_coding.trains import pictures
 from apical.lab._registry import BASELINE, CONTROL
 from apical.rules import Nudge, Rule, rule
@@ -68,7 +70,7 @@ def _compared(scale: Scale, run: str) -> Task:
 
     def given() -> dict[str, Any]:
         return {
-            "models": {"convolutional": picture_net},
+            "models": {"convolutional": convolutional_net},
             "rules": {**beside, NUDGED: RULES[run]},
             "loss": "squared-error",
             "batch_size": 64,
@@ -78,44 +80,39 @@ def _compared(scale: Scale, run: str) -> Task:
             "learning_rate": None if sweep else rate or 3e-3,
         }
 
-    return comparison(run.replace(" ", "-"), given, pictures(scale), run=run)
+    return comparison_task(run.replace(" ", "-"), given, pictures(scale), run=run)
 
 
 def judge(lines: Lines) -> Verdict:
     """From the last accuracies against backprop's and the control's, run by run."""
-    findings = []
+    findings: list[Finding] = []
     for run in RULES:
         decides = run == TUNED
-        findings += [
-            Finding(
-                _beside(lines, run, BASELINE, "backprop"),
-                "at least as high" if decides else None,
-            ),
-            Finding(
-                _beside(lines, run, CONTROL, "untrained hidden layers"),
-                "higher" if decides else None,
-            ),
-        ]
+        findings += as_well_as_backprop(
+            _beside(lines, run, BASELINE, "backprop"),
+            _beside(lines, run, CONTROL, "untrained hidden layers"),
+            decides,
+        )
     return decide(findings)
 
 
 def _beside(lines: Lines, run: str, other: str, name: str) -> Effect:
     runs = ({"run": run, "rule": NUDGED}, {"run": run, "rule": other})
-    return paired(f"{run}: centred nudge - {name}", lines, runs, MARGIN)
+    return paired_difference(f"{run}: centred nudge - {name}", lines, runs, MARGIN)
 
 
 def draw(lines: Lines) -> Figure:
     """Test accuracy over the epochs, a panel for each run; alignment of the second."""
     shown = [run for run in RULES if any(line["run"] == run for line in lines)]
     rules_shown = (BASELINE, CONTROL, NUDGED)
-    figure, axes, look = panels(len(shown) + 1, rules_shown, rules_of(lines))
+    figure, axes, look = panel_figure(len(shown) + 1, rules_shown, rules_in(lines))
     for panel, run in zip(axes, shown, strict=False):
         mine = [line for line in lines if line["run"] == run]
-        over_epochs(panel, mine, look, "test_accuracy")
-        panel.set_title(f"{run}:\n{set_of(mine)}, test accuracy (%)")
+        draw_over_epochs(panel, mine, look, "test_accuracy")
+        panel.set_title(f"{run}:\n{data_names(mine)}, test accuracy (%)")
     learning = {name: look[name] for name in (BASELINE, NUDGED)}
     mine = [line for line in lines if line["run"] == TUNED]
-    over_epochs(axes[-1], mine, learning, "alignment", 1)
+    draw_over_epochs(axes[-1], mine, learning, "alignment", 1)
     axes[-1].set(title=f"{TUNED}: cosine\nto backprop's gradient", ylim=(0, 1.05))
     return figure
 
@@ -147,13 +144,13 @@ CLAIM = Claim(
             "the test part, best five of seven seeds)",
             "89.47 %",
             "Pinchetti et al. 2025, table 1",
-            course((NUDGED,), run=TUNED),
+            accuracy_by_epoch((NUDGED,), run=TUNED),
         ),
         Published(
             "backprop in the same table",
             "89.43 %",
             "from memory: Pinchetti et al. 2025, table 1",
-            course((BASELINE,), run=TUNED),
+            accuracy_by_epoch((BASELINE,), run=TUNED),
         ),
         Published(
             "CIFAR-10, VGG5, cross-entropy: centred nudge, backprop",

@@ -8,16 +8,17 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from apical.circuit import LOSS, Circuit
-from apical.claims._claim import Claim, Desk, Lines, Scale, Task
-from apical.claims._networks import name_net, picture_net
-from apical.claims._plots import Curve, Panel, curves
-from apical.claims._verdict import LEAST_SEEDS, Verdict
-from apical.claims.predictive_coding._gradient_error import (
+from apical.claims._claim import Claim, Lines, Scale, Task, TaskContext
+from apical.claims._effect import LEAST_SEEDS
+from apical.claims._plots import Curve, Panel, curve_figure
+from apical.claims._verdict import Verdict
+from apical.claims.networks import convolutional_net, recurrent_net
+from apical.claims.predictive_coding._gradient_error import FixedPredictionInference
+from apical.claims.predictive_coding._untrained_networks import (
     Problem,
-    Recursion,
-    Subject,
-    residual,
-    transformer,
+    UntrainedNetwork,
+    residual_network,
+    transformer_network,
 )
 from apical.lab.storage._jsonl import Line
 
@@ -27,20 +28,22 @@ BACK, FRONT, MIXED = "back to front", "front to back", "mixed"
 MODELS = ("convolutional", "recurrent", "residual", "transformer")
 _LEVEL = (EXACT, "counts as exact")
 _AT_MOST = 1000  # sweeps
-_SUBJECTS: dict[Scale, dict[str, Subject]] = {
+_NETWORKS: dict[Scale, dict[str, UntrainedNetwork]] = {
     "full": {
-        "convolutional": Subject(picture_net, (3, 32, 32), 10, 4),
-        "recurrent": Subject(name_net(64, unrolled=True), (10,), 18, 1),
-        "residual": residual((3, 16, 16), 4),
-        "transformer": transformer(8, 2),
+        "convolutional": UntrainedNetwork(convolutional_net, (3, 32, 32), 10, 4),
+        "recurrent": UntrainedNetwork(recurrent_net(64, unrolled=True), (10,), 18, 1),
+        "residual": residual_network((3, 16, 16), 4),
+        "transformer": transformer_network(8, 2),
     },
     "quick": {
-        "convolutional": Subject(picture_net, (3, 32, 32), 10, 2),
-        "recurrent": Subject(name_net(16, unrolled=True), (6,), 18, 1),
-        "residual": residual((3, 16, 16), 2),
-        "transformer": transformer(4, 1),
+        "convolutional": UntrainedNetwork(convolutional_net, (3, 32, 32), 10, 2),
+        "recurrent": UntrainedNetwork(recurrent_net(16, unrolled=True), (6,), 18, 1),
+        "residual": residual_network((3, 16, 16), 2),
+        "transformer": transformer_network(4, 1),
     },
-    "smoke": {"recurrent": Subject(name_net(3, unrolled=True), (4,), 2, 1)},
+    "smoke": {
+        "recurrent": UntrainedNetwork(recurrent_net(3, unrolled=True), (4,), 2, 1)
+    },
 }
 # Seeds, mixed orders and rates.
 _SIZES: dict[Scale, tuple[int, int, tuple[float, ...]]] = {
@@ -52,25 +55,29 @@ _SIZES: dict[Scale, tuple[int, int, tuple[float, ...]]] = {
 
 def tasks(scale: Scale) -> Iterator[Task]:
     """One for each network."""
-    for name, subject in _SUBJECTS[scale].items():
-        yield _task(name, subject, *_SIZES[scale])
+    for name, network in _NETWORKS[scale].items():
+        yield _task(name, network, *_SIZES[scale])
 
 
 def _task(
-    name: str, subject: Subject, seeds: int, mixed: int, rates: tuple[float, ...]
+    name: str,
+    network: UntrainedNetwork,
+    seeds: int,
+    mixed: int,
+    rates: tuple[float, ...],
 ) -> Task:
-    def run(desk: Desk) -> list[Line]:
-        del desk
+    def run(context: TaskContext) -> list[Line]:
+        del context
         with jax.enable_x64(True):
-            problems = [subject.problem(seed) for seed in range(seeds)]
-            recursion = Recursion(problems[0])
+            problems = [network.problem(seed) for seed in range(seeds)]
+            inference = FixedPredictionInference(problems[0])
             return [
                 {"model": name, "seed": seed, "order": kind, "visits": " ".join(order)}
                 | line
-                for kind, order in orders(recursion.circuit, mixed)
+                for kind, order in orders(inference.circuit, mixed)
                 for seed, problem in enumerate(problems)
                 for rate in rates
-                for line in _swept(recursion, problem, order, rate)
+                for line in _swept(inference, problem, order, rate)
             ]
 
     return Task(name, run)
@@ -101,22 +108,25 @@ def waits(circuit: Circuit, order: tuple[str, ...]) -> bool:
 
 
 def _swept(
-    recursion: Recursion, problem: Problem, order: tuple[str, ...], rate: float
+    inference: FixedPredictionInference,
+    problem: Problem,
+    order: tuple[str, ...],
+    rate: float,
 ) -> Iterator[Line]:
-    """Sweep until it is exact, or long enough: the first sweep, and the last."""
-    found = islice(recursion.sweeps(problem, rate, order), _AT_MOST)
-    for sweeps, gap in enumerate(found, 1):
-        exact = gap.distance < EXACT
+    """The first sweep and the last: that which is exact, or the 1000th."""
+    found = islice(inference.sweeps(problem, rate, order), _AT_MOST)
+    for sweeps, error in enumerate(found, 1):
+        exact = error.distance < EXACT
         last = exact or sweeps == _AT_MOST
         if last or sweeps == 1:
-            said = {"rate": rate, "sweeps": sweeps, **gap._asdict()}
-            yield said | {"exact": exact, "last": last}
+            fields = {"rate": rate, "sweeps": sweeps, **error._asdict()}
+            yield fields | {"exact": exact, "last": last}
         if last:
             return
 
 
 def judge(lines: Lines) -> Verdict:
-    """One sweep of whole steps is exact; all else is exact too, but later."""
+    """Holds if one sweep of whole steps is exact, and all else later."""
     because = _because(lines)
     few = [name for name in MODELS if _seeds(lines, name) < LEAST_SEEDS]
     if few:
@@ -144,23 +154,23 @@ def _because(lines: Lines) -> str:
     first = [line for line in lines if line["sweeps"] == 1]
     whole = [line["distance"] for line in first if _is_backprop(line)]
     others = [line["distance"] for line in first if not _is_backprop(line)]
-    said = [f"one sweep back to front at rate 1: within {max(whole, default=1):.1e}"]
+    parts = [f"one sweep back to front at rate 1: within {max(whole, default=1):.1e}"]
     if others:
-        said.append(f"any other first sweep: {min(others):.1e} to {max(others):.1e}")
+        parts.append(f"any other first sweep: {min(others):.1e} to {max(others):.1e}")
     for name in (BACK, FRONT, MIXED):
         for rate in (0.1, 1.0):
             wanted = (name, rate, True)
             ends = [x for x in lines if (x["order"], x["rate"], x["last"]) == wanted]
             took = [line["sweeps"] for line in ends]
             if not all(line["exact"] for line in ends):
-                said.append(f"{name} at {rate:g}: not exact in {max(took)} sweeps")
+                parts.append(f"{name} at {rate:g}: not exact in {max(took)} sweeps")
             elif took:
-                said.append(f"{name} at {rate:g}: {min(took)} to {max(took)} sweeps")
-    return "; ".join(said)
+                parts.append(f"{name} at {rate:g}: {min(took)} to {max(took)} sweeps")
+    return "; ".join(parts)
 
 
 def draw(lines: Lines) -> Figure:
-    """How far the first sweep comes at each rate, and how many it takes."""
+    """The distance after the first sweep at each rate, and the number of sweeps."""
     first = [line for line in lines if line["sweeps"] == 1]
     exact = [line for line in lines if line["exact"]]
     names = list(dict.fromkeys(line["model"] for line in lines))
@@ -172,7 +182,9 @@ def draw(lines: Lines) -> Figure:
         Panel("", _by_order(exact, name, "sweeps"), "sweeps until exact")
         for name in names
     ]
-    return curves([*distances, *sweeps], "rate", max(len(names), 1), xscale="linear")
+    return curve_figure(
+        [*distances, *sweeps], "rate", max(len(names), 1), xscale="linear"
+    )
 
 
 def _by_order(lines: Lines, model: str, field: str) -> list[Curve]:

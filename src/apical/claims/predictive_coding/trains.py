@@ -7,12 +7,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from apical import rules
-from apical.claims._claim import Claim, Desk, Lines, Published, Scale, Task
-from apical.claims._networks import picture_net, text_net
-from apical.claims._plots import over_epochs, panels, rules_of
-from apical.claims._report import Measured, course, set_of
-from apical.claims._tasks import baseline_and_control, comparison, first, paired
-from apical.claims._verdict import Effect, Finding, Verdict, decide
+from apical.claims._claim import Claim, Lines, Published, Scale, Task, TaskContext
+from apical.claims._data import data_names, first_examples
+from apical.claims._effect import Effect, lines_where, paired_difference
+from apical.claims._plots import draw_over_epochs, panel_figure, rules_in
+from apical.claims._published_figures import Measured, accuracy_by_epoch
+from apical.claims._tasks import baseline_and_control, comparison_task
+from apical.claims._verdict import Finding, Verdict, as_well_as_backprop, decide
+from apical.claims.networks import convolutional_net, lstm_net
 from apical.lab._registry import BASELINE, CONTROL
 from apical.lab.data._load import Data, load
 from apical.lab.data._text import windows
@@ -50,11 +52,11 @@ def tasks(scale: Scale) -> Iterable[Task]:
         "learning_rate": None if sweep else 3e-3,
     }
     beside = {} if scale == "smoke" else baseline_and_control()
-    yield comparison(
+    yield comparison_task(
         PICTURES,
         lambda: {
             **budget,
-            "models": {"convolutional": picture_net},
+            "models": {"convolutional": convolutional_net},
             "rules": {**beside, CODING: AsPublished(steps=100, rate=0.1)},
             "loss": "squared-error",
         },
@@ -64,12 +66,12 @@ def tasks(scale: Scale) -> Iterable[Task]:
     if scale == "smoke":
         return
     width = 64 if scale == "full" else 16
-    yield comparison(
+    yield comparison_task(
         TEXT,
         lambda: {
             **budget,
             "epochs": min(epochs, 2),
-            "models": {"lstm": text_net(width)},
+            "models": {"lstm": lstm_net(width)},
             "rules": {**beside, CODING: AsPublished(steps=200, rate=0.1)},
         },
         _text(scale),
@@ -77,15 +79,21 @@ def tasks(scale: Scale) -> Iterable[Task]:
     )
 
 
-def pictures(scale: Scale) -> Callable[[Desk], Data]:
-    """What gives the pictures of a scale: CIFAR-10, or digits large enough."""
+def pictures(scale: Scale) -> Callable[[TaskContext], Data]:
+    """A loader of the pictures of a scale: CIFAR-10, or digits in double size."""
 
-    def give(desk: Desk) -> Data:
+    def give(context: TaskContext) -> Data:
         if scale == "full":
-            return first(load("cifar10", desk.data_dir, desk.download), 10_000, None)
+            return first_examples(
+                load("cifar10", context.data_dir, context.download), 10_000, None
+            )
         # The digits in double size: two convolutions of 5 x 5 do not fit into 8 x 8.
         data = load("digits")
-        data = first(data, 320, 160) if scale == "quick" else first(data, 128, 64)
+        data = (
+            first_examples(data, 320, 160)
+            if scale == "quick"
+            else first_examples(data, 128, 64)
+        )
         return data._replace(
             train_x=_doubled(data.train_x), test_x=_doubled(data.test_x)
         )
@@ -93,18 +101,20 @@ def pictures(scale: Scale) -> Callable[[Desk], Data]:
     return give
 
 
-def _text(scale: Scale) -> Callable[[Desk], Data]:
-    def give(desk: Desk) -> Data:
+def _text(scale: Scale) -> Callable[[TaskContext], Data]:
+    def give(context: TaskContext) -> Data:
         if scale == "full":
-            data = load("shakespeare", desk.data_dir, desk.download)
-            return first(shortened(data), 5_000, 5_000)
-        return first(shortened(windows(_QUOTE * 300, "a line of Hamlet", "")), 320, 160)
+            data = load("shakespeare", context.data_dir, context.download)
+            return first_examples(shortened(data), 5_000, 5_000)
+        return first_examples(
+            shortened(windows(_QUOTE * 300, "a line of Hamlet", "")), 320, 160
+        )
 
     return give
 
 
 def shortened(data: Data) -> Data:
-    """The windows of a text, each cut into windows of 16 characters."""
+    """A text with each window cut into windows of 16 characters."""
 
     def cut(part: np.ndarray) -> np.ndarray:
         return part.reshape(-1, LETTERS)
@@ -124,24 +134,25 @@ def _doubled(pictures: np.ndarray) -> np.ndarray:
 
 def judge(lines: Lines) -> Verdict:
     """From the last accuracies against backprop's and the control's."""
-    findings = []
+    findings: list[Finding] = []
     for part in (PICTURES, TEXT):
-        inside, name = part == PICTURES, set_of([e for e in lines if e["part"] == part])
+        name = data_names(lines_where(lines, part=part))
 
         def against(rule: str, what: str, part: str = part, name: str = name) -> Effect:
             runs = ({"part": part, "rule": CODING}, {"part": part, "rule": rule})
             what = f"{name}: predictive coding - {what}"
-            return paired(what, lines, runs, MARGIN, compared=2)
+            return paired_difference(what, lines, runs, MARGIN, compared=2)
 
-        beside = against(BASELINE, "backprop")
-        taught = against(CONTROL, "untrained hidden layers")
-        findings.append(Finding(beside, "at least as high", inside))
-        findings.append(Finding(taught, "higher", inside))
-    return decide(findings).but(_cannot_fail(lines))
+        findings += as_well_as_backprop(
+            against(BASELINE, "backprop"),
+            against(CONTROL, "untrained hidden layers"),
+            inside=part == PICTURES,
+        )
+    return decide(findings).with_refusals(_cannot_fail(lines))
 
 
 def _cannot_fail(lines: Lines) -> tuple[str, ...]:
-    """Where the rule's gradient was backprop's own all through training."""
+    """A reason to refuse: the gradient was backprop's own all through training."""
     cosines = [
         line["alignment"]
         for line in lines
@@ -158,13 +169,13 @@ def _cannot_fail(lines: Lines) -> tuple[str, ...]:
 
 def draw(lines: Lines) -> Figure:
     """Test accuracy and alignment over the epochs, on both."""
-    figure, axes, look = panels(4, (BASELINE, CONTROL, CODING), rules_of(lines))
+    figure, axes, look = panel_figure(4, (BASELINE, CONTROL, CODING), rules_in(lines))
     learning = {name: look[name] for name in (BASELINE, CODING)}
     for place, part in enumerate((PICTURES, TEXT)):
         mine = [each for each in lines if each["part"] == part]
-        over_epochs(axes[2 * place], mine, look, "test_accuracy")
-        over_epochs(axes[2 * place + 1], mine, learning, "alignment", 1)
-        axes[2 * place].set_title(f"{set_of(mine)}: test accuracy (%)")
+        draw_over_epochs(axes[2 * place], mine, look, "test_accuracy")
+        draw_over_epochs(axes[2 * place + 1], mine, learning, "alignment", 1)
+        axes[2 * place].set_title(f"{data_names(mine)}: test accuracy (%)")
         # From 0, so that rounding does not look like a fall.
         axes[2 * place + 1].set(title="cosine to backprop's gradient", ylim=(0, 1.05))
     return figure
@@ -200,7 +211,7 @@ CLAIM = Claim(
         _published(
             "CIFAR-10, test accuracy",
             "figure only: the curves are about the same",
-            course((BASELINE, CODING), part=PICTURES),
+            accuracy_by_epoch((BASELINE, CODING), part=PICTURES),
         ),
         _published(
             "weights: rate of the convolutional net, of the LSTM",
@@ -210,7 +221,7 @@ CLAIM = Claim(
         _published(
             "LSTM, 1056 cells, windows of 50, 200 steps at 0.1",
             "figure only: the curves are about the same",
-            course((BASELINE, CODING), part=TEXT),
+            accuracy_by_epoch((BASELINE, CODING), part=TEXT),
         ),
     ),
     differences=(

@@ -1,1 +1,1 @@
-"""Published accuracies as claims."""
+"""Claims with a published accuracy, each with the network of its source."""

@@ -1,7 +1,7 @@
-"""Rules of the literature on its own nets: each beside backprop, figures beside ours.
+"""Claims with a published accuracy: rules on the network of their source.
 
-A rule is judged by its difference to backprop in our runs. What was published of it is
-shown, and decides nothing alone.
+A rule is judged by its difference to backpropagation in the same runs. The published
+accuracy is shown beside the measured one, and decides nothing alone.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -11,10 +11,12 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from apical.claims._claim import Claim, Lines, Published, Scale, Task
-from apical.claims._plots import over_epochs, panels, rules_of
-from apical.claims._report import set_of, test_error
-from apical.claims._tasks import Size, baseline_and_control, comparison, paired, vectors
-from apical.claims._verdict import Effect, Finding, Verdict, decide
+from apical.claims._data import data_names, vector_loader
+from apical.claims._effect import Effect, paired_difference
+from apical.claims._plots import draw_over_epochs, panel_figure, rules_in
+from apical.claims._published_figures import final_error
+from apical.claims._tasks import Size, baseline_and_control, comparison_task
+from apical.claims._verdict import Finding, Verdict, as_well_as_backprop, decide
 from apical.lab._registry import BASELINE, CONTROL
 from apical.rules import Rule
 
@@ -28,64 +30,63 @@ _AND = (
 
 
 @dataclass(frozen=True)
-class Anchor:
-    """What was published of some rules on one net, and how much of it is run here.
+class PublishedAccuracy:
+    """Published errors of rules on one network, and the comparison that is run.
 
     Attributes:
-        net: from a width to what builds the net.
-        taught: the rules by name, beside backprop and the control.
-        errors: the published test errors (percent) by name.
+        net: from a width to a builder of the network.
+        compared: the rules by name, beside backprop and the control.
+        errors: the published test errors (percent) by rule.
         sizes: how much is run at each scale.
-        arguments: more of `apical.lab.compare`.
-        published_by: where the errors stand.
-        setup: in which work they were measured.
-        read: whether somebody here has read the errors there. If not they are from
-            memory.
-        judged: the rules that the sentence is about; none named: all of them.
-        nearly: whether the sentence allows each rule to lose to backprop what it does
-            in the published figures; they must have been read.
+        arguments: more arguments of `apical.lab.compare`.
+        published_by: the source of the errors.
+        setup: the set-up in which they were measured.
+        read: whether the errors were read in the source; if not they are from memory.
+        deciding: the rules that the sentence is about; none: all of them.
+        nearly: whether the sentence allows each rule its published loss to backprop;
+            the errors must have been read.
     """
 
     net: Callable[[int], Any]
-    taught: Mapping[str, Rule]
+    compared: Mapping[str, Rule]
     errors: Mapping[str, float]
     sizes: Mapping[Scale, Size]
     published_by: str = ""
     setup: str = ""
     arguments: Mapping[str, Any] = field(default_factory=dict)
     read: bool = True
-    judged: tuple[str, ...] = ()
+    deciding: tuple[str, ...] = ()
     nearly: bool = False
 
     def tasks(self, scale: Scale) -> Iterable[Task]:
-        """One comparison."""
+        """One comparison of all rules."""
         size = self.sizes[scale]
 
         def given() -> dict[str, Any]:
             return {
                 "models": {"net": self.net(size.width)},
-                "rules": {**baseline_and_control(), **self.taught},
+                "rules": {**baseline_and_control(), **self.compared},
                 **size.arguments,
                 **self.arguments,
             }
 
-        yield comparison("train", given, vectors(size.data, size.trained, size.tested))
+        yield comparison_task(
+            "train", given, vector_loader(size.data, size.trained, size.tested)
+        )
 
     @property
     def _deciding(self) -> tuple[str, ...]:
-        return self.judged or tuple(self.taught)
+        return self.deciding or tuple(self.compared)
 
     def judge(self, lines: Lines) -> Verdict:
         """Each rule against backprop and against the control."""
-        findings, many = [], len(self._deciding)
-        for rule in self.taught:
+        findings: list[Finding] = []
+        many = len(self._deciding)
+        for rule in self.compared:
             decides = rule in self._deciding
             beside = self._to_backprop(lines, rule)
-            taught = _compared(lines, rule, CONTROL, "untrained hidden layers", many)
-            findings += [
-                Finding(beside, "at least as high" if decides else None),
-                Finding(taught, "higher" if decides else None),
-            ]
+            control = _compared(lines, rule, CONTROL, "untrained hidden layers", many)
+            findings += as_well_as_backprop(beside, control, decides)
         return decide(findings)
 
     def _to_backprop(self, lines: Lines, rule: str) -> Effect:
@@ -103,22 +104,22 @@ class Anchor:
 
     def draw(self, lines: Lines) -> Figure:
         """Test accuracy over the epochs, with the published figures; alignment."""
-        learning = (BASELINE, *self.taught)
-        figure, axes, look = panels(2, (*learning, CONTROL), rules_of(lines))
+        learning = (BASELINE, *self.compared)
+        figure, axes, look = panel_figure(2, (*learning, CONTROL), rules_in(lines))
         learned = [line for line in lines if line["epoch"]]
-        over_epochs(axes[0], learned, look, "test_accuracy")
+        draw_over_epochs(axes[0], learned, look, "test_accuracy")
         drawn = {name: look[name] for name in learning}
-        over_epochs(axes[1], lines, drawn, "alignment", 1)
+        draw_over_epochs(axes[1], lines, drawn, "alignment", 1)
         for rule, error in self.errors.items() if self.read else ():
             axes[0].axhline(100 - error, color=look[rule].colour, lw=0.8)
         thin = "; thin: published" if self.errors and self.read else ""
-        axes[0].set_title(f"{set_of(lines)}: test accuracy (%){thin}")
+        axes[0].set_title(f"{data_names(lines)}: test accuracy (%){thin}")
         axes[1].set_title("cosine to backprop's gradient")
         axes[1].set_ylim(min(0, axes[1].get_ylim()[0]), 1.05)
         return figure
 
-    def claim(self, **said: Any) -> Claim:
-        """The claim that this work decides; what is said of it may replace any part."""
+    def claim(self, **parts: Any) -> Claim:
+        """The claim with these parts and those that follow from the comparison."""
         given: dict[str, Any] = {
             "published": self.published,
             "rule": self.rule,
@@ -128,11 +129,11 @@ class Anchor:
             "data": ("mnist",),
             "trials": self.sizes["full"].sweep,
         }
-        return Claim(**given | said)
+        return Claim(**given | parts)
 
     @property
     def rule(self) -> str:
-        """How the verdict follows, in words."""
+        """How the verdict follows from the numbers, in words."""
         many = len(self._deciding)
         who = "each rule" if many > 1 else self._deciding[0]
         corrected = f" Intervals are corrected for {many} rules." if many > 1 else ""
@@ -148,13 +149,13 @@ class Anchor:
 
     @property
     def published(self) -> tuple[Published, ...]:
-        """The published errors, each beside ours."""
+        """The published errors, each with the measured one beside it."""
         return tuple(
             Published(
                 f"{rule}: test error, {self.setup}",
                 f"{error:.2f} %",
                 self.published_by if self.read else f"from memory: {self.published_by}",
-                test_error(rule),
+                final_error(rule),
             )
             for rule, error in self.errors.items()
         )
@@ -162,4 +163,4 @@ class Anchor:
 
 def _compared(lines: Lines, rule: str, other: str, name: str, many: int) -> Effect:
     runs = ({"rule": rule}, {"rule": other})
-    return paired(f"{rule} - {name}", lines, runs, MARGIN, many, lost=0.0)
+    return paired_difference(f"{rule} - {name}", lines, runs, MARGIN, many, lost=0.0)

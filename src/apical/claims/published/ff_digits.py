@@ -1,13 +1,13 @@
-"""Forward-forward beside backprop on MNIST (Hinton 2022)."""
+"""Forward-forward against backprop on MNIST (Hinton 2022)."""
 
 from apical import rules
-from apical.claims._networks import plain
 from apical.claims._tasks import Size
-from apical.claims.published._published_accuracy import Anchor
+from apical.claims.networks import relu_mlp
+from apical.claims.published._published_accuracy import PublishedAccuracy
 
-ANCHOR = Anchor(
-    net=lambda width: plain(*(width,) * 3),
-    taught={"forward-forward": rules.ForwardForward()},
+PUBLISHED = PublishedAccuracy(
+    net=lambda width: relu_mlp(*(width,) * 3),
+    compared={"forward-forward": rules.ForwardForward()},
     errors={"forward-forward": 1.45},
     sizes={
         "full": Size("mnist", None, None, 500, 15, 5, 0, 1e-3),
@@ -18,7 +18,7 @@ ANCHOR = Anchor(
     published_by="a re-implementation by others of Hinton 2022 (its own record)",
     setup="three layers of 1000, peer normalisation, linear probe, 100 epochs",
 )
-CLAIM = ANCHOR.claim(
+CLAIM = PUBLISHED.claim(
     id="ff-digits",
     sentence="Forward-forward learns MNIST about as well as backprop.",
     source="Hinton 2022, arXiv:2212.13345, and re-implementations",

@@ -3,14 +3,14 @@
 import jax
 
 from apical import rules
-from apical.claims._networks import layer_normed
 from apical.claims._tasks import Size
-from apical.claims.published._published_accuracy import Anchor
+from apical.claims.networks import layer_norm_mlp
+from apical.claims.published._published_accuracy import PublishedAccuracy
 from apical.lab._registry import BASELINE
 
-ANCHOR = Anchor(
-    net=lambda width: layer_normed(jax.nn.relu, width, width),
-    taught={
+PUBLISHED = PublishedAccuracy(
+    net=lambda width: layer_norm_mlp(jax.nn.relu, width, width),
+    compared={
         "feedback-alignment": rules.FeedbackAlignment(),
         "direct-feedback-alignment": rules.DirectFeedbackAlignment(),
         "forward-gradient-activities": rules.ForwardGradient("activities"),
@@ -29,10 +29,10 @@ ANCHOR = Anchor(
     arguments={"optimizer": "momentum", "batch_size": 128},
     published_by="Ren, Kornblith, Liao & Hinton 2023, table 3",
     setup="LocalMixer S/1/1, 272 thousand parameters, no augmentation",
-    judged=("forward-gradient-activities",),
+    deciding=("forward-gradient-activities",),
     nearly=True,
 )
-CLAIM = ANCHOR.claim(
+CLAIM = PUBLISHED.claim(
     id="forward-gradient",
     sentence=(
         "Forward gradients of activities train a small mixer nearly as well as "

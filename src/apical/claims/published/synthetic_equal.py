@@ -8,10 +8,11 @@ import jax.numpy as jnp
 from apical import Credit, rules
 from apical.circuit import Circuit
 from apical.claims._claim import Lines
-from apical.claims._networks import normed
-from apical.claims._tasks import Size, paired
-from apical.claims._verdict import Effect, Finding, Verdict, decide
-from apical.claims.published._published_accuracy import Anchor
+from apical.claims._effect import Effect, paired_difference
+from apical.claims._tasks import Size
+from apical.claims._verdict import Finding, Verdict, decide
+from apical.claims.networks import batch_norm_mlp
+from apical.claims.published._published_accuracy import PublishedAccuracy
 from apical.lab._registry import BASELINE, CONTROL
 from apical.rules import Rule, rule
 from apical.rules._base import local_signals
@@ -24,12 +25,12 @@ RANDOM = "random-directions"
 
 @rule
 class RandomDirections(Rule):
-    """A control: signals of the true size at every node, in directions drawn anew."""
+    """A control: signals of the true size at every node, in random directions."""
 
     needs: ClassVar[tuple[str, ...]] = ("signed error units",)
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
-        """A key of its own."""
+        """The key of the random directions."""
         del params, args
         circuit.require_nodes()
         return fold_in_name(key, "apical.RandomDirections")
@@ -53,9 +54,9 @@ def _as_long(direction: jax.Array, other: jax.Array) -> jax.Array:
     return (size * direction).astype(other.dtype)
 
 
-ANCHOR = Anchor(
-    net=lambda width: normed(*(width,) * 2),
-    taught={
+PUBLISHED = PublishedAccuracy(
+    net=lambda width: batch_norm_mlp(*(width,) * 2),
+    compared={
         PLAIN: rules.SyntheticGradients(),
         CONDITIONED: rules.SyntheticGradients(conditioned=True),
         RANDOM: RandomDirections(),
@@ -78,7 +79,7 @@ def judge(lines: Lines) -> Verdict:
 
     def against(name: str, rule: str, what: str) -> Effect:
         runs = ({"rule": name}, {"rule": rule})
-        return paired(f"{name} - {what}", lines, runs, MARGIN, compared=2)
+        return paired_difference(f"{name} - {what}", lines, runs, MARGIN, compared=2)
 
     findings = []
     for name in (PLAIN, CONDITIONED):
@@ -94,7 +95,7 @@ def judge(lines: Lines) -> Verdict:
     return decide(findings)
 
 
-CLAIM = ANCHOR.claim(
+CLAIM = PUBLISHED.claim(
     id="synthetic-equal",
     sentence="Synthetic gradients are equally effective, and unlock the layers.",
     source=(
@@ -104,7 +105,7 @@ CLAIM = ANCHOR.claim(
     ),
     work=(
         "MNIST, 784-256-256-10, batch norm and ReLU, cross-entropy, batches of 256, "
-        "Adam, 8 epochs; a linear critic at each hidden layer, told the label or not; "
+        "Adam, 8 epochs; a linear critic at each hidden layer, given the label or not; "
         "random directions as long as the true signals, drawn anew for every batch; "
         "backprop and the control with untrained hidden layers; each with 6 trials of "
         "the step size (critics also of theirs) on a held-out part; 5 seeds."
@@ -118,7 +119,7 @@ CLAIM = ANCHOR.claim(
     ),
     rule=(
         "Holds if, paired by seed, the test accuracy after the last epoch with critics "
-        "that are told the label and with critics that are not is at least as high as "
+        "that are given the label and with critics that are not is at least as high as "
         "backprop's (m = 0.5 points), and higher than that with random directions of "
         "the same size. Holds within limits if that is so of critics that are told the "
         "label alone. Does not hold if one of these is against the claim and the "
@@ -126,7 +127,7 @@ CLAIM = ANCHOR.claim(
         "The control with untrained hidden layers: shown only."
     ),
     remaining=(
-        "Critics that are not told the label end 3 points below backprop, and the "
+        "Critics that are not given the label end 3 points below backprop, and the "
         "source's do not: it trains 270 times as long, and a critic that knows only "
         "the activities has the label to guess. Random directions as long as the true "
         "signals do worse than hidden layers that are left alone (88.9 against 90.4 "

@@ -58,8 +58,8 @@ def cost_line(setup: TrainSetup, spec: RuleSpec, chosen: Choice) -> Line:
         state = step.init(key, params, *args)
     except ValueError:  # the rule refuses the model; the training records why
         return dict.fromkeys(name + side for name in _QUANTITIES for side in _SIDES)
-    measure = apical.measure.cost(loss.training, rule, repeats=_ROUNDS, **loss.setting)
-    found = measure(params, state, *args)
+    measure = apical.measure.cost(step.learner, repeats=_ROUNDS)
+    found = measure(params, state.rule, *args)
     return {
         name + side: plain(getattr(getattr(found, part), name))
         for name in _QUANTITIES

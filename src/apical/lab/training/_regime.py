@@ -7,20 +7,19 @@ import jax
 import apical
 from apical.lab.training._loss import Loss
 from apical.measure import Regime
-from apical.rules import PredictiveCoding, Rule, ZeroDivergence
+from apical.rules import PredictiveCoding, Rule
 
 
 def has_regime(rule: Rule) -> bool:
     """Whether the rule's values descend an energy towards an equilibrium."""
     if not isinstance(rule, PredictiveCoding):
         return False
-    # It takes one step per level, and weights move meanwhile: no equilibrium.
-    passes = isinstance(rule.inference, ZeroDivergence)
-    return rule.prediction == "free" and rule.free is None and not passes
+    # With `settles` False weights move meanwhile: there is no equilibrium.
+    return rule.prediction == "free" and rule.free is None and rule.settles
 
 
 def regime_of(loss: Loss, rule: Any, learned: Any, batch: Any) -> Regime:
     """The regime of the first run, on one batch of the training set."""
     params, statistics, state = jax.tree.map(lambda leaf: leaf[0], learned)
-    measure = apical.measure.regime(loss.training, rule, **loss.setting)
-    return measure(params, state, statistics, *batch)
+    learner = apical.value_and_grad(loss.training, rule, **loss.setting)
+    return apical.measure.regime(learner)(params, state.rule, statistics, *batch)

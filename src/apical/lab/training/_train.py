@@ -316,10 +316,11 @@ class Trainer:
         def one_run(learned: Learned, numbers: Any) -> Any:
             params, statistics, state = learned
             loss = self.setup.loss
-            align = apical.measure.alignment(
+            learner = apical.value_and_grad(
                 loss.training, self._rule(numbers), **loss.setting
             )
-            return align(params, state, statistics, x, y)
+            align = apical.measure.alignment(learner)
+            return align(params, state.rule, statistics, x, y)
 
         return jax.vmap(one_run)(learned, numbers)
 

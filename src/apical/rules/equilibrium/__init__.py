@@ -1,4 +1,4 @@
-"""Rules that contrast the states of a network that settles, and their relatives."""
+"""Equilibrium rules: contrasts of settled states, and rules related to them."""
 
 from ._activation_relaxation import ActivationRelaxation as ActivationRelaxation
 from ._contrastive_hebbian import ContrastiveHebbian as ContrastiveHebbian

@@ -1,11 +1,11 @@
-"""Activation relaxation: activities relax until they are gradients.
+"""Activation relaxation: activities relax to the gradients of the loss.
 
     x_l <- x_l - rate (x_l - (x_{l+1} * rho'(z_{l+1})) W_{l+1}'),    x_L = dL/dy
     dW_l = (x_l * rho'(z_l)) h_{l-1}'
 
-from x = h, the feed-forward values, with rho' and the weights read at these. Millidge,
-Tschantz, Seth & Buckley 2020. The recursion is that of predictive coding with fixed
-predictions, x being minus the error: the same rule, from another start.
+from x = h, the feed-forward values, at which rho' and the weights are evaluated. The
+recursion is that of predictive coding with fixed predictions, x being minus the error;
+only the initial values differ. Millidge, Tschantz, Seth & Buckley 2020.
 """
 
 from __future__ import annotations
@@ -19,18 +19,17 @@ from ...circuit import Circuit
 from .._base import Credit, Rule, SearchSpace, Signal, cited, rule, static
 from .._checks import check_positive, check_whole
 from .._iteration import repeat
-from .._numerics import relative_norm, wide
-from .._validation import warn_of_unheard
-from ..predictive_coding import RandomFeedback
-from ..predictive_coding._energy import Terms
-from ..predictive_coding._fixed_prediction import Linear, linearise
-from ._network import SETTLED, Settling, damped
+from .._local_derivatives import LocalDerivatives, local_derivatives
+from .._numerics import relative_norm, upcast
+from .._validation import warn_of_unreached_nodes
+from ..feedback._random_feedback import AbstractFeedback
+from ._settling import SETTLED, Settling, damped
 
 
 class Relaxed(NamedTuple):
-    """The forward pass, minus the relaxed activities, and the diagnostics."""
+    """The linearised network, minus the relaxed activities, and the diagnostics."""
 
-    linear: Linear
+    linear: LocalDerivatives
     errors: Any
     info: Settling
 
@@ -45,20 +44,23 @@ _MILLIDGE = (
 
 @rule
 class ActivationRelaxation(Rule):
-    """Let activities relax to the gradient of the loss, and learn from them.
+    """Relax activities to the gradient of the loss, and learn from them.
+
+        x_l <- x_l - rate (x_l - (x_{l+1} * rho'(z_{l+1})) W_{l+1}'),    x_L = dL/dy
 
     It is `PredictiveCoding(steps, rate, inference=optax.sgd(rate))` with fixed
-    predictions, except for the start: activities begin at their feed-forward values,
-    errors at 0. What is left of the start after T steps is (1 - rate)^T of it where no
-    signal arrives, and at rate 1 nothing: after as many steps as the longest path of
-    nodes both are backpropagation, bit for bit the same on a chain.
+    predictions, except for the initial values: activities start at their feed-forward
+    values, where predictive coding starts with errors of 0. After T steps a fraction
+    (1 - rate)^T of the initial value remains where no signal arrives; at rate 1 nothing
+    does, and after as many steps as the longest path of nodes both rules are
+    backpropagation (bit for bit on a chain).
 
     Args:
-      steps: how many steps; None: as many as the longest path of nodes.
+      steps: the number of steps; None: the length of the longest path of nodes.
       rate: kappa of the paper, the size of a step.
-      feedback: `RandomFeedback()` to carry signals back by other weights (fixed, or
-        learned); None: by the forward ones.
-      derivative: whether signals pass the derivative of the nonlinearity.
+      feedback: `RandomFeedback()` to pass signals back through other weights (fixed, or
+        learned); None: through the forward ones.
+      derivative: whether signals are multiplied by the derivative of the nonlinearity.
 
     Example:
       >>> import jax, jax.numpy as jnp, apical
@@ -72,35 +74,35 @@ class ActivationRelaxation(Rule):
       True
 
     Raises:
-      ValueError: in `init`, where nodes are not separated.
+      ValueError: in `init`, if nodes are not separated.
 
     Source: Millidge, Tschantz, Seth & Buckley 2020, arXiv:2009.05359.
     """
 
     steps: int | None = static(default=None)
     rate: float = 1.0
-    feedback: RandomFeedback | None = static(default=None)
+    feedback: AbstractFeedback | None = static(default=None)
     derivative: bool = static(default=True)
 
     @property
     def citation(  # pyright: ignore[reportIncompatibleVariableOverride]
         self,
     ) -> str:
-        """Its own source, and that of the feedback weights."""
+        """The source of the rule, and of the feedback weights."""
         return cited(_MILLIDGE, self.feedback)
 
     @property
     def search_space(  # pyright: ignore[reportIncompatibleVariableOverride]
         self,
     ) -> SearchSpace:
-        """In as many steps as there are nodes on a path only rate 1 comes to rest."""
+        """The rate, unless the default number of steps requires a rate of 1."""
         return {} if self.steps is None else {"rate": (0.1, 1.0, "log")}
 
     @property
     def needs(  # pyright: ignore[reportIncompatibleVariableOverride]
         self,
     ) -> tuple[str, ...]:
-        """What the chosen parts need."""
+        """What the chosen options need."""
         found = ["separate phases", "stored activities", "update locking"]
         found.append("signed error units")
         if self.feedback is None:
@@ -115,27 +117,28 @@ class ActivationRelaxation(Rule):
         if self.steps is not None:
             check_whole(self.steps, "steps")
         check_positive(self.rate, "rate")
-        if self.feedback is not None and not isinstance(self.feedback, RandomFeedback):
+        given = self.feedback
+        if given is not None and not isinstance(given, AbstractFeedback):
             raise TypeError(
                 "`feedback` must be `apical.rules.RandomFeedback()` or None, not "
                 f"{self.feedback!r}."
             )
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
-        """Check that nodes are separated; the state of the feedback weights."""
+        """Check that nodes are separated; draw the feedback weights."""
         del args
         circuit.require_nodes()
         _ = circuit.scale
         if self.steps is not None:
-            warn_of_unheard(type(self).__name__, self.steps, circuit.distances)
+            warn_of_unreached_nodes(type(self).__name__, self.steps, circuit.distances)
         return () if self.feedback is None else self.feedback.init(circuit, key, params)
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
-        """Relax, and pull the activities back through what made each node."""
+        """Relax, and pull the activities back to the parameters of each node."""
         linear, errors, info = self._relax(circuit, params, state, args)
         grads = circuit.leaves.combine(linear.pull(1.0, errors)[0])
         if self.feedback is not None:
-            state = self.feedback.learned(state, grads)
+            state = self.feedback.update(state, grads)
         return Credit(linear.value, linear.aux, grads, state, info)
 
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
@@ -146,8 +149,8 @@ class ActivationRelaxation(Rule):
 
     def _relax(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Relaxed:
         weights = None if self.feedback is None else self.feedback.carry(state)
-        linear = linearise(
-            Terms(circuit, params, args, feedback=weights, derivative=self.derivative)
+        linear = local_derivatives(
+            circuit, params, args, feedback=weights, derivative=self.derivative
         )
 
         def target(errors: Any) -> Any:
@@ -157,7 +160,7 @@ class ActivationRelaxation(Rule):
         def step(errors: Any) -> Any:
             return damped(errors, target(errors), self.rate)
 
-        start = jax.tree.map(jnp.negative, wide(linear.values))
+        start = jax.tree.map(jnp.negative, upcast(linear.values))
         steps = circuit.depth if self.steps is None else self.steps
         errors = repeat(circuit, step, start, steps)
         away = jax.tree.map(jnp.subtract, target(errors), errors)

@@ -1,10 +1,11 @@
-"""Contrastive Hebbian learning: Hebbian in a clamped state, anti-Hebbian in a free one.
+"""Contrastive Hebbian learning and coupled learning: a clamped state less a free one.
 
     dW_k ~ gain^(k-L) (s+_k s+_(k-1)' - s-_k s-_(k-1)')
 
-- at the free equilibrium, + at that with the output clamped to its target. Movellan
-1991; with feedback `gain` times weaker than the forward weights Xie & Seung 2003, who
-show that it becomes backpropagation as gain -> 0.
+with s- the free equilibrium and s+ the one whose output is clamped to its target.
+Movellan 1991; with feedback that is `gain` times weaker than the forward weights: Xie &
+Seung 2003, who show that it becomes backpropagation as gain -> 0. Coupled learning
+(Stern et al. 2021) moves the output only part of the way.
 """
 
 from __future__ import annotations
@@ -23,27 +24,28 @@ class ContrastiveHebbian(ClampedNetwork):
         s_n <- rho_n(z_n + gain sum_m <s_m, dz_m/ds_n>)
         dtheta = -sum_n c_n (<s+_n, dz_n/dtheta(s+)> - <s-_n, dz_n/dtheta(s-)>)
 
-    The output is one of the units: linear, answering at once what it reads and sending
-    feedback there, unless it is marked as a unit with a nonlinearity, which settles as
+    The output is a unit, too: a linear one, which follows its input at once and sends
+    feedback to it, unless it is marked as a unit with a nonlinearity, which settles as
     the others do: `apical.output(apical.node(rho(z), "out"))`. As gain -> 0 this is
-    backpropagation of half the squared error (with a nonlinearity at the output: of the
-    loss whose gradient by the drive is y - target). The loss function is reported, not
-    descended: what else it adds (a penalty) teaches nothing.
+    backpropagation of half the squared error (with a nonlinearity at the output, of the
+    loss whose gradient with respect to the drive is y - target). The loss function is
+    reported, but not descended: its other terms (penalties) have no effect.
 
     The network that is trained is the one that settles: `credit.value` is its loss,
-    `predict` its output. With gain 1, or 0.5, and weights of ordinary size rectifiers
-    grow without bound, and other units saturate; 0.1 does neither. In single precision
-    a small gain costs as many digits as it has noughts, at every layer. (On handwritten
-    digits two hidden layers of rectifiers learn about as well as by backpropagation of
-    the squared error, where the gain is tuned; at 1 they learn nothing.)
+    `predict` its output. With gain 1 or 0.5 and weights of ordinary size, rectifiers
+    grow without bound and other units saturate; with 0.1 they do not. In single
+    precision each factor of 10 in 1/gain costs one decimal digit per layer. (On
+    handwritten digits two hidden layers of rectifiers learn about as well as by
+    backpropagation of the squared error if the gain is tuned; at 1 they do not learn.)
 
     Args:
-      gain: gamma of Xie & Seung, how strong feedback is; 1 is Movellan's.
-      free_steps: steps to the free state, from zeros. None: 30, or twice the longest
-        path of nodes where that is more.
-      clamped_steps: steps from there to the clamped one. None: 20, or as many as that.
-      rate: the size of a step: 1 takes the new value, at which units may go up and down
-        for ever; less damps.
+      gain: gamma of Xie & Seung, the strength of feedback; 1 is Movellan's rule.
+      free_steps: steps from zeros to the free state. None: 30, or twice the longest
+        path of nodes if that is more.
+      clamped_steps: steps from there to the clamped state. None: 20, or twice the
+        longest path of nodes if that is more.
+      rate: the size of a step: at 1 a unit takes its new value, and may oscillate; less
+        damps.
 
     Example:
       >>> import jax, jax.numpy as jnp, apical
@@ -60,8 +62,8 @@ class ContrastiveHebbian(ClampedNetwork):
       True
 
     Raises:
-      ValueError: in `init`, without units, one output and `target=`; where a synapse
-        meets another with no unit between; where examples depend on each other.
+      ValueError: in `init`, without units, one output and `target=`; if two synapses
+        follow each other with no unit between; if examples depend on each other.
 
     Source: Movellan 1991, Connectionist Models: Proceedings of the 1990 Summer School;
     Xie & Seung 2003, Neural Computation 15(2).
@@ -87,24 +89,25 @@ class ContrastiveHebbian(ClampedNetwork):
 
 @rule
 class CoupledLearning(ClampedNetwork):
-    """Contrast the free state with one whose output is moved a little to its target.
+    """Contrast the free state with one whose output is moved slightly to its target.
 
         y_clamped = y_free + nudge (target - y_free)
         dtheta = -(1/nudge) (dE/dtheta(free) - dE/dtheta(clamped))
 
     with the energy E of the units: a learning rule for physical networks. With nudge 1
-    it is `ContrastiveHebbian`, and all that is said there holds here. It needs a free
-    state that resists its output being moved: on the same digits it learns with
-    tanh, and not with rectifiers.
+    it is `ContrastiveHebbian`, whose notes on the output, the gain and the loss apply
+    here too. It needs a free state that changes little when its output is moved: on
+    handwritten digits it learns with tanh, but not with rectifiers.
 
     Args:
-      nudge: eta of the paper, how far the output is moved, up to 1.
-      gain: how strong feedback is; 1 in the paper.
-      free_steps: steps to the free state, from zeros. None: 30, or twice the longest
-        path of nodes where that is more.
-      clamped_steps: steps from there to the clamped one. None: 20, or as many as that.
-      rate: the size of a step: 1 takes the new value, at which units may go up and down
-        for ever; less damps.
+      nudge: eta of the paper, the fraction of the way that the output is moved.
+      gain: the strength of feedback; 1 in the paper.
+      free_steps: steps from zeros to the free state. None: 30, or twice the longest
+        path of nodes if that is more.
+      clamped_steps: steps from there to the clamped state. None: 20, or twice the
+        longest path of nodes if that is more.
+      rate: the size of a step: at 1 a unit takes its new value, and may oscillate; less
+        damps.
 
     Example:
       >>> import apical
@@ -143,6 +146,6 @@ class CoupledLearning(ClampedNetwork):
         check_positive(self.nudge, "nudge")
 
     @property
-    def strength_of_clamp(self) -> Any:
+    def clamp_strength(self) -> Any:
         """The paper's eta."""
         return self.nudge

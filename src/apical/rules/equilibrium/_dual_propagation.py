@@ -3,7 +3,7 @@
     s+_n = rho(z_n + a b_n),    s-_n = rho(z_n - (1 - a) b_n),
     b_n = sum_m <s+_m - s-_m, dz_m/ds_n> - nudge dL/ds_n,
 
-with drives, weights' derivatives and the loss read at the mean s = a s+ + (1 - a) s-.
+with drives, their derivatives and the loss evaluated at the mean s = a s+ + (1 - a) s-.
 Høier, Staudt & Zach 2023.
 """
 
@@ -19,8 +19,9 @@ from .._base import Credit, Rule, SearchSpace, Signal, rule, static
 from .._checks import check_fraction, check_positive, check_whole
 from .._iteration import repeat
 from .._numerics import squared_norm
-from .._validation import warn_of_unheard
-from ._network import Units, Values, damped, judged, require_units, strengths
+from .._validation import warn_of_unreached_nodes
+from ._energy import require_units, strengths
+from ._settling import Units, Values, damped, residuals
 
 
 class Pair(NamedTuple):
@@ -37,24 +38,24 @@ class Pair(NamedTuple):
 
 @rule
 class DualPropagation(Rule):
-    """Let pairs of compartments drift apart by the error, and learn from the gap.
+    """Let pairs of compartments differ by the error, and learn from the difference.
 
         dtheta = -(1/nudge) sum_n <s+_n - s-_n, dz_n/dtheta(s)> + dL/dtheta(s)
 
-    Compartments start together at the feed-forward values and move all at once, so
-    that after as many steps as the longest path is long every unit knows of the loss;
-    the two phases of a contrast are there at the same time. As nudge -> 0 it is
-    backpropagation, with an error of O(nudge^2) for `balance` 1/2 and O(nudge) for
-    others. The loss pulls by its gradient at the mean (the paper's output units solve
-    for theirs; to first order in the nudge it is the same). The network that is trained
-    is the feed-forward one.
+    Both compartments start at the feed-forward values, and all move at once, so that
+    the loss reaches every unit after as many steps as the longest path of nodes; the
+    two phases of a contrast are computed at the same time. As nudge -> 0 it is
+    backpropagation, with an error of O(nudge^2) for `balance` 1/2 and O(nudge)
+    otherwise. The loss acts through its gradient at the mean (the paper solves for the
+    output units; the two agree to first order in the nudge). The network that is
+    trained is the feed-forward one.
 
     Args:
-      nudge: beta of the paper: how strongly the loss pulls.
+      nudge: beta of the paper: how strongly the loss acts.
       balance: a above (alpha of the paper), from 0 to 1.
-      steps: how many steps; None: one more than the longest path of nodes is long, by
-        which it shows that they rest.
-      rate: the size of a step: 1 takes the new value, less damps.
+      steps: the number of steps; None: one more than the longest path of nodes, so that
+        the last step shows whether the units have settled.
+      rate: the size of a step: at 1 a unit takes its new value; less damps.
 
     Example:
       >>> import jax, jax.numpy as jnp, apical
@@ -68,8 +69,8 @@ class DualPropagation(Rule):
       True
 
     Raises:
-      ValueError: in `init`, without units; where a synapse meets another with no unit
-        between; where examples depend on each other (batch norm).
+      ValueError: in `init`, without units; if two synapses follow each other with no
+        unit between; if examples depend on each other (batch norm).
 
     Source: Høier, Staudt & Zach 2023, ICML (Dual Propagation: Accelerating Contrastive
     Hebbian Learning with Dyadic Neurons).
@@ -101,15 +102,15 @@ class DualPropagation(Rule):
             check_whole(self.steps, "steps")
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
-        """Refuse where there are no units, or where they are not all there is."""
+        """Check that every synapse drives one unit, or the loss."""
         del key
         require_units(circuit, params, args, type(self).__name__)
         if self.steps is not None:
-            warn_of_unheard(type(self).__name__, self.steps, circuit.distances)
+            warn_of_unreached_nodes(type(self).__name__, self.steps, circuit.distances)
         return ()
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
-        """Let the compartments drift apart, and pull the gap back."""
+        """Settle both compartments, and pull their difference back."""
         units, pair, info, forward = self._settle(circuit, params, args)
         mean, gap = self._mean(pair), pair.difference
 
@@ -122,7 +123,7 @@ class DualPropagation(Rule):
         return Credit(forward.loss, forward.aux, built, state, info)
 
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
-        """The means; the teaching signal is the gradient by the drive."""
+        """The means; the teaching signal is the gradient at the drive."""
         del state
         units, pair, _, _ = self._settle(circuit, params, args)
         mean, scale = self._mean(pair), -1 / (self.nudge * circuit.scale)
@@ -140,13 +141,13 @@ class DualPropagation(Rule):
 
         def step(pair: Pair) -> Pair:
             mean = self._mean(pair)
-            drives, came = units.feedback(mean, pair.difference, self.nudge)
+            drives, feedback = units.feedback(mean, pair.difference, self.nudge)
 
             def compartment(old: Values, part: Any) -> Values:
                 total = jax.tree.map(
-                    lambda z, b: z + jnp.asarray(part, b.dtype) * b, drives, came
+                    lambda z, b: z + jnp.asarray(part, b.dtype) * b, drives, feedback
                 )
-                return damped(old, units.answers(mean, total), self.rate)
+                return damped(old, units.respond(mean, total), self.rate)
 
             return Pair(
                 compartment(pair.plus, self.balance),
@@ -158,4 +159,4 @@ class DualPropagation(Rule):
         pair = step(before)
         moved = squared_norm(jax.tree.map(jnp.subtract, pair, before)) / 2
         size = squared_norm(pair.difference) * jnp.square(jnp.asarray(self.rate, float))
-        return units, pair, judged(moved, size), forward
+        return units, pair, residuals(moved, size), forward

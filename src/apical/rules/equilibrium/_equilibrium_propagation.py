@@ -1,11 +1,12 @@
-"""Equilibrium propagation: a network settles freely, and again nudged by its loss.
+"""Equilibrium propagation: the network settles freely, and again nudged by the loss.
 
     Phi(s; b) = sum_n <s_n, z_n(s)> - b L(s)
-    s_n <- rho_n(dPhi/ds_n)                                          until at rest: s^b
+    s_n <- rho_n(dPhi/ds_n)                                 until it has settled: s^b
     dL/dtheta = -lim (1/b) [dPhi/dtheta(s^b; b) - dPhi/dtheta(s^0; 0)],   b -> 0
 
-for one example, where L is the loss at the free equilibrium. Scellier & Bengio 2017;
-in this form, from any primitive Phi, Ernoult et al. 2019 and Laborieux et al. 2021.
+for one example; the loss that is descended is L at the free equilibrium. Scellier &
+Bengio 2017; in this form, for any primitive function Phi, Ernoult et al. 2019 and
+Laborieux et al. 2021.
 """
 
 from __future__ import annotations
@@ -19,17 +20,18 @@ from ...circuit import Circuit
 from .._base import Credit, SearchSpace, Signal, cited, rule, static
 from .._checks import check_choice, check_positive, check_whole
 from .._numerics import fold_in_name
-from .._validation import steps_across, warn_of_unheard
-from ._network import State, Units, Values, settle, settling, stacked
-from ._nudging import KINDS, Holomorphic, Stencil, complex_network, source_of, stencil
+from .._validation import default_steps, warn_of_unreached_nodes
+from ._complex_network import complex_network
+from ._nudging import KINDS, Holomorphic, Stencil, source_of, stencil
 from ._phases import FreeNetwork
+from ._settling import State, Units, Values, settle, settling, stacked
 
 
 class Contrast(NamedTuple):
-    """The states of one call, and how they are weighed.
+    """The states of one call, and their weights in the contrast.
 
     Attributes:
-      units: the network that the nudged states are those of.
+      units: the network of the nudged states.
       free: the free state.
       nudged: the nudged states, stacked.
       values: the states that are contrasted, stacked.
@@ -57,35 +59,36 @@ class EquilibriumPropagation(FreeNetwork):
 
         s_n <- (1 - rate) s_n + rate rho_n(z_n + sum_m g_nm <s_m, dz_m/ds_n> - ...)
 
-    all units at once, from zeros to the free state in `free_steps`, and from there to
-    each nudged state in `nudged_steps`. The update is a difference of two Hebbian
+    All units move at once, from zeros to the free state in `free_steps`, and from there
+    to each nudged state in `nudged_steps`. The update is a difference of two Hebbian
     products, at the drives: no derivative of the nonlinearity is taken.
 
     The network that is trained is the one that settles: `credit.value` is its loss,
-    `predict` its output, and a unit hears the units that it drives through the same
-    weights. A nonlinearity at the output is a unit only if marked so:
-    `apical.output(apical.node(rho(z), "out"))`; else it is a part of the loss.
-    Inside a `lax.scan` all steps settle together, and hear the steps after them.
+    `predict` its output, and a unit receives feedback through the weights by which it
+    drives others. A nonlinearity at the output is a unit only if it is marked:
+    `apical.output(apical.node(rho(z), "out"))`; otherwise it is a part of the loss.
+    Inside a `lax.scan` all steps settle together, with feedback from later steps.
 
-    Weights of ordinary size, carrying feedback at full strength, give a network more
-    than one state to settle in, and rectifiers grow without bound: see
-    `credit.info.settled`, and take smaller weights or a gain below 1. A one-sided
-    estimate then teaches little. (On handwritten digits two hidden layers learn about
-    as well as by backpropagation with a gain of 0.3; at 1 tanh of half the usual size
-    does, and rectifiers do not learn.)
+    With weights of ordinary size and feedback of full strength, a network has more than
+    one equilibrium, and rectifiers grow without bound: check `credit.info.settled`, and
+    use smaller weights or a gain below 1. One-sided estimates are then poor. (On
+    handwritten digits two hidden layers learn about as well as by backpropagation with
+    a gain of 0.3; at gain 1 they do so with tanh and weights of half the usual size,
+    while rectifiers do not learn.)
 
     Args:
       nudge: b above.
       estimate: `"centred"` (b and -b; error O(b^2)), `"one-sided"`, `"random sign"`
         (one-sided, the sign drawn anew at every call), or `Holomorphic(points)`.
-      free_steps: steps to the free state. None: 30, or twice the longest path of nodes
-        where that is more.
-      nudged_steps: steps from there to a nudged one. None: 20, or as many as that.
-      rate: the size of a step: 1 takes the new value, at which units may go up and down
-        for ever; less damps.
-      gain: how much weaker what comes back is from layer to layer (c_m / c_n is gain
-        to the difference of their places); 1 in the papers. Below 1 rectifiers of
-        ordinary size stay finite, and as gain -> 0 this is backpropagation.
+      free_steps: steps from zeros to the free state. None: 30, or twice the longest
+        path of nodes if that is more.
+      nudged_steps: steps from there to a nudged state. None: 20, or twice the longest
+        path of nodes if that is more.
+      rate: the size of a step: at 1 a unit takes its new value, and may oscillate; less
+        damps.
+      gain: how much weaker feedback is in each layer: c_m / c_n is gain to the power of
+        the number of layers from n to m; 1 in the papers. Below 1, rectifiers with
+        weights of ordinary size stay finite; as gain -> 0 this is backpropagation.
 
     Example:
       >>> import jax, jax.numpy as jnp, apical
@@ -98,14 +101,14 @@ class EquilibriumPropagation(FreeNetwork):
       >>> credit = learner(w, state, x)
       >>> bool(jnp.all(credit.info.settled))
       True
-      >>> truth = jax.grad(loss_fn)(w, x)  # one layer of units: nothing comes back
+      >>> truth = jax.grad(loss_fn)(w, x)  # one layer of units: no feedback
       >>> bool(jnp.allclose(credit.grads["a"], truth["a"], rtol=1e-2))
       True
 
     Raises:
-      ValueError: in `init`, without units; where a synapse meets another with no unit
-        between; where examples depend on each other (batch norm); with `Holomorphic`,
-        where an operation is not holomorphic.
+      ValueError: in `init`, without units; if two synapses follow each other with no
+        unit between; if examples depend on each other (batch norm); with
+        `Holomorphic`, if an operation is not holomorphic.
 
     Source: Scellier & Bengio 2017, Frontiers in Computational Neuroscience 11:24;
     Laborieux et al. 2021, Frontiers in Neuroscience 15:633674; Laborieux & Zenke 2022,
@@ -123,7 +126,7 @@ class EquilibriumPropagation(FreeNetwork):
     def citation(  # pyright: ignore[reportIncompatibleVariableOverride]
         self,
     ) -> str:
-        """Its own source, and that of the estimate."""
+        """The source of the rule, and of the estimate."""
         return cited(_SCELLIER, source_of(self.estimate))
 
     needs: ClassVar[tuple[str, ...]] = (
@@ -142,11 +145,11 @@ class EquilibriumPropagation(FreeNetwork):
             check_choice(self.estimate, "estimate", KINDS)
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
-        """Refuse where it is not defined; a key where signs are drawn."""
+        """Check that the energy is defined; a key, if signs are drawn."""
         super().init(circuit, key, params, args)
         if (steps := self.nudged_steps) is not None:
             name = type(self).__name__
-            warn_of_unheard(name, steps, circuit.distances, "nudged_steps")
+            warn_of_unreached_nodes(name, steps, circuit.distances, "nudged_steps")
         if isinstance(self.estimate, Holomorphic):
             complex_network(circuit, params, args)
         drawn = self.estimate == "random sign"
@@ -162,7 +165,7 @@ class EquilibriumPropagation(FreeNetwork):
         return Credit(rest.loss, rest.aux, circuit.leaves.combine(grads), after, info)
 
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
-        """The free state; the teaching signal is the gradient by the drive."""
+        """The free state; the teaching signal is the gradient at the drive."""
         found = self._contrast(circuit, params, state, args)
         run = self.units(circuit, params, args).at_rest(found.free.values)
         weights = found.points.weights / circuit.scale
@@ -191,13 +194,13 @@ class EquilibriumPropagation(FreeNetwork):
                 units,
                 start,
                 lambda values: units.step(values, self.rate, nudge),
-                self.nudged_steps or steps_across(circuit, 20),
+                self.nudged_steps or default_steps(circuit, 20),
                 self.rate,
             )
 
         if not points.with_free:
-            # Were they mapped only once a nudge has come to them, JAX would trace the
-            # loop anew for every layer that it comes to.
+            # Mapped from the start: otherwise JAX would trace the loop anew for every
+            # layer that the mapped nudge reaches.
             starts = stacked(*[start] * len(points.nudges))
             nudged = jax.vmap(settle_nudged)(points.nudges, starts)
             return Contrast(units, free, nudged, nudged.values, points)

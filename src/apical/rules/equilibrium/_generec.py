@@ -1,12 +1,12 @@
-"""GeneRec: what a unit does before, times how its partner changes.
+"""GeneRec: the activity of the sender, times the change of the receiver's activity.
 
     dw_ij = x-_i (y+_j - y-_j)
 
 with - the free (expectation) phase and + the phase with the output clamped (outcome).
-The error is nowhere a signal of its own: it is the change of a unit's rate over time.
-O'Reilly 1996. With the mean of both phases in place of x-_i, and the updates of both
-directions of a symmetric weight summed, it is contrastive Hebbian learning; with one of
-the two alone it is not.
+The error is not a separate signal: it is the change of a unit's activity. With the mean
+of both phases in place of x-_i, and the updates of both directions of a symmetric
+weight summed, it is contrastive Hebbian learning; with only one of the two it is not.
+O'Reilly 1996.
 """
 
 from __future__ import annotations
@@ -21,28 +21,29 @@ from ._phases import ClampedNetwork, Phases
 
 @rule
 class GeneRec(ClampedNetwork):
-    """Learn from the activity before and the change of activity after the outcome.
+    """Multiply the activity before the outcome by the change of activity after it.
 
         dtheta = -sum_n c_n <s+_n - s-_n, dz_n/dtheta(s-)>                    (plain)
         midpoint:   dz_n/dtheta at (s- + s+) / 2 in place of s-
-        symmetric:  and what the other direction of each weight would learn,
+        symmetric:  plus the update of the other direction of each weight,
                     -sum_n c_n (<s-_n, dz_n/dtheta(s+)> - <s-_n, dz_n/dtheta(s-)>)
                     (with midpoint: <(s- + s+)_n / 2, ...> in place of <s-_n, ...>)
 
-    Weights carry feedback as they carry drives, so that they stay symmetric; the plain
-    rule gives each the update of its forward direction alone. With `midpoint` and
-    `symmetric` this is `ContrastiveHebbian`, and what is said there of the output, of
-    the gain and of the loss holds here.
+    Drives and feedback use the same weights, which therefore stay symmetric; the plain
+    rule applies the update of the forward direction alone. With `midpoint` and
+    `symmetric` this is `ContrastiveHebbian`, whose notes on the output, the gain and
+    the loss apply here too.
 
     Args:
-      midpoint: whether the sender counts with the mean of both phases.
+      midpoint: whether the sender's activity is the mean of both phases.
       symmetric: whether the updates of both directions are summed.
-      gain: how strong feedback is.
-      free_steps: steps to the free state, from zeros. None: 30, or twice the longest
-        path of nodes where that is more.
-      clamped_steps: steps from there to the clamped one. None: 20, or as many as that.
-      rate: the size of a step: 1 takes the new value, at which units may go up and down
-        for ever; less damps.
+      gain: the strength of feedback.
+      free_steps: steps from zeros to the free state. None: 30, or twice the longest
+        path of nodes if that is more.
+      clamped_steps: steps from there to the clamped state. None: 20, or twice the
+        longest path of nodes if that is more.
+      rate: the size of a step: at 1 a unit takes its new value, and may oscillate; less
+        damps.
 
     Example:
       >>> import apical
@@ -76,10 +77,10 @@ class GeneRec(ClampedNetwork):
     search_space: ClassVar[SearchSpace] = {"gain": (0.01, 1.0, "log")}
 
     def objective(self, learned: Any, phases: Phases) -> Any:
-        """The product of one phase's activity with the change to the other."""
+        """The product of the activity in one phase and its change to the other."""
         units, linear = phases.units, phases.units.with_output
         states = [phases.free.values, phases.clamped.values]
-        # The output is one more sender and receiver, where it is not a unit itself.
+        # An output that is not a node is one more sender and receiver.
         minus, plus = zip(states, phases.outputs, strict=True)
         change = jax.tree.map(lambda a, b: b - a, minus, plus)
         mean = jax.tree.map(lambda a, b: (a + b) / 2, minus, plus)

@@ -1,4 +1,4 @@
-"""Which nudged states are contrasted, and how.
+"""Estimates of the gradient from nudged states: their nudges and weights.
 
     dL/dtheta ~ -sum_k w_k dPhi_k/dtheta,      Phi_k at the state nudged by b_k
 
@@ -9,33 +9,32 @@
 | centred         | b, -b                 | 1/2b, -1/2b                  | O(b^2)   |
 | Holomorphic(N)  | b e^(2 pi i k/N)      | e^(-2 pi i k/N) / (N b)      | O(b^N)   |
 
-The last is a discrete Fourier series: the first coefficient of what depends on b, by
-Cauchy's formula on a circle. Points in conjugate pairs give conjugate numbers, so that
-one of each pair is settled and counts twice.
+The last is the first coefficient of a power series in b, by Cauchy's formula on a
+circle, as a discrete Fourier sum. Conjugate points give conjugate terms, so only one
+point of each pair is settled, with twice its weight.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ...circuit import Circuit, not_holomorphic, trace_spec
-
 KINDS = ("one-sided", "random sign", "centred")
 
 
 @dataclass(frozen=True)
 class Holomorphic:
-    """Nudges around a circle of the complex plane.
+    """Nudges on a circle in the complex plane.
 
-    With N points the error is O(nudge^N) as long as the nudge lies within the radius
-    up to which the equilibrium is a power series of it; beyond that it does not shrink
-    with N. With N = 2 it is the centred estimate.
+        b_k = nudge e^(2 pi i k/N),     w_k = e^(-2 pi i k/N) / (N nudge)
+
+    With N points the error is O(nudge^N) if the nudge is below the radius of
+    convergence of the equilibrium as a power series in it; beyond that radius the error
+    does not decrease with N. With N = 2 it is the centred estimate.
 
     Args:
       points: N, at least 2.
@@ -65,7 +64,7 @@ class Holomorphic:
 
 
 class Stencil(NamedTuple):
-    """Nudges and weights; the last nudge is 0 where the free state is one of them."""
+    """Nudges and their weights; with the free state the last nudge is 0."""
 
     nudges: Any
     weights: Any
@@ -82,7 +81,7 @@ _LABORIEUX = (
 
 
 def source_of(estimate: str | Holomorphic) -> str:
-    """The source of an estimate, as BibTeX; of the first one that of the rule."""
+    """The source of an estimate, as BibTeX; empty if it is that of the rule."""
     if isinstance(estimate, Holomorphic):
         return estimate.citation
     return "" if estimate == "one-sided" else _LABORIEUX
@@ -111,68 +110,3 @@ def _circle(points: int, nudge: Any) -> Stencil:
     return Stencil(
         jnp.asarray(circle, dtype) * radius, jnp.asarray(weights, dtype) / radius, False
     )
-
-
-# ---- The same network with complex numbers in it, for nudges that are complex.
-
-
-def complex_network(circuit: Circuit, params: Any, args: Any) -> tuple[Circuit, Any]:
-    """The circuit at complex parameters, and these; or refuse.
-
-    Its loss is the real part, the complex loss is its aux: a loss has to be real.
-    """
-    learned, fixed = circuit.leaves.split(params)
-    params = circuit.leaves.combine([_complex(x) for x in learned], fixed)
-    setting = replace(circuit.spec, has_aux=True)
-    loss_fn = _with_complex_loss(circuit)
-    try:
-        found = trace_spec(loss_fn, setting, params, args)
-        loss = jax.eval_shape(lambda: loss_fn(params, *args)[1])
-    except Exception as error:
-        culprits = not_holomorphic(circuit)
-        _refuse(culprits)
-        raise ValueError(
-            "`Holomorphic` nudges by complex numbers, and `loss_fn` cannot be traced "
-            f"with complex parameters: {error}. Cast nothing to a real dtype in it (as "
-            "by `jnp.zeros(..., float)` for the start of a loop), or use "
-            "`estimate='centred'`."
-        ) from error
-    _refuse(not_holomorphic(found))
-    if not jnp.issubdtype(loss.dtype, jnp.complexfloating):
-        # What makes the loss itself is the real part that is taken here, or this.
-        raise ValueError(
-            "The last operation of `loss_fn` makes a complex loss real (a cast, "
-            "`jnp.real`, `jnp.abs`), so that complex nudges would give a wrong "
-            "gradient. Leave it out, or use `estimate='centred'`."
-        )
-    names = [[node.name for node in each.nodes] for each in (circuit, found)]
-    if names[0] != names[1]:
-        raise ValueError(
-            "`loss_fn` is another network with complex parameters (units "
-            f"{names[1]}, not {names[0]}), so `Holomorphic` does not reach it. Use "
-            "`estimate='centred'`."
-        )
-    return found, params
-
-
-def _refuse(culprits: tuple[str, ...]) -> None:
-    if culprits:
-        raise ValueError(
-            f"{culprits[0]} is not holomorphic, so that complex nudges have no "
-            "order of error, and may be plainly wrong. Use smooth operations "
-            "(`jnp.tanh`, `jax.nn.sigmoid`, `jax.nn.log_softmax`), or "
-            "`estimate='centred'`."
-        )
-
-
-def _with_complex_loss(circuit: Circuit) -> Callable[..., Any]:
-    def loss_fn(params: Any, *args: Any) -> Any:
-        result = circuit.loss_fn(params, *args)
-        loss = result[0] if circuit.spec.has_aux else result
-        return jnp.real(loss), jnp.asarray(loss)
-
-    return loss_fn
-
-
-def _complex(x: jax.Array) -> jax.Array:
-    return jnp.asarray(x, jnp.result_type(x, jnp.complex64))

@@ -1,8 +1,11 @@
-"""What the rules share whose network is one that settles: its free state.
+"""Free and clamped phases: base classes of rules whose trained network settles.
 
-predict       the output of the free state
-descended     the loss there: backpropagation goes through settling
-value, aux    those of the free state
+    free      every unit settles; a linear output follows its input, y = o(s)
+    clamped   the output is held at y + strength (target - y)
+
+In both phases the output sends feedback to the units that it reads, through the same
+weights. An output that is a unit (marked `apical.node`) is clamped as such. `predict`
+returns the output of the free state; `value` and `aux` are those of the free state.
 """
 
 from __future__ import annotations
@@ -12,31 +15,22 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ...circuit import Circuit, drive_of
+from ...circuit import OUTPUT, Circuit, drive_of
 from .._base import Credit, Rule, Signal
 from .._checks import check_positive, check_whole
 from .._validation import (
     SQUARED_ERROR,
+    default_steps,
     matching,
-    steps_across,
     target_of,
-    warn_of_unheard,
+    warn_of_unreached_nodes,
 )
-from ._network import (
-    OUTPUT,
-    State,
-    Units,
-    Values,
-    require_units,
-    settle,
-    settling,
-    stacked,
-    strengths,
-)
+from ._energy import require_units, strengths
+from ._settling import State, Units, Values, settle, settling, stacked
 
 
 class FreeNetwork(Rule):
-    """A rule whose trained network settles before it answers."""
+    """A rule whose trained network is the one in its free state."""
 
     free_steps: int | None
     rate: Any
@@ -51,18 +45,18 @@ class FreeNetwork(Rule):
         check_positive(self.gain, "gain")
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
-        """Refuse where there is no energy of units."""
+        """Check that the units have an energy."""
         del key
         require_units(circuit, params, args, type(self).__name__)
         return ()
 
     def units(self, circuit: Circuit, params: Any, args: Any) -> Units:
-        """The network, as this rule reads it."""
+        """The network with this rule's strengths."""
         return Units(circuit, params, args, strengths(circuit, self.gain))
 
     def settle_freely(self, units: Units) -> State:
         """The free state, from zeros."""
-        steps = self.free_steps or steps_across(units.circuit, 30)
+        steps = self.free_steps or default_steps(units.circuit, 30)
         return settle(
             units,
             units.circuit.zeros(),
@@ -82,7 +76,7 @@ class FreeNetwork(Rule):
         run = circuit.run(
             params, args, tap="clamp", inject=free.values, sites=(OUTPUT,)
         )
-        return circuit.apart(run.sites[OUTPUT])
+        return circuit.batch.split_outputs(run.sites[OUTPUT])
 
     def descended(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
         """The loss of the free state."""
@@ -91,17 +85,8 @@ class FreeNetwork(Rule):
         return units.at_rest(self.settle_freely(units).values).loss
 
 
-# ---- What the rules share that clamp the output: a free state and a clamped one.
-#
-#     free      every unit settles; a linear output answers what it reads, y = o(s)
-#     clamped   the output is held at y + nudge (target - y)
-#
-# and in both the output sends back to the units that it reads, through its own weights.
-# An output that is a unit (marked `apical.node`) is held as such.
-
-
 class Phases(NamedTuple):
-    """The two states, and what the output is in each (None where it is a unit)."""
+    """The two states, and the output in each (None if it is a unit)."""
 
     units: Units
     free: State
@@ -116,15 +101,15 @@ class ClampedNetwork(FreeNetwork):
     descends = SQUARED_ERROR
 
     @property
-    def strength_of_clamp(self) -> Any:
-        """How far the output is moved towards the target."""
+    def clamp_strength(self) -> Any:
+        """The fraction of the way to the target by which the output is moved."""
         return 1.0
 
     def objective(self, learned: Any, phases: Phases) -> Any:
-        """What the gradient of the parameters is taken of: the contrast of both.
+        """The contrast of both phases, whose gradient is the update direction.
 
-        The Hebbian product at the free state less that at the clamped one, of all
-        examples.
+        The Hebbian product at the free state less that at the clamped state, summed
+        over all examples.
         """
         units = phases.units
         free, clamped = (
@@ -139,23 +124,23 @@ class ClampedNetwork(FreeNetwork):
             check_whole(self.clamped_steps, "clamped_steps")
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
-        """Refuse without units, an output and a target."""
+        """Check for units, an output and a target."""
         state = super().init(circuit, key, params, args)
         circuit.require_output()
         target_of(circuit, args, type(self).__name__)
         if (steps := self.clamped_steps) is not None:
             name = type(self).__name__
-            warn_of_unheard(name, steps, circuit.distances, "clamped_steps")
+            warn_of_unreached_nodes(name, steps, circuit.distances, "clamped_steps")
         return state
 
     def units(self, circuit: Circuit, params: Any, args: Any) -> Units:
-        """The network, whose output counts as a unit."""
+        """The network, in which a linear output is a unit too."""
         linear = circuit.output_node is None
         found = strengths(circuit, self.gain, behind=int(linear))
         return Units(circuit, params, args, found, with_output=linear)
 
     def free_step(self, units: Units, values: Values) -> Values:
-        """A linear output sends back what it reads."""
+        """One step, in which a linear output sends back its value."""
         output = (lambda y: y) if units.with_output else None
         return units.step(values, self.rate, output=output)
 
@@ -163,13 +148,13 @@ class ClampedNetwork(FreeNetwork):
         """Settle freely and clamped, and contrast."""
         phases, rest = self._settle(circuit, params, args)
         learned = circuit.leaves.split(params)[0]
-        scale = circuit.scale * self.strength_of_clamp
+        scale = circuit.scale * self.clamp_strength
         grads = jax.grad(lambda x: self.objective(x, phases) / scale)(learned)
         info = settling(phases.units, phases.free, stacked(phases.clamped))
         return Credit(rest.loss, rest.aux, circuit.leaves.combine(grads), state, info)
 
     def descended(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
-        """The squared error of the free state: that of a unit counts by its drive."""
+        """The squared error of the free state; for a unit, as a loss of its drive."""
         del state
         free = self.settle_freely(self.units(circuit, params, args)).values
         last = circuit.output_node
@@ -181,12 +166,12 @@ class ClampedNetwork(FreeNetwork):
         return matching(circuit, run.sites[drive], output, target)
 
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
-        """The free state; the teaching signal is the gradient by the drive."""
+        """The free state; the teaching signal is the gradient at the drive."""
         del state
         phases, rest = self._settle(circuit, params, args)
         units, free = phases.units, phases.free.values
         change = jax.tree.map(lambda f, c: f - c, free, phases.clamped.values)
-        scale = 1 / (circuit.scale * self.strength_of_clamp)
+        scale = 1 / (circuit.scale * self.clamp_strength)
         teaching = jax.tree.map(lambda x: scale * x, units.scaled(change))
         return {n: Signal(v, rest.sites[n], teaching[n]) for n, v in free.items()}
 
@@ -197,7 +182,7 @@ class ClampedNetwork(FreeNetwork):
         target = target_of(circuit, args, type(self).__name__)
         last = circuit.output_node
         here = rest.sites[OUTPUT] if last is None else free.values[last]
-        held = here + jnp.asarray(self.strength_of_clamp, here.dtype) * (target - here)
+        held = here + jnp.asarray(self.clamp_strength, here.dtype) * (target - here)
 
         def clamp(values: Values) -> Values:
             return values if last is None else {**values, last: held}
@@ -207,7 +192,7 @@ class ClampedNetwork(FreeNetwork):
             return clamp(units.step(values, self.rate, output=output))
 
         start = clamp(free.values)
-        steps = self.clamped_steps or steps_across(circuit, 20)
+        steps = self.clamped_steps or default_steps(circuit, 20)
         clamped = settle(units, start, step, steps, self.rate)
         outputs = (here, held) if units.with_output else (None, None)
         return Phases(units, free, clamped, outputs), rest

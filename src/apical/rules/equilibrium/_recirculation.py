@@ -1,12 +1,12 @@
-"""Recirculation: what the network makes of its own output, less what it made before.
+"""Recirculation: the response to the network's own output, less that to the input.
 
     h1 = rho(W v0)          the input              y  = o(h1)     its reconstruction
-    v2 = r v0 + (1 - r) y   sent round again       h3 = rho(W v2)
+    v2 = r v0 + (1 - r) y   the second round       h3 = rho(W v2)
 
     do = h1 (y - v0)^T,     dW = (h3 - h1) v2^T / (1 - r)
 
-Hinton & McClelland 1988. Nothing but activities travels: the error of a unit is the
-change of its rate from one round to the next.
+Only activities are transmitted: the error of a unit is the change of its activity from
+one round to the next. Hinton & McClelland 1988.
 """
 
 from __future__ import annotations
@@ -25,40 +25,40 @@ _NAME = "Recirculation"
 
 
 class Rounds(NamedTuple):
-    """The two rounds, the arguments of the second, and how the output misses."""
+    """The two rounds, the arguments of the second, and the error of the output."""
 
     first: Run
     second: Run
     args: tuple[Any, ...]
-    miss: jax.Array
+    error: jax.Array
 
 
 @rule
 class Recirculation(Rule):
-    """Send the reconstruction round once more, and learn from what changes.
+    """Present the reconstruction as the input, and learn from the changes.
 
         v2 = regression v0 + (1 - regression) y
         dtheta = [ <h3_n - h1_n, dz_n/dtheta(v2)> / (1 - regression)
                    + <y - v0, dz_y/dtheta(h1)> ] of each example, reduced as the loss is
 
-    For networks whose output reconstructs their input (`input_argnums=` says which
-    argument that is). There is no backward pass, no derivative of a nonlinearity, and
-    no unit hears of the error of another. Where the encoder's weights are the decoder's
-    transposed and the output is linear, it tends to backpropagation of half the squared
-    error, mean(sum((y - v0)^2)) / 2, as regression -> 1, off by O(1 - regression); with
-    other weights it is no gradient, and learning itself makes them more alike: under
-    gradient descent with a decay of the weights. (Twelve inputs, three hidden units:
-    loss 0.50, backpropagation's 0.44; without decay the weights drift apart again in
-    the long run, and under Adam, which scales each entry, they do not come together:
-    2.0.) The loss function is reported, not descended.
+    For networks whose output reconstructs their input (the argument named by
+    `input_argnums=`). There is no backward pass and no derivative of a nonlinearity,
+    and no unit receives the error of another. If the encoder's weights are the
+    decoder's transposed and the output is linear, it tends to backpropagation of half
+    the squared error, mean(sum((y - v0)^2)) / 2, as regression -> 1, with an error of
+    O(1 - regression). With other weights it is not a gradient, but learning by gradient
+    descent with weight decay aligns them. (Twelve inputs, three hidden units: loss
+    0.50, by backpropagation 0.44; without decay the weights diverge again in the long
+    run; with Adam, which scales each entry, they do not align: 2.0.) The loss function
+    is reported, but not descended.
 
-    With several hidden layers each compares its own two rounds. This was thought of for
-    one: through more, what an encoder's unit sees change is not what the decoder above
-    would have told it.
+    With several hidden layers each compares its own two rounds. The rule was designed
+    for one layer: with more, the change of an encoder's unit is not the signal that the
+    decoder above it would send.
 
     Args:
-      regression: how much of the input stays in the second round, from 0 to below 1.
-        The nearer to 1, the smaller are the differences that have to be told apart.
+      regression: the fraction of the input in the second round, from 0 to below 1. The
+        closer to 1, the smaller the differences between the rounds.
 
     Example:
       >>> import jax, jax.numpy as jnp, apical
@@ -72,8 +72,8 @@ class Recirculation(Rule):
       True
 
     Raises:
-      ValueError: in `init`, without nodes, one output and `input_argnums=`; where a
-        node is no nonlinearity of one drive; where the output has not the input's
+      ValueError: in `init`, without nodes, one output and `input_argnums=`; if a node
+        is not a nonlinearity of one drive; if the output does not have the input's
         shape.
 
     Source: Hinton & McClelland 1988, Learning representations by recirculation, Neural
@@ -105,7 +105,7 @@ class Recirculation(Rule):
             )
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
-        """Refuse what does not reconstruct its input."""
+        """Check that the network reconstructs its input."""
         del key
         circuit.require_nodes()
         circuit.require_output()
@@ -122,12 +122,12 @@ class Recirculation(Rule):
         return ()
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
-        """Two rounds; the local products of what changes and of what is missed."""
+        """Two rounds; the local products of the changes and of the output's error."""
         found = self._rounds(circuit, params, args)
         last, share = circuit.output_node, 1 / circuit.scale
-        missed = {drive_of(last) if last else OUTPUT: share * found.miss}
+        errors = {drive_of(last) if last else OUTPUT: share * found.error}
         held = _nodes(circuit, found.first)
-        decoded = circuit.pull(params, args, held, missed)
+        decoded = circuit.pull(params, args, held, errors)
         changed = {drive_of(n): d for n, d in self._changes(circuit, found).items()}
         held = _nodes(circuit, found.second)
         encoded = circuit.pull(params, found.args, held, changed)
@@ -144,7 +144,7 @@ class Recirculation(Rule):
         return matching(circuit, sites[drive], sites[OUTPUT], wanted)
 
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
-        """Values in the second round, and in the first; teaching: what differs."""
+        """Values in the second round and in the first; teaching: their difference."""
         del state
         found = self._rounds(circuit, params, args)
         return {
@@ -153,7 +153,7 @@ class Recirculation(Rule):
         }
 
     def _changes(self, circuit: Circuit, found: Rounds) -> dict[str, jax.Array]:
-        """The gradient by the drive of each hidden unit: (h3 - h1) / (1 - r)."""
+        """The gradient at the drive of each hidden unit: (h3 - h1) / (1 - r)."""
         share = 1 / (circuit.scale * (1 - jnp.asarray(self.regression)))
         before, after = found.first.sites, found.second.sites
         hidden = [n for n in _nodes(circuit, found.first) if n != circuit.output_node]
@@ -165,10 +165,10 @@ class Recirculation(Rule):
         x = _reconstructed(circuit, args)
         sites = [*(n.name for n in circuit.nodes), OUTPUT]
         first = circuit.run(params, args, sites=sites)
-        miss = first.sites[OUTPUT] - x
-        moved = (x + (1 - jnp.asarray(self.regression)) * miss).astype(x.dtype)
-        again = with_inputs(circuit, args, (moved,))
-        return Rounds(first, circuit.run(params, again, sites=sites), again, miss)
+        error = first.sites[OUTPUT] - x
+        mixed = (x + (1 - jnp.asarray(self.regression)) * error).astype(x.dtype)
+        again = with_inputs(circuit, args, (mixed,))
+        return Rounds(first, circuit.run(params, again, sites=sites), again, error)
 
 
 def _nodes(circuit: Circuit, run: Run) -> dict[str, jax.Array]:
@@ -176,13 +176,13 @@ def _nodes(circuit: Circuit, run: Run) -> dict[str, jax.Array]:
 
 
 def _reconstructed(circuit: Circuit, args: Any) -> jax.Array:
-    """The input, of the output's shape, or refuse."""
+    """The input; refuses one that does not have the output's shape."""
     inputs = inputs_of(circuit, args, _NAME)
     output = circuit.output_shape.shape
     shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(inputs)]
     if len(inputs) != 1 or shapes != [output]:
         raise ValueError(
-            f"{_NAME} sends the output round as the input, so `input_argnums` must "
+            f"{_NAME} presents the output as the input, so `input_argnums` must "
             f"name one array of the output's shape, {output}; it names {shapes}."
         )
     return jnp.asarray(inputs[0])

@@ -1,9 +1,9 @@
-"""Feedback alignment: the teaching signal travels through fixed random weights.
+"""Feedback alignment: the backward pass uses fixed random weights.
 
     delta_l = (B_{l+1} delta_{l+1}) * rho'(z_l),      B fixed and random
 
-Lillicrap et al. 2016. B has the shape of the forward weight and stands in for it at
-every synapse, so convolutions, recurrence and attention's projections are covered.
+B has the shape of the forward weight and replaces it at every synapse: also in
+convolutions, recurrence and the projections of attention. Lillicrap et al. 2016.
 """
 
 from __future__ import annotations
@@ -15,9 +15,14 @@ import jax
 from ...circuit import Circuit
 from .._base import Credit, SearchSpace, local_signals, rule, static
 from .._checks import check_choice
-from .._connections import ConnectedRule, FeedbackState
 from .._numerics import fold_in_name
-from ._path import draw_leaves, like_forward, require_different, through_feedback
+from ._connections import ConnectedRule, FeedbackState
+from ._feedback_weights import (
+    draw_leaves,
+    like_forward,
+    require_different,
+    through_feedback,
+)
 
 
 @rule
@@ -26,17 +31,18 @@ class FeedbackAlignment(ConnectedRule):
 
         dL/dx = delta B    in place of    dL/dx = delta W^T
 
-    Weights take the usual product of their input and the teaching signal; biases,
-    gains and embeddings the gradient that the teaching signal gives them. Passing a
-    signal back through a normalisation's gain uses the gain itself.
+    The gradient of a weight is the usual product of its input and the teaching signal;
+    that of biases, gains and embeddings follows from the teaching signal as usual. A
+    signal that passes back through a normalisation's gain is multiplied by the gain
+    itself, unless `gains="feedback"`.
 
     Args:
       gains: `"forward"`, or `"feedback"` to replace the gains of normalisations too.
-      removed_forward: the fraction of forward connections that do not exist: removed
-        weights act as 0 and take no gradient.
-      removed_backward: the fraction of backward connections that do not exist.
-      backward_noise: the standard deviation of feedback weights from call to call,
-        relative to their size.
+      removed_forward: the fraction of forward connections that are removed: their
+        weights act as 0 and have gradient 0.
+      removed_backward: the fraction of backward connections that are removed.
+      backward_noise: the standard deviation of the noise in feedback weights, drawn
+        anew at every call, relative to their size.
 
     Example:
       >>> import jax, jax.numpy as jnp, apical
@@ -84,20 +90,26 @@ class FeedbackAlignment(ConnectedRule):
         circuit.require_feedback()
         own = fold_in_name(key, "apical.FeedbackAlignment")
         keys = jax.random.split(own, 3)
-        gains = circuit.gain_leaves if self.gains == "feedback" else ()
+        gains = circuit.structure.gain_leaves if self.gains == "feedback" else ()
         copied = tuple(sorted({*circuit.feedback_leaves, *gains}))
         feedback = draw_leaves(circuit, keys[0], params, copied, like_forward)
         require_different(circuit, params, feedback)
         return FeedbackState(feedback, self.connect(circuit, key, params))
 
-    def _path(self, state: FeedbackState) -> dict[str, Any]:
-        feedback = self.carry(state, state.feedback)
+    def _backward_path(self, state: FeedbackState) -> dict[str, Any]:
+        feedback = self.effective_feedback(state, state.feedback)
         return {"feedback": feedback, "gains": self.gains == "feedback"}
 
-    def taught(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
+    def masked_credit(
+        self, circuit: Circuit, params: Any, state: Any, args: Any
+    ) -> Credit:
         """One backward pass through the feedback weights."""
-        return through_feedback(circuit, params, args, state, **self._path(state))
+        return through_feedback(
+            circuit, params, args, state, **self._backward_path(state)
+        )
 
-    def sent(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
+    def masked_signals(
+        self, circuit: Circuit, params: Any, state: Any, args: Any
+    ) -> Any:
         """The cotangent through the feedback weights, at each node."""
-        return local_signals(circuit, params, args, **self._path(state))
+        return local_signals(circuit, params, args, **self._backward_path(state))

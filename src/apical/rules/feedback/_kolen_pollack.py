@@ -1,9 +1,10 @@
-"""Kolen-Pollack: feedback weights that learn by the forward weights' own updates.
+"""Kolen-Pollack: feedback weights take the same updates as the forward weights.
 
     W <- (1 - lambda) W + u,     B <- (1 - lambda) B + u
 
-with the same update u, so that (W - B)_t = (1 - lambda)^t (W - B)_0: the two become
-each other's transpose without ever being copied. Kolen & Pollack 1994; Akrout 2019.
+with the same update u, so that (W - B)_t = (1 - lambda)^t (W - B)_0: forward and
+feedback weights converge to each other although neither is copied. Kolen & Pollack
+1994; Akrout et al. 2019.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ import optax
 from ...circuit import Circuit
 from .._base import Credit, SearchSpace, cited, local_signals, rule
 from .._checks import check_fraction
-from .._connections import ConnectedRule, FeedbackState, times
 from .._numerics import fold_in_name
 from .._optimizers import updates_of
-from ._path import (
+from ._connections import ConnectedRule, FeedbackState, multiply
+from ._feedback_weights import (
     copied,
     draw_leaves,
     like_forward,
@@ -36,29 +37,29 @@ class KolenPollack(ConnectedRule):
 
         (W - B)_t = (1 - decay)^t (W - B)_0
 
-    The update is what the optimiser makes of the gradient, and the decay is the rule's
-    own, decoupled from it; so the rule needs `apical.train_step`, and an optimiser
-    without a decay of its own. A weight that meets data alone has no feedback weight:
-    no signal passes back through it.
+    The update is the optimiser's, for the gradient; the decay is applied by the rule,
+    decoupled from it. So the rule needs `apical.train_step`, and an optimiser without
+    weight decay. A weight whose input is data alone has no feedback weight, because no
+    signal passes back through it.
 
-    The decay belongs to the update that is applied. An entry loses nothing in a step
-    in which the optimiser would answer every gradient by 0: where it is frozen
-    (`optax.multi_transform` with `set_to_zero`), while gradients are gathered
+    The decay is part of the update that is applied. An entry does not decay in a step
+    in which the optimiser's update is 0 for every gradient: where the entry is frozen
+    (`optax.multi_transform` with `set_to_zero`), while gradients are accumulated
     (`optax.MultiSteps`, `apply_every`), where they are not finite (`apply_if_finite`),
-    at the rate 0 of a schedule. An entry whose gradient happens to be 0 (of a unit that
-    is silent) decays as the others do. To tell these two apart the optimiser is asked a
-    second time, with 1 in place of gradients that are 0.
+    and where a schedule's rate is 0. An entry whose gradient happens to be 0 (of an
+    inactive unit) decays like the others. To distinguish the two, the optimiser's
+    update is computed a second time, with 1 in place of gradients that are 0.
 
     State: `FeedbackState(feedback, connections)`.
 
     Args:
       decay: the fraction that weights and feedback weights lose at every update that is
         applied.
-      removed_forward: the fraction of forward connections that do not exist: removed
-        weights act as 0 and take no gradient.
-      removed_backward: the fraction of backward connections that do not exist.
-      backward_noise: the standard deviation of feedback weights from call to call,
-        relative to their size.
+      removed_forward: the fraction of forward connections that are removed: their
+        weights act as 0 and have gradient 0.
+      removed_backward: the fraction of backward connections that are removed.
+      backward_noise: the standard deviation of the noise in feedback weights, drawn
+        anew at every call, relative to their size.
 
     Example:
       >>> import jax, jax.numpy as jnp, optax, apical
@@ -109,19 +110,23 @@ class KolenPollack(ConnectedRule):
         del args
         circuit.require_feedback()
         own = fold_in_name(key, "apical.KolenPollack")
-        leaves = circuit.carrying_leaves
+        leaves = circuit.structure.carrying_leaves
         feedback = draw_leaves(circuit, own, params, leaves, like_forward)
         require_different(circuit, params, feedback)
         return FeedbackState(feedback, self.connect(circuit, key, params))
 
-    def taught(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
+    def masked_credit(
+        self, circuit: Circuit, params: Any, state: Any, args: Any
+    ) -> Credit:
         """One backward pass through the feedback weights as they are now."""
-        feedback = self.carry(state, state.feedback)
+        feedback = self.effective_feedback(state, state.feedback)
         return through_feedback(circuit, params, args, state, feedback=feedback)
 
-    def sent(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
+    def masked_signals(
+        self, circuit: Circuit, params: Any, state: Any, args: Any
+    ) -> Any:
         """The cotangent through the feedback weights, at each node."""
-        feedback = self.carry(state, state.feedback)
+        feedback = self.effective_feedback(state, state.feedback)
         return local_signals(circuit, params, args, feedback=feedback)
 
     def train(
@@ -133,20 +138,20 @@ class KolenPollack(ConnectedRule):
         optimizer: optax.GradientTransformation,
         optimizer_state: Any,
     ) -> tuple[Any, Any, Credit]:
-        """Move weights and feedback weights by the same update, and let both decay."""
+        """Apply the same update to weights and feedback weights, and decay both."""
         credit = self.credit(circuit, params, state, args)
         learned = circuit.learned(params)
 
-        def answer(grads: Any) -> Any:
+        def updates_for(grads: Any) -> Any:
             memory = optimizer_state
             return updates_of(optimizer, grads, memory, learned, credit.value)
 
-        updates, memory = answer(credit.grads)
-        asked = jax.tree.map(lambda g: jnp.where(g == 0, 1, g), credit.grads)
-        moves = copied(state.feedback, answer(asked)[0])
-        lost = jax.tree.map(lambda m: jnp.where(m == 0, 0, self.decay), moves)
-        # A forward weight that does not exist stays as it is; it acts as 0.
-        lost_here = times(lost, credit.state.connections.forward)
+        updates, memory = updates_for(credit.grads)
+        nonzero = jax.tree.map(lambda g: jnp.where(g == 0, 1, g), credit.grads)
+        applied = copied(state.feedback, updates_for(nonzero)[0])
+        lost = jax.tree.map(lambda m: jnp.where(m == 0, 0, self.decay), applied)
+        # A removed forward weight does not change; it acts as 0.
+        lost_here = multiply(lost, credit.state.connections.forward)
         moved = optax.apply_updates(_shrunk(learned, lost_here), updates)
         same = copied(state.feedback, updates)
         feedback = optax.apply_updates(_shrunk(state.feedback, lost), same)
@@ -159,7 +164,7 @@ class KolenPollack(ConnectedRule):
     ) -> None:
         """Refuse an optimiser that moves parameters whose gradient is zero."""
         learned = circuit.learned(params)
-        # On numbers of its own, so that it is checked under `jit` as well.
+        # On concrete numbers, so that it is checked under `jit` as well.
         with jax.ensure_compile_time_eval():
             ones = jax.tree.map(lambda p: jnp.ones(p.shape, p.dtype), learned)
             still = jax.tree.map(jnp.zeros_like, ones)
@@ -175,7 +180,7 @@ class KolenPollack(ConnectedRule):
 
 
 def _shrunk(weights: Any, lost: Any) -> Any:
-    """A tree without the fractions that are lost; None: nothing is."""
+    """A tree less the fractions that are lost; None: nothing is lost."""
 
     def shrink(x: Any, w: Any) -> Any:
         return w if x is None else (w * (1 - x)).astype(w.dtype)

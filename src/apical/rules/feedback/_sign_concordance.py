@@ -1,9 +1,9 @@
-"""Sign concordance: feedback weights share the sign of the forward ones, not the size.
+"""Sign concordance: feedback weights have the signs of the forward weights.
 
     B = s * M * sign(W),      M >= 0
 
-with W the effective weight at the synapse: sign(A) sign(B) is not sign(AB), so signs
-are taken where the product is made. Liao, Leibo & Poggio 2016; Xiao et al. 2018.
+with W the effective weight at the synapse: sign(A) sign(B) is not sign(AB), so the
+signs are those of the product. Liao, Leibo & Poggio 2016; Xiao et al. 2018.
 """
 
 from __future__ import annotations
@@ -17,19 +17,25 @@ import jax.numpy as jnp
 from ...circuit import Circuit, Synapse
 from .._base import Credit, SearchSpace, local_signals, rule, static
 from .._checks import check_choice, check_fraction
-from .._connections import ConnectedRule, Connections, times
 from .._numerics import fold_in_name
-from ._path import Draw, draw_leaves, require_direct, through_feedback, weights_of
+from ._connections import ConnectedRule, Connections, multiply
+from ._feedback_weights import (
+    Draw,
+    draw_leaves,
+    replaceable_weights,
+    require_direct,
+    through_feedback,
+)
 
 
 class SignState(NamedTuple):
-    """Which signs agree, fixed magnitudes, the key for new ones, and connections.
+    """Agreement of signs, magnitudes, and connections.
 
     Attributes:
-      agreement: +1 or -1; None: all agree.
-      magnitude: those that are fixed, or None.
-      key: for those that are drawn at every call, or None.
-      connections: which exist.
+      agreement: +1 or -1 for each weight; None: all signs agree.
+      magnitude: the magnitudes that are fixed, or None.
+      key: for the magnitudes that are drawn at every call, or None.
+      connections: the masks of removed connections.
     """
 
     agreement: Any
@@ -57,11 +63,11 @@ class SignConcordance(ConnectedRule):
       magnitude: `"uniform"`, `"fixed"` or `"batch"`.
       concordance: the fraction of feedback weights whose sign agrees with the forward
         one; which ones is drawn at `init`, and the others have the opposite sign.
-      removed_forward: the fraction of forward connections that do not exist: removed
-        weights act as 0 and take no gradient.
-      removed_backward: the fraction of backward connections that do not exist.
-      backward_noise: the standard deviation of feedback weights from call to call,
-        relative to their size.
+      removed_forward: the fraction of forward connections that are removed: their
+        weights act as 0 and have gradient 0.
+      removed_backward: the fraction of backward connections that are removed.
+      backward_noise: the standard deviation of the noise in feedback weights, drawn
+        anew at every call, relative to their size.
 
     Example:
       >>> import jax, jax.numpy as jnp, apical
@@ -86,7 +92,7 @@ class SignConcordance(ConnectedRule):
         "Backpropagation?}, author={Liao, Qianli and Leibo, Joel Z. and Poggio, "
         "Tomaso}, booktitle={AAAI}, year={2016}}"
     )
-    # The signs of the forward weights are transported, though not their sizes.
+    # The signs of the forward weights are transported, not their magnitudes.
     needs: ClassVar[tuple[str, ...]] = (
         "weight transport",
         "separate phases",
@@ -119,27 +125,27 @@ class SignConcordance(ConnectedRule):
         if self.magnitude == "fixed":
             magnitude = _magnitudes(circuit, sizes, params)
         key_of_batch = later if self.magnitude == "batch" else None
-        there = self.connect(circuit, key, params)
-        return SignState(agreement, magnitude, key_of_batch, there)
+        connections = self.connect(circuit, key, params)
+        return SignState(agreement, magnitude, key_of_batch, connections)
 
     def _agreement(self, numbers: Any, leaf: jax.Array, fan_in: int) -> jax.Array:
         del fan_in
         return jnp.where(numbers < self.concordance, 1, -1).astype(leaf.dtype)
 
-    def _copy(self, circuit: Circuit, params: Any, state: SignState) -> Any:
-        """The second copy: magnitude times agreement, leaf by leaf; None is all 1."""
-        self._require_own(state)
+    def _feedback(self, circuit: Circuit, params: Any, state: SignState) -> Any:
+        """The feedback weights, magnitude times agreement; None if all are 1."""
+        self._require_matching(state)
         magnitude = state.magnitude
-        if self.magnitude == "batch_axes":
+        if self.magnitude == "batch":
             magnitude = _magnitudes(circuit, state.key, params)
         factors = [f for f in (magnitude, state.agreement) if f is not None]
         if not factors and state.connections._replace(forward=None) == Connections():
             return None
-        ones = jax.tree.map(jnp.ones_like, weights_of(circuit, params))
-        return self.carry(state, reduce(times, factors, ones))
+        ones = jax.tree.map(jnp.ones_like, replaceable_weights(circuit, params))
+        return self.effective_feedback(state, reduce(multiply, factors, ones))
 
-    def _require_own(self, state: SignState) -> None:
-        """Refuse a state of other settings, which would pass without a trace."""
+    def _require_matching(self, state: SignState) -> None:
+        """Refuse a state of other options, which would be used without an error."""
         concordance = self.concordance
         partial = isinstance(concordance, (int, float)) and concordance != 1
         wanted = {
@@ -154,8 +160,10 @@ class SignConcordance(ConnectedRule):
                     f"{getattr(self, name)!r}: make it by this rule's `init`."
                 )
 
-    def _path(self, circuit: Circuit, params: Any, state: SignState) -> dict[str, Any]:
-        copy = self._copy(circuit, params, state)
+    def _backward_path(
+        self, circuit: Circuit, params: Any, state: SignState
+    ) -> dict[str, Any]:
+        copy = self._feedback(circuit, params, state)
 
         def backward(synapse: Synapse, weight: Any, factor: Any) -> Any:
             scale = (2 / (synapse.fan_in + synapse.fan_out)) ** 0.5
@@ -164,15 +172,19 @@ class SignConcordance(ConnectedRule):
 
         return {"feedback": copy, "backward": backward}
 
-    def taught(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
+    def masked_credit(
+        self, circuit: Circuit, params: Any, state: Any, args: Any
+    ) -> Credit:
         """One backward pass through the signs of the effective weights."""
-        path = self._path(circuit, params, state)
+        path = self._backward_path(circuit, params, state)
         key = None if state.key is None else jax.random.split(state.key)[0]
         return through_feedback(circuit, params, args, state._replace(key=key), **path)
 
-    def sent(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
+    def masked_signals(
+        self, circuit: Circuit, params: Any, state: Any, args: Any
+    ) -> Any:
         """The cotangent through the signs of the weights, at each node."""
-        path = self._path(circuit, params, state)
+        path = self._backward_path(circuit, params, state)
         return local_signals(circuit, params, args, **path)
 
 
@@ -182,5 +194,5 @@ def _magnitudes(circuit: Circuit, key: jax.Array, params: Any) -> Any:
 
 
 def _may_differ(number: Any, usual: float) -> bool:
-    """Whether a number is, or (traced) may be, another than the usual one."""
+    """Whether a number differs, or (traced) may differ, from the usual one."""
     return not isinstance(number, (int, float)) or number != usual

@@ -1,9 +1,9 @@
-"""Weight mirrors: feedback weights that learn the forward ones from noise.
+"""Weight mirrors: feedback weights learn the forward weights from noise.
 
     y = W x,     B <- (1 - lambda) B + eta E[x y^T],     x random, of variance s^2
 
-so that E[x y^T] = s^2 W^T and B goes to (eta s^2 / lambda) W^T, although no weight is
-ever copied. Akrout et al. 2019.
+so that E[x y^T] = s^2 W^T and B converges to (eta s^2 / lambda) W^T, although no weight
+is copied. Akrout et al. 2019.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import jax.numpy as jnp
 from ...circuit import Circuit
 from .._base import Credit, SearchSpace, local_signals, rule
 from .._checks import check_fraction, check_positive
-from .._connections import ConnectedRule, Connections
 from .._numerics import fold_in_name
-from ._path import (
+from ._connections import ConnectedRule, Connections
+from ._feedback_weights import (
     draw_leaves,
     like_forward,
     require_different,
@@ -28,9 +28,9 @@ from ._path import (
 
 
 class MirrorState(NamedTuple):
-    """Feedback weights phi, the key of the noise to come, and which connections exist.
+    """Feedback weights phi, the key of the next noise, and which connections exist.
 
-    Where a backward connection does not exist, its weight is learnt and not heard.
+    The weight of a removed backward connection is learned, but not used.
     """
 
     feedback: Any
@@ -40,41 +40,41 @@ class MirrorState(NamedTuple):
 
 @rule
 class WeightMirror(ConnectedRule):
-    """Send noise through each synapse and correlate what goes in with what comes out.
+    """Send noise through each synapse and correlate its output with its input.
 
         B <- (1 - decay) B + mirror_rate <x y^T>,      y = W x
 
     Each call passes the teaching signal back through B (as `FeedbackAlignment` does),
     and then takes one mirror step at every synapse: x is normal, of the shape of the
-    synapse's input and of standard deviation `noise`, y is what the synapse alone
-    makes of it, and <x y^T> is their product, averaged for each weight over the
-    examples, positions and steps at which that weight is used. On weights that stay,
+    synapse's input and of standard deviation `noise`, y is the synapse's output for x,
+    and <x y^T> is their product, averaged for each weight over the examples, positions
+    and steps at which that weight is used. With constant weights,
 
         B -> alpha W,      alpha = mirror_rate noise^2 / decay
 
-    The mean over that many noisy products, remembered over 1/decay calls, leaves a
-    relative error of about sqrt(decay fan_in / (2 uses)). A mirror step costs about as
-    much as a step of backpropagation.
+    The average over these products, and over about 1/decay calls, leaves a relative
+    error of about sqrt(decay fan_in / (2 uses)). A mirror step costs about as much as a
+    step of backpropagation.
 
-    Akrout et al. send noise to a layer of units and correlate what they fire, after
-    bias and nonlinearity; here it is the synapse alone, so that the limit is exact.
-    Every synapse is sent noise of its own (noise that has passed a layer is no longer
-    independent), which with the decay keeps B bounded at any width and depth: no
-    rescaling is needed.
+    Akrout et al. send noise to a layer of units and correlate their firing rates, after
+    bias and nonlinearity; here only the synapse is used, so that the limit is exact.
+    Every synapse receives independent noise (noise that has passed a layer is not
+    independent), which together with the decay keeps B bounded at any width and depth:
+    no rescaling is needed.
 
     State: B and a key. A weight shared by several synapses, or by the steps of a loop,
-    has one B, and takes the mean over all of its uses. In a branch that is not taken, B
-    stays as it is.
+    has one B, updated by the mean over all of its uses. In a branch that is not taken,
+    B does not change.
 
     Args:
-      mirror_rate: how much of <x y^T> is added at each call.
+      mirror_rate: the factor of <x y^T> in the update of each call.
       decay: the fraction of B that is lost at each call.
       noise: the standard deviation of x; only its square times `mirror_rate` matters.
-      removed_forward: the fraction of forward connections that do not exist: removed
-        weights act as 0 and take no gradient.
-      removed_backward: the fraction of backward connections that do not exist.
-      backward_noise: the standard deviation of feedback weights from call to call,
-        relative to their size.
+      removed_forward: the fraction of forward connections that are removed: their
+        weights act as 0 and have gradient 0.
+      removed_backward: the fraction of backward connections that are removed.
+      backward_noise: the standard deviation of the noise in feedback weights, drawn
+        anew at every call, relative to their size.
 
     Example:
       >>> import jax, jax.numpy as jnp, apical
@@ -83,7 +83,7 @@ class WeightMirror(ConnectedRule):
       >>> w, x = {"a": jnp.eye(2), "b": jnp.array([[2.0], [-1]])}, jnp.ones((9000, 2))
       >>> learner = apical.value_and_grad(loss_fn, apical.rules.WeightMirror(1.0, 1.0))
       >>> state = learner.init(jax.random.key(0), w, x)
-      >>> state = learner(w, state, x).state  # all is lost, and learnt anew
+      >>> state = learner(w, state, x).state  # decay 1: B is this step's
       >>> bool(jnp.allclose(state.feedback["b"], w["b"], atol=0.1))
       True
 
@@ -134,15 +134,19 @@ class WeightMirror(ConnectedRule):
         require_different(circuit, params, feedback)
         return MirrorState(feedback, later, self.connect(circuit, key, params))
 
-    def taught(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
+    def masked_credit(
+        self, circuit: Circuit, params: Any, state: Any, args: Any
+    ) -> Credit:
         """One backward pass through the mirrored weights, then one mirror step."""
-        feedback = self.carry(state, state.feedback)
+        feedback = self.effective_feedback(state, state.feedback)
         credit = through_feedback(circuit, params, args, state, feedback=feedback)
         return credit._replace(state=self._mirrored(circuit, params, state, args))
 
-    def sent(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
+    def masked_signals(
+        self, circuit: Circuit, params: Any, state: Any, args: Any
+    ) -> Any:
         """The cotangent through the mirrored weights, at each node."""
-        feedback = self.carry(state, state.feedback)
+        feedback = self.effective_feedback(state, state.feedback)
         return local_signals(circuit, params, args, feedback=feedback)
 
     def _mirrored(
@@ -169,8 +173,8 @@ def correlate(
 ) -> tuple[list[jax.Array], list[jax.Array]]:
     """For each learned leaf the sum of x y^T under unit noise, and its number of uses.
 
-    A synapse is linear in its weight, so that its transpose takes y back to the weight;
-    with ones in place of x and y it counts.
+    A synapse is linear in its weight, so that its transpose maps y to x y^T; with ones
+    in place of x and y it counts the uses.
     """
     learned, fixed = circuit.leaves.split(params)
 
@@ -179,8 +183,8 @@ def correlate(
         return jax.random.normal(own, x.shape).astype(x.dtype)
 
     def ones(number: int, x: jax.Array) -> jax.Array:
-        # Hidden from the compiler, which would multiply them out while it compiles.
         del number
+        # The barrier keeps the compiler from evaluating products of these constants.
         return jax.lax.optimization_barrier(jnp.ones_like(x))
 
     def synapses(send: Any) -> Any:

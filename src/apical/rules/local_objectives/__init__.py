@@ -1,4 +1,4 @@
-"""Local objectives: every node, or block of nodes, learns by one of its own."""
+"""Rules with local objectives: each node, or block of nodes, minimises its own."""
 
 from ._clapp import CLAPP as CLAPP
 from ._forward_forward import ForwardForward as ForwardForward

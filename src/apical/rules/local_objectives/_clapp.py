@@ -4,8 +4,8 @@
 
     l_n = <max(0, 1 - u+)> + <max(0, 1 + u-)>
 
-A layer predicts its own next activity, and that of something else it predicts not. No
-layer hears of another's error. Illing, Ventura, Bellec & Gerstner 2021.
+Each layer learns to predict its own next activity, and not its activity for another
+input. No error passes from layer to layer. Illing, Ventura, Bellec & Gerstner 2021.
 """
 
 from __future__ import annotations
@@ -17,55 +17,57 @@ import jax.numpy as jnp
 import optax
 
 from ...circuit import Circuit, require_reduction
-from .._axes import Layout, layouts
+from .._axes import AxisMap, example_axis_maps, require_examples_of_real_nodes
 from .._base import Credit, Rule, Signal, rule, static
 from .._checks import check_transformation
 from .._numerics import fold_in_name
-from .._optimizers import begun
-from ._blocks import ReadoutState, draw_readouts, ends_of, moved
-from ._pairs import Pair, made
+from .._optimizers import init_optimizer
+from ._blocks import block_ends
+from ._positive_negative import Pair, make_arguments
+from ._readouts import ReadoutState, draw_readouts, update_readouts
 
 _NAME, _USE = "CLAPP", "prediction"
 
 
 class ClappState(NamedTuple):
-    """The predictions' weights, and the key of the pairs to come."""
+    """The weights of the predictions, and the key of the next pairs."""
 
     predictions: ReadoutState
     key: jax.Array
 
 
 class Contrast(NamedTuple):
-    """Diagnostics: the objective of each node; 0 where all margins are kept."""
+    """Diagnostics: the objective of each node; 0 if all margins are satisfied."""
 
     objective: dict[str, jax.Array]
 
 
 @rule
 class CLAPP(Rule):
-    """Let each node predict what it will see next, and not what it would see elsewhere.
+    """Let each node predict its next activity, and not its activity for other inputs.
 
         l_n = <max(0, 1 - z+ W c)> + <max(0, 1 + z- W c)>
 
-    c is a node's activity on the batch as it is, z+ that on `positive` (the next patch,
-    the next moment, the same in another light), z- that on `negative`. Gradients enter
-    c, z+ and z-, and end at the layer below. No label is used: parameters after the
-    last node take the true gradient, everything below learns without it.
+    c is a node's activity for the batch, z+ that for `positive` (the next patch or
+    moment, another augmentation), z- that for `negative`. Gradients pass through c, z+
+    and z-, and stop at the layer below. No label is used, except that parameters after
+    the last node take the true gradient.
 
-    The paper shows either what comes next or something else, each half of the time;
-    here both at every call, which is twice its mean, as in its code. It has one W for
-    several moments ahead, and weights shared by places; here one moment, and a W of
-    all units of a node: `[units, units]`.
+    The paper presents a positive or a negative input, each with probability 1/2; here
+    both are presented at every call, which gives twice the mean, as in its code. The
+    paper has one W for each of several future moments, and weights shared over places;
+    here there is one moment, and a W of all units of a node: `[units, units]`.
 
-    State: for each node W, uniform within 1/sqrt(units); its optimiser's; a key.
+    State: for each node W, uniform within 1/sqrt(units) at first; the state of its
+    optimiser; a key.
 
     Args:
-      positive: `positive(key, *args)`, the arguments after `params` with what comes
-        next.
-      negative: `negative(key, *args)`, with something else; None: what comes next for
-        another example of the batch, one drawn distance away.
-      optimizer: what W learns by, along the same objective, an optax transformation;
-        None: Adam at 1e-3. Its gradients are those of a mean over examples.
+      positive: `positive(key, *args)` returns the arguments after `params` for what
+        comes next.
+      negative: `negative(key, *args)` returns them for another input; None: those of
+        `positive` for another example of the batch, at a random offset.
+      optimizer: an optax transformation that trains W on the same objective; None: Adam
+        at 1e-3. Its gradients are those of a mean over examples.
 
     Example:
       >>> import jax, jax.numpy as jnp, apical
@@ -79,11 +81,11 @@ class CLAPP(Rule):
       (2, 2)
 
     Raises:
-      ValueError: in `init`, without `positive`; where a node has no axis of examples;
-        for a batch of one without `negative`.
+      ValueError: in `init`, without `positive`; if a node has no axis of examples; for
+        a batch of one without `negative`.
 
-    It learns features that what belongs together shares: where `positive` changes what
-    the label depends on, it fails.
+    It learns the features that an input and its `positive` share, and fails if
+    `positive` changes the features on which the label depends.
 
     Source: Illing, Ventura, Bellec & Gerstner 2021, NeurIPS.
     """
@@ -119,37 +121,39 @@ class CLAPP(Rule):
         return self.optimizer or optax.adam(1e-3)
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
-        """Draw the predictions' weights, and look at the pairs."""
+        """Draw the weights of the predictions, and check the pairs."""
         circuit.require_layers_apart()
         require_reduction(circuit, params, args)
-        found = self._layouts(circuit)
+        found = self._axes(circuit)
         if self.positive is None:
             raise ValueError(
-                "CLAPP compares each example with what comes next: give `positive`, a "
+                "CLAPP compares each example with what comes next: pass `positive`, a "
                 "function of a key and the arguments after `params` that returns "
                 "arguments like them, as `CLAPP(positive=lambda key, x, y: (later(x), "
                 "y))`."
             )
-        if self.negative is None and min(f.rows for f in found.values()) < 2:
+        if self.negative is None and min(f.row_count for f in found.values()) < 2:
             raise ValueError(
-                "CLAPP takes something else from another example of the batch, and "
-                "there is only one. Give `negative`, or larger batches."
+                "CLAPP takes negatives from the other examples of the batch, and there "
+                "is only one example. Pass `negative`, or use larger batches."
             )
         first, later = jax.random.split(fold_in_name(key, f"apical.{_NAME}"))
         self._others(circuit, params, args, first)
-        shapes = {n: {_USE: (f.units, f.units)} for n, f in found.items()}
+        shapes = {n: {_USE: (f.unit_count, f.unit_count)} for n, f in found.items()}
         weights = draw_readouts(first, shapes, {n: f.dtype for n, f in found.items()})
-        return ClappState(ReadoutState(weights, begun(self._optimizer, weights)), later)
+        return ClappState(
+            ReadoutState(weights, init_optimizer(self._optimizer, weights)), later
+        )
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
-        """A pass of the batch, one of what comes next, and perhaps one of others."""
+        """A pass of the batch, one of positives, and with `negative` one of these."""
         now, later = jax.random.split(state.key)
         total = self._total(circuit, params, args, now)
         learned, _ = circuit.leaves.split(params)
         (grads, by_weights), (run, objectives) = jax.grad(
             total, argnums=(0, 1), has_aux=True
         )(learned, state.predictions.weights, {})
-        after = moved(circuit, self._optimizer, state.predictions, by_weights)
+        after = update_readouts(circuit, self._optimizer, state.predictions, by_weights)
         return Credit(
             run.loss,
             run.aux,
@@ -159,7 +163,7 @@ class CLAPP(Rule):
         )
 
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
-        """On the batch as it is: the gradient of each node's objective there."""
+        """For the batch: the gradient of each node's objective there."""
         now, _ = jax.random.split(state.key)
         total = self._total(circuit, params, args, now)
         learned, _ = circuit.leaves.split(params)
@@ -168,26 +172,30 @@ class CLAPP(Rule):
         )
         return {n: Signal(v, v, teaching[n]) for n, v in run.sites.items()}
 
-    def _layouts(self, circuit: Circuit) -> dict[str, Layout]:
-        found = layouts(circuit, _NAME)
-        return {n: found[n] for n in ends_of(circuit, 1)}
+    def _axes(self, circuit: Circuit) -> dict[str, AxisMap]:
+        """The axes of each hidden node."""
+        require_examples_of_real_nodes(circuit, _NAME)
+        found = example_axis_maps(circuit)
+        return {n: found[n] for n in block_ends(circuit, 1)}
 
     def _others(self, circuit: Circuit, params: Any, args: Any, key: Any) -> Any:
-        """What comes next, and something else (None: it comes next for another)."""
+        """The positive and the negative arguments (None: positives, shifted)."""
         assert self.positive is not None
         one, two = jax.random.split(key)
-        after = made(circuit, params, args, one, self.positive, "positive")
+        after = make_arguments(circuit, params, args, one, self.positive, "positive")
         if self.negative is None:
             return after, None
-        return after, made(circuit, params, args, two, self.negative, "negative")
+        return after, make_arguments(
+            circuit, params, args, two, self.negative, "negative"
+        )
 
     def _total(self, circuit: Circuit, params: Any, args: Any, key: Any) -> Any:
-        """The loss and all objectives, of leaves, W and errors on the batch."""
+        """The loss and all objectives, as a function of leaves, W and offsets."""
         _, fixed = circuit.leaves.split(params)
         pairs, shift = jax.random.split(key)
         after, other = self._others(circuit, params, args, pairs)
-        found = self._layouts(circuit)
-        # A mean over examples; of a loss that is a sum, one for each of them.
+        found = self._axes(circuit)
+        # A mean over examples; if the loss is a sum, one such mean for each example.
         times = circuit.batch_size / circuit.scale
 
         def tap(site: str, computed: Any, injected: Any) -> Any:
@@ -197,15 +205,15 @@ class CLAPP(Rule):
         def tables(here: Any, given: Any, errors: Any) -> Any:
             run = circuit.run(here, given, tap=tap, inject=errors)
             return run, {
-                n: layout.table(run.sites[n] + errors.get(n, 0))
-                for n, layout in found.items()
+                n: axes.table(run.sites[n] + errors.get(n, 0))
+                for n, axes in found.items()
             }
 
         def total(learned: Any, weights: Any, errors: Any) -> Any:
             here = circuit.leaves.combine(learned, fixed)
             run, context = tables(here, args, errors)
             _, following = tables(here, after, {})
-            others = _elsewhere(following, shift)
+            others = _shifted(following, shift)
             if other is not None:
                 _, others = tables(here, other, {})
             objectives = {}
@@ -220,8 +228,8 @@ class CLAPP(Rule):
         return total
 
 
-def _elsewhere(tables: dict[str, jax.Array], key: jax.Array) -> dict[str, jax.Array]:
-    """Each row in another's place: all moved on by one distance, drawn."""
+def _shifted(tables: dict[str, jax.Array], key: jax.Array) -> dict[str, jax.Array]:
+    """The rows of each table, shifted by one random distance."""
     rows = min(table.shape[1] for table in tables.values())
     distance = jax.random.randint(key, (), 1, max(rows, 2))
     return {n: jnp.roll(table, distance, axis=1) for n, table in tables.items()}

@@ -1,10 +1,10 @@
-"""Forward-forward: every layer tells right data from wrong by its own activity.
+"""Forward-forward: each layer separates positive from negative data by its goodness.
 
     G_n = sum_i s_i^2                          goodness, for each example
     l_n = <log(1 + e^(theta - G_n(right)))> + <log(1 + e^(G_n(wrong) - theta))>
 
-and the layers above read s_n divided by its root mean square, so that the goodness of
-one layer tells the next nothing. Hinton 2022.
+The next layer reads s_n divided by its root mean square, so that it cannot use the
+goodness of the layer below. Hinton 2022.
 """
 
 from __future__ import annotations
@@ -15,25 +15,32 @@ import jax
 import jax.numpy as jnp
 
 from ...circuit import Circuit, Run, require_reduction
-from .._axes import Layout, layouts
+from .._axes import AxisMap, example_axis_maps, require_examples_of_real_nodes
 from .._base import Credit, Rule, SearchSpace, Signal, rule, static
 from .._checks import check_choice, check_positive
 from .._numerics import fold_in_name
 from .._validation import target_of
-from ._blocks import ends_of
-from ._pairs import Overlay, Pair, labelled, made, require_labels, wrong_labels
+from ._blocks import block_ends
+from ._positive_negative import (
+    Overlay,
+    Pair,
+    labelled,
+    make_arguments,
+    require_labels,
+    wrong_labels,
+)
 
 _NAME = "ForwardForward"
-# Below the mean square that an activity has to have for its direction to mean anything.
-_NOTHING = 1e-8
+# Added to the mean square of an activity before it is divided by its root.
+_SMALLEST_SQUARE = 1e-8
 
 
 class Goodness(NamedTuple):
-    """Diagnostics: the mean goodness over threshold of each node.
+    """Diagnostics: the mean goodness of each node, divided by the threshold.
 
     Attributes:
-      right: on right data; above 1 once it is learned.
-      wrong: on wrong data; below 1 once it is learned.
+      right: for positive data; above 1 after learning.
+      wrong: for negative data; below 1 after learning.
     """
 
     right: dict[str, jax.Array]
@@ -42,37 +49,40 @@ class Goodness(NamedTuple):
 
 @rule
 class ForwardForward(Rule):
-    """Raise the goodness of right data and lower that of wrong data, layer by layer.
+    """Raise the goodness of positive data and lower that of negative data, per layer.
 
         l_n = <softplus(theta - G_n(right))> + <softplus(G_n(wrong) - theta)>
 
-    Nothing passes backwards from node to node, nor from step to step of a loop: each
-    turn of it has an objective of its own. Goodness is that of all units, pixels and
-    channels of an example; consumers of a node read it divided by the root mean square
-    of the same. Units that are off learn nothing: no gradient passes where a rectifier
-    is flat (some published code lets it pass).
+    No signal passes backwards from node to node, nor from step to step of a loop: each
+    turn of a loop has its own objective. Goodness is over all units, pixels and
+    channels of an example; consumers of a node read its value divided by the root mean
+    square over the same entries. Inactive rectifiers do not learn: no gradient passes
+    where they are flat (some published code passes it).
 
-    By default the target is laid over the first entries of the input (`input_argnums=`,
-    `target=`), in wrong data another class, drawn anew at every call. `predict` then
-    tries every class and returns the goodness of each, without that of the first
-    node if there are more: `[examples, classes]`. With `positive` and `negative` it
-    returns the output, as read from the normalised activities.
+    By default the label of the target is written over the first entries of the input
+    (`input_argnums=`, `target=`); in negative data it is another class, drawn anew at
+    every call. `predict` then evaluates every class and returns the goodness of each:
+    `[examples, classes]`, summed over all nodes but the first (if there are more). With
+    `positive` and `negative` it returns the output, computed from the normalised
+    activities.
 
-    Parameters after the last node take the true gradient, from a pass with no label
-    (all classes alike) whose activities are normalised. `credit.value` is the loss of
-    the plain network, which is not the one that is trained; two passes more.
+    Parameters after the last node take the true gradient, in a pass with a neutral
+    label (all classes equal) and normalised activities. `credit.value` is the loss of
+    the plain network, which is not the one that is trained; these are two further
+    passes.
 
-    State: the key of the wrong labels to come.
+    State: the key of the next negative labels.
 
     Args:
-      threshold: theta for each unit: theta is this times the number of units. Published
-        code has 1; nets that start with small activities then take long to get there.
+      threshold: theta per unit: theta is this times the number of units. Published code
+        has 1; networks with small initial activities then take long to reach it.
       goodness: `"sum"` of squares; or `"mean"`, where theta is `threshold` itself.
-      positive: `positive(key, *args)`, the arguments after `params` with right data;
-        None: the target laid over the input.
-      negative: `negative(key, *args)`, with wrong data; None: another class.
-      overlay: `overlay(input, label)`, the input with a label `[examples, classes]`
-        laid over it; None: over the first entries.
+      positive: `positive(key, *args)` returns the arguments after `params` for positive
+        data; None: the input with the label of the target.
+      negative: `negative(key, *args)` returns them for negative data; None: the input
+        with the label of another class.
+      overlay: `overlay(input, label)` returns the input with labels
+        `[examples, classes]` written over it; None: over its first entries.
 
     Example:
       >>> import jax, jax.numpy as jnp, apical
@@ -87,13 +97,14 @@ class ForwardForward(Rule):
       (3, 2)
 
     Raises:
-      ValueError: in `init`, without `input_argnums=` or `target=` where a label is laid
-        over; where an example has no room for it; where a node has no axis of examples.
+      ValueError: in `init`, without `input_argnums=` or `target=` if labels are written
+        over the input; if an example has no room for a label; if a node has no axis of
+        examples.
 
-    It learns where labels stand in a flat input, slowly, and one layer after the other:
-    while the first is learning, what a second makes of its normalised activity may well
-    be lower for the right class. A convolution sees a label in one corner only: give it
-    `overlay`, or right and wrong data.
+    With labels in a flat input it learns slowly, and one layer after the other: while
+    the first layer is learning, the goodness of the second may be lower for the right
+    class. A convolution reads such a label in one corner only: pass `overlay`, or
+    `positive` and `negative`.
 
     Source: Hinton 2022, arXiv:2212.13345.
     """
@@ -125,15 +136,15 @@ class ForwardForward(Rule):
                 raise TypeError(f"`{name}` must be a function or None, not {given!r}.")
         if (self.positive is None) != (self.negative is None):
             raise ValueError(
-                "Give both `positive` and `negative`, or neither: right data without "
-                "wrong data teaches nothing."
+                "Pass both `positive` and `negative`, or neither: one of them alone "
+                "is no contrast."
             )
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
-        """Check that right and wrong data can be made, and look at the nodes."""
+        """Check the nodes, and that positive and negative data can be made."""
         circuit.require_layers_apart()
         require_reduction(circuit, params, args)
-        self._layouts(circuit)
+        self._axes(circuit)
         if self.positive is None:
             require_labels(circuit, args, self.overlay, _NAME)
         own = fold_in_name(key, f"apical.{_NAME}")
@@ -141,7 +152,7 @@ class ForwardForward(Rule):
         return own
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
-        """A pass of right data, one of wrong data, and one for the read-out."""
+        """A pass of positive data, one of negative data, and one for the read-out."""
         now, later = jax.random.split(state)
         learned, _ = circuit.leaves.split(params)
         grads, (right, wrong) = jax.grad(
@@ -152,7 +163,7 @@ class ForwardForward(Rule):
         return Credit(plain.loss, plain.aux, circuit.leaves.combine(grads), later, info)
 
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
-        """On right data: values, and the gradient of each node's objective there."""
+        """For positive data: values, and the gradient of each node's objective."""
         now, _ = jax.random.split(state)
         learned, _ = circuit.leaves.split(params)
         teaching, (right, _) = jax.grad(
@@ -161,13 +172,13 @@ class ForwardForward(Rule):
         return {n: Signal(v, v, teaching[n]) for n, v in right.sites.items()}
 
     def predict(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
-        """The goodness of each class; or the output, where data come in pairs."""
+        """The goodness of each class; or the output, with `positive` and `negative`."""
         del state
         if self.positive is not None:
             run = self._run(circuit, params, args, {}, ("output",))
-            return circuit.apart(run.sites["output"])
+            return circuit.batch.split_outputs(run.sites["output"])
         examples, classes = circuit.output_shape.shape
-        found = self._layouts(circuit)
+        found = self._axes(circuit)
         used = list(found)[1:] or list(found)
 
         def goodness(label: jax.Array) -> jax.Array:
@@ -180,16 +191,22 @@ class ForwardForward(Rule):
         labels = jnp.eye(classes, dtype=circuit.output_shape.dtype)
         return jax.vmap(goodness, out_axes=1)(labels)
 
-    def _layouts(self, circuit: Circuit) -> dict[str, Layout]:
-        found = layouts(circuit, _NAME)
-        return {n: found[n] for n in ends_of(circuit, 1)}
+    def _axes(self, circuit: Circuit) -> dict[str, AxisMap]:
+        """The axes of each hidden node."""
+        require_examples_of_real_nodes(circuit, _NAME)
+        found = example_axis_maps(circuit)
+        return {n: found[n] for n in block_ends(circuit, 1)}
 
     def _passes(self, circuit: Circuit, params: Any, args: Any, key: Any) -> Any:
-        """Right data, wrong data, and what the read-out learns from."""
+        """The arguments of positive data, of negative data, and of the read-out."""
         if self.positive is not None and self.negative is not None:
             keys = jax.random.split(key)
-            right = made(circuit, params, args, keys[0], self.positive, "positive")
-            wrong = made(circuit, params, args, keys[1], self.negative, "negative")
+            right = make_arguments(
+                circuit, params, args, keys[0], self.positive, "positive"
+            )
+            wrong = make_arguments(
+                circuit, params, args, keys[1], self.negative, "negative"
+            )
             return right, wrong, args
         target = target_of(circuit, args, _NAME)
         none = jnp.full_like(target, 1 / target.shape[1])
@@ -197,11 +214,11 @@ class ForwardForward(Rule):
         return [labelled(circuit, args, self.overlay, each, _NAME) for each in labels]
 
     def _total(self, circuit: Circuit, params: Any, args: Any, key: Any) -> Any:
-        """All objectives and the read-out's loss, of leaves and of errors."""
+        """All objectives and the read-out's loss, by learned leaves and offsets."""
         _, fixed = circuit.leaves.split(params)
         right, wrong, readout = self._passes(circuit, params, args, key)
-        found = self._layouts(circuit)
-        # A mean over examples; of a loss that is a sum, one for each of them.
+        found = self._axes(circuit)
+        # A mean over examples; if the loss is a sum, one such mean for each example.
         times = circuit.batch_size / circuit.scale
 
         def total(learned: Any, errors: Any) -> Any:
@@ -210,14 +227,14 @@ class ForwardForward(Rule):
                 self._run(circuit, here, right, errors),
                 self._run(circuit, here, wrong, {}),
             )
-            taught = self._run(circuit, here, readout, {}).loss
+            objective = self._run(circuit, here, readout, {}).loss
             for run, sign in zip(runs, (-1.0, 1.0), strict=True):
-                for n, layout in found.items():
+                for n, axes in found.items():
                     value = run.sites[n] + (errors.get(n, 0) if sign < 0 else 0)
-                    over = self._goodness(layout, value) - self._theta(layout)
+                    over = self._goodness(axes, value) - self._theta(axes)
                     each = jnp.mean(jax.nn.softplus(sign * over), axis=1)
-                    taught += times * jnp.sum(each)
-            return taught, runs
+                    objective += times * jnp.sum(each)
+            return objective, runs
 
         return total
 
@@ -225,31 +242,31 @@ class ForwardForward(Rule):
         self, circuit: Circuit, params: Any, args: Any, errors: Any, sites: Any = None
     ) -> Run:
         """One evaluation in which consumers read normalised activities."""
-        found = self._layouts(circuit)
+        found = self._axes(circuit)
 
         def tap(site: str, computed: Any, injected: Any) -> Any:
             if site not in found:
                 return computed if injected is None else computed + injected
-            layout = found[site]
-            value = jax.lax.stop_gradient(computed).reshape(layout.inside)
-            square = jnp.mean(jnp.square(value), axis=layout.own_inside, keepdims=True)
-            normal = value * jax.lax.rsqrt(square + _NOTHING)
+            axes = found[site]
+            value = jax.lax.stop_gradient(computed).reshape(axes.shape_in_loop)
+            square = jnp.mean(jnp.square(value), axis=axes.units_in_loop, keepdims=True)
+            normal = value * jax.lax.rsqrt(square + _SMALLEST_SQUARE)
             return normal.reshape(computed.shape)
 
         names = [n.name for n in circuit.nodes]
         sites = names if sites is None else [*names, *sites]
         return circuit.run(params, args, tap=tap, inject=errors, sites=sites)
 
-    def _goodness(self, layout: Layout, value: jax.Array) -> jax.Array:
+    def _goodness(self, axes: AxisMap, value: jax.Array) -> jax.Array:
         """For each turn and example: `[turns, examples]`."""
-        squares = jnp.square(layout.table(value))
+        squares = jnp.square(axes.table(value))
         return squares.sum(axis=-1) if self.goodness == "sum" else squares.mean(axis=-1)
 
-    def _theta(self, layout: Layout) -> Any:
-        return self.threshold * (layout.units if self.goodness == "sum" else 1)
+    def _theta(self, axes: AxisMap) -> Any:
+        return self.threshold * (axes.unit_count if self.goodness == "sum" else 1)
 
     def _over_threshold(self, circuit: Circuit, run: Run) -> dict[str, jax.Array]:
         return {
-            n: jnp.mean(self._goodness(layout, run.sites[n])) / self._theta(layout)
-            for n, layout in self._layouts(circuit).items()
+            n: jnp.mean(self._goodness(axes, run.sites[n])) / self._theta(axes)
+            for n, axes in self._axes(circuit).items()
         }

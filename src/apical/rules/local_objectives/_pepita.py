@@ -1,4 +1,4 @@
-"""PEPITA: present the error to perturb the input, to modulate activity.
+"""PEPITA: a second forward pass, whose input is modulated by the error.
 
     h_l = rho(W_l h_{l-1}),         h_0 = x                    first pass
     h~_l = rho(W_l h~_{l-1}),       h~_0 = x + F e             second pass
@@ -17,15 +17,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ...circuit import Circuit, Run, drive_of, require_reduction, zeros
+from ...circuit import OUTPUT, Circuit, Run, drive_of, require_reduction, zeros
 from .._base import Credit, SearchSpace, Signal, rule
 from .._checks import check_positive
-from .._connections import ConnectedRule, FeedbackState
-from .._numerics import fold_in_name, wide
-from .._validation import inputs_of, require_heard, with_inputs
-from ._pairs import example_axis
+from .._numerics import fold_in_name, upcast
+from .._validation import inputs_of, require_inputs_reach_nodes, with_inputs
+from ..feedback._connections import ConnectedRule, FeedbackState
+from ._positive_negative import example_axis
 
-_NAME, OUTPUT = "PEPITA", "output"
+_NAME = "PEPITA"
 
 
 class Passes(NamedTuple):
@@ -39,29 +39,31 @@ class Passes(NamedTuple):
 
 @rule
 class PEPITA(ConnectedRule):
-    """Show the network its error as a change of the input, and learn from what changes.
+    """Add the projected error to the input, and learn from the changes of activity.
 
         dW_l = (h_l - h~_l) h~_{l-1}^T,      h~: the activities at x + F e
 
     e is the gradient of an example's loss at the output: y - y* for half a squared
     error, softmax - one-hot for a cross-entropy. There is no backward pass and no
-    derivative of a nonlinearity: the change of a unit's value stands where the gradient
-    at its drive would. A node that is no nonlinearity of one activity (a residual
-    stream, an LSTM's cell) has no drive; its change is pulled back through what made
-    it. Parameters after the last node take the gradient of the loss at the output of
-    the second pass, as in the published code; a loss reads the input as it was.
+    derivative of a nonlinearity: the change of a unit's value replaces the gradient at
+    its drive. A node that is not a nonlinearity of one activity (a residual stream, an
+    LSTM's cell) has no drive; its change is pulled back through what made it.
+    Parameters after the last node take the gradient of the loss at the output of the
+    second pass, as in the published code; if the loss uses the input, that is the
+    original one.
 
     State: `FeedbackState(feedback, connections)`: F, for each input a matrix
     `[entries, outputs]` of one example, uniform within scale sqrt(6 / entries), as in
-    the published code. An example's input hears its whole output, all steps of it.
+    the published code. The error of an example is that of its whole output, with all
+    steps.
 
     Args:
       scale: the size of F.
-      removed_forward: the fraction of forward connections that do not exist: removed
-        weights act as 0 and take no gradient.
-      removed_backward: the fraction of backward connections that do not exist.
-      backward_noise: the standard deviation of feedback weights from call to call,
-        relative to their size.
+      removed_forward: the fraction of forward connections that are removed: their
+        weights act as 0 and have gradient 0.
+      removed_backward: the fraction of backward connections that are removed.
+      backward_noise: the standard deviation of the noise in feedback weights, drawn
+        anew at every call, relative to their size.
 
     Example:
       >>> import jax, jax.numpy as jnp, apical
@@ -80,14 +82,13 @@ class PEPITA(ConnectedRule):
       [-0.56, 0.0]
 
     Raises:
-      ValueError: in `init`, without `input_argnums=`, or where that is no array of
-        numbers; where the output is not one; where the examples have no axis of their
-        own.
+      ValueError: in `init`, without `input_argnums=`, or if that is not an array of
+        floating-point numbers; if there is no output; if the examples have no axis of
+        their own.
 
-    It learns nets of one or two hidden layers. What changes above depends on what it
-    does below, and nothing sees to it that a change of a unit is of use: with five
-    hidden layers (digits, 64 units each) it stayed at chance, below hidden layers that
-    were never trained.
+    It trains networks of one or two hidden layers. The changes of upper layers depend
+    on those of lower ones, and nothing makes them reduce the loss: with five hidden
+    layers (digits, 64 units each) it stayed at chance, below untrained hidden layers.
 
     Source: Dellaferrera & Kreiman 2022, ICML.
     """
@@ -120,7 +121,7 @@ class PEPITA(ConnectedRule):
         _ = circuit.example_axes  # refuses examples without an axis of their own
         outputs = _by_example(circuit, circuit.output_shape, OUTPUT)[1]
         found, drawn = _inputs(circuit, args), []
-        require_heard(circuit, _NAME)
+        require_inputs_reach_nodes(circuit, _NAME)
         keys = jax.random.split(fold_in_name(key, f"apical.{_NAME}"), len(found))
         for own, (leaf, axis) in zip(keys, found, strict=True):
             entries = leaf.size // leaf.shape[axis]
@@ -130,8 +131,10 @@ class PEPITA(ConnectedRule):
             drawn.append(f.astype(jnp.finfo(dtype).dtype))
         return FeedbackState(drawn, self.connect(circuit, key, params, drawn))
 
-    def taught(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
-        """Two passes, and the local product of what differs between them."""
+    def masked_credit(
+        self, circuit: Circuit, params: Any, state: Any, args: Any
+    ) -> Credit:
+        """Two passes, and the local product of the difference between them."""
         found = self._passes(circuit, params, state, args)
         units = {n.name for n in circuit.nodes if n.unit}
         delta = {
@@ -146,8 +149,10 @@ class PEPITA(ConnectedRule):
         grads = jax.tree.map(jnp.add, grads, beyond)
         return Credit(found.first.loss, found.first.aux, grads, state, ())
 
-    def sent(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
-        """Values in the second pass, and in the first; teaching: what differs."""
+    def masked_signals(
+        self, circuit: Circuit, params: Any, state: Any, args: Any
+    ) -> Any:
+        """Values in the second pass and in the first; teaching: their difference."""
         found = self._passes(circuit, params, state, args)
         return {
             n: Signal(found.second.sites[n], found.first.sites[n], found.delta[n])
@@ -172,9 +177,9 @@ class PEPITA(ConnectedRule):
     def _modulated(
         self, circuit: Circuit, state: Any, args: Any, rows: jax.Array
     ) -> Any:
-        """The inputs, each array of them with F e added."""
+        """The inputs, with F e added to each array."""
         moved = []
-        drawn = self.carry(state, state.feedback)
+        drawn = self.effective_feedback(state, state.feedback)
         for f, (leaf, axis) in zip(drawn, _inputs(circuit, args), strict=True):
             others = np.delete(leaf.shape, axis).tolist()
             change = (self.scale * rows @ f.T).reshape(-1, *others)
@@ -195,14 +200,14 @@ def _error(circuit: Circuit, params: Any, args: Any) -> tuple[Run, jax.Array]:
         return run.loss, run
 
     error, run = jax.grad(loss, has_aux=True)(zeros(circuit.output_shape))
-    return run, circuit.scale * wide(error)
+    return run, circuit.scale * upcast(error)
 
 
 def _after(circuit: Circuit, params: Any, args: Any, sites: Any) -> tuple[Any, Any]:
-    """What the loss says of an output: its error, and the gradient of what it reads.
+    """The error at the output, and the gradient of parameters that the loss uses.
 
-    With the arguments as they were: a loss that compares with the input (an
-    autoencoder's) is about the true one.
+    The arguments are the original ones, for losses that use the input (those of an
+    autoencoder).
     """
     top = circuit.output_node or OUTPUT
     held = {n: v for n, v in sites.items() if n not in (top, OUTPUT)}
@@ -235,7 +240,7 @@ def _by_example(circuit: Circuit, struct: Any, site: str) -> tuple[int, int]:
     axis = circuit.example_axes[site]
     if axis is None:
         raise ValueError(
-            "The output has no axis of examples, so no input can hear its own error. "
+            "The output has no axis of examples, so no input has its own error. "
             "See that `batch_axes` describes the arguments."
         )
     return axis, int(np.prod(struct.shape)) // circuit.batch_size

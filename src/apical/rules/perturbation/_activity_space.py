@@ -1,10 +1,10 @@
-"""Slopes of each example's loss along random directions in the space of its activities.
+"""Activity space: slopes of each example's loss along random directions at its nodes.
 
-    delta_n = mean_k (slope of L_i along u_k) u_kn,     dW_n = the pull-back of delta_n
+    delta_n = mean_k (slope of L_i along u_k) u_kn,     dW_n = the pull-back of delta_n,
 
-for every example i, at all nodes and at the output at once; a node that all examples
-share hears the whole loss. E delta_n is the
-true teaching signal dL_i/dn, and for normal u with N entries at the nodes of an example
+for every example i, at all nodes and at the output at once; at a node that all examples
+share it is the slope of the whole loss. E delta_n is the true teaching signal dL_i/dn,
+and for normal u with N entries at the nodes of an example
 
     E|delta - dL_i/dn|^2 = (N + 1)/K |dL_i/dn|^2        (all nodes together).
 """
@@ -19,14 +19,14 @@ import jax.numpy as jnp
 
 from ...circuit import OUTPUT, Circuit, beside, drive_sites, require_reduction
 from .._base import Credit, Signal
-from ._directions import correlation, draw, require_real
+from ._random_directions import correlation, draw, require_real
 
 Tree = dict[str, jax.Array]
 Losses = Callable[[Tree], jax.Array]
 
 
-class Taught(NamedTuple):
-    """One tick: what it computed, and what it taught."""
+class ActivityEstimate(NamedTuple):
+    """One evaluation, with the estimated teaching signals and gradients."""
 
     value: jax.Array
     aux: Any
@@ -36,8 +36,8 @@ class Taught(NamedTuple):
 
 
 def require_perturbable(circuit: Circuit, params: Any, args: Any, rule: str) -> None:
-    """Refuse what cannot be perturbed, example by example, at nodes and output."""
-    # Paths that bypass a node are fine: every path is cut where it first meets a site.
+    """Refuse circuits that cannot be perturbed at nodes and output for each example."""
+    # Paths that bypass a node are fine: every path is cut at its first site.
     circuit.require_reversible()
     require_examples(circuit, params, args, rule)
     circuit.require_output()
@@ -45,29 +45,29 @@ def require_perturbable(circuit: Circuit, params: Any, args: Any, rule: str) -> 
 
 
 def require_examples(circuit: Circuit, params: Any, args: Any, rule: str) -> None:
-    """Refuse where the loss is not a sum of one loss for each example."""
+    """Refuse a loss that is not a sum (or mean) of one loss for each example."""
     circuit.require_separate(rule)
     require_reduction(circuit, params, args)
-    _ = circuit.example_places  # refuses examples without an axis of their own
+    _ = circuit.batch.example_places  # refuses examples without an axis of their own
 
 
 def node_types(circuit: Circuit) -> list[tuple[str, Any]]:
-    """Each node and the output as a message names it, with its dtype."""
+    """Each node and the output, as named in error messages, with its dtype."""
     found = [(f"node {n.name!r}", n.dtype) for n in circuit.nodes]
     return [*found, ("the output", circuit.output_shape.dtype)]
 
 
-def sites_of(circuit: Circuit, at: str) -> dict[str, str]:
-    """For each node, and the output if it is none, the site that is perturbed."""
+def perturbed_sites(circuit: Circuit, at: str) -> dict[str, str]:
+    """The perturbed site of each node, and of the output if it is not a node."""
     if at == "drive":
         found = drive_sites(circuit)
     else:
         found = {n.name: n.name for n in circuit.nodes}
-    # The node that is the output must not be perturbed twice.
+    # A node that is the output must not be perturbed twice.
     return found if circuit.output_node else {**found, OUTPUT: OUTPUT}
 
 
-def teach(
+def estimate(
     circuit: Circuit,
     params: Any,
     args: Any,
@@ -77,24 +77,25 @@ def teach(
     count: int,
     kind: str,
     slopes_of: Callable[[Losses, Tree], jax.Array],
-) -> Taught:
-    """Perturb all sites at once, and pull what correlates back to the parameters.
+) -> ActivityEstimate:
+    """Perturb all sites at once, and pull the estimates back to the parameters.
 
     Args:
       circuit: the circuit of the batch.
       params: the parameters.
       args: the arguments after them.
-      key: what the directions are drawn from.
-      sites: as `sites_of` finds them.
-      count: how many directions.
-      kind: of which kind.
-      slopes_of: given the losses of all examples (and the batch) as a function of what
-        is added at the sites, and the directions: the slopes, `[count, examples + 1]`.
+      key: for the directions.
+      sites: as `perturbed_sites` returns them.
+      count: the number of directions.
+      kind: the kind of directions, one of `KINDS`.
+      slopes_of: returns the slopes, `[count, examples + 1]`, given the losses of all
+        examples (and of the batch) as a function of the offsets at the sites, and given
+        the directions.
     """
     places = list(dict.fromkeys(sites.values()))
     learned, fixed = circuit.leaves.split(params)
 
-    def walled(learned: Any) -> Any:
+    def stopped(learned: Any) -> Any:
         here = circuit.leaves.combine(learned, fixed)
         run = circuit.run(here, args, tap="stop", sites=places)
         return (run.loss, run.sites), (run.loss, run.aux)
@@ -102,14 +103,16 @@ def teach(
     def losses(errors: Tree) -> jax.Array:
         return circuit.by_example(params, args, tap="offset", inject=errors)[1]
 
-    (loss, values), transposed, (value, aux) = jax.vjp(walled, learned, has_aux=True)
+    (loss, values), transposed, (value, aux) = jax.vjp(stopped, learned, has_aux=True)
     directions = draw(key, values, count, kind)
     slopes = slopes_of(losses, directions)
     share = slopes / (count * circuit.scale)
     of = {site: name for name, site in sites.items()}
     delta = {s: correlated(circuit, of[s], share, u) for s, u in directions.items()}
     grads = transposed((jnp.ones_like(loss), delta))[0]
-    return Taught(value, aux, circuit.leaves.combine(grads), delta, slopes[:, :-1])
+    return ActivityEstimate(
+        value, aux, circuit.leaves.combine(grads), delta, slopes[:, :-1]
+    )
 
 
 def correlated(
@@ -120,18 +123,20 @@ def correlated(
     Args:
       circuit: of the batch.
       name: of the node, or `"output"`.
-      slopes: `[count, examples + 1]`, the whole loss's last.
+      slopes: `[count, examples + 1]`, that of the whole loss last.
       directions: `[count, ...]`, of the node's shape.
     """
-    return jnp.sum(along(circuit, name, slopes, directions) * directions, axis=0)
+    return jnp.sum(
+        broadcast_to_examples(circuit, name, slopes, directions) * directions, axis=0
+    )
 
 
-def along(
+def broadcast_to_examples(
     circuit: Circuit, name: str, numbers: jax.Array, like: jax.Array
 ) -> jax.Array:
-    """Numbers `[count, examples + 1]`, each beside what it is about at a node.
+    """Numbers `[count, examples + 1]`, broadcast along the examples of a node.
 
-    What no example has for itself has the last, that of the whole batch.
+    A node without an axis of examples takes the last, that of the whole batch.
     """
     count, axis = len(like), circuit.example_axes[name]
     numbers = numbers.astype(like.dtype)
@@ -144,15 +149,19 @@ def along(
     return beside(whole, like)
 
 
-def credit_of(taught: Taught, state: Any) -> Credit:
-    """The credit of one tick."""
-    info = correlation(taught.slopes)
-    return Credit(taught.value, taught.aux, taught.grads, state, info)
+def credit_of(found: ActivityEstimate, state: Any) -> Credit:
+    """The credit of one evaluation."""
+    info = correlation(found.slopes)
+    return Credit(found.value, found.aux, found.grads, state, info)
 
 
 def signals_of(
-    circuit: Circuit, params: Any, args: Any, taught: Taught, sites: dict[str, str]
+    circuit: Circuit,
+    params: Any,
+    args: Any,
+    found: ActivityEstimate,
+    sites: dict[str, str],
 ) -> dict[str, Signal]:
-    """The teaching signal at each node's site, beside the node's value."""
+    """The value of each node, with the teaching signal at its site."""
     values = circuit.run(params, args).sites
-    return {n: Signal(v, v, taught.delta[sites[n]]) for n, v in values.items()}
+    return {n: Signal(v, v, found.delta[sites[n]]) for n, v in values.items()}

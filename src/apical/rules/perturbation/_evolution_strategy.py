@@ -1,8 +1,8 @@
-"""Evolution strategy: descend the loss of a cloud of parameters around theta.
+"""Evolution strategy: the gradient of the loss smoothed by normal noise in theta.
 
     J(theta) = E L(theta + sigma xi),     dJ/dtheta = E[L(theta + sigma xi) xi] / sigma
 
-Salimans et al. 2017, with pairs (xi, -xi).
+estimated from antithetic pairs (xi, -xi). Salimans et al. 2017.
 """
 
 from __future__ import annotations
@@ -19,27 +19,28 @@ from ._weight_space import AntitheticRule
 
 @rule
 class EvolutionStrategy(AntitheticRule):
-    """The gradient of the loss averaged over a normal cloud of parameters.
+    """Estimate the gradient of the loss averaged over normally distributed parameters.
 
         g = mean_k [F(theta + sigma xi_k) - F(theta - sigma xi_k)] xi_k / (2 sigma)
 
-    with F the loss: unbiased for the gradient of the smoothed loss J at any sigma (for
-    the loss itself up to O(sigma^2): there it is `WeightPerturbation`). With
-    `fitness="rank"` F is the rank of the loss among the 2 pairs, from -1/2 to 1/2:
-    no outlier counts, and the size of the update no longer follows the loss's.
+    with F the loss: unbiased for the gradient of the smoothed loss J at any sigma, and
+    for that of the loss itself up to O(sigma^2), where it equals `WeightPerturbation`.
+    With `fitness="rank"` F is the rank of the loss among all 2 pairs losses, scaled to
+    [-1/2, 1/2]: outliers have no influence, and the size of the update does not depend
+    on that of the loss.
 
-    The variance is that of weight perturbation, (N + 1)/pairs for N parameters; what
-    speaks for it are many pairs at once on many machines, and losses without
-    derivatives (J has one).
+    The variance is that of weight perturbation, (N + 1)/pairs for N parameters. It is
+    useful with many pairs on many machines, and for losses without derivatives (J has
+    one).
 
-    It is evosax's `Open_ES` (a test compares them), which brings an optimiser of its
-    own; here any optax optimiser takes the gradients.
+    It is evosax's `Open_ES` (a test compares them), which includes an optimiser; here
+    any optax optimiser takes the gradients.
 
     State: a key.
 
     Args:
-      noise: sigma, the width of the cloud, in the units of the parameters.
-      pairs: how many pairs, in one mapped call.
+      noise: sigma, the standard deviation of the noise, in the units of the parameters.
+      pairs: the number of pairs, in one mapped call.
       fitness: `"loss"`, or `"rank"`, as Salimans et al. shape it.
 
     Example:
@@ -80,7 +81,7 @@ class EvolutionStrategy(AntitheticRule):
         check_whole(self.pairs, "pairs")
         check_choice(self.fitness, "fitness", ("loss", "rank"))
 
-    def weighed(self, losses: jax.Array) -> jax.Array:
+    def fitness_of(self, losses: jax.Array) -> jax.Array:
         """The losses, or their ranks."""
         return losses if self.fitness == "loss" else centred_ranks(losses)
 

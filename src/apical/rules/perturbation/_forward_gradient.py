@@ -1,10 +1,10 @@
-"""Forward gradient: the slope along a random direction, times the direction.
+"""Forward gradient: the slope along a random direction, times that direction.
 
     g = (dL/dtheta . v) v,        v ~ N(0, I)                  (at the weights)
     delta_n = (dL_i/ds . u) u_n,  u ~ N(0, I)                  (at the activities)
 
-The slope is exact and comes with the forward pass, by forward-mode differentiation.
-Baydin et al. 2022 (weights), Ren et al. 2023 (activities).
+The slope is exact, and computed along with the forward pass by forward-mode
+differentiation. Baydin et al. 2022 (weights), Ren et al. 2023 (activities).
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from .._base import Credit, Rule, rule, static
 from .._checks import check_choice, check_whole
 from .._numerics import fold_in_name
 from ._activity_space import (
+    ActivityEstimate,
     Losses,
-    Taught,
     Tree,
     credit_of,
+    estimate,
+    perturbed_sites,
     require_perturbable,
     signals_of,
-    sites_of,
-    teach,
 )
-from ._directions import KINDS, correlation, draw, require_real
-from ._weight_space import beside, combined, leaf_types, loss_of
+from ._random_directions import KINDS, correlation, draw, require_real
+from ._weight_space import combined, leaf_types, loss_of, map_over_draws
 
 
 @rule
@@ -39,21 +39,21 @@ class ForwardGradient(Rule):
         weights:     g       = mean_k (dL/dtheta . v_k) v_k
         activities:  delta_n = mean_k (dL_i/ds . u_k) u_kn     for each example i
 
-    Unbiased: E[v v^T] = I. With N entries (all parameters; all activities of one
-    example, the output's too) the variance is (N + 1)/directions times the squared
-    norm of the true gradient (of an example's teaching signals), so at the weights
-    it works on small networks only, and at the activities somewhat farther; Ren et al.
-    go on by local losses on groups of units, whose N is small.
+    Unbiased, since E[v v^T] = I. With N entries (all parameters; or all activities of
+    one example, including the output) the variance is (N + 1)/directions times the
+    squared norm of the true gradient (or of an example's teaching signals). So at the
+    weights it works on small networks only; at the activities it scales somewhat
+    further. Ren et al. also use local losses on groups of units, whose N is small.
 
-    At the weights it is the limit of `WeightPerturbation` where the noise goes to 0, at
-    the activities that of `NodePerturbation`.
+    It is the limit of `WeightPerturbation` (at the weights) and of `NodePerturbation`
+    (at the activities) as the noise goes to 0.
 
     State: a key.
 
     Args:
       at: `"weights"` or `"activities"`.
-      directions: how many of them, in one mapped call.
-      kind: `"normal"` directions, or the `"sign"` of these (variance N - 1).
+      directions: the number of directions, in one mapped call.
+      kind: `"normal"` directions, or random signs, `"sign"` (variance N - 1).
 
     Example:
       >>> import jax, jax.numpy as jnp, apical
@@ -66,9 +66,9 @@ class ForwardGradient(Rule):
       True
 
     Raises:
-      ValueError: in `init`, where the model has a user-written reverse derivative
-        (`jax.custom_vjp`), which has no forward one; for complex numbers; at the
-        activities also for what `NodePerturbation` refuses.
+      ValueError: in `init`, if the model has a custom reverse-mode derivative
+        (`jax.custom_vjp`), which has no forward mode; for complex numbers; at the
+        activities, in the cases of `NodePerturbation`.
 
     Source: Baydin, Pearlmutter, Syme, Wood & Torr 2022, arXiv:2202.08587; Ren,
     Kornblith, Liao & Hinton 2023, ICLR.
@@ -82,14 +82,14 @@ class ForwardGradient(Rule):
     def citation(  # pyright: ignore[reportIncompatibleVariableOverride]
         self,
     ) -> str:
-        """At the activities another paper's."""
+        """The paper of the chosen space."""
         return _BAYDIN if self.at == "weights" else _REN
 
     @property
     def needs(  # pyright: ignore[reportIncompatibleVariableOverride]
         self,
     ) -> tuple[str, ...]:
-        """At the weights slopes go along with the activities: none is kept."""
+        """At the weights no activity is stored: slopes are computed along with them."""
         kept = () if self.at == "weights" else ("stored activities",)
         found = ("global reward", *kept, "derivative of the nonlinearity")
         return (*found, "update locking")
@@ -100,7 +100,7 @@ class ForwardGradient(Rule):
         check_choice(self.kind, "kind", KINDS)
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
-        """A key of its own."""
+        """A key, with the rule's name folded in."""
         if not circuit.linear_derivatives:
             raise ValueError(
                 "ForwardGradient differentiates forward, and the model has a "
@@ -115,10 +115,10 @@ class ForwardGradient(Rule):
         return fold_in_name(key, "apical.ForwardGradient")
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
-        """One forward pass with its slopes, all directions side by side."""
+        """One forward pass with its slopes, all directions in one mapped call."""
         now, later = jax.random.split(state)
         if self.at == "activities":
-            return credit_of(self._teach(circuit, params, now, args), later)
+            return credit_of(self._estimate(circuit, params, now, args), later)
         run = circuit.run(params, args, sites=())
         learned, loss = loss_of(circuit, params, args)
         directions = draw(now, learned, self.directions, self.kind)
@@ -126,26 +126,28 @@ class ForwardGradient(Rule):
         def slope(direction: Any) -> jax.Array:
             return jax.jvp(loss, (learned,), (direction,))[1]
 
-        slopes = beside(circuit)(slope)(directions)
+        slopes = map_over_draws(circuit)(slope)(directions)
         grads = circuit.leaves.combine(combined(slopes, directions))
         return Credit(run.loss, run.aux, grads, later, correlation(slopes))
 
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
-        """The estimate at each node; at the weights no node is sent anything."""
+        """The estimate at each node; there is none at the weights."""
         if self.at == "weights":
             return super().signals(circuit, params, state, args)
-        taught = self._teach(circuit, params, jax.random.split(state)[0], args)
-        return signals_of(circuit, params, args, taught, sites_of(circuit, "value"))
+        found = self._estimate(circuit, params, jax.random.split(state)[0], args)
+        return signals_of(
+            circuit, params, args, found, perturbed_sites(circuit, "value")
+        )
 
-    def _teach(
+    def _estimate(
         self, circuit: Circuit, params: Any, key: jax.Array, args: Any
-    ) -> Taught:
-        return teach(
+    ) -> ActivityEstimate:
+        return estimate(
             circuit,
             params,
             args,
             key,
-            sites=sites_of(circuit, "value"),
+            sites=perturbed_sites(circuit, "value"),
             count=self.directions,
             kind=self.kind,
             slopes_of=slopes_along,

@@ -1,8 +1,8 @@
-"""Node perturbation: noise in the activities, correlated with the change of the loss.
+"""Node perturbation: noise in the activities, times the change of the loss.
 
     delta_n = [L_i(+sigma xi) - L_i(-sigma xi)] xi_n / (2 sigma)     for each example i
 
-Fiete & Seung 2006. The noise is at all nodes and at the output at once.
+with noise at all nodes and at the output at once. Fiete & Seung 2006.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from .._base import Credit, Rule, SearchSpace, rule, static
 from .._checks import check_choice, check_positive, check_whole
 from .._numerics import fold_in_name
 from ._activity_space import (
+    ActivityEstimate,
     Losses,
-    Taught,
     Tree,
     credit_of,
+    estimate,
     node_types,
+    perturbed_sites,
     require_perturbable,
     signals_of,
-    sites_of,
-    teach,
 )
-from ._directions import KINDS, require_precise
+from ._random_directions import KINDS, require_precise
 
 
 @rule
@@ -37,29 +37,29 @@ class NodePerturbation(Rule):
 
         delta_n = mean_k [L_i(+sigma xi_k) - L_i(-sigma xi_k)] xi_kn / (2 sigma)
 
-    for each example i and every node n, the output too; the gradient is the pull-back
-    of delta_n through what made the node. What the loss reads of a parameter past
-    the output (a temperature, a weight decay) takes its true gradient.
+    for each example i and every node n, including the output; the gradient is the
+    pull-back of delta_n through what made the node. Parameters that the loss uses after
+    the output (a temperature, a weight decay) take their true gradient.
 
-    Its mean is the true teaching signal up to O(sigma^2); its variance grows with the
+    Its mean is the true teaching signal up to O(sigma^2). Its variance grows with the
     number N of perturbed entries of one example (units, times steps and pixels), not
-    of weights: E|delta - dL_i/dn|^2 = (N - 1)/pairs |dL_i/dn|^2 for signs, and
-    (N + 1)/pairs for normal noise. The mean over a batch of B examples divides the
-    variance of the gradient by about B. It trains small networks well; with width,
-    depth and steps it slows in proportion.
+    with that of weights: E|delta - dL_i/dn|^2 = (N - 1)/pairs |dL_i/dn|^2 for signs,
+    and (N + 1)/pairs for normal noise. The mean over a batch of B examples divides the
+    variance of the gradient by about B. It trains small networks well; learning slows
+    down in proportion to width, depth and steps.
 
     State: a key.
 
     Args:
       noise: sigma, the size of the perturbation, in the units of the activities.
-      pairs: how many pairs (+xi, -xi), in one mapped call.
-      at: `"value"`: the noise is what consumers read more of a node, and the pull-back
-        multiplies by rho'. `"drive"`: the noise is in z, before the nonlinearity, as
-        in Fiete & Seung, and needs no derivative of it: below a step or a sign it is
-        the one that teaches. (A node without a drive, as a residual stream, has its
-        noise in the value.)
-      kind: `"sign"`: noise of one size and random sign, drawn in a tenth of the time;
-        or `"normal"` noise, as in the sources.
+      pairs: the number of pairs (+xi, -xi), in one mapped call.
+      at: `"value"`: the noise is added to the value that consumers read, and the
+        pull-back multiplies by rho'. `"drive"`: the noise is added to z, before the
+        nonlinearity, as in Fiete & Seung, and no derivative of it is needed; for a step
+        or a sign function only this one works. (A node without a drive, such as a
+        residual stream, has its noise in the value.)
+      kind: `"sign"`: noise of one size and random sign, ten times faster to draw; or
+        `"normal"` noise, as in the sources.
 
     Example:
       >>> import jax, jax.numpy as jnp, apical
@@ -73,12 +73,12 @@ class NodePerturbation(Rule):
       True
 
     Raises:
-      ValueError: in `init`, where there is no output, or a node stands after it; where
-        activities of several examples meet (batch normalisation, a contrastive loss);
-        for activities that are complex or of less than 32 bits.
+      ValueError: in `init`, if there is no output, or a node comes after it; if
+        examples depend on each other (batch normalisation, a contrastive loss); for
+        activities that are complex or have less than 32 bits.
 
     Source: Fiete & Seung 2006, Physical Review Letters 97:048104; Werfel, Xie & Seung
-    2005, Neural Computation 17 (how the variance grows).
+    2005, Neural Computation 17 (growth of the variance).
     """
 
     noise: float = 0.01
@@ -98,7 +98,7 @@ class NodePerturbation(Rule):
     def needs(  # pyright: ignore[reportIncompatibleVariableOverride]
         self,
     ) -> tuple[str, ...]:
-        """Noise in the drive is correlated without the nonlinearity's derivative."""
+        """Noise at the drive needs no derivative of the nonlinearity."""
         found = ("separate phases", "global reward", "stored activities")
         found = (*found, "update locking")
         return found if self.at == "drive" else (*found, _DERIVATIVE)
@@ -110,31 +110,33 @@ class NodePerturbation(Rule):
         check_choice(self.kind, "kind", KINDS)
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
-        """A key of its own."""
-        sites_of(circuit, self.at)
+        """A key, with the rule's name folded in."""
+        perturbed_sites(circuit, self.at)
         require_perturbable(circuit, params, args, "NodePerturbation")
         require_precise(node_types(circuit), "NodePerturbation")
         return fold_in_name(key, "apical.NodePerturbation")
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
-        """Two losses of each example for each pair, all side by side."""
+        """Two losses of each example for each pair, all in one mapped call."""
         now, later = jax.random.split(state)
-        return credit_of(self._teach(circuit, params, now, args), later)
+        return credit_of(self._estimate(circuit, params, now, args), later)
 
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
-        """The correlation at each node: at its drive, if the noise is there."""
-        taught = self._teach(circuit, params, jax.random.split(state)[0], args)
-        return signals_of(circuit, params, args, taught, sites_of(circuit, self.at))
+        """The estimate at each node: at its drive, if the noise is there."""
+        found = self._estimate(circuit, params, jax.random.split(state)[0], args)
+        return signals_of(
+            circuit, params, args, found, perturbed_sites(circuit, self.at)
+        )
 
-    def _teach(
+    def _estimate(
         self, circuit: Circuit, params: Any, key: jax.Array, args: Any
-    ) -> Taught:
-        return teach(
+    ) -> ActivityEstimate:
+        return estimate(
             circuit,
             params,
             args,
             key,
-            sites=sites_of(circuit, self.at),
+            sites=perturbed_sites(circuit, self.at),
             count=self.pairs,
             kind=self.kind,
             slopes_of=partial(differences, size=self.noise),
@@ -142,14 +144,14 @@ class NodePerturbation(Rule):
 
 
 def differences(losses: Losses, directions: Tree, size: Any) -> jax.Array:
-    """Slopes of every loss, from one on either side: `[K, examples + 1]`."""
+    """Central differences of every loss: `[K, examples + 1]`."""
 
     def moved(direction: Tree, step: Any) -> jax.Array:
         return losses({n: (step * u).astype(u.dtype) for n, u in direction.items()})
 
     steps = size * jnp.array([1.0, -1.0])
-    beside = jax.vmap(moved, in_axes=(None, 0))
-    found = jax.vmap(beside, in_axes=(0, None))(directions, steps)
+    both_steps = jax.vmap(moved, in_axes=(None, 0))
+    found = jax.vmap(both_steps, in_axes=(0, None))(directions, steps)
     return (found[:, 0] - found[:, 1]) / (2 * size)
 
 

@@ -1,10 +1,10 @@
-"""Weight perturbation: move all parameters a little, and see whether the loss falls.
+"""Weight perturbation: noise in all parameters, times the change of the loss.
 
     g = mean_k [L(theta + sigma xi_k) - L(theta - sigma xi_k)] xi_k / (2 sigma)
 
-Jabri & Flower 1992 move one weight at a time, and read its slope alone; here, as in
-Cauwenberghs 1993, all are moved at once, so that the cost does not grow with their
-number but the variance does.
+All parameters are perturbed at once, as in Cauwenberghs 1993, so that the variance
+grows with their number and the cost does not. (Jabri & Flower 1992 perturb one at a
+time.)
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from .._base import SearchSpace, cited, rule, static
 from .._checks import check_choice, check_positive, check_whole
-from ._directions import KINDS
+from ._random_directions import KINDS
 from ._weight_space import AntitheticRule
 
 
@@ -23,19 +23,20 @@ class WeightPerturbation(AntitheticRule):
 
         g = mean_k [L(theta + sigma xi_k) - L(theta - sigma xi_k)] xi_k / (2 sigma)
 
-    Its mean is the gradient up to O(sigma^2), its variance grows with the number of
+    Its mean is the gradient up to O(sigma^2). Its variance grows with the number of
     parameters N: E|g - dL/dtheta|^2 = (N - 1)/pairs |dL/dtheta|^2 for signs, and
-    (N + 1)/pairs for normal noise. So it needs steps about N times smaller than the
-    true gradient does: it works on small networks, and hardly at all on large ones. It
-    reads nothing but the loss, so that no model is refused for its form.
+    (N + 1)/pairs for normal noise. So it needs learning rates about N times smaller
+    than the true gradient: it works on small networks, and hardly on large ones. It
+    needs only the value of the loss, so every model is accepted.
 
     State: a key.
 
     Args:
       noise: sigma, the size of the perturbation, in the units of the parameters.
-      pairs: how many pairs (theta + sigma xi, theta - sigma xi), in one mapped call.
-      kind: `"sign"`: noise of one size and random sign (Cauwenberghs), drawn in a tenth
-        of the time; or `"normal"` noise.
+      pairs: the number of pairs (theta + sigma xi, theta - sigma xi), in one mapped
+        call.
+      kind: `"sign"`: noise of one size and random sign (Cauwenberghs), ten times faster
+        to draw; or `"normal"` noise.
 
     Example:
       >>> import jax, jax.numpy as jnp, apical
@@ -81,5 +82,5 @@ class WeightPerturbation(AntitheticRule):
 
     @property
     def directions(self) -> str:
-        """As the rule was told."""
+        """The kind of the noise."""
         return self.kind

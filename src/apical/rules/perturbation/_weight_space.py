@@ -1,4 +1,4 @@
-"""Slopes of the loss along random directions in the space of all parameters.
+"""Weight space: slopes of the loss along random directions of all parameters.
 
     g = mean_k (slope of L along v_k) v_k,      v_k of unit variance,
 
@@ -18,13 +18,17 @@ import jax.numpy as jnp
 from ...circuit import Circuit
 from .._base import Credit, Rule
 from .._numerics import fold_in_name
-from ._directions import correlation, draw, require_precise, require_real
-
-# ---- What the rules share that compare two losses of the batch for each draw.
+from ._random_directions import correlation, draw, require_precise, require_real
 
 
 class AntitheticRule(Rule):
-    """A rule that moves all parameters one way and the other, and compares."""
+    """A rule that compares the losses at theta + sigma v and theta - sigma v.
+
+        g = mean_k [F(theta + sigma v_k) - F(theta - sigma v_k)] v_k / (2 sigma)
+
+    A subclass may choose the kind of the directions v, and F as a function of the
+    losses.
+    """
 
     noise: Any
     pairs: int
@@ -32,15 +36,15 @@ class AntitheticRule(Rule):
 
     @property
     def directions(self) -> str:
-        """Of what kind the draws are."""
+        """The kind of directions, one of `KINDS`."""
         return "normal"
 
-    def weighed(self, losses: jax.Array) -> jax.Array:
-        """What of the losses counts: `[pairs, 2]`."""
+    def fitness_of(self, losses: jax.Array) -> jax.Array:
+        """F, given the losses: both `[pairs, 2]`."""
         return losses
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
-        """A key of its own."""
+        """A key, with the rule's name folded in."""
         del args
         name, types = type(self).__name__, leaf_types(circuit, params)
         require_real(types, name)
@@ -48,13 +52,13 @@ class AntitheticRule(Rule):
         return fold_in_name(key, f"apical.{name}")
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
-        """Two losses for each pair, all side by side."""
+        """Two losses for each pair, all in one mapped call."""
         now, later = jax.random.split(state)
         run = circuit.run(params, args, sites=())
         learned, loss = loss_of(circuit, params, args)
         directions = draw(now, learned, self.pairs, self.directions)
         losses = both_sides(circuit, loss, learned, directions, self.noise)
-        scores = self.weighed(losses)
+        scores = self.fitness_of(losses)
         slopes = (scores[:, 0] - scores[:, 1]) / (2 * self.noise)
         grads = circuit.leaves.combine(combined(slopes, directions))
         return Credit(run.loss, run.aux, grads, later, correlation(slopes))
@@ -76,7 +80,7 @@ def loss_of(circuit: Circuit, params: Any, args: Any) -> tuple[Leaves, Loss]:
 
 
 def leaf_types(circuit: Circuit, params: Any) -> list[tuple[str, Any]]:
-    """Each learned leaf as a message names it, with its dtype."""
+    """Each learned leaf, as named in error messages, with its dtype."""
     pairs = zip(circuit.leaves.names, circuit.leaves.split(params)[0], strict=True)
     return [(f"parameter {path!r}", leaf.dtype) for path, leaf in pairs]
 
@@ -93,17 +97,18 @@ def both_sides(
     def pair(direction: Leaves) -> jax.Array:
         return jnp.stack([moved(direction, size), moved(direction, -size)])
 
-    return beside(circuit)(pair)(directions)
+    return map_over_draws(circuit)(pair)(directions)
 
 
-def beside(circuit: Circuit) -> Callable[..., Any]:
-    """How a function of one draw of the weights becomes one of many.
+def map_over_draws(circuit: Circuit) -> Callable[..., Any]:
+    """The transformation that maps a function of one draw of the weights over many.
 
-    Side by side by `jax.vmap`. But XLA multiplies by a different matrix for each draw
-    three times slower than by one after the other on a CPU (16 pairs of an MLP: 89
-    against 27 ms); convolutions in a loop are slower still.
+    It is `jax.vmap`, except on a CPU, where XLA multiplies by a batch of matrices three
+    times slower than by one after the other (16 pairs of an MLP: 89 ms by `jax.vmap`,
+    27 ms by `jax.lax.map`). Convolutions are slower still in a loop, and use
+    `jax.vmap`.
     """
-    if jax.default_backend() == "cpu" and not circuit.has_convolution:
+    if jax.default_backend() == "cpu" and not circuit.structure.has_convolution:
         return lambda function: partial(jax.lax.map, function)
     return jax.vmap
 

@@ -1,14 +1,22 @@
-"""Predictive coding, composed of parts: each in a file of its own."""
+"""Predictive coding, composed of parts: each in its own file."""
 
-from ._feedback import RandomFeedback as RandomFeedback
+from ._amortised import AmortisedStart as AmortisedStart
+from ._energy import AbstractEnergy as AbstractEnergy
+from ._energy import Settled as Settled
 from ._incremental import IncrementalPredictiveCoding as IncrementalPredictiveCoding
-from ._latent_arguments import AmortisedStart as AmortisedStart
+from ._nudge import AbstractNudge as AbstractNudge
 from ._nudge import Nudge as Nudge
+from ._precision import AbstractPrecision as AbstractPrecision
 from ._precision import DecayingPrecision as DecayingPrecision
 from ._precision import LearnedPrecision as LearnedPrecision
 from ._predictive_coding import PredictiveCoding as PredictiveCoding
-from .inference._error_space import ConjugateGradients as ConjugateGradients
-from .inference._error_space import ErrorRelaxation as ErrorRelaxation
-from .inference._ode import DifferentialEquation as DifferentialEquation
-from .inference._sweep import Sweep as Sweep
-from .inference._sweep import ZeroDivergence as ZeroDivergence
+from .inference import AbstractInference as AbstractInference
+from .inference import Budget as Budget
+from .inference import ConjugateGradients as ConjugateGradients
+from .inference import DifferentialEquation as DifferentialEquation
+from .inference import ErrorRelaxation as ErrorRelaxation
+from .inference import GradientDescent as GradientDescent
+from .inference import Reach as Reach
+from .inference import Sweep as Sweep
+from .inference import ZeroDivergence as ZeroDivergence
+from .inference import relax as relax

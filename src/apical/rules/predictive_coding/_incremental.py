@@ -1,9 +1,9 @@
-"""Incremental predictive coding: values and parameters move in the same tick.
+"""Incremental predictive coding: values and parameters move in the same step.
 
     v <- v + inference(dE/dv),      theta <- theta + optimizer(dE/dtheta)
 
 both at the same values and parameters; plain inference is -rate dE/dv. There are no
-phases to tell apart: nothing waits until the values have settled.
+separate phases: parameters do not wait until the values have settled.
 """
 
 from __future__ import annotations
@@ -21,25 +21,26 @@ from .._checks import check_positive, check_transformation, check_whole
 from .._iteration import repeat
 from .._numerics import root_of_ratio, squared_norm
 from .._optimizers import apply_optimizer
-from .._validation import steps_across, warn_of_unheard
-from ._energy import Settling, Terms, Values, settling
-from ._free_prediction import Free, needed_steps
+from .._validation import default_steps, warn_of_unreached_nodes
+from ._active_front import needed_steps
+from ._energy import EnergyTerms, Settling, Values, settling
+from ._free_prediction import FreePredictionEnergy
 
 
-class Moving(NamedTuple):
-    """The values, and the state of what moves them."""
+class MovingValues(NamedTuple):
+    """The values, and the optimiser state of inference."""
 
     values: Values
     inference: Any
 
 
-class Tick(NamedTuple):
-    """Between two ticks: what moves, the last gradients, and the norms of two slopes.
+class Progress(NamedTuple):
+    """The state between two steps, with the norms of the first and the last slope.
 
-    `first` is not a number before the first tick.
+    `first` is below 0 before the first step.
     """
 
-    moving: Moving
+    moving: MovingValues
     learned: Any
     memory: Any
     grads: Any
@@ -49,21 +50,21 @@ class Tick(NamedTuple):
 
 @rule
 class IncrementalPredictiveCoding(Rule):
-    """Predictive coding whose parameters learn at every tick of inference.
+    """Predictive coding whose parameters learn at every step of inference.
 
         v <- v + inference(dE/dv),      theta <- theta + optimizer(dE/dtheta)
 
-    A call of `apical.train_step` takes `steps` ticks, each with an update of the
-    optimiser. Values start at the feed-forward ones in every call, and what moves them
-    starts anew. With `streaming=True` they do not: input and target may be others in
-    every call, and the values of the call before follow them; `step.reset` puts them
-    back.
+    A call of `apical.train_step` takes `steps` steps, each with an update of the
+    optimiser. In every call values start at the feed-forward ones, and the optimiser
+    state of inference starts anew. With `streaming=True` values go on from call to
+    call and follow input and target, which may be others in each; `step.reset` puts
+    them back.
 
     Args:
-      steps: ticks in a call. None: 8, or twice the longest path of nodes where that is
+      steps: steps in a call. None: 8, or twice the longest path of nodes where that is
         more.
       rate: of the values. None: as large as the curvature of each example allows,
-        measured from tick to tick; with `streaming`, where other changes come between,
+        measured from step to step; with `streaming`, where other changes come between,
         0.1. Not used with an optax transformation.
       streaming: whether values go on from call to call.
       inference: None for plain steps of the values, -rate dE/dv, or any
@@ -120,7 +121,7 @@ class IncrementalPredictiveCoding(Rule):
         require_reduction(circuit, params, args)
         if self.steps is not None and not self.streaming:
             needed = needed_steps(circuit, True, self.steps)
-            warn_of_unheard(type(self).__name__, self.steps, needed)
+            warn_of_unreached_nodes(type(self).__name__, self.steps, needed)
         return self.reset(circuit, params, (), args)
 
     def reset(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
@@ -128,10 +129,10 @@ class IncrementalPredictiveCoding(Rule):
         del state
         if not self.streaming:
             return ()
-        return self._begun(circuit, Free(Terms(circuit, params, args)).start)
+        return self._start(circuit, _energy(circuit, params, args).start)
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
-        """The mean of the gradients of all ticks, the parameters held."""
+        """The mean of the gradients of all steps, the parameters held."""
         learned, sums, steps = circuit.learned(params), _sums(), self._steps(circuit)
         _, total, credit = self.train(
             circuit, params, state, args, sums, sums.init(learned)
@@ -147,20 +148,21 @@ class IncrementalPredictiveCoding(Rule):
         optimizer: optax.GradientTransformation,
         optimizer_state: Any,
     ) -> tuple[Any, Any, Credit]:
-        """Ticks, each of which moves values and parameters."""
+        """Steps, each of which moves values and parameters."""
         forward = circuit.run(params, args)
         learned = circuit.learned(params)
 
-        def tick(at: Tick) -> Tick:
+        def step(at: Progress) -> Progress:
             here = circuit.merged(params, at.learned)
-            found, slope, _ = Free(Terms(circuit, here, args)).pulled(at.moving.values)
+            energy = _energy(circuit, here, args)
+            found, slope, _ = energy.pulled(at.moving.values)
             grads = circuit.leaves.combine(found)
             moved, memory = apply_optimizer(
                 optimizer, grads, at.memory, at.learned, forward.loss
             )
             norm = squared_norm(slope)
-            return Tick(
-                self._moved(circuit, at.moving, slope),
+            return Progress(
+                self._move(circuit, at.moving, slope),
                 moved,
                 memory,
                 grads,
@@ -168,36 +170,38 @@ class IncrementalPredictiveCoding(Rule):
                 norm,
             )
 
-        unknown = jnp.full((), -1.0)  # no norm: the first tick puts its own
-        begin = Tick(
-            state if self.streaming else self._begun(circuit, forward.sites),
+        unknown = jnp.full((), -1.0)  # no norm: the first step puts its own
+        begin = Progress(
+            state if self.streaming else self._start(circuit, forward.sites),
             learned,
             optimizer_state,
             jax.tree.map(jnp.zeros_like, learned),
             unknown,
             unknown,
         )
-        end = repeat(circuit, tick, begin, self._steps(circuit))
+        end = repeat(circuit, step, begin, self._steps(circuit))
         params = circuit.merged(params, end.learned)
         kept = end.moving if self.streaming else ()
         info = self._info(circuit, params, args, end)
         credit = Credit(forward.loss, forward.aux, end.grads, kept, info)
         return params, end.memory, credit
 
-    def _info(self, circuit: Circuit, params: Any, args: Any, end: Tick) -> Settling:
-        _, _, errors = Free(Terms(circuit, params, args)).pulled(end.moving.values)
+    def _info(
+        self, circuit: Circuit, params: Any, args: Any, end: Progress
+    ) -> Settling:
+        _, _, errors = _energy(circuit, params, args).pulled(end.moving.values)
         residual = root_of_ratio(end.last, end.first)
         return settling(circuit, errors, residual, self._steps(circuit))
 
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
-        """Values and predictions after the ticks of a call, the parameters held."""
-        energy = Free(Terms(circuit, params, args))
+        """Values and predictions after the steps of a call, the parameters held."""
+        energy = _energy(circuit, params, args)
 
-        def tick(at: Moving) -> Moving:
-            return self._moved(circuit, at, energy.slope(at.values))
+        def step(at: MovingValues) -> MovingValues:
+            return self._move(circuit, at, energy.slope(at.values))
 
-        begin = state if self.streaming else self._begun(circuit, energy.start)
-        values = repeat(circuit, tick, begin, self._steps(circuit)).values
+        begin = state if self.streaming else self._start(circuit, energy.start)
+        values = repeat(circuit, step, begin, self._steps(circuit)).values
         _, _, errors = energy.pulled(values)
         return {
             n: Signal(values[n], values[n] - e, -e / circuit.scale)
@@ -205,20 +209,24 @@ class IncrementalPredictiveCoding(Rule):
         }
 
     def _steps(self, circuit: Circuit) -> int:
-        return steps_across(circuit, 8) if self.steps is None else self.steps
+        return default_steps(circuit, 8) if self.steps is None else self.steps
 
-    def _mover(self, circuit: Circuit) -> optax.GradientTransformation:
+    def _optimizer(self, circuit: Circuit) -> optax.GradientTransformation:
         rate = 0.1 if self.rate is None and self.streaming else self.rate
         return as_optimizer(self.inference, rate, circuit)
 
-    def _begun(self, circuit: Circuit, values: Values) -> Moving:
-        return Moving(values, self._mover(circuit).init(values))
+    def _start(self, circuit: Circuit, values: Values) -> MovingValues:
+        return MovingValues(values, self._optimizer(circuit).init(values))
 
-    def _moved(self, circuit: Circuit, at: Moving, slope: Values) -> Moving:
-        mover = self._mover(circuit)
-        updates, state = mover.update(slope, at.inference, at.values)
+    def _move(self, circuit: Circuit, at: MovingValues, slope: Values) -> MovingValues:
+        optimizer = self._optimizer(circuit)
+        updates, state = optimizer.update(slope, at.inference, at.values)
         values: Any = optax.apply_updates(at.values, updates)
-        return Moving(values, state)
+        return MovingValues(values, state)
+
+
+def _energy(circuit: Circuit, params: Any, args: Any) -> FreePredictionEnergy:
+    return FreePredictionEnergy(EnergyTerms(circuit, params, args))
 
 
 def _sums() -> optax.GradientTransformation:

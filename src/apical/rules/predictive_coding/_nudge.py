@@ -12,17 +12,55 @@ backpropagation; the centred one errs by b^2, the others by b.
 
 from __future__ import annotations
 
+import abc
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, final
 
 from .._checks import check_choice, check_positive
 
 _PULLS = {"positive": (1.0,), "negative": (-1.0,), "centred": (1.0, -1.0)}
 
 
+class AbstractNudge(abc.ABC):
+    """How strongly the loss pulls, and how gradients are read from what settles.
+
+    Inference settles once for each pull b, and the gradient is the sum of
+    weight * dE_b. Subclass it as a frozen dataclass to write another one: it must have
+    a hash, since it is part of the rule's type.
+
+    Attributes:
+      citation: the source, as BibTeX.
+
+    Example:
+      >>> from dataclasses import dataclass
+      >>> import apical
+      >>> from apical.rules.tools import AbstractNudge
+      >>> @dataclass(frozen=True)
+      ... class Repulsion(AbstractNudge):
+      ...     @property
+      ...     def pulls(self):
+      ...         return (-0.1,)
+      >>> Repulsion().weights
+      (-10.0,)
+    """
+
+    citation: ClassVar[str] = ""
+
+    @property
+    @abc.abstractmethod
+    def pulls(self) -> tuple[float, ...]:
+        """The pull of the loss in each settling: at least one, none of them 0."""
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """The weight of each settling's gradient: 1 / (settlings * pull)."""
+        return tuple(1 / (len(self.pulls) * pull) for pull in self.pulls)
+
+
+@final
 @dataclass(frozen=True)
-class Nudge:
-    """How the loss pulls at the output.
+class Nudge(AbstractNudge):
+    """A loss that pulls weakly: towards the target, away from it, or both in turn.
 
     Args:
       strength: b above.

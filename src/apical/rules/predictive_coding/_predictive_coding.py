@@ -1,4 +1,4 @@
-"""Predictive coding: values relax until every node agrees with its neighbours.
+"""Predictive coding: values settle between prediction and target, then weights learn.
 
 For one example, with values v_n, predictions p_n and the loss L,
 
@@ -8,16 +8,18 @@ values descend E, then parameters do: d theta = -sum_n <e_n, dp_n/d theta> + dL/
 Whittington & Bogacz 2017 (free predictions); Millidge, Tschantz & Buckley 2020 and
 Rosenbaum 2022 (fixed: p_n and its derivatives stay at their feed-forward values).
 
-| part       | what it says                                | choices             |
+| part       | what it decides                             | choices             |
 |------------|---------------------------------------------|---------------------|
 | prediction | whether p_n follows the values              | fixed, free         |
-| inference  | how the values get to rest                  | optax, `Sweep`, ... |
+| inference  | how the values settle                       | optax, `Sweep`, ... |
 | precision  | how much the error of a node counts         | a number, ...       |
 | nudge      | how strongly the loss pulls                 | fully, `Nudge`      |
 | feedback   | what carries errors back                    | the weights, others |
 | derivative | whether they pass that of the nonlinearity  | yes, no             |
 | free       | which arguments are inferred too            | none, masks         |
 | amortised  | where inference of these starts             | as given, a network |
+
+Inference, precision, nudge and feedback are small abstract classes: a user's own works.
 """
 
 from __future__ import annotations
@@ -27,28 +29,33 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from ...circuit import Circuit, require_reduction
 from .._base import Credit, Rule, SearchSpace, Signal, cited, rule, static
-from .._validation import steps_across, warn_of_unheard
-from ._checks import SOLVERS, Inference, check_parts, way_of
-from ._energy import Budget, Settled, Terms, settling
-from ._feedback import RandomFeedback
-from ._fixed_prediction import linearise, relax_in_closed_form, sweep_exactly
-from ._free_prediction import Free, needed_steps, needed_sweeps
-from ._latent_arguments import AmortisedStart, FreeArguments, FreeWithArguments, Masks
-from ._nudge import Nudge
-from ._precision import as_precision
-from .inference._error_space import ErrorRelaxation
-from .inference._gradient_descent import Relaxation
+from .._validation import default_steps, warn_of_unreached_nodes
+from ..feedback._random_feedback import AbstractFeedback
+from ._amortised import AmortisedStart
+from ._compatibility import as_inference, check_parts
+from ._energy import AbstractEnergy, EnergyTerms, Settled, settling
+from ._fixed_prediction import (
+    FixedPredictionEnergy,
+    relax_in_closed_form,
+    sweep_exactly,
+)
+from ._free_prediction import FreePredictionEnergy
+from ._latent_arguments import ArgumentMasks, FreeArguments, LatentArgumentEnergy
+from ._nudge import AbstractNudge
+from ._precision import as_precision, init_precision
+from .inference._abstract import AbstractInference, Budget
 from .inference._sweep import Sweep
 
-# As many steps as are taken where none are asked for, in nets that are not deep.
+# The least number of steps where none is given; deep networks take more.
 _LEAST_STEPS = 20
 
 
-class Parts(NamedTuple):
-    """The state of the parts that learn."""
+class PartStates(NamedTuple):
+    """The states of the parts that have one."""
 
     precision: Any
     feedback: Any
@@ -81,16 +88,16 @@ class PredictiveCoding(Rule):
     With fixed predictions the recursion is linear and its fixed point is the exact
     gradient on every graph; at rate 1 it is reached after as many steps as the longest
     path of nodes (`circuit.depth`). A teaching signal that needs k steps arrives after
-    T steps with the weight P[Binomial(T, rate) >= k]. So steps beyond the
-    longest path are summed in closed form, with as many pulls as that path is long;
-    hand in `inference=optax.sgd(rate)` to take them one by one.
+    T steps with the weight P[Binomial(T, rate) >= k]. So steps beyond the longest path
+    are summed in closed form, with as many pulls as that path is long; pass
+    `inference=optax.sgd(rate)` to take them one by one.
 
     Args:
       steps: how many steps values take, at most. None with fixed predictions and plain
-        steps of size 1: one sweep back to front, which gives what they end at;
-        otherwise 20, or in a deep network more: one more than the longest path of nodes
-        is long, by which it shows that they rest, and with free predictions, whose
-        steps are smaller, twice that path.
+        steps of size 1: one sweep back to front, which gives their end; otherwise 20,
+        or more in a deep network: the longest path of nodes and one more step, which
+        shows that values rest; with free predictions, whose steps are smaller, twice
+        that path.
       rate: their size. None with fixed predictions: 1. With free ones, whose curvature
         grows with the weights and differs from model to model: as large as the
         curvature of each example allows, measured as steps are taken (where a step is
@@ -100,12 +107,15 @@ class PredictiveCoding(Rule):
         values (traditional predictive coding; not backpropagation).
       inference: None for plain gradient steps, any `optax.GradientTransformation`,
         `Sweep()` for visits one node at a time, `DifferentialEquation()`, and for free
-        predictions `ErrorRelaxation()`, `ConjugateGradients()` or `ZeroDivergence()`.
+        predictions `ErrorRelaxation()`, `ConjugateGradients()` or `ZeroDivergence()`;
+        or any other `apical.rules.tools.AbstractInference`.
       precision: how much errors count: a number, one for each node,
-        `DecayingPrecision()` or `LearnedPrecision()`; None: 1.
-      nudge: `Nudge(strength, kind)` for a loss that pulls weakly; None: fully.
-      feedback: `RandomFeedback()` to carry errors back by other weights; None: by the
-        forward ones.
+        `DecayingPrecision()`, `LearnedPrecision()` or any other
+        `apical.rules.tools.AbstractPrecision`; None: 1.
+      nudge: `Nudge(strength, kind)` for a loss that pulls weakly, or any other
+        `apical.rules.tools.AbstractNudge`; None: fully.
+      feedback: `RandomFeedback()` to carry errors back by other weights, or any other
+        `apical.rules.tools.AbstractFeedback`; None: by the forward ones.
       derivative: whether errors pass the derivative of the nonlinearity on their way
         through a unit, to values and to parameters.
       tolerance: the residual at which inference ends before its last step; 0: never.
@@ -116,6 +126,11 @@ class PredictiveCoding(Rule):
         completes; `predict` returns the arguments filled in, and `value` is the loss
         at these. Inference starts from the arguments as given.
       amortised: `AmortisedStart()` for a network that guesses where free arguments end.
+
+    Raises:
+      ValueError: where parts do not fit together; in `init`, where nodes are not
+        separated, or a part cannot work on this circuit.
+      TypeError: where a part is of another kind.
 
     Example:
       >>> import jax, jax.numpy as jnp, apical
@@ -135,10 +150,12 @@ class PredictiveCoding(Rule):
     steps: int | None = static(default=None)
     rate: float | None = None
     prediction: str = static(default="fixed")
-    inference: Inference | None = static(default=None)
+    inference: AbstractInference | optax.GradientTransformation | None = static(
+        default=None
+    )
     precision: Any = static(default=None)
-    nudge: Nudge | None = static(default=None)
-    feedback: RandomFeedback | None = static(default=None)
+    nudge: AbstractNudge | None = static(default=None)
+    feedback: AbstractFeedback | None = static(default=None)
     derivative: bool = static(default=True)
     tolerance: float = static(default=0.0)
     free: FreeArguments | None = static(default=None)
@@ -150,7 +167,7 @@ class PredictiveCoding(Rule):
     def needs(  # pyright: ignore[reportIncompatibleVariableOverride]
         self,
     ) -> tuple[str, ...]:
-        """What the chosen parts need; a solver needs a backward pass of the whole."""
+        """The needs of the chosen parts."""
         found = ["separate phases", "update locking", "signed error units"]
         if self.prediction == "fixed":  # at the forward pass, while values move
             found.append("stored activities")
@@ -158,12 +175,13 @@ class PredictiveCoding(Rule):
             found.insert(0, "weight transport")
         if self.derivative:
             found.append("derivative of the nonlinearity")
-        if isinstance(self.inference, SOLVERS):
-            found.append("global error")
+        found.extend(self._scheme.needs)
+        precision = as_precision(self.precision)
+        found.extend(() if precision is None else precision.needs)
         feedback_learns = self.feedback is not None and self.feedback.learns
         if feedback_learns or self.amortised is not None:
             found.append("second network")
-        return tuple(found)
+        return tuple(dict.fromkeys(found))
 
     @property
     def citation(  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -181,29 +199,24 @@ class PredictiveCoding(Rule):
         check_parts(self)
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
-        """Check that nodes are separated and that the examples can be counted."""
+        """The states of the parts; refuse a circuit on which they cannot work."""
         if circuit.nodes or self.free is None:  # a free cause alone has an energy
             circuit.require_nodes()
         _ = circuit.scale
         if self.prediction == "free":  # errors and the loss have to count alike
             require_reduction(circuit, params, args)
-        if isinstance(self.inference, Sweep):
-            visits, sweeps = self.inference.visits(circuit), self.inference.sweeps
-            if not self._is_one_reverse_pass:
-                self.inference.require_whole_visits(circuit)
-            needed = needed_sweeps(circuit, self.prediction == "free", visits)
-            warn_of_unheard(type(self).__name__, sweeps, needed, "sweeps")
-        if isinstance(self.inference, SOLVERS):
-            _ = circuit.example_axes  # each example has steps of its own
-        if self.steps is not None and isinstance(way_of(self.inference), Relaxation):
-            needed = needed_steps(circuit, self.prediction == "free", self.steps)
-            warn_of_unheard(type(self).__name__, self.steps, needed)
+        if not self._is_one_reverse_pass:
+            scheme = self._scheme
+            scheme.check(circuit)
+            if reach := scheme.reach(circuit, self.prediction == "free", self.steps):
+                name = type(self).__name__
+                warn_of_unreached_nodes(name, reach.steps, reach.needed, reach.argument)
         precision = as_precision(self.precision)
-        masks = Masks(self.free, args)  # refuses what does not fit
+        masks = ArgumentMasks(self.free, args)  # refuses what does not fit
         if precision is None and self.feedback is None and self.amortised is None:
             return ()
-        return Parts(
-            () if precision is None else precision.init(circuit),
+        return PartStates(
+            () if precision is None else init_precision(precision, circuit),
             () if self.feedback is None else self.feedback.init(circuit, key, params),
             () if self.amortised is None else self.amortised.init(key, masks),
         )
@@ -212,18 +225,18 @@ class PredictiveCoding(Rule):
         """Settle, and pull the errors back through what made each node."""
         ends = self._settle(circuit, params, state, args)
         end = ends[0]
-        # Of two settlings the one that is farther from rest.
+        # The largest residual of all settlings.
         residual = jnp.max(jnp.stack([jnp.asarray(each.residual) for each in ends]))
         info = settling(circuit, end.errors, residual, end.steps)
         grads = circuit.leaves.combine(self._gradients(ends))
-        after = self._learned(circuit, state, args, end, grads)
+        after = self._update_parts(circuit, state, args, end, grads)
         return Credit(end.value, end.aux, grads, after, info)
 
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
         """Values and predictions after settling; the teaching signal: -pi e / pull."""
         end, *_ = self._settle(circuit, params, state, args)
         scale = circuit.scale * self._pulls[0]
-        weighted = self.terms(circuit, params, state, args).weighted(end.errors)
+        weighted = self._terms(circuit, params, state, args).weighted(end.errors)
         return {
             n: Signal(end.values[n], end.values[n] - e, -weighted[n] / scale)
             for n, e in end.errors.items()
@@ -246,40 +259,55 @@ class PredictiveCoding(Rule):
         return (1.0,) if self.nudge is None else self.nudge.pulls
 
     def _gradients(self, ends: list[Settled]) -> list[jax.Array]:
-        """The mean over the settlings of the gradient over the pull."""
+        """The weighted sum of the gradients of all settlings."""
         if self.nudge is None:
             return ends[0].grads
-        factors = [1 / (len(ends) * pull) for pull in self._pulls]
+        weights = self.nudge.weights
 
-        def weighed(*grads: jax.Array) -> jax.Array:
-            parts = [f * g for f, g in zip(factors, grads, strict=True)]
+        def weighted(*grads: jax.Array) -> jax.Array:
+            parts = [f * g for f, g in zip(weights, grads, strict=True)]
             # Of the gradient's own type: a strength may be wider.
             return sum(parts[1:], start=parts[0]).astype(grads[0].dtype)
 
-        return [weighed(*g) for g in zip(*(end.grads for end in ends), strict=True)]
+        return [weighted(*g) for g in zip(*(end.grads for end in ends), strict=True)]
 
-    def _learned(
+    def _update_parts(
         self, circuit: Circuit, state: Any, args: Any, end: Settled, grads: Any
     ) -> Any:
-        """The state of the parts after a batch."""
+        """The states of the parts after a call."""
         precision = as_precision(self.precision)
         if precision is not None:
-            learned = precision.learned(circuit, state.precision, end.errors)
+            learned = precision.update(circuit, state.precision, end.errors)
             state = state._replace(precision=learned)
         if self.feedback is not None:
-            moved = self.feedback.learned(state.feedback, grads)
+            moved = self.feedback.update(state.feedback, grads)
             state = state._replace(feedback=moved)
         if self.amortised is not None:
-            masks, share = Masks(self.free, args), 1 / circuit.batch_size
+            masks, share = ArgumentMasks(self.free, args), 1 / circuit.batch_size
             guesses, found = state.amortised, end.arguments
-            learned = self.amortised.learned(guesses, masks, found, share)
+            learned = self.amortised.update(guesses, masks, found, share)
             state = state._replace(amortised=learned)
         return state
 
-    def terms(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Terms:
-        """What stands in the energy, at the (first) pull of the nudge."""
-        precision = as_precision(self.precision)
-        return Terms(
+    def energy(
+        self, circuit: Circuit, params: Any, state: Any, args: Any
+    ) -> AbstractEnergy:
+        """The energy that values descend, at the (first) pull of the nudge."""
+        terms = self._terms(circuit, params, state, args)
+        if self.free is not None:
+            masks, guess = ArgumentMasks(self.free, args), None
+            if self.amortised is not None:
+                guess = self.amortised.guess(state.amortised, masks)
+            return LatentArgumentEnergy(terms, masks, guess)
+        if self.prediction == "free":
+            return FreePredictionEnergy(terms)
+        return FixedPredictionEnergy.of(terms)
+
+    def _terms(
+        self, circuit: Circuit, params: Any, state: Any, args: Any
+    ) -> EnergyTerms:
+        precision, feedback = as_precision(self.precision), self.feedback
+        return EnergyTerms(
             circuit,
             params,
             args,
@@ -287,50 +315,50 @@ class PredictiveCoding(Rule):
             precision=None
             if precision is None
             else precision.at(circuit, state.precision),
-            feedback=None
-            if self.feedback is None
-            else self.feedback.carry(state.feedback),
+            feedback=None if feedback is None else feedback.carry(state.feedback),
             derivative=self.derivative,
         )
 
     def _settle(
         self, circuit: Circuit, params: Any, state: Any, args: Any
     ) -> list[Settled]:
-        """One settling for each pull."""
-        terms = self.terms(circuit, params, state, args)
+        """The end of inference for each pull."""
+        budget = Budget(self.steps_in(circuit), self.step_size, self.tolerance)
         if self.free is not None:
-            return [self._fill(terms, Masks(self.free, args), state)]
-        return [self._settle_one(terms._replace(pull=p)) for p in self._pulls]
+            energy = self.energy(circuit, params, state, args)
+            return [self._scheme.settle(energy, budget)]
+        terms = self._terms(circuit, params, state, args)
+        each = (terms._replace(pull=pull) for pull in self._pulls)
+        return [self._settle_nodes(here, budget) for here in each]
 
-    def _budget(self, circuit: Circuit) -> Budget:
-        return Budget(self.steps_in(circuit), self.step_size, self.tolerance)
+    def _settle_nodes(self, terms: EnergyTerms, budget: Budget) -> Settled:
+        """Settle the values of nodes, by the shortest computation that is exact."""
+        if self.prediction == "free":
+            return self._scheme.settle(FreePredictionEnergy(terms), budget)
+        if self._is_one_reverse_pass:
+            return sweep_exactly(terms)
+        energy = FixedPredictionEnergy.of(terms)
+        if self._has_closed_form(terms):
+            return relax_in_closed_form(energy, budget.steps, budget.rate)
+        return self._scheme.settle(energy, budget)
+
+    @property
+    def _scheme(self) -> AbstractInference:
+        """The scheme of inference: gradient descent where none is given."""
+        return as_inference(self.inference)
+
+    @property
+    def settles(self) -> bool:
+        """Whether inference ends where the energy is at rest."""
+        return self._scheme.settles
 
     def steps_in(self, circuit: Circuit) -> int:
         """How many steps values take, given or by default."""
         if self.steps is not None:
             return self.steps
-        if isinstance(self.inference, SOLVERS):
+        if self._scheme.reaches_all_nodes:
             return _LEAST_STEPS
-        return steps_across(circuit, _LEAST_STEPS, whole=self.prediction == "fixed")
-
-    def _fill(self, terms: Terms, masks: Masks, state: Any) -> Settled:
-        """Settle values and free arguments."""
-        guess = None
-        if self.amortised is not None:
-            guess = self.amortised.guess(state.amortised, masks)
-        energy = FreeWithArguments(terms, masks, guess)
-        return way_of(self.inference).settle(energy, self._budget(terms.circuit))
-
-    def _settle_one(self, terms: Terms) -> Settled:
-        budget = self._budget(terms.circuit)
-        if self.prediction == "free":
-            return way_of(self.inference).settle(Free(terms), budget)
-        if self._is_one_reverse_pass:
-            return sweep_exactly(terms)
-        linear = linearise(terms)
-        if self._has_closed_form(terms):
-            return relax_in_closed_form(linear, budget.steps, self.step_size)
-        return way_of(self.inference).settle(linear, budget)
+        return default_steps(circuit, _LEAST_STEPS, whole=self.prediction == "fixed")
 
     @property
     def step_size(self) -> Any:
@@ -341,20 +369,20 @@ class PredictiveCoding(Rule):
             return 1.0
         if self.inference is None and self.free is None:
             return None
-        return 0.3 if isinstance(self.inference, ErrorRelaxation) else 0.1
+        return self._scheme.default_rate
 
     @property
     def _is_one_reverse_pass(self) -> bool:
-        """Whether what is asked for is reverse-mode differentiation."""
-        way, rate = self.inference, self.step_size
-        back_to_front = isinstance(way, Sweep) and way.order is None
-        if way is None and self.steps is None and not self.tolerance:
-            back_to_front = True  # where as many steps as are needed end
+        """Whether the settings amount to reverse-mode differentiation."""
+        scheme, rate = self.inference, self.step_size
+        back_to_front = isinstance(scheme, Sweep) and scheme.order is None
+        if scheme is None and self.steps is None and not self.tolerance:
+            back_to_front = True  # the end of as many steps as are needed
         whole = isinstance(rate, (int, float)) and rate == 1
         usual = self.prediction == "fixed" and self.precision is None
         return back_to_front and whole and usual and self.derivative
 
-    def _has_closed_form(self, terms: Terms) -> bool:
+    def _has_closed_form(self, terms: EnergyTerms) -> bool:
         """Whether plain steps can be summed with fewer pulls than one a step."""
         plain = self.inference is None and not self.tolerance and not terms.precision
         circuit = terms.circuit

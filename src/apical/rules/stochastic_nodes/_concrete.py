@@ -1,9 +1,9 @@
-"""Concrete: a spike softened until it has a derivative.
+"""Concrete (Gumbel-softmax) relaxation: spikes replaced by differentiable samples.
 
     r = sigmoid((logit(p) + logit(u)) / tau),      u uniform;      r -> [u > 1 - p]
 
-as tau -> 0. Maddison, Mnih & Teh 2017; Jang, Gu & Poole 2017 (Gumbel-softmax), for two
-classes.
+as tau -> 0: the Gumbel-softmax of two classes. Maddison, Mnih & Teh 2017; Jang, Gu &
+Poole 2017.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ from jax.scipy.special import logit
 
 from .._base import SearchSpace, rule, static
 from .._checks import check_positive
-from ._sampling import PathwiseRule, added, check_draws, fires
+from ._sampling import PathwiseRule, add_gradient, check_draws, fires
 
 
 @rule
 class Concrete(PathwiseRule):
-    """Backpropagation through softened spikes.
+    """Backpropagate through relaxed spikes.
 
         r = sigmoid((logit(p) + logit(u)) / temperature),     u uniform in (0, 1)
 
-    Consumers read r, and the gradient is exact for that network. For the network
+    Consumers read r, and the gradient is exact for the relaxed network. For the network
     of spikes it is biased; the bias goes to 0 with the temperature, while the variance
     grows as 1/temperature. With `hard=True` consumers read the spike [r > 1/2], and
-    only the derivative is that of r (straight-through Gumbel): biased at any
+    only the derivative is that of r (straight-through Gumbel): it is biased at any
     temperature.
 
-    The value of the credit is the loss at the rates, `info.loss` that of the draws.
+    The value of the credit is the loss at the rates, `info.loss` that of the spikes.
 
     State: a key.
 
     Args:
-      temperature: how soft the spikes are; 0.5 to 1 is usual.
-      hard: whether consumers read spikes rather than what is softened.
-      draws: over how many networks the gradient is averaged.
-      readout: how many networks of spikes `predict` averages over; 0: it reads the
-        rates, so that each node passes on its probability.
+      temperature: tau, the softness of the spikes; 0.5 to 1 is usual.
+      hard: whether consumers read spikes in place of relaxed ones.
+      draws: the number of samples over which the gradient is averaged.
+      readout: the number of samples of spikes over which `predict` averages; 0: it uses
+        the rates, each node passing on its probability.
 
     Example:
       >>> import jax, jax.numpy as jnp, apical
@@ -55,8 +55,8 @@ class Concrete(PathwiseRule):
       (2, 2)
 
     Raises:
-      ValueError: in `init`, where no node is marked by `apical.bernoulli`, or where
-        what is marked is no probability.
+      ValueError: in `init`, if no node is marked by `apical.bernoulli`, or if a marked
+        value is not a probability.
 
     Source: Maddison, Mnih & Teh 2017, ICLR (equation 14); Jang, Gu & Poole 2017, ICLR.
     """
@@ -86,16 +86,16 @@ class Concrete(PathwiseRule):
         check_draws(self.draws, self.readout)
 
     def spike(self, probability: jax.Array, uniform: jax.Array) -> jax.Array:
-        """The softened spike, or the spike with its derivative."""
-        # Where p is 0 or 1 in rounding, its logit has no derivative.
+        """The relaxed spike, or the spike with the derivative of the relaxed one."""
+        # Where p rounds to 0 or 1, its logit has no derivative.
         p, u = _inside(probability), _inside(uniform)
-        # u and 1 - u have the same law; so the same u fires here as in `fires`.
+        # 1 - u has the same distribution as u; this sign fires where `fires` does.
         soft = jax.nn.sigmoid((logit(p) - logit(u)) / self.temperature)
         soft = soft.astype(probability.dtype)
-        return added(fires(probability, uniform), soft) if self.hard else soft
+        return add_gradient(fires(probability, uniform), soft) if self.hard else soft
 
 
 def _inside(x: jax.Array) -> jax.Array:
-    """Between 0 and 1, and neither; not a number stays what it is."""
+    """Clipped to the open interval (0, 1); NaN stays NaN."""
     form = jnp.finfo(x.dtype)
     return jnp.clip(x, form.tiny, 1 - form.epsneg)

@@ -1,10 +1,9 @@
-"""What the rules for stochastic nodes have in common.
-
-A node that `apical.bernoulli` marks fires, s = 1, with its probability p, else s = 0:
+"""Sampling of stochastic nodes, and base classes of the rules that do it.
 
     s_n = [u_n < p_n],     u_n uniform in [0, 1)
 
-The rule's state holds the key; its tap draws the spikes in every forward pass.
+A node marked by `apical.bernoulli` fires, s = 1, with its probability p; otherwise s =
+0. The state of a rule holds a key, from which every forward pass draws its spikes.
 """
 
 from __future__ import annotations
@@ -25,35 +24,35 @@ Tree = dict[str, jax.Array]
 
 
 class Spiking(NamedTuple):
-    """Diagnostics of networks of spikes.
+    """Diagnostics of the sampled networks.
 
     Attributes:
-      loss: the mean loss over the draws; the credit's value is the loss at the rates.
+      loss: the mean loss over the samples; the credit's value is the loss at the rates.
     """
 
     loss: jax.Array
 
 
 def fires(probability: jax.Array, uniform: jax.Array) -> jax.Array:
-    """The spike; not a number where the probability is none."""
-    sound = (probability >= 0) & (probability <= 1)
+    """The spike; NaN where the probability is not between 0 and 1."""
+    valid = (probability >= 0) & (probability <= 1)
     spike = (uniform < probability).astype(probability.dtype)
-    return jax.lax.stop_gradient(jnp.where(sound, spike, jnp.nan))
+    return jax.lax.stop_gradient(jnp.where(valid, spike, jnp.nan))
 
 
-def added(value: jax.Array, error: jax.Array | None) -> jax.Array:
-    """The value, with the gradient of an error that is added to it."""
+def add_gradient(value: jax.Array, error: jax.Array | None) -> jax.Array:
+    """The value, with the gradient of an error as if that were added to it."""
     if error is None:
         return value
     return value + (error - jax.lax.stop_gradient(error)).astype(value.dtype)
 
 
 def uniforms(key: jax.Array, shapes: Tree, count: int) -> Tree:
-    """What decides which nodes fire: `count` draws for each, in front."""
+    """Uniform numbers for each node: `[count, ...]`."""
     keys = jax.random.split(key, len(shapes))
     found = {}
     for k, (name, x) in zip(keys, shapes.items(), strict=True):
-        # With fewer bits than 32 a probability would be rounded to them.
+        # In less than 32 bits, probabilities would be rounded.
         dtype = jnp.promote_types(x.dtype, jnp.float32)
         drawn = jax.random.uniform(k, (count, *x.shape), dtype)
         found[name] = beside(drawn, x, axes=1)
@@ -61,7 +60,7 @@ def uniforms(key: jax.Array, shapes: Tree, count: int) -> Tree:
 
 
 def require_stochastic(circuit: Circuit, params: Any, args: Any, rule: str) -> None:
-    """Refuse where no node is stochastic, or where a probability is none."""
+    """Refuse where no node is stochastic, or a marked value is not a probability."""
     names = stochastic_nodes(circuit)
     if not names:
         raise ValueError(
@@ -77,26 +76,26 @@ def require_stochastic(circuit: Circuit, params: Any, args: Any, rule: str) -> N
         if not (low >= 0 and high <= 1):
             where = next(n.where for n in circuit.nodes if n.name == name)
             raise ValueError(
-                f"What `apical.bernoulli` marks as {name!r} at {where} is no "
-                f"probability: it lies between {low:.4g} and {high:.4g}. Put it "
+                f"What `apical.bernoulli` marks as {name!r} at {where} is not a "
+                f"probability: it lies between {low:.4g} and {high:.4g}. Map it to "
                 "between 0 and 1, as `jax.nn.sigmoid` does."
             )
 
 
 class StochasticRule(Rule):
-    """A rule that draws the spikes of stochastic nodes, and reads them out as rates."""
+    """A rule that samples the stochastic nodes; by default it predicts at the rates."""
 
     draws: int
     readout: int
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
-        """A key of its own."""
+        """A key, with the rule's name folded in."""
         name = type(self).__name__
         require_stochastic(circuit, params, args, name)
         return fold_in_name(key, f"apical.{name}")
 
     def predict(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
-        """The output at the rates, or the mean output of `readout` spiking networks."""
+        """The output at the rates, or the mean output over `readout` samples."""
         if self.readout == 0:
             return super().predict(circuit, params, state, args)
         names = stochastic_nodes(circuit)
@@ -111,7 +110,7 @@ class StochasticRule(Rule):
             run = circuit.run(params, args, tap=tap, inject=noise, sites=sites)
             return run.sites[OUTPUT]
 
-        return circuit.apart(jnp.mean(jax.vmap(output)(noise), axis=0))
+        return circuit.batch.split_outputs(jnp.mean(jax.vmap(output)(noise), axis=0))
 
 
 def node_shapes(circuit: Circuit, names: Iterable[str]) -> Any:
@@ -120,30 +119,28 @@ def node_shapes(circuit: Circuit, names: Iterable[str]) -> Any:
 
 
 def check_draws(draws: Any, readout: Any) -> None:
-    """Refuse what is no number of draws."""
+    """Refuse numbers of samples that are not whole, or too small."""
     check_whole(draws, "draws")
     if not isinstance(readout, int) or readout < 0:
         raise ValueError(
-            "`readout` is how many spiking networks `predict` averages over, 0 for the "
-            f"rates, not {readout!r}."
+            "`readout` must be the number of samples that `predict` averages over (0: "
+            f"it uses the rates), not {readout!r}."
         )
 
 
-# ---- Estimators that pass the derivative through the spike, as if it had one.
-#
-# Each draws its networks, differentiates the mean of their losses, and differs from the
-# others in what consumers read of a node and in what derivative that has.
-
-
 class PathwiseRule(StochasticRule):
-    """A rule that gives the spike a derivative."""
+    """A rule that backpropagates through samples, each with a defined derivative.
+
+    It differentiates the mean loss over the samples. Subclasses define what consumers
+    read of a node, and its derivative with respect to the probability.
+    """
 
     def spike(self, probability: jax.Array, uniform: jax.Array) -> jax.Array:
-        """What consumers read, with a derivative by the probability."""
+        """What consumers read, with a derivative with respect to the probability."""
         raise NotImplementedError(f"{type(self).__name__} does not define `spike`.")
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
-        """One forward and one backward pass for each draw, side by side."""
+        """One forward and one backward pass for each sample, in one mapped call."""
         now, later = jax.random.split(state)
         run = circuit.run(params, args, sites=())
         learned, fixed = circuit.leaves.split(params)
@@ -167,7 +164,7 @@ class PathwiseRule(StochasticRule):
         return Credit(run.loss, run.aux, grads, later, Spiking(spiking))
 
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
-        """What each node reads in the first draw, and the signal at its probability."""
+        """Each node's value in the first sample, and the signal at its probability."""
         now, _ = jax.random.split(state)
         names = stochastic_nodes(circuit)
         noise = uniforms(now, node_shapes(circuit, names), self.draws)
@@ -176,9 +173,9 @@ class PathwiseRule(StochasticRule):
 
         def loss(errors: Any) -> Any:
             def tap(site: str, computed: Any, injected: Any) -> Any:
-                # One array holds both: its value draws the spike, its gradient is the
-                # teaching signal.
-                here = added(computed, injected)
+                # One array has both roles: its value decides the spike, its gradient
+                # is the teaching signal.
+                here = add_gradient(computed, injected)
                 if site not in names:
                     return here
                 return self.spike(here, jax.lax.stop_gradient(injected))

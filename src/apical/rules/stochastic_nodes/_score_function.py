@@ -1,10 +1,11 @@
-"""Score function (REINFORCE): was firing, on this example, better than usual?
+"""Score function (REINFORCE): spikes correlated with each example's loss.
 
     d/dtheta E L = E[ (L - b) d log P(s)/dtheta + dL/dtheta ]
 
     d log P(s_n)/dp_n = (s_n - p_n) / (p_n (1 - p_n))
 
-Williams 1992. The second term is what the parameters do past the last stochastic node.
+The second term is the gradient of parameters after the last stochastic node. Williams
+1992.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from ...circuit import Circuit, Run, stochastic_nodes
 from .._base import Credit, Signal, rule, static
 from .._checks import check_choice
 from .._numerics import fold_in_name
-from ..perturbation._activity_space import along, require_examples
+from ..perturbation._activity_space import broadcast_to_examples, require_examples
 from ._sampling import (
     Spiking,
     StochasticRule,
     Tree,
-    added,
+    add_gradient,
     check_draws,
     fires,
     uniforms,
@@ -33,9 +34,9 @@ _BASELINES = ("rates", "draws", "none")
 
 
 class Drawn(NamedTuple):
-    """Networks of spikes: gradients, teaching signals, values; draws in front.
+    """Sampled networks: gradients, teaching signals, values; samples along axis 0.
 
-    Of the losses the last column is that of the whole batch.
+    The last column of the losses is that of the whole batch.
     """
 
     grads: Any
@@ -47,32 +48,32 @@ class Drawn(NamedTuple):
 
 @rule
 class ScoreFunction(StochasticRule):
-    """Correlate spikes with how much better than a baseline that example came out.
+    """Correlate spikes with the difference of an example's loss to a baseline.
 
         delta_n = mean_k (L_i^k - b_i) (s_n^k - p_n^k) / (p_n^k (1 - p_n^k))
 
-    for each example i and stochastic node n, whose probability it is the gradient of.
-    Parameters from which the loss is reached without a spike between (a readout) take
-    the true gradient of the loss, given the spikes.
+    for each example i and stochastic node n: the gradient with respect to its
+    probability. Parameters between the last spikes and the loss (a readout) take the
+    true gradient of the loss, given the spikes.
 
-    Unbiased for the gradient of the expected loss, whatever follows the spikes, also
-    what has no derivative. Its variance grows with the number of stochastic nodes, and
-    without a baseline with the square of the loss itself. (Two layers of 64 spikes
-    learn digits slowly with one draw, and well with sixteen.) With the baseline "rates"
-    it is a perturbation: what spikes did beyond their means, times the change of the
-    loss against the undisturbed pass.
+    Unbiased for the gradient of the expected loss, for any function after the spikes,
+    with or without a derivative. Its variance grows with the number of stochastic
+    nodes, and without a baseline with the square of the loss. (Two layers of 64 spikes
+    learn digits slowly with one sample, and well with sixteen.) With the baseline
+    "rates" it is a perturbation rule: the deviation of spikes from their means, times
+    the change of the loss relative to the unperturbed pass.
 
     The value of the credit is the loss at the rates, `info.loss` that of the spikes.
 
     State: a key.
 
     Args:
-      draws: how many networks of spikes for each example, in one mapped call.
+      draws: the number of samples for each example, in one mapped call.
       baseline: b, of each example: `"rates"`, the loss where every stochastic node
-        passes on its probability; `"draws"`, the mean loss of the other draws (two or
-        more); or `"none"`. None of them adds a bias.
-      readout: how many networks of spikes `predict` averages over; 0: it reads the
-        rates, so that each node passes on its probability.
+        passes on its probability; `"draws"`, the mean loss of the other samples (two or
+        more samples in all); or `"none"`. None of them adds a bias.
+      readout: the number of samples of spikes over which `predict` averages; 0: it uses
+        the rates, each node passing on its probability.
 
     Example:
       >>> import jax, jax.numpy as jnp, apical
@@ -87,9 +88,9 @@ class ScoreFunction(StochasticRule):
       True
 
     Raises:
-      ValueError: in `init`, where no node is marked by `apical.bernoulli`, where
-        what is marked is no probability (seen where `init` is not under `jit`), and
-        where activities of several examples meet (batch normalisation).
+      ValueError: in `init`, if no node is marked by `apical.bernoulli`, if a marked
+        value is not a probability (checked if `init` is not under `jit`), and if
+        examples depend on each other (batch normalisation).
 
     Source: Williams 1992, Machine Learning 8 (REINFORCE for Bernoulli units).
     """
@@ -117,18 +118,18 @@ class ScoreFunction(StochasticRule):
         check_choice(self.baseline, "baseline", _BASELINES)
         if self.baseline == "draws" and self.draws < 2:
             raise ValueError(
-                "`baseline='draws'` compares a draw with the others: pass `draws=` of "
-                "at least 2, or `baseline='rates'`."
+                "`baseline='draws'` compares a sample with the others: pass `draws=` "
+                "of at least 2, or `baseline='rates'`."
             )
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
-        """A key of its own."""
+        """A key, with the rule's name folded in."""
         state = super().init(circuit, key, params, args)
         require_examples(circuit, params, args, "ScoreFunction")
         return state
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
-        """Every example's spikes, drawn anew, and what they did to its loss."""
+        """New spikes for each example, times the change of its loss."""
         now, later = jax.random.split(state)
         run, at_rates, noise = self._prepared(circuit, params, now, args)
         drawn = self._drawn(circuit, params, args, at_rates, noise)
@@ -137,7 +138,7 @@ class ScoreFunction(StochasticRule):
         return Credit(run.loss, run.aux, grads, later, Spiking(spiking))
 
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
-        """The first draw's spikes and probabilities, and the signal at these."""
+        """The first sample's spikes and probabilities, and the signal at these."""
         now, _ = jax.random.split(state)
         _, at_rates, noise = self._prepared(circuit, params, now, args)
         drawn = self._drawn(circuit, params, args, at_rates, noise)
@@ -149,7 +150,7 @@ class ScoreFunction(StochasticRule):
     def _prepared(
         self, circuit: Circuit, params: Any, key: jax.Array, args: Any
     ) -> tuple[Run, jax.Array, Tree]:
-        """The losses at the rates, and what decides which nodes fire."""
+        """The losses at the rates, and the uniform numbers of the samples."""
         names = stochastic_nodes(circuit)
         run, losses = circuit.by_example(params, args, sites=names)
         return run, losses, uniforms(fold_in_name(key, "spikes"), run.sites, self.draws)
@@ -165,7 +166,7 @@ class ScoreFunction(StochasticRule):
         def tap(site: str, computed: Any, injected: Any) -> Any:
             if site in names:
                 return fires(computed, injected)
-            return added(computed, injected)
+            return add_gradient(computed, injected)
 
         def network(learned: Any, given: Tree) -> Any:
             here = circuit.leaves.combine(learned, fixed)
@@ -184,16 +185,16 @@ class ScoreFunction(StochasticRule):
             network, learned, {**given, **noise}, has_aux=True
         )
         values = {n: fires(p, noise[n]) if n in names else p for n, p in means.items()}
-        share = (losses - self._usual(at_rates, losses)) / (count * circuit.scale)
+        share = (losses - self._baseline(at_rates, losses)) / (count * circuit.scale)
         scores = jax.tree.map(jnp.zeros_like, means)
         for n in names:
-            own = along(circuit, n, share, means[n])
+            own = broadcast_to_examples(circuit, n, share, means[n])
             scores[n] = own * score(means[n], values[n])
         grads, errors = transposed((jnp.full_like(whole, 1 / count), scores))
         teaching = {n: scores[n] if n in names else errors[n] for n in means}
         return Drawn(grads, teaching, values, means, losses)
 
-    def _usual(self, at_rates: jax.Array, losses: jax.Array) -> jax.Array:
+    def _baseline(self, at_rates: jax.Array, losses: jax.Array) -> jax.Array:
         if self.baseline == "none":
             return jnp.zeros_like(losses)
         if self.baseline == "rates":
@@ -202,6 +203,7 @@ class ScoreFunction(StochasticRule):
 
 
 def score(probability: jax.Array, spike: jax.Array) -> jax.Array:
-    """The derivative of the log probability of what happened; 0 where it was sure."""
-    room = probability * (1 - probability)
-    return jnp.where(room > 0, (spike - probability) / jnp.where(room > 0, room, 1), 0)
+    """D log P(s)/dp; 0 where the outcome is certain."""
+    variance = probability * (1 - probability)
+    divisor = jnp.where(variance > 0, variance, 1)
+    return jnp.where(variance > 0, (spike - probability) / divisor, 0)

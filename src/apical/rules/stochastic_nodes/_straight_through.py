@@ -1,4 +1,4 @@
-"""Straight-through: spikes forward, the derivative of the rate backward.
+"""Straight-through estimator: spikes forward, the derivative of the rate backward.
 
     s = [u < p],      ds/dp := 1
 
@@ -12,34 +12,34 @@ from typing import ClassVar
 import jax
 
 from .._base import rule, static
-from ._sampling import PathwiseRule, added, check_draws, fires
+from ._sampling import PathwiseRule, add_gradient, check_draws, fires
 
 
 @rule
 class StraightThrough(PathwiseRule):
-    """Backpropagation through spikes as if each were its probability.
+    """Backpropagate through spikes as if each were its probability.
 
         forward:   s = 1 with probability p, else 0
         backward:  delta_p = delta_s
 
-    One draw, one backward pass, little variance, and a bias that no number of draws
-    removes: the slope of the loss at the spike stands for its difference between firing
-    and not firing. The two are equal, and the estimate is unbiased, where the loss is
-    linear in each spike by itself (one layer read by a linear loss). The bias
-    grows with the curvature of what follows the spikes, so with their weights.
+    It needs one sample and one backward pass and has little variance, but a bias that
+    no number of samples removes: the slope of the loss at the spike replaces its
+    difference between firing and not firing. The two are equal, and the estimate is
+    unbiased, if the loss is linear in each single spike (as for one layer and a linear
+    loss). The bias grows with the curvature of the functions after the spikes, and so
+    with their weights.
 
-    Of the readings in the paper this is the one that multiplies by the derivative of
-    the probability (sigmoid'), which Bengio et al. also give; the other passes the
-    signal to the drive as it is.
+    Of the variants in the paper this is the one that multiplies by the derivative of
+    the probability (sigmoid'); the other passes the signal unchanged to the drive.
 
     The value of the credit is the loss at the rates, `info.loss` that of the spikes.
 
     State: a key.
 
     Args:
-      draws: over how many networks of spikes the gradient is averaged.
-      readout: how many networks of spikes `predict` averages over; 0: it reads the
-        rates, so that each node passes on its probability.
+      draws: the number of samples over which the gradient is averaged.
+      readout: the number of samples of spikes over which `predict` averages; 0: it uses
+        the rates, each node passing on its probability.
 
     Example:
       >>> import jax, jax.numpy as jnp, apical
@@ -53,8 +53,8 @@ class StraightThrough(PathwiseRule):
       True
 
     Raises:
-      ValueError: in `init`, where no node is marked by `apical.bernoulli`, or where
-        what is marked is no probability.
+      ValueError: in `init`, if no node is marked by `apical.bernoulli`, or if a marked
+        value is not a probability.
 
     Source: Bengio, Léonard & Courville 2013, arXiv:1308.3432.
     """
@@ -82,4 +82,4 @@ class StraightThrough(PathwiseRule):
 
     def spike(self, probability: jax.Array, uniform: jax.Array) -> jax.Array:
         """The spike, with the derivative of its probability."""
-        return added(fires(probability, uniform), probability)
+        return add_gradient(fires(probability, uniform), probability)

@@ -1,4 +1,4 @@
-"""Synthetic gradients: at every node, and at the cuts of a long sequence."""
+"""Synthetic gradients: critics that predict gradients at nodes, or between windows."""
 
 from ._critic import Critic as Critic
 from ._synthetic_gradients import SyntheticGradients as SyntheticGradients

@@ -1,8 +1,8 @@
-"""Critics: small networks that say what the gradient will be.
+"""Critics: small networks that predict a gradient.
 
-    M(x) = x A + b,      A and b zero at the start
+    M(x) = x A + b,      A and b are 0 at first
 
-so that before it learns a critic says nothing, rather than something wrong.
+so that an untrained critic predicts 0 rather than a random gradient.
 """
 
 from __future__ import annotations
@@ -20,24 +20,26 @@ from .._checks import check_whole
 
 @runtime_checkable
 class CriticLike(Protocol):
-    """A network of one's own, in place of `Critic`."""
+    """The protocol of a user's own critic."""
 
     def init(self, key: jax.Array, shape: tuple[int, ...], units: int, /) -> Any:
         """Weights for inputs of this shape, units last, and this many outputs."""
         ...
 
     def apply(self, weights: Any, inputs: jax.Array, /) -> jax.Array:
-        """The gradient: the shape of the inputs, but for its units."""
+        """The predicted gradient: as the inputs, but with the node's units last."""
         ...
 
 
 @dataclass(frozen=True)
 class Critic:
-    """A critic on the units of a node, the same at every position; zero at the start.
+    """A critic of the units of a node, the same at every position; 0 at first.
+
+        M(x) = rho(... rho(x A_1 + b_1) ...) A_k + b_k,      A_k and b_k are 0 at first
 
     Args:
-      hidden: the widths of hidden layers; none: it is linear.
-      nonlinearity: between them.
+      hidden: the widths of hidden layers; if empty, the critic is linear.
+      nonlinearity: applied to the hidden layers.
 
     Example:
       >>> import jax, apical
@@ -56,7 +58,7 @@ class Critic:
             check_whole(width, "hidden")
 
     def init(self, key: jax.Array, shape: tuple[int, ...], units: int) -> Any:
-        """Weights with 1/sqrt(fan in), and a last layer of zeros."""
+        """Normal weights of size 1/sqrt(fan in), and zeros in the last layer."""
         widths = (shape[-1], *self.hidden, units)
         layers = []
         for i, (rows, columns) in enumerate(pairwise(widths)):
@@ -66,7 +68,7 @@ class Critic:
         return layers
 
     def apply(self, weights: Any, inputs: jax.Array) -> jax.Array:
-        """The gradient at each position."""
+        """The predicted gradient at each position."""
         for i, layer in enumerate(weights):
             inputs = self.nonlinearity(inputs) if i else inputs
             inputs = inputs @ layer["w"] + layer["b"]
@@ -74,7 +76,7 @@ class Critic:
 
 
 @dataclass(frozen=True)
-class Pair:
+class FunctionPair:
     """A critic from two functions."""
 
     init: Callable[[jax.Array, tuple[int, ...], int], Any]
@@ -82,9 +84,9 @@ class Pair:
 
 
 def as_critic(given: Any) -> CriticLike:
-    """A critic from what a user hands in, or refuse."""
+    """A critic from a field of a rule: a critic, or a pair of functions."""
     if isinstance(given, tuple) and len(given) == 2 and all(map(callable, given)):
-        return Pair(*given)
+        return FunctionPair(*given)
     if isinstance(given, CriticLike) and not isinstance(given, type):
         return given
     raise TypeError(
@@ -102,7 +104,7 @@ def weights_for(
     units: int,
     where: str,
 ) -> Any:
-    """The weights of a critic; refuses one that does not give the gradient's shape."""
+    """The weights of a critic; refuses one of another shape than the gradient's."""
     weights = critic.init(key, inputs.shape, units)
     made = jax.eval_shape(critic.apply, weights, inputs)
     wanted = (*inputs.shape[:-1], units)

@@ -1,11 +1,11 @@
-"""Synthetic gradients: each node learns at once from what its critic says.
+"""Synthetic gradients: each node learns from the gradient predicted by its critic.
 
     delta_n = M_n(s_n),           dW_n = the pull-back of delta_n
     M_n learns from               |M_n(s_n) - g_n|^2 / 2,
     g_n = dL/ds_n + sum_m (ds_m/ds_n)^T M_m(s_m),      every node held
 
-with m what n reaches directly: the gradient, bootstrapped from the next critics, and
-the true one at the last nodes. Jaderberg et al. 2017.
+with m the nodes that n reaches directly: the target is the gradient, bootstrapped from
+the next critics, and the true gradient at the last nodes. Jaderberg et al. 2017.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ import jax.numpy as jnp
 import optax
 
 from ...circuit import Circuit, inner, require_reduction
-from .._axes import Reading, readings
 from .._base import Credit, Rule, SearchSpace, Signal, rule, static
 from .._checks import check_positive, check_transformation
-from .._numerics import fold_in_name, squared_norm, wide
-from .._optimizers import adam, apply_optimizer, begun
+from .._numerics import fold_in_name, squared_norm, upcast
+from .._optimizers import adam, apply_optimizer, init_optimizer
 from .._validation import target_of
 from ._critic import Critic, as_critic, weights_for
+from ._critic_inputs import CriticInputs, critic_inputs
 
 Values = dict[str, jax.Array]
 
 
 class CriticState(NamedTuple):
-    """The weights of the critics, and the state of what moves them."""
+    """The weights of the critics, and the state of their optimiser."""
 
     weights: Any
     optimizer: Any
@@ -40,52 +40,52 @@ class Criticism(NamedTuple):
     """Diagnostics of the critics.
 
     Attributes:
-      loss: for each node half the squared distance of what its critic said to what it
-        learned from, the mean over the examples; in units of one example's gradient.
+      loss: for each node half the squared distance of the critic's prediction to its
+        target, the mean over the examples; in units of one example's gradient.
     """
 
     loss: dict[str, jax.Array]
 
 
-class Taught(NamedTuple):
-    """One tick: the forward pass, what the critics said, and what they learn from."""
+class CriticPass(NamedTuple):
+    """One evaluation, what the critics predicted, and the targets they learn from."""
 
     value: jax.Array
     aux: Any
     grads: list[jax.Array]
     values: Values
-    said: Values
+    predicted: Values
     targets: Values
 
 
 @rule
 class SyntheticGradients(Rule):
-    """Teach each node by a critic that predicts the gradient from the node's value.
+    """Train each node by a critic that predicts the gradient from the node's value.
 
         delta_n = M_n(s_n),     M_n <- descent of |M_n(s_n) - g_n|^2 / 2
 
     M_n is in units of one example's gradient, so that its rate does not depend on the
-    batch size. The update of a node depends on its critic alone: layers below need not
-    wait for those above (`unlocked`). What comes after the last node takes the true
-    gradient. Critics are trained after they were asked, all at once.
+    batch size. The update of a node depends on its own critic alone: layers below need
+    not wait for those above (`unlocked`). Parameters after the last node take the true
+    gradient. All critics are trained together, after their predictions were used.
 
     A node in a loop has one critic for all steps, bootstrapped from step to step. For
     windows of a long sequence see `WindowedSyntheticGradients`.
 
-    The linear critic of a layer of n units has n^2 weights: beside equally wide layers
-    it adds two products to backpropagation's three. Critics start from zero, so that
-    the layer below the last critic waits for it to learn, and so on down: in deep
-    networks learning starts late. They have to learn faster than the network that they
-    teach. Critics that see the label teach better than those that do not.
+    The linear critic of a layer of n units has n^2 weights: between layers of the same
+    width it adds two matrix products to the three of backpropagation. Critics start at
+    zero, so that a layer learns only after the critics above it: in deep networks
+    learning starts late. Critics have to learn faster than the network. They are more
+    accurate if they read the label (`conditioned`).
 
-    State: `CriticState`: for each node the weights of its critic; their optimiser's.
+    State: `CriticState`: the weights of each node's critic; the optimiser's state.
 
     Args:
       critic_rate: the size of the critics' steps, by Adam.
-      critic: `Critic()` (linear; zero at the start), or a pair of functions `(init,
+      critic: `Critic()` (linear; zero at first), or a pair of functions `(init,
         apply)`: `init(key, shape, units)` makes weights for inputs of this shape, units
-        last, `apply(weights, inputs)` gives `units` numbers at each position.
-      optimizer: any optax transformation in place of Adam; `critic_rate` is then not
+        last, `apply(weights, inputs)` returns `units` numbers at each position.
+      optimizer: an optax transformation in place of Adam; `critic_rate` is then not
         used.
       conditioned: whether critics read the target of the output too (`target=`).
 
@@ -104,8 +104,8 @@ class SyntheticGradients(Rule):
       True
 
     Raises:
-      ValueError: in `init`, where nodes are not separated; where examples have no axis
-        of their own; with `conditioned`, without `target=`.
+      ValueError: in `init`, if nodes are not separated; if examples have no axis of
+        their own; with `conditioned`, without `target=`.
 
     Source: Jaderberg, Czarnecki, Osindero, Vinyals, Graves, Silver & Kavukcuoglu 2017,
     ICML (DNI, and conditioned: cDNI).
@@ -128,7 +128,7 @@ class SyntheticGradients(Rule):
     def needs(  # pyright: ignore[reportIncompatibleVariableOverride]
         self,
     ) -> tuple[str, ...]:
-        """Critics learn from a gradient that crosses one layer, later."""
+        """Critics are trained, later, by a gradient that crosses one layer."""
         found = (
             "weight transport",
             "stored activities",
@@ -151,18 +151,18 @@ class SyntheticGradients(Rule):
         label, critic = self._label(circuit, args), as_critic(self.critic)
         own, weights = fold_in_name(key, "apical.SyntheticGradients"), {}
         shapes = {n.name: jax.ShapeDtypeStruct(n.shape, n.dtype) for n in circuit.nodes}
-        for number, read in enumerate(self._readings(circuit).values()):
+        for number, read in enumerate(self._inputs(circuit).values()):
             shape = shapes[read.node]
             inputs = jax.eval_shape(read.inputs, shape, label)
             where = f"the node {read.node!r}"
             key = jax.random.fold_in(own, number)
             weights[read.node] = weights_for(critic, key, inputs, read.units, where)
-        return CriticState(weights, begun(self._optimizer, weights))
+        return CriticState(weights, init_optimizer(self._optimizer, weights))
 
-    def _readings(self, circuit: Circuit) -> dict[str, Reading]:
+    def _inputs(self, circuit: Circuit) -> dict[str, CriticInputs]:
         if self.conditioned:
             circuit.require_output()
-        return readings(circuit, self.conditioned)
+        return critic_inputs(circuit, self.conditioned)
 
     def _label(self, circuit: Circuit, args: Any) -> jax.Array | None:
         if not self.conditioned:
@@ -174,9 +174,9 @@ class SyntheticGradients(Rule):
         return adam(self.critic_rate) if self.optimizer is None else self.optimizer
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
-        """Ask the critics, learn from what they say, then train them."""
-        found, back = self._teach(circuit, params, state, args)
-        off = jax.tree.map(jnp.subtract, found.said, found.targets)
+        """Update by the predictions of the critics, then train the critics."""
+        found, back = self._evaluate(circuit, params, state, args)
+        off = jax.tree.map(jnp.subtract, found.predicted, found.targets)
         share = 1 / circuit.batch_size
         (grads,) = back(jax.tree.map(lambda e: (share * e).astype(e.dtype), off))
         moved = apply_optimizer(self._optimizer, grads, state.optimizer, state.weights)
@@ -187,9 +187,9 @@ class SyntheticGradients(Rule):
         )
 
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
-        """What the critics say, each example's share of it."""
-        found, _ = self._teach(circuit, params, state, args)
-        shares = self._shares(circuit, found.said)
+        """The predictions of the critics, each example's share of the loss."""
+        found, _ = self._evaluate(circuit, params, state, args)
+        shares = self._shares(circuit, found.predicted)
         return {n: Signal(v, v, shares[n]) for n, v in found.values.items()}
 
     def unlocked(
@@ -200,13 +200,13 @@ class SyntheticGradients(Rule):
         args: Any,
         nodes: Collection[str],
     ) -> Any:
-        """The gradients of what makes these nodes, before anything above them has run.
+        """The gradients of the parameters of these nodes, computed without those above.
 
-        They are those of `credit`, from the node's own critic alone: under `jax.jit`
+        They are those of `credit`, from the nodes' own critics alone: under `jax.jit`
         nothing above the nodes is computed. All other gradients are zero.
 
         Args:
-          circuit: `learner.circuit(params, args)`.
+          circuit: `learner.circuit(params, *args)`.
           params: the parameters.
           state: this rule's state.
           args: the arguments after the parameters.
@@ -220,7 +220,7 @@ class SyntheticGradients(Rule):
           >>> rule = apical.rules.SyntheticGradients()
           >>> learner = apical.value_and_grad(loss_fn, rule)
           >>> state = learner.init(jax.random.key(0), w, x)
-          >>> circuit = learner.circuit(w, (x,))
+          >>> circuit = learner.circuit(w, x)
           >>> below = rule.unlocked(circuit, w, state, (x,), ["a"])
           >>> bool(jnp.array_equal(below["a"], learner(w, state, x).grads["a"]))
           True
@@ -233,21 +233,21 @@ class SyntheticGradients(Rule):
             circuit.leaves.split(params),
         )
 
-        # Not `circuit.pull`, which runs up to the loss, also where it counts for 0.
+        # Not `circuit.pull`, which computes the loss even if its weight is 0.
         def product(learned: Any) -> Any:
             here = circuit.leaves.combine(learned, fixed)
             values = circuit.run(here, args, tap="stop").sites
             held = jax.tree.map(jax.lax.stop_gradient, values)
-            said = self._said(circuit, state.weights, held, label, nodes)
-            shares = self._shares(circuit, said).items()
+            predicted = self._predict(circuit, state.weights, held, label, nodes)
+            shares = self._shares(circuit, predicted).items()
             return sum(inner(share, values[n]) for n, share in shares)
 
         return circuit.leaves.combine(jax.grad(product)(learned))
 
-    def _teach(
+    def _evaluate(
         self, circuit: Circuit, params: Any, state: Any, args: Any
-    ) -> tuple[Taught, Any]:
-        """One tick, and what carries errors of the critics to their weights."""
+    ) -> tuple[CriticPass, Any]:
+        """One evaluation, and the transpose from critic errors to critic weights."""
         learned, fixed = circuit.leaves.split(params)
 
         def network(learned: Any, errors: Values) -> Any:
@@ -259,16 +259,16 @@ class SyntheticGradients(Rule):
             network, learned, circuit.zeros(), has_aux=True
         )
         label = self._label(circuit, args)
-        said, back = jax.vjp(
-            lambda w: self._said(circuit, w, values, label, values), state.weights
+        predicted, back = jax.vjp(
+            lambda w: self._predict(circuit, w, values, label, values), state.weights
         )
-        shares = self._shares(circuit, said)
+        shares = self._shares(circuit, predicted)
         grads, slopes = transposed((jnp.ones_like(loss), shares))
         scale = circuit.scale
-        targets = {n: (scale * wide(s)).astype(s.dtype) for n, s in slopes.items()}
-        return Taught(loss, aux, grads, values, said, targets), back
+        targets = {n: (scale * upcast(s)).astype(s.dtype) for n, s in slopes.items()}
+        return CriticPass(loss, aux, grads, values, predicted, targets), back
 
-    def _said(
+    def _predict(
         self,
         circuit: Circuit,
         weights: Any,
@@ -277,14 +277,16 @@ class SyntheticGradients(Rule):
         nodes: Collection[str],
     ) -> Values:
         """M_n(s_n), of the node's shape."""
-        critic, said = as_critic(self.critic), {}
-        for name, read in self._readings(circuit).items():
+        critic, predicted = as_critic(self.critic), {}
+        for name, read in self._inputs(circuit).items():
             if name in nodes:
                 inputs = read.inputs(values[name], label)
                 output = critic.apply(weights[name], inputs)
-                said[name] = read.gradient(output).astype(values[name].dtype)
-        return said
+                predicted[name] = read.gradient(output).astype(values[name].dtype)
+        return predicted
 
-    def _shares(self, circuit: Circuit, said: Values) -> Values:
-        """Gradients of single examples as each one's share of the loss."""
-        return {n: (wide(m) / circuit.scale).astype(m.dtype) for n, m in said.items()}
+    def _shares(self, circuit: Circuit, predicted: Values) -> Values:
+        """Gradients of single examples, scaled to their shares of the loss."""
+        return {
+            n: (upcast(m) / circuit.scale).astype(m.dtype) for n, m in predicted.items()
+        }

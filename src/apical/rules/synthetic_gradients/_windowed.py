@@ -1,10 +1,10 @@
-"""Synthetic gradients at a cut in time: windows of a sequence that has no end.
+"""Windowed synthetic gradients: a critic at the end of each window of a long sequence.
 
-    dW = d/dW [ L_k + <M(c_k), c_k> ]         c_k what window k ended with
+    dW = d/dW [ L_k + <M(c_k), c_k> ]         c_k the carry at the end of window k
     M learns from                             |M(c_{k-1}) - g_k|^2 / 2,
     g_k = d/dc_{k-1} [ L_k + <M(c_k), c_k> ]
 
-M(c) predicts the gradient of all that is lost after the window. Jaderberg et al. 2017.
+M(c) predicts the gradient of the loss of all later windows. Jaderberg et al. 2017.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from ...circuit import Circuit, inner
 from .._base import Credit, Rule, SearchSpace, Signal, rule, static
 from .._checks import check_positive, check_transformation
 from .._numerics import fold_in_name, squared_norm
-from .._optimizers import adam, apply_optimizer, begun
+from .._optimizers import adam, apply_optimizer, init_optimizer
 from ._critic import Critic, as_critic, weights_for
 from ._synthetic_gradients import CriticState
 
 
 class CutCriticism(NamedTuple):
-    """Diagnostics of the critic at the cut.
+    """Diagnostics of the critic between windows.
 
     Attributes:
-      loss: half the squared distance of what it said to what it learned from, the mean
-        over the examples; in units of one example's gradient.
+      loss: half the squared distance of its prediction to its target, the mean over the
+        examples; in units of one example's gradient.
     """
 
     loss: jax.Array
@@ -37,27 +37,27 @@ class CutCriticism(NamedTuple):
 
 @rule
 class WindowedSyntheticGradients(Rule):
-    """Backpropagate through windows of a sequence, and beyond them by a critic.
+    """Backpropagate through each window of a sequence, plus a critic's prediction.
 
         dW = d/dW [ L + <M(c_out), c_out> ],     M(c_in) learns from the gradient there
 
-    Within a window it is backpropagation through time; M, at the end of the window,
-    says what the rest of the sequence would send back. Without M (truncated
-    backpropagation) nothing that pays off after the window is learned.
+    Within a window it is backpropagation through time; M predicts the gradient that the
+    rest of the sequence would send to the end of the window. Without M (truncated
+    backpropagation) effects of the parameters after the window are not learned.
 
     Windows follow one another: argument `carry[0]` of a call is what the call before it
-    returned in `aux` at `carry[1]`. M reads nothing else: what it cannot tell from the
-    carry (the inputs to come) it predicts on average. Where a sequence ends, M still
-    expects more of it: start the next one from a carry that tells (zeros), or let
-    streams be long.
+    returned in `aux` at `carry[1]`. M reads only the carry: it averages over everything
+    that this does not determine (such as later inputs). M does not know where a
+    sequence ends: start the next one from a recognisable carry (zeros), or use long
+    sequences.
 
     State: `CriticState`.
 
     Args:
       critic_rate: the size of the critic's steps, by Adam.
-      critic: `Critic()` (linear; zero at the start), or a pair `(init, apply)`, as in
+      critic: `Critic()` (linear; zero at first), or a pair `(init, apply)`, as in
         `SyntheticGradients`; it reads all arrays of the carry side by side.
-      optimizer: any optax transformation in place of Adam; `critic_rate` is then not
+      optimizer: an optax transformation in place of Adam; `critic_rate` is then not
         used.
 
     Example:
@@ -75,8 +75,8 @@ class WindowedSyntheticGradients(Rule):
       ...     h, state = credit.aux["h"], credit.state
 
     Raises:
-      ValueError: in `init`, without `carry=` and `has_aux`, or where what a window ends
-        with has not the structure and shapes of what it starts from.
+      ValueError: in `init`, without `carry=` and `has_aux`, or if the carry at the end
+        of a window differs in structure or shapes from the one at its start.
 
     Source: Jaderberg et al. 2017, ICML, section 2.2 and figure 4.
     """
@@ -120,14 +120,14 @@ class WindowedSyntheticGradients(Rule):
             as_critic(self.critic), own, inputs, inputs.shape[-1], "the carry"
         )
         _ = circuit.scale
-        return CriticState(weights, begun(self._optimizer, weights))
+        return CriticState(weights, init_optimizer(self._optimizer, weights))
 
     @property
     def _optimizer(self) -> optax.GradientTransformation:
         return adam(self.critic_rate) if self.optimizer is None else self.optimizer
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
-        """Through the window and its end; then train the critic at its start."""
+        """Backpropagate from the window's end; then train the critic at its start."""
         learned, fixed = circuit.leaves.split(params)
         position, _ = _carry(circuit, args)
 
@@ -141,10 +141,10 @@ class WindowedSyntheticGradients(Rule):
             learned, args[position]
         )
         target = circuit.scale * _side_by_side(slope)
-        said, back = jax.vjp(
-            lambda w: self._said(w, _side_by_side(args[position])), state.weights
+        predicted, back = jax.vjp(
+            lambda w: self._predict(w, _side_by_side(args[position])), state.weights
         )
-        off, share = said - target, 1 / circuit.batch_size
+        off, share = predicted - target, 1 / circuit.batch_size
         moved = apply_optimizer(
             self._optimizer, back(share * off)[0], state.optimizer, state.weights
         )
@@ -153,7 +153,7 @@ class WindowedSyntheticGradients(Rule):
         return Credit(value, aux, grads, CriticState(*moved), info)
 
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
-        """The gradient at each node, with what the critic says at the end."""
+        """The gradient at each node, including the critic's prediction at the end."""
 
         def total(errors: Any) -> Any:
             run = circuit.run(params, args, tap="offset", inject=errors)
@@ -163,14 +163,14 @@ class WindowedSyntheticGradients(Rule):
         return {n: Signal(v, v, slopes[n]) for n, v in values.items()}
 
     def _total(self, circuit: Circuit, state: Any, args: Any, run: Any) -> jax.Array:
-        """The loss of the window, and what the critic says of the rest."""
+        """The loss of the window, plus the critic's prediction for the rest."""
         _, path = _carry(circuit, args)
         ended = _side_by_side(_at(run.aux, path))
-        said = jax.lax.stop_gradient(self._said(state.weights, ended))
-        rest = inner(said, ended) / circuit.scale
+        predicted = jax.lax.stop_gradient(self._predict(state.weights, ended))
+        rest = inner(predicted, ended) / circuit.scale
         return run.loss + rest.astype(run.loss.dtype)
 
-    def _said(self, weights: Any, carry: jax.Array) -> jax.Array:
+    def _predict(self, weights: Any, carry: jax.Array) -> jax.Array:
         return as_critic(self.critic).apply(weights, carry).astype(carry.dtype)
 
 
@@ -193,7 +193,7 @@ def _carry(circuit: Circuit, args: Any) -> tuple[int, tuple[Any, ...]]:
 
 
 def _at(aux: Any, path: tuple[Any, ...]) -> Any:
-    """What stands in `aux` at a path of keys, positions or attributes."""
+    """The value in `aux` at a path of keys, positions or attributes."""
     for key in path:
         try:
             aux = getattr(aux, key) if _is_field(aux, key) else aux[key]
@@ -209,15 +209,15 @@ def _is_field(aux: Any, key: Any) -> bool:
     return isinstance(key, str) and not isinstance(aux, dict) and hasattr(aux, key)
 
 
-def _require_same(begun: Any, ended: Any, position: int, path: Any) -> None:
-    shapes = [jax.tree.map(jnp.shape, tree) for tree in (begun, ended)]
+def _require_same(init_optimizer: Any, ended: Any, position: int, path: Any) -> None:
+    shapes = [jax.tree.map(jnp.shape, tree) for tree in (init_optimizer, ended)]
     if shapes[0] != shapes[1]:
         raise ValueError(
             f"A window starts from {shapes[0]} (argument {position} after `params`) "
             f"and ends with {shapes[1]} (in `aux` at {path}): the next one could not "
             "start from that. Let both have one structure and shape."
         )
-    leaves = jax.tree.leaves(begun)
+    leaves = jax.tree.leaves(init_optimizer)
     fine = all(jnp.issubdtype(jnp.result_type(x), jnp.floating) for x in leaves)
     if not leaves or not fine or len({jnp.shape(x)[:-1] for x in leaves}) > 1:
         raise ValueError(

@@ -1,8 +1,7 @@
-"""Target propagation, composed of parts: each in a file of its own."""
+"""Target propagation, composed of parts: each in its own file."""
 
+from ._difference import DifferenceTargetPropagation as DifferenceTargetPropagation
+from ._reconstruction import AbstractReconstruction as AbstractReconstruction
 from ._reconstruction import DifferenceReconstruction as DifferenceReconstruction
 from ._reconstruction import NoiseReconstruction as NoiseReconstruction
-from ._target_propagation import (
-    DifferenceTargetPropagation as DifferenceTargetPropagation,
-)
 from ._target_propagation import TargetPropagation as TargetPropagation

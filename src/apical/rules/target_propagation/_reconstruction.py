@@ -1,18 +1,19 @@
-"""What trains the inverses: each place learns from noise of its own.
+"""Reconstruction: what the inverses learn from, each by noise at its own node.
 
     noise reconstruction        | G(F(s + e)) - (s + e) |^2 / 2
     difference reconstruction   -e . (G(F(s + e)) - G(F(s))) / sigma^2
                                 + | G(u + h) - G(u) |^2 / (2 sigma^2)
 
-s are the values that enter, F what the forward computation makes of them, u = F(s), and
-e, h normal noise of standard deviation sigma. All nodes are held at their noisy values
-at once, so that every inverse is trained by what stands directly above its node: Lee et
-al. 2015, equation 14; Ernoult et al. 2022, local difference reconstruction.
+s are the values of the nodes, F what the forward computation makes of them, u = F(s),
+and e, h normal noise of standard deviation sigma. All nodes are held at their noisy
+values at once, so that every inverse is trained on the nodes directly above its own:
+Lee et al. 2015, equation 14; Ernoult et al. 2022, local difference reconstruction.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+import abc
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -21,40 +22,44 @@ from ...circuit import OUTPUT, Circuit, inner
 from .._base import rule, static
 from .._checks import check_positive, check_whole
 from .._numerics import squared_norm
-from ._inverses import Places, Values
+from ._inverse import AbstractInverse
+from ._target_sites import TargetSites, Values
+
+LEE = (
+    "@inproceedings{lee2015difference, title={Difference Target Propagation}, "
+    "author={Lee, Dong-Hyun and Zhang, Saizheng and Fischer, Asja and Bengio, "
+    "Yoshua}, booktitle={ECML PKDD}, year={2015}}"
+)
 
 
-class Inverse(Protocol):
-    """What targets come down through, at the values of one forward pass."""
+class NodewiseForward:
+    """F: what the forward computation makes of other values of the nodes.
 
-    def back(self, weights: Any, above: Values) -> Values:
-        """G_n of what stands above each node."""
-        ...
-
-    def changes(self, weights: Any, steps: Values, difference: bool) -> Values:
-        """How far each target lies from the value."""
-        ...
-
-
-class Forward:
-    """F: what the forward computation makes of other values of the nodes."""
+    Attributes:
+      values: the feed-forward value of every target site.
+    """
 
     def __init__(
-        self, circuit: Circuit, params: Any, args: Any, where: Places, values: Values
+        self,
+        circuit: Circuit,
+        params: Any,
+        args: Any,
+        sites: TargetSites,
+        values: Values,
     ) -> None:
         self.circuit, self.params, self.args = circuit, params, args
-        self.where, self.values = where, values
+        self.sites, self.values = sites, values
 
     def __call__(self, values: Values) -> Values:
-        """Every place, computed from the nodes below it."""
+        """Every target site, computed from the nodes directly below it."""
         held = {n: v for n, v in values.items() if n != OUTPUT}
-        given, places = (self.params, self.args), list(self.where.made)
+        given, sites = (self.params, self.args), list(self.sites.passes)
         return self.circuit.run(
-            *given, tap="clamp", inject=held, sites=places, parallel=True
+            *given, tap="clamp", inject=held, sites=sites, parallel=True
         ).sites
 
     def noise(self, key: jax.Array, sigma: Any) -> Values:
-        """Normal noise of the shape of every place."""
+        """Normal noise of the shape of every target site."""
         keys = jax.random.split(key, len(self.values))
         return {
             n: (sigma * jax.random.normal(k, v.shape)).astype(v.dtype)
@@ -62,8 +67,54 @@ class Forward:
         }
 
 
+class AbstractReconstruction(abc.ABC):
+    """What the inverses of target propagation learn from. Subclass it with `@rule`.
+
+    Its numbers are then leaves of the rule.
+
+    Attributes:
+      steps: how many steps the inverses take in each call: a static field, or a number
+        in the class.
+      citation: the source, as BibTeX.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, apical
+      >>> from apical.rules.tools import AbstractReconstruction
+      >>> @apical.rules.rule
+      ... class Plain(AbstractReconstruction):
+      ...     weight: float = 1.0
+      ...     steps = 1
+      ...     def losses(self, inverse, weights, forward, key):
+      ...         values = forward.values
+      ...         again = inverse.back(weights, forward(values))
+      ...         loss = lambda g, v: self.weight * jnp.sum((g - v) ** 2) / 2
+      ...         return {n: loss(g, values[n]) for n, g in again.items()}
+      >>> rule = apical.rules.DifferenceTargetPropagation(training=Plain())
+    """
+
+    steps: int
+    citation: ClassVar[str] = ""
+
+    @abc.abstractmethod
+    def losses(
+        self,
+        inverse: AbstractInverse,
+        weights: Any,
+        forward: NodewiseForward,
+        key: jax.Array,
+    ) -> Values:
+        """The loss of the inverse of each node that has one, summed over examples.
+
+        Args:
+          inverse: `inverse.back(weights, values)` is G_n of the values above each node.
+          weights: of the inverses, which descend the sum of these losses.
+          forward: `forward.values`, `forward(values)` and `forward.noise(key, sigma)`.
+          key: for the noise of one step.
+        """
+
+
 @rule
-class NoiseReconstruction:
+class NoiseReconstruction(AbstractReconstruction):
     """Train every inverse to undo the forward computation around the values.
 
         | G(F(s + e)) - (s + e) |^2 / 2,      e normal
@@ -73,7 +124,7 @@ class NoiseReconstruction:
 
     Args:
       noise: the standard deviation of e.
-      steps: how many steps the inverses take at each call, each with new noise.
+      steps: how many steps the inverses take in each call, each with new noise.
 
     Source: Lee, Zhang, Fischer & Bengio 2015, equation 14.
     """
@@ -81,14 +132,20 @@ class NoiseReconstruction:
     noise: float = 0.1
     steps: int = static(default=1)
 
+    citation: ClassVar[str] = LEE
+
     def __post_init__(self) -> None:
         check_positive(self.noise, "noise", or_zero=True)
         check_whole(self.steps, "steps")
 
     def losses(
-        self, inverse: Inverse, weights: Any, forward: Forward, key: jax.Array
+        self,
+        inverse: AbstractInverse,
+        weights: Any,
+        forward: NodewiseForward,
+        key: jax.Array,
     ) -> Values:
-        """The loss at each node with an inverse, summed over examples and units."""
+        """The loss of each inverse, summed over examples and units."""
         noise = forward.noise(key, self.noise)
         shaken = jax.tree.map(jnp.add, forward.values, noise)
         again = inverse.back(weights, forward(shaken))
@@ -96,18 +153,18 @@ class NoiseReconstruction:
 
 
 @rule
-class DifferenceReconstruction:
+class DifferenceReconstruction(AbstractReconstruction):
     """Train every inverse so that its Jacobian is the transpose of the forward one.
 
         -e . (G(F(s + e)) - G(u)) / sigma^2 + | G(u + h) - G(u) |^2 / (2 sigma^2)
 
-    On average it is |J_G - J_F^T|^2 / 2 and what the weights of G do not change, for
-    little noise: differences of targets become what backpropagation would send. Ernoult
-    et al. do not divide by the variance sigma^2; it makes the rate independent of it.
+    For little noise it is on average |J_G - J_F^T|^2 / 2, up to a constant: differences
+    of targets become what backpropagation would send. Ernoult et al. do not divide by
+    the variance sigma^2; dividing makes the rate independent of it.
 
     Args:
       noise: the standard deviation sigma of e and h.
-      steps: how many steps the inverses take at each call, each with new noise.
+      steps: how many steps the inverses take in each call, each with new noise.
 
     Source: Ernoult et al. 2022, ICML (local difference reconstruction loss); the
     difference reconstruction loss of Meulemans et al. 2020 sends it through all layers.
@@ -116,14 +173,26 @@ class DifferenceReconstruction:
     noise: float = 0.1
     steps: int = static(default=1)
 
+    citation: ClassVar[str] = (
+        "@inproceedings{ernoult2022towards, title={Towards Scaling Difference Target "
+        "Propagation by Learning Backprop Targets}, author={Ernoult, Maxence M. and "
+        "Normandin, Fabrice and Moudgil, Abhinav and Spinney, Sean and Belilovsky, "
+        "Eugene and Rish, Irina and Richards, Blake and Bengio, Yoshua}, "
+        "booktitle={ICML}, year={2022}}"
+    )
+
     def __post_init__(self) -> None:
         check_positive(self.noise, "noise")
         check_whole(self.steps, "steps")
 
     def losses(
-        self, inverse: Inverse, weights: Any, forward: Forward, key: jax.Array
+        self,
+        inverse: AbstractInverse,
+        weights: Any,
+        forward: NodewiseForward,
+        key: jax.Array,
     ) -> Values:
-        """The loss at each node with an inverse, summed over examples and units."""
+        """The loss of each inverse, summed over examples and units."""
         first, second = jax.random.split(key)
         noise, values = forward.noise(first, self.noise), forward.values
         above = forward.noise(second, self.noise)
@@ -137,7 +206,3 @@ class DifferenceReconstruction:
             return (size / 2 - agreement) / self.noise**2
 
         return {n: loss(n) for n in at_rest}
-
-
-Training = NoiseReconstruction | DifferenceReconstruction
-TRAININGS: tuple[type, ...] = (NoiseReconstruction, DifferenceReconstruction)

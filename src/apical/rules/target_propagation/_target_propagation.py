@@ -1,20 +1,20 @@
-"""Target propagation: every node is told what it should have been.
+"""Target propagation: every node gets a target, from those above it.
 
     t_top = s_top - target_step dL/ds_top,        t_n = G_n(t_m)
     delta_n = (s_n - t_n) / target_step,          dW_n = the pull-back of delta_n
 
-with m what stands directly above n, L the loss of one example and G_n an inverse of the
-forward computation from n to m that learns beside it. Bengio 2014. As G_n is never
-exact, difference target propagation takes its error out (Lee et al. 2015):
+with m directly above n, L the loss of one example and G_n an inverse of the forward
+computation from n to m, which learns too. Bengio 2014. As G_n is never exact,
+difference target propagation takes its error out (Lee et al. 2015):
 
     t_n = s_n + G_n(t_m) - G_n(s_m)
 
-| part         | what it says                   | choices                              |
+| part         | what it decides                | choices                              |
 |--------------|--------------------------------|--------------------------------------|
 | inverse      | what G is                      | the circuit's own, a user's          |
-| training     | what G learns from             | `NoiseReconstruction`,               |
-|              |                                | `DifferenceReconstruction`, nothing  |
-| first target | where the first target stands  | at the output, at the last nodes     |
+| training     | what G learns from             | `NoiseReconstruction`, nothing, any  |
+|              |                                | other `AbstractReconstruction`       |
+| first target | where the first target is set  | at the output, at the last nodes     |
 """
 
 from __future__ import annotations
@@ -27,22 +27,25 @@ import optax
 
 from ...circuit import LOSS, Circuit, Edge, require_reduction
 from .._base import Credit, Rule, SearchSpace, Signal, rule, static
-from .._checks import check_choice, check_positive, check_transformation
+from .._checks import check_choice, check_positive, check_transformation, check_whole
 from .._iteration import repeat
 from .._numerics import fold_in_name
-from .._optimizers import adam, apply_optimizer, begun
-from ._inverses import (
+from .._optimizers import adam, apply_optimizer, init_optimizer
+from ._inverse import AbstractInverse, GivenInverse, as_inverse_functions
+from ._pull_back import PullBackInverse
+from ._reconstruction import (
+    AbstractReconstruction,
+    NodewiseForward,
+    NoiseReconstruction,
+)
+from ._target_sites import (
     OUTPUT,
-    GivenInverse,
-    Places,
-    PullBack,
+    TargetSites,
     Values,
-    as_pair,
     first_steps,
-    places,
+    target_sites,
     zeros_at,
 )
-from ._reconstruction import TRAININGS, Forward, Inverse, NoiseReconstruction
 
 
 class InverseState(NamedTuple):
@@ -60,22 +63,21 @@ class Reconstruction(NamedTuple):
     """Diagnostics of the inverses.
 
     Attributes:
-      loss: for each node with an inverse what the inverse was trained on, at the last
-        of its steps and before it: the mean over the examples. Empty where inverses
-        stay as they are.
+      loss: the loss of the inverse of each node that has one, before the last of its
+        steps: the mean over the examples. Empty where inverses do not learn.
     """
 
     loss: dict[str, jax.Array]
 
 
-class Taught(NamedTuple):
-    """One tick: what it computed, and the targets."""
+class TargetPass(NamedTuple):
+    """A forward pass, and how far each target lies from the value."""
 
     value: jax.Array
     aux: Any
     values: Values
     changes: Values
-    inverse: Inverse
+    inverse: AbstractInverse
 
 
 @rule
@@ -87,8 +89,8 @@ class TargetPropagation(Rule):
 
     so that no gradient passes from node to node. L is the loss of one example: targets
     do not depend on the batch size. Dividing by `target_step` gives the signal the
-    units of the gradient (Lee et al. leave the factor to the learning rate). What comes
-    after the last target takes the true gradient. The inverses take their steps after
+    units of the gradient (Lee et al. leave the factor to the learning rate). Parameters
+    after the last target take the true gradient. The inverses take their steps after
     the targets were sent, as in Lee et al.'s algorithm 1.
 
     The error of an inverse becomes part of its target, and weighs 1/`target_step`: with
@@ -101,14 +103,15 @@ class TargetPropagation(Rule):
     Args:
       target_step: how far the first target lies down the slope of the loss. With linear
         inverses and difference targets it does not matter.
-      training: `NoiseReconstruction()` or `DifferenceReconstruction()`; None: inverses
-        stay as they were drawn.
+      training: `NoiseReconstruction()`, `DifferenceReconstruction()` or any other
+        `apical.rules.tools.AbstractReconstruction`; None: inverses stay as they were
+        drawn.
       inverse_rate: the size of the inverses' steps, by Adam.
       optimizer: any optax transformation in place of Adam; `inverse_rate` is then not
         used.
       inverse: None for the circuit's own operations run backwards with other weights,
         `G_n(u) = rho_n(phi^T u + c_n)`; or `(init, apply)`: `init(key, node, above)`
-        makes weights from the shape of a node and, by name, of what stands above it,
+        makes weights from the shape of a node and, by name, of those above it,
         `apply(weights, above)` gives an array of the node's shape.
       first_target: `"output"`, or `"nodes"` for the nodes that the loss reads (through
         the readout, whose weights then carry the error back).
@@ -174,101 +177,132 @@ class TargetPropagation(Rule):
         if self.optimizer is not None:
             check_transformation(self.optimizer, "optimizer")
         if self.inverse is not None:
-            as_pair(self.inverse)
+            as_inverse_functions(self.inverse)
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
         """Draw the inverses."""
-        if not isinstance(self.training, (*TRAININGS, type(None))):
-            raise TypeError(
-                "`training` must be `apical.rules.NoiseReconstruction()`, `apical."
-                f"rules.DifferenceReconstruction()` or None, not {self.training!r}."
-            )
+        self._check_training()
         circuit.require_nodes()
-        where = self._places(circuit)
+        sites = self._target_sites(circuit)
         own, noise = jax.random.split(fold_in_name(key, "apical.TargetPropagation"))
         if self.inverse is None:
-            weights = self._pull_back(circuit, own, params, args, where)
+            weights = self._draw_weights(circuit, own, params, args, sites)
         else:
-            pair = as_pair(self.inverse)
-            weights = GivenInverse.init(pair, circuit, own, where)
+            functions = as_inverse_functions(self.inverse)
+            weights = GivenInverse.init(functions, circuit, own, sites)
         if not self.difference:
-            _require_one_way(circuit, where)
+            _require_one_way(circuit, sites)
         _ = circuit.scale
         require_reduction(circuit, params, args)
-        memory = () if self.training is None else begun(self._optimizer, weights)
+        memory = (
+            () if self.training is None else init_optimizer(self._optimizer, weights)
+        )
         return InverseState(weights, memory, noise)
 
-    def _pull_back(
-        self, circuit: Circuit, key: jax.Array, params: Any, args: Any, where: Places
+    def _check_training(self) -> None:
+        # Not in `__post_init__`, which JAX calls with other leaves than numbers.
+        training = self.training
+        if training is None:
+            return
+        if not isinstance(training, AbstractReconstruction):
+            raise TypeError(
+                "`training` must be `apical.rules.NoiseReconstruction()`, `apical."
+                "rules.DifferenceReconstruction()`, another `AbstractReconstruction` of"
+                f" `apical.rules.tools` or None, not {training!r}."
+            )
+        if jax.tree_util.all_leaves([training]):
+            raise TypeError(
+                f"`{type(training).__name__}` is no pytree: write `@apical.rules.rule` "
+                "above its class, which makes its numbers leaves."
+            )
+        check_whole(
+            getattr(training, "steps", None), f"{type(training).__name__}.steps"
+        )
+
+    def _draw_weights(
+        self,
+        circuit: Circuit,
+        key: jax.Array,
+        params: Any,
+        args: Any,
+        sites: TargetSites,
     ) -> Any:
         circuit.require_feedback()
         if not circuit.linear_derivatives:
             raise ValueError(
                 "The loss function has a reverse rule of its own (`jax.custom_vjp`), "
                 "which need not be linear, and the default inverse is made of reverse "
-                "rules. Hand in `inverse=`, or use `jax.custom_jvp`."
+                "rules. Pass `inverse=`, or use `jax.custom_jvp`."
             )
-        weights = PullBack.init(circuit, key, params, where)
-        inverse = PullBack(circuit, params, args, where, circuit.zeros())
-        zeros = zeros_at(circuit, where)
-        jax.eval_shape(inverse.back, weights, zeros)  # every nonlinearity can be had
+        weights = PullBackInverse.init(circuit, key, params, sites)
+        inverse = PullBackInverse(circuit, params, args, sites, circuit.zeros())
+        zeros = zeros_at(circuit, sites)
+        # Refuses a unit whose nonlinearity cannot be evaluated by itself.
+        jax.eval_shape(inverse.back, weights, zeros)
         return weights
 
-    def _places(self, circuit: Circuit) -> Places:
+    def _target_sites(self, circuit: Circuit) -> TargetSites:
         if self.first_target == "output":
             circuit.require_output()
-        return places(circuit, self.first_target == "output")
+        return target_sites(circuit, self.first_target == "output")
 
     @property
     def _optimizer(self) -> optax.GradientTransformation:
         return adam(self.inverse_rate) if self.optimizer is None else self.optimizer
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
-        """Targets down, a local step at every node, and steps of the inverses."""
-        found = self._teach(circuit, params, state, args)
+        """Targets down, the local product at each node, steps of the inverses."""
+        found = self._send_targets(circuit, params, state, args)
         held, delta = self._signals(circuit, found)
         grads = circuit.pull(params, args, held, delta, loss=1.0)
-        state, info = self._learned(circuit, params, state, args, found)
+        state, info = self._train_inverses(circuit, params, state, args, found)
         return Credit(found.value, found.aux, grads, state, info)
 
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
         """Values, and (s - t) / target_step, each example's share of it."""
-        found = self._teach(circuit, params, state, args)
+        found = self._send_targets(circuit, params, state, args)
         values, delta = self._signals(circuit, found)
         return {n: Signal(v, v, delta[n]) for n, v in values.items()}
 
-    def _teach(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Taught:
-        where = self._places(circuit)
+    def _send_targets(
+        self, circuit: Circuit, params: Any, state: Any, args: Any
+    ) -> TargetPass:
+        sites = self._target_sites(circuit)
         value, aux, values, steps = first_steps(
-            circuit, params, args, where, self.target_step
+            circuit, params, args, sites, self.target_step
         )
-        inverse = self._inverse(circuit, params, args, where, values)
+        inverse = self._inverse(circuit, params, args, sites, values)
         changes = inverse.changes(state.weights, steps, self.difference)
-        return Taught(value, aux, values, changes, inverse)
+        return TargetPass(value, aux, values, changes, inverse)
 
     def _inverse(
-        self, circuit: Circuit, params: Any, args: Any, where: Places, values: Values
-    ) -> Inverse:
+        self,
+        circuit: Circuit,
+        params: Any,
+        args: Any,
+        sites: TargetSites,
+        values: Values,
+    ) -> AbstractInverse:
         if self.inverse is None:
-            return PullBack(circuit, params, args, where, values)
-        return GivenInverse(as_pair(self.inverse), circuit, where, values)
+            return PullBackInverse(circuit, params, args, sites, values)
+        return GivenInverse(as_inverse_functions(self.inverse), circuit, sites, values)
 
-    def _signals(self, circuit: Circuit, found: Taught) -> tuple[Values, Values]:
+    def _signals(self, circuit: Circuit, found: TargetPass) -> tuple[Values, Values]:
         """The values of the nodes, and their teaching signals."""
         share = -1 / (self.target_step * circuit.scale)
         held = {n: v for n, v in found.values.items() if n != OUTPUT}
         delta = {n: (share * found.changes[n]).astype(v.dtype) for n, v in held.items()}
         return held, delta
 
-    def _learned(
-        self, circuit: Circuit, params: Any, state: Any, args: Any, found: Taught
+    def _train_inverses(
+        self, circuit: Circuit, params: Any, state: Any, args: Any, found: TargetPass
     ) -> tuple[Any, Reconstruction]:
         """The state after the inverses have taken their steps."""
         if self.training is None:
             return state, Reconstruction({})
-        training, where = self.training, self._places(circuit)
+        training, sites = self.training, self._target_sites(circuit)
         values = jax.tree.map(jax.lax.stop_gradient, found.values)
-        forward = Forward(circuit, params, args, where, values)
+        forward = NodewiseForward(circuit, params, args, sites, values)
 
         def step(carried: Any) -> Any:
             weights, memory, key, _ = carried
@@ -283,95 +317,19 @@ class TargetPropagation(Rule):
             moved = apply_optimizer(self._optimizer, grads, memory, weights)
             return (*moved, key, each)
 
-        begin = (*state, {n: jnp.zeros(()) for n in where.above})
+        begin = (*state, {n: jnp.zeros(()) for n in sites.above})
         *after, each = repeat(circuit, step, begin, training.steps)
         return InverseState(*after), Reconstruction(each)
 
 
-@rule
-class DifferenceTargetPropagation(TargetPropagation):
-    """Send changes of targets down through learned inverses.
-
-        t_top = s_top - target_step dL/ds_top,     t_n = s_n + G_n(t_m) - G_n(s_m)
-        delta_n = (s_n - t_n) / target_step
-
-    A value that is its target is told so, however bad the inverse. By its parts it is
-
-    | training                     | the rule                                          |
-    |------------------------------|---------------------------------------------------|
-    | `NoiseReconstruction()`      | difference target propagation (Lee et al. 2015)   |
-    | `DifferenceReconstruction()` | local difference reconstruction (Ernoult et al.   |
-    |                              | 2022): towards backpropagation                    |
-    | `None`                       | fixed weights, FW-DTP (Shibuya et al. 2023)       |
-
-    Lee et al. set the first target at the last hidden layer (`first_target="nodes"`),
-    the others at the output, where no weight is transported. A node that is no unit
-    (after a pooling, a stream) has a linear inverse, `phi^T u + c`.
-
-    On handwritten digits two hidden layers of tanh learn with all three nearly as well
-    as by backpropagation. Where layers narrow much the inverse of a node is a guess,
-    and deep networks learn slowly. With rectifiers an inverse is silent wherever its
-    drive is below 0, and noise reconstruction learns much worse, less so with
-    `first_target="nodes"`: the papers use tanh or ELU.
-
-    Everything else is as in `TargetPropagation`, its arguments too.
-
-    Example:
-      >>> import jax, jax.numpy as jnp, apical
-      >>> def loss_fn(w, x):
-      ...     return jnp.mean((jnp.tanh(x @ w["a"]) @ w["b"]) ** 2)
-      >>> w, x = {"a": jnp.eye(2), "b": jnp.ones((2, 2))}, jnp.ones((3, 2))
-      >>> rule = apical.rules.DifferenceTargetPropagation(
-      ...     training=apical.rules.DifferenceReconstruction(steps=5)
-      ... )
-      >>> learner = apical.value_and_grad(loss_fn, rule)
-      >>> state = learner.init(jax.random.key(0), w, x)
-      >>> credit = jax.jit(learner)(w, state, x)
-      >>> fixed = apical.rules.DifferenceTargetPropagation(training=None)
-
-    Source: Lee, Zhang, Fischer & Bengio 2015, ECML; Ernoult et al. 2022, ICML; Shibuya
-    et al. 2023, AAAI.
-    """
-
-    difference: ClassVar[bool] = True
-
-    @property
-    def citation(  # pyright: ignore[reportIncompatibleVariableOverride]
-        self,
-    ) -> str:
-        """What trains the inverses has a source of its own."""
-        if self.training is None:
-            return _SHIBUYA
-        return _LEE if isinstance(self.training, NoiseReconstruction) else _ERNOULT
-
-
-_LEE = (
-    "@inproceedings{lee2015difference, title={Difference Target Propagation}, "
-    "author={Lee, Dong-Hyun and Zhang, Saizheng and Fischer, Asja and Bengio, "
-    "Yoshua}, booktitle={ECML PKDD}, year={2015}}"
-)
-_ERNOULT = (
-    "@inproceedings{ernoult2022towards, title={Towards Scaling Difference Target "
-    "Propagation by Learning Backprop Targets}, author={Ernoult, Maxence M. and "
-    "Normandin, Fabrice and Moudgil, Abhinav and Spinney, Sean and Belilovsky, Eugene "
-    "and Rish, Irina and Richards, Blake and Bengio, Yoshua}, booktitle={ICML}, "
-    "year={2022}}"
-)
-_SHIBUYA = (
-    "@inproceedings{shibuya2023fixed, title={Fixed-Weight Difference Target "
-    "Propagation}, author={Shibuya, Tatsukichi and Inoue, Nakamasa and Kawakami, Rei "
-    "and Sato, Ikuro}, booktitle={AAAI}, year={2023}}"
-)
-
-
-def _require_one_way(circuit: Circuit, where: Places) -> None:
-    """Refuse plain targets where the loss and a node would each name another."""
+def _require_one_way(circuit: Circuit, sites: TargetSites) -> None:
+    """Refuse plain targets where the loss and a node each give one."""
     for name, reached in circuit.reach.items():
         ends_here = Edge(LOSS) in reached
-        read_by_loss = ends_here and OUTPUT not in where.above.get(name, ())
-        if name in where.above and read_by_loss:
+        read_by_loss = ends_here and OUTPUT not in sites.above.get(name, ())
+        if name in sites.above and read_by_loss:
             raise ValueError(
-                f"Node {name!r} is read by the loss and by {where.above[name][0]!r}: "
+                f"Node {name!r} is read by the loss and by {sites.above[name][0]!r}: "
                 "without differences their two targets cannot be joined. Use "
                 "`DifferenceTargetPropagation`."
             )

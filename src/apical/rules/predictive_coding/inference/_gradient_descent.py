@@ -1,14 +1,11 @@
-"""Relaxation: all values move at once, by any optax transformation.
-
-v <- v - rate dE/dv
-"""
+"""Gradient descent, v <- v - rate dE/dv: all values at once, by any optax optimiser."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
@@ -19,49 +16,23 @@ from ..._adaptive_steps import as_optimizer
 from ..._checks import check_transformation
 from ..._iteration import repeat, written_out
 from ..._numerics import relative_norm, root_of_ratio, squared_norm
-from .._energy import Budget, Settled
-
-# A slope, as a function of a point and a tick, and how many steps go down it.
-Stage = tuple[Callable[..., Any], int]
-
-
-class Energy(Protocol):
-    """What inference needs of an energy; its points are values, or errors."""
-
-    @property
-    def circuit(self) -> Circuit:
-        """Of the loss function."""
-        ...
-
-    @property
-    def start(self) -> Any:
-        """The point of the feed-forward values."""
-        ...
-
-    def slope(self, point: Any, tick: Any = None, /) -> Any:
-        """dE/dv of one example."""
-        ...
-
-    def stages(self, steps: int, /) -> list[Stage]:
-        """The same in as many steps from the start, where the first have less to do."""
-        ...
-
-    def settled(self, point: Any, residual: Any, steps: Any, /) -> Settled:
-        """Where inference ended."""
-        ...
+from .._active_front import needed_steps
+from .._energy import AbstractEnergy, Settled, Stage
+from ._abstract import AbstractInference, Budget, Reach
 
 
 class Relaxed(NamedTuple):
-    """Where a descent ended: the point, the relative residual, the steps taken."""
+    """The end of a descent: the point, the relative residual, the steps taken."""
 
     point: Any
     residual: jax.Array
     steps: Any
 
 
+@final
 @dataclass(frozen=True)
-class Relaxation:
-    """All values move at once: what `inference=` stands for unless it says otherwise.
+class GradientDescent(AbstractInference):
+    """All values move at once: what None or an optax transformation stands for.
 
     Args:
       optimizer: any optax transformation; None: plain steps of the rule's rate.
@@ -71,11 +42,20 @@ class Relaxation:
 
     optimizer: optax.GradientTransformation | None = None
 
+    supports_tolerance = True
+    supports_free_arguments = True
+
     def __post_init__(self) -> None:
         if self.optimizer is not None:
             check_transformation(self.optimizer, "inference")
 
-    def settle(self, energy: Energy, budget: Budget) -> Settled:
+    def reach(self, circuit: Circuit, free: bool, steps: int | None) -> Reach | None:
+        """A signal moves by one node in a step."""
+        if steps is None:
+            return None
+        return Reach(steps, needed_steps(circuit, free, steps))
+
+    def settle(self, energy: AbstractEnergy, budget: Budget) -> Settled:
         """Descend from the feed-forward values."""
         circuit, start = energy.circuit, energy.start
         optimizer = as_optimizer(self.optimizer, budget.rate, circuit)
@@ -93,7 +73,7 @@ def relax(
     point: Any,
     optimizer: optax.GradientTransformation,
 ) -> Relaxed:
-    """Steps of an optimiser down a slope: a function of a point and a tick.
+    """Steps of an optimiser down a slope: a function of a point and a step.
 
     Args:
       circuit: decides whether loops are rolled.
@@ -102,8 +82,8 @@ def relax(
       optimizer: gives the steps.
     """
     # Only the first and the last slope are measured, so that the steps between, which
-    # are what takes the time, do nothing else.
-    (slope, _), (final, _) = stages[0], stages[-1]
+    # take the time, do nothing else.
+    (slope, _), (end, _) = stages[0], stages[-1]
     state, first = _move(slope, optimizer, _begin(point, optimizer))
     steps, last = sum(count for _, count in stages), first
     between = [count for _, count in stages]
@@ -112,7 +92,7 @@ def relax(
     for (slope, _), count in zip(stages, between, strict=True):
         state = repeat(circuit, partial(_moved, slope, optimizer), state, count, steps)
     if steps > 1:
-        state, last = _move(final, optimizer, state)
+        state, last = _move(end, optimizer, state)
     return Relaxed(state.point, relative_norm(last, first), steps)
 
 
@@ -121,7 +101,7 @@ class State(NamedTuple):
 
     point: Any
     memory: Any
-    tick: jax.Array
+    step: jax.Array
 
 
 def _begin(point: Any, optimizer: optax.GradientTransformation) -> State:
@@ -132,9 +112,9 @@ def _move(
     slope: Callable[..., Any], optimizer: optax.GradientTransformation, at: State
 ) -> tuple[State, Any]:
     """A step, and the slope down which it went."""
-    grads = slope(at.point, at.tick)
+    grads = slope(at.point, at.step)
     updates, memory = optimizer.update(grads, at.memory, at.point)
-    return State(optax.apply_updates(at.point, updates), memory, at.tick + 1), grads
+    return State(optax.apply_updates(at.point, updates), memory, at.step + 1), grads
 
 
 def _moved(
@@ -152,11 +132,11 @@ def relax_until(
 ) -> Relaxed:
     """Steps until the slope, measured before each, is small enough.
 
-    A step that meets a small slope is not taken: what is returned has that residual.
+    No step is taken where the slope is small: what is returned has that residual.
 
     Args:
       circuit: decides whether the loop is rolled.
-      slope: `slope(point, tick)`.
+      slope: `slope(point, step)`.
       point: where to start: any pytree.
       optimizer: gives the steps.
       budget: how many steps at most, and the norm of the slope, relative to the first,
@@ -182,10 +162,10 @@ def relax_until(
             state = jax.tree.map(lambda a, b, h=held: jnp.where(h, a, b), state, moved)
     else:
         state = jax.lax.while_loop(
-            lambda s: ~done(s) & (s[0].tick < budget.steps), advance, state
+            lambda s: ~done(s) & (s[0].step < budget.steps), advance, state
         )
     there, here, norm = state
     # The slope was measured at `here`; where that was small the step is taken back.
     small = done(state)
     end = jax.tree.map(lambda a, b: jnp.where(small, a, b), here, there)
-    return Relaxed(end.point, root_of_ratio(norm, first), end.tick)
+    return Relaxed(end.point, root_of_ratio(norm, first), end.step)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, final
 
 import jax
 import jax.numpy as jnp
 
 from ..._numerics import relative_norm
-from .._energy import Budget, Settled
-from ._gradient_descent import Energy
+from .._energy import AbstractEnergy, Settled
+from ._abstract import AbstractInference, Budget
 
 
+@final
 @dataclass(frozen=True)
-class DifferentialEquation:
+class DifferentialEquation(AbstractInference):
     """Integrate dv/dt = -dE/dv with steps of adaptive size.
 
     The `steps` of the rule are how many the solver may take; its `rate` is the size of
@@ -35,13 +36,15 @@ class DifferentialEquation:
     relative: float = 1e-3
     absolute: float = 1e-3
 
+    supports_tolerance = True
+    supports_free_arguments = True
     citation: ClassVar[str] = (
         "@misc{innocenti2024jpc, title={JPC: Flexible Inference for Predictive "
         "Coding Networks in JAX}, author={Innocenti, Francesco and others}, "
         "note={arXiv:2412.03676}, year={2024}}"
     )
 
-    def settle(self, energy: Energy, budget: Budget) -> Settled:
+    def settle(self, energy: AbstractEnergy, budget: Budget) -> Settled:
         """Integrate from the feed-forward values."""
         diffrax = _diffrax()
         first = energy.slope(energy.start)
@@ -64,7 +67,7 @@ class DifferentialEquation:
             stepsize_controller=diffrax.PIDController(self.relative, self.absolute),
             max_steps=budget.steps,
             event=diffrax.Event(rests) if budget.tolerance else None,
-            # Out of steps is not an error: the residual says how far it came.
+            # Running out of steps is no error: the residual shows it.
             throw=False,
         )
         point = jax.tree.map(lambda x: x[-1], found.ys)

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, final
 
 import jax
 import jax.numpy as jnp
@@ -22,13 +22,11 @@ import jax.numpy as jnp
 from ....circuit import LOSS, Circuit
 from ..._checks import check_whole
 from ..._iteration import repeat
-from ..._numerics import relative_norm
-from .._energy import Budget, Settled, Values
-from .._fixed_prediction import sweep_exactly
-from .._free_prediction import Free
-from ._gradient_descent import Energy
+from .._active_front import needed_sweeps
+from .._energy import AbstractEnergy, Settled
+from ._abstract import AbstractInference, Budget, Reach
 
-# ---- How far each node is from the loss, in nodes.
+EVEN_ODD = "even/odd"
 
 
 def levels(circuit: Circuit) -> dict[str, int]:
@@ -55,21 +53,19 @@ def levels(circuit: Circuit) -> dict[str, int]:
     return {n.name: level(n.name) for n in reversed(circuit.nodes)}
 
 
-EVEN_ODD = "even/odd"
-
-
+@final
 @dataclass(frozen=True)
-class Sweep:
+class Sweep(AbstractInference):
     """Visit the nodes one after the other, from the loss back to the input.
 
     A visit moves nodes by `rate` down the energy, all others held. With fixed
-    predictions, rate 1 and the default order a single sweep is exact at the price of
+    predictions, rate 1 and the default order one sweep is exact at the cost of
     backpropagation, on every graph: it *is* backpropagation by another route
-    (Rosenbaum 2022), not predictive coding made cheap. With free predictions a sweep
+    (Rosenbaum 2022), not a cheaper predictive coding. With free predictions a sweep
     carries a signal through all layers, where a step carries it through one.
 
     Args:
-      sweeps: how often all nodes are visited. The `steps` of the rule are not used.
+      sweeps: how many times all nodes are visited. The rule's `steps` are not used.
       order: None is back to front, also inside loops; `"even/odd"` moves every second
         level at once (Kerjan, Hoier & Scellier 2026); or the names of the nodes. With
         an order given, a node inside a loop is visited at all its steps at once.
@@ -102,8 +98,19 @@ class Sweep:
         if not known:
             object.__setattr__(self, "order", tuple(self.order or ()))
 
-    def require_whole_visits(self, circuit: Circuit) -> None:
-        """Refuse the order inside loops where a visit takes all steps at once."""
+    def check(self, circuit: Circuit) -> None:
+        """Refuse an order that names other nodes, or that loops do not allow."""
+        self.visits(circuit)
+        self._require_whole_visits(circuit)
+
+    def reach(self, circuit: Circuit, free: bool, steps: int | None) -> Reach | None:
+        """A sweep carries a signal as far as its order allows."""
+        del steps
+        needed = needed_sweeps(circuit, free, self.visits(circuit))
+        return Reach(self.sweeps, needed, "sweeps")
+
+    def _require_whole_visits(self, circuit: Circuit) -> None:
+        """Refuse back to front in a loop, where a visit takes all its steps at once."""
         if self.order is None and circuit.has_loop:
             raise ValueError(
                 "`Sweep()` goes back to front inside loops only with fixed predictions "
@@ -127,83 +134,26 @@ class Sweep:
             )
         return [(name,) for name in order]
 
-    def settle(self, energy: Energy, budget: Budget) -> Settled:
+    def settle(self, energy: AbstractEnergy, budget: Budget) -> Settled:
         """Sweep from the feed-forward values."""
-        self.require_whole_visits(energy.circuit)
+        self._require_whole_visits(energy.circuit)
         visits = self.visits(energy.circuit)
 
         def sweep(state: Any) -> Any:
-            point, tick = state
+            point, step = state
             for names in visits:
-                point = _visit(energy, point, names, budget.rate, tick)
-            return point, tick + 1
+                point = _visit(energy, point, names, budget.rate, step)
+            return point, step + 1
 
-        start = energy.start
-        begin = (start, jnp.zeros((), int))
+        begin = (energy.start, jnp.zeros((), int))
         point, _ = repeat(energy.circuit, sweep, begin, self.sweeps)
-        residual = relative_norm(energy.slope(point), energy.slope(start))
-        return energy.settled(point, residual, self.sweeps)
+        return energy.settled(point, energy.residual(point), self.sweeps)
 
 
 def _visit(
-    energy: Energy, point: Any, names: Sequence[str], rate: Any, tick: Any
+    energy: AbstractEnergy, point: Any, names: Sequence[str], rate: Any, step: Any
 ) -> dict[str, jax.Array]:
     # Only these nodes' part of the slope is used, so only that is computed.
-    slope = energy.slope(point, tick)
+    slope = energy.slope(point, step)
     moved = {n: point[n] - jnp.asarray(rate, slope[n].dtype) * slope[n] for n in names}
     return {**point, **moved}
-
-
-# ---- Zero-divergence inference learning: every layer's weights move at its own tick.
-#
-# Predictions are free and steps have size 1. At tick k the nodes k nodes away from the
-# loss move for the first time, and in the same tick the parameters that make them learn
-# from their errors, later than those above and sooner than those below:
-#
-#     v_n <- v_n - dE/dv_n,      d theta_n = -<e_n, dp_n/d theta_n>      at tick k
-#
-# What makes them has not moved yet, so predictions and their derivatives are still
-# those
-# of the forward pass: the same as fixed ones. Where paths have different lengths,
-# identity nodes make them alike (Salvatori et al. 2022): what has come along a shorter
-# one waits for the longest.
-
-
-@dataclass(frozen=True)
-class ZeroDivergence:
-    """Free predictions, steps of size 1, and weights that move at their own tick.
-
-    The update is that of backpropagation, on every graph. The `steps` of the rule are
-    not used: there are as many ticks as the longest path has nodes (a loop counts
-    once). All are taken in one reverse pass, as by `Sweep()`: the error of a node at
-    its tick is the cotangent there. The values have not settled when the last weights
-    move: the residual is that of free predictions.
-
-    Example:
-      >>> import apical
-      >>> rule = apical.rules.PredictiveCoding(
-      ...     prediction="free", inference=apical.rules.ZeroDivergence()
-      ... )
-
-    Source: Song, Lukasiewicz, Xu & Bogacz 2020, NeurIPS; Salvatori, Song, Xu,
-    Lukasiewicz & Bogacz 2022, AAAI.
-    """
-
-    citation: ClassVar[str] = (
-        "@inproceedings{song2020can, title={Can the Brain Do Backpropagation? "
-        "Exact Implementation of Backpropagation in Predictive Coding Networks}, "
-        "author={Song, Yuhang and Lukasiewicz, Thomas and Xu, Zhenghua and "
-        "Bogacz, Rafal}, booktitle={NeurIPS}, year={2020}}"
-    )
-
-    def settle(self, energy: Free, budget: Budget) -> Settled:
-        """In one reverse pass, whose cotangents are the errors of each tick."""
-        del budget
-        swept, ticks = sweep_exactly(energy.terms), max(levels(energy.circuit).values())
-        residual = _residual(energy, swept.values)
-        return swept._replace(residual=residual, steps=ticks)
-
-
-def _residual(energy: Free, values: Values) -> jax.Array:
-    """How far from rest values are that have moved once each."""
-    return relative_norm(energy.slope(values), energy.slope(energy.start))

@@ -1,0 +1,132 @@
+"""Drives and outputs: the ends of affine parts of a program.
+
+The drive of a node is the activity that its nonlinearity was applied to. An output is
+the end of the affine operations after a synapse that reaches the loss alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from .._jaxpr import Atom, Literal, Op
+from .._marks import mark_of
+from ._dataflow import CONSTANT, PARAMETER, Flow
+from ._nodes import LOSS_NUMBER, Reach
+from ._primitives import SUMS, is_elementwise, is_identity, is_linear_elementwise
+from ._synapses import WeightedOp
+
+
+def find_drive(flow: Flow, node: int) -> int | None:
+    """The activity z of which the node is an elementwise, nonlinear function rho(z).
+
+    Walks back from the node through elementwise operations of activities and
+    constants until a single activity is left on every path, and on through further
+    nonlinearities that nothing else reads (the two halves of a clip). A function that
+    is only affine (a division after pooling) is not a nonlinearity; the walk goes on.
+    """
+    order = flow.order
+    frontier, nonlinear, found = {node}, False, None
+    crossed: set[int] = set()
+    while True:
+        if len(frontier) == 1 and nonlinear:
+            (found,), nonlinear = frontier, False
+        latest = max(frontier, key=order.__getitem__)
+        op = flow.maker[latest][0]
+        before = set().union(*(behind(flow, a) for a in op.inputs))
+        if found is not None and not _is_read_within(flow, latest, crossed):
+            return found
+        if not _is_pointwise(flow, op, node) or not before:
+            return found
+        frontier = (frontier - {latest}) | before
+        if not frontier <= order.keys():  # an input of the loop's body
+            return found
+        crossed.add(id(op))
+        nonlinear = nonlinear or _is_nonlinear(flow, op)
+
+
+def _is_read_within(flow: Flow, number: int, crossed: set[int]) -> bool:
+    """Whether only these operations read an activity, and it has no mark."""
+    readers = flow.readers.get(number, [])
+    inside = all(id(op) in crossed for op in readers)
+    named = mark_of(flow.maker[number][0]) is not None
+    return inside and not named and flow.outside(number) is None
+
+
+def behind(flow: Flow, atom: Atom) -> set[int]:
+    """The activities that a value, or a comparison, is made of."""
+    if isinstance(atom, Literal):
+        return set()
+    if flow.is_activity(atom):
+        return {atom}
+    boolean = flow.program.shapes[atom].dtype == bool
+    if not boolean or atom not in flow.maker:
+        return set()
+    return set().union(*(behind(flow, a) for a in flow.maker[atom][0].inputs))
+
+
+def _is_pointwise(flow: Flow, op: Op, node: int) -> bool:
+    if op.enterable or not is_elementwise(op):
+        return False
+    rest = [a for a in op.inputs if not flow.is_activity(a)]
+    same = all(flow.shape(a) == flow.shape(node) for a in op.inputs if a not in rest)
+    # A comparison of an activity has no derivative but belongs to rho.
+    return same and all(_is_of_rho(flow, a) for a in rest)
+
+
+def _is_of_rho(flow: Flow, atom: Atom) -> bool:
+    if isinstance(atom, Literal) or flow.kind_of(atom) == CONSTANT:
+        return True
+    maker = flow.maker.get(atom)
+    boolean = flow.program.shapes[atom].dtype == bool
+    return maker is not None and boolean and not maker[0].enterable
+
+
+def _is_nonlinear(flow: Flow, op: Op) -> bool:
+    if op.name == "select_n":  # a choice that does not depend on activities is a mask
+        return bool(behind(flow, op.inputs[0]))
+    if not is_linear_elementwise(op):
+        return True
+    activities = sum(flow.is_activity(a) for a in op.inputs)
+    divides = op.name == "div" and flow.is_activity(op.inputs[1])
+    return divides or (op.name == "mul" and activities > 1)
+
+
+# ---- Outputs.
+
+
+def find_outputs(
+    flow: Flow, found: Iterable[WeightedOp], reach: Mapping[int, Reach]
+) -> list[int]:
+    """The ends of the affine tails of the synapses that reach the loss alone."""
+    ends: dict[int, None] = {}
+    for synapse in found:
+        number = synapse.op.outputs[0]
+        if reach.get(number) == frozenset({(LOSS_NUMBER, False)}):
+            ends[_tail(flow, number)] = None
+    return list(ends)
+
+
+def _tail(flow: Flow, number: int) -> int:
+    """Follow sums with parameters and other activities, casts and rearrangements."""
+    while True:
+        following = flow.outside(number)
+        readers = flow.readers.get(number, [])
+        if following is not None and not readers:
+            number = following
+            continue
+        if following is not None or len(readers) != 1:
+            return number
+        if not _is_affine(flow, readers[0]) or flow.shape(readers[0].outputs[0]) == ():
+            return number
+        number = readers[0].outputs[0]
+
+
+def _is_affine(flow: Flow, op: Op) -> bool:
+    if is_identity(op) or op.name in SUMS:
+        return True
+    fixed = [flow.kind_of(a) in (CONSTANT, PARAMETER) for a in op.inputs]
+    if op.name in ("add", "sub", "add_any"):
+        return all(
+            f or flow.is_activity(a) for f, a in zip(fixed, op.inputs, strict=True)
+        )
+    return (op.name == "mul" and any(fixed)) or (op.name == "div" and fixed[1])

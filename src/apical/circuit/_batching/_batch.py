@@ -1,0 +1,189 @@
+"""The batch of a circuit: where its examples are in each node and in the output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import jax
+
+from .._jaxpr import Op
+from .._marks import OUTPUT
+from .._structure import Structure
+from ._batch_axes import BatchAxes
+from ._example_axis import Place, unfolded, unfolded_axis
+from ._outputs import Outputs
+from ._per_example_loss import PerExampleLoss
+from ._separation import Separation
+
+
+class Batch:
+    """What is known of the examples in the arguments of a structure.
+
+    Args:
+      structure: of the loss function.
+      retrace: the batch of the same loss function at other parameters and arguments.
+    """
+
+    def __init__(
+        self, structure: Structure, retrace: Callable[[Any, Any], Batch]
+    ) -> None:
+        self.structure, self.retrace = structure, retrace
+        program, leaves = structure.flow.program, structure.leaves
+        arrays = program.body.inputs[len(leaves.learned) + len(leaves.arrays) :]
+        shapes = [program.shapes[n].shape for n in arrays]
+        self.examples = BatchAxes(structure.spec, structure.args, shapes)
+
+    @property
+    def size(self) -> int:
+        """The number of examples, from the shapes of the arguments."""
+        return self.examples.size
+
+    @property
+    def scale(self) -> int:
+        """How many times an example's gradient is its part of the batch's."""
+        return self.size if self.structure.spec.reduction == "mean" else 1
+
+    # ---- Separation of examples.
+
+    @cached_property
+    def separation(self) -> Separation | None:
+        """Where examples are in every value; None of a single example."""
+        examples, body = self.examples, self.structure.flow.program.body
+        if examples.size == 1:
+            return None
+        none = [None] * (len(body.inputs) - len(examples.axes))
+        ranks = [len(shape) for shape in examples.shapes]
+        places = [
+            None if axis is None else Place(axis % rank)
+            for axis, rank in zip(examples.axes, ranks, strict=True)
+        ]
+        return Separation(self.structure.flow, [*none, *places], examples.size)
+
+    @cached_property
+    def per_example_loss(self) -> PerExampleLoss:
+        """The loss of each example, from the sums over examples in the loss."""
+        sums = self.separation.sums.values() if self.separation else ()
+        structure = self.structure
+        return PerExampleLoss(structure.flow, list(sums), structure.shape, self.size)
+
+    @property
+    def mixing(self) -> str | None:
+        """The operation that joins activities of several examples, and its line.
+
+        None where the loss is a sum of one loss for each example, and each activity
+        depends on one example.
+        """
+        op: Op | None = self.separation.mixing if self.separation else None
+        return None if op is None else f"`{op.name}` at {op.where}"
+
+    # ---- The outputs, as one.
+
+    @cached_property
+    def outputs(self) -> Outputs:
+        """All outputs of the circuit as one.
+
+        Raises:
+          ValueError: where there is none, and where one of several has no examples.
+        """
+        structure = self.structure
+        if not structure.outputs:
+            raise ValueError(
+                "The loss function has no output that can be told from the program. "
+                "Mark it: `y = apical.output(y)`."
+            )
+        shapes = [structure.shape(n) for n in structure.outputs]
+        places = [self._places[k] for k in range(len(shapes))]
+        if len(shapes) > 1 and None in places and self.size > 1:
+            raise ValueError(
+                f"The loss reads {len(shapes)} outputs ({structure.outputs_in_words}), "
+                "which are joined for each example, and not all of them have an axis "
+                "of examples. Mark those that have: `y = apical.output(y)`."
+            )
+        return Outputs(shapes, places, self.size)
+
+    def split_outputs(self, output: jax.Array) -> Any:
+        """The output, or a tuple of all of them where there are several."""
+        parts = self.outputs.split(output)
+        return parts[0] if self.outputs.alone else tuple(parts)
+
+    # ---- Where the examples are.
+
+    @cached_property
+    def example_places(self) -> dict[str, Place | None]:
+        """Where the examples are at each node and at `"output"`; None: it has none.
+
+        Of a single example, it is the axis that grows when there are more.
+        """
+        nodes = self.structure.names.values()
+        found = {name: self._places[name] for name in nodes}
+        has_output = bool(self.structure.outputs)
+        return {**found, OUTPUT: self.outputs.place} if has_output else found
+
+    @cached_property
+    def example_axes(self) -> dict[str, int | None]:
+        """The axis of the examples in the `unfolded` value of each node and output."""
+        places = self.example_places
+        return {s: None if p is None else unfolded_axis(p) for s, p in places.items()}
+
+    def unfolded(self, site: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of a node or the output with an axis of the examples alone.
+
+        It differs where other axes are folded into that of the examples, as the heads
+        of an attention: `[batch * heads, ...]` becomes `[batch, heads, ...]`.
+        """
+        place = self.example_places[site]
+        return shape if place is None else unfolded(place, shape, self.size)
+
+    @property
+    def sites(self) -> dict[str | int, int]:
+        """The variable of each node, by name, and of each output, by its position."""
+        nodes = {name: number for number, name in self.structure.names.items()}
+        return {**nodes, **dict(enumerate(self.structure.outputs))}
+
+    @cached_property
+    def _places(self) -> dict[str | int, Place | None]:
+        """Where the examples are in each of the sites."""
+        return {site: self.place(site) for site in self.sites}
+
+    def place(self, site: str | int) -> Place | None:
+        """Where the examples are in one of the sites."""
+        number, structure = self.sites[site], self.structure
+        place = self.separation and self.separation.of[number].place
+        if place is not None:
+            return place.at(place.axis + len(structure.loops_around(number)))
+        counted = any(axis is not None for axis in self.examples.axes)
+        return self._grown(site) if counted and structure.flow.varies(number) else None
+
+    def _grown(self, site: str | int) -> Place | None:
+        """The axis that grows with twice as many examples."""
+        twice, other = self._twice, ()
+        if site in twice.sites:
+            if self.separation is None:
+                return twice.place(site)
+            other = twice.structure.shape(twice.sites[site]).shape
+        where = f"node {site!r}" if isinstance(site, str) else "the output"
+        shape = self.structure.shape(self.sites[site]).shape
+        axis = self.examples.axis(where, shape, other)
+        return None if axis is None else Place(axis)
+
+    @cached_property
+    def _twice(self) -> Batch:
+        """The batch of twice as many examples."""
+        leaves, program = self.structure.leaves, self.structure.flow.program
+        first, second = len(leaves.learned), len(leaves.arrays)
+        structs = [program.shapes[n] for n in program.body.inputs]
+        arrays = structs[first + second :]
+        params = leaves.combine(structs[:first], structs[first : first + second])
+        pairs = zip(arrays, self.examples.repeated(), strict=True)
+        twice = [jax.ShapeDtypeStruct(shape, x.dtype) for x, shape in pairs]
+        try:
+            return self.retrace(params, self.structure.args.combine([], twice))
+        except Exception as error:
+            raise ValueError(
+                "To find the axis of the examples, `loss_fn` was traced with twice as "
+                f"many of them, which it refused: {error}. Pass what has one entry per "
+                "example as an argument, and see that `batch_axes` describes the "
+                "arguments."
+            ) from error

@@ -1,0 +1,214 @@
+"""One evaluation of a circuit: its sites, taps, feedback, and losses by example."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from .._batching._batch import Batch
+from .._marks import OUTPUT, drive_of
+from .._structure import Structure
+from .._validation import require_copies, require_mapping, require_values
+from ._control_flow import ENTER
+from ._interpreter import TAPS, Backward, Plan, Runner, Tap, find_tap
+
+
+class Run(NamedTuple):
+    """What one evaluation gives: loss, aux, and the sites before the tap."""
+
+    loss: jax.Array
+    aux: Any
+    sites: dict[str, jax.Array]
+
+
+class Evaluator:
+    """Evaluates the program of a structure.
+
+    Args:
+      structure: what was found in the loss function.
+      batch: what is known of its examples.
+      rebuild_aux: `aux` as the user returned it, from its arrays.
+    """
+
+    def __init__(
+        self,
+        structure: Structure,
+        batch: Batch,
+        rebuild_aux: Callable[[Any], Any],
+    ) -> None:
+        self.structure, self.batch, self.rebuild_aux = structure, batch, rebuild_aux
+
+    def run(
+        self,
+        inputs: Sequence[Any],
+        *,
+        tap: str | Tap | None,
+        inject: Mapping[str, Any] | None,
+        feedback: Sequence[Any] | None,
+        backward: Callable[..., Any] | None,
+        gains: bool,
+        sites: Sequence[str] | None,
+        parallel: bool,
+    ) -> Run:
+        """Evaluate once, as `Circuit.run`; `feedback` is a second copy of each leaf."""
+        if isinstance(sites, str):
+            raise TypeError(f"`sites` must be a sequence of names: `({sites!r},)`.")
+        inject = {} if inject is None else require_mapping(inject, "inject")
+        wanted = [n.name for n in self.structure.nodes] if sites is None else sites
+        wanted = [*wanted, *(s for s in inject if s not in wanted)]
+        crossed = {} if feedback is None else self._crossed(gains)
+        plan = Plan(self._sites(wanted), crossed)
+        self._require_injectable(inject, tap, plan)
+        given, tapped = self._through_outputs(wanted, inject, find_tap(tap))
+        runner = Runner(
+            self.structure.flow,
+            plan,
+            ENTER,
+            tapped,
+            given,
+            None if feedback is None else self._backward(backward),
+            parallel,
+        )
+        (loss, *aux), found = runner(inputs, feedback or [])
+        return Run(loss, self.rebuild_aux(aux), self._gathered(wanted, found))
+
+    def by_example(
+        self,
+        inputs: Sequence[Any],
+        tap: str | Tap | None,
+        inject: Mapping[str, Any] | None,
+        sites: Sequence[str],
+    ) -> tuple[Run, jax.Array]:
+        """Evaluate once, with the loss of each example; see `Circuit.by_example`."""
+        structure, losses = self.structure, self.batch.per_example_loss
+        inject = {} if inject is None else dict(inject)
+        wanted = list(dict.fromkeys([*sites, *inject]))
+        plan = Plan(losses.beside(self._sites(wanted)))
+        spread, of_outputs = self._through_outputs(wanted, inject, find_tap(tap))
+        tapped = losses.tap(of_outputs)
+
+        def network(added: Any) -> Any:
+            every = {**spread, **added}
+            runner = Runner(structure.flow, plan, ENTER, tapped, every, None)
+            (loss, *aux), found = runner(inputs, [])
+            return loss, (self.rebuild_aux(aux), found)
+
+        loss, pulled, (aux, found) = jax.vjp(network, losses.zeros, has_aux=True)
+        (weights,) = pulled(jnp.ones_like(loss))
+        program = structure.flow.program
+        numbers = zip(program.body.inputs, inputs, strict=True)
+        known = {**program.constants, **dict(numbers)}
+        each = losses.of_each(weights, found, known, loss)
+        gathered = self._gathered(wanted, found)
+        run = Run(loss, aux, {site: gathered[site] for site in wanted})
+        return run, self.batch.scale * jnp.append(each, loss)
+
+    def at_synapses(
+        self, inputs: Sequence[Any], send: Callable[[int, jax.Array], jax.Array]
+    ) -> list[jax.Array]:
+        """What each synapse gives for another input; see `Circuit.at_synapses`."""
+        live, sites, crossed = self.structure.live_ops, {}, {}
+        for i, synapse in enumerate(live):
+            assert synapse.weight is not None
+            sites[synapse.op.outputs[0]] = [str(i)]
+            crossed[id(synapse.op)] = (i, synapse.weight)
+        # Nothing but the synapse itself is differentiated.
+        runner = Runner(
+            self.structure.flow,
+            Plan(sites, crossed),
+            ENTER,
+            TAPS["stop"],
+            {},
+            None,
+            send=send,
+        )
+        _, found = runner(inputs, [])
+        return [found[str(i)] for i in range(len(live))]
+
+    # ---- Sites.
+
+    def _sites(self, sites: Sequence[str]) -> dict[int, list[str]]:
+        """The names of the sites of each variable.
+
+        Raises:
+          ValueError: for a site that does not exist.
+        """
+        structure = self.structure
+        wanted: dict[int, list[str]] = {}
+        for number, name in structure.names.items():
+            if name in sites:
+                wanted.setdefault(number, []).append(name)
+            if drive_of(name) in sites:
+                drive = structure.drive(number)
+                wanted.setdefault(drive, []).append(drive_of(name))
+        if OUTPUT in sites:
+            outputs = self.batch.outputs
+            for number, name in zip(structure.outputs, outputs.names, strict=True):
+                wanted.setdefault(number, []).append(name)
+            sites = outputs.sites(sites)
+        missing = set(sites) - {s for names in wanted.values() for s in names}
+        if missing:
+            known = ", ".join(repr(name) for name in structure.names.values())
+            raise ValueError(f"No site {sorted(missing)[0]!r}; the nodes are {known}.")
+        return wanted
+
+    def _through_outputs(
+        self, sites: Sequence[str], inject: Mapping[str, Any], tap: Tap | None
+    ) -> tuple[Mapping[str, Any], Tap | None]:
+        """What is injected and the tap, for each output apart."""
+        if OUTPUT not in sites:
+            return inject, tap
+        return self.batch.outputs.spread(inject), self.batch.outputs.tap(tap)
+
+    def _gathered(self, sites: Sequence[str], found: Mapping[str, Any]) -> Any:
+        return self.batch.outputs.gathered(found) if OUTPUT in sites else dict(found)
+
+    def _require_injectable(
+        self, inject: Mapping[str, Any], tap: str | Tap | None, plan: Plan
+    ) -> None:
+        """Refuse what the built-in taps could not put in; a function takes anything."""
+        if inject and tap is None:
+            raise ValueError(f"`inject` needs a `tap`: one of {sorted(TAPS)}.")
+        if isinstance(tap, str):
+            pairs = [(s, n) for n, names in plan.sites.items() for s in names]
+            shapes = {site: self.structure.shape(n).shape for site, n in pairs}
+            if OUTPUT in inject:
+                shapes[OUTPUT] = self.batch.outputs.shape.shape
+            require_values(inject, shapes, "inject")
+
+    # ---- Feedback.
+
+    def feedback_values(self, params: Any, feedback: Any) -> list[Any]:
+        """The second copy of each learned leaf; its own value where none is given."""
+        leaves = self.structure.leaves
+        learned, _ = leaves.split(params)
+        if feedback is None:
+            return list(learned)
+        try:
+            flat = leaves.treedef.flatten_up_to(feedback)
+        except ValueError as error:
+            raise ValueError(
+                "`feedback` must have the same tree structure as `params`, with None "
+                f"where a leaf has no copy: {error}"
+            ) from error
+        given = [flat[i] for i in leaves.learned]
+        require_copies(leaves.names, learned, given)
+        pairs = zip(learned, given, strict=True)
+        return [leaf if copy is None else copy for leaf, copy in pairs]
+
+    def _crossed(self, with_gains: bool) -> dict[int, tuple[int, int]]:
+        """The operations with a second weight, and the position of the weight."""
+        structure = self.structure
+        gains = structure.gain_ops if with_gains else []
+        every = enumerate([*structure.weighted_ops, *gains])
+        return {id(m.op): (i, m.weight) for i, m in every if m.weight is not None}
+
+    def _backward(self, backward: Callable[..., Any] | None) -> Backward:
+        if backward is None:
+            return lambda number, weight, copy: copy
+        structure = self.structure
+        every = structure.described([*structure.weighted_ops, *structure.gain_ops])
+        return lambda number, weight, copy: backward(every[number], weight, copy)

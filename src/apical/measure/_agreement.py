@@ -1,0 +1,38 @@
+"""How two gradients agree: cosine, ratio of norms, agreement of signs."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+
+class Agreement(NamedTuple):
+    """How two vectors agree.
+
+    Attributes:
+      cosine: of the angle between them; 0 where one of them is zero.
+      norm_ratio: the norm of the rule's over the norm of backpropagation's; not a
+        number where both are zero.
+      sign_agreement: the fraction of entries with the same sign.
+    """
+
+    cosine: jax.Array
+    norm_ratio: jax.Array
+    sign_agreement: jax.Array
+
+
+def agreement(ours: list[jax.Array], theirs: list[jax.Array]) -> Agreement:
+    """Of two lists of arrays, each taken as one vector."""
+    pairs = list(zip(ours, theirs, strict=True))
+    product = sum(jnp.vdot(g, b).real for g, b in pairs)
+    norms = [jnp.sqrt(sum(jnp.vdot(x, x).real for x in xs)) for xs in (ours, theirs)]
+    both = norms[0] * norms[1]
+    same = sum(jnp.sum(jnp.sign(g) == jnp.sign(b)) for g, b in pairs)
+    entries = sum(g.size for g in ours)
+    return Agreement(
+        cosine=jnp.where(both == 0, 0.0, product / jnp.where(both == 0, 1, both)),
+        norm_ratio=norms[0] / norms[1],
+        sign_agreement=jnp.asarray(same / entries),
+    )

@@ -1,0 +1,111 @@
+"""The local derivatives of a network: a forward pass, and one step back at each node.
+
+    (dL, e)  ->  dL/dx - sum_n <e_n, dp_n/dx> / scale,      x: parameters and values
+
+with every node held, so that no chain of derivatives crosses a node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..circuit import Circuit, drive_of
+from ._numerics import cast_to_nodes, upcast
+
+Values = dict[str, jax.Array]
+
+
+@dataclass(frozen=True)
+class LocalDerivatives:
+    """A forward pass and its local derivatives at the feed-forward values.
+
+    Attributes:
+      circuit: of the loss function.
+      value: the loss.
+      aux: what the loss function returned beside it.
+      values: the value of each node.
+      transposed: the local derivatives, transposed: from cotangents of the loss and of
+        the predictions to those of the parameters and of the values.
+    """
+
+    circuit: Circuit
+    value: jax.Array
+    aux: Any
+    values: Values
+    transposed: Callable[[tuple[Any, Values]], tuple[list[jax.Array], Values]]
+
+    def pull(self, loss: Any, errors: Values) -> tuple[list[jax.Array], Values]:
+        """`loss dL - sum_n <e_n, dp_n> / scale`, to parameters and to values.
+
+        In the units of the loss, so that a user's derivative rule that is not linear
+        (a clipped gradient) sees what it sees in backpropagation.
+        """
+        scale = self.circuit.scale
+        seeds = {n: -e / scale for n, e in errors.items()}
+        seeds = cast_to_nodes(self.circuit, seeds)
+        seed = jnp.asarray(loss, self.value.dtype) * jnp.ones_like(self.value)
+        return self.transposed((seed, seeds))
+
+
+def local_derivatives(
+    circuit: Circuit,
+    params: Any,
+    args: Any,
+    *,
+    feedback: Any = None,
+    derivative: bool = True,
+) -> LocalDerivatives:
+    """Run forward once and keep the local derivatives.
+
+    Args:
+      circuit: of the loss function.
+      params: its parameters.
+      args: its other arguments.
+      feedback: the parameters that carry errors back; None: the same as forward.
+      derivative: whether errors pass the derivative of the nonlinearity.
+    """
+    sites = error_sites(circuit, derivative)
+    learned, fixed = circuit.leaves.split(params)
+    # The steps of a loop are independent once its values are known.
+    start = circuit.run(params, args) if circuit.structure.parallel else None
+
+    def network(learned: Any, errors: Values) -> Any:
+        here = circuit.leaves.combine(learned, fixed)
+        errors = cast_to_nodes(circuit, errors)
+        how: dict[str, Any] = {"feedback": feedback, "sites": visited(sites)}
+        if start is None:
+            run = circuit.run(here, args, tap="hold", inject=errors, **how)
+        else:
+            held = jax.tree.map(jnp.add, start.sites, errors)
+            run = circuit.run(
+                here, args, tap="clamp", inject=held, parallel=True, **how
+            )
+        pulled = {n: run.sites[site] for n, site in sites.items()}
+        return (run.loss, pulled), (run.aux, {n: run.sites[n] for n in sites})
+
+    (value, _), transposed, (aux, values) = jax.vjp(
+        network, learned, upcast(circuit.zeros()), has_aux=True
+    )
+    if start is not None:
+        value, aux, values = start.loss, start.aux, start.sites
+    return LocalDerivatives(circuit, value, aux, values, transposed)
+
+
+def error_sites(circuit: Circuit, derivative: bool) -> dict[str, str]:
+    """The site through which each node's error is pulled: its prediction, or its drive.
+
+    Through the drive of a unit it does not pass the derivative of the nonlinearity.
+    """
+    if derivative:
+        return {n.name: n.name for n in circuit.nodes}
+    return {n.name: drive_of(n.name) if n.unit else n.name for n in circuit.nodes}
+
+
+def visited(sites: dict[str, str]) -> list[str]:
+    """Every node, and the sites that errors are pulled through."""
+    return list(dict.fromkeys([*sites, *sites.values()]))

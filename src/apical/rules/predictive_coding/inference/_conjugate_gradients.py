@@ -1,0 +1,120 @@
+"""Conjugate gradients on the errors: Newton's method, each step solved inside.
+
+    H d = -dE/de,     H = d2E/de2,     e <- e + d
+
+H of one example is 1 (or pi) plus a part of the rank of its output where the network
+is linear, and there conjugate gradients are exact after one iteration more than the
+output has numbers. Each example is solved by itself: a direction along which its energy
+curves down ends its iterations.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, final
+
+import jax
+import jax.numpy as jnp
+
+from ....circuit import Circuit
+from ..._adaptive_steps import PerExample, Tree, ratio
+from ..._checks import check_whole
+from ..._iteration import repeat
+from .._energy import AbstractEnergy, Settled
+from ._abstract import AbstractInference, Budget
+
+
+@final
+@dataclass(frozen=True)
+class ConjugateGradients(AbstractInference):
+    """Newton's method on the errors: a solver, not a mechanism.
+
+    The `steps` of the rule are the iterations of conjugate gradients in each round; an
+    iteration costs two forward and two backward passes. A first iteration alone is a
+    step down the slope of the best size.
+
+    Args:
+      rounds: how many steps of Newton's method.
+
+    Example:
+      >>> import apical
+      >>> rule = apical.rules.PredictiveCoding(
+      ...     steps=5, prediction="free", inference=apical.rules.ConjugateGradients()
+      ... )
+
+    Source: Hestenes & Stiefel 1952; Goemaere et al. 2026, ICML (errors as variables).
+    """
+
+    rounds: int = 2
+
+    requires_prediction = "free"
+    requires_derivative = True
+    reaches_all_nodes = True
+    needs = ("global error",)
+    citation: ClassVar[str] = (
+        "@article{hestenes1952methods, title={Methods of Conjugate Gradients for "
+        "Solving Linear Systems}, author={Hestenes, Magnus R. and Stiefel, "
+        "Eduard}, journal={Journal of Research of the National Bureau of "
+        "Standards}, volume={49}, year={1952}}"
+    )
+
+    def __post_init__(self) -> None:
+        check_whole(self.rounds, "rounds")
+
+    def check(self, circuit: Circuit) -> None:
+        """Refuse examples without an axis: each has steps of its own size."""
+        _ = circuit.example_axes
+
+    def settle(self, energy: AbstractEnergy, budget: Budget) -> Settled:
+        """Newton's method from no errors."""
+        errors, by_example = energy.in_error_space, PerExample.of(energy.circuit)
+
+        def advance(point: Tree) -> Tree:
+            slope, product = jax.linearize(errors.slope, point)
+            found = _solve(errors, by_example, product, slope, budget.steps)
+            return jax.tree.map(jnp.subtract, point, found)
+
+        point = errors.start
+        for _ in range(self.rounds):
+            point = advance(point)
+        steps = self.rounds * budget.steps
+        return errors.settled(point, errors.residual(point), steps)
+
+
+class Iterate(NamedTuple):
+    """One iteration: solution, residual, direction, and the residual's square."""
+
+    solution: Tree
+    residual: Tree
+    direction: Tree
+    square: jax.Array
+
+
+def _solve(
+    energy: AbstractEnergy,
+    by_example: PerExample,
+    product: Any,
+    right: Tree,
+    iterations: int,
+) -> Tree:
+    """`H x = right`, for each example by itself."""
+
+    def advance(at: Iterate) -> Iterate:
+        image = product(at.direction)
+        curvature = by_example.dot(at.direction, image)
+        # Where the energy curves down the example keeps what it has.
+        length = ratio(at.square, curvature, 0.0)
+        solution = _plus(at.solution, by_example.times(length, at.direction))
+        residual = _plus(at.residual, by_example.times(-length, image))
+        square = by_example.dot(residual, residual)
+        turn = ratio(square, at.square, 0.0)
+        direction = _plus(residual, by_example.times(turn, at.direction))
+        return Iterate(solution, residual, direction, square)
+
+    zeros = jax.tree.map(jnp.zeros_like, right)
+    begin = Iterate(zeros, right, right, by_example.dot(right, right))
+    return repeat(energy.circuit, advance, begin, iterations).solution
+
+
+def _plus(one: Tree, other: Tree) -> Tree:
+    return jax.tree.map(jnp.add, one, other)

@@ -1,0 +1,123 @@
+"""Error relaxation: the equilibrium of free predictions, with errors as variables.
+
+    E(e) = sum_n pi_n |e_n|^2 / 2 + pull L(v(e)),      v_n = p_n(v) + e_n
+
+    e <- e - rate dE/de
+
+The equilibrium is that of the values: dE/de = 0 where dE/dv = 0. But a signal reaches
+all layers in one step, and as the curvature of one example is 1 plus a part of the
+rank of its output, few steps are enough. The steps of Barzilai & Borwein measure it:
+
+    rate = <s, y> / <y, y>,     s, y: the last change of e and of dE/de
+
+for each example by itself, so that none depends on its batch. A step along which the
+slope does not grow (<s, y> <= 0) has the first rate. In deep trained networks these
+steps can overshoot, so that none is longer than a given norm.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, final
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from ....circuit import Circuit
+from ..._adaptive_steps import PerExample, Tree, ratio
+from ..._checks import check_positive, check_transformation
+from .._energy import AbstractEnergy, Settled
+from ._abstract import AbstractInference, Budget
+from ._gradient_descent import GradientDescent
+
+
+@final
+@dataclass(frozen=True)
+class ErrorRelaxation(AbstractInference):
+    """Relax the errors in place of the values: a solver, not a mechanism.
+
+    Each step is a forward pass and a global backward pass, so it is not local: it
+    finds the equilibrium of the local dynamics sooner, on a computer. The first step
+    has the rule's rate (by default 0.3).
+
+    Args:
+      optimizer: any optax transformation; None: steps of Barzilai & Borwein.
+      longest: the norm, over all errors of an example, that no such step exceeds, in
+        units of activities.
+
+    Example:
+      >>> import apical
+      >>> rule = apical.rules.PredictiveCoding(
+      ...     steps=5, prediction="free", inference=apical.rules.ErrorRelaxation()
+      ... )
+
+    Source: Goemaere et al. 2026, ICML (errors as variables); Barzilai & Borwein 1988,
+    IMA Journal of Numerical Analysis 8 (the steps).
+    """
+
+    optimizer: optax.GradientTransformation | None = None
+    longest: float = 0.3
+
+    requires_prediction = "free"
+    requires_derivative = True
+    supports_tolerance = True
+    reaches_all_nodes = True
+    default_rate = 0.3
+    needs = ("global error",)
+    citation: ClassVar[str] = (
+        "@misc{goemaere2025error, title={Error Optimization: Overcoming "
+        "Exponential Signal Decay in Deep Predictive Coding Networks}, "
+        "author={Goemaere, C{\\'e}dric and Oliviers, Gaspard and Bogacz, Rafal and"
+        " Demeester, Thomas}, note={arXiv:2505.20137}, year={2025}}"
+    )
+
+    def __post_init__(self) -> None:
+        check_positive(self.longest, "longest")
+        if self.optimizer is not None:
+            check_transformation(self.optimizer, "optimizer")
+
+    def check(self, circuit: Circuit) -> None:
+        """Refuse examples without an axis: each has steps of its own size."""
+        _ = circuit.example_axes
+
+    def settle(self, energy: AbstractEnergy, budget: Budget) -> Settled:
+        """Descend from no errors: from the feed-forward values."""
+        by_example = PerExample.of(energy.circuit)
+        steps = self.optimizer or barzilai_borwein(
+            by_example, budget.rate, self.longest
+        )
+        return GradientDescent(steps).settle(energy.in_error_space, budget)
+
+
+class Memory(NamedTuple):
+    """The last point and slope, and the number of steps taken."""
+
+    point: Tree
+    slope: Tree
+    taken: jax.Array
+
+
+def barzilai_borwein(
+    by_example: PerExample, rate: Any, longest: float
+) -> optax.GradientTransformation:
+    """Steps of Barzilai & Borwein as a transformation: the first has the given rate."""
+
+    def init(params: Any) -> Any:
+        return Memory(params, params, jnp.zeros((), int))
+
+    def update(updates: Any, state: Any, params: Any = None) -> Any:
+        slope, memory, point = updates, state, params
+        moved = jax.tree.map(jnp.subtract, point, memory.point)
+        grown = jax.tree.map(jnp.subtract, slope, memory.slope)
+        along = by_example.dot(moved, grown)
+        rates = jnp.where(
+            (along > 0) & (memory.taken > 0),
+            ratio(along, by_example.dot(grown, grown), rate),
+            rate,
+        )
+        size = jnp.sqrt(by_example.dot(slope, slope))
+        rates = jnp.minimum(rates, ratio(jnp.full_like(size, longest), size, 1.0))
+        return by_example.times(-rates, slope), Memory(point, slope, memory.taken + 1)
+
+    return optax.GradientTransformation(init, update)

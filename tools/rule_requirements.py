@@ -1,0 +1,127 @@
+"""Write the table of requirements and costs of each rule in docs/choose-a-rule.md.
+
+    python tools/rule_requirements.py
+
+Rules declare their requirements. Work and sequential depth are counted, not timed, on a
+network with three hidden layers, so that every machine gives the same numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from generated_section import replaced
+
+import apical
+from apical import rules
+from apical.testing._check import NEEDS
+
+PAGE = Path(__file__).parents[1] / "docs" / "choose-a-rule.md"
+BEGIN, END = (
+    "<!-- made by tools/rule_requirements.py -->",
+    "<!-- end of what it makes -->",
+)
+WIDTHS, EXAMPLES = (32, 64, 64, 64, 10), 32
+SPIKING = (rules.Concrete, rules.ScoreFunction, rules.StraightThrough)
+# Settings of rules that have rows of their own.
+VARIANTS: dict[str, rules.Rule] = {
+    "PredictiveCoding(inference=Sweep())": rules.PredictiveCoding(
+        inference=rules.Sweep()
+    ),
+    'PredictiveCoding(prediction="free")': rules.PredictiveCoding(prediction="free"),
+}
+
+
+def rules_and_variants() -> dict[str, rules.Rule]:
+    """Each public rule at its defaults, and the variants, in the order of the names."""
+    found = {
+        f"{name}()": kind() for name, kind in vars(rules).items() if _is_rule(kind)
+    }
+    first = "Backpropagation()"
+    return {first: found.pop(first)} | dict(sorted((found | VARIANTS).items()))
+
+
+def _is_rule(kind: Any) -> bool:
+    return (
+        isinstance(kind, type) and issubclass(kind, rules.Rule) and kind != rules.Rule
+    )
+
+
+def loss_fn(params: Any, x: jax.Array, y: jax.Array) -> jax.Array:
+    """The squared error of a tanh network."""
+    for layer in params[:-1]:
+        x = jnp.tanh(x @ layer)
+    return jnp.mean(jnp.sum((x @ params[-1] - y) ** 2, axis=-1))
+
+
+def spiking_loss_fn(params: Any, x: jax.Array, y: jax.Array) -> jax.Array:
+    """The same with stochastic nodes, for rules that are about these."""
+    for layer in params[:-1]:
+        x = apical.bernoulli(jax.nn.sigmoid(x @ layer))
+    return jnp.mean(jnp.sum((x @ params[-1] - y) ** 2, axis=-1))
+
+
+def _shifted(key: jax.Array, x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The next input, for rules that compare an example with it."""
+    del key
+    return jnp.roll(x, 1, axis=-1), y
+
+
+def ratios(rule: rules.Rule) -> tuple[float | None, float | None]:
+    """Work and sequential depth of a rule, over those of backpropagation."""
+    if isinstance(rule, rules.WindowedSyntheticGradients):
+        return None, None  # its costs depend on the window
+    if isinstance(rule, rules.CLAPP):
+        rule = replace(rule, positive=_shifted)
+    # The output of a network that reconstructs is as wide as its input.
+    around = isinstance(rule, rules.Recirculation)
+    widths = (*WIDTHS[:-1], WIDTHS[0]) if around else WIDTHS
+    keys = jax.random.split(jax.random.key(0), len(widths))
+    pairs = zip(keys, pairwise(widths), strict=False)
+    params = [jax.random.normal(key, shape) for key, shape in pairs]
+    x = jnp.ones((EXAMPLES, widths[0]))
+    y = jax.nn.one_hot(jnp.arange(EXAMPLES) % widths[-1], widths[-1])
+    loss = spiking_loss_fn if isinstance(rule, SPIKING) else loss_fn
+    learner = apical.value_and_grad(loss, rule, target=lambda x, y: y, input_argnums=0)
+    state = learner.init(keys[-1], params, x, y)
+    found = apical.measure.cost(learner, repeats=1)(params, state, x, y)
+    return found.ratio.flops, found.ratio.depth
+
+
+def table() -> str:
+    """A row for each rule: requirements by number, work and depth."""
+    legend = [f"{i}. {need}" for i, need in enumerate(NEEDS, 1)]
+    numbers = " | ".join(str(i) for i in range(1, len(NEEDS) + 1))
+    head = f"| rule | {numbers} | work | depth |"
+    line = "|---|" + ":-:|" * len(NEEDS) + "--:|--:|"
+    rows = [row(name, rule) for name, rule in rules_and_variants().items()]
+    return "\n".join([*legend, "", head, line, *rows])
+
+
+def row(name: str, rule: rules.Rule) -> str:
+    """The row of one rule."""
+    unknown = set(rule.needs) - set(NEEDS)
+    if unknown:
+        raise ValueError(f"{name} needs {unknown}, which are not among {NEEDS}")
+    marks = ["●" if need in rule.needs else "" for need in NEEDS]
+    costs = ["?" if ratio is None else f"{ratio:.1f}" for ratio in ratios(rule)]
+    return "| " + " | ".join([f"`{name}`", *marks, *costs]) + " |"
+
+
+def with_table(page: str, made: str) -> str:
+    """The page with this table in its generated section."""
+    return replaced(page, BEGIN, made, END)
+
+
+def main() -> None:
+    """Write the table."""
+    PAGE.write_text(with_table(PAGE.read_text("utf-8"), table()), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
