@@ -195,7 +195,7 @@ def test_a_paper_is_reproduced_by_its_claims():
     [
         ("claims show tooy", "no claim is called 'tooy'. Did you mean 'toy'"),
         ("claims run x", "no claim is called 'x'"),
-        ("claims report", "no claim has been run at full scale in apical-claims"),
+        ("claims report", "no claim has been run at the full scale in apical-claims"),
         ("reproduce anyone", "no paper is called 'anyone'. Did you mean 'anyone1900'"),
     ],
 )

@@ -8,7 +8,6 @@ import pytest
 from support.claim_lines import CASES
 
 import apical
-from apical import rules
 from apical.claims import CLAIMS, _data, _tasks, run_claim
 from apical.claims._claim import SCALES, TaskContext
 from apical.claims.feedback import (
@@ -171,12 +170,6 @@ def test_a_claim_has_work_at_every_scale_in_folders_of_their_own(name):
         names = [task.name for task in CLAIMS[name].tasks(scale)]
         assert names and len(set(names)) == len(names)
         assert not any("/" in task for task in names)
-
-
-def test_published_numbers_of_predictive_coding_are_not_drawn_by_a_sweep():
-    rule = pc_trains.AsPublished(steps=100, rate=0.1)
-    assert rule.search_space == {} != rules.PredictiveCoding.search_space
-    assert (rule.steps, rule.rate, rule.prediction) == (100, 0.1, "fixed")
 
 
 def test_text_is_cut_into_shorter_windows_that_go_on():

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from support.claim_lines import runs
 
-from apical.claims import CLAIMS, _tasks, run_claim
+from apical.claims import CLAIMS, _data, _tasks, run_claim
 from apical.claims._claim import SCALES, TaskContext
 from apical.claims._data import vector_loader
 from apical.claims.predictive_coding import incremental as incremental
@@ -14,6 +14,7 @@ from apical.claims.predictive_coding import trains as pc_trains
 from apical.lab._registry import BASELINE, CONTROL
 from apical.lab._rule_spec import RuleSpec
 from apical.lab.data._load import load
+from apical.lab.data._text import windows
 from apical.lab.report.figures._style import figure_style, render
 from apical.lab.training._setup import TrainSetup, VmappedRuns, batch_order
 from apical.lab.training._train import Trainer
@@ -116,30 +117,60 @@ def test_inputs_reach_from_minus_one_to_one(tmp_path):
     assert data.test_x.dtype == np.float32 and abs(data.test_x).max() <= 1
 
 
-def test_the_nudge_is_centred_and_free_and_trials_draw_its_rate_in_one_run():
-    for run, rule in nudged.RULES.items():
+@pytest.fixture
+def asked(monkeypatch, tmp_path):
+    """What the tasks of a claim's full form ask of `compare`, which does nothing."""
+
+    def small(name, *_):
+        letters = "to be or not to be " * 300
+        return windows(letters, "t", "") if name == "shakespeare" else load("digits")
+
+    def arguments_of(claim):
+        found = []
+
+        def compare(**arguments):
+            found.append(arguments)
+            raise InterruptedError
+
+        monkeypatch.setattr(_tasks, "compare", compare)
+        monkeypatch.setattr(pc_trains, "load", small)
+        monkeypatch.setattr(_data, "load", lambda *_: load("digits"))
+        for task in CLAIMS[claim].tasks("full"):
+            if not task.name.startswith("gradients"):
+                with pytest.raises(InterruptedError):
+                    task.run(TaskContext(tmp_path))
+        return found
+
+    return arguments_of
+
+
+def test_the_nudge_is_centred_and_free():
+    for rule in nudged.RULES.values():
         assert (rule.prediction, rule.nudge.kind, rule.steps) == ("free", "centred", 7)
         assert rule._pulls == (0.1, -0.1)
-        assert set(rule.search_space) == ({"rate"} if run == nudged.TUNED else set())
     assert nudged.RULES[nudged.FIXED].rate == 0.5
 
 
-def test_the_nudge_is_compared_at_equal_trials_with_a_control(monkeypatch, tmp_path):
-    asked = []
+@pytest.mark.parametrize(
+    ("claim", "drawn"),
+    [
+        ("pc-nudged", [{}, {"rate": (0.05, 0.5, "log")}, {}]),
+        ("pc-trains", [{}, {}]),
+        ("pc-fixed-vs-free", [{}, {}] * 3),
+    ],
+)
+def test_trials_draw_of_predictive_coding_what_the_claim_says(claim, drawn, asked):
+    spaces = [space for each in asked(claim) for space in each["search_spaces"].items()]
+    assert [space for _, space in spaces] == drawn
+    assert all(name in each["rules"] for each in asked(claim) for name, _ in spaces)
 
-    def compare(**arguments):
-        asked.append(arguments)
-        raise InterruptedError
 
-    monkeypatch.setattr(_tasks, "compare", compare)
-    monkeypatch.setattr(pc_trains, "load", lambda *_: load("digits"))
-    for task in CLAIMS["pc-nudged"].tasks("full"):
-        with pytest.raises(InterruptedError):
-            task.run(TaskContext(tmp_path))
-    for each in asked:
+def test_the_nudge_is_compared_at_equal_trials_with_a_control(asked):
+    found = asked("pc-nudged")
+    for each in found:
         assert set(each["rules"]) == {BASELINE, CONTROL, nudged.NUDGED}
         assert (each["seeds"], each["epochs"]) == (7, 3)
-    assert [each["sweep"] for each in asked] == [8, 8, 0]
+    assert [each["sweep"] for each in found] == [8, 8, 0]
     assert CLAIMS["pc-nudged"].trials == 8
 
 

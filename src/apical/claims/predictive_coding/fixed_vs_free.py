@@ -1,7 +1,7 @@
 """Fixed predictions imply another network than traditional predictive coding."""
 
 from collections.abc import Iterator
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -38,7 +38,6 @@ from apical.lab.report.figures._style import (
 )
 from apical.lab.storage._jsonl import Line
 from apical.rules import Backpropagation, PredictiveCoding, Rule
-from apical.rules._base import SearchSpace, rule
 
 FIXED, FREE = "fixed predictions", "free predictions"
 SAME_DIRECTION = 0.01  # of the cosine
@@ -79,17 +78,6 @@ _SIZES: dict[Scale, Size] = {
 }
 
 
-@rule
-class Untuned(PredictiveCoding):
-    """Predictive coding of which a sweep draws nothing: its inference is the claim's.
-
-    Both kinds are given the rates and steps that let them settle, so that the trials
-    of each go into the step size of the optimiser.
-    """
-
-    search_space: ClassVar[SearchSpace] = {}
-
-
 def tasks(scale: Scale) -> Iterator[Task]:
     """The gradients for each depth, then a comparison of learning for each depth."""
     size = _SIZES[scale]
@@ -109,14 +97,17 @@ def tasks(scale: Scale) -> Iterator[Task]:
 
 def _networks(layers: int, size: Size, scale: Scale) -> dict[str, Any]:
     rules: dict[str, Rule] = {
-        FIXED: Untuned(layers),
-        FREE: Untuned(size.learning_steps, _RATE, prediction="free"),
+        FIXED: PredictiveCoding(layers),
+        FREE: PredictiveCoding(size.learning_steps, _RATE, prediction="free"),
     }
     if scale != "smoke":
         rules |= {BASELINE: Backpropagation(), CONTROL: UntrainedHiddenLayers()}
     return {
         "models": {f"{layers} layers": tanh_net(layers, size.width)},
         "rules": rules,
+        # Both settle at the rates and steps given here: trials draw the step size of
+        # the optimiser alone.
+        "search_spaces": {FIXED: {}, FREE: {}},
     }
 
 

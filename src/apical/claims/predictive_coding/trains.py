@@ -1,7 +1,7 @@
 """Nets trained with predictive coding learn as with backprop (Millidge et al. 2020)."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -18,8 +18,6 @@ from apical.claims.networks import convolutional_net, lstm_net
 from apical.lab._registry import BASELINE, CONTROL
 from apical.lab.data._load import Data, load
 from apical.lab.data._text import windows
-from apical.rules import rule
-from apical.rules._base import SearchSpace
 
 PICTURES, TEXT = "pictures", "text"
 CODING = "predictive-coding"
@@ -29,17 +27,9 @@ LETTERS = 16  # in a window
 _QUOTE = "To be, or not to be, that is the question: whether 'tis nobler in the mind "
 
 
-@rule
-class AsPublished(rules.PredictiveCoding):
-    """Predictive coding with the paper's numbers, of which a sweep draws none.
-
-    The steps are those of `PredictiveCoding`, summed in closed form where they are more
-    than the longest path of nodes.
-
-    Source: Millidge, Tschantz & Buckley 2020, arXiv:2006.04182.
-    """
-
-    search_space: ClassVar[SearchSpace] = {}
+# The paper's numbers: trials draw the step size of the optimiser alone. More steps than
+# the longest path of nodes are summed in closed form.
+_SPACES = {CODING: {}}
 
 
 def tasks(scale: Scale) -> Iterable[Task]:
@@ -57,7 +47,8 @@ def tasks(scale: Scale) -> Iterable[Task]:
         lambda: {
             **budget,
             "models": {"convolutional": convolutional_net},
-            "rules": {**beside, CODING: AsPublished(steps=100, rate=0.1)},
+            "rules": {**beside, CODING: rules.PredictiveCoding(steps=100, rate=0.1)},
+            "search_spaces": _SPACES,
             "loss": "squared-error",
         },
         pictures(scale),
@@ -72,7 +63,8 @@ def tasks(scale: Scale) -> Iterable[Task]:
             **budget,
             "epochs": min(epochs, 2),
             "models": {"lstm": lstm_net(width)},
-            "rules": {**beside, CODING: AsPublished(steps=200, rate=0.1)},
+            "rules": {**beside, CODING: rules.PredictiveCoding(steps=200, rate=0.1)},
+            "search_spaces": _SPACES,
         },
         _text(scale),
         part=TEXT,
