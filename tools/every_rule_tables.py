@@ -7,7 +7,7 @@ from typing import Any
 
 from apical.lab._registry import COMPARED, CONTROL, RULES
 from apical.lab.report._summary import BASELINES, Interval, shown_above, standing
-from apical.testing._check import NEEDS
+from apical.rules.tools import NEEDS
 
 TUNED = "mlp, 8 epochs"
 NOT_TUNED = ("mlp, 8 epochs, not tuned", "cnn, 8 epochs, not tuned")

@@ -139,14 +139,14 @@ def flaw(name: str, rule: Rule) -> str:
 
 
 def _step(given: Problem, rule: Rule) -> Any:
-    keywords = {"has_aux": given.model.has_aux, "batch_axes": given.model.batch}
+    keywords = {"has_aux": given.model.has_aux, "batch_axes": given.model.batch_axes}
     options = {"target": _target(given, keywords), "input_argnums": _first_input(given)}
     return apical.train_step(given.loss_fn, rule, optax.sgd(0.1), **options, **keywords)
 
 
 def _first_input(given: Problem) -> int:
     """The first argument that has examples."""
-    batch = given.model.batch
+    batch = given.model.batch_axes
     if not isinstance(batch, tuple):
         return 0
     return next((i for i, axis in enumerate(batch) if axis is not None), 0)

@@ -20,7 +20,7 @@ from apical.lab.report._terminal import (
     make_table,
     print_text,
 )
-from apical.testing._check import NEEDS
+from apical.rules.tools import NEEDS
 
 _NEEDED, _NOT_NEEDED = "•", "·"
 _LOSSES = {"loss": "the loss function", "squared-error": "half the squared error"}

@@ -11,21 +11,13 @@ import jax
 import optax
 
 from ..rules import Rule
+from ..rules.tools import NEEDS
 from ..rules._learner import Learner, Nodes
 from ._case import SEEDS, Case
 from ._laws import LAWS_ON_A_PROBLEM
 from ._problem import Problem, built_in
 
 # ---- The law about a rule's class attributes.
-
-# Requirements that a biological neuron does not meet, in the words of the docs.
-NEEDS = (
-    *("weight transport", "separate phases", "global error", "global reward"),
-    *("stored activities", "derivative of the nonlinearity", "update locking"),
-    *("signed error units", "second network", "labels in every layer"),
-    "backward through time",
-)
-
 
 def declares(rule: Rule) -> None:
     """It has citations, needs in the known words, a loss, and a sound search space."""

@@ -79,7 +79,8 @@ def test_without_feedback_only_the_readout_learns(name):
     if name not in MOVED:
         assert_close(found[-1], whole[-1], rtol=1e-3)
     for layer, before in zip(found[:-1], whole[:-1], strict=True):
-        assert not np.any(layer["w"])
+        # Rounding alone is left of errors that are 0.
+        assert np.abs(layer["w"]).max() <= 1e-6 * np.abs(before["w"]).max()
         assert np.any(before["w"])
 
 

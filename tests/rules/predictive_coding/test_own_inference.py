@@ -126,8 +126,8 @@ def test_the_rate_the_steps_the_needs_and_the_source_of_a_part_are_the_rules():
 
 def test_the_laws_hold_with_a_users_inference():
     rule = free(3, 0.1, inference=HeavyBall())
-    given = {"loss_fn": loss_fn, "params": PARAMS, "args": DATA}
-    apical.testing.check_rule(rule, **given)
+    learner = apical.value_and_grad(loss_fn, rule)
+    apical.testing.check_rule(learner, PARAMS, *DATA)
 
 
 # ---------------------------------------------------------------------- declarations

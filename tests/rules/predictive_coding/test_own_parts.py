@@ -181,5 +181,5 @@ def test_a_part_without_its_methods_cannot_be_made():
 
 def test_the_laws_hold_with_a_users_parts():
     rule = free(3, 0.1, precision=Falling(), nudge=OneSided(0.5))
-    given = {"loss_fn": loss_fn, "params": PARAMS, "args": DATA}
-    apical.testing.check_rule(rule, **given)
+    learner = apical.value_and_grad(loss_fn, rule)
+    apical.testing.check_rule(learner, PARAMS, *DATA)
