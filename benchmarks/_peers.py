@@ -15,16 +15,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import optax
 
 import apical
 from apical import rules
-from apical.rules._adaptive_steps import as_optimizer
-from apical.rules.predictive_coding._energy import Budget as Settling
-from apical.rules.predictive_coding.inference._gradient_descent import (
-    Energy,
-    Relaxation,
-    relax,
-)
+from apical.rules import tools
 
 from . import _calls
 from ._environments import APICAL, PEERS, UnavailableError, Worker
@@ -243,21 +238,21 @@ def reached(layers: int, steps: int) -> float:
 
 
 @dataclass(frozen=True)
-class _Whole(Relaxation):
-    """Plain steps that compute every slope at every step."""
+class _AllNodes(tools.AbstractInference):
+    """Plain steps that compute the slope of every node at every step."""
 
-    def settle(self, energy: Energy, budget: Settling) -> Any:
+    def settle(self, energy: tools.AbstractEnergy, budget: tools.Budget) -> Any:
         """Descend from the feed-forward values."""
-        plain = as_optimizer(None, budget.rate)
-        whole = [(energy.slope, budget.steps)]
-        return energy.settled(*relax(energy.circuit, whole, energy.start, plain))
+        stages = [(energy.slope, budget.steps)]
+        plain = optax.sgd(budget.rate)
+        return energy.settled(*tools.relax(energy.circuit, stages, energy.start, plain))
 
 
 def _lever(model: Model, budget: Budget) -> Iterator[Record]:
     """What the active front saves."""
     for steps in TASKS[model.name]:
         name = f"{model.name}, T={steps}"
-        ways = {"active front": None, "without it": _Whole()}
+        ways = {"active front": None, "without it": _AllNodes()}
         calls = {
             what: _calls.learner(
                 model, rules.PredictiveCoding(steps, _RATE, "free", inference=way)

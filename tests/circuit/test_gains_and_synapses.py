@@ -27,8 +27,8 @@ from support.laws import (
 from support.zoo._spellings import GAINS, SYNAPSES
 
 import apical
-from apical.circuit._evaluate._weight_transport import weight_reads
-from apical.circuit._requirements import require_feedback
+from apical.circuit._evaluate._weight_transport_check import weight_reads
+from apical.circuit._rule_requirements import require_feedback
 from apical.rules import FeedbackAlignment
 
 X, Y = normal(1, 4, 5), normal(2, 4, 3)

@@ -22,8 +22,8 @@ from apical.claims import (
     run_claim,
 )
 from apical.claims._claim import Task
-from apical.claims._effect import final_values, in_percent
-from apical.claims._published_figures import final_error as error_of
+from apical.claims._effect_size import final_values, in_percent
+from apical.claims._published_numbers import final_error as error_of
 from apical.claims._tasks import RECORD_FIELDS, TRIAL_FIELDS, comparison_task
 from apical.cli import app
 from apical.lab import LabError

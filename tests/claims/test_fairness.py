@@ -9,7 +9,7 @@ from support.toy_claim import TOY
 
 from apical.claims import read_outcome, run_claim
 from apical.claims._claim import Task
-from apical.claims._effect import paired_difference
+from apical.claims._effect_size import paired_difference
 from apical.claims._fairness import accuracy_rise, drawn_range, refuse_if_unfair
 from apical.claims._verdict import Finding, decide
 from apical.lab._registry import BASELINE, CONTROL

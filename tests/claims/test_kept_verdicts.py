@@ -15,10 +15,10 @@ from typer.testing import CliRunner
 
 from apical.claims import CLAIMS, kept_claims, read_outcome, run_claim, write_report
 from apical.claims._data import DATA_NAMES, data_names
-from apical.claims._effect import effect, final_values, in_percent, lines_where
+from apical.claims._effect_size import effect, final_values, in_percent, lines_where
 from apical.claims._fairness import drawn_range
 from apical.claims._kept_verdicts import FILE
-from apical.claims._published_figures import NOT_RUN
+from apical.claims._published_numbers import NOT_RUN
 from apical.claims._run import OUTCOME, PACKED, judge_lines, verdict_as_json
 from apical.claims._verdict import Finding, decide
 from apical.cli import app

@@ -5,7 +5,7 @@ from itertools import combinations_with_replacement
 
 import pytest
 
-from apical.claims._effect import Effect, effect
+from apical.claims._effect_size import Effect, effect
 from apical.claims._verdict import SAYS, Finding, decide
 
 M, E = 0.5, 0.01

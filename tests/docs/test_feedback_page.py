@@ -9,7 +9,7 @@ import pytest
 
 from apical import rules
 from apical.rules import RandomFeedback
-from apical.rules.feedback._connections import ConnectedRule
+from apical.rules.feedback._connection_masks import ConnectedRule
 
 PAGE = (Path(__file__).parents[2] / "docs" / "feedback.md").read_text("utf-8")
 

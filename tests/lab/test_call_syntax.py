@@ -23,7 +23,7 @@ from apical.lab._call_syntax import (
 from apical.lab._registry import RULES
 from apical.lab._rule_lookup import find_rules, find_spec
 from apical.lab.report._html import rerun_command, sources
-from apical.lab.report.figures._varied import varied
+from apical.lab.report.figures._varied_number import varied
 from apical.lab.run import _runner
 from apical.lab.run._runner import draw_trials
 

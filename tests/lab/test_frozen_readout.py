@@ -8,7 +8,7 @@ from support.by_hand import array
 
 import apical
 from apical import rules
-from apical.lab._controls import FrozenReadout
+from apical.lab._control_rules import FrozenReadout
 
 
 def two_layers(params, x, y):

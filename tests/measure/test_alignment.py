@@ -12,7 +12,7 @@ from support.by_hand import batch, layers, loss_fn
 
 import apical
 from apical import rules
-from apical.lab._controls import UntrainedHiddenLayers
+from apical.lab._control_rules import UntrainedHiddenLayers
 
 KEY = jax.random.key(0)
 PARAMS, DATA = layers(5, 7, 6, 3), batch(4, 5, 3)

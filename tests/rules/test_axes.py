@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import apical
-from apical.rules._axes import axis_maps, example_axis_maps
+from apical.rules._axis_maps import axis_maps, example_axis_maps
 
 
 def recurrent(params, x, y):

@@ -23,7 +23,7 @@ from support.wrong_calls import (
 
 import apical
 from apical import rules
-from apical.rules.feedback._connections import FeedbackState
+from apical.rules.feedback._connection_masks import FeedbackState
 
 SGD = optax.sgd(0.1)
 NAN = float("nan")

@@ -16,7 +16,7 @@ from support.every_rule import TRIALS
 
 import apical
 from apical import rules
-from apical.rules._validation import explaining_misfit
+from apical.rules._call_checks import explaining_misfit
 
 RAW, TYPED = jax.random.PRNGKey(3), jax.random.key(3)
 

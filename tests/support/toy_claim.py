@@ -2,11 +2,7 @@
 
 from matplotlib.figure import Figure
 
-from apical.claims import (
-    Claim,
-    Published,
-    Verdict,
-)
+from apical.claims import Claim, Published, Verdict
 from apical.claims._claim import Task
 
 

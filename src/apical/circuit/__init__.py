@@ -6,6 +6,9 @@ from ._analysis._nodes import Node as Node
 from ._analysis._primitives import LINEAR_NOT_REWRITTEN as LINEAR_NOT_REWRITTEN
 from ._analysis._primitives import SYNAPTIC as SYNAPTIC
 from ._analysis._synapses import Synapse as Synapse
+from ._argument_checks import require_arguments as require_arguments
+from ._argument_checks import require_arrays as require_arrays
+from ._argument_checks import require_function as require_function
 from ._circuit import Circuit as Circuit
 from ._depth_scaling import DepthScaled as DepthScaled
 from ._depth_scaling import depth_scaled as depth_scaled
@@ -37,10 +40,7 @@ from ._queries import nodes_depending_on as nodes_depending_on
 from ._queries import nonlinearity as nonlinearity
 from ._queries import not_holomorphic as not_holomorphic
 from ._queries import stochastic_nodes as stochastic_nodes
-from ._requirements import require_reduction as require_reduction
+from ._rule_requirements import require_reduction as require_reduction
 from ._structure import Structure as Structure
 from ._trace import trace as trace
 from ._trace import trace_spec as trace_spec
-from ._validation import require_arguments as require_arguments
-from ._validation import require_arrays as require_arrays
-from ._validation import require_function as require_function

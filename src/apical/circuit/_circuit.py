@@ -7,17 +7,17 @@ from typing import Any
 
 import jax
 
-from . import _requirements as requirements
+from . import _rule_requirements as requirements
 from ._analysis._naming import Layer
 from ._analysis._nodes import Edge, End, Parents
 from ._analysis._synapses import Synapse
+from ._argument_checks import pick, require_mapping, require_shapes, require_values
 from ._batching._batch import Batch
 from ._evaluate._evaluator import Evaluator, Run
-from ._evaluate._interpreter import Tap
 from ._evaluate._sharding import inner, zeros
+from ._evaluate._taps import Tap
 from ._pretty_print import mermaid, table
 from ._structure import Structure
-from ._validation import pick, require_mapping, require_shapes, require_values
 
 
 class Circuit:

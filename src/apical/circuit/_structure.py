@@ -10,12 +10,7 @@ import jax
 
 from ._analysis._dataflow import ACTIVITY, Flow
 from ._analysis._drives_and_outputs import find_drive, find_outputs
-from ._analysis._effective_weights import (
-    NOT_LEARNED,
-    Frozen,
-    frozen,
-    products_of,
-)
+from ._analysis._effective_weights import NOT_LEARNED, Frozen, frozen, products_of
 from ._analysis._gain_or_synapse import Products
 from ._analysis._graph import walk
 from ._analysis._naming import Layer, find_layers
@@ -45,7 +40,7 @@ from ._analysis._synapses import (
 )
 from ._evaluate._control_flow import parallel_carries
 from ._evaluate._sharding import in_front
-from ._evaluate._weight_transport import Read, weight_reads
+from ._evaluate._weight_transport_check import Read, weight_reads
 from ._jaxpr import Atom
 from ._loss_spec import LossSpec
 from ._partition import Partition

@@ -23,6 +23,13 @@ from ._analysis._loss_checks import (
 from ._analysis._naming import node_names
 from ._analysis._nodes import Reachability, entering, everything, marked
 from ._analysis._synapses import WeightedOp, weighted_ops
+from ._argument_checks import (
+    call_loss,
+    kind,
+    on_copies,
+    require_arrays,
+    require_function,
+)
 from ._batching._batch import Batch
 from ._batching._batch_axes import BatchAxes
 from ._circuit import Circuit
@@ -31,7 +38,6 @@ from ._loss_spec import LossSpec
 from ._marks import BERNOULLI_MARK, NODE_MARKS
 from ._partition import Partition, is_array, shapes_of
 from ._structure import Structure
-from ._validation import call_loss, kind, on_copies, require_arrays, require_function
 
 Nodes = Literal["entry", "unit", "marked", "every"]
 

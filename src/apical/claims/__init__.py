@@ -5,17 +5,16 @@ rule that turns the numbers into a verdict. Names are imported at their first us
 so that listing the verdicts imports no claim.
 """
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
-from apical.lab import MissingPackage
+from apical.lab._lazy import attribute
 
 if TYPE_CHECKING:
     from apical.claims._claim import Claim as Claim
     from apical.claims._claim import Earlier as Earlier
     from apical.claims._claim import Outcome as Outcome
     from apical.claims._claim import Published as Published
-    from apical.claims._effect import Effect as Effect
+    from apical.claims._effect_size import Effect as Effect
     from apical.claims._kept_verdicts import Kept as Kept
     from apical.claims._kept_verdicts import kept_claims as kept_claims
     from apical.claims._registry import CLAIMS as CLAIMS
@@ -36,24 +35,13 @@ _HOMES = {
     **dict.fromkeys(("described", "in_short", "refusal"), "_report"),
     **dict.fromkeys(("reported", "write_report"), "_report"),
     **dict.fromkeys(("read_outcome", "run_claim"), "_run"),
-    "Effect": "_effect",
+    "Effect": "_effect_size",
     **dict.fromkeys(("Finding", "Verdict"), "_verdict"),
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        home = importlib.import_module(f"{__name__}.{_HOMES[name]}")
-    except ModuleNotFoundError as missing:
-        package = (missing.name or "").partition(".")[0]
-        if package in ("", "apical"):
-            raise
-        raise MissingPackage(
-            f"apical.claims needs the package {package}: install apical[lab]"
-        ) from missing
-    return getattr(home, name)
+    return attribute(__name__, _HOMES, name)
 
 
 def __dir__() -> list[str]:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from apical.claims._claim import Claim, Lines
-from apical.claims._effect import Where, lines_where
+from apical.claims._effect_size import Where, lines_where
 from apical.claims._verdict import Finding, Verdict
 from apical.lab._registry import BASELINE
 from apical.lab.storage._jsonl import Line

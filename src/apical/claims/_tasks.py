@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 from apical import rules
 from apical.claims._claim import Task, TaskContext
 from apical.lab._compare import compare
-from apical.lab._comparison import Comparison
-from apical.lab._controls import UntrainedHiddenLayers
+from apical.lab._comparison_result import Comparison
+from apical.lab._control_rules import UntrainedHiddenLayers
 from apical.lab._registry import BASELINE, CONTROL
 from apical.lab.data._load import Data
 from apical.lab.storage._jsonl import Line

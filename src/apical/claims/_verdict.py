@@ -24,7 +24,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
-from apical.claims._effect import Effect
+from apical.claims._effect_size import Effect
 
 Word = Literal["holds", "holds within limits", "does not hold", "not settled"]
 Says = Literal[

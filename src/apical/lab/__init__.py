@@ -4,15 +4,14 @@ Names are imported when they are first used, so that listing the rules does not 
 matplotlib.
 """
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
-from apical.lab._errors import MissingPackage as MissingPackage
+from apical.lab._lazy import attribute
 
 if TYPE_CHECKING:
     from apical.lab._compare import compare as compare
     from apical.lab._compare import resume as resume
-    from apical.lab._comparison import Comparison as Comparison
+    from apical.lab._comparison_result import Comparison as Comparison
     from apical.lab._errors import LabError as LabError
     from apical.lab._registry import COMPARED as COMPARED
     from apical.lab._registry import NOT_COMPARED as NOT_COMPARED
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 _HOMES = {
     **dict.fromkeys(("NOT_COMPARED", "COMPARED", "RULES"), "_registry"),
     **dict.fromkeys(("compare", "resume"), "_compare"),
-    "Comparison": "_comparison",
+    "Comparison": "_comparison_result",
     "Data": "data._dataset",
     "free_folder": "storage._output_dir",
     "LabError": "_errors",
@@ -35,18 +34,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        home = importlib.import_module(f"{__name__}.{_HOMES[name]}")
-    except ModuleNotFoundError as missing:
-        package = (missing.name or "").partition(".")[0]
-        if package in ("", "apical"):
-            raise
-        raise MissingPackage(
-            f"apical.lab needs the package {package}: install apical[lab]"
-        ) from missing
-    return getattr(home, name)
+    return attribute(__name__, _HOMES, name)
 
 
 def __dir__() -> list[str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from apical.lab._comparison import Comparison
+from apical.lab._comparison_result import Comparison
 from apical.lab._errors import LabError
 from apical.lab._registry import COMPARED
 from apical.lab._rule_lookup import Rules, Vary

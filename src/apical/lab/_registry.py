@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import optax
 
 from apical import rules
-from apical.lab._controls import UntrainedHiddenLayers
+from apical.lab._control_rules import UntrainedHiddenLayers
 from apical.lab._rule_spec import RuleSpec
 
 # ---- Rules that a comparison cannot run

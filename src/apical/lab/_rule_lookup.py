@@ -14,19 +14,9 @@ from apical.lab._call_syntax import (
     parse_literal,
     split_names,
 )
-from apical.lab._errors import (
-    LabError,
-    find_attribute,
-    require_names,
-    resolve_names,
-)
+from apical.lab._errors import LabError, find_attribute, require_names, resolve_names
 from apical.lab._registry import BASELINE, RULES, SQUARED
-from apical.lab._rule_spec import (
-    RuleSpec,
-    argument_names,
-    descended,
-    with_arguments,
-)
+from apical.lab._rule_spec import RuleSpec, argument_names, descended, with_arguments
 
 _EXAMPLE = "feedback-alignment(removed_backward=0.9)"
 Named = Mapping[str, Any]  # rules, or classes of rules, by name

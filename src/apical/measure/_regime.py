@@ -21,7 +21,7 @@ import numpy as np
 
 from ..circuit import Circuit
 from ..rules import ErrorRelaxation, PredictiveCoding
-from ..rules._adaptive_steps import PerExample, ratio
+from ..rules._adaptive_step_size import PerExample, ratio
 from ..rules._learner import Learner
 from ..rules.tools import AbstractEnergy
 from ._agreement import agreement

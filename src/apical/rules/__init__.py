@@ -12,9 +12,7 @@ from .equilibrium import GeneRec as GeneRec
 from .equilibrium import Holomorphic as Holomorphic
 from .equilibrium import Recirculation as Recirculation
 from .feedback import DirectFeedbackAlignment as DirectFeedbackAlignment
-from .feedback import (
-    DirectRandomTargetProjection as DirectRandomTargetProjection,
-)
+from .feedback import DirectRandomTargetProjection as DirectRandomTargetProjection
 from .feedback import FeedbackAlignment as FeedbackAlignment
 from .feedback import KolenPollack as KolenPollack
 from .feedback import RandomFeedback as RandomFeedback

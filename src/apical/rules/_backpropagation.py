@@ -11,8 +11,8 @@ import jax
 
 from ..circuit import OUTPUT, Circuit, Run
 from ._base import Credit, Rule, Signal, local_signals, rule, static
-from ._checks import check_choice
-from ._validation import SQUARED_ERROR, squared_error, target_of
+from ._call_checks import SQUARED_ERROR, squared_error, target_of
+from ._field_checks import check_choice
 
 
 @rule

@@ -9,8 +9,8 @@ import jax
 import optax
 
 from ..circuit import Circuit
-from ._optimizers import apply_optimizer
-from ._validation import SQUARED_ERROR, squared_error, target_of
+from ._call_checks import SQUARED_ERROR, squared_error, target_of
+from ._inner_optimizers import apply_optimizer
 
 C = TypeVar("C")
 # For each number that a sweep may vary: low, high, and "log" or "linear".

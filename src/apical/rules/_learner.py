@@ -14,8 +14,8 @@ import jax
 
 from ..circuit import Circuit, LossSpec, require_function
 from ._base import Credit, Rule, Signal, TrainState
+from ._call_checks import explaining_misfit, require_key
 from ._trace_cache import CircuitCache
-from ._validation import explaining_misfit, require_key
 
 Nodes = Literal["entry", "unit", "marked", "every"]
 

@@ -9,10 +9,10 @@ import jax
 import optax
 
 from ._base import Credit, Rule, TrainState
-from ._checks import check_transformation
+from ._call_checks import explaining_misfit, require_key
+from ._field_checks import check_transformation
+from ._inner_optimizers import require_usable_optimizer
 from ._learner import Keywords, Learner, value_and_grad
-from ._optimizers import require_usable_optimizer
-from ._validation import explaining_misfit, require_key
 
 
 class Trainer:

@@ -11,13 +11,14 @@ import jax
 import optax
 
 from ..rules import Rule
-from ..rules.tools import NEEDS
 from ..rules._learner import Learner, Nodes
+from ..rules.tools import NEEDS
 from ._case import SEEDS, Case
 from ._laws import LAWS_ON_A_PROBLEM
 from ._problem import Problem, built_in
 
 # ---- The law about a rule's class attributes.
+
 
 def declares(rule: Rule) -> None:
     """It has citations, needs in the known words, a loss, and a sound search space."""

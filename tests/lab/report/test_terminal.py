@@ -35,7 +35,7 @@ from apical.lab.report._terminal import (
 )
 from apical.lab.report._terminal_table import outcome, regime_table
 from apical.lab.run._progress import duration, progress_bar
-from apical.lab.training._regime import has_regime
+from apical.lab.training._predictive_coding_regime import has_regime
 
 HOSTILE = [
     "[/red]",

@@ -12,7 +12,7 @@ from support.pages import Parsed, made
 from apical import lab
 from apical.lab import Comparison
 from apical.lab.report._terminal_table import COLUMNS, regime_rows
-from apical.lab.training._regime import has_regime
+from apical.lab.training._predictive_coding_regime import has_regime
 
 FREE = "predictive-coding-free"
 RULES = {

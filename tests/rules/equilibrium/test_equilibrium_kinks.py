@@ -9,7 +9,7 @@ from support.settled_by_hand import weights
 
 import apical
 from apical.rules import EquilibriumPropagation, Holomorphic
-from apical.rules.equilibrium import _complex_network
+from apical.rules.equilibrium import _complex_valued_network as _complex_network
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from support.zoo import MODELS
 
 import apical
 from apical.rules import DirectFeedbackAlignment, DirectRandomTargetProjection
-from apical.rules.feedback._connections import FeedbackState
+from apical.rules.feedback._connection_masks import FeedbackState
 from apical.testing import check_rule
 
 KEY = jax.random.key(0)

@@ -22,7 +22,7 @@ from support.local_objectives import (
 
 import apical
 from apical.rules import ForwardForward
-from apical.rules.local_objectives._positive_negative import (
+from apical.rules.local_objectives._positive_negative_examples import (
     over_first_entries,
     wrong_labels,
 )

@@ -8,7 +8,7 @@ from support.by_hand import assert_close, batch, layers
 
 import apical
 from apical.rules import PredictiveCoding
-from apical.rules._adaptive_steps import as_optimizer
+from apical.rules._adaptive_step_size import as_optimizer
 from apical.rules.predictive_coding._active_front import ActiveFront, fronts, stages
 from apical.rules.predictive_coding._energy import EnergyTerms
 from apical.rules.predictive_coding._free_prediction import FreePredictionEnergy

@@ -20,16 +20,8 @@ from support.predictive_coding_by_hand import (
 )
 
 import apical
-from apical.rules import (
-    AmortisedStart,
-    PredictiveCoding,
-    RandomFeedback,
-)
-from apical.rules.tools import (
-    AbstractInference,
-    Reach,
-    repeat,
-)
+from apical.rules import AmortisedStart, PredictiveCoding, RandomFeedback
+from apical.rules.tools import AbstractInference, Reach, repeat
 
 # ------------------------------------------------------------------------- inference
 

@@ -20,7 +20,6 @@ from functools import cached_property
 
 from .._jaxpr import Atom, Literal, Op
 from .._marks import mark_of
-from ._coefficients import Added, follow
 from ._dataflow import ACTIVITY, DATA, Flow
 from ._graph import walk
 from ._primitives import (
@@ -33,6 +32,7 @@ from ._primitives import (
     is_elementwise,
     is_nonlinear,
 )
+from ._product_coefficients import Added, follow
 
 _APART = ELEMENTWISE_LINEAR | LINEAR_SELECTIONS
 _ADDING = SUMS | OTHER_SUMS | SYNAPTIC

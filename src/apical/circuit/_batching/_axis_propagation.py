@@ -17,7 +17,7 @@ from .._analysis._dataflow import CONSTANT, Flow
 from .._analysis._primitives import is_elementwise
 from .._analysis._varying_axes import dot_axes
 from .._jaxpr import Atom, Literal, Op, is_concrete
-from ._example_axis import Place, reshaped, sliced
+from ._example_position import Place, reshaped, sliced
 
 
 class Step:

@@ -12,10 +12,10 @@ from .._jaxpr import Op
 from .._marks import OUTPUT
 from .._structure import Structure
 from ._batch_axes import BatchAxes
-from ._example_axis import Place, unfolded, unfolded_axis
+from ._example_position import Place, unfolded, unfolded_axis
+from ._example_separation import Separation
 from ._outputs import Outputs
 from ._per_example_loss import PerExampleLoss
-from ._separation import Separation
 
 
 class Batch:

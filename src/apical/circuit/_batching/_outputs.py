@@ -16,9 +16,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .._evaluate._interpreter import Tap
+from .._evaluate._taps import Tap
 from .._marks import INTERNAL, OUTPUT
-from ._example_axis import Place, unfolded, unfolded_axis
+from ._example_position import Place, unfolded, unfolded_axis
 
 
 class Outputs:

@@ -15,12 +15,12 @@ import jax
 import jax.numpy as jnp
 
 from .._analysis._dataflow import Flow
-from .._evaluate._interpreter import Tap
 from .._evaluate._sharding import gathered, zeros
+from .._evaluate._taps import Tap
 from .._jaxpr import Literal
 from .._marks import INTERNAL
-from ._example_axis import unfolded, unfolded_axis
-from ._separation import Sum
+from ._example_position import unfolded, unfolded_axis
+from ._example_separation import Sum
 
 Sites = dict[int, list[str]]
 

@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from .._argument_checks import require_copies, require_mapping, require_values
 from .._batching._batch import Batch
 from .._marks import OUTPUT, drive_of
 from .._structure import Structure
-from .._validation import require_copies, require_mapping, require_values
 from ._control_flow import ENTER
-from ._interpreter import TAPS, Backward, Plan, Runner, Tap, find_tap
+from ._interpreter import Backward, Plan, Runner
+from ._taps import TAPS, Tap, find_tap
 
 
 class Run(NamedTuple):

@@ -8,7 +8,7 @@ from apical.claims._claim import Lines, Scale, Task
 from apical.claims._data import vector_loader
 from apical.claims._tasks import Size, comparison_task
 from apical.claims.networks import sigmoid_mlp
-from apical.lab._controls import UntrainedHiddenLayers
+from apical.lab._control_rules import UntrainedHiddenLayers
 from apical.lab._registry import BASELINE, CONTROL
 from apical.lab.storage._jsonl import Line
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from apical import rules
 from apical.claims._claim import Claim, Lines, Published, Scale, Task
 from apical.claims._data import data_names
-from apical.claims._effect import (
+from apical.claims._effect_size import (
     Effect,
     Where,
     effect,

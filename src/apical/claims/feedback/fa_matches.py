@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from apical.claims._claim import Claim, Lines, Published, Scale, Task
 from apical.claims._data import data_names
-from apical.claims._effect import (
+from apical.claims._effect_size import (
     Effect,
     effect,
     final_values,
@@ -15,7 +15,7 @@ from apical.claims._effect import (
     paired_difference,
 )
 from apical.claims._plots import draw_over_epochs, panel_figure, rules_in
-from apical.claims._published_figures import final_error
+from apical.claims._published_numbers import final_error
 from apical.claims._verdict import Finding, Verdict, as_well_as_backprop, decide
 from apical.claims.feedback._lillicrap2016 import (
     DIFFERENCES,

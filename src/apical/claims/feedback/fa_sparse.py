@@ -7,9 +7,9 @@ from matplotlib.figure import Figure
 from apical import rules
 from apical.claims._claim import Claim, Lines, Published, Scale, Task
 from apical.claims._data import data_names
-from apical.claims._effect import Effect, paired_difference
+from apical.claims._effect_size import Effect, paired_difference
 from apical.claims._plots import draw_over_epochs, panel_figure, rules_in
-from apical.claims._published_figures import final_error
+from apical.claims._published_numbers import final_error
 from apical.claims._verdict import Finding, Verdict, decide
 from apical.claims.feedback._lillicrap2016 import (
     DIFFERENCES,

@@ -7,9 +7,9 @@ from matplotlib.figure import Figure
 
 from apical.claims._claim import Claim, Lines, Published, Scale, Task
 from apical.claims._data import data_names
-from apical.claims._effect import final_values, in_percent
+from apical.claims._effect_size import final_values, in_percent
 from apical.claims._plots import draw_rows, panel_figure
-from apical.claims._published_figures import final_error, joined_figures
+from apical.claims._published_numbers import final_error, joined_figures
 from apical.claims._verdict import Finding, Verdict, decide
 from apical.claims.feedback._fashion_mnist import NETS, NORMED, PLAIN, SOURCE
 from apical.claims.feedback._sign_concordance_runs import (

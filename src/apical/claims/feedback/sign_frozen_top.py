@@ -7,12 +7,12 @@ from matplotlib.figure import Figure
 from apical import rules
 from apical.claims._claim import Claim, Lines, Published, Scale, Task
 from apical.claims._data import data_names
-from apical.claims._effect import Effect, paired_difference
+from apical.claims._effect_size import Effect, paired_difference
 from apical.claims._plots import draw_over_epochs, panel_figure, rules_in
 from apical.claims._tasks import baseline_and_control
 from apical.claims._verdict import Finding, Verdict, decide
 from apical.claims.feedback._fashion_mnist import SOURCE, batch_manhattan_task
-from apical.lab._controls import FrozenReadout
+from apical.lab._control_rules import FrozenReadout
 from apical.lab._registry import BASELINE, CONTROL
 
 COLLAPSE = 10.0  # points that are lost

@@ -7,7 +7,12 @@ from matplotlib.figure import Figure
 from apical import rules
 from apical.claims._claim import Claim, Lines, Scale, Task
 from apical.claims._data import data_names
-from apical.claims._effect import Effect, final_values, in_percent, paired_difference
+from apical.claims._effect_size import (
+    Effect,
+    final_values,
+    in_percent,
+    paired_difference,
+)
 from apical.claims._plots import draw_line, panel_figure, rules_in
 from apical.claims._tasks import baseline_and_control
 from apical.claims._verdict import Finding, Verdict, decide

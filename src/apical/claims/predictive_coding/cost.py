@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 import apical
 from apical.claims._claim import Claim, Lines, Published, Scale, Task, TaskContext
-from apical.claims._effect import LEAST_SEEDS, Effect, effect
+from apical.claims._effect_size import LEAST_SEEDS, Effect, effect
 from apical.claims._plots import dot_figure
 from apical.claims._verdict import Finding, Verdict, decide
 from apical.claims.networks import convolutional_net, lstm_net, recurrent_net

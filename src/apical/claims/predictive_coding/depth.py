@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from apical.claims._claim import Claim, Lines, Published, Scale, Task, TaskContext
 from apical.claims._data import data_names, vector_loader
-from apical.claims._effect import LEAST_SEEDS, Effect, paired_difference
+from apical.claims._effect_size import LEAST_SEEDS, Effect, paired_difference
 from apical.claims._plots import draw_over_epochs, panel_figure, rules_in
 from apical.claims._tasks import comparison_task
 from apical.claims._verdict import Finding, Verdict, decide

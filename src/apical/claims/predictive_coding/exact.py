@@ -11,9 +11,9 @@ from scipy.stats import binom
 
 import apical
 from apical.claims._claim import Claim, Lines, Published, Scale, Task, TaskContext
-from apical.claims._effect import LEAST_SEEDS
+from apical.claims._effect_size import LEAST_SEEDS
 from apical.claims._plots import Curve, Panel, curve_figure
-from apical.claims._published_figures import NOT_RUN
+from apical.claims._published_numbers import NOT_RUN
 from apical.claims._verdict import Verdict
 from apical.claims.networks import convolutional_net, lstm_net, recurrent_net
 from apical.claims.predictive_coding._gradient_error import FixedPredictionInference

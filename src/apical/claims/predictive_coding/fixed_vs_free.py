@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 import apical
 from apical.claims._claim import Claim, Lines, Scale, Task, TaskContext
 from apical.claims._data import data_names, vector_loader
-from apical.claims._effect import (
+from apical.claims._effect_size import (
     LEAST_SEEDS,
     Effect,
     effect,
@@ -27,7 +27,7 @@ from apical.claims.predictive_coding._untrained_networks import (
     Problem,
     UntrainedNetwork,
 )
-from apical.lab._controls import UntrainedHiddenLayers
+from apical.lab._control_rules import UntrainedHiddenLayers
 from apical.lab._registry import BASELINE, CONTROL
 from apical.lab.report.figures._style import (
     LineStyle,

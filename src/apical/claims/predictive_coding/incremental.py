@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from apical import rules
 from apical.claims._claim import Claim, Lines, Published, Scale, Task, TaskContext
 from apical.claims._data import data_names, vector_loader
-from apical.claims._effect import paired_difference
+from apical.claims._effect_size import paired_difference
 from apical.claims._plots import draw_over_epochs, panel_figure, rules_in
-from apical.claims._published_figures import NOT_RUN
+from apical.claims._published_numbers import NOT_RUN
 from apical.claims._tasks import RECORD_FIELDS
 from apical.claims._verdict import Finding, Verdict, decide
 from apical.claims.networks import mlp

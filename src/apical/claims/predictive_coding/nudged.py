@@ -8,9 +8,9 @@ from matplotlib.figure import Figure
 from apical import rules
 from apical.claims._claim import Claim, Lines, Published, Scale, Task
 from apical.claims._data import data_names
-from apical.claims._effect import Effect, paired_difference
+from apical.claims._effect_size import Effect, paired_difference
 from apical.claims._plots import draw_over_epochs, panel_figure, rules_in
-from apical.claims._published_figures import accuracy_by_epoch
+from apical.claims._published_numbers import accuracy_by_epoch
 from apical.claims._tasks import baseline_and_control, comparison_task
 from apical.claims._verdict import Finding, Verdict, as_well_as_backprop, decide
 from apical.claims.networks import convolutional_net

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from apical.circuit import LOSS, Circuit
 from apical.claims._claim import Claim, Lines, Scale, Task, TaskContext
-from apical.claims._effect import LEAST_SEEDS
+from apical.claims._effect_size import LEAST_SEEDS
 from apical.claims._plots import Curve, Panel, curve_figure
 from apical.claims._verdict import Verdict
 from apical.claims.networks import convolutional_net, recurrent_net

@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from apical import rules
 from apical.claims._claim import Claim, Lines, Published, Scale, Task, TaskContext
 from apical.claims._data import data_names, first_examples
-from apical.claims._effect import Effect, lines_where, paired_difference
+from apical.claims._effect_size import Effect, lines_where, paired_difference
 from apical.claims._plots import draw_over_epochs, panel_figure, rules_in
-from apical.claims._published_figures import Measured, accuracy_by_epoch
+from apical.claims._published_numbers import Measured, accuracy_by_epoch
 from apical.claims._tasks import baseline_and_control, comparison_task
 from apical.claims._verdict import Finding, Verdict, as_well_as_backprop, decide
 from apical.claims.networks import convolutional_net, lstm_net

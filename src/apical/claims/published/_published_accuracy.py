@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 
 from apical.claims._claim import Claim, Lines, Published, Scale, Task
 from apical.claims._data import data_names, vector_loader
-from apical.claims._effect import Effect, paired_difference
+from apical.claims._effect_size import Effect, paired_difference
 from apical.claims._plots import draw_over_epochs, panel_figure, rules_in
-from apical.claims._published_figures import final_error
+from apical.claims._published_numbers import final_error
 from apical.claims._tasks import Size, baseline_and_control, comparison_task
 from apical.claims._verdict import Finding, Verdict, as_well_as_backprop, decide
 from apical.lab._registry import BASELINE, CONTROL

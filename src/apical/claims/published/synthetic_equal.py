@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from apical import Credit, rules
 from apical.circuit import Circuit
 from apical.claims._claim import Lines
-from apical.claims._effect import Effect, paired_difference
+from apical.claims._effect_size import Effect, paired_difference
 from apical.claims._tasks import Size
 from apical.claims._verdict import Finding, Verdict, decide
 from apical.claims.networks import batch_norm_mlp

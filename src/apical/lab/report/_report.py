@@ -9,7 +9,7 @@ from apical.lab.report.figures._curves import draw_curves
 from apical.lab.report.figures._layers import draw_layers
 from apical.lab.report.figures._style import Rendered, figure_style, render
 from apical.lab.report.figures._trials import draw_trials
-from apical.lab.report.figures._varied import draw_varied, varied
+from apical.lab.report.figures._varied_number import draw_varied, varied
 from apical.lab.storage._jsonl import replace_file
 
 

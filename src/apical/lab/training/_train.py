@@ -20,7 +20,7 @@ import apical
 from apical.lab._rule_spec import RuleSpec
 from apical.lab.data._dataset import Data
 from apical.lab.training._loss import Loss
-from apical.lab.training._regime import has_regime, regime_of
+from apical.lab.training._predictive_coding_regime import has_regime, regime_of
 from apical.lab.training._setup import TrainSetup, VmappedRuns, batch_order, parts
 
 _TEST_CHUNK = 500

@@ -17,12 +17,12 @@ import jax.numpy as jnp
 
 from ...circuit import Circuit
 from .._base import Credit, Rule, SearchSpace, Signal, cited, rule, static
-from .._checks import check_positive, check_whole
+from .._call_checks import warn_of_unreached_nodes
+from .._field_checks import check_positive, check_whole
 from .._iteration import repeat
 from .._local_derivatives import LocalDerivatives, local_derivatives
 from .._numerics import relative_norm, upcast
-from .._validation import warn_of_unreached_nodes
-from ..feedback._random_feedback import AbstractFeedback
+from ..feedback._relaxation_feedback import AbstractFeedback
 from ._settling import SETTLED, Settling, damped
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from .._base import SearchSpace, rule, static
-from .._checks import check_positive
+from .._field_checks import check_positive
 from ._phases import ClampedNetwork
 
 

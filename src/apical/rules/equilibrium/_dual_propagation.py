@@ -16,10 +16,10 @@ import jax.numpy as jnp
 
 from ...circuit import Circuit
 from .._base import Credit, Rule, SearchSpace, Signal, rule, static
-from .._checks import check_fraction, check_positive, check_whole
+from .._call_checks import warn_of_unreached_nodes
+from .._field_checks import check_fraction, check_positive, check_whole
 from .._iteration import repeat
 from .._numerics import squared_norm
-from .._validation import warn_of_unreached_nodes
 from ._energy import require_units, strengths
 from ._settling import Units, Values, damped, residuals
 

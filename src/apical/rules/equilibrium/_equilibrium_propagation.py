@@ -18,10 +18,10 @@ import jax.numpy as jnp
 
 from ...circuit import Circuit
 from .._base import Credit, SearchSpace, Signal, cited, rule, static
-from .._checks import check_choice, check_positive, check_whole
+from .._call_checks import default_steps, warn_of_unreached_nodes
+from .._field_checks import check_choice, check_positive, check_whole
 from .._numerics import fold_in_name
-from .._validation import default_steps, warn_of_unreached_nodes
-from ._complex_network import complex_network
+from ._complex_valued_network import complex_network
 from ._nudging import KINDS, Holomorphic, Stencil, source_of, stencil
 from ._phases import FreeNetwork
 from ._settling import State, Units, Values, settle, settling, stacked

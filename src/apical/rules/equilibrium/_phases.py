@@ -17,14 +17,14 @@ import jax.numpy as jnp
 
 from ...circuit import OUTPUT, Circuit, drive_of
 from .._base import Credit, Rule, Signal
-from .._checks import check_positive, check_whole
-from .._validation import (
+from .._call_checks import (
     SQUARED_ERROR,
     default_steps,
     matching,
     target_of,
     warn_of_unreached_nodes,
 )
+from .._field_checks import check_positive, check_whole
 from ._energy import require_units, strengths
 from ._settling import State, Units, Values, settle, settling, stacked
 

@@ -18,8 +18,8 @@ import jax.numpy as jnp
 
 from ...circuit import OUTPUT, Circuit, Run, drive_of, require_reduction
 from .._base import Credit, Rule, SearchSpace, Signal, rule
-from .._checks import check_fraction
-from .._validation import SQUARED_ERROR, inputs_of, matching, with_inputs
+from .._call_checks import SQUARED_ERROR, inputs_of, matching, with_inputs
+from .._field_checks import check_fraction
 
 _NAME = "Recirculation"
 

@@ -8,6 +8,6 @@ from ._direct_random_target_projection import (
 )
 from ._feedback_alignment import FeedbackAlignment as FeedbackAlignment
 from ._kolen_pollack import KolenPollack as KolenPollack
-from ._random_feedback import RandomFeedback as RandomFeedback
+from ._relaxation_feedback import RandomFeedback as RandomFeedback
 from ._sign_concordance import SignConcordance as SignConcordance
 from ._weight_mirror import WeightMirror as WeightMirror

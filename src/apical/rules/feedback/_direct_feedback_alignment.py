@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from ...circuit import Circuit, require_reduction
 from .._base import SearchSpace, cited, rule, static
-from .._checks import check_choice, check_positive
+from .._field_checks import check_choice, check_positive
 from .._numerics import upcast
 from ._direct_projection import DirectProjectionRule
 from ._direct_random_target_projection import DirectRandomTargetProjection

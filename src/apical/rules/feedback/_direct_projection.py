@@ -16,11 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...circuit import OUTPUT, Circuit, beside, zeros
-from .._axes import axis_maps
+from .._axis_maps import axis_maps
 from .._base import Credit, Signal, rule
 from .._numerics import fold_in_name
 from .._random import draw_matrices
-from ._connections import ConnectedRule, FeedbackState
+from ._connection_masks import ConnectedRule, FeedbackState
 
 
 class DirectSignals(NamedTuple):

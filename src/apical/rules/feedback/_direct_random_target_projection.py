@@ -13,9 +13,9 @@ import jax
 
 from ...circuit import Circuit, require_reduction
 from .._base import SearchSpace, rule
-from .._checks import check_positive
+from .._call_checks import target_of
+from .._field_checks import check_positive
 from .._numerics import upcast
-from .._validation import target_of
 from ._direct_projection import DirectProjectionRule
 
 

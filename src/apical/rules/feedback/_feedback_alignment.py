@@ -14,9 +14,9 @@ import jax
 
 from ...circuit import Circuit
 from .._base import Credit, SearchSpace, local_signals, rule, static
-from .._checks import check_choice
+from .._field_checks import check_choice
 from .._numerics import fold_in_name
-from ._connections import ConnectedRule, FeedbackState
+from ._connection_masks import ConnectedRule, FeedbackState
 from ._feedback_weights import (
     draw_leaves,
     like_forward,

@@ -18,10 +18,10 @@ import optax
 
 from ...circuit import Circuit
 from .._base import Credit, SearchSpace, cited, local_signals, rule
-from .._checks import check_fraction
+from .._field_checks import check_fraction
+from .._inner_optimizers import updates_of
 from .._numerics import fold_in_name
-from .._optimizers import updates_of
-from ._connections import ConnectedRule, FeedbackState, multiply
+from ._connection_masks import ConnectedRule, FeedbackState, multiply
 from ._feedback_weights import (
     copied,
     draw_leaves,

@@ -16,9 +16,9 @@ import jax.numpy as jnp
 
 from ...circuit import Circuit, Synapse
 from .._base import Credit, SearchSpace, local_signals, rule, static
-from .._checks import check_choice, check_fraction
+from .._field_checks import check_choice, check_fraction
 from .._numerics import fold_in_name
-from ._connections import ConnectedRule, Connections, multiply
+from ._connection_masks import ConnectedRule, Connections, multiply
 from ._feedback_weights import (
     Draw,
     draw_leaves,

@@ -15,9 +15,9 @@ import jax.numpy as jnp
 
 from ...circuit import Circuit
 from .._base import Credit, SearchSpace, local_signals, rule
-from .._checks import check_fraction, check_positive
+from .._field_checks import check_fraction, check_positive
 from .._numerics import fold_in_name
-from ._connections import ConnectedRule, Connections
+from ._connection_masks import ConnectedRule, Connections
 from ._feedback_weights import (
     draw_leaves,
     like_forward,

@@ -17,13 +17,13 @@ import jax.numpy as jnp
 import optax
 
 from ...circuit import Circuit, require_reduction
-from .._axes import AxisMap, example_axis_maps, require_examples_of_real_nodes
+from .._axis_maps import AxisMap, example_axis_maps, require_examples_of_real_nodes
 from .._base import Credit, Rule, Signal, rule, static
-from .._checks import check_transformation
+from .._field_checks import check_transformation
+from .._inner_optimizers import init_optimizer
 from .._numerics import fold_in_name
-from .._optimizers import init_optimizer
 from ._blocks import block_ends
-from ._positive_negative import Pair, make_arguments
+from ._positive_negative_examples import Pair, make_arguments
 from ._readouts import ReadoutState, draw_readouts, update_readouts
 
 _NAME, _USE = "CLAPP", "prediction"

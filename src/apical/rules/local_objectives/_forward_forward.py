@@ -15,13 +15,13 @@ import jax
 import jax.numpy as jnp
 
 from ...circuit import Circuit, Run, require_reduction
-from .._axes import AxisMap, example_axis_maps, require_examples_of_real_nodes
+from .._axis_maps import AxisMap, example_axis_maps, require_examples_of_real_nodes
 from .._base import Credit, Rule, SearchSpace, Signal, rule, static
-from .._checks import check_choice, check_positive
+from .._call_checks import target_of
+from .._field_checks import check_choice, check_positive
 from .._numerics import fold_in_name
-from .._validation import target_of
 from ._blocks import block_ends
-from ._positive_negative import (
+from ._positive_negative_examples import (
     Overlay,
     Pair,
     labelled,

@@ -19,14 +19,19 @@ import numpy as np
 import optax
 
 from ...circuit import Circuit, require_reduction
-from .._axes import AxisMap, axis_maps, require_real_nodes
+from .._axis_maps import AxisMap, axis_maps, require_real_nodes
 from .._base import Credit, Rule, SearchSpace, Signal, rule, static
-from .._checks import check_choice, check_fraction, check_transformation, check_whole
+from .._call_checks import target_of
+from .._field_checks import (
+    check_choice,
+    check_fraction,
+    check_transformation,
+    check_whole,
+)
+from .._inner_optimizers import init_optimizer
 from .._numerics import fold_in_name
-from .._optimizers import init_optimizer
-from .._validation import target_of
+from ._block_objectives import prediction, similarity
 from ._blocks import BlockObjectives, block_ends
-from ._objectives import prediction, similarity
 from ._readouts import ReadoutState, draw_readouts, update_readouts
 
 _NAME = "LocalLosses"

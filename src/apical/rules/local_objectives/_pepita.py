@@ -19,11 +19,11 @@ import numpy as np
 
 from ...circuit import OUTPUT, Circuit, Run, drive_of, require_reduction, zeros
 from .._base import Credit, SearchSpace, Signal, rule
-from .._checks import check_positive
+from .._call_checks import inputs_of, require_inputs_reach_nodes, with_inputs
+from .._field_checks import check_positive
 from .._numerics import fold_in_name, upcast
-from .._validation import inputs_of, require_inputs_reach_nodes, with_inputs
-from ..feedback._connections import ConnectedRule, FeedbackState
-from ._positive_negative import example_axis
+from ..feedback._connection_masks import ConnectedRule, FeedbackState
+from ._positive_negative_examples import example_axis
 
 _NAME = "PEPITA"
 

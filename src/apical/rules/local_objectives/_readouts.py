@@ -11,7 +11,7 @@ import jax
 import optax
 
 from ...circuit import Circuit
-from .._optimizers import apply_optimizer
+from .._inner_optimizers import apply_optimizer
 from .._random import draw_matrices
 
 Shapes = dict[str, dict[str, tuple[int, int]]]

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from .._base import SearchSpace, rule, static
-from .._checks import check_choice, check_positive, check_whole
-from ._weight_space import AntitheticRule
+from .._field_checks import check_choice, check_positive, check_whole
+from ._weight_estimates import AntitheticRule
 
 
 @rule

@@ -16,9 +16,9 @@ import jax.numpy as jnp
 
 from ...circuit import Circuit
 from .._base import Credit, Rule, rule, static
-from .._checks import check_choice, check_whole
+from .._field_checks import check_choice, check_whole
 from .._numerics import fold_in_name
-from ._activity_space import (
+from ._activity_estimates import (
     ActivityEstimate,
     Losses,
     Tree,
@@ -29,7 +29,7 @@ from ._activity_space import (
     signals_of,
 )
 from ._random_directions import KINDS, correlation, draw, require_real
-from ._weight_space import combined, leaf_types, loss_of, map_over_draws
+from ._weight_estimates import combined, leaf_types, loss_of, map_over_draws
 
 
 @rule

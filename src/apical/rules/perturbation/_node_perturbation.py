@@ -15,9 +15,9 @@ import jax.numpy as jnp
 
 from ...circuit import Circuit
 from .._base import Credit, Rule, SearchSpace, rule, static
-from .._checks import check_choice, check_positive, check_whole
+from .._field_checks import check_choice, check_positive, check_whole
 from .._numerics import fold_in_name
-from ._activity_space import (
+from ._activity_estimates import (
     ActivityEstimate,
     Losses,
     Tree,

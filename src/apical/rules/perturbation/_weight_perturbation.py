@@ -12,9 +12,9 @@ from __future__ import annotations
 from typing import ClassVar
 
 from .._base import SearchSpace, cited, rule, static
-from .._checks import check_choice, check_positive, check_whole
+from .._field_checks import check_choice, check_positive, check_whole
 from ._random_directions import KINDS
-from ._weight_space import AntitheticRule
+from ._weight_estimates import AntitheticRule
 
 
 @rule

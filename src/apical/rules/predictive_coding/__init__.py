@@ -1,6 +1,6 @@
 """Predictive coding, composed of parts: each in its own file."""
 
-from ._amortised import AmortisedStart as AmortisedStart
+from ._amortised_start import AmortisedStart as AmortisedStart
 from ._energy import AbstractEnergy as AbstractEnergy
 from ._energy import Settled as Settled
 from ._incremental import IncrementalPredictiveCoding as IncrementalPredictiveCoding

@@ -15,13 +15,13 @@ import jax.numpy as jnp
 import optax
 
 from ...circuit import Circuit, require_reduction
-from .._adaptive_steps import as_optimizer
+from .._adaptive_step_size import as_optimizer
 from .._base import Credit, Rule, SearchSpace, Signal, rule, static
-from .._checks import check_positive, check_transformation, check_whole
+from .._call_checks import default_steps, warn_of_unreached_nodes
+from .._field_checks import check_positive, check_transformation, check_whole
+from .._inner_optimizers import apply_optimizer
 from .._iteration import repeat
 from .._numerics import root_of_ratio, squared_norm
-from .._optimizers import apply_optimizer
-from .._validation import default_steps, warn_of_unreached_nodes
 from ._active_front import needed_steps
 from ._energy import EnergyTerms, Settling, Values, settling
 from ._free_prediction import FreePredictionEnergy

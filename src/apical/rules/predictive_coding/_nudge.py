@@ -16,7 +16,7 @@ import abc
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from .._checks import check_choice, check_positive
+from .._field_checks import check_choice, check_positive
 
 _PULLS = {"positive": (1.0,), "negative": (-1.0,), "centred": (1.0, -1.0)}
 

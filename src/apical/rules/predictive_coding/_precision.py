@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Literal, final
 import jax.numpy as jnp
 
 from ...circuit import Circuit
-from .._checks import check_positive
+from .._field_checks import check_positive
 
 Precisions = dict[str, Any]
 

@@ -33,10 +33,9 @@ import optax
 
 from ...circuit import Circuit, require_reduction
 from .._base import Credit, Rule, SearchSpace, Signal, cited, rule, static
-from .._validation import default_steps, warn_of_unreached_nodes
-from ..feedback._random_feedback import AbstractFeedback
-from ._amortised import AmortisedStart
-from ._compatibility import as_inference, check_parts
+from .._call_checks import default_steps, warn_of_unreached_nodes
+from ..feedback._relaxation_feedback import AbstractFeedback
+from ._amortised_start import AmortisedStart
 from ._energy import AbstractEnergy, EnergyTerms, Settled, settling
 from ._fixed_prediction import (
     FixedPredictionEnergy,
@@ -46,6 +45,7 @@ from ._fixed_prediction import (
 from ._free_prediction import FreePredictionEnergy
 from ._latent_arguments import ArgumentMasks, FreeArguments, LatentArgumentEnergy
 from ._nudge import AbstractNudge
+from ._part_compatibility import as_inference, check_parts
 from ._precision import as_precision, init_precision
 from .inference._abstract import AbstractInference, Budget
 from .inference._sweep import Sweep

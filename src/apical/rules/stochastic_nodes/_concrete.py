@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax.scipy.special import logit
 
 from .._base import SearchSpace, rule, static
-from .._checks import check_positive
+from .._field_checks import check_positive
 from ._sampling import PathwiseRule, add_gradient, check_draws, fires
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from ...circuit import OUTPUT, Circuit, beside, is_concrete, stochastic_nodes
 from .._base import Credit, Rule, Signal
-from .._checks import check_whole
+from .._field_checks import check_whole
 from .._numerics import fold_in_name
 
 Tree = dict[str, jax.Array]

@@ -17,9 +17,9 @@ import jax.numpy as jnp
 
 from ...circuit import Circuit, Run, stochastic_nodes
 from .._base import Credit, Signal, rule, static
-from .._checks import check_choice
+from .._field_checks import check_choice
 from .._numerics import fold_in_name
-from ..perturbation._activity_space import broadcast_to_examples, require_examples
+from ..perturbation._activity_estimates import broadcast_to_examples, require_examples
 from ._sampling import (
     Spiking,
     StochasticRule,

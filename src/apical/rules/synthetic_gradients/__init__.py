@@ -2,4 +2,6 @@
 
 from ._critic import Critic as Critic
 from ._synthetic_gradients import SyntheticGradients as SyntheticGradients
-from ._windowed import WindowedSyntheticGradients as WindowedSyntheticGradients
+from ._windowed_synthetic_gradients import (
+    WindowedSyntheticGradients as WindowedSyntheticGradients,
+)

@@ -15,7 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 
-from .._checks import check_whole
+from .._field_checks import check_whole
 
 
 @runtime_checkable

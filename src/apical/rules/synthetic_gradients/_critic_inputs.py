@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from ...circuit import Circuit
-from .._axes import AxisMap, axis_maps, example_axis_maps
+from .._axis_maps import AxisMap, axis_maps, example_axis_maps
 
 
 class CriticInputs(NamedTuple):

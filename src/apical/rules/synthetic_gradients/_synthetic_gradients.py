@@ -19,10 +19,10 @@ import optax
 
 from ...circuit import Circuit, inner, require_reduction
 from .._base import Credit, Rule, SearchSpace, Signal, rule, static
-from .._checks import check_positive, check_transformation
+from .._call_checks import target_of
+from .._field_checks import check_positive, check_transformation
+from .._inner_optimizers import adam, apply_optimizer, init_optimizer
 from .._numerics import fold_in_name, squared_norm, upcast
-from .._optimizers import adam, apply_optimizer, init_optimizer
-from .._validation import target_of
 from ._critic import Critic, as_critic, weights_for
 from ._critic_inputs import CriticInputs, critic_inputs
 

@@ -1,6 +1,8 @@
 """Target propagation, composed of parts: each in its own file."""
 
-from ._difference import DifferenceTargetPropagation as DifferenceTargetPropagation
+from ._difference_target_propagation import (
+    DifferenceTargetPropagation as DifferenceTargetPropagation,
+)
 from ._reconstruction import AbstractReconstruction as AbstractReconstruction
 from ._reconstruction import DifferenceReconstruction as DifferenceReconstruction
 from ._reconstruction import NoiseReconstruction as NoiseReconstruction

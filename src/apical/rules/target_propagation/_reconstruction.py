@@ -20,7 +20,7 @@ import jax.numpy as jnp
 
 from ...circuit import OUTPUT, Circuit, inner
 from .._base import rule, static
-from .._checks import check_positive, check_whole
+from .._field_checks import check_positive, check_whole
 from .._numerics import squared_norm
 from ._inverse import AbstractInverse
 from ._target_sites import TargetSites, Values

@@ -27,10 +27,15 @@ import optax
 
 from ...circuit import LOSS, Circuit, Edge, require_reduction
 from .._base import Credit, Rule, SearchSpace, Signal, rule, static
-from .._checks import check_choice, check_positive, check_transformation, check_whole
+from .._field_checks import (
+    check_choice,
+    check_positive,
+    check_transformation,
+    check_whole,
+)
+from .._inner_optimizers import adam, apply_optimizer, init_optimizer
 from .._iteration import repeat
 from .._numerics import fold_in_name
-from .._optimizers import adam, apply_optimizer, init_optimizer
 from ._inverse import AbstractInverse, GivenInverse, as_inverse_functions
 from ._pull_back import PullBackInverse
 from ._reconstruction import (

@@ -17,8 +17,8 @@ import jax
 import jax.numpy as jnp
 
 from ....circuit import Circuit
-from ..._adaptive_steps import PerExample, Tree, ratio
-from ..._checks import check_whole
+from ..._adaptive_step_size import PerExample, Tree, ratio
+from ..._field_checks import check_whole
 from ..._iteration import repeat
 from .._energy import AbstractEnergy, Settled
 from ._abstract import AbstractInference, Budget

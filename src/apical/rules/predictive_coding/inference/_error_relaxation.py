@@ -25,8 +25,8 @@ import jax.numpy as jnp
 import optax
 
 from ....circuit import Circuit
-from ..._adaptive_steps import PerExample, Tree, ratio
-from ..._checks import check_positive, check_transformation
+from ..._adaptive_step_size import PerExample, Tree, ratio
+from ..._field_checks import check_positive, check_transformation
 from .._energy import AbstractEnergy, Settled
 from ._abstract import AbstractInference, Budget
 from ._gradient_descent import GradientDescent

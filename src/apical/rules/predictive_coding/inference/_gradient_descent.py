@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import optax
 
 from ....circuit import Circuit
-from ..._adaptive_steps import as_optimizer
-from ..._checks import check_transformation
+from ..._adaptive_step_size import as_optimizer
+from ..._field_checks import check_transformation
 from ..._iteration import repeat, written_out
 from ..._numerics import relative_norm, root_of_ratio, squared_norm
 from .._active_front import needed_steps

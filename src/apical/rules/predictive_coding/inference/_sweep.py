@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from ....circuit import LOSS, Circuit
-from ..._checks import check_whole
+from ..._field_checks import check_whole
 from ..._iteration import repeat
 from .._active_front import needed_sweeps
 from .._energy import AbstractEnergy, Settled

@@ -15,9 +15,9 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import optax
 
-from .._checks import check_transformation
+from .._field_checks import check_transformation
+from .._inner_optimizers import apply_optimizer, init_optimizer
 from .._numerics import fold_in_name, squared_norm
-from .._optimizers import apply_optimizer, init_optimizer
 from ._latent_arguments import ArgumentMasks
 
 

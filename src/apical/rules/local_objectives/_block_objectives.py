@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 
 from ...circuit import OUTPUT, Circuit, gathered
-from .._axes import AxisMap
+from .._axis_maps import AxisMap
 from .._numerics import upcast
 
 # Rows whose square is below this have no direction.

@@ -15,10 +15,10 @@ import jax
 import optax
 
 from ...circuit import Circuit
-from .._checks import check_fraction, check_positive, check_transformation
+from .._field_checks import check_fraction, check_positive, check_transformation
+from .._inner_optimizers import apply_optimizer, init_optimizer
 from .._numerics import fold_in_name
-from .._optimizers import apply_optimizer, init_optimizer
-from ._connections import Connections, connect
+from ._connection_masks import Connections, connect
 from ._feedback_weights import copied, draw_leaves, like_forward, require_different
 
 

@@ -27,7 +27,7 @@ from .._analysis._dataflow import ACTIVITY, CONSTANT, DATA, PARAMETER, Flow
 from .._analysis._primitives import LINEAR_NOT_REWRITTEN, STRUCTURAL, SUMS, SYNAPTIC
 from .._jaxpr import Atom, Body, Literal, Op
 from ._axis_propagation import follow
-from ._example_axis import Place
+from ._example_position import Place
 
 SUM = "sum"
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...circuit import Circuit, beside, is_concrete, require_arguments
-from .._validation import inputs_of, require_inputs_reach_nodes, target_of, with_inputs
+from .._call_checks import inputs_of, require_inputs_reach_nodes, target_of, with_inputs
 
 # Maps a key and the arguments after `params` to other arguments.
 Pair = Callable[..., tuple[Any, ...]]

@@ -17,9 +17,9 @@ import optax
 
 from ...circuit import Circuit, inner
 from .._base import Credit, Rule, SearchSpace, Signal, rule, static
-from .._checks import check_positive, check_transformation
+from .._field_checks import check_positive, check_transformation
+from .._inner_optimizers import adam, apply_optimizer, init_optimizer
 from .._numerics import fold_in_name, squared_norm
-from .._optimizers import adam, apply_optimizer, init_optimizer
 from ._critic import Critic, as_critic, weights_for
 from ._synthetic_gradients import CriticState
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from apical.claims._claim import Lines
-from apical.claims._effect import final_values, in_percent, lines_where
+from apical.claims._effect_size import final_values, in_percent, lines_where
 
 Measured = Callable[[Lines], str]
 NOT_RUN = "not run at this scale"

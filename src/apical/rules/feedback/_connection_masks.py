@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from ...circuit import Circuit
 from .._base import Credit, Rule, rule
-from .._checks import check_fraction, check_positive
+from .._field_checks import check_fraction, check_positive
 from .._numerics import fold_in_name
 from .._random import Law, draw_arrays
 from ._feedback_weights import replaceable_weights, require_direct, warn_of_frozen

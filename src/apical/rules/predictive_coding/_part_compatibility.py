@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from .._checks import check_choice, check_positive, check_whole
-from ..feedback._random_feedback import AbstractFeedback
-from ._amortised import AmortisedStart
+from .._field_checks import check_choice, check_positive, check_whole
+from ..feedback._relaxation_feedback import AbstractFeedback
+from ._amortised_start import AmortisedStart
 from ._nudge import AbstractNudge
 from ._precision import AbstractPrecision, as_precision
 from .inference._abstract import AbstractInference

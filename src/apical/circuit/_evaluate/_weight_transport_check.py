@@ -27,7 +27,8 @@ from .._analysis._synapses import WeightedOp
 from .._jaxpr import Atom, Body, Literal, Op, Program, trace_program
 from .._marks import NODE_MARK
 from ._control_flow import ENTER
-from ._interpreter import TAPS, Plan, Runner, Tap
+from ._interpreter import Plan, Runner
+from ._taps import TAPS, Tap
 
 _GAIN = "apical.gain"
 _READS = LINEAR_NOT_REWRITTEN | SYNAPTIC | {"mul", "div"}
