@@ -1,15 +1,16 @@
 # Needs make and a Python of at least 3.11, nothing else.
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test bench docs clean
+.PHONY: help demo test test-all bench docs clean
 .PRECIOUS: .venv-%/installed .venv/installed-%
 
 help:
 	@echo 'make demo    compare the learning rules on a small task; the results go to demo/'
-	@echo 'make test    lint, types and tests, on Python 3.11 and on the newest Python here'
+	@echo 'make test    lint, types and tests on the newest Python here, about 8 minutes'
 	@echo '             (make test-3.12: on that one)'
+	@echo 'make test-all  the same, then all tests on the oldest Python, exhaustive sweeps too'
 	@echo 'make bench   measure speed against backpropagation, try 1,000 random graphs,'
-	@echo '             and the whole runs that make test leaves out'
+	@echo '             and run whole claims and command lines'
 	@echo 'make docs    build the documentation site into build/site; a broken link fails'
 	@echo 'make clean   remove the virtual environments and everything else made here'
 
@@ -19,27 +20,28 @@ demo: .venv/installed-lab
 bench: .venv/installed-bench
 	.venv/bin/python -m benchmarks
 	APICAL_EXAMPLES=1000 .venv/bin/python -m pytest -n 2 tests/circuit/test_random_graphs.py
-	APICAL_SLOW=1 .venv/bin/python -m pytest -n 2 -m slow tests
+	.venv/bin/python -m pytest -n 2 -m slow tests
 
 docs: .venv/installed-docs
 	.venv/bin/zensical build --strict --clean
 	@echo 'build/site/index.html; with search: python -m http.server -d build/site'
 
-# Everything on the oldest Python; on the newest the tests, without lint, types, examples
-# in docstrings, and what tests/conftest.py names.
+# On the newest Python here: lint, types, the tests and the examples in docstrings.
 test:
-	@versions="$$(sh tools/pythons.sh)" && for version in $$versions; do \
-		$(MAKE) --no-print-directory "test-$$version" || exit; \
-		export APICAL_TESTS=core; \
-	done
+	@$(MAKE) --no-print-directory "test-$$(sh tools/pythons.sh newest)"
 
-CORE := $(filter core,$(APICAL_TESTS))
+# The same, then everything on the oldest, the exhaustive sweeps too.
+test-all: test
+	@$(MAKE) --no-print-directory "sweep-$$(sh tools/pythons.sh oldest)"
 
 test-%: .venv-%/installed
-	$(if $(CORE),,.venv-$*/bin/ruff check .)
-	$(if $(CORE),,.venv-$*/bin/ruff format --check .)
-	$(if $(CORE),,.venv-$*/bin/pyright --pythonpath .venv-$*/bin/python)
-	.venv-$*/bin/python -m pytest -n 2 $(if $(CORE),tests)
+	.venv-$*/bin/ruff check .
+	.venv-$*/bin/ruff format --check .
+	.venv-$*/bin/pyright --pythonpath .venv-$*/bin/python
+	.venv-$*/bin/python -m pytest -n 2
+
+sweep-%: .venv-%/installed
+	.venv-$*/bin/python -m pytest -n 2 -m "not slow"
 
 # A virtual environment holds a stamp for what was installed into it, and is installed
 # into again when pyproject.toml is newer than the stamp. "Eager", for the newest JAX.

@@ -23,33 +23,6 @@ jax.config.update("jax_disable_most_optimizations", True)
 # `x @ w + b`, which is how the people write whose models are to work here. And a
 # compilation cache on disk could answer a test with what an older build compiled.
 
-# On the newest of two Pythons `make test` leaves these out, to end within 20 minutes;
-# the oldest runs all. What a new JAX may break is the reading of programs, and every
-# family of rules has a file that stays.
-_ABOVE_THE_CORE = ("lab_*", "claims*", "cli", "tools", "docs", "notebooks", "readme")
-_SLOW_PROOFS = (
-    *("house", "messages*", "rules_and_models", "later_families", "random_graphs"),
-    *("predictive_coding_*", "clamped_states", "dual_and_relaxed", "equilibrium_reach"),
-    *("gauss_newton_targets", "windowed_synthetic_gradients", "peers", "examples"),
-    *("clapp", "forward_forward", "local_losses", "sign_optimizers"),
-    *("scalar_feedback", "stochastic_nodes", "regime", "weight_mirror", "testing*"),
-    *("direct_feedback", "target_propagation", "sequential_depth", "reductions"),
-    *("equilibrium_kinks", "needs", "saved_states", "nasty_names", "several_outputs"),
-    *("dtypes", "default_rate", "depths", "connections", "feedback_page"),
-    *("reused_state", "folded_examples"),
-)
-if os.environ.get("APICAL_TESTS") == "core":
-    collect_ignore_glob = [f"test_{n}.py" for n in (*_ABOVE_THE_CORE, *_SLOW_PROOFS)]
-
-
-def pytest_collection_modifyitems(config, items):
-    """Leave whole runs to `make bench`, which asks for them."""
-    if not os.environ.get("APICAL_SLOW"):
-        slow = [item for item in items if "slow" in item.keywords]
-        config.hook.pytest_deselected(items=slow)
-        items[:] = [item for item in items if "slow" not in item.keywords]
-
-
 # A first call compiles, so no deadline; the same examples in every run.
 hypothesis.settings.register_profile("apical", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("apical")

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Find the Pythons of at least 3.11 that work here.
 #
-#   tools/pythons.sh           the versions to test on: the oldest and the newest
+#   tools/pythons.sh newest    the newest version: `make test` runs on it
+#   tools/pythons.sh oldest    the oldest version: `make test-all` runs on it too
 #   tools/pythons.sh 3.12      the path of that version
 #   tools/pythons.sh default   the path of python3, or of the newest where it will not do
 #
@@ -43,14 +44,15 @@ oldest=$(printf '%s\n' "$versions" | head -n 1)
 newest=$(printf '%s\n' "$versions" | tail -n 1)
 [ -n "$found" ] || fail "Found no working Python of at least 3.11 with venv: install one."
 
-case ${1:-} in
-'')
-    if [ "$oldest" = "$newest" ]; then
+case ${1:-newest} in
+newest)
+    echo "$newest"
+    exit
+    ;;
+oldest)
+    [ "$oldest" != "$newest" ] ||
         echo "Only Python $oldest works here: testing on that one alone." >&2
-    else
-        echo "Testing on Python $oldest and Python $newest." >&2
-    fi
-    printf '%s\n' "$oldest" "$newest" | uniq
+    echo "$oldest"
     exit
     ;;
 default)

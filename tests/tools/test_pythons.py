@@ -29,7 +29,7 @@ def find(tmp_path):
     # The machine's own folders hold Pythons too: link only the tools that are used.
     tools = tmp_path / "tools"
     tools.mkdir()
-    for name in ("awk", "cut", "head", "ls", "sort", "tail", "tr", "uniq"):
+    for name in ("awk", "cut", "head", "ls", "sort", "tail", "tr"):
         folders = os.get_exec_path()
         (path,) = [p for f in folders if (p := Path(f, name)).exists()][:1]
         (tools / name).symlink_to(path)
@@ -47,13 +47,16 @@ def test_the_oldest_and_the_newest_are_tested(find):
         ".pyenv/versions/3.11.7/bin/python3": "echo 3.11 /eleven",
         ".pyenv/versions/3.13.0/bin/python3": "echo 3.13 /with space",
     }
-    assert find(pythons).stdout.split() == ["3.11", "3.13"]
+    assert find(pythons, "oldest").stdout == "3.11\n"
+    assert find(pythons, "newest").stdout == "3.13\n"
     assert find(pythons, "3.13").stdout == "/with space\n"
     assert find(pythons, "default").stdout == "/twelve\n"
 
 
 def test_a_single_python_is_tested_alone_and_said_to_be(find):
-    found = find({"bin/python3": "echo 3.12 /a", "bin/python3.13": SHIM})
+    only = {"bin/python3": "echo 3.12 /a", "bin/python3.13": SHIM}
+    assert find(only, "newest").stdout == "3.12\n"
+    found = find(only, "oldest")
     assert found.stdout == "3.12\n"
     assert "Only Python 3.12 works here" in found.stderr
 
@@ -74,6 +77,6 @@ def test_a_python_that_is_not_there_is_refused(find):
 
 
 def test_a_machine_without_python_is_told_what_to_install(find):
-    found = find({"bin/python3": SHIM})
+    found = find({"bin/python3": SHIM}, "newest")
     assert found.returncode == 1
     assert "at least 3.11" in found.stderr
