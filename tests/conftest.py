@@ -23,6 +23,21 @@ jax.config.update("jax_disable_most_optimizations", True)
 # `x @ w + b`, which is how the people write whose models are to work here. And a
 # compilation cache on disk could answer a test with what an older build compiled.
 
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Of a grid, mark as a sweep all cases but every `keep`-th."""
+    seen: dict[str, int] = {}
+    for item in items:
+        grid = item.get_closest_marker("grid")
+        if grid is None:
+            continue
+        function = item.nodeid.partition("[")[0]
+        case = seen[function] = seen.get(function, -1) + 1
+        if case % grid.kwargs["keep"]:
+            item.add_marker(pytest.mark.sweep)
+
+
 # A first call compiles, so no deadline; the same examples in every run.
 hypothesis.settings.register_profile("apical", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("apical")

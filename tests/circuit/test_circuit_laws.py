@@ -24,6 +24,8 @@ from support.laws import (
 
 import apical
 
+pytestmark = pytest.mark.grid(keep=4)
+
 
 class Measured(NamedTuple):
     """What one problem gives, all of it computed under `jax.jit`."""

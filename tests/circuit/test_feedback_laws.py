@@ -142,6 +142,7 @@ def derivatives(request):
     return compute(found.learned)
 
 
+@pytest.mark.grid(keep=3)
 def test_forward_mode_agrees_with_reverse_mode(derivatives):
     forwards, backwards = derivatives["itself"]
     assert_same((forwards, backwards), (derivatives["true"],) * 2, 1e-4)
@@ -160,6 +161,7 @@ MAPPED = ["mlp_tanh", "rnn", "cond", "switch", "scanned_stack_remat", "conv_grou
 MAPPED += ["fori_loop_indexed", "dropout", "language_model", "equinox_mlp"]
 
 
+@pytest.mark.grid(keep=3)
 @pytest.mark.parametrize("name", MAPPED)
 def test_it_can_be_mapped_over_parameters(name):
     found = problem(name)

@@ -69,6 +69,7 @@ def by_oracle(loss_fn, params, copies, synapses):
     return jax.grad(loss_fn)(params, X, Y, dot)
 
 
+@pytest.mark.grid(keep=3)
 @pytest.mark.parametrize("name", SYNAPSES)
 def test_a_synapse_in_disguise_has_a_second_copy(name):
     found, loss_fn = problem("synapse", name)
@@ -304,6 +305,7 @@ def stacks(draw):
     return layers
 
 
+@pytest.mark.sweep
 @hypothesis.seed(0)
 @hypothesis.settings(max_examples=15)
 @hypothesis.given(names=stacks())

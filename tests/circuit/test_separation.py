@@ -158,6 +158,7 @@ def parameters(loss_fn):
     return {**W, **code} if loss_fn is shared_activity else W
 
 
+@pytest.mark.grid(keep=3)
 @pytest.mark.parametrize("loss_fn", SUMS, ids=named(SUMS))
 def test_noise_at_one_example_moves_its_own_loss_alone(loss_fn):
     w = parameters(loss_fn)
@@ -192,6 +193,7 @@ def only(circuit, name, noise, example):
     return (noise.reshape(form) * mask).reshape(noise.shape)
 
 
+@pytest.mark.grid(keep=3)
 @pytest.mark.parametrize("loss_fn", SUMS, ids=named(SUMS))
 def test_forward_gradients_are_those_of_the_loss_and_the_value_is_its_own(loss_fn):
     w = parameters(loss_fn)

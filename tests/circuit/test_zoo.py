@@ -18,6 +18,8 @@ from support.zoo import (
     random_graph,
 )
 
+pytestmark = pytest.mark.grid(keep=4)
+
 EVERY = {**MODELS, **OPERATIONS}
 EVERY |= {f"opaque_{name}": model for name, (model, _) in OPAQUE.items()}
 REVERSIBLE = [name for name, model in EVERY.items() if model.reversible]

@@ -10,6 +10,7 @@ EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.py"))
 LINE = re.compile(r"(\w+) +loss (\d+\.\d+) -> (\d+\.\d+)")
 
 
+@pytest.mark.grid(keep=4)
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_trains_by_backpropagation_and_two_other_rules(path, capsys):
     runpy.run_path(str(path))["main"](updates=12)

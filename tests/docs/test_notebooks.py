@@ -13,6 +13,7 @@ NOTEBOOKS = tool.notebooks()
 AGAIN = "run: python tools/notebooks.py"
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_from_top_to_bottom(path):
     names = {"__name__": "__main__"}

@@ -160,6 +160,7 @@ def test_the_pictures_of_the_start_page_are_found():
 RULES = rule_requirements.rules_and_variants()
 
 
+@pytest.mark.grid(keep=4)
 @pytest.mark.parametrize("name", RULES)
 def test_the_page_says_what_a_rule_needs_and_costs(name):
     """If not: `python tools/rule_requirements.py`."""

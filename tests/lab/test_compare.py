@@ -159,6 +159,7 @@ def test_cifar_files_go_all_the_way_through_a_convolutional_net(tmp_path):
     assert "12 of 50,000" in str(result.table.caption)
 
 
+@pytest.mark.grid(keep=3)
 @pytest.mark.usefixtures("no_cost")
 @pytest.mark.parametrize("model", ["rnn", "lstm", "transformer"])
 def test_characters_go_all_the_way_through(tmp_path, model):

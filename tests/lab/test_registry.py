@@ -19,6 +19,7 @@ from apical.lab.training._train import Trainer
 START = TrainSetup(train_config())
 
 
+@pytest.mark.grid(keep=4)
 @pytest.mark.parametrize("name", RULES)
 def test_a_row_starts_on_a_perceptron(name):
     run = Trainer(START, RULES[name], VmappedRuns.with_seeds((0,), 0.1, {}))
@@ -101,6 +102,7 @@ def cosine(one, other):
     return a @ b / size if size else 0.0
 
 
+@pytest.mark.grid(keep=4)
 @pytest.mark.parametrize("name", RULES)
 def test_a_row_is_aligned_with_the_loss_that_it_descends(name):
     """By hand: through what it predicts, be that of a network that settles."""

@@ -13,6 +13,8 @@ import apical
 from apical import rules
 from apical.rules import PredictiveCoding
 
+pytestmark = pytest.mark.grid(keep=3)
+
 KEY = jax.random.key(0)
 DEEP = 26
 X, Y = normal(1, 4, 3, size=0.5), normal(2, 4, 3)

@@ -57,6 +57,7 @@ def learner_of(rule):
     return apical.value_and_grad(loss_fn, rule, target=target, input_argnums=0)
 
 
+@pytest.mark.grid(keep=4)
 @pytest.mark.parametrize("name", TYPES)
 @pytest.mark.parametrize("rule", EVERY, ids=IDS)
 def test_gradients_have_the_types_of_the_parameters(rule, name):
@@ -112,6 +113,7 @@ LARGE = [
 ]
 
 
+@pytest.mark.grid(keep=4)
 @pytest.mark.parametrize("rule", LARGE, ids=[repr(r)[:40] for r in LARGE])
 def test_a_batch_of_more_examples_than_float16_counts_teaches_finite_numbers(rule):
     w, x, y = problem(TYPES["float16"], 70_000)

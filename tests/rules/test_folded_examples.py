@@ -68,6 +68,7 @@ RULES = {
 }
 
 
+@pytest.mark.grid(keep=4)
 @pytest.mark.parametrize("name", RULES)
 def test_folded_heads_learn_as_heads_on_an_axis_of_their_own(name):
     rule, keywords = RULES[name]

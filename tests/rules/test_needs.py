@@ -20,6 +20,8 @@ from support.every_rule import EVERY, KEY, TRIALS, Y
 from apical import rules
 from apical.rules import Rule
 
+pytestmark = pytest.mark.grid(keep=3)
+
 
 @functools.cache
 def begun(name):

@@ -38,6 +38,7 @@ TOLD = {
 }
 
 
+@pytest.mark.grid(keep=4)
 @pytest.mark.parametrize("name", RULES)
 @pytest.mark.parametrize("told", TOLD)
 def test_an_optimiser_that_is_told_the_loss_can_train(name, told):

@@ -37,6 +37,8 @@ from apical.rules import (
     WindowedSyntheticGradients,
 )
 
+pytestmark = pytest.mark.grid(keep=4)
+
 KEY, EXAMPLES = jax.random.key(0), 4
 
 

@@ -34,6 +34,7 @@ def tried(turn, family):
     return dict(rules if family == FIRST else rules[turn % len(rules) :][:1])
 
 
+@pytest.mark.grid(keep=4)
 @pytest.mark.parametrize(("turn", "name"), list(enumerate(tool.ZOO)))
 def test_a_rule_refuses_where_the_page_says_so(turn, name):
     for family in tool.FAMILIES:
@@ -44,6 +45,7 @@ def test_a_rule_refuses_where_the_page_says_so(turn, name):
         assert {column: each for column, each in found.items() if each} == shown
 
 
+@pytest.mark.grid(keep=4)
 @pytest.mark.parametrize(("name", "family", "column", "rule"), SAMPLE)
 def test_a_rule_does_what_the_page_says(name, family, column, rule):
     assert tool.outcome(name, rule) == SHOWN[family][name][column]

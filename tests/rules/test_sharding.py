@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).parents[1] / "support" / "sharded_learning.py"
 
 
+@pytest.mark.sweep
 def test_batches_divided_over_devices_teach_the_same_under_every_type_of_axis():
     """With `AxisType.Explicit` the sharding of an operand is a part of its type."""
     environment = {

@@ -30,6 +30,7 @@ RULES = {
 }
 
 
+@pytest.mark.grid(keep=3)
 @pytest.mark.parametrize("name", RULES)
 def test_a_rule_keeps_the_laws_on_every_problem(name):
     check_rule(RULES[name])
@@ -49,6 +50,7 @@ VARIANTS = {
 }
 
 
+@pytest.mark.grid(keep=4)
 @pytest.mark.parametrize(("kept", "skip"), VARIANTS.values(), ids=VARIANTS)
 def test_so_do_its_variants(kept, skip):
     check_on(kept, **problem(), skip=skip)

@@ -60,6 +60,7 @@ def test_a_model_gives_a_logit_for_each_class_and_learns_every_leaf(
     assert leaves and all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves)
 
 
+@pytest.mark.grid(keep=4)
 @pytest.mark.parametrize("name", MODELS)
 def test_the_weights_are_drawn_from_the_key(key, name):
     (kind, *_) = MODELS[name].reads

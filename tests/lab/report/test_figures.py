@@ -91,6 +91,7 @@ CASES = {
 }
 
 
+@pytest.mark.grid(keep=3)
 @pytest.mark.parametrize("records", CASES.values(), ids=CASES)
 def test_figures_are_drawn_whatever_happened(records):
     found = comparison(records, layers(records), trials(lost=range(8)), [cost()])

@@ -64,6 +64,7 @@ def test_a_line_that_was_changed_anywhere_is_found_out(line, name, value):
             verified(changed)
 
 
+@pytest.mark.grid(keep=3)
 @pytest.mark.parametrize(
     ("old", "new"),
     [('"epochs": 2', '"epochs": 1'), ('"seeds": 2', '"seeds": 3'), ("adam", "sgd")],
@@ -138,6 +139,7 @@ ELSEWHERE = {
 }
 
 
+@pytest.mark.grid(keep=3)
 @pytest.mark.parametrize("name", ELSEWHERE)
 def test_lines_of_another_comparison_are_refused(copy, tmp_path, name):
     changed, said = ELSEWHERE[name]
@@ -173,6 +175,7 @@ def test_a_rule_with_other_numbers_under_the_same_name_does_not_either(tmp_path)
         compared(rules=mine, out=second, epochs=1, resume=True)
 
 
+@pytest.mark.grid(keep=2)
 @pytest.mark.usefixtures("save_every_step")
 @pytest.mark.parametrize("table", ["records", "layers"])
 def test_lines_lost_before_the_checkpoint_are_made_again(tmp_path, whole, table):

@@ -42,6 +42,7 @@ def require_same(result, whole):
     assert len(whole.records) == 6 and len(whole.trials) == 2
 
 
+@pytest.mark.grid(keep=5)
 @pytest.mark.parametrize("number", [0, 3, 9, 15, 19])
 @pytest.mark.usefixtures("save_every_step")
 def test_killed_between_any_two_writes_it_ends_the_same(tmp_path, whole, number):
@@ -78,6 +79,7 @@ def test_a_line_that_was_torn_is_made_again(tmp_path, whole):
     require_same(lab.Comparison.read(tmp_path), whole)
 
 
+@pytest.mark.grid(keep=3)
 @pytest.mark.parametrize("table", ["records", "layers", "trials"])
 def test_lines_that_were_lost_later_are_made_again(tmp_path, whole, table):
     compared(out=tmp_path, **ASKED)
@@ -106,6 +108,7 @@ def test_a_checkpoint_that_cannot_be_read_is_named(tmp_path, save_every_step):
     assert compared(out=tmp_path, resume=True, **ASKED).rows[0].status == "ok"
 
 
+@pytest.mark.grid(keep=3)
 @pytest.mark.parametrize(
     ("changed", "message"),
     [

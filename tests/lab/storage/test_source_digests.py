@@ -44,6 +44,7 @@ def project(request, tmp_path, monkeypatch):
             del sys.modules[each]
 
 
+@pytest.mark.grid(keep=2)
 @pytest.mark.parametrize("file", ["mine.py", "widths.py"])
 def test_a_model_or_a_rule_that_was_changed_is_found_out(project, file):
     name, folder = project
@@ -59,6 +60,7 @@ def test_a_model_or_a_rule_that_was_changed_is_found_out(project, file):
     assert compared(**asked, resume=True).rows[0].status == "ok"
 
 
+@pytest.mark.grid(keep=2)
 def test_each_record_says_which_files_made_it(project):
     name, _ = project
     records = compared(rules=[f"{name}:Mine"], epochs=1).records

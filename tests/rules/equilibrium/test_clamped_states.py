@@ -104,6 +104,7 @@ FAMILY = {
 }
 
 
+@pytest.mark.grid(keep=2)
 @pytest.mark.parametrize("name", FAMILY)
 def test_as_the_gain_goes_to_zero_it_is_backpropagation(name):
     params, data = weights()
@@ -234,6 +235,7 @@ def test_loops_and_convolutions_are_supported():
 LAWFUL = [ContrastiveHebbian(), CoupledLearning(), GeneRec()]
 
 
+@pytest.mark.grid(keep=3)
 @pytest.mark.parametrize("rule", LAWFUL, ids=repr)
 def test_the_rules_keep_the_laws(rule):
     # The loss is that at equilibrium, and the update is taken through the drives.

@@ -141,6 +141,7 @@ def test_at_rate_one_it_is_predictive_coding_bit_for_bit():
         assert distance(relaxed, coded) > 0.01
 
 
+@pytest.mark.grid(keep=3)
 @pytest.mark.parametrize("name", ["conv_residual", "lstm", "mlp_residual"])
 def test_it_is_backpropagation_on_any_graph(name):
     with jax.enable_x64(False):

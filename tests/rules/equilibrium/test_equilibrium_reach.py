@@ -79,6 +79,7 @@ REACHED = {
 }
 
 
+@pytest.mark.grid(keep=3)
 @pytest.mark.parametrize("name", REACHED)
 def test_other_models_get_the_gradient_of_their_equilibrium(name):
     loss, params, x = jax.tree.map(
@@ -108,6 +109,7 @@ def test_a_sum_over_examples_has_as_many_times_the_gradient_of_the_mean():
     assert_close(whole, jax.tree.map(lambda g: 4 * g, mean), 1e-8)
 
 
+@pytest.mark.grid(keep=3)
 @pytest.mark.parametrize("estimate", ["centred", "random sign", Holomorphic(3)])
 def test_the_rule_keeps_the_laws(estimate):
     # The loss is that at equilibrium, and the update is taken through the drives.

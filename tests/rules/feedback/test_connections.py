@@ -21,6 +21,8 @@ import apical
 from apical import rules
 from apical.rules import RandomFeedback
 
+pytestmark = pytest.mark.grid(keep=3)
+
 KEY = jax.random.key(0)
 PARAMS, DATA = layers(5, 7, 6, 3), batch(4, 5, 3)
 TOLD = {"target": lambda x, y: y, "input_argnums": 0}

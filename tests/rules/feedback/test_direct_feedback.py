@@ -249,6 +249,7 @@ RECEIVED = {
 }
 
 
+@pytest.mark.grid(keep=3)
 @pytest.mark.parametrize("name", RECEIVED)
 def test_each_axis_of_a_node_receives_its_part_of_the_error(name):
     node, equation, shape = RECEIVED[name]
@@ -302,6 +303,7 @@ BELOW = {
 }
 
 
+@pytest.mark.grid(keep=2)
 @pytest.mark.parametrize("name", BELOW)
 def test_no_skip_path_or_gain_carries_the_true_gradient(name):
     """With zero feedback only parameters after the last node have a gradient."""
@@ -323,6 +325,7 @@ def test_no_skip_path_or_gain_carries_the_true_gradient(name):
     assert {path for path, g in driven.items() if np.any(g)} == set(driven)
 
 
+@pytest.mark.grid(keep=4)
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_of_the_zoo_takes_direct_feedback(name):
     found = problem(name)
@@ -345,6 +348,7 @@ def test_every_model_of_the_zoo_takes_direct_feedback(name):
         )
 
 
+@pytest.mark.sweep
 def test_the_rules_keep_the_laws():
     check_rule(FULL)
     check_on(SIGN, **given())

@@ -199,6 +199,7 @@ APPLIED = {
 STILL = {"masked", "multi_transform", "frozen under multi_steps", "partition"}
 
 
+@pytest.mark.grid(keep=3)
 @pytest.mark.parametrize("name", APPLIED)
 def test_the_difference_decays_with_applied_updates_and_not_where_frozen(name):
     optimizer, applied = APPLIED[name]

@@ -104,6 +104,7 @@ SYNAPSES = {
 }
 
 
+@pytest.mark.grid(keep=3)
 @pytest.mark.parametrize("name", SYNAPSES)
 def test_noise_finds_the_weights_at_every_kind_of_synapse(name):
     found = problem(name)
@@ -254,6 +255,7 @@ def test_the_rule_keeps_the_laws():
 COMPUTED = {"lora": "a + b + w", "weight_norm": "0.g + 0.v"}
 
 
+@pytest.mark.grid(keep=4)
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_of_the_zoo_is_mirrored_or_refused_by_name(name):
     found = problem(name)

@@ -118,6 +118,7 @@ def nearly(key, *args):
     return (*jax.tree.map(grow, args[:-1]), args[-1])
 
 
+@pytest.mark.grid(keep=3)
 @pytest.mark.parametrize("name", ZOO)
 def test_no_gradient_crosses_a_layer_on_other_models(name):
     assert_no_gradient_from_above(name, CLAPP(nearly))

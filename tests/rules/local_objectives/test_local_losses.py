@@ -194,6 +194,7 @@ def test_a_gradient_travels_inside_a_block_and_ends_there():
     assert distance(moved, found.grads[0]) > 0.1
 
 
+@pytest.mark.grid(keep=2)
 @pytest.mark.parametrize("name", [*ZOO, "transformer"])
 def test_no_gradient_crosses_a_layer_on_other_models(name):
     assert_no_gradient_from_above(name, LocalLosses(balance=0.5, objective="both"))
@@ -318,6 +319,7 @@ def test_the_rows_of_a_comparison_are_rules_under_names_of_their_own():
     )
 
 
+@pytest.mark.sweep
 def test_the_rule_keeps_the_laws_and_declares_its_needs():
     check_rule(LocalLosses(objective="both", balance=0.5))
     assert "weight transport" not in FIXED.needs

@@ -55,18 +55,21 @@ def named(rules):
     return [type(rule).__name__ for rule in rules]
 
 
+@pytest.mark.grid(keep=3)
 @pytest.mark.parametrize("rule", AT_WEIGHTS, ids=named(AT_WEIGHTS))
 def test_what_perturbs_weights_keeps_the_laws(rule):
     given = {"loss_fn": loss_fn, "params": PARAMS, "args": DATA}
     check_on(rule, skip=NO_NODES, **given)
 
 
+@pytest.mark.grid(keep=2)
 @pytest.mark.parametrize("rule", AT_NODES, ids=named(AT_NODES))
 def test_what_perturbs_nodes_keeps_the_laws(rule):
     given = {"loss_fn": loss_fn, "params": PARAMS, "args": DATA}
     check_on(rule, skip=BY_EXAMPLE, **given)
 
 
+@pytest.mark.grid(keep=3)
 @pytest.mark.parametrize("rule", SPIKING, ids=named(SPIKING))
 def test_what_draws_spikes_keeps_the_laws(rule):
     """Signals too: pulled back through each probability they are the gradients."""

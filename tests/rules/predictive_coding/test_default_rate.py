@@ -44,6 +44,7 @@ def residual(name, rate, size):
     return float(credit.info.residual)
 
 
+@pytest.mark.grid(keep=4)
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("size", [1.0, 2.0])
 def test_the_slope_falls_at_the_default_rate(name, size):

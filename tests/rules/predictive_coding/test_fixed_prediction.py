@@ -51,6 +51,7 @@ HANDFUL = ("mlp_residual", "conv_residual", "rnn", "scanned_stack", "attention")
 HANDFUL += ("dictionary_batch", "lora", "custom_vjp", "custom_vjp_clipped")
 
 
+@pytest.mark.grid(keep=3)
 @pytest.mark.parametrize("name", HANDFUL)
 def test_as_many_steps_as_the_longest_path_are_exact_and_one_fewer_is_not(name):
     model = MODELS[name]
@@ -256,6 +257,7 @@ def test_an_order_without_a_node_is_refused():
 # ------------------------------------------------------------ independence, diagnostics
 
 
+@pytest.mark.grid(keep=2)
 @pytest.mark.parametrize("prediction", ["fixed", "free"])
 @pytest.mark.parametrize("inference", [None, optax.adam(0.1)], ids=["rate", "adam"])
 def test_rates_do_not_depend_on_the_number_of_examples(prediction, inference):

@@ -48,6 +48,7 @@ def apart(one, other):
     return max(distance(one[path], other[path]) for path in other)
 
 
+@pytest.mark.grid(keep=3)
 @pytest.mark.parametrize("name", GRAPHS)
 def test_values_and_errors_rest_at_one_place_and_backpropagation_is_its_limit(name):
     settled = functools.partial(PredictiveCoding, prediction="free", tolerance=1e-6)

@@ -153,6 +153,7 @@ def test_inference_ends_early_in_loops_that_are_written_out_too():
     )
 
 
+@pytest.mark.grid(keep=4)
 @pytest.mark.parametrize("tolerance", [0.0, 1e-9])
 @pytest.mark.parametrize("inference", [None, ErrorRelaxation()])
 def test_many_steps_are_a_loop_also_where_few_are_written_out(inference, tolerance):

@@ -286,6 +286,7 @@ def test_the_label_is_read_at_every_position_beside_the_units():
 MODELS = ["conv_residual", "mlp_residual", "rnn", "attention"]
 
 
+@pytest.mark.grid(keep=4)
 @pytest.mark.parametrize("name", MODELS)
 def test_critics_learn_on_convolutions_streams_loops_and_attention(name):
     found = problem(name)

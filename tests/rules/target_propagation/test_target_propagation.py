@@ -286,6 +286,7 @@ def test_targets_travel_from_step_to_step_of_a_loop_by_hand():
 MODELS = ["conv_residual", "gru", "mlp_residual"]
 
 
+@pytest.mark.grid(keep=3)
 @pytest.mark.parametrize("name", MODELS)
 def test_convolutions_loops_streams_and_attention_have_inverses(name):
     found = problem(name)
@@ -363,6 +364,7 @@ def test_only_targets_through_the_readout_transport_weights():
     assert "weight transport" not in DifferenceTargetPropagation().needs
 
 
+@pytest.mark.sweep
 def test_the_rules_keep_the_laws():
     for rule in (DifferenceTargetPropagation(), TargetPropagation()):
         check_on(rule, **given())
