@@ -17,13 +17,13 @@ C = TypeVar("C")
 SearchSpace = dict[str, tuple[float, float, str]]
 
 
-# The requirements that a biological neuron does not meet, as `Rule.needs` names them.
 NEEDS = (
     *("weight transport", "separate phases", "global error", "global reward"),
     *("stored activities", "derivative of the nonlinearity", "update locking"),
     *("signed error units", "second network", "labels in every layer"),
     "backward through time",
 )
+"""The words of `Rule.needs`: requirements that a biological neuron does not meet."""
 
 
 class Credit(NamedTuple):

@@ -108,14 +108,14 @@ class PredictiveCoding(Rule):
       inference: None for plain gradient steps, any `optax.GradientTransformation`,
         `Sweep()` for visits one node at a time, `DifferentialEquation()`, and for free
         predictions `ErrorRelaxation()`, `ConjugateGradients()` or `ZeroDivergence()`;
-        or any other `apical.rules.tools.AbstractInference`.
+        or any other `AbstractInference`.
       precision: how much errors count: a number, one for each node,
         `DecayingPrecision()`, `LearnedPrecision()` or any other
-        `apical.rules.tools.AbstractPrecision`; None: 1.
+        `AbstractPrecision`; None: 1.
       nudge: `Nudge(strength, kind)` for a loss that pulls weakly, or any other
-        `apical.rules.tools.AbstractNudge`; None: fully.
+        `AbstractNudge`; None: fully.
       feedback: `RandomFeedback()` to carry errors back by other weights, or any other
-        `apical.rules.tools.AbstractFeedback`; None: by the forward ones.
+        `AbstractFeedback`; None: by the forward ones.
       derivative: whether errors pass the derivative of the nonlinearity on their way
         through a unit, to values and to parameters.
       tolerance: the residual at which inference ends before its last step; 0: never.

@@ -109,7 +109,7 @@ class TargetPropagation(Rule):
       target_step: how far the first target lies down the slope of the loss. With linear
         inverses and difference targets it does not matter.
       training: `NoiseReconstruction()`, `DifferenceReconstruction()` or any other
-        `apical.rules.tools.AbstractReconstruction`; None: inverses stay as they were
+        `AbstractReconstruction`; None: inverses stay as they were
         drawn.
       inverse_rate: the size of the inverses' steps, by Adam.
       optimizer: any optax transformation in place of Adam; `inverse_rate` is then not
