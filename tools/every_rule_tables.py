@@ -11,7 +11,7 @@ from apical.rules.tools import NEEDS
 
 TUNED = "mlp, 8 epochs"
 NOT_TUNED = ("mlp, 8 epochs, not tuned", "cnn, 8 epochs, not tuned")
-LONGER = ("mlp, 40 epochs", "mlp-tanh, 40 epochs")  # of what is not above the control
+LONGER = ("mlp, 40 epochs", "mlp-tanh, 40 epochs")  # for rules that are not above the control
 SIX = (
     *("backpropagation", "feedback-alignment", "direct-feedback-alignment"),
     *("predictive-coding", "equilibrium-propagation", CONTROL),
@@ -34,7 +34,7 @@ EARLIER = (
 LOSSES = {"cross-entropy": "CE", "squared-error": "SE"}
 
 # Why a rule is not shown to be above the control, where the reason is known.
-_LARGE = "its signal never becomes small and drives rectifiers far from 0"
+_LARGE = "its signal does not become small, and drives rectifiers far from 0"
 _NOISE = "variance: one number for 26 thousand parameters, in 180 steps"
 _NOISE_AT_NODES = "variance: one number for 266 activities of an example, in 180 steps"
 _INVERSES = "rectifiers have no inverse below 0: its papers use smooth units"

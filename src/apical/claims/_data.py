@@ -78,7 +78,7 @@ def data_names(lines: Sequence[Line]) -> str:
 def data_in_words(names: Sequence[str]) -> str:
     """In words, the data sets of the full form of a claim and of the others."""
     if not names:
-        return "None is read from files: graphs and inputs are drawn at random."
+        return "No files: graphs and inputs are drawn at random."
     full, small = (
         dict.fromkeys(DATA_NAMES[n] for n in names),
         dict.fromkeys(
