@@ -27,9 +27,9 @@ METHOD = """\
 **Effects.** An effect is the paired difference across at least five seeds, with its
 95 % interval. A difference within the margin *m* counts as none: half a point on
 MNIST and similar data, one point on CIFAR-10 and text; a claim with another margin
-gives the reason. An effect is *equal* if the interval lies inside ±m, *higher* or *lower*
-if it lies wholly beyond, and otherwise *not settled*, whether or not the interval
-contains 0. Where several effects are compared together, intervals are wider
+gives the reason. An effect is *equal* if the interval lies inside ±m, *higher* or
+*lower* if it lies wholly beyond, and otherwise *not settled*, whether or not the
+interval contains 0. Where several effects are compared together, intervals are wider
 (Bonferroni).
 
 **Verdicts.** What a claim says of an effect is *as claimed*, *against the claim* or
@@ -41,21 +41,21 @@ sentence of the claim; "as well as backprop" refers to backprop in the same runs
 published figure is shown next to the measured one and decides nothing; one that was not
 read in its source is marked "from memory".
 
-**Refused verdicts.** No verdict is given if, in a run that decides, the winning trial has
-the smallest or the largest value that was drawn; if backprop and the control were not
-tuned like the rules; or if backprop is undertrained: its accuracy still rises by more
-than m over the last fifth of training (interpolated linearly between epochs). A claim
-about the numbers that a source gives for each rule is not refused because nothing was
-tuned here. Tables then show *not settled (refused)*; the section of the claim has the
-reasons, the verdict by the numbers alone, and what cannot be computed from the records.
-Today the trials of a run are kept with its records; the runs on this page are older,
-and theirs were not kept.
+**Refused verdicts.** No verdict is given if, in a run that decides, the winning trial
+has the smallest or the largest value that was drawn; if backprop and the control were
+not tuned like the rules; or if backprop is undertrained: its accuracy still rises by
+more than m over the last fifth of training (interpolated linearly between epochs). A
+claim about the numbers that a source gives for each rule is not refused because nothing
+was tuned here. Tables then show *not settled (refused)*; the section of the claim has
+the reasons, the verdict by the numbers alone, and what cannot be computed from the
+records. Today the trials of a run are kept with its records; the runs on this page are
+older, and theirs were not kept.
 
 **Corrected rules.** The rule of a claim is committed before its first full record.
 Where a rule was corrected later, the section of the claim shows the earlier rule and
-its verdict on the same records; in an earlier rule, *higher* and *lower*
-mean that the interval does not contain 0. An earlier wording that judges in the same
-way is not shown.
+its verdict on the same records; in an earlier rule, *higher* and *lower* mean that the
+interval does not contain 0. An earlier wording that judges in the same way is not
+shown.
 
 **Signs.** The energy is E = ½ Σ |e_n|² with e_n = value - prediction, and values and
 weights descend it: dv_n/dt = - e_n + Σ_m (dp_m/dv_n)ᵀ e_m, and the weights move along +

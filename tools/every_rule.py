@@ -66,11 +66,12 @@ digits (8 x 8) that come with scikit-learn: 5 seeds, 8 epochs, Adam. The figures
   of `incremental-predictive-coding` moves the parameters eight times, the others
   once. The machine had other work while times were measured: the two
   rows of backpropagation, whose time should be 1, show the noise.
-* **needs**: the [biological requirements](terms.md#biological-requirements) of the rule, by
-  number.
+* **needs**: the [biological requirements](terms.md#biological-requirements) of the
+  rule, by number.
 
 Intervals are not corrected for the number of rules. A tuned accuracy may be lower
-than one that was not tuned, because one draw of trials decides which numbers are chosen.
+than one that was not tuned, because one draw of trials decides which numbers are
+chosen.
 
 ## Every rule, tuned
 

@@ -11,7 +11,7 @@ from apical.rules.tools import NEEDS
 
 TUNED = "mlp, 8 epochs"
 NOT_TUNED = ("mlp, 8 epochs, not tuned", "cnn, 8 epochs, not tuned")
-LONGER = ("mlp, 40 epochs", "mlp-tanh, 40 epochs")  # for rules that are not above the control
+LONGER = ("mlp, 40 epochs", "mlp-tanh, 40 epochs")  # of rules not above the control
 SIX = (
     *("backpropagation", "feedback-alignment", "direct-feedback-alignment"),
     *("predictive-coding", "equilibrium-propagation", CONTROL),

@@ -1,4 +1,4 @@
-"""Draw the figure of docs/predictive-coding.md: how errors travel back during inference.
+"""Draw the figure of docs/predictive-coding.md: errors during inference.
 
 python tools/predictive_coding_pictures.py
 """

@@ -29,7 +29,9 @@ def test_the_version_is_printed():
 
 def needs_in_matrix(text):
     """The needs of each rule, read off the matrix that `apical rules` prints."""
-    legend = re.search(r"Needs that a neuron does not meet: (.*?)\.", flat(text))[1]
+    legend = re.search(
+        r"Needs that a biological neuron is not known to meet: (.*?)\.", flat(text)
+    )[1]
     words = dict(part.split(" ", 1) for part in legend.split("; "))
     lines = [line.split() for line in text.splitlines()]
     marks = {line[0]: line[1:] for line in lines if {"•", "·"} & set(line[1:])}

@@ -77,7 +77,7 @@ CALLS = {
         lambda: compare(data=(np.ones(3), np.ones(3))),
         *("data is a tuple", "lab.Data"),
     ),
-    "data, none": (lambda: lab.load(None), "name is a NoneType", "by a text"),
+    "data, none": (lambda: lab.load(None), "name is a NoneType", "by a string"),
     "data, path": (lambda: compare(data=Path("no.npz")), "no.npz", "no such file"),
     "data, empty": (lambda: lab.load(""), "no data set is called ''", "digits"),
     "data-dir": (lambda: lab.load("mnist", "file"), "--data-dir file is a file"),
@@ -104,7 +104,7 @@ CALLS = {
             "it has no checksum",
         ),
     ),
-    "lines": (lambda: lab.Comparison.read("listed"), "not an object of JSON"),
+    "lines": (lambda: lab.Comparison.read("listed"), "not a JSON object"),
     "report": (
         lambda: lab.Comparison([]).save_report("file"),
         *("cannot write to file", "another folder"),
