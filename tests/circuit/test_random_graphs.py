@@ -1,4 +1,4 @@
-"""The laws of circuits on networks that nobody thought of.
+"""The laws of circuits on randomly generated networks.
 
 `APICAL_EXAMPLES` says on how many: 30, if it says nothing.
 """

@@ -1,4 +1,4 @@
-"""Claims: verdicts by rule alone, tasks done once, and what is told of them."""
+"""Claims: verdicts by rule alone, tasks run once, and their reports."""
 
 import json
 from dataclasses import replace

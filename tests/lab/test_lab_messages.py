@@ -1,4 +1,4 @@
-"""What a careless user of the lab is told, from Python and at the command line."""
+"""Messages of the lab for wrong calls, from Python and the command line."""
 
 # Wrong types are what these tests are about.
 # pyright: reportArgumentType=false, reportCallIssue=false

@@ -1,4 +1,4 @@
-"""PowerSign, AddSign, their decays and the projection, held against loops in numpy."""
+"""PowerSign, AddSign, their decays and the projection, against numpy."""
 
 import itertools
 import math

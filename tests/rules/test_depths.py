@@ -1,4 +1,4 @@
-"""Deep networks: every layer hears, or a warning says which do not."""
+"""Deep networks: signals reach every layer, or a warning names the others."""
 
 import warnings
 

@@ -1,4 +1,4 @@
-"""Numbers of every width: gradients have the types of the parameters.
+"""Dtypes: gradients have the types of the parameters.
 
 Under x64, in 16 bits and with a type for each layer; and a batch larger than the
 largest number of float16 teaches finite numbers wherever backpropagation does.

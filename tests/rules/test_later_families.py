@@ -1,4 +1,4 @@
-"""Rules of the families to come, written here on the public pieces alone.
+"""Rules of planned families, written with the public tools alone.
 
 Each is as short as a rule should be, and equals a network written by hand.
 """

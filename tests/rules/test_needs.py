@@ -1,4 +1,4 @@
-"""What a rule says that it needs, held against interventions on the network.
+"""The declared needs of rules, tested by interventions on the network.
 
 | need                            | intervention                                       |
 |---------------------------------|----------------------------------------------------|

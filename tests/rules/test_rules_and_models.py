@@ -1,4 +1,4 @@
-"""The table of rules and models says what happens, and the page has it."""
+"""The page of rules and models has the tables that its tool writes."""
 
 import importlib
 import re

@@ -1,4 +1,4 @@
-"""Files of data that are torn, edited or made to do harm: a set, or an error of ours.
+"""Damaged, edited and malicious data files: a data set or a `LabError`.
 
 Whatever is read, memory stays bounded: what a header promises is compared with what is
 there before anything is allocated.

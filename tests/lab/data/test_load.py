@@ -1,4 +1,4 @@
-"""Data sets: what comes out is standardised, and what is broken is refused by name."""
+"""Data sets are standardised, and broken files are refused by name."""
 
 import gzip
 

@@ -1,4 +1,4 @@
-"""Pictures of one's own models: which axis the channels are on."""
+"""The axis of channels in the user's own models."""
 
 import equinox as eqx
 import flax.linen as nn

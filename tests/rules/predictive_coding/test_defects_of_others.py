@@ -1,4 +1,4 @@
-"""Defects known from other libraries of predictive coding: none of them is here.
+"""Defects known from other libraries of predictive coding are absent here.
 
 | defect                                                   | tested in                |
 |----------------------------------------------------------|--------------------------|

@@ -1,4 +1,4 @@
-"""Predictive coding with fixed predictions: backpropagation, and how it is missed."""
+"""Fixed predictions: backpropagation, and deviations from it."""
 
 import functools
 

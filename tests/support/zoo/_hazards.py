@@ -1,4 +1,4 @@
-"""Where feedback weights cannot go, and where JAX's own gradient cannot.
+"""Models where feedback weights, or JAX's own gradient, are impossible.
 
 In every problem a weight, `w_opaque`, meets an activity somewhere that a
 transformation of the traced program cannot rewrite: it has to refuse, with an error

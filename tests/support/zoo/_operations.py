@@ -1,4 +1,4 @@
-"""Two synapses, one above the other, and one operation to try.
+"""Two synapses with one operation between them.
 
 It lies between the two (`BETWEEN`), or is what the upper weight goes through or is
 used in (`WEIGHTED`): since a weight lies below, its feedback matters.

@@ -1,4 +1,4 @@
-"""One weighted layer, spelled in every way that people write it.
+"""One weighted layer, in every common spelling.
 
 `SYNAPSES` are spellings of a layer whose entries are weighted by different numbers and
 then added, `GAINS` products that scale an activity entry by entry. Each maps an
