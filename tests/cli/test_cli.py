@@ -175,7 +175,7 @@ def test_an_interrupt_says_how_to_go_on(monkeypatch):
 
 
 def python(script, **environment):
-    """Run a script in a Python of its own."""
+    """Run a script in a separate Python process."""
     return subprocess.run(
         [sys.executable, "-c", script],
         capture_output=True,

@@ -61,7 +61,7 @@ def learner_of(loss_fn, rule, **keywords):
     return jax.jit(learner.init), jax.jit(learner)
 
 
-# ------------------------------------------------------------------- every layer hears
+# ---- Signals reach every layer
 
 
 UNROLLED = {

@@ -180,7 +180,7 @@ def test_targets_at_the_nodes_equal_three_layers_by_hand():
 
 @rule
 class Local(Rule):
-    """Each node descends an objective of its own, on what it reads from below."""
+    """Each node descends its own objective of its inputs."""
 
     tap: Any = static("stop")
 

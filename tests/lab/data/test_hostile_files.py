@@ -111,7 +111,7 @@ def test_arrays(tmp_path_factory, content, changes):
 @settings(max_examples=200)
 @given(st.sampled_from(ARRAYS[:4]), st.integers(0, 3), mutations())
 def test_arrays_in_an_archive_that_is_whole(tmp_path_factory, content, which, changes):
-    """A checksum would hide most of what is wrong inside: it is made anew."""
+    """The checksum is recomputed, since a wrong one would hide other errors."""
     path = tmp_path_factory.getbasetemp() / "inside.npz"
     with (
         zipfile.ZipFile(io.BytesIO(content)) as archive,

@@ -70,7 +70,7 @@ def multiply_and_sum(draw):
 
 @enter(_TABLE, synapses=2)
 def masked_per_example(draw):
-    """Every example has a mask of its own over the weight."""
+    """Every example has its own mask of the weight."""
 
     def middle(h, w, mask):
         return jnp.einsum("bi,bij->bj", h, w * mask)
