@@ -261,4 +261,4 @@ def test_kept_verdicts_are_listed_and_ones_own_beside_them(tmp_path):
     for name, kept in claims.kept_claims().items():
         assert name in result.stdout and kept.verdict in flat(result.stdout)
     assert "yours" not in result.stdout
-    assert "none has been run at the full scale" in flat(result.stdout)
+    assert "no claim has been run at the full scale" in flat(result.stdout)

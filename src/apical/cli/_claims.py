@@ -69,7 +69,7 @@ def list_claims(out: Out = _OUT, quick: Quick = False, smoke: Smoke = False) -> 
     console.print(make_table(headers, rows, numbers=[2]))
     print_text(
         console,
-        "Verdicts: runs at full scale, with records in results/claims of the repository"
+        "Verdicts are those of the full runs in results/claims of the repository"
         f"{_and_yours(yours, scale, out)}. Details: apical claims show ID. Run one: "
         "apical claims run ID.",
     )
@@ -77,8 +77,8 @@ def list_claims(out: Out = _OUT, quick: Quick = False, smoke: Smoke = False) -> 
 
 def _and_yours(yours: dict[str, str], scale: str, out: Path) -> str:
     if yours:
-        return f"; yours: runs at {scale} scale in {out}"
-    return f"; none has been run at the {scale} scale in {out}"
+        return f"; yours are those of the runs at {scale} scale in {out}"
+    return f"; no claim has been run at the {scale} scale in {out}"
 
 
 @claims.command()
