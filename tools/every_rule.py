@@ -70,8 +70,8 @@ digits (8 x 8) that come with scikit-learn: 5 seeds, 8 epochs, Adam. The figures
   rule, by number.
 
 Intervals are not corrected for the number of rules. A tuned accuracy may be lower
-than one that was not tuned, because one draw of trials decides which numbers are
-chosen.
+than one that was not tuned, because one draw of trials decides which
+hyper-parameters are chosen.
 
 ## Every rule, tuned
 
@@ -128,7 +128,7 @@ def _line(row: Row, found: Comparison) -> Any:
 
 
 def _has_no_trials(row: Row, found: Comparison) -> bool:
-    """Whether numbers from earlier trials were run again without trials."""
+    """Whether earlier hyper-parameters were run again without trials."""
     tried = {(line["model"], line["rule"]) for line in found.trials}
     return bool(found.settings["sweep"]) and (row.model, row.rule) not in tried
 

@@ -26,9 +26,9 @@ LEGEND = (
     "the tuned runs. [All rules](docs/every-rule.md)."
 )
 EARLIER = (
-    "Slanted: the numbers were chosen in trials of an earlier comparison, which were "
-    "not scored on the test part, so that the interval of the accuracy is over seeds "
-    "alone. The difference to the control is then that of the two means, not paired "
+    "Slanted: the hyper-parameters were chosen in trials of an earlier comparison, "
+    "which were not scored on the test part, so that the interval of the accuracy is "
+    "over seeds alone. The difference to the control is then that of the two means, not paired "
     "by seed."
 )
 LOSSES = {"cross-entropy": "CE", "squared-error": "SE"}
@@ -41,7 +41,7 @@ _INVERSES = "rectifiers have no inverse below 0: its papers use smooth units"
 REASONS: dict[str, str] = {
     "direct-feedback-alignment-sign": _LARGE,
     "direct-random-target-projection": _LARGE,
-    "coupled-learning": "some seeds fail at the numbers that its trials chose",
+    "coupled-learning": "some seeds fail at the hyper-parameters that its trials chose",
     "target-propagation": "its targets contain the error of the inverses",
     "difference-reconstruction": _INVERSES,
     "fixed-weight-target-propagation": _INVERSES,
