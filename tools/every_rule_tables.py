@@ -28,8 +28,8 @@ LEGEND = (
 EARLIER = (
     "Slanted: the hyper-parameters were chosen in trials of an earlier comparison, "
     "which were not scored on the test part, so that the interval of the accuracy is "
-    "over seeds alone. The difference to the control is then that of the two means, not paired "
-    "by seed."
+    "over seeds alone. The difference to the control is then that of the two means, "
+    "not paired by seed."
 )
 LOSSES = {"cross-entropy": "CE", "squared-error": "SE"}
 
