@@ -49,7 +49,7 @@ def main() -> int:
 
 
 def _followed(console: Console, options: argparse.Namespace) -> Iterator[Record]:
-    """The records as they come, while a line says what is being measured."""
+    """The records in order, with a line on what is being measured."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("")
@@ -62,7 +62,7 @@ def _plan(options: argparse.Namespace) -> Iterator[tuple[Model, str, Measure]]:
     for name in options.only:
         model = MODELS[name]()
         if name == "digits":
-            # What a data set of 1,797 examples is trained with.
+            # The default for a data set of 1,797 examples.
             args = tuple(arg[:SEEDS_BATCH] for arg in model.args)
             if "seeds" in options.lines:
                 yield replace(model, args=args), "seeds", _lines.seeds
@@ -92,7 +92,7 @@ def _parse() -> argparse.Namespace:
     )
     lines = [*LINES, "seeds", "settling", "closeness"]
     known = [*lines, "peers", "peers-closeness"]
-    # The peers make environments of their own, and are asked for by name.
+    # The peers create their own environments, and run only if named.
     parser.add_argument(
         "--lines", type=_names(known), default=lines, help=f"of {known}"
     )

@@ -5,9 +5,9 @@
     v_n <- v_n - rate * d energy / d v_n,  T times, from the feed-forward values
     gradients = d (mean energy) / d parameters at the last values
 
-The yardstick for the library's free predictions. The arithmetic is the same, one
-forward and one data-backward of every layer above the first per step: the first
-layer's prediction depends on the data alone and is computed once.
+The reference for the library's free predictions. The arithmetic is the same: per
+step one forward pass and one backward pass (to the data) of every layer above the
+first, whose prediction depends on the data alone and is computed once.
 """
 
 from collections.abc import Callable

@@ -15,7 +15,7 @@ from ._models import Model
 
 
 def backprop(model: Model) -> Prepared:
-    """`jax.value_and_grad`: what everything is a ratio to."""
+    """`jax.value_and_grad`, the reference of all ratios."""
     return prepare(jax.value_and_grad(model.loss), model.params, *model.args)
 
 
@@ -38,7 +38,7 @@ def backprop_step(model: Model) -> Prepared:
 
 
 def rule_step(model: Model, rule: Any) -> Prepared:
-    """A step of gradient descent on what a rule says; the gradients are not kept."""
+    """A step of gradient descent with a rule; the gradients are not returned."""
     train = apical.train_step(model.loss, rule, optax.sgd(1e-3))
 
     def step(params: Any, state: Any, *args: Any) -> Any:
@@ -50,7 +50,7 @@ def rule_step(model: Model, rule: Any) -> Prepared:
 
 
 def loops_by_hand(steps: int, model: Model) -> dict[str, Prepared]:
-    """The hand-written loops, for the models that they are written for."""
+    """The hand-written loops, for models that have one."""
     if model.name not in ("mlp", "deep"):
         return {}
     loops = {"by hand, scan": 1, "by hand, scan unrolled by 5": 5}
@@ -61,13 +61,13 @@ def loops_by_hand(steps: int, model: Model) -> dict[str, Prepared]:
 
 
 def fresh_backprop(model: Model) -> Call:
-    """Backprop through functions that JAX has not met."""
+    """Backprop through new functions, which JAX has not cached."""
     call = jax.jit(jax.value_and_grad(_renewed(model.loss)))
     return lambda: call(model.params, *model.args)
 
 
 def fresh_learner(model: Model, rule: Any) -> Call:
-    """A learner made and initialised anew, about to be called for the first time."""
+    """A new, initialised learner that has not been called."""
     anew = Model(model.name, _renewed(model.loss), model.params, model.args)
     learn, state = _initialised(anew, rule)
     call = jax.jit(learn)

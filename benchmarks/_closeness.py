@@ -30,7 +30,7 @@ from ._records import Record, timed
 
 DEPTHS = {4: 4.0, 8: 6.0, 20: 10.0}  # layers of weights: the limit of the ratio
 CLOSE = 0.99
-FAR = 0.95  # backprop must be farther than that, or there is nothing to reach
+FAR = 0.95  # backprop must be farther away, or there is nothing to measure
 _WIDTH, _BATCH, _RATE = 128, 128, 1e-3
 _SETTLED = 1e-6
 _ORDINARY = (20, 50, 100, 200, 400, 800, 1600)
@@ -92,7 +92,7 @@ def _trained(params: Any, x: Any, y: Any) -> Any:
 
 
 def measured(model: Model, budget: Budget) -> Iterator[Record]:
-    """The ratio at the fewest steps that are close enough, for each way there."""
+    """The ratio at the fewest steps that are close enough, for each method."""
     layers = len(model.params)
     goal = equilibrium(model)
     backprop = closeness(jax.grad(model.loss)(model.params, *model.args), goal)

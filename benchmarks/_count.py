@@ -1,6 +1,6 @@
-"""Multiply-adds of a traced program, and what T steps must at least cost.
+"""Multiply-adds of a traced program, and lower bounds for T steps.
 
-XLA's own count (`compiled.cost_analysis()`) takes the body of a loop once, however
+XLA's own count (`compiled.cost_analysis()`) counts the body of a loop once, however
 often it runs. This walker reads the equations of `jax.make_jaxpr`'s result instead,
 multiplies by the lengths of scans, and passes over equations whose results are not
 used. Reading equations is fine here, where nothing but a printed figure depends on
@@ -44,17 +44,17 @@ class Work:
         return self.forward + self.data + self.weight
 
     def fixed(self, steps: int) -> float:
-        """The least that T steps with fixed predictions cost, in backprops."""
+        """The lower bound for T steps with fixed predictions, in backprops."""
         return (self.forward + steps * self.data + self.weight) / self.backprop
 
     def free(self, steps: int) -> float:
-        """The least that T steps with free predictions cost, in backprops."""
+        """The lower bound for T steps with free predictions, in backprops."""
         step = self.upper + self.data
         return (self.forward + steps * step + self.weight) / self.backprop
 
 
 def work(loss: Callable[..., Any], params: Any, *args: Any) -> Work:
-    """What one evaluation of `loss(params, *args)` and its derivatives cost."""
+    """The work of one evaluation of `loss(params, *args)` and its derivatives."""
     closed = jax.make_jaxpr(loss)(params, *args)
     leaves = len(jax.tree.leaves(params))
     rest = len(jax.tree.leaves(args))
@@ -62,7 +62,7 @@ def work(loss: Callable[..., Any], params: Any, *args: Any) -> Work:
 
 
 def multiply_adds(fun: Callable[..., Any], *args: Any) -> int:
-    """The multiply-adds that `fun(*args)` really needs (dead equations left out)."""
+    """The multiply-adds of `fun(*args)`, without unused equations."""
     jaxpr = jax.make_jaxpr(fun)(*args).jaxpr
     return _live(jaxpr, [True] * len(jaxpr.outvars))[1]
 
@@ -182,8 +182,8 @@ def _convolution(eqn: Any, size: int) -> int:
     """Each output number reads one kernel window; holes of a dilation cost nothing.
 
     The transpose with respect to the data is a convolution whose input is padded, so
-    that windows overlap the edge; counting full windows there would make a backward
-    pass dearer than the forward one. The products that are not with padding number
+    that windows overlap the edge; counting full windows there would overestimate the
+    backward pass. The products that are not with padding number
     the same in all three, hence the smaller of what input and output allow.
     """
     lhs, rhs = (v.aval.shape for v in eqn.invars)

@@ -20,15 +20,15 @@ _LONGEST = 900  # seconds that one installation may take
 
 
 class UnavailableError(RuntimeError):
-    """An environment that could not be made, or a worker that did not answer."""
+    """An environment that could not be created, or a worker that did not answer."""
 
 
 @dataclass(frozen=True)
 class Library:
-    """A library in an environment of its own.
+    """A library in its own environment.
 
     Attributes:
-      name: what it is called in the table.
+      name: its name in the table.
       script: its worker, in `benchmarks/peers`.
       installs: the arguments of `pip install`, one call after the other; none: it runs
         in the environment of the benchmark.
@@ -55,10 +55,10 @@ PEERS = (FABRICPC, PCX, PCX_NEW)
 
 
 def python_of(library: Library, cache: Path = _CACHE) -> Path:
-    """The interpreter of a library's environment, which is made where it is missing.
+    """The interpreter of a library's environment, which is created if missing.
 
     Raises:
-      UnavailableError: in a word, if it cannot be made.
+      UnavailableError: if it cannot be created.
     """
     if not library.installs:
         return Path(sys.executable)
@@ -81,7 +81,7 @@ def _run(command: Sequence[str], library: Library) -> None:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise UnavailableError(f"no environment for {library.name}: {error}") from error
     if done.returncode:
-        told = (done.stderr or done.stdout).strip().splitlines() or ["no word why"]
+        told = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
         raise UnavailableError(f"no environment for {library.name}: {told[-1]}")
 
 
@@ -135,5 +135,5 @@ class Worker:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # A worker that is told nothing more ends by itself.
+        # A worker whose input is closed ends.
         self._process.communicate()

@@ -1,9 +1,9 @@
-"""Equilibrium propagation, measured against as many forward passes as it takes steps.
+"""Equilibrium propagation, compared with as many forward passes as it takes steps.
 
-A step of settling reads every synapse above the first once forward and once backward
-to the units, and the first, which reads the data alone, once in all. So free and nudged
-steps together should cost no more than as many forward passes, plus a fifth, wherever
-the first layer is at least as large as the others together.
+A step of settling evaluates every synapse above the first once forward and once
+backward to the units; the first synapse, which reads only the data, is evaluated once
+in all. So all steps together should cost at most as many forward passes, plus a fifth,
+if the first layer is at least as large as the others together.
 """
 
 import itertools
@@ -58,7 +58,7 @@ def _forward_passes(model: Model, passes: int) -> Prepared:
 
     def run(params: Any, x: jax.Array, labels: jax.Array) -> jax.Array:
         def step(loss: jax.Array, _: None) -> tuple[jax.Array, None]:
-            # What is added is nothing, and the compiler cannot know it.
+            # The added value is 0, which the compiler cannot know.
             return model.loss(params, x + 1e-30 * loss, labels), None
 
         return lax.scan(step, jnp.zeros(()), length=passes)[0]

@@ -1,8 +1,8 @@
 """Times, first calls and FLOPs of several callables, always side by side.
 
-A machine that others use too drifts from second to second. So what is compared is
-called in turn (A, B, A, B, then B, A, ...) and each round gives one ratio; the median
-of those ratios is what is reported, with both medians and the interquartile range.
+The speed of a shared machine changes from second to second. So the callables are
+called in turn (A, B, A, B, then B, A, ...), and each round gives one ratio. The median
+of these ratios is reported, with both medians and the interquartile range.
 """
 
 import gc
@@ -21,7 +21,7 @@ Maker = Callable[[], Call]
 
 @dataclass(frozen=True)
 class Prepared:
-    """A function compiled for its arguments, with what the compiler says of it."""
+    """A function compiled for its arguments, with the compiler's analysis."""
 
     fun: Callable[..., Any]
     compiled: Any
@@ -32,7 +32,7 @@ class Prepared:
 
     @cached_property
     def flops(self) -> float:
-        """XLA's count, which takes the body of a loop once (`_count.py` does not)."""
+        """XLA's count, in which the body of a loop counts once (unlike `_count.py`)."""
         cost = self.compiled.cost_analysis()
         cost = cost[0] if isinstance(cost, list | tuple) else cost
         return float((cost or {}).get("flops", float("nan")))
@@ -51,7 +51,7 @@ class Timing:
 
     @property
     def fastest(self) -> float:
-        """The fastest round, in seconds: what least felt others on the machine."""
+        """The fastest round, in seconds: the least affected by other work."""
         return float(np.min(self.seconds))
 
     def ratio(self, base: "Timing") -> tuple[float, float, float]:
@@ -71,7 +71,7 @@ def paired(
     """Time all `calls` in turn, `rounds` times.
 
     A call shorter than `shortest` seconds is repeated within its turn, since the
-    clock and the dispatch would otherwise weigh as much as the work.
+    clock and the dispatch would otherwise take as long as the work.
     """
     repeats = {name: _repeats(call, shortest) for name, call in calls.items()}
     seconds: dict[str, list[float]] = {name: [] for name in calls}
@@ -79,7 +79,7 @@ def paired(
     gc.disable()
     try:
         for index in range(rounds):
-            # Backwards every other round: what runs after a call that swept the
+            # In reverse every other round: the call after one that cleared the
             # caches out should not always be the same one.
             for name in list(calls)[:: 1 if index % 2 == 0 else -1]:
                 seconds[name].append(_timed(calls[name], repeats[name]))
@@ -99,11 +99,10 @@ class FirstCalls:
 
 
 def first_calls(makers: dict[str, Maker], rounds: int) -> FirstCalls:
-    """Time what comes before a callable runs at its speed.
+    """Time the first two calls of each callable.
 
     The first call is trace, lower, compile and run; the second is to run. Makers build
-    their functions anew, and every cache of JAX is emptied before each clock starts:
-    nothing is remembered from another turn.
+    new functions, and every cache of JAX is cleared before each measurement.
     """
     seconds: dict[str, list[tuple[float, ...]]] = {name: [] for name in makers}
     errors: dict[str, Exception] = {}

@@ -1,7 +1,7 @@
-"""What is measured: one function for each kind of line of the speed table.
+"""Lines of the speed table: one function for each kind of measurement.
 
-Each yields records as they come. A rule that cannot be measured on a model gives a
-record too, and the others go on.
+Each yields records one by one. A rule that cannot be measured on a model gives a
+record of the failure, and the others continue.
 """
 
 from collections.abc import Callable, Iterator
@@ -43,14 +43,14 @@ UNROLLED = (
 
 @dataclass(frozen=True)
 class Budget:
-    """How often each thing is timed."""
+    """The number of rounds and repeats."""
 
     rounds: int = 31
     first: int = 3
 
     @classmethod
     def quick(cls) -> "Budget":
-        """Enough to see a change of a tenth, not of a twentieth."""
+        """Enough to detect a change of 10 %, not of 5 %."""
         return cls(rounds=7, first=1)
 
 
@@ -181,7 +181,7 @@ def _try(
     what: str,
     make: Callable[[], Any],
 ) -> Iterator[Record]:
-    """Add what `make` makes to `calls`, or say why it could not be made."""
+    """Add the result of `make` to `calls`, or return the reason of the failure."""
     try:
         calls[what] = make()
     except Exception as error:
@@ -193,7 +193,7 @@ def _traced(call: Prepared) -> int:
 
 
 def _distance(grads: Any, others: Any) -> str:
-    """How far two trees of gradients are apart: proof of the same arithmetic."""
+    """The distance of two trees of gradients, which shows equal arithmetic."""
     apart = jax.tree.map(lambda a, b: jnp.max(jnp.abs(a - b)), grads, others)
     size = jax.tree.map(lambda a: jnp.max(jnp.abs(a)), others)
     ratio = float(max(jax.tree.leaves(apart)) / max(jax.tree.leaves(size)))

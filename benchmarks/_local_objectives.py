@@ -1,8 +1,8 @@
-"""What rules with objectives of their own at every node cost, against backprop.
+"""The cost of rules with local objectives, relative to backprop.
 
-Local losses have a limit: their backward pass is backprop's without its way down, and
-read-outs are small. Forward-forward and PEPITA are told without one: they take three
-forward passes more, and one.
+Local losses have a limit: their backward pass is backprop's without the path through
+the layers, and readouts are small. Forward-forward and PEPITA have none: they take
+three additional forward passes and one.
 """
 
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
 """The models that are timed: ordinary JAX loss functions over plain pytrees.
 
-Each is written as a user would write it: nothing here knows about apical. Data and
-labels are random, since only the time is read; their scales are those of a fresh
+Each is written as a user would write it, without any apical code. Data and
+labels are random, since only time is measured; their scales are those of a fresh
 network, so that no activity underflows (denormal numbers are slow on a CPU).
 """
 
@@ -92,9 +92,9 @@ def _convolve(layer: Any, h: jax.Array) -> jax.Array:
 def _pool(h: jax.Array) -> jax.Array:
     """The maximum over squares of two by two.
 
-    By reshape and max: the back-pass of `reduce_window` is select-and-scatter, which
+    By reshape and max: the backward pass of `reduce_window` is select-and-scatter, and
     on XLA:CPU takes longer than all the rest of this network together, in backprop
-    and in every rule, and would hide what is measured.
+    and in every rule, and would dominate the measurement.
     """
     n, height, width, channels = h.shape
     return h.reshape(n, height // 2, 2, width // 2, 2, channels).max(axis=(2, 4))

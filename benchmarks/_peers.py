@@ -1,8 +1,8 @@
 """Whole training steps of free predictions, against FabricPC and PCX.
 
-Each library runs in a process and an environment of its own, on the same arrays: T
+Each library runs in its own process and environment, on the same arrays: T
 plain steps of the values at the same rate from the feed-forward ones, then Adam on the
-weights. Nothing is timed before all have settled at the same values. Rounds alternate
+weights. Timing starts after all have settled at the same values. Rounds alternate
 between the processes; each round gives one ratio.
 """
 
@@ -102,7 +102,7 @@ def measured(model: Model, budget: Budget) -> Iterator[Record]:
 
 
 def left_out(model: str, error: UnavailableError) -> Record:
-    """A word on a library that is not there."""
+    """A record for a library that is not available."""
     return Record("peers", model, "left out", float("nan"), note=str(error))
 
 
@@ -156,13 +156,13 @@ def _start(model: Model) -> Values:
 
 
 def read(path: str) -> Values:
-    """What a worker left in a file, in its order."""
+    """The arrays that a worker wrote to a file, in order."""
     with np.load(path) as found:
         return [found[name] for name in found.files]
 
 
 def require_equal(start: Values, settled: Mapping[str, Values]) -> dict[str, float]:
-    """How far each library's values are from those of the first, or refuse.
+    """The distance of each library's values from those of the first.
 
     Args:
       start: the feed-forward values.
@@ -199,9 +199,9 @@ def _length(values: Values, origin: Values) -> float:
 
 
 class Turns(NamedTuple):
-    """Time of each round by the wall's clock, and by the processor's.
+    """Wall-clock time and processor time of each round.
 
-    On a machine that others use the second is the steadier.
+    On a shared machine the second varies less.
     """
 
     wall: Timing
@@ -232,7 +232,7 @@ def in_turn(calls: Mapping[str, tuple[Worker, str]], rounds: int) -> dict[str, T
 
 
 def reached(layers: int, steps: int) -> float:
-    """What part of all layers' steps are those that a signal has reached."""
+    """The fraction of all layers' steps that a signal has reached."""
     reached = sum(min(step, layers) for step in range(1, steps + 1))
     return reached / (layers * steps)
 
@@ -249,7 +249,7 @@ class _AllNodes(tools.AbstractInference):
 
 
 def _lever(model: Model, budget: Budget) -> Iterator[Record]:
-    """What the active front saves."""
+    """The time that the active front saves."""
     for steps in TASKS[model.name]:
         name = f"{model.name}, T={steps}"
         ways = {"active front": None, "without it": _AllNodes()}
@@ -267,7 +267,7 @@ def _lever(model: Model, budget: Budget) -> Iterator[Record]:
 
 
 def memory(model: Model) -> Iterator[Record]:
-    """What the compiler sets aside, against backprop, by prediction."""
+    """The memory that the compiler allocates, relative to backprop, by prediction."""
     least = _bytes(_calls.backprop(model))
     for prediction in ("fixed", "free"):
         rule = rules.PredictiveCoding(20, _RATE, prediction)

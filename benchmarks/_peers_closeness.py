@@ -2,9 +2,9 @@
 
     closeness = the smallest cosine over parameters to the update at the equilibrium
 
-Each way takes the fewest steps, at the best of the given rates, that are close enough;
-then whole training steps are timed in turn. PCX takes the same steps of the values as
-FabricPC, and is compared at equal steps.
+Each method takes the fewest steps, at the best of the given rates, that are close
+enough; then whole training steps are timed in turn. PCX takes the same steps of the
+values as FabricPC, and is compared at equal steps.
 """
 
 import itertools
@@ -32,7 +32,7 @@ _MANY = (10, 20, 30, 40, 50, 70, 100, 140, 200, 280, 400, 560, 800, 1120, 1600)
 
 
 class Way(NamedTuple):
-    """A way to the equilibrium: what is tried, and the largest ratio of apical's."""
+    """A method of inference: what is tried, and the largest ratio for apical."""
 
     worker: Worker
     way: str
@@ -78,7 +78,7 @@ def models() -> Iterator[Model]:
 
 
 def measured(model: Model, budget: Budget) -> Iterator[Record]:
-    """Errors as variables against each way of FabricPC."""
+    """Errors as variables, relative to each method of FabricPC."""
     with tempfile.TemporaryDirectory() as folder, Worker(APICAL) as mine:
         path = str(Path(folder) / "problem.npz")
         _problem(len(model.params)).save(path)

@@ -1,4 +1,4 @@
-"""One measured line, the table of all of them, and the file of records."""
+"""Records of measurements: one line, the table, and the file."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from ._harness import Timing
 
 @dataclass(frozen=True)
 class Record:
-    """What was measured, against what, and what it may be.
+    """A measurement, its reference, and its limit.
 
     `ratio` is the median of the ratios of each round to `base`; `low` and `high` are
     their quartiles. `bound` is what the arithmetic alone would cost.
@@ -57,7 +57,7 @@ def timed(
     bound: float | None = None,
     note: str = "",
 ) -> Record:
-    """A record of how long the first of `timings` takes against the second."""
+    """A record of the time of the first of `timings` relative to the second."""
     one, other = timings
     low, ratio, high = one.ratio(other)
     return Record(
@@ -78,14 +78,14 @@ def timed(
 
 
 def failed(section: str, model: str, what: str, error: Exception) -> Record:
-    """A record of what could not be measured, so that the others go on."""
+    """A record of a failed measurement, so that the others continue."""
     first = str(error).strip().splitlines()[0] if str(error).strip() else ""
     note = f"not measured: {type(error).__name__}: {first}"
     return Record(section, model, what, float("nan"), note=note)
 
 
 def environment() -> dict[str, object]:
-    """What a ratio may depend on, apart from the code."""
+    """Versions and hardware, on which a ratio may depend."""
     return {
         "jax": jax.__version__,
         "python": platform.python_version(),

@@ -1,6 +1,7 @@
-"""What scalar feedback costs: one pair, one direction, sixteen pairs.
+"""The cost of perturbation rules: one pair, one direction, sixteen pairs.
 
-Of what has no limit most is the generator of normal numbers, 14 ns for each on a CPU.
+For lines without a limit most of the time is spent on drawing normal numbers, 14 ns for
+each on a CPU.
 """
 
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from ._lines import BASE, Budget, _try
 from ._models import Model
 from ._records import Record, timed
 
-# Two forward passes beside each other, one undisturbed, the noise, and the product.
+# Two perturbed forward passes, one undisturbed, the noise, and the product.
 ONE_PAIR: dict[str, rules.Rule] = {
     "weight perturbation, 1 pair of signs": rules.WeightPerturbation(),
     "node perturbation, 1 pair of signs": rules.NodePerturbation(),

@@ -1,20 +1,20 @@
-"""Targets and synthetic gradients: what a call costs, against what it must.
+"""Targets and synthetic gradients: the cost of a call and its lower bound.
 
 Per call, in multiply-adds of `_count.work` (F forward, U its part above the first
 nodes, D cotangents of activities, W of parameters):
 
     backpropagation                          F + D + W
     targets, inverses fixed                  F + 2 D + W
-        once for what the inverses make of the values, once for the targets
+        once for the reconstructions of the values, once for the targets
     one step of noise reconstruction         + U + 2 D
         up from the noisy values, back, and the product for the inverse's weights
     one step of difference reconstruction    + U + 6 D
         back from three places, each with its product
     synthetic gradients, linear critics      F + D + W + 2 sum over nodes of n^2
-        what each critic says, and the product for its weights
+        the output of each critic, and the product for its weights
 
-Random numbers are no multiply-adds, but not for nothing: drawing the noise is timed by
-itself and added, once for noise reconstruction and twice for the other.
+Random numbers are not multiply-adds but take time: drawing the noise is timed
+separately and added, once for noise reconstruction and twice for the other.
 """
 
 import math
@@ -34,7 +34,7 @@ from ._lines import BASE, Budget, _try
 from ._models import Model
 from ._records import Record, timed
 
-# How much dearer than its own multiply-adds a call may be.
+# The largest ratio of the cost of a call to its multiply-adds.
 MARGIN = 1.2
 SYNTHETIC_LIMIT = 1.5
 NOISE = "the noise alone"
@@ -51,7 +51,7 @@ RULES: dict[str, Any] = {
 
 
 def targets(model: Model, budget: Budget) -> Iterator[Record]:
-    """Each rule against backprop, and the least that it can cost."""
+    """Each rule relative to backprop, and its lower bound."""
     calls = {BASE: _calls.backprop(model)}
     for what, rule in RULES.items():
         make = partial(_calls.learner, model, rule)
@@ -78,7 +78,7 @@ def _noise(model: Model) -> Prepared:
 
 
 def _bounds(model: Model, least: Work) -> dict[str, float]:
-    """What the multiply-adds alone cost, in backprops."""
+    """The lower bounds by multiply-adds, in backprops."""
     sent = least.backprop + least.data
     counts = {
         "targets, fixed inverses": sent,
@@ -90,6 +90,6 @@ def _bounds(model: Model, least: Work) -> dict[str, float]:
 
 
 def _critics(model: Model) -> int:
-    """Multiply-adds of what all linear critics say."""
+    """Multiply-adds of all linear critics."""
     nodes = apical.trace(model.loss)(model.params, *model.args).nodes
     return sum(math.prod(node.shape) * node.shape[-1] for node in nodes)

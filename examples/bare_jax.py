@@ -1,4 +1,4 @@
-"""A loss function of one's own, trained by three rules; only `rule` changes."""
+"""A loss in bare JAX and three rules: `python examples/bare_jax.py`."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from apical.rules import Backpropagation, FeedbackAlignment, PredictiveCoding
 
 
 def loss_fn(params, images, labels):
-    """The cross-entropy of a network with two hidden layers: nothing of apical's."""
+    """The cross-entropy of a network with two hidden layers, in plain JAX."""
     h = jnp.tanh(images @ params["first"]["w"] + params["first"]["b"])
     h = jnp.tanh(h @ params["second"]["w"] + params["second"]["b"])
     logits = h @ params["third"]["w"] + params["third"]["b"]

@@ -11,7 +11,7 @@ from apical.rules import Backpropagation, FeedbackAlignment, KolenPollack
 
 
 class Network(nn.Module):
-    """Two convolutions and a read-out."""
+    """Two convolutions and a readout."""
 
     @nn.compact
     def __call__(self, images):

@@ -1,4 +1,4 @@
-"""What every test shares: JAX on the CPU, one key, properties that repeat."""
+"""Setup shared by all tests: JAX on the CPU, one key, deterministic properties."""
 
 import os
 from importlib.metadata import version

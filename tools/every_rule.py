@@ -36,7 +36,7 @@ TEXT = """\
 # All rules compared
 
 `apical compare` trains rules on the same data, from the same weights, beside
-backpropagation and a control. This page has what it found on the 1,797 handwritten
+backpropagation and a control. This page has the results on the 1,797 handwritten
 digits (8 x 8) that come with scikit-learn: 5 seeds, 8 epochs, Adam. The figures are in
 `results/every-rule.json`, from which `python tools/every_rule.py` writes this page.
 
@@ -46,41 +46,43 @@ digits (8 x 8) that come with scikit-learn: 5 seeds, 8 epochs, Adam. The figures
   squared error, for rules that clamp the output to its target.
 * **accuracy %**: on the test part, after the last epoch. ± is a 95 % interval over
   seeds and, where there were trials, over the draw of the trials. The test part has
-  360 pictures, so that one picture is 0.28 points.
+  360 images: one image is 0.28 points.
 * **− backprop**: the difference, paired by seed, to backpropagation of the same loss
   (`backpropagation` or `backprop-squared-error`). *equal*: the interval lies within
   one point on either side of 0. *above*, *below*: the interval does not contain 0.
   *open*: neither.
 * **above the control**: the difference to the accuracy of `untrained-hidden-layers`,
-  where its interval lies above 0. In the control only the read-out learns; hidden
+  where its interval lies above 0. In the control only the readout learns; hidden
   layers keep their initial weights. The control descends the cross-entropy. On these
-  data the squared error alone is worth about two points, so that part of what an SE
-  row is above the control comes from the loss.
+  data the squared error alone is worth about two points, so part of the difference
+  between an SE row and the control is due to the loss.
 * **alignment**: the cosine between the update and the gradient of the same loss, the
-  mean of the hidden layers, before training → after the last epoch. The read-out is
-  not included: most rules have it right, and it is the largest part of the gradient
-  ([Measure](measure.md)).
+  mean of the hidden layers, before training → after the last epoch. The readout is
+  not included: under most rules its gradient is exact, and it is the largest part of
+  the whole ([Measure](measure.md)).
 * **by layer**: the alignment of each hidden layer after the last epoch, from the
   input up.
 * **time**, **FLOPs**: those of a training step, divided by backpropagation's. A step
   of `incremental-predictive-coding` moves the parameters eight times, the others
-  once. The machine was busy while times were measured: those of the two
-  backpropagations, which should be 1, show the noise.
-* **needs**: [what the rule needs that a neuron does not have](terms.md), by number.
+  once. The machine had other work while times were measured: the two
+  rows of backpropagation, whose time should be 1, show the noise.
+* **needs**: the [biological requirements](terms.md#biological-requirements) of the
+  rule, by number.
 
-Intervals are not corrected for the number of rules. A tuned accuracy may lie below
-one that was not tuned, because one draw of trials decides which numbers are chosen.
+Intervals are not corrected for the number of rules. A tuned accuracy may be lower
+than one that was not tuned, because one draw of trials decides which
+hyper-parameters are chosen.
 
 ## Every rule, tuned
 
-`apical compare --rules all --model mlp --sweep 16`: each rule at the best of 16
-trials of its own, chosen on a held-out part of the training set.
+`apical compare --rules all --model mlp --sweep 16`: each rule at the best of its
+16 trials, chosen on a held-out part of the training set.
 
 {all_rules}
 
 ### Rules not shown to be above the control
 
-Eight epochs are few: a rule in this table is slow, or hard to tune, or worse, or the
+Eight epochs are few: a rule in this table may be slow, hard to tune or worse, or the
 draw of the trials leaves it open. Some were trained for longer (`--epochs 40`) and
 with smooth units (`--model mlp-tanh`), again with 16 trials; bold: shown to be above
 the control there.
@@ -126,7 +128,7 @@ def _line(row: Row, found: Comparison) -> Any:
 
 
 def _has_no_trials(row: Row, found: Comparison) -> bool:
-    """Whether numbers from earlier trials were run again without trials."""
+    """Whether earlier hyper-parameters were run again without trials."""
     tried = {(line["model"], line["rule"]) for line in found.trials}
     return bool(found.settings["sweep"]) and (row.model, row.rule) not in tried
 

@@ -11,7 +11,7 @@ from apical.rules.tools import NEEDS
 
 TUNED = "mlp, 8 epochs"
 NOT_TUNED = ("mlp, 8 epochs, not tuned", "cnn, 8 epochs, not tuned")
-LONGER = ("mlp, 40 epochs", "mlp-tanh, 40 epochs")  # of what is not above the control
+LONGER = ("mlp, 40 epochs", "mlp-tanh, 40 epochs")  # of rules not above the control
 SIX = (
     *("backpropagation", "feedback-alignment", "direct-feedback-alignment"),
     *("predictive-coding", "equilibrium-propagation", CONTROL),
@@ -26,22 +26,22 @@ LEGEND = (
     "the tuned runs. [All rules](docs/every-rule.md)."
 )
 EARLIER = (
-    "Slanted: the numbers were chosen in trials of an earlier comparison, which were "
-    "not scored on the test part, so that the interval of the accuracy is over seeds "
-    "alone. The difference to the control is then that of the two means, not paired "
-    "by seed."
+    "Slanted: the hyper-parameters were chosen in trials of an earlier comparison, "
+    "which were not scored on the test part, so that the interval of the accuracy is "
+    "over seeds alone. The difference to the control is then that of the two means, "
+    "not paired by seed."
 )
 LOSSES = {"cross-entropy": "CE", "squared-error": "SE"}
 
 # Why a rule is not shown to be above the control, where the reason is known.
-_LARGE = "its signal never becomes small and drives rectifiers far from 0"
+_LARGE = "its signal does not become small, and drives rectifiers far from 0"
 _NOISE = "variance: one number for 26 thousand parameters, in 180 steps"
 _NOISE_AT_NODES = "variance: one number for 266 activities of an example, in 180 steps"
 _INVERSES = "rectifiers have no inverse below 0: its papers use smooth units"
 REASONS: dict[str, str] = {
     "direct-feedback-alignment-sign": _LARGE,
     "direct-random-target-projection": _LARGE,
-    "coupled-learning": "some seeds fail at the numbers that its trials chose",
+    "coupled-learning": "some seeds fail at the hyper-parameters that its trials chose",
     "target-propagation": "its targets contain the error of the inverses",
     "difference-reconstruction": _INVERSES,
     "fixed-weight-target-propagation": _INVERSES,

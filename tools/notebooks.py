@@ -104,13 +104,13 @@ def page(path: Path) -> tuple[str, dict[str, str]]:
             if form == _SVG:
                 name = f"{path.stem}-{len(pictures) + 1}.svg"
                 pictures[name] = said
-                said = f"![What the cell above draws](../images/notebooks/{name})"
+                said = f"![Figure drawn by the cell above](../images/notebooks/{name})"
             elif form == _TEXT:
                 said = f"```text\n{said}\n```"
             else:  # a blank line would end the HTML
                 said = "\n".join(line for line in said.splitlines() if line.strip())
             parts.append(said)
-    parts.insert(1, f"This page is a [notebook]({path.name}), with what it printed.")
+    parts.insert(1, f"This page is a [notebook]({path.name}), with its outputs.")
     return "\n\n".join(parts) + "\n", pictures
 
 

@@ -1,4 +1,4 @@
-"""Draw the picture of docs/predictive-coding.md: errors that travel.
+"""Draw the figure of docs/predictive-coding.md: errors during inference.
 
 python tools/predictive_coding_pictures.py
 """

@@ -147,7 +147,7 @@ def table(count: int = 100_000) -> list[str]:
         found = estimates(rule, spiking, params, args, count)
         mean = jnp.mean(found, axis=0)
         spread = jnp.sum(jnp.var(found, axis=0)) / size
-        # What the draws themselves leave of the distance of their mean is taken off.
+        # Subtract the part of the distance that is due to the finite number of draws.
         off = jnp.sum((mean - true) ** 2) / size - spread / count
         bias = float(jnp.sqrt(jnp.maximum(off, 0)))
         rows.append(f"| {name} | {100 * bias:.0f} % | {float(spread):.2g} |")

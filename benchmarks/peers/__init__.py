@@ -1,5 +1,5 @@
 """The libraries that apical is timed against: a worker process for each.
 
-A worker is a script that runs in an environment of its own, where nothing but its
-library and what that asks for is installed. `_worker.py` is what they share.
+A worker is a script that runs in its own environment, where only its library and the
+dependencies are installed. `_worker.py` is shared by all.
 """

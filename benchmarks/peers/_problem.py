@@ -1,4 +1,4 @@
-"""A network as plain arrays, with its batch: what every worker builds its model from.
+"""A network as plain arrays, with its batch, from which every worker builds its model.
 
 A kernel of four axes is a convolution (height, width, in, out; no padding), with tanh
 and the maximum over squares of two by two after it. All others are dense, with tanh
@@ -49,7 +49,7 @@ class Problem(NamedTuple):
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:
-        """The shape of one example of what each layer gives."""
+        """The shape of each layer's output for one example."""
         shape, found = self.x.shape[1:], []
         for weight in self.weights:
             if weight.ndim == 4:
@@ -83,8 +83,8 @@ def _layer(weight: jax.Array, h: jax.Array) -> jax.Array:
 def pooled(h: jax.Array) -> jax.Array:
     """The maximum over squares of two by two.
 
-    The same in every library: the back-pass of `reduce_window` would take longer than
-    all the rest.
+    The same in every library: the backward pass of `reduce_window` would take longer
+    than everything else.
     """
     n, height, width, channels = h.shape
     return h.reshape(n, height // 2, 2, width // 2, 2, channels).max(axis=(2, 4))

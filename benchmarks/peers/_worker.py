@@ -1,4 +1,4 @@
-"""What every worker does: build what it is told, and say how long a call takes.
+"""The server of every worker: build the requested call, and time it.
 
 A worker reads one JSON object a line and answers with one:
 
@@ -7,10 +7,10 @@ A worker reads one JSON object a line and answers with one:
     {"do": "forget", "name": ...}
     {"do": "stop"}
 
-What to build is said by `way` ("values" or "errors" as variables, or "backprop"),
+A request to build has `way` ("values" or "errors" as variables, or "backprop"),
 `steps` and `rate`.
 
-It must run with any JAX and import nothing of this repository.
+It must run with any version of JAX, without importing from this repository.
 """
 
 import json
@@ -29,10 +29,10 @@ from _problem import Problem
 
 @dataclass
 class Built:
-    """A call that can be timed, and what a first one gives.
+    """A call that can be timed, and the results of the first one.
 
     Attributes:
-      call: one call; what it returns is waited for.
+      call: one call, whose result is awaited.
       values: the value of each node after the first call, from the input on.
       grads: the gradients of that call, weights and biases by turns; or None.
     """

@@ -1,4 +1,4 @@
-"""Timing against other libraries: what can be checked without them."""
+"""Benchmarks against other libraries: checks that do not need these."""
 
 import itertools
 import sys

@@ -1,4 +1,4 @@
-"""What a circuit refuses, in words that name the thing and the fix.
+"""Refusals of a circuit: messages name the cause and the fix.
 
 Beside each refusal stands what is accepted, so that no test passes because everything
 is refused.

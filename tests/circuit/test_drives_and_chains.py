@@ -1,4 +1,4 @@
-"""What the drive of a unit is, and which synapses have no node between them."""
+"""Drives of units, and synapses without a node between them."""
 
 import jax
 import jax.numpy as jnp

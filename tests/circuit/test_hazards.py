@@ -136,7 +136,7 @@ def test_2_an_unknown_operation_is_reported():
     assert "not known to apical: `pure_callback`" in str(circuit)
 
 
-# ---------------------------------------------------------- 3: weights told by rank
+# ---------------------------------------------------------- 3: weights by rank
 
 
 def test_3_a_weight_is_what_reaches_a_synapse_whatever_its_rank():

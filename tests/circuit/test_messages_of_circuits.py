@@ -1,4 +1,4 @@
-"""What a careless call of a circuit is told, and of `check_rule`."""
+"""Messages for wrong calls of a circuit and of `check_rule`."""
 
 # Wrong types are what these tests are about.
 # pyright: reportArgumentType=false, reportCallIssue=false

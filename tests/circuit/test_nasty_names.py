@@ -1,4 +1,4 @@
-"""What users call their leaves, keys and marks changes nothing but names."""
+"""Names of leaves, keys and marks: they change nothing but names."""
 
 import functools
 

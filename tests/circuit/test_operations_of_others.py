@@ -1,4 +1,4 @@
-"""What the programs of other packages do: primitives, loops, solvers, callbacks, marks.
+"""Programs of other packages: primitives, loops, solvers, callbacks, marks.
 
 The constructs are imitated by hand, but for diffrax, which the tests have.
 """

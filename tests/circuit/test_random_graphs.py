@@ -1,6 +1,6 @@
-"""The laws of circuits on networks that nobody thought of.
+"""The laws of circuits on randomly generated networks.
 
-`APICAL_EXAMPLES` says on how many: 30, if it says nothing.
+`APICAL_EXAMPLES` is their number; the default is 30.
 """
 
 import os

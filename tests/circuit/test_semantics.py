@@ -1,4 +1,4 @@
-"""What happens at gains, statistics, biases, residues, attention and embeddings.
+"""Gains, statistics, biases, residual streams, attention and embeddings.
 
 Every test here stands behind a statement of docs/rules-and-models.md. The feedback
 rules are compared with the model written once more with a second weight by hand; a

@@ -1,4 +1,4 @@
-"""What happens to weights made of weights, users' derivatives and loops.
+"""Weights made of weights, user-defined derivatives, and loops.
 
 Every test here stands behind a statement of docs/rules-and-models.md, as in
 test_semantics.py.

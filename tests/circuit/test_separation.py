@@ -1,4 +1,4 @@
-"""Whether a loss is a sum over examples, told from its program.
+"""Whether a loss is a sum over examples, determined from its program.
 
 The law: noise at one example's activities moves the loss of that example alone, and
 all that moves is the sum of what moves.

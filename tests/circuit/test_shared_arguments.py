@@ -1,4 +1,4 @@
-"""What all examples share may mask a weight: the product is an effective weight."""
+"""A mask that all examples share gives an effective weight."""
 
 import jax
 import jax.numpy as jnp

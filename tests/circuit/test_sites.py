@@ -1,4 +1,4 @@
-"""Sites: values and drives, the output, what reaches what, and the taps at them."""
+"""Sites: values and drives, the output, reachability, and taps."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""What the programs of other packages hold: modules with state, arrays of their own.
+"""Models of other packages: modules with state, and their own arrays.
 
 The constructs are imitated by hand, but for flax and equinox, which the tests have.
 """

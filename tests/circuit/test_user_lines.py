@@ -70,7 +70,7 @@ def lines_of(loss_fn) -> set[str]:
 @pytest.mark.parametrize("layer", LAYERS)
 def test_the_line_of_a_layer_is_where_the_user_calls_it(package, layer):
     def loss_fn(w, x):
-        h = getattr(package, layer)(w, x)  # the line that is told
+        h = getattr(package, layer)(w, x)  # the line in the message
         return jnp.mean(h @ w)
 
     first = loss_fn.__code__.co_firstlineno
@@ -82,7 +82,7 @@ def test_the_line_of_a_layer_is_where_the_user_calls_it(package, layer):
 
 def test_a_function_that_a_package_calls_is_the_users(package):
     def inner(w, x):
-        return jnp.tanh(x @ w)  # the line that is told
+        return jnp.tanh(x @ w)  # the line in the message
 
     def loss_fn(w, x):
         return jnp.mean(package.applied(inner, w, x) @ w)
@@ -107,7 +107,7 @@ def test_a_loss_function_of_a_package_has_lines_of_the_package(package):
 
 def test_a_refusal_names_the_users_line(package):
     def loss_fn(w, x):
-        h = jnp.tanh(package.derived(w, x))  # the line that is told
+        h = jnp.tanh(package.derived(w, x))  # the line in the message
         return jnp.mean(h @ w)
 
     told = loss_fn.__code__.co_firstlineno + 1

@@ -1,4 +1,4 @@
-"""The problems of the zoo are what their records say they are."""
+"""The problems of the zoo have the properties in their records."""
 
 import functools
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Claims: verdicts by rule alone, tasks done once, and what is told of them."""
+"""Claims: verdicts by rule alone, tasks run once, and their reports."""
 
 import json
 from dataclasses import replace
@@ -89,7 +89,7 @@ def test_what_was_done_is_not_done_again(tmp_path):
 def test_other_versions_are_refused(tmp_path, monkeypatch):
     run_claim(TOY, "full", tmp_path)
     monkeypatch.setattr(_run, "environment", lambda: {"jax": "9"})
-    with pytest.raises(LabError, match=r"was begun with jax 0.*this is 9.*begin anew"):
+    with pytest.raises(LabError, match=r"was begun with jax 0.*this is 9.*start again"):
         run_claim(TOY, "full", tmp_path)
 
 

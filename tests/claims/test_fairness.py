@@ -1,4 +1,4 @@
-"""When a verdict is refused, and what the records do not allow to be computed."""
+"""Refused verdicts, and what cannot be computed from the records."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The judge: every word follows from where an interval lies beside -m, 0 and m."""
+"""Verdicts: each word follows from the interval relative to -m, 0 and m."""
 
 import math
 from itertools import combinations_with_replacement

@@ -1,4 +1,4 @@
-"""The command line: what it prints, and how it ends."""
+"""The command line: output and exit codes."""
 
 import ast
 import dataclasses
@@ -29,7 +29,9 @@ def test_the_version_is_printed():
 
 def needs_in_matrix(text):
     """The needs of each rule, read off the matrix that `apical rules` prints."""
-    legend = re.search(r"Needs that a neuron does not meet: (.*?)\.", flat(text))[1]
+    legend = re.search(
+        r"Needs that a biological neuron is not known to meet: (.*?)\.", flat(text)
+    )[1]
     words = dict(part.split(" ", 1) for part in legend.split("; "))
     lines = [line.split() for line in text.splitlines()]
     marks = {line[0]: line[1:] for line in lines if {"•", "·"} & set(line[1:])}
@@ -173,7 +175,7 @@ def test_an_interrupt_says_how_to_go_on(monkeypatch):
 
 
 def python(script, **environment):
-    """Run a script in a Python of its own."""
+    """Run a script in a separate Python process."""
     return subprocess.run(
         [sys.executable, "-c", script],
         capture_output=True,
@@ -259,4 +261,4 @@ def test_kept_verdicts_are_listed_and_ones_own_beside_them(tmp_path):
     for name, kept in claims.kept_claims().items():
         assert name in result.stdout and kept.verdict in flat(result.stdout)
     assert "yours" not in result.stdout
-    assert "none has been run at the full scale" in flat(result.stdout)
+    assert "no claim has been run at the full scale" in flat(result.stdout)

@@ -1,4 +1,4 @@
-"""The page about feedback weights: its code runs, and its tables name what there is."""
+"""The page about feedback weights: its code runs, and its tables are complete."""
 
 import dataclasses
 import re

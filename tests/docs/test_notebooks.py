@@ -1,4 +1,4 @@
-"""The notebooks run from top to bottom, and their pages show what they printed."""
+"""The notebooks run from top to bottom, and their pages show the outputs."""
 
 import importlib
 import sys

@@ -1,4 +1,4 @@
-"""The code of the README and of the pages runs as it stands, from top to bottom."""
+"""The code of the README and of the pages runs from top to bottom."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""The site builds without a warning, and its pages have what they promise."""
+"""The site builds without warnings, and generated pages are up to date."""
 
 import importlib
 import json

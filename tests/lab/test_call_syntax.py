@@ -1,4 +1,4 @@
-"""Rules with arguments, and numbers that are varied: what is written and meant."""
+"""Rules with arguments, and numbers that are varied."""
 
 import dataclasses
 import json

@@ -237,7 +237,7 @@ def test_models_and_rules_of_ones_own_by_name(tmp_path, monkeypatch):
     assert [row.rule for row in result.rows] == names
     assert {row.model for row in result.rows} == {f"{mine}:build"}
     assert "fixed" in result.rows[1].hyper_parameters
-    with pytest.raises(lab.LabError, match="mine_for_test:number is no rule but 3"):
+    with pytest.raises(lab.LabError, match="mine_for_test:number is not a rule but 3"):
         compared(rules=[f"{mine}:number"])
     with pytest.raises(lab.LabError, match="mine_for_test has no nothing"):
         compared(rules=[f"{mine}:nothing"])

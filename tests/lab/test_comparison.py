@@ -1,4 +1,4 @@
-"""What a `Comparison` shows in Python, in a notebook, in pandas and on axes."""
+"""A `Comparison` in Python, in a notebook, in pandas and on axes."""
 
 import builtins
 import re

@@ -1,4 +1,4 @@
-"""A readout that stays as it was drawn, and what passes through it."""
+"""A frozen readout, and the signals that pass through it."""
 
 import jax
 import jax.numpy as jnp

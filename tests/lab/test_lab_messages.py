@@ -1,4 +1,4 @@
-"""What a careless user of the lab is told, from Python and at the command line."""
+"""Messages of the lab for wrong calls, from Python and the command line."""
 
 # Wrong types are what these tests are about.
 # pyright: reportArgumentType=false, reportCallIssue=false
@@ -77,7 +77,7 @@ CALLS = {
         lambda: compare(data=(np.ones(3), np.ones(3))),
         *("data is a tuple", "lab.Data"),
     ),
-    "data, none": (lambda: lab.load(None), "name is a NoneType", "by a text"),
+    "data, none": (lambda: lab.load(None), "name is a NoneType", "by a string"),
     "data, path": (lambda: compare(data=Path("no.npz")), "no.npz", "no such file"),
     "data, empty": (lambda: lab.load(""), "no data set is called ''", "digits"),
     "data-dir": (lambda: lab.load("mnist", "file"), "--data-dir file is a file"),
@@ -104,7 +104,7 @@ CALLS = {
             "it has no checksum",
         ),
     ),
-    "lines": (lambda: lab.Comparison.read("listed"), "not an object of JSON"),
+    "lines": (lambda: lab.Comparison.read("listed"), "not a JSON object"),
     "report": (
         lambda: lab.Comparison([]).save_report("file"),
         *("cannot write to file", "another folder"),

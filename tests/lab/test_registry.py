@@ -1,4 +1,4 @@
-"""The rows of a comparison: every one names a rule that can be trained."""
+"""The rows of a comparison: each names a rule that can be trained."""
 
 import jax
 import numpy as np

@@ -1,4 +1,4 @@
-"""Search spaces given to `compare`: what a sweep draws in place of the rule's own."""
+"""Search spaces given to `compare` replace those of the rules."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""How close an update is to backpropagation's, against numpy."""
+"""Alignment with backpropagation's update, against numpy."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""What a call costs: the figures, and how they are taken."""
+"""The cost of a call: its figures, and how they are measured."""
 
 from itertools import pairwise
 

@@ -1,4 +1,4 @@
-"""Measures take a learner: what they measure, and what they refuse."""
+"""Measures take a learner: results and refusals."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""The regime of predictive coding: what its numbers are, and what they say."""
+"""The regime of predictive coding: its numbers and its words."""
 
 import jax
 import jax.numpy as jnp

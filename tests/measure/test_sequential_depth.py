@@ -1,4 +1,4 @@
-"""The chain of heavy operations and their number, against closed forms."""
+"""Sequential depth and number of products, against closed forms."""
 
 from itertools import product
 

@@ -1,4 +1,4 @@
-"""Batch Manhattan, held against a loop in numpy."""
+"""Batch Manhattan, compared with a loop in numpy."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""PowerSign, AddSign, their decays and the projection, held against loops in numpy."""
+"""PowerSign, AddSign, their decays and the projection, against numpy."""
 
 import itertools
 import math
@@ -157,7 +157,7 @@ def test_a_weight_that_starts_at_zero_is_left_alone():
 
 
 def test_with_it_feedback_of_the_first_signs_agrees_for_ever():
-    """What it is for: signs that are told once stay right."""
+    """Its purpose: feedback signs that are copied once stay right."""
 
     def loss_fn(w, x, y):
         return jnp.mean((jnp.tanh(x @ w["a"]) @ w["b"] - y) ** 2)

@@ -1,4 +1,4 @@
-"""Backpropagation is what `jax.grad` says."""
+"""Backpropagation equals `jax.grad`."""
 
 import equinox as eqx
 import jax

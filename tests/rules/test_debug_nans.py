@@ -1,4 +1,4 @@
-"""Under `jax_debug_nans` every rule runs: no NaN is made where the answer is finite.
+"""Every rule runs under `jax_debug_nans`: no NaN where the result is finite.
 
 Eagerly, where every operation is looked at.
 """

@@ -1,4 +1,4 @@
-"""Deep networks: every layer hears, or a warning says which do not."""
+"""Deep networks: signals reach every layer, or a warning names the others."""
 
 import warnings
 
@@ -61,7 +61,7 @@ def learner_of(loss_fn, rule, **keywords):
     return jax.jit(learner.init), jax.jit(learner)
 
 
-# ------------------------------------------------------------------- every layer hears
+# ---- Signals reach every layer
 
 
 UNROLLED = {

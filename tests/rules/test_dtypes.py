@@ -1,7 +1,7 @@
-"""Numbers of every width: gradients have the types of the parameters.
+"""Dtypes: gradients have the types of the parameters.
 
 Under x64, in 16 bits and with a type for each layer; and a batch larger than the
-largest number of float16 teaches finite numbers wherever backpropagation does.
+largest number of float16 gives finite updates wherever backpropagation does.
 """
 
 import jax
@@ -94,7 +94,7 @@ def test_training_steps_keep_the_types_of_the_parameters(rule, name):
         assert all(a.dtype == b.dtype for a, b in pairs)
 
 
-# Each rescales to an example's own error, by a way of its own.
+# Each rescales to the error of an example in a different way.
 LARGE = [
     rules.PredictiveCoding(),
     rules.PredictiveCoding(**FREE),

@@ -1,4 +1,4 @@
-"""Heads folded into the batch: every rule does what it does where they are not.
+"""Attention heads folded into the batch axis give the same updates.
 
 Attention of most libraries works on `[batch * heads, steps, units]`. The same function
 with heads on an axis of their own has the same nodes in another shape.

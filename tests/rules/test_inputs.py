@@ -1,4 +1,4 @@
-"""`input_argnums=` and `carry=`: what is said of the arguments, and what is refused."""
+"""`input_argnums=` and `carry=`: their effects and refusals."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Rules of the families to come, written here on the public pieces alone.
+"""Rules of planned families, written with the public tools alone.
 
 Each is as short as a rule should be, and equals a network written by hand.
 """
@@ -180,7 +180,7 @@ def test_targets_at_the_nodes_equal_three_layers_by_hand():
 
 @rule
 class Local(Rule):
-    """Each node descends an objective of its own, on what it reads from below."""
+    """Each node descends its own objective of its inputs."""
 
     tap: Any = static("stop")
 

@@ -1,4 +1,4 @@
-"""What every rule's learner does: refuse, remember circuits, train, show signals."""
+"""Learners of every rule: refusals, cached circuits, training, signals."""
 
 import functools
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Losses without a derivative: for rules that read nothing but losses."""
+"""Losses without a derivative, for rules that only evaluate losses."""
 
 import itertools
 

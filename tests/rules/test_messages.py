@@ -1,4 +1,4 @@
-"""What a careless call is told: the argument, what is wrong with it, what to do."""
+"""Messages for wrong calls: the argument, the cause and the fix."""
 
 # Wrong types are what these tests are about.
 # pyright: reportArgumentType=false, reportCallIssue=false

@@ -1,4 +1,4 @@
-"""What a rule says that it needs, held against interventions on the network.
+"""The declared needs of rules, tested by interventions on the network.
 
 | need                            | intervention                                       |
 |---------------------------------|----------------------------------------------------|
@@ -96,7 +96,7 @@ def transports(name, error=given_error):
 
 @pytest.mark.parametrize("name", sorted(set(TRIALS) - MOVES_IN_A_CALL - READ_ABOVE))
 def test_weights_above_are_transported_as_declared(name):
-    """An update hears of them by a transported weight, or by one number, or never."""
+    """They affect an update through a transported weight, one number, or not at all."""
     needs = TRIALS[name].rule.needs
     told = {"weight transport", "global reward"} & set(needs)
     expected = bool(told) and "update locking" in needs

@@ -1,4 +1,4 @@
-"""Optimisers that are told more than gradients, and those that ask for more."""
+"""Optimisers that use the loss, and those that evaluate it themselves."""
 
 import jax
 import jax.numpy as jnp

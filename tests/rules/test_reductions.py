@@ -1,4 +1,4 @@
-"""A loss that is a sum over the examples has as many times the update of the mean."""
+"""With a loss that is a sum, the update is a multiple of that of the mean."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""What happens when the state of a call is thrown away, and the one before used again.
+"""Effects of discarding the state of a call and reusing the one before.
 
 A call is pure, so that nothing can tell a state used twice by mistake from a result
 that is repeated on purpose. The guides say `state = credit.state`; here is why.

@@ -1,4 +1,4 @@
-"""The table of rules and models says what happens, and the page has it."""
+"""The page of rules and models has the tables that its tool writes."""
 
 import importlib
 import re
@@ -18,7 +18,7 @@ tool = importlib.import_module("rules_and_models")
 
 PAGE = tool.PAGE.read_text("utf-8")
 SHOWN = tool.read(PAGE)
-# To compute every word anew takes minutes: `python tools/rules_and_models.py --check`.
+# Computing every entry again takes minutes: `python tools/rules_and_models.py --check`.
 # Here every refusal of the first family is and, by turns, some of each later one; and
 # one other word of every second model.
 FIRST, *LATER = tool.FAMILIES

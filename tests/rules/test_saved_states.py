@@ -1,4 +1,4 @@
-"""States survive equinox, flax and orbax: what follows is bit for bit the same.
+"""States saved with equinox, flax and orbax: results are bit-identical.
 
 A state holds arrays alone if it is made from a raw key, `jax.random.PRNGKey(0)`, and
 the same numbers as from `jax.random.key(0)`.

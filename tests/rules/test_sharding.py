@@ -1,4 +1,4 @@
-"""On several devices every rule does what it does on one."""
+"""On several devices every rule gives the same results as on one."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Rules whose signals have a size of their own: a sum said to be a mean is refused."""
+"""A sum declared as a mean is refused by rules with signals of fixed scale."""
 
 import jax
 import jax.numpy as jnp

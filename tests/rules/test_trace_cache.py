@@ -1,4 +1,4 @@
-"""A trace is used again only where it would be the same."""
+"""A cached trace is reused only if a new one would be the same."""
 
 import dataclasses
 import enum

@@ -1,4 +1,4 @@
-"""A loss is described once: learners, the steps made of them, and other rules."""
+"""A loss is described once: learners, training steps, and other rules."""
 
 import jax
 import optax

@@ -1,1 +1,1 @@
-"""What several tests share: problems, hand-written references, data, the zoo."""
+"""Helpers shared by tests: problems, hand-written references, data, the zoo."""

@@ -1,4 +1,4 @@
-"""Rules made by breaking backpropagation, and a problem to try them on."""
+"""Rules made by breaking backpropagation, and a problem for them."""
 
 from typing import Any
 

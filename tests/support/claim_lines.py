@@ -1,4 +1,4 @@
-"""Made-up lines of the claims about feedback and signs, by the verdict they give."""
+"""Made-up lines of the claims about feedback and signs, by verdict."""
 
 import numpy as np
 

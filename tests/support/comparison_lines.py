@@ -1,4 +1,4 @@
-"""Lines of a comparison made by hand, as those that a run writes down."""
+"""Hand-made lines of a comparison, in the form that a run writes."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Every rule with a problem that it takes: parameters, data, and what is said of it."""
+"""Every rule with a problem for it: parameters, data and description."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Predictive coding of two hidden layers of tanh, every part of it written out."""
+"""Predictive coding of two hidden tanh layers, with every part written out."""
 
 import functools
 

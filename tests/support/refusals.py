@@ -1,4 +1,4 @@
-"""The rows of the tables of messages: what is done, and words that must be said."""
+"""Rows of tables of messages: a call, and words that its message contains."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""A second weight by hand: what the rules do, written once more.
+"""A hand-written second weight: a reference for rules with feedback weights.
 
 A model's synapses are `dot(x, name, params)`: `plain` is the model, `by_feedback` the
 same with a second weight on the way back, at each synapse, by hand.

@@ -1,4 +1,4 @@
-"""Two hidden layers of tanh that settle, in numpy, every equation written out."""
+"""Two hidden tanh layers that settle, in numpy, with every equation written out."""
 
 from typing import Any, NamedTuple
 

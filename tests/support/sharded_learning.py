@@ -1,6 +1,6 @@
-"""Every rule on a mesh of eight devices beside one; prints what differs.
+"""Run every rule on a mesh of eight devices and on one, and print differences.
 
-Run by `test_sharding.py` in a process of its own: the number of devices is fixed when
+Run by `test_sharding.py` in a separate process: the number of devices is fixed when
 JAX starts.
 """
 

@@ -1,4 +1,4 @@
-"""A small network, rules of every kind, and how they are tried on it."""
+"""A small network, rules of every kind, and functions to try them."""
 
 import jax
 import jax.numpy as jnp

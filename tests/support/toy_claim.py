@@ -1,4 +1,4 @@
-"""A claim that takes no time."""
+"""A claim that takes no time to run."""
 
 from matplotlib.figure import Figure
 

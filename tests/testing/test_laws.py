@@ -1,4 +1,4 @@
-"""A rule that breaks a law is told which, where, and by how much."""
+"""`check_rule` names the law that a broken rule violates, where and by how much."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""The finder of Pythons believes only what it has run."""
+"""`tools/pythons.sh` finds only Pythons that run."""
 
 import os
 import subprocess

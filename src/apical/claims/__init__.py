@@ -1,8 +1,8 @@
-"""Claims of the literature as experiments that end in a verdict.
+"""Published claims as experiments that end in a verdict.
 
-Each claim is one file with a `CLAIM`: its sentence, its source, what is run, and the
-rule that turns the numbers into a verdict. Names are imported at their first use,
-so that listing the verdicts imports no claim.
+Each claim is one file with a `CLAIM`: its sentence, its source, its experiment, and
+the rule that turns the numbers into a verdict. Names are imported when they are first
+used, so that listing the verdicts imports no claim.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -23,8 +23,8 @@ class Published(NamedTuple):
         what: what was measured, with its set-up.
         value: the figure, in words: `"2.4 % error"`, `"figure only"`.
         source: where it was read.
-        measured: from the lines of the claim, the measured figure that is shown beside
-            it; None: nothing of the same kind is measured.
+        measured: computes the measured figure that is shown next to it from the lines
+            of the claim; None: nothing of the same kind is measured.
     """
 
     what: str
@@ -37,7 +37,7 @@ class TaskContext(NamedTuple):
     """Where a task runs: its folder, its data and its console.
 
     Attributes:
-        folder: of the task; its files stay there for when the task is resumed.
+        folder: of the task; its files stay there, so that the task can be resumed.
         data_dir: where the files of data sets are, or None.
         download: whether missing files are fetched.
         console: where to show progress, or None.
@@ -50,11 +50,11 @@ class TaskContext(NamedTuple):
 
 
 class Task(NamedTuple):
-    """A part of a claim's work that is done as a whole.
+    """A part of a claim's experiment that is run or resumed as a whole.
 
     Attributes:
         name: of the task; every line has it as `task`.
-        run: does the work, and returns its lines.
+        run: runs it and returns its lines.
         shared: whether all claims use one folder for tasks of this name, so that the
             work of one claim is not repeated by another.
     """
@@ -66,16 +66,16 @@ class Task(NamedTuple):
 
 @dataclass(frozen=True)
 class Claim:
-    """A statement of the literature, made an experiment with a verdict.
+    """A published statement, with the experiment that tests it.
 
     Attributes:
         id: its name on the command line.
         sentence: the statement.
-        source: by whom and where.
+        source: authors and publication.
         work: what is run, at full scale: model, data, budget, seeds.
         published: the published figures.
         differences: what differs from the published set-up, and why.
-        rule: in words, how the verdict follows from the numbers.
+        rule: how the verdict follows from the numbers, as text.
         remaining: how the results differ from the published ones, and possible reasons.
         trials: of each rule at full scale; 0: all rules run at one given step size;
             None: each runs at the numbers that its source gives, or there is nothing
@@ -83,7 +83,7 @@ class Claim:
         margin: why a margin is not 0.5 points (MNIST and similar data) or 1 point
             (CIFAR-10, text).
         corrected: what was wrong with an earlier rule, if there was one.
-        hours: about how long the full form takes on two cores.
+        hours: about how long the full run takes on two cores.
         tasks: the tasks at a scale.
         judge: the verdict from the lines of all tasks.
         draw: the picture from the same lines.
@@ -125,9 +125,9 @@ class Outcome:
 
     Attributes:
         claim: what was run.
-        scale: how much of it was run.
+        scale: the size of the run.
         lines: what was measured.
-        verdict: on the claim, from the lines.
+        verdict: of the claim, from the lines.
         trials: of sweeps; none where they were not kept.
         earlier: verdicts by earlier rules, corrected since.
     """

@@ -1,4 +1,4 @@
-"""The data sets of the claims: loading, cutting to a size, and their names in text."""
+"""The data sets of the claims: loading, subsets, and their names in text."""
 
 from collections.abc import Callable, Sequence
 
@@ -31,7 +31,7 @@ def vector_loader(
 
 
 def first_examples(data: Data, trained: int | None, tested: int | None) -> Data:
-    """The first examples of both parts of a set."""
+    """The first examples of both parts of a data set."""
     note = data.note
     if trained is not None and trained < len(data.train_y):
         cut = f"the first {trained:,} of {len(data.train_y):,} training examples"
@@ -76,9 +76,9 @@ def data_names(lines: Sequence[Line]) -> str:
 
 
 def data_in_words(names: Sequence[str]) -> str:
-    """In words, the data sets of the full form of a claim and of the others."""
+    """The data sets of the full and of the smaller runs of a claim, as text."""
     if not names:
-        return "None is read from files: graphs and inputs are drawn at random."
+        return "No files: graphs and inputs are drawn at random."
     full, small = (
         dict.fromkeys(DATA_NAMES[n] for n in names),
         dict.fromkeys(
@@ -86,5 +86,5 @@ def data_in_words(names: Sequence[str]) -> str:
             for n in names
         ),
     )
-    said = f"{' and '.join(full)}. The quick and the smoke form take"
+    said = f"{' and '.join(full)}. The quick and smoke runs use"
     return f"{said} {' and '.join(small)} instead."

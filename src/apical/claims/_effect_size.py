@@ -1,6 +1,6 @@
 """Paired differences between runs, with their 95 % intervals, from the records.
 
-m is the margin: what counts as no difference.
+m is the margin: a smaller difference counts as none.
 
 | word        | the interval                                    |
 |-------------|-------------------------------------------------|
@@ -9,7 +9,7 @@ m is the margin: what counts as no difference.
 | lower       | lies wholly below -m                            |
 | not settled | otherwise, whatever it says about 0             |
 
-What a claim says of an effect, and what follows from it, is in `_verdict`.
+`_verdict` compares effects with what a claim says.
 """
 
 import math

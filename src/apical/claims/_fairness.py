@@ -1,13 +1,13 @@
 """Reasons to refuse a verdict: comparisons that were not fair.
 
-A verdict is refused where, of the runs that decide,
+A verdict is refused if, in the runs that decide,
 
-* the winning trial has the lowest or the highest value of what was drawn: the best may
-  lie beyond;
-* one had trials and the other had none, or fewer: backpropagation and the control are
-  tuned like the rules;
+* the winning trial has the lowest or the highest value that was drawn: the best may lie
+  beyond;
+* the numbers of trials differ: backpropagation and the control must be tuned like the
+  rules;
 * backpropagation is undertrained: its accuracy rises by more than the margin over the
-  last fifth of training (between epochs along straight lines).
+  last fifth of training (interpolated linearly between epochs).
 
 What cannot be computed from the records is listed in the verdict as not known.
 """
@@ -69,12 +69,12 @@ class Run(NamedTuple):
 
     @classmethod
     def of(cls, where: Where, lines: Lines, trials: Lines) -> "Run":
-        """What agrees with these fields."""
+        """The lines and trials with these fields."""
         return cls(where, lines_where(lines, **where), lines_where(trials, **where))
 
     @property
     def name(self) -> str:
-        """The rule, and what else tells the run from others."""
+        """The rule, and the other fields that identify the run."""
         others = [f"{v} {k}" if k == "layers" else str(v) for k, v in self._others]
         return str(self.where["rule"]) + (f" ({', '.join(others)})" if others else "")
 
@@ -185,7 +185,7 @@ def _means(lines: Lines) -> Mapping[int, float]:
     return {epoch: float(np.mean(values)) for epoch, values in found.items()}
 
 
-# ---- What is not computed
+# ---- What the records do not contain
 
 
 def _not_known(backpropagation: Run, earlier: int) -> Iterator[str]:

@@ -19,7 +19,7 @@ class Kept(NamedTuple):
     Attributes:
         sentence: the statement.
         paper: the name under which `apical reproduce` runs it, if it has one.
-        hours: about how long its full form takes on two cores.
+        hours: about how long its full run takes on two cores.
         verdict: of the kept run; "not run yet" if there is none.
         because: the reason.
         refused: why no verdict is given, where one was refused.

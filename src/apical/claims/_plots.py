@@ -1,4 +1,4 @@
-"""Pictures of claims: means over seeds with intervals, and logarithmic scales."""
+"""Figures of claims: means over seeds with intervals, and logarithmic scales."""
 
 import math
 from collections.abc import Container, Iterable, Mapping, Sequence
@@ -35,11 +35,11 @@ def panel_figure(
     height: float = 3.6,
     **options: Any,
 ) -> tuple[Figure, list[Axes], dict[str, LineStyle]]:
-    """A figure with panels side by side, a look for each name, and a legend.
+    """A figure with panels side by side, a line style for each name, and a legend.
 
     Args:
         number: of panels.
-        names: of what may be drawn; each has the same look whatever else ran.
+        names: all names that may be drawn, so that styles do not depend on what ran.
         ran: the names in the legend.
         height: of the figure, in inches.
         options: of the panels.
@@ -79,7 +79,7 @@ def draw_over_epochs(
     field: str,
     scale: float = 100,
 ) -> None:
-    """Draw a measure over the epochs, a line for each rule that has a look."""
+    """Draw a measure over the epochs, one line for each rule that has a style."""
     for name, look in drawn.items():
         points: dict[float, list[float]] = {}
         for each in lines:
@@ -203,7 +203,7 @@ class Panel(NamedTuple):
         title: of the panel.
         curves: to draw.
         y: the label of the axis.
-        level: a height to mark, and what it means.
+        level: a level to mark, and its label.
     """
 
     title: str

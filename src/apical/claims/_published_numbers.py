@@ -1,4 +1,4 @@
-"""Measured figures, in words, that are shown beside published ones."""
+"""Measured figures, as text, that are shown next to published ones."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

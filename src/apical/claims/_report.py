@@ -62,7 +62,7 @@ def _work(claim: Claim) -> list[str]:
     lines += [f"**Rule.** {claim.rule}", ""]
     if claim.margin:
         lines += [f"**Margin.** {claim.margin}", ""]
-    return [*lines, f"The full form takes about {claim.hours:g} h on two cores.", ""]
+    return [*lines, f"The full run takes about {claim.hours:g} h on two cores.", ""]
 
 
 def _came_out(outcome: Outcome, picture_name: str) -> list[str]:
@@ -109,7 +109,7 @@ def _published(figures: Sequence[Published], ran: Outcome | None = None) -> list
 
 
 def _where(outcome: Outcome) -> str:
-    """The header of the measured figures: a smaller form has other data."""
+    """The header of the measured figures: a smaller run has other data."""
     if outcome.scale == "full":
         return "measured"
     data = f" on {data_names(outcome.lines)}" if outcome.claim.data else ""

@@ -1,4 +1,4 @@
-"""Running a claim: its tasks, each done once, and then the verdict from the lines."""
+"""Running a claim: its tasks, each run once, then the verdict from their lines."""
 
 import json
 from pathlib import Path
@@ -129,7 +129,8 @@ def _require_same_versions(folder: Path, lines: list[Line]) -> None:
             if line.get(name) != value:
                 raise LabError(
                     f"{folder} was begun with {name} {line.get(name)}, and this is "
-                    f"{value}: go on with that, or begin anew in another folder (--out)"
+                    f"{value}: continue with that, or start again in another "
+                    "folder (--out)"
                 )
 
 

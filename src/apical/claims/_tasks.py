@@ -1,4 +1,4 @@
-"""Comparisons of rules as tasks of a claim, and how much of them a scale runs."""
+"""Comparisons of rules as tasks of a claim, and their sizes by scale."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,11 +13,11 @@ from apical.lab.data._load import Data
 from apical.lab.storage._jsonl import Line
 from apical.lab.storage._output_dir import SETTINGS
 
-# ---- How much is run
+# ---- Sizes
 
 
 class Size(NamedTuple):
-    """How much is run.
+    """The size of a comparison.
 
     Attributes:
         data: the name of the data set.

@@ -1,7 +1,7 @@
 """The rule that turns effects into a verdict.
 
-m is the margin of an effect. What a claim says is settled only by an interval that lies
-on one side of what would decide it:
+m is the margin of an effect. What a claim says is settled only if the interval lies
+wholly on one side of the threshold:
 
 | the claim says   | as claimed if     | against it if the interval lies | for         |
 |------------------|-------------------|---------------------------------|-------------|
@@ -59,11 +59,11 @@ SAYS: tuple[Says, ...] = tuple(_FITS)
 
 
 class Finding(NamedTuple):
-    """An effect, and what the claim says of it.
+    """An effect, and what the claim says about it.
 
     Attributes:
         effect: what was measured.
-        says: what the claim says; None: nothing, and the effect is shown only.
+        says: what the claim says; None: nothing, so that the effect is only shown.
         inside: whether it is inside the limits that the claim lists beforehand.
         unit: of the effect.
     """
@@ -75,14 +75,14 @@ class Finding(NamedTuple):
 
     @property
     def fits(self) -> bool | None:
-        """Whether it is as the claim says; None where that is not settled."""
+        """Whether it is as the claim says; None if that is not settled."""
         if self.says is None or not self.effect.known:
             return None
         return _FITS[self.says](self.effect)
 
     @property
     def word(self) -> str:
-        """In words, whether it is as the claim says."""
+        """Whether it is as the claim says, as text."""
         if self.says is None:
             return "shown only"
         words = {True: "as claimed", False: "against the claim", None: "not settled"}
@@ -95,7 +95,7 @@ class Verdict(NamedTuple):
     Attributes:
         word: one of four.
         because: the numbers that decided, in a sentence.
-        findings: every effect, and what the claim says of it.
+        findings: every effect, and what the claim says about it.
         refused: why no verdict is given, where the runs do not allow one; the word
             is then "not settled".
         unrefused: the word that the numbers alone would give.
@@ -137,7 +137,7 @@ def as_well_as_backprop(
     Args:
         to_backprop: the difference to the accuracy of backpropagation.
         to_control: the difference to the accuracy of the control.
-        decides: whether the claim says so; if not, both are shown only.
+        decides: whether the claim says so; if not, both are only shown.
         inside: whether both are inside the limits of the claim.
     """
     return [
@@ -149,7 +149,7 @@ def as_well_as_backprop(
 def decide(findings: Sequence[Finding]) -> Verdict:
     """The verdict that follows from the findings.
 
-    Findings of which the claim says nothing do not decide; they are shown.
+    Findings about which the claim says nothing are shown, but do not decide.
 
     Example:
         >>> from apical.claims._verdict import Effect
@@ -175,7 +175,7 @@ def _word(deciding: Sequence[Finding]) -> Word:
 
 
 def finding_in_words(finding: Finding) -> str:
-    """A finding in words."""
+    """A finding as text."""
     found, unit = finding.effect, finding.unit
     if math.isnan(found.mean):
         return f"{found.what}: not run"

@@ -1,4 +1,4 @@
-"""`apical claims` and `apical reproduce`: claims of the literature, run and judged."""
+"""`apical claims` and `apical reproduce`: run published claims and show verdicts."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,11 +19,11 @@ from apical.lab.report._terminal import (
 
 claims = typer.Typer(
     no_args_is_help=True,
-    help="Claims of the literature: run them and read the verdicts.",
+    help="Published claims: run them and show their verdicts.",
 )
 app.add_typer(claims, name="claims")
 
-Out = Annotated[Path, typer.Option(help="Folder for records, pictures and reports.")]
+Out = Annotated[Path, typer.Option(help="Folder for records, figures and reports.")]
 DataDir = Annotated[
     Path | None, typer.Option(help="The folder with the files of the data sets.")
 ]
@@ -32,10 +32,13 @@ Download = Annotated[
 ]
 Quick = Annotated[
     bool,
-    typer.Option("--quick", help="A small version, two minutes; it decides nothing."),
+    typer.Option("--quick", help="A small version, two minutes; it settles nothing."),
 ]
 Smoke = Annotated[
-    bool, typer.Option("--smoke", help="The smallest version, seconds: does it run?")
+    bool,
+    typer.Option(
+        "--smoke", help="The smallest version, seconds; it shows that it runs."
+    ),
 ]
 _OUT = Path("apical-claims")
 
@@ -66,7 +69,7 @@ def list_claims(out: Out = _OUT, quick: Quick = False, smoke: Smoke = False) -> 
     console.print(make_table(headers, rows, numbers=[2]))
     print_text(
         console,
-        "Verdicts: runs at full scale, with records in results/claims of the repository"
+        "Verdicts are those of the full runs in results/claims of the repository"
         f"{_and_yours(yours, scale, out)}. Details: apical claims show ID. Run one: "
         "apical claims run ID.",
     )
@@ -74,8 +77,8 @@ def list_claims(out: Out = _OUT, quick: Quick = False, smoke: Smoke = False) -> 
 
 def _and_yours(yours: dict[str, str], scale: str, out: Path) -> str:
     if yours:
-        return f"; yours: runs at {scale} scale in {out}"
-    return f"; none has been run at the {scale} scale in {out}"
+        return f"; yours are those of the runs at {scale} scale in {out}"
+    return f"; no claim has been run at the {scale} scale in {out}"
 
 
 @claims.command()
@@ -128,7 +131,7 @@ def reproduce(
     smoke: Smoke = False,
     out: Out = _OUT,
 ) -> None:
-    """Run a paper's claims: millidge2020, lillicrap2016, liao2016 and others."""
+    """Run the claims of a paper: millidge2020, lillicrap2016, liao2016 or another."""
     with stops("To resume: the same command."):
         wanted, scale = _of_paper(paper), _scale(quick, smoke)
         print_text(Console(), f"{paper}: {len(wanted)} claims, {_takes(wanted, scale)}")
@@ -172,7 +175,7 @@ def _run(
         claim, scale, out, data_dir=data_dir, download=download, console=console
     )
     console.print(MarkdownPage(lab_claims().reported(outcome)))
-    print_text(console, f"Records, picture and report: {out / scale / claim.id}")
+    print_text(console, f"Records, figure and report: {out / scale / claim.id}")
 
 
 def _takes(claims: list[Any], scale: str) -> str:

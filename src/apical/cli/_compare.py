@@ -53,7 +53,7 @@ def compare(
     epochs: Annotated[
         int | None, typer.Option(help="Default: 8 on digits, otherwise 5.")
     ] = None,
-    seeds: Annotated[int, typer.Option(help="Number of seeds, trained at once.")] = 5,
+    seeds: Annotated[int, typer.Option(help="Number of seeds, trained together.")] = 5,
     batch_size: Annotated[int, typer.Option(help="Examples in a batch.")] = 64,
     optimizer: Annotated[
         str,
@@ -81,7 +81,7 @@ def compare(
         int,
         typer.Option(
             help="Trials in which each rule searches its step size and "
-            "hyper-parameters, scored on held-out examples: at least 2. 0: none."
+            "hyper-parameters, scored on held-out examples (at least 2; 0: no tuning)."
         ),
     ] = 0,
     out: Annotated[
@@ -101,7 +101,7 @@ def compare(
         ),
     ] = None,
 ) -> None:
-    """Train the same model with each rule: table, records, figures and HTML report."""
+    """Train the same model with each rule; write records, figures and a report."""
     if resume is not None:
         _require_alone(context, resume)
     console = Console()

@@ -62,7 +62,9 @@ def _list_rules(console: Console) -> None:
     for name, found in lab().NOT_COMPARED.items():
         print_text(console, f"{name}: {found.why}")
     numbered = "; ".join(f"{i} {need}" for i, need in enumerate(NEEDS, 1))
-    print_text(console, f"\nNeeds that a neuron does not meet: {numbered}.")
+    print_text(
+        console, f"\nNeeds that a biological neuron is not known to meet: {numbered}."
+    )
     print_text(
         console,
         "\nOne rule with its equation and source: apical rules NAME. Claims about "
@@ -80,13 +82,13 @@ def _matrix(needs: Mapping[str, tuple[str, ...]]) -> Iterator[list[Cell]]:
 
 
 class RuleText(NamedTuple):
-    """What the docstring of a rule says.
+    """The parts of the docstring of a rule.
 
     Attributes:
         summary: its first line.
         equation: the first indented block of the class, or else of its module.
         arguments: descriptions by name.
-        refused: what the rule raises an error for.
+        refused: the cases in which the rule raises an error.
         source: the papers.
     """
 
@@ -98,7 +100,7 @@ class RuleText(NamedTuple):
 
 
 def read_docstring(kind: type) -> RuleText:
-    """Take the parts of the docstring of a rule apart.
+    """Split the docstring of a rule into its parts.
 
     Example:
         >>> from apical.rules import FeedbackAlignment

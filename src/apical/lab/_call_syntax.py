@@ -95,12 +95,12 @@ def parse_literal(text: str, option: str) -> Any:
 def _read(text: str) -> NamedCall:
     name, bracket, rest = text.partition("(")
     if not _NAME.fullmatch(name.strip()):
-        raise ValueError("it is not a name, nor a name with arguments")
+        raise ValueError("it is neither a name nor a name with arguments")
     if not bracket:
         return NamedCall(name.strip(), {})
     call = ast.parse(f"_({rest}", mode="eval").body
     if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
-        raise ValueError("it is not a name, nor a name with arguments")
+        raise ValueError("it is neither a name nor a name with arguments")
     if call.args or any(keyword.arg is None for keyword in call.keywords):
         raise ValueError("every argument needs its name")
     arguments = {str(one.arg): _literal(one.value) for one in call.keywords}

@@ -1,4 +1,4 @@
-"""`Comparison`: the result lines of a comparison, as tables, frames and figures."""
+"""`Comparison`: the results of a comparison, as tables, data frames and figures."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

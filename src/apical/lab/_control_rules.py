@@ -28,7 +28,7 @@ class UntrainedHiddenLayers(Rule):
     """
 
     needs: ClassVar[tuple[str, ...]] = ("signed error units",)
-    # A linear readout alone needs larger steps than a network that changes below it.
+    # A linear readout alone needs larger steps than a network that learns as a whole.
     rate_scale: ClassVar[float] = 10.0
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
@@ -51,7 +51,7 @@ class UntrainedHiddenLayers(Rule):
         optimizer: optax.GradientTransformation,
         optimizer_state: Any,
     ) -> tuple[Any, Any, Credit]:
-        """Update the readout only, also where the optimiser has a weight decay."""
+        """Update the readout only, also if the optimiser has a weight decay."""
         moved, optimizer_state, credit = super().train(
             circuit, params, state, args, optimizer, optimizer_state
         )
@@ -151,7 +151,7 @@ class FrozenReadout(Rule):
         optimizer: optax.GradientTransformation,
         optimizer_state: Any,
     ) -> tuple[Any, Any, Credit]:
-        """Update the hidden layers only, also where the optimiser has a weight decay.
+        """Update the hidden layers only, also if the optimiser has a weight decay.
 
         Raises:
             ValueError: for a rule that updates parameters and state together.

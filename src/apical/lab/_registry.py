@@ -33,18 +33,18 @@ def _clapp() -> rules.CLAPP:
 
 
 _SPIKES = "for networks with stochastic nodes (`apical.bernoulli`)"
-# Under the names that `apical rules` lists them by.
+# By the names that `apical rules` shows.
 NOT_COMPARED: dict[str, NotCompared] = {
     "recirculation": NotCompared(
         RuleSpec(rules.Recirculation), "for networks that reconstruct their input"
     ),
     "windowed-synthetic-gradients": NotCompared(
         RuleSpec(rules.WindowedSyntheticGradients),
-        "for sequences in windows (`carry=` names what is passed from one to the next)",
+        "for sequences in windows (`carry=` names what each passes to the next)",
     ),
     "clapp": NotCompared(
         RuleSpec(_clapp),
-        "needs what comes next to an example (`positive=`), and no label",
+        "needs a positive example for each example (`positive=`), and uses no label",
     ),
     "score-function": NotCompared(RuleSpec(rules.ScoreFunction), _SPIKES),
     "straight-through": NotCompared(RuleSpec(rules.StraightThrough), _SPIKES),

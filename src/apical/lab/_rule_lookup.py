@@ -1,4 +1,4 @@
-"""How names and objects given by the user become rows of a comparison."""
+"""Lookup of rules by name, and of user-defined rules, as rows of a comparison."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
@@ -127,7 +127,9 @@ def _read_vary(vary: Vary) -> tuple[str, list[Any]]:
 def _spec(name: str, rule: Any, arguments: Mapping[str, Any] | None = None) -> RuleSpec:
     made = _made(name, rule, arguments or {}) if isinstance(rule, type) else rule
     if not isinstance(made, rules.Rule):
-        raise LabError(f"{name} is no rule but {made!r}: subclass `apical.rules.Rule`")
+        raise LabError(
+            f"{name} is not a rule but {made!r}: subclass `apical.rules.Rule`"
+        )
     if jax.tree_util.all_leaves([made]):
         raise LabError(
             f"{name} is not registered: write `@apical.rules.rule` above `class "

@@ -98,7 +98,7 @@ def with_arguments(
 
 
 def _fitted(where: str, now: Any, value: Any) -> Any:
-    """The value in the type of the present one."""
+    """The value, converted to the type of the present one."""
     kinds = {bool: (bool,), int: (int, float), float: (int, float), str: (str,)}
     wanted = (bool, int, float, str) if now is None else kinds.get(type(now))
     if wanted is None:

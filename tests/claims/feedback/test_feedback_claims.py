@@ -1,4 +1,4 @@
-"""The claims about feedback and signs: the work is well formed, verdicts fit."""
+"""Claims about feedback and signs: their experiments and their judges."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""The claims about how well predictive coding learns: their work and their judges."""
+"""Claims about training with predictive coding: experiments and judges."""
 
 import jax
 import numpy as np

@@ -1,4 +1,4 @@
-"""The claims about predictive coding: their smallest form runs, their judges judge."""
+"""Claims about predictive coding: their smallest runs, and their judges."""
 
 import jax
 import numpy as np

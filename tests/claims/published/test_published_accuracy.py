@@ -1,4 +1,4 @@
-"""Claims with a published accuracy: their work, their judges and their control."""
+"""Claims with a published accuracy: experiments, judges and control."""
 
 import re
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Arrays of one's own: what kind they are, and every way in which they may be wrong."""
+"""Arrays given by the user: their kinds, and messages for invalid ones."""
 
 import pickle
 import re

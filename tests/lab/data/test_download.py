@@ -1,4 +1,4 @@
-"""Downloads: the right file, the wrong file, no answer; from a server of our own."""
+"""Downloads from a local server: the right file, a wrong file, no answer."""
 
 import hashlib
 import io

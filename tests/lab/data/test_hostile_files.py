@@ -1,4 +1,4 @@
-"""Files of data that are torn, edited or made to do harm: a set, or an error of ours.
+"""Damaged, edited and malicious data files: a data set or a `LabError`.
 
 Whatever is read, memory stays bounded: what a header promises is compared with what is
 there before anything is allocated.
@@ -111,7 +111,7 @@ def test_arrays(tmp_path_factory, content, changes):
 @settings(max_examples=200)
 @given(st.sampled_from(ARRAYS[:4]), st.integers(0, 3), mutations())
 def test_arrays_in_an_archive_that_is_whole(tmp_path_factory, content, which, changes):
-    """A checksum would hide most of what is wrong inside: it is made anew."""
+    """The checksum is recomputed, since a wrong one would hide other errors."""
     path = tmp_path_factory.getbasetemp() / "inside.npz"
     with (
         zipfile.ZipFile(io.BytesIO(content)) as archive,
@@ -226,7 +226,7 @@ HARM = {
     "encrypted": (encrypted(with_member("", b"")), "train_x is encrypted"),
     "bzip2": (
         with_member("", b"", compression=zipfile.ZIP_BZIP2),
-        "train_x is packed in a way that NumPy does not write",
+        "train_x is compressed in a way that NumPy does not write",
     ),
     "label of 2^31": (labelled(2**31), "classes (one more than the largest label) are"),
     "label below it": (labelled(2**31 - 2), "are too many: at most 1,000,000"),
@@ -266,7 +266,7 @@ def test_zeros_that_unpack_to_gigabytes_are_not_unpacked(tmp_path):
 @pytest.mark.parametrize(
     ("shape", "message"),
     [
-        ((2**32 - 1, 1, 1), "would unpack .* to 4,294,967,295, which is no data"),
+        ((2**32 - 1, 1, 1), "would unpack .* to 4,294,967,295, which cannot be data"),
         ((2**31, 2**31, 4), "would unpack .* to 18,446,744,073,709,551,616"),
         ((65536, 65536, 2**32 - 1), "would unpack"),
     ],
@@ -291,7 +291,7 @@ def test_what_follows_the_last_picture_is_not_unpacked(tmp_path):
     path.write_bytes(gzip.compress(right + bytes(2**28), 1))
     assert read_bounded("mnist", tmp_path) is None
     with pytest.raises(
-        LabError, match=r"too long: it promises 15,680 bytes .* has more"
+        LabError, match=r"too long: its header declares 15,680 bytes .* has more"
     ):
         load("mnist", tmp_path)
 
@@ -323,7 +323,7 @@ def test_the_memory_that_there_is_is_known_or_not():
 def test_a_device_or_a_pipe_is_no_file(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", "/dev/zero"):
-        with pytest.raises(LabError, match="is no file but a device or a pipe"):
+        with pytest.raises(LabError, match="is not a file but a device or a pipe"):
             load(path)
 
 

@@ -1,4 +1,4 @@
-"""Data sets: what comes out is standardised, and what is broken is refused by name."""
+"""Data sets are standardised, and broken files are refused by name."""
 
 import gzip
 
@@ -75,7 +75,7 @@ def test_an_idx_file_is_read_as_it_was_written(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda raw: raw[:-1], "cut short: it promises 15,680 bytes .* has 15,679"),
+        (lambda raw: raw[:-1], "cut short: its header declares 15,680 .* has 15,679"),
         (lambda raw: raw + b"\0", "too long"),
         (lambda raw: raw[:10], "not an IDX file"),
         (lambda raw: b"", "starts with nothing"),
@@ -143,7 +143,7 @@ def test_a_torn_cifar_record_is_refused_with_what_could_be_kept(tmp_path):
     write_cifar(tmp_path)
     path = tmp_path / "data_batch_2.bin"
     path.write_bytes(cifar_records(3)[:-1])
-    message = rf"{path.name} is torn: 2 whole .* 3,072 bytes of .* cut it to 6,146"
+    message = rf"{path.name} is truncated: 2 whole .* 3,072 bytes of .* cut it to 6,146"
     with pytest.raises(LabError, match=message):
         load("cifar10", tmp_path)
     path.write_bytes(path.read_bytes()[: 2 * RECORD])

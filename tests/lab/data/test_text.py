@@ -1,4 +1,4 @@
-"""Texts: windows, the character that follows, and nine tenths to train on."""
+"""Texts: windows, next characters, and the split into training and test part."""
 
 import re
 

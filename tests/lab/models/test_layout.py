@@ -1,4 +1,4 @@
-"""Pictures of one's own models: which axis the channels are on."""
+"""The axis of channels in the user's own models."""
 
 import equinox as eqx
 import flax.linen as nn
@@ -43,7 +43,7 @@ def flax_right(key, shape, classes):
 
 
 def of_haiku(form):
-    """A network of haiku, told or not told where the channels are."""
+    """A haiku network with or without a declared axis of channels."""
 
     def factory(key, shape, classes):
         def forward(x):

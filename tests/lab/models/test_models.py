@@ -1,4 +1,4 @@
-"""The models: shapes, what they compute, and a batch norm that is a pure function."""
+"""The models: shapes, computations, and batch norm as a pure function."""
 
 import equinox as eqx
 import jax

@@ -1,4 +1,4 @@
-"""Models of one's own: found by `module:factory`, and checked before training."""
+"""The user's own models: found by `module:factory`, checked before training."""
 
 import sys
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""The figures of a comparison: what they show, for whatever happened."""
+"""The figures of a comparison, for every outcome of a run."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""The page of a comparison: what it says, that it is whole, and that it is safe."""
+"""The HTML page of a comparison: its text, completeness and safety."""
 
 import re
 

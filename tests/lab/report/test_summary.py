@@ -1,4 +1,4 @@
-"""From records to rows and table."""
+"""The summary of a comparison: from records to rows and table."""
 
 import math
 

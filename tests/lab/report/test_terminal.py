@@ -1,4 +1,4 @@
-"""What a terminal is shown: no markup of users, no torn word, in any encoding."""
+"""Terminal output: no user markup, no broken words, any encoding."""
 
 import ast
 import io

@@ -1,4 +1,4 @@
-"""What a line says."""
+"""The lines of records."""
 
 import json
 import math

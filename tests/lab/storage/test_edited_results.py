@@ -1,4 +1,4 @@
-"""What was edited, lost or put in from elsewhere is not taken for measured."""
+"""Edited, missing and foreign lines are not taken for measured ones."""
 
 import gzip
 import json

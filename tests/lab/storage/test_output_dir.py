@@ -1,4 +1,4 @@
-"""The output folder: nothing is overwritten in silence, and nothing is lost."""
+"""The output folder: nothing is overwritten silently, and nothing is lost."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""A comparison that is killed, whenever, and goes on ends with the same numbers."""
+"""An interrupted comparison continues and ends with the same numbers."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""A comparison goes on only with the models and rules that it was begun with."""
+"""A comparison is resumed only with unchanged models and rules."""
 
 import json
 import sys

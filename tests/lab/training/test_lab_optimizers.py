@@ -1,4 +1,4 @@
-"""Optimisers by name and arguments: what they make, and what is refused."""
+"""Optimisers by name and arguments, and their refusals."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The regime of predictive coding in a comparison: measured, kept, shown."""
+"""The regime of predictive coding in a comparison: measured, stored, shown."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Training: every lane on its own, every rule from the same start."""
+"""Training: independent runs, and the same start for every rule."""
 
 import equinox as eqx
 import jax

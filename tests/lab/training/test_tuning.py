@@ -1,4 +1,4 @@
-"""The sweep: as many trials for every rule, scored on what nothing is reported of."""
+"""The sweep: equal numbers of trials, scored on data of no reported run."""
 
 import json
 

@@ -45,7 +45,7 @@ PARTS = {
     "activation relaxation": lambda part: rules.ActivationRelaxation(feedback=part),
 }
 EVERY = [*RULES, *PARTS]
-# Feedback changes the activities, so that the read-out hears of it too.
+# Feedback changes the activities, so it affects the readout too.
 MOVED = {"pepita", "free predictions"}
 
 
@@ -150,7 +150,7 @@ def test_removed_forward_weights_stay_as_they_are_through_training(name):
     for now, before, mask in rows:
         stayed = np.asarray(now) == np.asarray(before)
         assert np.all(stayed[np.asarray(mask) == 0])
-        assert np.mean(stayed[np.asarray(mask) == 1]) < 0.3  # some hear nothing
+        assert np.mean(stayed[np.asarray(mask) == 1]) < 0.3  # no signal reaches some
 
 
 def test_kolen_pollack_lets_what_differs_decay_where_both_connections_exist():

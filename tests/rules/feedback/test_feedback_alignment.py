@@ -1,4 +1,4 @@
-"""Feedback alignment, held against networks and equations written by hand."""
+"""Feedback alignment, compared with networks and equations written by hand."""
 
 import functools
 import pickle

@@ -1,4 +1,4 @@
-"""Local losses: every block by an objective at its own end, and no gradient across."""
+"""Local losses: one objective per block, and no gradient across blocks."""
 
 import jax
 import jax.numpy as jnp

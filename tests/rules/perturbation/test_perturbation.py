@@ -1,4 +1,4 @@
-"""Perturbation, forward gradients and evolution: equal, unbiased, and how they spread.
+"""Perturbation, forward gradients and evolution: equality, bias and variance.
 
 In double precision, so that differences of losses are exact to nine digits.
 """

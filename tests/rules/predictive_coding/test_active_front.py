@@ -1,4 +1,4 @@
-"""Only what a signal has reached is computed, and that is all there is."""
+"""Only nodes that a signal has reached are computed, without loss."""
 
 import jax
 import jax.numpy as jnp

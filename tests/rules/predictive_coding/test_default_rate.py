@@ -1,4 +1,4 @@
-"""Free predictions settle without a rate being chosen, on every kind of model."""
+"""Free predictions converge without a given rate, on every kind of model."""
 
 import functools
 

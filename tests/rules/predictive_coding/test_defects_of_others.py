@@ -1,4 +1,4 @@
-"""Defects known from other libraries of predictive coding: none of them is here.
+"""Defects known from other libraries of predictive coding are absent here.
 
 | defect                                                   | tested in                |
 |----------------------------------------------------------|--------------------------|
@@ -127,7 +127,7 @@ def test_pooling_is_no_node_of_its_own():
 
 @pytest.mark.filterwarnings("ignore:With .* no signal:UserWarning")
 def test_the_parameters_move_in_every_step_of_the_incremental_rule():
-    """PRECO moves them by a gradient that is not computed anew."""
+    """PRECO moves them by a gradient that is not recomputed."""
     step = apical.train_step(tied, IncrementalPredictiveCoding(2), optax.sgd(0.1))
     state = step.init(KEYS[5], TIED, X, Y)
     two, *_ = jax.jit(step)(TIED, state, X, Y)

@@ -1,4 +1,4 @@
-"""Predictive coding with fixed predictions: backpropagation, and how it is missed."""
+"""Fixed predictions: backpropagation, and deviations from it."""
 
 import functools
 
@@ -267,7 +267,7 @@ def test_rates_do_not_depend_on_the_number_of_examples(prediction, inference):
     @jax.jit
     def run(x, y):
         found = apical.value_and_grad(loss_fn, rule).signals(PARAMS, (), x, y)
-        # Told that there is one example, the rule takes the rates of the batch's mean.
+        # With one declared example, the rule uses the rates of the batch's mean.
         trap = apical.value_and_grad(loss_fn, rule, batch_axes=None)(PARAMS, (), x, y)
         return found, trap.grads
 

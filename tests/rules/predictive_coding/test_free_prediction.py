@@ -1,4 +1,4 @@
-"""Predictive coding with free predictions: an equilibrium, and the way to it."""
+"""Free predictions: the equilibrium, and convergence to it."""
 
 import functools
 from dataclasses import replace

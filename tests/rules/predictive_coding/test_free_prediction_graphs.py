@@ -1,4 +1,4 @@
-"""Free predictions on every kind of graph: where values and errors come to rest."""
+"""Free predictions on every kind of graph: values and errors at equilibrium."""
 
 import functools
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Zero divergence and incremental coding: weights move before values settle."""
+"""Zero divergence and incremental coding: weights change during inference."""
 
 import jax
 import jax.numpy as jnp

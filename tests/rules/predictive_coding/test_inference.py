@@ -1,4 +1,4 @@
-"""Predictive coding: every way of inference ends at the same rest."""
+"""Every inference scheme of predictive coding has the same equilibrium."""
 
 import diffrax
 import jax

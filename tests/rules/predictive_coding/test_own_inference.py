@@ -1,4 +1,4 @@
-"""A scheme of inference that a user writes works, and what it declares is kept."""
+"""An inference scheme written by a user works, with its declarations."""
 
 import functools
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""A precision, a nudge and feedback that a user writes work, and are checked."""
+"""Precision, nudge and feedback written by a user work, and are checked."""
 
 from dataclasses import dataclass
 

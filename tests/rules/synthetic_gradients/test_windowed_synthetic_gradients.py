@@ -146,7 +146,7 @@ DELAY, WIDTH = 4, 24
 
 
 def remember(params, h, x):
-    """Say what was shown `DELAY` steps ago."""
+    """Output the input of `DELAY` steps ago."""
 
     def step(h, x):
         shown, wanted = x

@@ -1,4 +1,4 @@
-"""Where targets go as inverses learn: Gauss-Newton targets, or backpropagation."""
+"""The limit of targets as inverses learn: Gauss-Newton or backpropagation."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""A reconstruction that a user writes: inverses learn from it."""
+"""A reconstruction written by a user trains the inverses."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Target propagation: targets come down through inverses that learn."""
+"""Target propagation: targets pass down through inverses that learn."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Feed-forward models written with arrays and nothing else."""
+"""Feed-forward models written with plain arrays."""
 
 from itertools import pairwise
 

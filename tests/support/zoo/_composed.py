@@ -1,4 +1,4 @@
-"""Weights made of weights, and models wrapped in what JAX wraps functions in."""
+"""Weights made of weights, and models under transformations of JAX."""
 
 import jax
 import jax.numpy as jnp

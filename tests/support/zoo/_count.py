@@ -1,4 +1,4 @@
-"""An independent count of synapses, to hold against the numbers in the tables.
+"""An independent count of synapses, to compare with the tables.
 
 Every value is a set of two bits: depends on parameters, depends on arguments. A
 synapse is a dot or a convolution of a value with the first bit alone and a value

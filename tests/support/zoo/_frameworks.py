@@ -1,4 +1,4 @@
-"""Models from equinox, flax (linen and nnx) and haiku, used as their users would.
+"""Models of equinox, flax (linen and nnx) and haiku, in their usual form.
 
 Initial values come from `Draw.like`, not from the frameworks: nothing is compiled,
 and no bias is zero.

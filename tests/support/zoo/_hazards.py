@@ -1,4 +1,4 @@
-"""Where feedback weights cannot go, and where JAX's own gradient cannot.
+"""Models where feedback weights, or JAX's own gradient, are impossible.
 
 In every problem a weight, `w_opaque`, meets an activity somewhere that a
 transformation of the traced program cannot rewrite: it has to refuse, with an error
@@ -70,7 +70,7 @@ def multiply_and_sum(draw):
 
 @enter(_TABLE, synapses=2)
 def masked_per_example(draw):
-    """Every example has a mask of its own over the weight."""
+    """Every example has its own mask of the weight."""
 
     def middle(h, w, mask):
         return jnp.einsum("bi,bij->bj", h, w * mask)

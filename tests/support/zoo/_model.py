@@ -1,4 +1,4 @@
-"""The record of one problem of the zoo, and the numbers it is made of."""
+"""The record of one problem of the zoo."""
 
 import inspect
 import math

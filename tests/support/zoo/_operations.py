@@ -1,4 +1,4 @@
-"""Two synapses, one above the other, and one operation to try.
+"""Two synapses with one operation between them.
 
 It lies between the two (`BETWEEN`), or is what the upper weight goes through or is
 used in (`WEIGHTED`): since a weight lies below, its feedback matters.
@@ -19,7 +19,7 @@ BF16, F32 = jnp.bfloat16, jnp.float32
 
 
 def problem(draw: Draw, loss_of: Callable, params: dict, x: jax.Array):
-    """Give a prediction a target of its own shape."""
+    """Give a prediction a target of the same shape."""
     shape = jax.eval_shape(loss_of, params, x).shape
     y = draw.normal(*shape)
     return lambda params, x, y: squared(loss_of(params, x), y), params, (x, y)

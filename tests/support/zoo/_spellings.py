@@ -1,4 +1,4 @@
-"""One weighted layer, spelled in every way that people write it.
+"""One weighted layer, in every common spelling.
 
 `SYNAPSES` are spellings of a layer whose entries are weighted by different numbers and
 then added, `GAINS` products that scale an activity entry by entry. Each maps an
@@ -168,7 +168,7 @@ def circulant(h, w):
 
 @_spell(SYNAPSES, 6, 4)
 def gathered_inputs(h, w):
-    """Every unit reads four inputs of its own, as in a sparse layer."""
+    """Every unit reads four different inputs, as in a sparse layer."""
     index = np.arange(24).reshape(6, 4) * 5 % 6
     return jnp.sum(h[:, index] * w, axis=-1)
 

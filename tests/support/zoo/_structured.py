@@ -129,7 +129,7 @@ def graph_network(draw):
 
 @enter(STRUCTURED, synapses=5)
 def graph_network_own(draw):
-    """Every example has a graph of its own."""
+    """Every example has its own graph."""
     args = (neighbours(draw, 4, 8, 8), draw.normal(4, 8, 5), draw.normal(4, 2))
     return graph_loss, graph_params(draw), args
 

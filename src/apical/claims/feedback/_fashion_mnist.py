@@ -1,8 +1,8 @@
 """Networks, sizes and tasks of the claims about signs and batch norm: Fashion-MNIST.
 
 The networks are fully connected with three hidden layers, with and without batch norm.
-A teaching signal passes three synapses, so that their errors add up. In the time of
-one convolutional network, two cores train all of about sixty settings 21 times.
+A teaching signal passes three synapses, so that their errors add up. Two cores train
+all of about sixty settings 21 times in the time of one convolutional network.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -28,7 +28,7 @@ NETS: dict[str, Callable[..., Any]] = {
 }
 NORMED, PLAIN = NETS
 BATCH_MANHATTAN = "batch_manhattan(momentum=0.9)"
-MARGIN = 0.5  # points: Fashion-MNIST is like MNIST
+MARGIN = 0.5  # points, as on MNIST
 SOURCE = (
     "Liao, Leibo & Poggio 2016, How Important Is Weight Symmetry in Backpropagation?, "
     "AAAI"

@@ -25,7 +25,7 @@ SOURCE = (
 DIFFERENCES = (
     "Adam, the step size from 16 trials for every rule, and batches of 64, where the "
     "source had gradient descent at rate 1e-3 for as long as it took (its batch is not "
-    "stated): 6 epochs are what half an hour has time for. No weight decay (1e-6 "
+    "stated): 6 epochs take about half an hour. No weight decay (1e-6 "
     "there); pixels standardised; initial weights uniform within one over the square "
     "root of the fan-in, and normal feedback weights of the size of the forward ones, "
     "where the source tuned both ranges by hand; the last epoch counts, where the "

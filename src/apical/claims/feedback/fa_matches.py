@@ -165,7 +165,7 @@ CLAIM = Claim(
     remaining=(
         "Both errors are within 0.4 points of the published ones, but in the other "
         "order: there backprop (gradient descent at rate 1e-3, weight decay) was the "
-        "worse of the two, here Adam serves it better. The angle falls from 90 to 42 "
+        "worse of the two, here Adam trains it better. The angle falls from 90 to 42 "
         "degrees as published. The mean loss of 0.39 points is inside the half point "
         "that counts as equal, and its interval reaches beyond. With mean and scatter "
         "as they are about 16 seeds would settle it; longer training with a step size "

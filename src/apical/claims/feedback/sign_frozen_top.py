@@ -118,10 +118,10 @@ CLAIM = Claim(
     remaining=(
         "No published figure was at hand. With a frozen readout "
         "feedback alignment ends between 2 and 14 %, two seeds far below chance: a "
-        "readout that does not learn never comes to agree with the feedback weights, "
-        "so that the signal is not idle but wrong. The step sizes that "
-        "won with a readout that learns are the smallest that were drawn: wider trials "
-        "are needed for a verdict."
+        "readout that does not learn never aligns with the feedback weights, so that "
+        "the signal is not just uninformative but wrong. The step sizes that won with "
+        "a readout that learns are the smallest that were drawn: wider trials are "
+        "needed for a verdict."
     ),
     trials=16,
     margin=(

@@ -113,8 +113,8 @@ CLAIM = Claim(
     ),
     published=(),
     differences=(
-        "There is no published set-up. A third of the training part is what twenty "
-        "minutes on two cores allow."
+        "There is no published set-up. A third of the training part takes about "
+        "twenty minutes on two cores."
     ),
     rule=(
         "Holds if sign concordance without 50, 75, 90 and 97 % of its feedback is at "

@@ -1,7 +1,7 @@
 """Networks at their initial weights with a random batch, on which rules are measured.
 
 Inputs are random, with the shapes of the data: whether a gradient is exact and what it
-costs depends on the graph and on shapes, not on what the pictures show.
+costs depends on the graph and the shapes, not on the content of the images.
 """
 
 from collections.abc import Callable

@@ -240,11 +240,11 @@ CLAIM = Claim(
     ),
     differences=(
         "The LSTM has a quarter of the paper's 1056 cells: 200 steps of the whole "
-        "take minutes on two cores. Inputs are random, which changes no cost. Here "
-        "the network is run and its local derivatives are kept once; every step "
-        "reuses them, as predictions are fixed. All nodes of all times move at each "
-        "step. The quick form takes 20 steps of the convolutional network, because "
-        "compiling 100 takes more than a minute."
+        "take minutes on two cores. Inputs are random, which does not affect the "
+        "cost. Here the network is run and its local derivatives are kept once; every "
+        "step reuses them, as predictions are fixed. All nodes of all times move at "
+        "each step. The quick form takes 20 steps of the convolutional network, "
+        "because compiling 100 takes more than a minute."
     ),
     rule=(
         f'"About 100" is {LOW} to {HIGH}, and cost is what is counted: floating-point '

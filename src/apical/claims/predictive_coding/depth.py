@@ -37,7 +37,7 @@ class OnTheStream(PredictiveCoding):
 
 
 class Size(NamedTuple):
-    """How much is run."""
+    """The size of the runs."""
 
     data: str
     trained: int | None
@@ -213,7 +213,7 @@ CLAIM = Claim(
     ),
     differences=(
         "64 wide in place of 512, a sixth of the pictures and 2 epochs: 64 steps of "
-        "inference through 64 layers are what two cores do in the time. The source "
+        "inference through 64 layers take about half an hour on two cores. The source "
         "tunes on grids of its own; the entries of the weights have its variance 1 "
         "and its factors 1/sqrt(N), 1/sqrt(N L), 1/N."
     ),

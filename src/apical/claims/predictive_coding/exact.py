@@ -270,8 +270,8 @@ CLAIM = Claim(
         "residual network with batch norm and a transformer of two layers. Literal "
         "steps of predictive coding with fixed predictions, none summed in closed "
         "form, at rate 0.1 (scalar: 0.02) and at rate 1, until all of the signal has "
-        "come along the longest path: T such that P[Binomial(T, rate) < longest path] "
-        "< 1e-12."
+        "passed the longest path: T such that P[Binomial(T, rate) < longest path] < "
+        "1e-12."
     ),
     published=(
         Published(
@@ -312,7 +312,7 @@ CLAIM = Claim(
         "After the published numbers of steps a thousandth to half a hundredth of the"
         " gradient is missing, too little for a figure to show. A signal that must "
         "pass k nodes has arrived with the weight P[Binomial(steps, rate) >= k]; "
-        "three to five times as many steps bring what is missing to rounding."
+        "three to five times as many steps reduce the missing part to rounding."
     ),
     hours=0.1,
     tasks=tasks,

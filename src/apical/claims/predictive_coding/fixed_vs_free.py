@@ -1,4 +1,4 @@
-"""Fixed predictions imply another network than traditional predictive coding."""
+"""Fixed predictions imply a different network from traditional predictive coding."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -47,7 +47,7 @@ _RATE = 0.2
 
 
 class Size(NamedTuple):
-    """How much is run: for the gradients, and for learning with them."""
+    """Sizes of the runs: for the gradients, and for training with them."""
 
     depths: tuple[int, ...]
     width: int
@@ -257,10 +257,10 @@ CLAIM = Claim(
     ),
     published=(),
     differences=(
-        "The comment names no network. While learning, 100 steps do not settle 12 "
-        "layers to the last digit, as nobody's do. `search_space` of both rules is "
-        "empty here: rates and steps of inference are those above, so that a trial "
-        "cannot choose values that do not settle."
+        "The comment names no network. During training, 100 steps do not settle 12 "
+        "layers to machine precision. `search_space` of both rules is empty here: "
+        "rates and steps of inference are those above, so that a trial cannot choose "
+        "values that do not settle."
     ),
     rule=(
         "Two gradients differ in direction if the interval of the difference of their "

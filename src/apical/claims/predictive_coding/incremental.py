@@ -44,10 +44,10 @@ SOURCE = (
 
 
 class PublishedNumbers(NamedTuple):
-    """The numbers that the code of the source has for a rule.
+    """The hyper-parameters that the code of the source has for a rule.
 
     Attributes:
-        rule: how it learns.
+        rule: the learning rule.
         activation: of the hidden units.
         rate: of AdamW, before its schedule.
         decay: of its weights.
@@ -82,7 +82,7 @@ NUMBERS = {
 
 
 class Size(NamedTuple):
-    """How much is run: data and their sizes, width of hidden layers, epochs, seeds."""
+    """The size of the runs: data, width of hidden layers, epochs, seeds."""
 
     data: str
     trained: int | None
@@ -230,10 +230,10 @@ CLAIM = Claim(
     work=(
         "MNIST, inputs from -1 to 1, 784-128-128-128-10, squared error to one-hot, "
         "batches of 128, 25 epochs, 7 seeds. Incremental predictive coding as the "
-        "source's code has it: leaky ReLU, 8 ticks on each batch, values from the "
+        "source's code has it: leaky ReLU, 8 steps on each batch, values from the "
         "feed-forward ones by gradient descent at rate 0.850 with momentum 0.35, "
-        "weights at every tick by AdamW (rate 2.53e-4, decay 3.25e-2; warm-up to 1.1 "
-        "times that over a tenth of the ticks, then a cosine to a tenth). Beside it "
+        "weights at every step by AdamW (rate 2.53e-4, decay 3.25e-2; warm-up to 1.1 "
+        "times that over a tenth of the steps, then a cosine to a tenth). Beside it "
         "backprop with the numbers that the same code has for it: GELU, AdamW (rate "
         "2.75e-4, decay 5.12e-3), the same schedule."
     ),

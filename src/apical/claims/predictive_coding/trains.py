@@ -217,15 +217,15 @@ CLAIM = Claim(
         ),
     ),
     differences=(
-        "A fifth of CIFAR-10, three times through, is what half an hour on two "
-        "cores has time for: nets are compared early in training. The LSTM has 64 "
-        "cells, not 1056, and its windows 16 characters, not 50: the time of "
-        "predictive coding grows with the square of the window, and this takes minutes "
-        "on two cores. 200 steps at rate 0.1 reach back over a path of about 20 nodes, "
-        "here as there. Steps beyond the longest path are summed in closed form; the "
-        "values are the same. The published code moves values by twice the rate. SVHN, "
-        "CIFAR-100 and the names are left out. The rate of the weights is tuned for "
-        "both rules, where the paper used one."
+        "A fifth of CIFAR-10, for three epochs, takes about half an hour on two "
+        "cores: nets are compared early in training. The LSTM has 64 cells, not 1056, "
+        "and its windows 16 characters, not 50: the time of predictive coding grows "
+        "with the square of the window, and this takes minutes on two cores. 200 "
+        "steps at rate 0.1 reach back over a path of about 20 nodes, here as there. "
+        "Steps beyond the longest path are summed in closed form; the values are the "
+        "same. The published code moves values by twice the rate. SVHN, CIFAR-100 and "
+        "the names are left out. The rate of the weights is tuned for both rules, "
+        "where the paper used one."
     ),
     rule=(
         "Holds if on both tasks the last accuracy of predictive coding is at least as "
@@ -237,7 +237,7 @@ CLAIM = Claim(
         f"cosine of {SAME_GRADIENT:g} or more)."
     ),
     remaining=(
-        "The curves lie on each other, as in the paper's figures, and must: with fixed "
+        "The curves coincide, as in the paper's figures, and must: with fixed "
         "predictions and enough steps the gradient is backprop's to a thousandth "
         "(pc-exact), so that this comparison cannot fail, and its accuracies say "
         "nothing more. Free predictions, which are the test, have not been run here. "

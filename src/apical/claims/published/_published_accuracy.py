@@ -37,7 +37,7 @@ class PublishedAccuracy:
         net: from a width to a builder of the network.
         compared: the rules by name, beside backprop and the control.
         errors: the published test errors (percent) by rule.
-        sizes: how much is run at each scale.
+        sizes: the size of the run at each scale.
         arguments: more arguments of `apical.lab.compare`.
         published_by: the source of the errors.
         setup: the set-up in which they were measured.

@@ -43,7 +43,7 @@ CLAIM = PUBLISHED.claim(
     differences=(
         "Units are tanh and the output is linear, where that code has hard sigmoids; "
         "pixels standardised; steps are damped by half. Nothing was tuned: the step "
-        "size is that of their code. 15 epochs are what half an hour has time for."
+        "size is that of their code. 15 epochs take about half an hour."
     ),
     remaining=(
         "The two are equal at the one step size that was tried. An error of 2.3 % that "

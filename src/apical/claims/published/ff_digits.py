@@ -29,11 +29,11 @@ CLAIM = PUBLISHED.claim(
         "step size."
     ),
     differences=(
-        "Half the width and a seventh of the epochs are what half an hour has time "
-        "for. No peer normalisation; the class with the largest goodness, not a linear "
-        "probe; Adam at one rate, not tuned; a threshold of 0.3 for each unit, where "
-        "that code has 1; gradients of rectifiers as they are, where that code lets "
-        "them pass where a unit is off."
+        "Half the width and a seventh of the epochs take about half an hour. No peer "
+        "normalisation; the class with the largest goodness, not a linear probe; Adam "
+        "at one rate, not tuned; a threshold of 0.3 for each unit, where that code "
+        "has 1; gradients of rectifiers as they are, where that code lets them pass "
+        "where a unit is off."
     ),
     remaining=(
         "4.8 % of errors where that code has 1.45 %: half the width, a seventh of the "

@@ -129,9 +129,9 @@ CLAIM = PUBLISHED.claim(
     remaining=(
         "Critics that are not given the label end 3 points below backprop, and the "
         "source's do not: it trains 270 times as long, and a critic that knows only "
-        "the activities has the label to guess. Random directions as long as the true "
-        "signals do worse than hidden layers that are left alone (88.9 against 90.4 "
-        "%), so that not any incremental update works."
+        "the activities has to guess the label. Random directions as long as the true "
+        "signals do worse than untrained hidden layers (88.9 against 90.4 %), so "
+        "that not any incremental update works."
     ),
     hours=0.4,
     judge=judge,

@@ -30,7 +30,7 @@ class Data(NamedTuple):
         test_y: their labels.
         classes: the number of classes, of symbols in the alphabet, or of numbers per
             label: the outputs of a model.
-        note: what a reader of the results must know about the data.
+        note: a remark on the data that is shown with the results.
     """
 
     name: str

@@ -64,8 +64,8 @@ def read_idx(path: Path, axes: int) -> np.ndarray:
     if len(content) != promised:
         more = len(content) > promised
         raise LabError(
-            f"{path} is {'too long' if more else 'cut short'}: it promises "
-            f"{promised:,} bytes after its header and has "
+            f"{path} is {'too long' if more else 'cut short'}: its header declares "
+            f"{promised:,} bytes of content, and it has "
             f"{'more' if more else f'{len(content):,}'}; fetch it again"
         )
     return np.frombuffer(content, np.uint8).reshape(shape)
@@ -85,7 +85,7 @@ def _cifar_records(path: Path) -> np.ndarray:
     whole, rest = divmod(len(raw), _CIFAR_RECORD)
     if rest or not whole:
         raise LabError(
-            f"{path} is torn: {whole:,} whole records of {_CIFAR_RECORD} bytes "
+            f"{path} is truncated: {whole:,} whole records of {_CIFAR_RECORD} bytes "
             f"and {rest:,} bytes of another; fetch it again, or cut it to "
             f"{whole * _CIFAR_RECORD:,} bytes to use the whole ones"
         )
@@ -250,7 +250,7 @@ def _array(
         raise LabError(f"{told} is encrypted: write it with numpy.savez")
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise LabError(
-            f"{told} is packed in a way that NumPy does not write: save it anew with "
+            f"{told} is compressed in a way that NumPy does not write: save it with "
             "numpy.savez_compressed"
         )
     require_plausible_size(path, info.compress_size, info.file_size, told)

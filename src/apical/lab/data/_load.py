@@ -134,7 +134,7 @@ def load(
     """
     if not isinstance(name, str | os.PathLike):
         raise LabError(
-            f"name is a {type(name).__name__}: name a data set or a file by a text"
+            f"name is a {type(name).__name__}: name a data set or a file by a string"
         )
     told = os.fsdecode(name).strip()
     try:
@@ -164,7 +164,9 @@ def _from_path(path: Path) -> Data:
     if not path.exists():
         raise LabError(f"--data {path}: there is no such file")
     if not path.is_file():
-        raise LabError(f"--data {path} is no file but a device or a pipe: name a file")
+        raise LabError(
+            f"--data {path} is not a file but a device or a pipe: name a file"
+        )
     read = read_arrays if path.suffix == ".npz" else read_text
     # The name may be in another encoding than the system's.
     return read(path, os.fsencode(path.name).decode("utf-8", "replace"))

@@ -41,7 +41,7 @@ def require_plausible_size(
     if unpacked > max(_HARMLESS, _MOST_FROM_A_BYTE * packed):
         raise LabError(
             f"{path}: {what or 'it'} would unpack {packed:,} bytes to {unpacked:,}, "
-            "which is no data; if it is, save it without compression"
+            "which cannot be data; if it is, save it without compression"
         )
 
 

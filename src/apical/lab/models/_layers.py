@@ -61,7 +61,7 @@ def batch_statistics(
 
 def maximum_of_four(h: Array) -> Array:
     """Maximum over 2 x 2 squares; an odd last row or column is dropped."""
-    # Reshape and max: the back-pass of `reduce_window` is some 20 times slower on CPUs.
+    # Reshape and max: the backward pass of `reduce_window` is 20 times slower on CPUs.
     return _squares(h).max((3, 5))
 
 

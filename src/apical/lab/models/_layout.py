@@ -17,8 +17,8 @@ def layout_note(data: Data) -> str:
         return ""
     channels, height, width = data.shape
     return (
-        f"Pictures come as {data.axes}. Where a library wants the channels last, let "
-        f"it see jnp.moveaxis(x, 1, -1), of the shape (examples, {height}, {width}, "
+        f"Pictures come as {data.axes}. For a library that expects the channels last, "
+        f"pass jnp.moveaxis(x, 1, -1), of the shape (examples, {height}, {width}, "
         f"{channels}), when it is initialised and when it is called"
     )
 

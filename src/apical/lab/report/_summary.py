@@ -144,7 +144,9 @@ def summarise(
 ) -> list[Row]:
     """One row per model and rule, in the order in which they were run."""
     if not records:
-        raise LabError("this comparison has no records yet: let its first run begin")
+        raise LabError(
+            "this comparison has no records yet: wait until its first run begins"
+        )
     cost_by_run = {(line["model"], line["rule"]): line for line in costs}
     tried = by_run(trials)
     runs = {

@@ -1,4 +1,4 @@
-"""The lines of each result file: settings, environment and measurements."""
+"""Lines of the result files: settings, environment and measurements."""
 
 import dataclasses
 import json

@@ -58,7 +58,7 @@ def read_json(text: str) -> Any:
 
 
 def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is no number of JSON")
+    raise ValueError(f"{constant} is not a number in JSON")
 
 
 def digest(lines: Iterable[Mapping[str, Any]]) -> str:

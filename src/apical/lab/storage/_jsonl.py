@@ -83,7 +83,7 @@ def _read_line(text: str, where: str, strict: bool) -> Line:
     try:
         line = read_json(text)
         if not isinstance(line, dict):
-            raise ValueError("it is not an object of JSON")
+            raise ValueError("it is not a JSON object")
         return verified(line, required=strict)
     except ValueError as error:
         raise LabError(

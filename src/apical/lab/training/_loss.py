@@ -42,7 +42,7 @@ class Loss:
         name: one of `LOSSES`.
     """
 
-    # Of loss(params, statistics, x, y): all examples share the running statistics.
+    # Of (statistics, x, y): all examples share the running statistics.
     batch = (None, 0, 0)
 
     def __init__(self, static: Any, labels: Labels, name: str = "cross-entropy"):

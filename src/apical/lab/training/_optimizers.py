@@ -70,7 +70,7 @@ def find_optimizer(text: str, rate: float | None, swept: bool = False) -> Optimi
     """
     if not isinstance(text, str):
         raise LabError(
-            f"optimizer is a {type(text).__name__}: name it by a text, as "
+            f"optimizer is a {type(text).__name__}: name it by a string, as "
             "'adam' or 'sgd(momentum=0.9)', and give its step size as learning_rate"
         )
     name, arguments = parse_call(text, "--optimizer", _EXAMPLE)

@@ -1,4 +1,4 @@
-"""What every rule of a comparison trains on: configuration, initial weights, batches.
+"""Setup shared by all rules of a comparison: configuration, initial weights, batches.
 
 Initial weights and batch order depend on the seed alone, so that every rule starts from
 the same weights and sees the same examples in the same order.
