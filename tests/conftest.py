@@ -1,6 +1,8 @@
 """Setup shared by all tests: JAX on the CPU, one key, deterministic properties."""
 
 import os
+import shutil
+import tempfile
 from importlib.metadata import version
 
 import hypothesis
@@ -19,9 +21,21 @@ jax.config.update("jax_platforms", os.environ.get("JAX_PLATFORMS", "cpu"))
 # badly, at half the time. A test that measures what was compiled turns this back on.
 jax.config.update("jax_disable_most_optimizations", True)
 
-# Two settings are left alone on purpose. Strict rank promotion would refuse
-# `x @ w + b`, which is how the people write whose models are to work here. And a
-# compilation cache on disk could answer a test with what an older build compiled.
+# Strict rank promotion is left off: it would refuse `x @ w + b`, as people write models.
+
+
+def pytest_configure(config):
+    """Compile each program once for all tests and processes of this run.
+
+    The folder is new for every run, so nothing that an older build compiled is used.
+    """
+    if not hasattr(config, "workerinput"):  # the process that starts the others
+        folder = tempfile.mkdtemp(prefix="apical-compiled-")
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+        os.environ["APICAL_COMPILED"] = folder
+    jax.config.update("jax_compilation_cache_dir", os.environ["APICAL_COMPILED"])
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -159,10 +159,19 @@ def _checked(name: str, space: Any, spec: RuleSpec) -> SearchSpace:
     if space and not there_are:
         raise LabError(f"{where}: {name} has no number that a sweep can draw")
     numbers = resolve_names(f"number of {name}", space, there_are) if space else []
-    return {
+    found = {
         number: _bounds(f"{where}[{number!r}]", bounds)
         for number, bounds in zip(numbers, space.values(), strict=True)
     }
+    for number, (low, high, _) in found.items():
+        for value in (low, high):
+            try:  # now, not when a trial draws it
+                replace(rule, **{number: value})
+            except ValueError as error:
+                raise LabError(
+                    f"{where}[{number!r}] reaches {value:g}: {error}"
+                ) from error
+    return found
 
 
 def _is_number(value: Any) -> bool:

@@ -122,7 +122,9 @@ class Learner:
 
         To measure such a rule, not to train by it.
         """
-        return self._apply(self.rule.credit, params, state, args)
+        credit = self._apply(self.rule.credit, params, state, args)
+        _require_credit(self.rule, credit, self.circuit(params, *args).learned(params))
+        return credit
 
     def predict(self, params: Any, state: Any, *args: Any) -> Any:
         """The output of the network that is trained (the logits of a classifier)."""
@@ -141,6 +143,33 @@ class Learner:
             state, lambda key: self.rule.init(circuit, key, params, args)
         ):
             return method(circuit, params, state, args)
+
+
+def _require_credit(rule: Any, credit: Any, learned: Any) -> None:
+    """Refuse what is no `Credit`, and gradients of another structure or other shapes.
+
+    Args:
+      rule: the rule that returned it.
+      credit: what it returned.
+      learned: the learned leaves in the tree of the parameters, None elsewhere.
+    """
+    name = type(rule).__name__
+    if not isinstance(credit, Credit):
+        raise TypeError(
+            f"`{name}.credit` must return `apical.Credit(value, aux, grads, state, "
+            f"info)`, not {type(credit).__name__}."
+        )
+    found, wanted = (
+        {jax.tree_util.keystr(path): jnp.shape(leaf) for path, leaf in leaves}
+        for leaves in map(jax.tree_util.tree_leaves_with_path, (credit.grads, learned))
+    )
+    for path in {**wanted, **found}:
+        if found.get(path) != wanted.get(path):
+            raise ValueError(
+                f"`{name}.credit` must return `grads` like the learned leaves of "
+                f"`params`: {path or 'it'} has shape {found.get(path, 'none')}, not "
+                f"{wanted.get(path, 'none')}."
+            )
 
 
 def _loss_spec(

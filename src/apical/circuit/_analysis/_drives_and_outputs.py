@@ -126,7 +126,15 @@ def _is_affine(flow: Flow, op: Op) -> bool:
         return True
     fixed = [flow.kind_of(a) in (CONSTANT, PARAMETER) for a in op.inputs]
     if op.name in ("add", "sub", "add_any"):
+        # Labels that the loss function closes over are no bias of the output.
+        if any(_is_entry_of_data(flow, a) for a in op.inputs):
+            return False
         return all(
             f or flow.is_activity(a) for f, a in zip(fixed, op.inputs, strict=True)
         )
     return (op.name == "mul" and any(fixed)) or (op.name == "div" and fixed[1])
+
+
+def _is_entry_of_data(flow: Flow, atom: Atom) -> bool:
+    """Whether a constant differs along the first axis, as labels do, and no bias."""
+    return flow.kind_of(atom) == CONSTANT and 0 in flow.axes.of(atom)

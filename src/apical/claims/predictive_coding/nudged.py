@@ -56,7 +56,7 @@ def _compared(scale: Scale, run: str) -> Task:
         return {
             "models": {"convolutional": convolutional_net},
             "rules": {**beside, NUDGED: RULES[run]},
-            "search_spaces": {NUDGED: _SPACES.get(run, {})},
+            "search_spaces": {NUDGED: _SPACES.get(run, {}) if sweep else {}},
             "loss": "squared-error",
             "batch_size": 64,
             "epochs": epochs,

@@ -101,6 +101,10 @@ def make_plan(
     loss = _find_loss(loss, labels, found.name)
     specs = with_baselines(specs, loss)
     spaces = checked_search_spaces(search_spaces, specs)
+    if any(spaces.values()) and not sweep:
+        raise LabError(
+            "search_spaces needs a sweep: give the number of trials, sweep=8"
+        )
     for name, space in spaces.items():
         specs[name] = replace(specs[name], search_space=space)
     chosen = _find_models(models, found.kind)
