@@ -101,12 +101,11 @@ def both_sides(
 
 
 def map_over_draws(circuit: Circuit) -> Callable[..., Any]:
-    """The transformation that maps a function of one draw of the weights over many.
+    """The transformation that maps a function over many draws of the weights.
 
     It is `jax.vmap`, except on a CPU, where XLA multiplies by a batch of matrices three
-    times slower than by one after the other (16 pairs of an MLP: 89 ms by `jax.vmap`,
-    27 ms by `jax.lax.map`). Convolutions are slower still in a loop, and use
-    `jax.vmap`.
+    times slower than by each in turn (16 pairs of an MLP: 89 ms by `jax.vmap`, 27 ms by
+    `jax.lax.map`). Convolutions are slower still in a loop, and use `jax.vmap`.
     """
     if jax.default_backend() == "cpu" and not circuit.structure.has_convolution:
         return lambda function: partial(jax.lax.map, function)
