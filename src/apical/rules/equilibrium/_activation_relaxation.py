@@ -23,7 +23,7 @@ from .._iteration import repeat
 from .._local_derivatives import LocalDerivatives, local_derivatives
 from .._numerics import relative_norm, upcast
 from ..feedback._relaxation_feedback import AbstractFeedback
-from ._settling import SETTLED, Settling, damped
+from ._settling import SETTLED, Settling, damped_step
 
 
 class Relaxed(NamedTuple):
@@ -159,7 +159,7 @@ class ActivationRelaxation(Rule):
             return jax.tree.map(lambda p: -circuit.scale * p, pulled)
 
         def step(errors: Any) -> Any:
-            return damped(errors, target(errors), self.rate)
+            return damped_step(errors, target(errors), self.rate)
 
         start = jax.tree.map(jnp.negative, upcast(linear.values))
         steps = circuit.depth if self.steps is None else self.steps

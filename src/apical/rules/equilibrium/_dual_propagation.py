@@ -21,7 +21,7 @@ from .._field_checks import check_fraction, check_positive, check_whole
 from .._iteration import repeat
 from .._numerics import squared_norm
 from ._energy import require_units, strengths
-from ._settling import Units, Values, damped, residuals
+from ._settling import Units, Values, damped_step, residuals
 
 
 class Pair(NamedTuple):
@@ -132,7 +132,7 @@ class DualPropagation(Rule):
         return {n: Signal(v, rest.sites[n], teaching[n]) for n, v in mean.items()}
 
     def _mean(self, pair: Pair) -> Values:
-        return damped(pair.minus, pair.plus, self.balance)
+        return damped_step(pair.minus, pair.plus, self.balance)
 
     def _settle(self, circuit: Circuit, params: Any, args: Any) -> Any:
         units = Units(circuit, params, args, strengths(circuit, 1.0))
@@ -147,7 +147,7 @@ class DualPropagation(Rule):
                 total = jax.tree.map(
                     lambda z, b: z + jnp.asarray(part, b.dtype) * b, drives, feedback
                 )
-                return damped(old, units.respond(mean, total), self.rate)
+                return damped_step(old, units.respond(mean, total), self.rate)
 
             return Pair(
                 compartment(pair.plus, self.balance),

@@ -24,7 +24,7 @@ from .._numerics import fold_in_name
 from ._complex_valued_network import complex_network
 from ._nudging import KINDS, Holomorphic, Stencil, source_of, stencil
 from ._phases import FreeNetwork
-from ._settling import State, Units, Values, settle, settling, stacked
+from ._settling import State, Units, Values, settle, settling, stack_states
 
 
 class Contrast(NamedTuple):
@@ -200,12 +200,12 @@ class EquilibriumPropagation(FreeNetwork):
         if not points.with_free:
             # Mapped from the start: otherwise JAX would trace the loop anew for every
             # layer that the mapped nudge reaches.
-            starts = stacked(*[start] * len(points.nudges))
+            starts = stack_states(*[start] * len(points.nudges))
             nudged = jax.vmap(settle_nudged)(points.nudges, starts)
             return Contrast(units, free, nudged, nudged.values, points)
         alone = settle_nudged(points.nudges[0], start)
-        values = stacked(alone.values, start)
-        return Contrast(units, free, stacked(alone), values, points)
+        values = stack_states(alone.values, start)
+        return Contrast(units, free, stack_states(alone), values, points)
 
     def _gradient(self, found: Contrast) -> list[jax.Array]:
         """-sum_k w_k dPhi_k/dtheta, in the units of the loss."""

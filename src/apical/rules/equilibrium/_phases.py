@@ -26,7 +26,7 @@ from .._call_checks import (
 )
 from .._field_checks import check_positive, check_whole
 from ._energy import require_units, strengths
-from ._settling import State, Units, Values, settle, settling, stacked
+from ._settling import State, Units, Values, settle, settling, stack_states
 
 
 class FreeNetwork(Rule):
@@ -150,7 +150,7 @@ class ClampedNetwork(FreeNetwork):
         learned = circuit.leaves.split(params)[0]
         scale = circuit.scale * self.clamp_strength
         grads = jax.grad(lambda x: self.objective(x, phases) / scale)(learned)
-        info = settling(phases.units, phases.free, stacked(phases.clamped))
+        info = settling(phases.units, phases.free, stack_states(phases.clamped))
         return Credit(rest.loss, rest.aux, circuit.leaves.combine(grads), state, info)
 
     def descended(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:

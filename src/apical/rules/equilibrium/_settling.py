@@ -146,7 +146,7 @@ class Units:
         total = {
             n: z + _times(1 / self.strength[n], feedback[n]) for n, z in drives.items()
         }
-        return damped(values, self.respond(values, total), rate)
+        return damped_step(values, self.respond(values, total), rate)
 
     def product(
         self,
@@ -177,7 +177,7 @@ def _times(number: Any, array: jax.Array) -> jax.Array:
     return jnp.asarray(number, array.dtype) * array
 
 
-def damped(values: Values, moved: Values, rate: Any) -> Values:
+def damped_step(values: Values, moved: Values, rate: Any) -> Values:
     """`(1 - rate) values + rate moved`."""
 
     def mix(old: jax.Array, new: jax.Array) -> jax.Array:
@@ -225,6 +225,6 @@ def residuals(last_step: jax.Array, distance: jax.Array) -> Settling:
     return Settling(residual, residual < SETTLED)
 
 
-def stacked(*states: Any) -> Any:
+def stack_states(*states: Any) -> Any:
     """Trees of the same structure, stacked along a new first axis."""
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)

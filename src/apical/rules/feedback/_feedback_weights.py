@@ -90,7 +90,7 @@ def replaceable_weights(circuit: Circuit, params: Any) -> Any:
     return circuit.leaves.combine([w if i in reached else None for i, w in learned])
 
 
-def copied(feedback: Any, tree: Any) -> Any:
+def leaves_with_feedback(feedback: Any, tree: Any) -> Any:
     """The leaves of a tree where there are feedback weights, None elsewhere."""
     return jax.tree.map(
         lambda copy, leaf: None if copy is None else leaf,

@@ -23,8 +23,8 @@ from .._inner_optimizers import updates_of
 from .._numerics import fold_in_name
 from ._connection_masks import ConnectedRule, FeedbackState, multiply
 from ._feedback_weights import (
-    copied,
     draw_leaves,
+    leaves_with_feedback,
     like_forward,
     require_different,
     through_feedback,
@@ -148,12 +148,12 @@ class KolenPollack(ConnectedRule):
 
         updates, memory = updates_for(credit.grads)
         nonzero = jax.tree.map(lambda g: jnp.where(g == 0, 1, g), credit.grads)
-        applied = copied(state.feedback, updates_for(nonzero)[0])
+        applied = leaves_with_feedback(state.feedback, updates_for(nonzero)[0])
         lost = jax.tree.map(lambda m: jnp.where(m == 0, 0, self.decay), applied)
         # A removed forward weight does not change; it acts as 0.
         lost_here = multiply(lost, credit.state.connections.forward)
         moved = optax.apply_updates(_shrunk(learned, lost_here), updates)
-        same = copied(state.feedback, updates)
+        same = leaves_with_feedback(state.feedback, updates)
         feedback = optax.apply_updates(_shrunk(state.feedback, lost), same)
         after = credit.state._replace(feedback=feedback)
         params = circuit.merged(params, moved)

@@ -19,7 +19,12 @@ from .._field_checks import check_fraction, check_positive, check_transformation
 from .._inner_optimizers import apply_optimizer, init_optimizer
 from .._numerics import fold_in_name
 from ._connection_masks import Connections, connect
-from ._feedback_weights import copied, draw_leaves, like_forward, require_different
+from ._feedback_weights import (
+    draw_leaves,
+    leaves_with_feedback,
+    like_forward,
+    require_different,
+)
 
 
 class AbstractFeedback(abc.ABC):
@@ -146,6 +151,6 @@ class RandomFeedback(AbstractFeedback):
         state = state._replace(connections=state.connections.advance())
         if self.optimizer is None:
             return state
-        mine = copied(state.weights, grads)
+        mine = leaves_with_feedback(state.weights, grads)
         moved = apply_optimizer(self.optimizer, mine, state.optimizer, state.weights)
         return RandomFeedbackState(*moved, state.connections)

@@ -108,14 +108,14 @@ def estimate(
     slopes = slopes_of(losses, directions)
     share = slopes / (count * circuit.scale)
     of = {site: name for name, site in sites.items()}
-    delta = {s: correlated(circuit, of[s], share, u) for s, u in directions.items()}
+    delta = {s: sum_of_slopes(circuit, of[s], share, u) for s, u in directions.items()}
     grads = transposed((jnp.ones_like(loss), delta))[0]
     return ActivityEstimate(
         value, aux, circuit.leaves.combine(grads), delta, slopes[:, :-1]
     )
 
 
-def correlated(
+def sum_of_slopes(
     circuit: Circuit, name: str, slopes: jax.Array, directions: jax.Array
 ) -> jax.Array:
     """sum_k slope_k u_kn: each example's slope times its direction, summed over draws.

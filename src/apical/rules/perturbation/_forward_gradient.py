@@ -29,7 +29,7 @@ from ._activity_estimates import (
     signals_of,
 )
 from ._random_directions import KINDS, correlation, draw, require_real
-from ._weight_estimates import combined, leaf_types, loss_of, map_over_draws
+from ._weight_estimates import leaf_types, loss_of, map_over_draws, mean_of_slopes
 
 
 @rule
@@ -127,7 +127,7 @@ class ForwardGradient(Rule):
             return jax.jvp(loss, (learned,), (direction,))[1]
 
         slopes = map_over_draws(circuit)(slope)(directions)
-        grads = circuit.leaves.combine(combined(slopes, directions))
+        grads = circuit.leaves.combine(mean_of_slopes(slopes, directions))
         return Credit(run.loss, run.aux, grads, later, correlation(slopes))
 
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:

@@ -60,7 +60,7 @@ class AntitheticRule(Rule):
         losses = both_sides(circuit, loss, learned, directions, self.noise)
         scores = self.fitness_of(losses)
         slopes = (scores[:, 0] - scores[:, 1]) / (2 * self.noise)
-        grads = circuit.leaves.combine(combined(slopes, directions))
+        grads = circuit.leaves.combine(mean_of_slopes(slopes, directions))
         return Credit(run.loss, run.aux, grads, later, correlation(slopes))
 
 
@@ -112,7 +112,7 @@ def map_over_draws(circuit: Circuit) -> Callable[..., Any]:
     return jax.vmap
 
 
-def combined(slopes: jax.Array, directions: Leaves) -> Leaves:
+def mean_of_slopes(slopes: jax.Array, directions: Leaves) -> Leaves:
     """The mean over the draws of each slope times its direction."""
     share = slopes / slopes.shape[0]
     return [jnp.tensordot(share.astype(v.dtype), v, axes=1) for v in directions]

@@ -56,7 +56,9 @@ class FreePredictionEnergy(AbstractEnergy):
         def network(moving: Values) -> Any:
             return self._network(self.terms.params, {**values, **moving}, erring)
 
-        (pulled,), weighted, _ = self._pulled(network, (moving,), values, step)
+        (pulled,), weighted, _ = self._pull_back_errors(
+            network, (moving,), values, step
+        )
         return {
             n: self._sum(weighted.get(n, 0), pulled[n])
             if n in moving
@@ -86,7 +88,9 @@ class FreePredictionEnergy(AbstractEnergy):
             return self._network(self.circuit.leaves.combine(learned, fixed), values)
 
         at = (learned, values)
-        (grads, pulled), weighted, errors = self._pulled(network, at, values, step)
+        (grads, pulled), weighted, errors = self._pull_back_errors(
+            network, at, values, step
+        )
         return grads, jax.tree.map(self._sum, weighted, pulled), errors
 
     def _network(
@@ -108,7 +112,7 @@ class FreePredictionEnergy(AbstractEnergy):
         }
         return (run.loss, through), run.sites
 
-    def _pulled(
+    def _pull_back_errors(
         self,
         network: Callable[..., Any],
         at: tuple[Any, ...],

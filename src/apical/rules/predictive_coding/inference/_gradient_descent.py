@@ -89,7 +89,9 @@ def relax(
     between[0] -= 1
     between[-1] -= 1
     for (slope, _), count in zip(stages, between, strict=True):
-        state = repeat(circuit, partial(_moved, slope, optimizer), state, count, steps)
+        state = repeat(
+            circuit, partial(_next_state, slope, optimizer), state, count, steps
+        )
     if steps > 1:
         state, last = _move(end, optimizer, state)
     return Relaxed(state.point, relative_norm(last, first), steps)
@@ -116,7 +118,7 @@ def _move(
     return State(optax.apply_updates(at.point, updates), memory, at.step + 1), grads
 
 
-def _moved(
+def _next_state(
     slope: Callable[..., Any], optimizer: optax.GradientTransformation, at: State
 ) -> State:
     return _move(slope, optimizer, at)[0]
