@@ -74,7 +74,7 @@ def test_declares(found, words):
 
 
 def test_declares_that_it_is_a_pytree():
-    with pytest.raises(AssertionError, match="law 'declares': the class is no pytree"):
+    with pytest.raises(AssertionError, match="'declares': the class is not a pytree"):
         check_rule(NoPytree())
 
 

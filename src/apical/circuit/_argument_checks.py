@@ -12,11 +12,10 @@ import jax.numpy as jnp
 
 from ._partition import Partition, is_array
 
-# ---- State that a loss function changes in place, as a module with batch statistics.
-#
+# ---- State that a loss function changes in place, such as batch statistics.
 # apical calls a loss function many times, on copies of its arguments, so that no call
-# sees the changes of another. A change has to be returned in `aux`, or it would be lost
-# in silence: statistics that stay constant, the same dropout at every step.
+# sees the changes of another. Changes must be returned in `aux`: otherwise they would
+# be lost without an error (constant statistics, the same dropout at every step).
 
 _CONTAINERS = (dict, list, tuple, OrderedDict, defaultdict, type(None))
 
@@ -42,7 +41,7 @@ class InPlaceChanges:
         ]
 
     def require_returned(self, result: Any) -> None:
-        """Refuse a change in place that `loss_fn` does not return."""
+        """Raise for a change in place that `loss_fn` does not return."""
         returned = {id(leaf) for leaf in jax.tree.leaves(result)}
         lost = [
             name + path
@@ -83,21 +82,21 @@ def _leaves(item: Any) -> dict[str, Any]:
     return {jax.tree_util.keystr(path): leaf for path, leaf in found}
 
 
-# What JAX and flax raise where a traced value left the trace that it belongs to.
+# Errors of JAX and flax for a tracer that leaked from its trace.
 _ESCAPES = ("UnexpectedTracerError", "TraceContextError")
-# How other libraries' arrays are known, and NumPy's arrays of text, objects and dates.
+# Attributes of other libraries' arrays; NumPy dtypes of text, objects and dates.
 _ARRAY_LIKE = ("__jax_array__", "__array__")
 _NO_NUMBERS = tuple("OSUMm")
-_SHOWN = 6  # leaves, so that a large model does not fill the screen
+_SHOWN = 6  # the number of leaves listed in a message
 
 
 def kind(value: Any) -> str:
-    """What a value is, for a message."""
+    """The kind of a value, for messages."""
     return "an array" if is_array(value) else f"a {type(value).__name__}"
 
 
 def require_function(given: Any, name: str) -> None:
-    """Refuse what cannot be called."""
+    """Require a callable."""
     if not callable(given):
         raise TypeError(
             f"`{name}` must be a function of `(params, *args)`, not {kind(given)}."
@@ -105,7 +104,7 @@ def require_function(given: Any, name: str) -> None:
 
 
 def require_arrays(params: Any, args: tuple[Any, ...]) -> None:
-    """Refuse leaves that hold numbers and are no arrays: they would be constants."""
+    """Raise for numeric leaves that are not arrays: they would be constants."""
     for name, tree in (("params", params), ("args", args)):
         for path, leaf in jax.tree.leaves_with_path(tree):
             problem = _no_array(leaf)
@@ -115,7 +114,7 @@ def require_arrays(params: Any, args: tuple[Any, ...]) -> None:
 
 
 def _no_array(leaf: Any) -> str:
-    """What is wrong with a leaf; empty for arrays and for what holds no numbers."""
+    """The problem with a leaf; empty for arrays and for leaves without numbers."""
     if isinstance(leaf, jax.Ref):
         return "a mutable array (`jax.new_ref`). Hand over its value, `ref[...]`."
     if getattr(getattr(leaf, "dtype", None), "kind", "") in _NO_NUMBERS:
@@ -140,12 +139,12 @@ def _no_array(leaf: Any) -> str:
 
 
 def require_arguments(function: Any, args: tuple[Any, ...], message: str) -> None:
-    """Refuse arguments that a function does not take, before it is called.
+    """Raise for arguments that a function does not take, before it is called.
 
     Args:
-      function: the user's function; one without a signature is not looked at.
-      args: what it is to be called with.
-      message: what is wrong and how to mend it.
+      function: the user's function; not checked if it has no signature.
+      args: the arguments of the call.
+      message: the problem, and how to fix it.
     """
     try:
         signature = inspect.signature(function)
@@ -191,7 +190,7 @@ def call_loss(loss_fn: Callable[..., Any], params: Any, args: tuple[Any, ...]) -
 
 
 def _form(tree: Any) -> str:
-    """A tree in words: each leaf by its path, with dtype and shape."""
+    """A description of a tree: the path, dtype and shape of each leaf."""
     leaves = jax.tree.leaves_with_path(tree)
     shown = [
         f"{jax.tree_util.keystr(path)} {_leaf(leaf)}".strip() for path, leaf in leaves
@@ -206,11 +205,11 @@ def _leaf(leaf: Any) -> str:
     return f"({kind(leaf)})"
 
 
-# ---- Values given to a circuit have the form that it was traced with.
+# ---- Structure and shapes of the values that a circuit is evaluated with.
 
 
 def pick(leaves: Partition, tree: Any, name: str) -> list[Any]:
-    """The arrays of `params` or `args`, or refuse another structure."""
+    """The arrays of `params` or `args`; raises for another structure."""
     if name == "args" and not isinstance(tree, tuple):
         raise TypeError(
             "`args` must be the tuple of the arguments after `params`, as `(x, y)` or "
@@ -232,7 +231,7 @@ def require_shapes(
     params: Partition,
     args: Partition,
 ) -> None:
-    """Refuse inputs of other shapes: constants of the program depend on them."""
+    """Raise for inputs of other shapes: constants of the program depend on them."""
     for i, (value, shape) in enumerate(zip(given, shapes, strict=True)):
         if jnp.shape(value) != shape:
             ours = [*params.names, *(params.paths[j] for j in params.arrays)]
@@ -257,7 +256,7 @@ def require_mapping(values: Any, name: str) -> dict[str, Any]:
 def require_values(
     values: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], name: str
 ) -> None:
-    """Refuse what does not have the shape of its site."""
+    """Require values with the shapes of their sites."""
     for site, value in values.items():
         if not is_array(value):
             raise TypeError(
@@ -273,7 +272,7 @@ def require_values(
 def require_copies(
     names: Sequence[str], leaves: Sequence[Any], copies: Sequence[Any]
 ) -> None:
-    """Refuse feedback that is not, leaf by leaf, None or of the parameter's shape."""
+    """Require feedback whose leaves are None or have the parameter's shape."""
     for path, leaf, copy in zip(names, leaves, copies, strict=True):
         if copy is None:
             continue
@@ -290,6 +289,6 @@ def require_copies(
 
 
 def _short(error: Exception, most: int = 200) -> str:
-    """JAX's reason on one line, which may hold whole arrays."""
+    """An error of JAX on one line, truncated, since it may contain whole arrays."""
     text = " ".join(str(error).split())
     return text if len(text) <= most else f"{text[:most]}..."

@@ -1,4 +1,4 @@
-"""`Circuit`: one traced loss function, what was found in it, and how to evaluate it."""
+"""`Circuit`: the nodes and synapses of a traced loss function, and its evaluation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ._structure import Structure
 
 
 class Circuit:
-    """The nodes and synapses of one traced loss function, and how to evaluate it.
+    """The nodes and synapses of one traced loss function.
 
     Made by `apical.trace`. `print(circuit)` shows it, `circuit.mermaid()` draws it;
     `run`, `pull` and `by_example` evaluate it.
@@ -30,10 +30,10 @@ class Circuit:
       nodes: every `Node`, in the order of the forward computation.
       synapses: every `Synapse`, in that order.
       leaves: the leaves of the parameters: which are learned, and their names.
-      spec: how the loss function was described.
+      spec: the description of the loss function.
       loss_fn: the loss function.
-      structure: all that was found in its program.
-      batch: what is known of the examples in its arguments.
+      structure: all results of the analysis of its program.
+      batch: the axes of the examples in its arguments and values.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Circuit:
         self.leaves, self.spec = structure.leaves, structure.spec
         self._evaluator = Evaluator(structure, batch, rebuild_aux)
 
-    # ---- What was found. Details are in `Structure`.
+    # ---- Nodes and synapses. Details are in `Structure`.
 
     @property
     def reach(self) -> dict[str, tuple[Edge, ...]]:
@@ -57,12 +57,12 @@ class Circuit:
 
     @property
     def parents(self) -> dict[str | End, Parents]:
-        """The nodes and synapses that each node, and the loss, is made of directly."""
+        """The nodes and synapses that directly compute each node and the loss."""
         return self.structure.parents
 
     @property
     def layers(self) -> tuple[Layer, ...]:
-        """The learned leaves by the nodes that they make, in the forward order."""
+        """The learned leaves grouped into layers, in forward order."""
         return self.structure.layers
 
     @property
@@ -87,12 +87,12 @@ class Circuit:
 
     @property
     def feedback_leaves(self) -> tuple[int, ...]:
-        """The learned leaves, by position, that a second copy can replace."""
+        """The positions of the learned leaves that can have a feedback copy."""
         return self.structure.feedback_leaves
 
     @property
     def gains(self) -> tuple[tuple[str, str], ...]:
-        """What scales an activity entry by entry: the parameters, and the line."""
+        """Elementwise gains of activities: the parameters, and the line of code."""
         return self.structure.gains
 
     @property
@@ -102,7 +102,7 @@ class Circuit:
 
     @property
     def unknown(self) -> tuple[str, ...]:
-        """Operations that apical cannot look into, with their lines."""
+        """Operations whose code apical cannot read, with their lines."""
         return self.structure.unknown
 
     @property
@@ -112,7 +112,7 @@ class Circuit:
 
     @property
     def linear_derivatives(self) -> bool:
-        """Whether there is no user-written reverse rule, which need not be linear."""
+        """Whether there are no user-written reverse rules, which may be nonlinear."""
         return self.structure.linear_derivatives
 
     # ---- The batch. Details are in `Batch`.
@@ -124,7 +124,7 @@ class Circuit:
 
     @property
     def scale(self) -> int:
-        """How many times an example's gradient is its part of the batch's."""
+        """The factor from an example's share of the gradient to its own gradient."""
         return self.batch.scale
 
     @property
@@ -138,33 +138,33 @@ class Circuit:
         return self.batch.example_axes
 
     def unfolded(self, site: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """The shape of a node or the output with an axis of the examples alone."""
+        """The shape of a node or the output with a separate axis for the examples."""
         return self.batch.unfolded(site, shape)
 
-    # ---- What rules require; each raises ValueError. Details: `_requirements`.
+    # ---- Requirements of rules; each raises ValueError (`_rule_requirements`).
 
     def require_nodes(self) -> None:
-        """Refuse a circuit without nodes, or with a path that bypasses one."""
+        """Require nodes, and that no path bypasses a node."""
         requirements.require_nodes(self.structure)
 
     def require_layers_apart(self) -> None:
-        """Refuse as `require_nodes` does, and several layers in one operation."""
+        """Require what `require_nodes` does, and at most one layer per operation."""
         requirements.require_layers_apart(self.structure)
 
     def require_feedback(self) -> None:
-        """Refuse a circuit in which a backward path would read true weights."""
+        """Require that the feedback path reads no forward weight."""
         requirements.require_feedback(self.structure)
 
     def require_output(self) -> None:
-        """Refuse a circuit without an output, or with a node after one."""
+        """Require an output, and no node after it."""
         requirements.require_output(self.structure)
 
     def require_reversible(self) -> None:
-        """Refuse a loop on activities that JAX cannot reverse."""
+        """Require that JAX can reverse all loops on activities."""
         requirements.require_reversible(self.structure)
 
     def require_separate(self, rule: str) -> None:
-        """Refuse a loss that is not a sum of one loss for each example."""
+        """Require a loss that is a sum of per-example losses."""
         requirements.require_separate(self.batch, rule)
 
     # ---- Parameters and values.
@@ -174,7 +174,7 @@ class Circuit:
         return self.leaves.combine(self.leaves.split(params)[0])
 
     def merged(self, params: Any, learned: Any) -> Any:
-        """The parameters with other learned leaves."""
+        """The parameters with the learned leaves replaced."""
         fixed = self.leaves.split(params)[1]
         return self.leaves.combine(self.leaves.split(learned)[0], fixed)
 
@@ -220,16 +220,16 @@ class Circuit:
             `tap(site, computed, injected)` that returns what consumers read.
           inject: values for the tap, by site: a node's name, `drive_of(name)`, or
             `"output"`. A node inside a loop has the loop's length in front.
-          feedback: a second copy of the parameters (the same pytree; None where a leaf
-            keeps its own) that only the backward path sees.
-          backward: `backward(synapse, weight, copy)` gives what the backward path of a
-            synapse goes through; by default the copy.
+          feedback: a second copy of the parameters that only the backward path uses
+            (the same pytree; None where the parameter itself is used).
+          backward: `backward(synapse, weight, copy)` returns the weight of the backward
+            path of a synapse; by default the copy.
           gains: whether feedback also replaces the gains of normalisations.
-          sites: which sites to visit; by default every node, and what is injected.
+          sites: the sites to visit; by default every node and every site in `inject`.
           parallel: evaluate the steps of a loop at once where every carry is clamped.
 
         Returns:
-          `Run(loss, aux, sites)`; `sites` holds what was computed, before the tap.
+          `Run(loss, aux, sites)`; `sites` has the computed values, before the tap.
 
         Raises:
           ValueError: for a site that does not exist, and for parameters, arguments,
@@ -270,11 +270,11 @@ class Circuit:
         *,
         loss: Any = 0.0,
     ) -> Any:
-        """The local product: teaching signals pulled back through what made each node.
+        """The local product: teaching signals pulled back to each node's parameters.
 
             gradient = d/d(params) [ loss * L + sum_n <delta_n, computed_n> ]
 
-        with every node held, so that nothing passes through a node.
+        with every node held, so that no derivative passes through a node.
 
         Args:
           params: the parameters.
@@ -283,8 +283,8 @@ class Circuit:
           delta: the teaching signals, by site: a node's name (pulled back through its
             prediction), `drive_of(name)` (through its drive: no derivative of the
             nonlinearity) or `"output"`.
-          loss: how much of the loss's own gradient to add (what the parameters after
-            the last nodes take).
+          loss: the weight of the loss's own gradient (the gradient of the parameters
+            after the last nodes).
 
         Returns:
           The gradient: the pytree of `params`, None where a leaf is not learned.
@@ -322,16 +322,15 @@ class Circuit:
     ) -> tuple[Run, jax.Array]:
         """Evaluate once, with the loss of each example.
 
-        `loss_fn` runs on the whole batch, so what the arguments hold for several
-        examples (weights, a count of unmasked tokens, the key of a dropout) is what it
-        is in the batch.
+        `loss_fn` runs on the whole batch, so quantities that depend on several examples
+        (weights, a count of unmasked tokens, the key of dropout) keep their values.
 
         Args:
           params: the parameters.
           args: the arguments after them.
           tap: as in `run`.
           inject: as in `run`.
-          sites: which sites to visit.
+          sites: the sites to visit.
 
         Returns:
           The `Run`, and `[examples + 1]` losses: those of the examples, whose mean (or
@@ -339,7 +338,7 @@ class Circuit:
           loss. All are `scale` times their share.
 
         Raises:
-          ValueError: where activities of several examples meet.
+          ValueError: if activities of several examples are mixed.
         """
         self.require_separate("A loss for each example")
         return self._evaluator.by_example(self.inputs(params, args), tap, inject, sites)
@@ -350,14 +349,14 @@ class Circuit:
         args: tuple[Any, ...],
         send: Callable[[int, jax.Array], jax.Array],
     ) -> list[jax.Array]:
-        """What each synapse gives where it reads something else than its input.
+        """The output of each synapse, with its input replaced.
 
             y_i = op_i(send(i, x_i), W_i)
 
         Args:
           params: the parameters.
           args: the arguments after them.
-          send: what synapse number `i` of `synapses` reads in place of its input `x`.
+          send: `send(i, x)` returns the input of synapse `i` in place of `x`.
 
         Returns:
           An array for each synapse, the lengths of the loops around it in front; zeros

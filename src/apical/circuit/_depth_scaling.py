@@ -1,12 +1,12 @@
-"""Depth scaling: weights in units that suit one rate to every depth and width.
+"""Depth scaling: a parametrisation in which learning rates transfer across sizes.
 
     synapse into the stream from outside   y = W x / sqrt(N)
     last synapse of a residual branch      y = W x / sqrt(N L)
     synapse into the loss                  y = W x / N
 
-N is the number of inputs that an output sums, L the number of branches, and the
-entries of W have variance 1. Innocenti et al. 2025, Table 1; without residual branches
-only the loss is scaled otherwise than usual.
+N is the fan-in, L the number of branches, and the entries of W have variance 1.
+Innocenti et al. 2025, Table 1; without residual branches only the last synapse is
+scaled differently from standard initialisation.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from ._trace import Nodes, trace
 
 
 class DepthScaled(NamedTuple):
-    """A loss function in other units of its weights.
+    """A loss function with rescaled weights.
 
     Attributes:
-      loss_fn: `loss_fn(params, *args)` of the weights in these units.
-      params: the parameters in these units: weights have the mean square 1.
-      factors: what `loss_fn` multiplies each weight by, by the leaf's path.
+      loss_fn: `loss_fn(params, *args)`, as a function of the rescaled weights.
+      params: the rescaled parameters: weights have mean square 1.
+      factors: the factor by which `loss_fn` multiplies each weight, by the leaf's path.
     """
 
     loss_fn: Callable[..., Any]
@@ -51,8 +51,8 @@ def depth_scaled(
 
         loss_fn'(theta, ...) = loss_fn(a theta, ...),   a: 1/sqrt(N), 1/sqrt(N L), 1/N
 
-    The new loss function trains by any rule. A residual branch is found where a node is
-    made of an earlier node and of a synapse; that synapse has the factor with L.
+    Any rule can train the new loss function. A residual branch is found where a node is
+    computed from an earlier node and a synapse; that synapse has the factor with L.
 
     Args:
       loss_fn: any JAX function `loss_fn(params, *args)`.

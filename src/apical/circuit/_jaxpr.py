@@ -1,10 +1,10 @@
 """Programs: a traced function as operations on integer variables, read from a jaxpr.
 
-Everything that differs between JAX versions is in this file: it alone uses `jax.core`
-and `jax.extend`. It turns a traced function into a small `Program` (`Body`, `Op`,
-integer variables), in which calls of `jit` are inlined and every other equation can be
-run as a function. Two devices keep it short and independent of the version (both
-survived the changes from JAX 0.9 to 0.12):
+Only this file uses `jax.core` and `jax.extend`, and depends on the JAX version. It
+turns a traced function into a small `Program` (`Body`, `Op`, integer variables), in
+which calls of `jit` are inlined and every other equation can be run as a function. Two
+devices keep it short and independent of the version (both survived the changes from JAX
+0.9 to 0.12):
 
 * an equation is run by evaluating a program that holds nothing else, so no
   parameter of a primitive has to be understood;
@@ -32,11 +32,9 @@ from jax.extend import source_info_util
 from ._evaluate._sharding import sharding_of
 
 # ---- The line of the user's code that computes something, for messages.
-#
-# A model is mostly made of the layers of other packages, and a line inside one of them
-# is of little help. So of all lines that led to an operation, messages show the
-# innermost one in the user's code; where there is none (a loss function of a package),
-# the innermost one of all.
+# Most operations are in layers of other packages, where a line number is of little
+# help. So messages show the innermost line in the user's code; if there is none (a loss
+# function of a package), the innermost line of all.
 
 # Folders in which `pip` and distributions of Linux install packages.
 _INSTALLED = ("site-packages", "dist-packages")
@@ -74,7 +72,7 @@ def is_installed(file: str) -> bool:
 
 # The line of a mark is where the user wrote it, not where `apical.node` is defined.
 source_info_util.register_exclusion(str(Path(__file__).with_name("_trace.py")))
-# Calls that mean nothing by themselves: their body is inlined.
+# Calls without a meaning of their own: their body is inlined.
 _INLINED = frozenset({"jit", "pjit", "closed_call", "core_call", "core_closed_call"})
 _REMAT = frozenset({"remat2", "remat", "checkpoint"})
 # Primitives with state, or whose code cannot be read.
@@ -132,13 +130,13 @@ class Op:
 
     @cached_property
     def where(self) -> str:
-        """The user's line; for some operations (in JAX's solvers) none is known."""
+        """The user's line of code; unknown for some operations (in JAX's solvers)."""
         lines = (line for e in (self.equation, *self.around) for line in _lines(e))
         return line_to_show(lines) or "a line that JAX does not tell"
 
     @cached_property
     def _function(self) -> tuple[list[int], Any]:
-        """A program of this equation alone, and which inputs it takes."""
+        """A program with only this equation, and the inputs it takes."""
         taken: list[int] = []
         variables: list[Any] = []
         for i, variable in enumerate(self.equation.invars):
@@ -249,7 +247,7 @@ class _Reader:
     def variable(self, variable: Any) -> int:
         number = len(self.shapes)
         aval = variable.aval
-        # Tokens and references have no shape; nothing asks for theirs.
+        # Tokens and references have no shape, and none is needed.
         shape, dtype = getattr(aval, "shape", ()), getattr(aval, "dtype", None)
         self.shapes[number] = jax.ShapeDtypeStruct(
             shape, dtype or bool, sharding=sharding_of(aval)

@@ -21,7 +21,7 @@ class LossSpec:
     target: Callable[..., Any] | None = None
     input_argnums: tuple[int, ...] | None = None
     carry: tuple[int, Any] | None = None
-    derivative: bool = True  # whether the loss must have one by the parameters
+    derivative: bool = True  # whether the loss must be differentiable in the parameters
 
     def __post_init__(self) -> None:
         if self.reduction not in ("mean", "sum"):

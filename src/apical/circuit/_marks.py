@@ -12,7 +12,7 @@ from ._jaxpr import Op
 NODE_MARK = "apical.node:"
 BERNOULLI_MARK = "apical.bernoulli:"
 OUTPUT_MARK = "apical.output"
-# The site of the network's output, and the end of a drive's site: no node's name.
+# The site of the network's output, and the suffix of drive sites; no node has them.
 OUTPUT, DRIVE = "output", ":drive"
 # The first character of internal sites. `apical.node` refuses it in names, and names of
 # leaves never contain it.
@@ -82,9 +82,9 @@ def node(x: Any, name: str) -> Any:
 def output(y: Any) -> Any:
     """Mark an activity as the output of the network; an identity.
 
-    Needed only where the output is not the end of the affine operations after a synapse
-    that reaches the loss alone. Several outputs (heads, an actor and its critic) are
-    one output to a rule, concatenated for each example; marks select some of them.
+    Needed only if the output is not the end of the affine operations after a synapse
+    that reaches only the loss. Rules treat several outputs (heads, an actor and its
+    critic) as one, concatenated per example; marks select some of them.
 
     Args:
       y: an activity inside a loss function: an array, or a pytree of them.
@@ -103,7 +103,7 @@ def output(y: Any) -> Any:
 
 
 def bernoulli(probability: Any, name: str = "") -> Any:
-    """Mark a stochastic binary node: a spike, 1 with this probability and else 0.
+    """Mark a stochastic binary node: a spike, 1 with this probability, else 0.
 
     By itself it is an identity: the loss function reads the mean of the spike, its
     rate. Rules for stochastic nodes (`apical.rules.ScoreFunction`, `StraightThrough`,
@@ -112,7 +112,7 @@ def bernoulli(probability: Any, name: str = "") -> Any:
 
     Args:
       probability: an activity (an array) inside a loss function, between 0 and 1.
-      name: the node's name; by default the path of the parameters that make it.
+      name: the node's name; by default from the paths of its parameters.
 
     Returns:
       `probability`.

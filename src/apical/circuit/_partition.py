@@ -1,4 +1,4 @@
-"""The leaves of a pytree: which are learned, their names, and the way back."""
+"""`Partition`: the leaves of a pytree, learned or not, with unique names."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ from jax.tree_util import keystr
 from ._evaluate._sharding import type_of
 
 # ---- Unique names of leaves, from their paths.
-#
 # Two paths may print alike: `{"h.b": ...}` and `{"h": {"b": ...}}`, an attribute and a
-# key. Then each is printed with its brackets and quotes.
+# key. Such paths are printed with brackets and quotes.
 
 
 def texts_of(path: Sequence[Any]) -> tuple[str, ...]:
-    """The keys of a path as texts; quoted where they would print as nothing."""
+    """The keys of a path as strings; quoted if they would print as nothing."""
     return tuple(map(_text, path))
 
 
@@ -118,7 +117,7 @@ class Partition:
     def combine(
         self, learned: Sequence[Any], arrays: Sequence[Any] | None = None
     ) -> Any:
-        """The tree with these leaves; without `arrays`, None where none is learned."""
+        """The tree with these leaves; without `arrays`, None for leaves not learned."""
         flat: list[Any] = [None] * len(self.paths)
         for i, leaf in zip(self.learned, learned, strict=True):
             flat[i] = leaf
@@ -146,7 +145,7 @@ def is_weak(leaf: Any) -> bool:
 
 
 def _dtype(leaf: Any) -> Any:
-    # Typed keys keep their dtype; NumPy's doubles take the dtype that JAX gives them.
+    # Typed keys keep their dtype; NumPy's doubles get the dtype that JAX gives them.
     if isinstance(leaf, (jax.Array, jax.ShapeDtypeStruct)):
         return leaf.dtype
     return jnp.result_type(leaf)

@@ -1,4 +1,4 @@
-"""The printed table of a circuit, and its Mermaid drawing."""
+"""The printed table of a circuit, and its Mermaid flowchart."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def mermaid(circuit: Structure) -> str:
-    """A Mermaid flowchart: one box per node, one arrow per direct reach."""
+    """A Mermaid flowchart: one box per node, one arrow per edge."""
     numbers: dict[str | End, str] = {
         **{n.name: f"n{i}" for i, n in enumerate(circuit.nodes)},
         LOSS: "loss",

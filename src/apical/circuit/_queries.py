@@ -1,4 +1,4 @@
-"""Questions that rules ask about a circuit, as functions on it."""
+"""Queries of rules about a circuit, as functions on it."""
 
 from __future__ import annotations
 
@@ -18,17 +18,16 @@ from ._jaxpr import Atom, Body, Literal, Op
 from ._marks import draws, drive_of
 from ._partition import Partition
 
-# ---- Synapses that follow one another with no node between.
-#
-# A rule that learns from the values of two nodes cannot reach a synapse when one end of
-# it is neither a node nor data.
+# ---- Consecutive synapses without a node in between.
+# A rule that learns from the values of two nodes cannot train a synapse one end of
+# which is neither a node nor data.
 
 
 def chains(circuit: Circuit) -> tuple[str, ...]:
-    """Where the output of a synapse enters another one, with no node between.
+    """Pairs of synapses, one of which feeds the other without a node in between.
 
     Returns:
-      A text for each: the parameters below, those above, and the line above.
+      A string for each: the parameters below, those above, and the line above.
 
     Example:
       >>> import jax.numpy as jnp, apical
@@ -63,8 +62,8 @@ def _paths(circuit: Circuit, leaves: Iterable[int]) -> str:
 def nodes_depending_on(circuit: Circuit, positions: Collection[int]) -> tuple[str, ...]:
     """The nodes that may depend on one of these arguments, by position after `params`.
 
-    A loop, a branch or a function is taken as a whole: each of its inputs may reach
-    everything in it.
+    A loop, branch or function call is taken as a whole: each input may reach everything
+    in it.
     """
     body = circuit.structure.flow.program.body
     count = len(circuit.leaves.learned) + len(circuit.leaves.arrays)
@@ -104,9 +103,10 @@ def stochastic_nodes(circuit: Circuit) -> tuple[str, ...]:
 
 
 def drive_sites(circuit: Circuit) -> dict[str, str]:
-    """For each node the site of its drive, or of its value where it has none.
+    """For each node the site of its drive, or of its value if it has no drive.
 
-    Nodes that share a drive share its site; so do a drive and the node that it is.
+    Nodes with the same drive share its site; so do a drive and a node that is this
+    drive.
     """
     first: dict[int, str] = {}
     found: dict[str, str] = {}
@@ -173,7 +173,7 @@ def nonlinearity(
 
 
 def _outside(flow: Flow, number: int) -> Atom:
-    """What a constant inside a loop or a branch is bound to."""
+    """The value to which a constant inside a loop or branch is bound."""
     op, body, i = flow.entry[number]
     if op.loop is not None and i >= op.loop.consts:
         raise ValueError(
@@ -186,8 +186,9 @@ def _outside(flow: Flow, number: int) -> Atom:
 # ---- Operations that are not known to be holomorphic.
 #
 # A function of complex numbers is holomorphic where its derivative does not depend on
-# the direction. Maxima, absolute values, comparisons and conjugates are not, and give a
-# number all the same: so what is not known to be holomorphic is listed.
+# the direction. Maxima, absolute values, comparisons and conjugates are not
+# holomorphic, but evaluate without an error: so all operations not known to be
+# holomorphic are listed.
 
 # `pow` has a branch cut and `div`, `log`, `tanh`, ... poles: they limit the radius.
 _HOLOMORPHIC = (
@@ -230,7 +231,7 @@ def not_holomorphic(circuit: Circuit) -> tuple[str, ...]:
 
 
 def _culprits(circuit: Circuit, op: Op) -> Iterator[str]:
-    """The names of what is not holomorphic, also inside a user's derivative rule."""
+    """The names of operations that are not holomorphic, also in user-written rules."""
     if op.name.startswith(("custom_jvp", "custom_vjp")):
         for inner in (o for body in op.bodies for o in body.ops):
             yield from _culprits(circuit, inner)
@@ -241,7 +242,7 @@ def _culprits(circuit: Circuit, op: Op) -> Iterator[str]:
 
 
 def _masks(circuit: Circuit, op: Op) -> bool:
-    """Whether this is a choice that the activities do not make."""
+    """Whether this is a choice that does not depend on activities."""
     flow = circuit.structure.flow
     known = all(a in flow.kind for a in op.inputs if not isinstance(a, Literal))
     return op.name == "select_n" and known and not behind(flow, op.inputs[0])

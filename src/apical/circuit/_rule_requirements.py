@@ -1,4 +1,4 @@
-"""Requirements of rules on a circuit; each raises ValueError where it is not met."""
+"""Requirements of rules on a circuit; each raises ValueError if it is not met."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ._structure import Structure
 
 
 def require_reversible(structure: Structure) -> None:
-    """Refuse a loop on activities that JAX cannot reverse."""
+    """Require that JAX can reverse all loops on activities."""
     flow = structure.flow
     for site in walk(flow.program.body):
         reaches = structure.live.intersection(site.op.outputs)
@@ -31,7 +31,7 @@ def require_reversible(structure: Structure) -> None:
 
 
 def require_nodes(structure: Structure) -> None:
-    """Refuse a circuit without nodes, or with a path that bypasses one."""
+    """Require nodes, and that no path bypasses a node."""
     require_reversible(structure)
     if not structure.nodes:
         hidden = [r.message(structure.leaves.names) for r in structure.refusals]
@@ -49,10 +49,10 @@ def require_nodes(structure: Structure) -> None:
 
 
 def require_layers_apart(structure: Structure) -> None:
-    """Refuse as `require_nodes` does, and an operation that holds several layers.
+    """Require what `require_nodes` does, and at most one layer per operation.
 
-    A signal at its output passes back through the upper of them by their true weights,
-    so those below would learn by backpropagation.
+    In an operation with several layers a signal passes back through the true weights of
+    the upper ones, so the lower ones would learn by backpropagation.
     """
     require_nodes(structure)
     names = structure.leaves.names
@@ -69,7 +69,7 @@ def require_layers_apart(structure: Structure) -> None:
 
 
 def _layers(op: Op) -> int:
-    """How many linear operations are in the bodies of an operation; of a loop, two."""
+    """The number of linear operations in an operation; those in a loop count twice."""
     several = 2 if op.loop is not None or op.name == "while" else 1
     inner = [o for body in op.bodies for o in body.ops]
     return several * sum(
@@ -78,7 +78,7 @@ def _layers(op: Op) -> int:
 
 
 def require_feedback(structure: Structure) -> None:
-    """Refuse a circuit in which a backward path would read true weights."""
+    """Require that the feedback path reads no forward weight."""
     require_reversible(structure)
     names = structure.leaves.names
     for refusal in structure.refusals:
@@ -95,7 +95,7 @@ def require_feedback(structure: Structure) -> None:
 
 
 def require_output(structure: Structure) -> None:
-    """Refuse a circuit without an output, or with a node after one."""
+    """Require an output, and no node after it."""
     outputs, names = structure.outputs, structure.names
     if not outputs:
         reads = [n for n in structure.nodes if Edge(LOSS) in structure.reach[n.name]]
@@ -133,7 +133,7 @@ def _no_output(reads: Sequence[Node]) -> str:
 
 
 def require_separate(batch: Batch, rule: str) -> None:
-    """Refuse a loss that is not a sum of one loss for each example."""
+    """Require a loss that is a sum of per-example losses."""
     if batch.mixing:
         raise ValueError(
             f"{rule} needs a loss that is a sum of one loss for each example, and "
@@ -152,16 +152,16 @@ class _Loss(Protocol):
     batch: Batch
 
 
-# A loss below this is too small for the check.
+# Losses below this are too small for the check.
 _TINY = 1e-30
 
 
 def require_reduction(circuit: _Loss, params: Any, args: tuple[Any, ...]) -> None:
-    """Refuse a loss that does not agree with `reduction`.
+    """Require a loss that agrees with `reduction`.
 
-    Repeating every example keeps a mean and doubles a sum, also where examples depend
-    on each other: their statistics stay the same. A loss that does neither (it draws
-    noise, or works for one number of examples alone) passes. The check needs concrete
+    Repeating every example keeps a mean and doubles a sum, even if examples depend on
+    each other: their statistics stay the same. A loss that does neither (it draws
+    noise, or works for only one number of examples) passes. The check needs concrete
     values and is left out under `jit`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What was found in a traced loss function: nodes, synapses and what they reach."""
+"""`Structure`: the nodes, synapses and outputs of a traced loss function."""
 
 from __future__ import annotations
 
@@ -48,18 +48,18 @@ from ._partition import Partition
 
 @dataclass(frozen=True, eq=False)
 class Structure:
-    """What was found in one traced loss function; made by `apical.trace`.
+    """Nodes, synapses and outputs of a traced loss function; made by `apical.trace`.
 
     Variables of the program are integers (`flow.program`); leaves are positions among
-    `leaves.names`. What costs time to find is found when it is first read.
+    `leaves.names`. Expensive properties are computed when first read.
 
     Attributes:
-      flow: the program, and what each of its values depends on.
+      flow: the program, and the dependence of each of its values.
       products: its products of a weight and an activity, gains or synapses.
-      spec: how the loss function was described.
+      spec: the description of the loss function.
       leaves: the leaves of the parameters.
       args: the leaves of the arguments after them.
-      weighted_ops: every operation in which a weight meets a value made from data.
+      weighted_ops: every operation of a weight and a value computed from data.
       reachability: the nodes and losses that each value reaches.
       marks: the name of each marked activity, by variable.
       names: the name of each node, by variable, in the order of the computation.
@@ -104,7 +104,7 @@ class Structure:
         return "operation" if self.spec.nodes == "every" else "enters a synapse"
 
     def shape(self, number: int) -> jax.ShapeDtypeStruct:
-        """Shape and dtype of a variable, the lengths of loops around it in front."""
+        """Shape and dtype of a variable, with its loops as leading axes."""
         inner, loops = self.flow.program.shapes[number], self.loops_around(number)
         divided = in_front(inner.sharding, len(loops))
         shape = (*loops, *inner.shape)
@@ -132,7 +132,7 @@ class Structure:
             )
         return found
 
-    # ---- What is reached.
+    # ---- Reachability.
 
     @cached_property
     def reach(self) -> dict[str, tuple[Edge, ...]]:
@@ -151,7 +151,7 @@ class Structure:
 
     @cached_property
     def parents(self) -> dict[str | End, Parents]:
-        """The nodes and synapses that each node, and the loss, is made of directly."""
+        """The nodes and synapses that directly compute each node and the loss."""
         synapses = {m.op.outputs[0]: i for i, m in enumerate(self.live_ops)}
         starts: dict[str | End, Atom] = {name: n for n, name in self.names.items()}
         starts[LOSS] = self.flow.program.body.outputs[0]
@@ -175,7 +175,8 @@ class Structure:
     def distances(self) -> dict[str, int]:
         """The fewest nodes on a path from each node to the loss, itself included.
 
-        That is how many steps a signal needs to reach it; in a loop, every step of it.
+        This is the number of steps a signal needs to reach the node (in a loop: all its
+        steps).
         """
         found = distances(self.flow, set(self.names))
         return {name: found[n] for n, name in self.names.items() if n in found}
@@ -187,7 +188,7 @@ class Structure:
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
-        """The learned leaves by the nodes that they make, in the forward order."""
+        """The learned leaves grouped into layers, in forward order."""
         flow = self.flow
         entry = entering(flow, self.weighted_ops)
         stochastic = self.reachability.stochastic
@@ -218,7 +219,7 @@ class Structure:
         sources = {at: source for source, at in marked_outputs(self.flow).items()}
         return self.names.get(sources.get(self.outputs[0], self.outputs[0]))
 
-    # ---- Synapses, gains, and the weights that neither has.
+    # ---- Synapses, gains, and other weights.
 
     @cached_property
     def live_ops(self) -> list[WeightedOp]:
@@ -231,12 +232,12 @@ class Structure:
         return self.described(self.live_ops)
 
     def described(self, found: Sequence[WeightedOp]) -> tuple[Synapse, ...]:
-        """Weighted operations as a reader sees them."""
+        """The `Synapse` of each weighted operation."""
         return make_synapses(self.flow, self.products, found, self.leaves.names)
 
     @cached_property
     def feedback_leaves(self) -> tuple[int, ...]:
-        """The learned leaves, by position, that a second copy can replace."""
+        """The positions of the learned leaves that can have a feedback copy."""
         return leaves_of(m for m in self.weighted_ops if m.weight is not None)
 
     @cached_property
@@ -256,9 +257,9 @@ class Structure:
 
     @cached_property
     def gains(self) -> tuple[tuple[str, str], ...]:
-        """What scales an activity entry by entry: the parameters, and the line.
+        """Elementwise gains of activities: the parameters, and the line of code.
 
-        A signal passes back through a gain as it is, unless a rule replaces that too.
+        Signals pass back through the gain itself, unless a rule replaces it too.
         """
         return tuple(
             (" + ".join(self.leaves.names[i] for i in sorted(m.leaves)), m.op.where)
@@ -272,7 +273,7 @@ class Structure:
 
     @cached_property
     def refusals(self) -> list[Refusal]:
-        """The leaves that a second copy cannot replace, and why."""
+        """The leaves that cannot have a feedback copy, and why."""
         return refusals(self.flow, self.live, self.products)
 
     @cached_property
@@ -296,18 +297,18 @@ class Structure:
 
     @cached_property
     def unknown(self) -> tuple[str, ...]:
-        """Operations that apical cannot look into, with their lines."""
+        """Operations whose code apical cannot read, with their lines."""
         ops = unknowns(self.flow, self.live)
         return tuple(f"`{op.name}` at {op.where}" for op in ops)
 
     @cached_property
     def fixed(self) -> tuple[str, ...]:
-        """Products of an activity with what is not learned, which no rule replaces."""
+        """Products of an activity and an array that is not learned."""
         return self._products_of(*NOT_LEARNED)
 
     @cached_property
     def exact(self) -> tuple[str, ...]:
-        """Products of two activities: signals pass back through either as it is."""
+        """Products of two activities: signals pass back through the other factor."""
         return self._products_of([ACTIVITY, ACTIVITY])
 
     def _products_of(self, *kinds: list[int]) -> tuple[str, ...]:
@@ -316,7 +317,7 @@ class Structure:
 
     @cached_property
     def frozen(self) -> tuple[Frozen, ...]:
-        """Arrays that all examples share and that an activity meets as a weight."""
+        """Arrays shared by all examples that act on an activity as a weight."""
         paths = [self.args.paths[i] for i in self.args.arrays]
         return frozen(self.flow, paths, self.live)
 
@@ -349,7 +350,7 @@ class Structure:
 
     @cached_property
     def linear_derivatives(self) -> bool:
-        """Whether there is no user-written reverse rule, which need not be linear."""
+        """Whether there are no user-written reverse rules, which may be nonlinear."""
         return not any(
             s.op.name.startswith("custom_vjp") for s in walk(self.flow.program.body)
         )

@@ -60,13 +60,13 @@ def trace(
       batch_axes: the axis of the examples in each argument, as `in_axes` of `jax.vmap`:
         an integer, None for an argument that all examples share, or a tuple with one
         entry (a pytree prefix) per argument.
-      nodes: `"entry"` (what enters a synapse, and where paths part), `"unit"` (those
-        of them that are a nonlinearity of one activity), `"marked"` (by `apical.node`)
-        or `"every"` (each operation on an activity).
+      nodes: `"entry"` (activities that enter a synapse, and those where paths branch),
+        `"unit"` (the subset of these that are a nonlinearity of one activity),
+        `"marked"` (by `apical.node`) or `"every"` (each operation on an activity).
 
     Returns:
       A function of `(params, *args)` (arrays or `jax.ShapeDtypeStruct`) that returns
-      the `Circuit`. Nothing is computed.
+      the `Circuit`. The loss function is only traced, not computed.
 
     Raises:
       ValueError: if the loss is not a real scalar, does not depend on both the
@@ -150,7 +150,7 @@ def _structure(
     """Find the nodes and synapses of a traced program."""
     found = weighted_ops(flow, products)
     marks = marked(flow, NODE_MARKS)
-    # A spike reaches the loss also through what has no derivative.
+    # A spike also reaches the loss through operations without a derivative.
     stochastic = set(marked(flow, () if spec.derivative else (BERNOULLI_MARK,)))
     chosen = _chosen(flow, spec, found, set(marks))
     complete = spec.nodes == "entry"
@@ -216,7 +216,7 @@ def _in_words(result: Any) -> str:
 
 
 def _found(leaves: Partition, params: Any) -> str:
-    """The first leaf in words, for the message that none is learned."""
+    """A description of the first leaf, for the message that none is learned."""
     if not leaves.paths:
         return f" (it is a {type(params).__name__} without leaves)"
     first = jax.tree.leaves(params)[0]
@@ -225,7 +225,7 @@ def _found(leaves: Partition, params: Any) -> str:
 
 
 def _aux_arrays(aux: Any) -> tuple[list[Any], Callable[[Any], Any]]:
-    """The arrays of aux, and a function that puts them back into it."""
+    """The arrays of aux, and a function that rebuilds aux from them."""
     flat, treedef = jax.tree.flatten(aux)
     arrays = [
         i for i, leaf in enumerate(flat) if isinstance(leaf, (jax.Array, float, int))

@@ -1,4 +1,4 @@
-"""How two gradients agree: cosine, ratio of norms, agreement of signs."""
+"""Agreement of two gradients: cosine, ratio of norms, agreement of signs."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import jax.numpy as jnp
 
 
 class Agreement(NamedTuple):
-    """How two vectors agree.
+    """The agreement of two vectors.
 
     Attributes:
-      cosine: of the angle between them; 0 where one of them is zero.
-      norm_ratio: the norm of the rule's over the norm of backpropagation's; not a
-        number where both are zero.
+      cosine: the cosine of the angle between them; 0 if one of them is zero.
+      norm_ratio: the norm of the rule's gradient over that of backpropagation's; NaN if
+        both are zero.
       sign_agreement: the fraction of entries with the same sign.
     """
 
@@ -24,7 +24,7 @@ class Agreement(NamedTuple):
 
 
 def agreement(ours: list[jax.Array], theirs: list[jax.Array]) -> Agreement:
-    """Of two lists of arrays, each taken as one vector."""
+    """The agreement of two lists of arrays, each taken as one vector."""
     pairs = list(zip(ours, theirs, strict=True))
     product = sum(jnp.vdot(g, b).real for g, b in pairs)
     norms = [jnp.sqrt(sum(jnp.vdot(x, x).real for x in xs)) for xs in (ours, theirs)]

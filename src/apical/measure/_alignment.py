@@ -1,11 +1,11 @@
-"""Gradient alignment with backpropagation: by layer, by leaf, and in one number.
+"""Gradient alignment with backpropagation: per layer, per leaf, and as one number.
 
     one number = the mean over the hidden layers of <g_l, b_l> / (|g_l| |b_l|)
 
-with g_l the rule's gradient of all parameters of layer l, and b_l backpropagation's of
-the loss that the rule descends. The read-out is left out: no teaching signal passes a
-node on its way there, so most rules have it right, and it is so large a part of the
-whole gradient that the cosine of the whole says little about the rest.
+with g_l the rule's gradient of all parameters of layer l, and b_l backpropagation's
+gradient of the loss that the rule descends. The read-out is left out: its error does
+not pass through a node, so most rules give its exact gradient, which dominates the
+cosine of the whole gradient.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from ._learner_argument import takes_learner
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class LayerAgreement:
-    """Agreement of the parameters that make the same nodes, as one vector.
+    """Agreement of the parameters of one layer, taken as one vector.
 
     Attributes:
-      agreement: of the layer.
-      hidden: whether a teaching signal passes a node on its way to the layer: whether
-        what the layer makes enters a further synapse. If not it is a read-out.
+      agreement: the agreement of the layer.
+      hidden: whether the layer is hidden: its output enters a further synapse, so its
+        teaching signal passes a node. Otherwise it is a read-out.
       parameters: the paths of its leaves.
     """
 
@@ -43,16 +43,16 @@ class LayerAgreement:
 
 
 class Alignment(NamedTuple):
-    """How a rule's gradients agree with backpropagation's.
+    """The agreement of a rule's gradients with backpropagation's.
 
     Attributes:
-      hidden: the mean of the cosines of the hidden layers. A layer that the rule does
-        not teach counts with 0; one where backpropagation's gradient is 0 does not
-        count. NaN where no layer counts, as in a network without hidden layers.
+      hidden: the mean of the cosines of the hidden layers. A layer without a gradient
+        of the rule counts as 0; layers where backpropagation's gradient is 0 are left
+        out. NaN if no layer is left, as in a network without hidden layers.
       layers: each layer, in the order of the forward computation; the read-out too.
       leaves: each leaf by its path, in the same order.
-      overall: all parameters as one vector. It is mostly the read-out, which most rules
-        have right: a rule that teaches less below it may well have more of this.
+      overall: all parameters as one vector. It is dominated by the read-out, which is
+        exact for most rules, so it may be larger for a rule with worse hidden layers.
     """
 
     hidden: jax.Array
@@ -106,14 +106,14 @@ def alignment(learner: Learner) -> Callable[..., Alignment]:
 
 
 def aligned(circuit: Circuit, grads: Any, truth: Any) -> Alignment:
-    """How some gradients agree with others."""
+    """The alignment of given gradients with reference gradients."""
     ours, theirs = circuit.leaves.split(grads)[0], circuit.leaves.split(truth)[0]
     names = circuit.leaves.names
 
     def of(leaves: tuple[int, ...]) -> Agreement:
         return agreement([ours[i] for i in leaves], [theirs[i] for i in leaves])
 
-    # Ordered dictionaries: JAX sorts the keys of the others.
+    # `OrderedDict` keeps the order: JAX sorts the keys of plain dictionaries.
     layers, taught = OrderedDict[str, LayerAgreement](), []
     for name, leaves, hidden in circuit.layers:
         paths = tuple(names[i] for i in leaves)

@@ -17,17 +17,17 @@ from ._flops import product_flops
 from ._learner_argument import takes_learner
 from ._sequential_depth import sequential_depth
 
-# ---- Timing: several calls in turn, so that other load disturbs all of them alike.
+# ---- Timing: calls are interleaved, so that other load affects all of them alike.
 
-# A shorter turn would measure the clock and the dispatch.
+# The minimum time of a turn: shorter ones would measure the clock and the dispatch.
 _SHORTEST_TURN = 2e-3
 
 
 def in_turn(calls: Sequence[Callable[[], Any]], rounds: int) -> np.ndarray:
     """Seconds per call: one row for each of the calls, one column for each round.
 
-    Every other round goes backwards, so that none always follows the same other one. A
-    short call is repeated within its turn.
+    Every other round is reversed, so that no call always follows the same one. Short
+    calls are repeated within their turn.
     """
     repeats = [_repeats(call) for call in calls]
     seconds = np.zeros((len(calls), rounds))
@@ -50,22 +50,22 @@ def _seconds(call: Callable[[], Any], repeats: int) -> float:
 
 
 class Expense(NamedTuple):
-    """What one call costs. None stands where it is not known.
+    """The cost of one call; None where it is not known.
 
     Attributes:
       seconds: the median time of a call.
       quartiles: the first and the third quartile of that time.
       compile_seconds: the time to trace, lower and compile, once.
-      flops: floating-point operations of matrix products and convolutions, every step
-        of a loop counted; None where a `while_loop` holds one or a solver is used.
-      xla_flops: XLA's count of all floating-point operations, which takes the body of a
-        loop once, however often it runs.
+      flops: floating-point operations of matrix products and convolutions, with every
+        step of a loop; None if a `while_loop` contains one or a solver is used.
+      xla_flops: XLA's count of all floating-point operations, which counts the body of
+        a loop once, regardless of the number of steps.
       xla_bytes: XLA's count of bytes read and written, with the same limit.
-      memory_bytes: what XLA sets aside: arguments, results and temporary arrays, each
-        byte once. (XLA's own peak leaves temporary arrays out on a CPU.)
-      depth: the sequential depth: how many matrix products, convolutions and solvers
-        must wait for one another; None where a `while_loop` holds one. A loop counts
-        all steps that hand such a result on.
+      memory_bytes: the memory that XLA allocates: arguments, results and temporary
+        arrays. (XLA's own peak leaves out temporary arrays on a CPU.)
+      depth: the sequential depth: the longest chain of matrix products, convolutions
+        and solvers that depend on one another; None if a `while_loop` contains one. All
+        steps of a loop count whose result depends on that of the step before.
     """
 
     seconds: float
@@ -79,13 +79,13 @@ class Expense(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """What a rule costs.
+    """The cost of a rule relative to backpropagation.
 
     Attributes:
-      rule: what one call of the rule's learner costs.
+      rule: the cost of one call of the rule's learner.
       backpropagation: the same for backpropagation, timed in turn with it.
-      ratio: the first over the second. For the times it is the median and the quartiles
-        of the ratios of all rounds, which other load on the machine disturbs least.
+      ratio: the ratio of the two. For times, the median and quartiles of the ratios of
+        all rounds, which are robust to other load on the machine.
     """
 
     rule: Expense
@@ -95,18 +95,18 @@ class Cost(NamedTuple):
 
 @takes_learner
 def cost(learner: Learner, *, repeats: int = 20) -> Callable[..., Cost]:
-    """Measure what a rule costs, beside backpropagation in the same process.
+    """Measure the cost of a rule relative to backpropagation, in the same process.
 
         ratio = median over rounds of (seconds of the rule / seconds of backpropagation)
 
     One call of the learner is measured: value, aux, gradients and new state, without
-    the diagnostics and without the optimiser. For a rule that needs `apical.train_step`
-    too, what it does beside the optimiser is not included.
+    the diagnostics and without the optimiser. For a rule that needs
+    `apical.train_step`, the work of its training step is not included.
 
     Args:
       learner: what `apical.value_and_grad` returned, or `step.learner` of a training
         step: the loss function, its description and the rule.
-      repeats: how many rounds are timed; both are called in each.
+      repeats: the number of timed rounds; each calls both learners.
 
     Returns:
       A function of `(params, state, *args)` that compiles, runs and returns a `Cost`.
@@ -160,8 +160,8 @@ class _Call:
             kept += jax.tree.leaves(credit.state)
             return [leaf for leaf in kept if isinstance(leaf, jax.Array)]
 
-        # Traced before the clock starts, so that what JAX remembers of the functions
-        # inside helps neither of two learners.
+        # Traced before the clock starts, so that JAX's caches of inner functions favour
+        # neither learner.
         self.program = trace_program(results, *self.arrays)[0]
         start = time.perf_counter()
         lowered = jax.jit(lambda *arrays: results(*arrays)).lower(*self.arrays)
@@ -187,7 +187,7 @@ class _Call:
 
 
 def _counts(compiled: Any) -> dict[str, float]:
-    """XLA's figures, which older versions of JAX give once for each device."""
+    """XLA's figures, which older versions of JAX return as a list, one per device."""
     counted = compiled.cost_analysis()
     return (counted[0] if isinstance(counted, list) else counted) or {}
 
@@ -208,5 +208,5 @@ def _ratio(ours: Expense, theirs: Expense, seconds: np.ndarray) -> Expense:
 
 
 def _over(ours: float | None, theirs: float | None) -> float | None:
-    """The ratio; None where one is not known or there is nothing to compare with."""
+    """The ratio; None if one of them is unknown, or the second is 0."""
     return None if ours is None or not theirs else ours / theirs

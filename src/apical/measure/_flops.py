@@ -1,11 +1,11 @@
 """The floating-point operations of matrix products and convolutions.
 
-    flops = 2 x (numbers of the result) x (products summed in each)
+    flops = 2 x (entries of the result) x (products summed in each)
 
-XLA's own count takes the body of a loop once, however often it runs, so that a rule
-that relaxes for a hundred steps looks as cheap as one that takes a single step. This
-one counts every step. Like XLA it passes over what no output needs, and takes out of a
-loop what is the same at every step.
+XLA counts the body of a loop once, regardless of the number of steps, so a rule that
+relaxes for a hundred steps looks as cheap as one with a single step. This count
+includes every step. Like XLA it ignores unused operations, and hoists loop-invariant
+ones out of loops.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ HEAVY = (
     | {"cholesky", "eig", "eigh", "fft", "householder_product", "lu", "qr", "schur"}
     | {"svd", "tridiagonal"}
 )
-# Calls whose body stands for the operation, with the same inputs and outputs.
+# Calls whose body has the same inputs and outputs as the operation.
 _CALLS = frozenset({"custom_jvp_call", "custom_vjp_call", "remat"})
 
 
 class NotKnown(Exception):
-    """It is not known how often a heavy operation runs, or how much work it is."""
+    """Raised if the number of runs, or the work, of a heavy operation is unknown."""
 
 
 def holds_heavy(op: Op) -> bool:
-    """Whether an operation is heavy, or holds one that is, at any depth."""
+    """Whether an operation is heavy or contains a heavy one, at any depth."""
     inner = (o for body in op.bodies for o in body.ops)
     return op.name in HEAVY or any(holds_heavy(o) for o in inner)
 
 
 def called(op: Op) -> Body:
-    """The body that stands for an operation other than a loop or a choice."""
+    """The body of an operation that calls a function (not a loop or a `cond`)."""
     if op.name in _CALLS and len(op.bodies) == 1:
         (body,) = op.bodies
         if len(body.inputs) == len(op.inputs):
@@ -59,10 +59,9 @@ def product_flops(program: Program) -> int | None:
       program: a traced function.
 
     Returns:
-      The number of operations, a multiplication and an addition being two. Of the
-      branches of a `cond` the most expensive counts. None where it is not known how
-      often a product runs (`while_loop`), or how much work a heavy operation is (a
-      solver).
+      The number of operations; a multiply-add counts as two. Of the branches of a
+      `cond` the most expensive counts. None if the number of runs of a product
+      (`while_loop`) or the work of a heavy operation (a solver) is unknown.
     """
     wanted = [True] * len(program.body.outputs)
     try:
@@ -72,7 +71,7 @@ def product_flops(program: Program) -> int | None:
 
 
 class _Products:
-    """Walks back from what is wanted: which inputs it needs, and how many products."""
+    """Backward walk from the used outputs: the inputs they need, and the products."""
 
     def __init__(self, program: Program) -> None:
         self.program = program
@@ -108,7 +107,7 @@ class _Products:
     def of_loop(self, op: Op, wanted: list[bool]) -> tuple[list[bool], int]:
         loop, (body,) = op.loop, op.bodies
         assert loop is not None
-        while True:  # what a step reads of the carry, the step before has to make
+        while True:  # a carry that a step reads must be computed by the step before
             used, work = self.of_body(body, wanted)
             carried = used[loop.consts : loop.consts + loop.carry]
             both = zip(wanted[: loop.carry], carried, strict=True)
@@ -147,7 +146,7 @@ def _still(body: Body, consts: int) -> set[Op]:
 
 
 def _convolution(op: Op, data: Shape, kernel: Shape, result: Shape) -> int:
-    """Products with numbers that are there: padding and holes cost nothing."""
+    """The products of a convolution, without those with padding or dilation holes."""
     layout = op.params["dimension_numbers"]
     examples, features = (result[axis] for axis in layout.out_spec[:2])
     total = examples * features * kernel[layout.rhs_spec[1]]

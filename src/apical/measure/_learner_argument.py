@@ -1,4 +1,4 @@
-"""The argument that every measure takes: a learner."""
+"""Check of the first argument of every measure: a learner."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def takes_learner(measure: Callable[P, T]) -> Callable[P, T]:
-    """Refuse anything but a learner in a measure's first argument."""
+    """Require a learner as the first argument of a measure."""
 
     @functools.wraps(measure)
     def checked(*args: P.args, **kwargs: P.kwargs) -> T:

@@ -1,11 +1,11 @@
-"""The regime of predictive coding: at equilibrium, on the way, or still backprop.
+"""The regime of predictive coding: convergence of inference, and similarity of updates.
 
     stiffness = rate * largest eigenvalue of d2E/dv2
 
 | stiffness | steps of this rate                                               |
 |-----------|------------------------------------------------------------------|
-| >= 2      | diverge: the steepest direction overshoots by more than it began |
-| < 2       | settle, the sooner the nearer the others are to 1                |
+| >= 2      | diverge: along the steepest direction the error grows            |
+| < 2       | settle, faster if rate times the other eigenvalues is close to 1 |
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ from ._agreement import agreement
 from ._learner_argument import takes_learner
 
 _POWER_STEPS = 30
-_REST = 1e-4  # the residual of what is called the equilibrium
+_REST = 1e-4  # the residual that defines the equilibrium
 _REST_STEPS = 200
-_AWAY = 2.0  # a residual that is larger than the first; values that moved once exceed 1
-_ALIKE = 0.99  # a cosine, where there is no equilibrium to be nearer to
+_AWAY = 2.0  # a residual above this diverges; a single step may already exceed 1
+_ALIKE = 0.99  # the cosine of "backprop-like", if there is no equilibrium
 
 
 class Regime(NamedTuple):
-    """The regime of inference, and what its update is nearest to.
+    """The regime of inference, and the similarity of its update to two references.
 
     Attributes:
       residual: the norm of dE/dv at the last step, relative to the first.
-      energy: of each node, by name.
-      stiffness: the step size times the largest curvature of any example; not a number
-        where the steps have no one size, or do not move all values at once.
-      to_backpropagation: cosine of the update to that of backpropagation, of all
-        parameters as one vector, so that sizes from layer to layer count too.
-      to_equilibrium: the same to the update at the equilibrium; not a number where that
-        was not found.
+      energy: the energy of each node, by name.
+      stiffness: the step size times the largest curvature of any example; NaN if the
+        steps have no single size, or do not update all values at once.
+      to_backpropagation: the cosine of the update with that of backpropagation, for all
+        parameters as one vector (so relative sizes of layers matter).
+      to_equilibrium: the cosine with the update at the equilibrium; NaN if that was not
+        found.
       steps: `"stable"`, `"slow"` (they have not settled) or `"diverging"`.
-      update: `"at equilibrium"`, `"backprop-like"` (nearer to backpropagation than to
-        the equilibrium; where that is not known: a cosine above 0.99) or `"partial"`.
+      update: `"at equilibrium"`, `"backprop-like"` (closer to backpropagation than to
+        the equilibrium; if that is not known, a cosine above 0.99) or `"partial"`.
     """
 
     residual: float
@@ -62,7 +62,7 @@ class Regime(NamedTuple):
 
 @takes_learner
 def regime(learner: Learner) -> Callable[..., Regime]:
-    """Tell whether inference settles, and what its update is nearest to.
+    """Measure whether inference settles, and whether its update is backpropagation's.
 
     Args:
       learner: what `apical.value_and_grad` returned for predictive coding with free
@@ -74,7 +74,7 @@ def regime(learner: Learner) -> Callable[..., Regime]:
 
     Raises:
       TypeError: for a loss function or a rule in place of a learner.
-      ValueError: for another rule, and for fixed predictions, whose curvature is 1 and
+      ValueError: for other rules, and for fixed predictions, whose curvature is 1 and
         whose equilibrium is backpropagation.
 
     Example:
@@ -121,7 +121,7 @@ def regime(learner: Learner) -> Callable[..., Regime]:
         return credit.info.residual, credit.info.energy, bound, cosine, rest
 
     def tell(params: Any, state: Any, *args: Any) -> Regime:
-        # An argument: a key that is a constant takes the compiler minutes to fold.
+        # The key is an argument: the compiler takes minutes to fold a constant one.
         key = jax.random.key(0)
         residual, energy, bound, cosine, rest = measured(key, params, state, *args)
         return _classified(
@@ -136,12 +136,12 @@ def regime(learner: Learner) -> Callable[..., Regime]:
 
 
 def _has_rest(rule: PredictiveCoding) -> bool:
-    """Whether the values settle at the minimum of an energy."""
+    """Whether inference ends at the minimum of an energy."""
     return rule.derivative and rule.feedback is None
 
 
 def _to_rest(rule: PredictiveCoding) -> PredictiveCoding:
-    """The same rule, with enough steps to settle."""
+    """The same rule with enough steps to settle."""
     return replace(
         rule,
         rate=None,

@@ -1,13 +1,13 @@
-"""Sequential depth: how many heavy operations must wait for one another.
+"""Sequential depth: the longest chain of dependent heavy operations.
 
     depth(result) = max over operands of depth(operand) + (1 if heavy, else 0)
 
 A matrix product, a convolution or a solver is heavy. The depth is a property of the
-computation and not of a machine: no number of processors makes it shorter.
+computation: no number of processors reduces it.
 
 A program is a matrix over (max, +): its entry (i, j) is the longest chain from input j
-to output i, and minus infinity where there is none. Programs that follow one another
-multiply, so T steps of a loop are a power of one step's matrix.
+to output i, or minus infinity if there is none. The matrix of a composition is the
+product, so T steps of a loop are a power of one step's matrix.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ def sequential_depth(program: Program) -> int | None:
       program: a traced function.
 
     Returns:
-      The number of operations. A loop counts all its steps: one after the other where
-      they hand something heavy on, at once where they do not; and what it stacks is
-      read when it has ended. Of the branches of a `cond` the longer counts. None where
-      a `while_loop`, or an operation unknown here, holds something heavy.
+      The number of operations. The steps of a loop count one after the other if a heavy
+      result is carried, else in parallel; its stacked outputs are available after the
+      last step. Of the branches of a `cond` the longest counts. None if a `while_loop`,
+      or an unknown operation, contains a heavy one.
     """
     try:
         return int(np.max(_chains(program.body), initial=0))
@@ -44,7 +44,7 @@ def _chains(body: Body) -> np.ndarray:
     found = dict(zip(body.inputs, unit, strict=False))
 
     def read(atoms: Sequence[Atom]) -> np.ndarray:
-        # A constant depends on no input, and is there from the start.
+        # A constant depends on no input and is available from the start.
         none = unit[-1]
         rows = [none if isinstance(a, Literal) else found.get(a, none) for a in atoms]
         return np.array(rows).reshape(len(atoms), len(unit))
@@ -56,7 +56,7 @@ def _chains(body: Body) -> np.ndarray:
 
 
 def _chains_of(op: Op) -> np.ndarray:
-    """The same for one operation."""
+    """The matrix of one operation."""
     if op.name in HEAVY or not holds_heavy(op):
         cost = float(op.name in HEAVY)
         return np.full((len(op.outputs), len(op.inputs) + 1), cost)
@@ -71,13 +71,13 @@ def _chains_of(op: Op) -> np.ndarray:
 
 
 def _loop(op: Op) -> np.ndarray:
-    """All steps of a scan, as a power of one."""
+    """The matrix of all steps of a scan, as a power of that of one step."""
     loop, step = op.loop, _chains(op.bodies[0])
     assert loop is not None
     carries = slice(loop.consts, loop.consts + loop.carry)
     advance = _identity(len(op.inputs) + 1)
     advance[carries] = step[: loop.carry]
-    # What is stacked may come from any step, so here a carry may also stay as it is.
+    # Stacked outputs come from every step, so a carry may also stay unchanged.
     some_steps = _power(np.maximum(advance, _identity(len(advance))), loop.length - 1)
     stacked = _after(step[loop.carry :], some_steps)
     return np.vstack([_power(advance, loop.length)[carries], stacked])
@@ -89,7 +89,7 @@ def _identity(size: int) -> np.ndarray:
 
 def _after(later: np.ndarray, earlier: np.ndarray) -> np.ndarray:
     """The product of two matrices over (max, +)."""
-    # Row by row: all at once would take the cube of the number of parameters.
+    # Row by row, because memory would grow with the cube of the number of parameters.
     rows = [np.max(row[:, None] + earlier, axis=0) for row in later]
     return np.array(rows).reshape(len(later), earlier.shape[1])
 

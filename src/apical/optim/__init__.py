@@ -1,4 +1,4 @@
-"""Optax transformations from this literature that optax does not have."""
+"""Optax transformations from the literature that are not in optax."""
 
 from ._batch_manhattan import BatchManhattanState as BatchManhattanState
 from ._batch_manhattan import batch_manhattan as batch_manhattan

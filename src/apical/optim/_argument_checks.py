@@ -1,4 +1,4 @@
-"""Checks of the numbers that an optimiser is given."""
+"""Checks of the numeric arguments of optimisers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def check_number(value: Any, name: str, low: float, high: float) -> None:
-    """Refuse a concrete number outside [low, high); a traced one cannot be checked."""
+    """Require a number in [low, high); traced numbers are not checked."""
     number = isinstance(value, (int, float))
     if value is None or isinstance(value, str) or (number and not low <= value < high):
         above = "" if high == math.inf else f" and below {high}"
@@ -17,7 +17,7 @@ def check_number(value: Any, name: str, low: float, high: float) -> None:
 
 
 def check_positive(value: Any, name: str) -> None:
-    """Refuse a concrete number that is not above 0."""
+    """Require a number above 0; traced numbers are not checked."""
     check_number(value, name, 0, math.inf)
     if isinstance(value, (int, float)) and value == 0:
         raise ValueError(f"`{name}` must be above 0, not {value!r}.")

@@ -1,4 +1,4 @@
-"""Batch Manhattan: keep only the sign of the gradient of a batch.
+"""Batch Manhattan: descent along the sign of the gradient of a batch.
 
     tau = gradient,   kappa = m kappa + tau + d w,   w <- w - rate kappa,
 
@@ -31,7 +31,7 @@ def batch_manhattan(
     sign_gradient: bool = True,
     sign_velocity: bool = False,
 ) -> optax.GradientTransformation:
-    """Batch Manhattan: keep only the sign of the gradient of a batch.
+    """Batch Manhattan: descent along the sign of the gradient of a batch.
 
         tau   = gradient of the batch              (setting 1: its sign)
         kappa = momentum kappa + tau + weight_decay w
@@ -44,14 +44,16 @@ def batch_manhattan(
     | 2                    | False           | True            |
     | 3                    | True            | True            |
 
-    Where the paper is silent we follow its authors' successor (`bm_sgd.py` of the
-    sign-symmetry repository): decay is added after the sign, before the velocity. In
-    settings 2 and 3 the velocity itself keeps its size; only the step takes its sign.
+    Details that the paper leaves open follow the authors' later code (`bm_sgd.py` in
+    the sign-symmetry repository): decay is added after the sign, before the velocity.
+    In settings 2 and 3 the velocity itself is not replaced by its sign; only the step
+    is.
 
     Args:
       learning_rate: a number or an optax schedule.
       momentum: the fraction of the velocity that is kept.
-      weight_decay: added to the direction, in units of the (signed) gradient.
+      weight_decay: the coefficient of w in the direction, in units of the (signed)
+        gradient.
       sign_gradient: whether to take the sign of the gradient.
       sign_velocity: whether to step by the sign of the velocity.
 

@@ -33,15 +33,15 @@ def power_sign(
     momentum: float = 0.9,
     decay: Callable[[Any], Any] | None = None,
 ) -> optax.GradientTransformation:
-    """Multiply a step by `base` where signs agree, and divide it where they do not.
+    """PowerSign: multiply a step by `base` if signs agree, else divide it.
 
         m <- beta m + (1 - beta) g,      w <- w - rate base^(f(t) sign(g) sign(m)) g
 
-    m has seen g when its sign is taken.
+    m is updated with g before its sign is taken.
 
     Args:
       learning_rate: a number or an optax schedule.
-      base: what the step is multiplied by.
+      base: the factor of the step.
       momentum: beta, the fraction of m that is kept.
       decay: f, a function of the step: `linear_decay`, `cosine_decay`, `restart_decay`
         or any optax schedule; None: always 1.
@@ -74,16 +74,16 @@ def add_sign(
     momentum: float = 0.9,
     decay: Callable[[Any], Any] | None = None,
 ) -> optax.GradientTransformation:
-    """Add to the size of a step where signs agree, and take from it where they do not.
+    """AddSign: enlarge a step if the signs agree, shrink it if they do not.
 
         m <- beta m + (1 - beta) g,      w <- w - rate (alpha + f(t) sign(g) sign(m)) g
 
-    m has seen g when its sign is taken. With the usual alpha = 1 and f = 1 a step is
-    twice the gradient's, or none.
+    m is updated with g before its sign is taken. With the usual alpha = 1 and f = 1 a
+    step is twice the gradient or 0.
 
     Args:
       learning_rate: a number or an optax schedule.
-      alpha: the size of a step where one of the signs is 0.
+      alpha: the factor of the step if one of the signs is 0.
       momentum: beta, the fraction of m that is kept.
       decay: f, a function of the step: `linear_decay`, `cosine_decay`, `restart_decay`
         or any optax schedule; None: always 1.
@@ -114,7 +114,7 @@ def _by_agreement(
     decay: Callable[[Any], Any] | None,
     size: Callable[[Any], Any],
 ) -> optax.GradientTransformation:
-    """Each entry of the gradient times a size that depends on how its signs agree."""
+    """Scale each entry of the gradient by a function of sign(g) sign(m)."""
     if not callable(learning_rate):
         check_number(learning_rate, "learning_rate", 0, math.inf)
     check_number(beta, "momentum", 0, 1)
@@ -148,23 +148,22 @@ def _by_agreement(
     )
 
 
-# ---- How much the agreement of signs still counts: f(t), from 1 at the first step.
+# ---- Decay f(t) of the sign agreement, from 1 at the first step.
 #
 #     linear    f(t) = 1 - t / T
 #     cosine    f(t) = (1 + cos(2 pi n t / T)) / 2            n periods, by default 1/2
 #     restart   f(t) = (1 + cos(pi ((n t) mod T) / T)) / 2    n falls, by default 1
-#
-# with t held at T from there on. For `decay=` of `power_sign` and `add_sign`; any optax
-# schedule may stand in their place. Bello, Zoph, Vasudevan & Le 2017.
+# with t held at T after step T. For `decay=` of `power_sign` and `add_sign`, which also
+# take any optax schedule. Bello, Zoph, Vasudevan & Le 2017.
 
 Decay = Callable[[Any], jax.Array]
 
 
 def linear_decay(steps: int) -> Decay:
-    """A line from 1 at the first step to 0 at step `steps`.
+    """Linear decay from 1 at the first step to 0 at step `steps`.
 
     Args:
-      steps: T, the number of steps until it is 0.
+      steps: T, the number of steps until f is 0.
 
     Returns:
       f, a function of the step.
@@ -179,11 +178,11 @@ def linear_decay(steps: int) -> Decay:
 
 
 def cosine_decay(steps: int, periods: float = 0.5) -> Decay:
-    """A cosine from 1, by default half a period of it: to 0 at step `steps`.
+    """Cosine decay from 1; by default half a period, to 0 at step `steps`.
 
     Args:
       steps: T, the number of steps of all periods.
-      periods: n, how many periods there are.
+      periods: n, the number of periods.
 
     Returns:
       f, a function of the step.
@@ -199,14 +198,14 @@ def cosine_decay(steps: int, periods: float = 0.5) -> Decay:
 
 
 def restart_decay(steps: int, periods: float = 1.0) -> Decay:
-    """Half a cosine from 1 to 0, `periods` times, each time from 1 again.
+    """Cosine decay from 1 to 0 with restarts: `periods` half cosines.
 
     As in the published code, step `steps` and those after it begin a period: f is 1
     there if `periods` is whole.
 
     Args:
       steps: T, the number of steps of all periods.
-      periods: n, how many periods there are.
+      periods: n, the number of periods.
 
     Returns:
       f, a function of the step.

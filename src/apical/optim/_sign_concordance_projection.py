@@ -1,10 +1,10 @@
-"""No sign change: a weight that would cross zero stops there.
+"""Sign concordance projection: a weight that would change sign is set to zero.
 
-    w <- w + u            where it has the sign that w had at the start, or none
-    w <- 0                elsewhere
+    w <- w + u            if its sign is the initial sign of w, or 0
+    w <- 0                otherwise
 
-so that feedback weights, once of the forward weights' signs, keep them with no more
-communication. Liao, Leibo & Poggio 2016.
+so that feedback weights initialised with the signs of the forward weights keep these
+signs without further communication. Liao, Leibo & Poggio 2016.
 """
 
 from __future__ import annotations
@@ -17,24 +17,25 @@ import optax
 
 
 class SignConcordanceProjectionState(NamedTuple):
-    """The sign that each entry had at the start."""
+    """The initial sign of each entry."""
 
     sign: Any
 
 
 def sign_concordance_projection() -> optax.GradientTransformation:
-    """Keep every entry on the side of zero on which it started.
+    """Keep every entry at its initial sign, or at zero.
 
         u <- u       where sign(w + u) is sign(w_0), or 0
         u <- -w      elsewhere
 
-    It stands last, since it looks at where the update leads:
-    `optax.chain(optax.sgd(0.1), sign_concordance_projection())`. An entry that started
-    at 0 has no sign to keep and is left alone. Biases are projected like weights;
-    `optax.masked` names the leaves that are meant.
+    It must come last in a chain, because it checks the sign after the update:
+    `optax.chain(optax.sgd(0.1), sign_concordance_projection())`. An entry that is
+    initially 0 has no sign and is not changed. Biases are projected like weights; use
+    `optax.masked` to select leaves.
 
-    The published code puts a weight back at 1e-10 of its old sign; a sum of floating
-    numbers cannot end there, so here it is 0, and the sign is remembered.
+    The published code resets a weight to 1e-10 times its old sign. A floating-point sum
+    cannot reach that value exactly, so here the weight becomes 0, and the state keeps
+    its sign.
 
     Returns:
       An `optax.GradientTransformation`, whose `update` needs the parameters.

@@ -22,13 +22,13 @@ Tree = dict[str, jax.Array]
 
 
 class PerExample(NamedTuple):
-    """Inner products and multiples for each example of a batch.
+    """Inner products and scalar multiples of trees, computed per example.
 
-    Where an activity has no axis of examples, all examples are taken as one.
+    If an activity has no axis of examples, the whole batch counts as one example.
 
     Attributes:
       axes: the axis of the examples of each node, in its shape of `forms`.
-      forms: the shape of each node with the examples on an axis of their own.
+      forms: each node's shape with a separate axis for the examples.
     """
 
     axes: dict[str, int | None]
@@ -45,11 +45,11 @@ class PerExample(NamedTuple):
 
     @classmethod
     def whole_batch(cls, circuit: Circuit) -> PerExample:
-        """All examples taken as one."""
+        """One inner product for the whole batch."""
         return cls(dict.fromkeys(n.name for n in circuit.nodes), _forms(circuit))
 
     def dot(self, one: Tree, other: Tree) -> jax.Array:
-        """The product of two trees for each example (or of all)."""
+        """The inner product of two trees, per example (or of the whole batch)."""
         parts = [self._summed(n, one[n] * other[n]) for n in one]
         return sum(parts[1:], start=parts[0])
 
@@ -59,7 +59,7 @@ class PerExample(NamedTuple):
         return jnp.sum(product.reshape(form), rest)
 
     def times(self, numbers: jax.Array, tree: Tree) -> Tree:
-        """Each example's part of a tree times its number."""
+        """A tree with the entries of each example multiplied by its number."""
         return {n: self._times(n, numbers, x) for n, x in tree.items()}
 
     def _times(self, name: str, numbers: jax.Array, value: jax.Array) -> jax.Array:
@@ -72,12 +72,12 @@ class PerExample(NamedTuple):
 
 
 def _forms(circuit: Circuit) -> dict[str, tuple[int, ...]]:
-    """The shape in which the examples of each node have an axis of their own."""
+    """Each node's shape with a separate axis for the examples."""
     return {n.name: circuit.unfolded(n.name, n.shape) for n in circuit.nodes}
 
 
 def ratio(above: jax.Array, below: jax.Array, otherwise: Any) -> jax.Array:
-    """A quotient where the divisor is above 0, else another value."""
+    """`above / below` where the divisor is positive, else `otherwise`."""
     fine = below > 0
     return jnp.where(fine, above / jnp.where(fine, below, 1), otherwise)
 
@@ -109,7 +109,7 @@ def adaptive_steps(by_example: PerExample) -> optax.GradientTransformation:
         moved = upcast(jax.tree.map(jnp.subtract, point, memory.point))
         bent = upcast(jax.tree.map(jnp.subtract, slope, memory.slope))
         distance, change = by_example.dot(moved, moved), by_example.dot(bent, bent)
-        # Where nothing moved, or nothing changed, no curvature is known.
+        # The curvature is unknown where the point or the gradient did not change.
         allowed = jnp.sqrt(ratio(distance / 4, change, jnp.square(memory.rate)))
         grown = jnp.sqrt(1 + memory.growth) * memory.rate
         rate = jnp.where(distance > 0, jnp.minimum(grown, allowed), memory.rate)

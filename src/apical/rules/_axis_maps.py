@@ -1,4 +1,4 @@
-"""Axes of a node (examples, steps, loops, units), and those of the output they meet.
+"""The axes of each node (examples, steps, loops, units) and their axes in the output.
 
     table[loop, row, unit]                                 a node's value
     table[row, column]                                     an array like the output
@@ -36,7 +36,7 @@ class AxisMap(NamedTuple):
       units: all other axes of the node.
       output_rows: the axes of the output that correspond to `rows`.
       columns: all other axes of the output.
-      unfolded: the node's shape, with an axis that holds the examples alone.
+      unfolded: the node's shape, with a separate axis for the examples.
       output_unfolded: the same of the output.
       shape: the node's own shape (heads may be folded into the examples).
       depth: the number of loops around the node.
@@ -80,7 +80,7 @@ class AxisMap(NamedTuple):
         return tuple(i - self.depth for i in self.units)
 
     def project(self, matrix: jax.Array, error: jax.Array) -> jax.Array:
-        """The signal above, an array like the node, from one like the output.
+        """The signal above: an array of the output's shape, projected to the node.
 
         Args:
           matrix: `[units, columns]`.
@@ -107,7 +107,7 @@ class AxisMap(NamedTuple):
         return moved.reshape(math.prod(moved.shape[: len(self.rows)]), -1)
 
     def as_outputs(self, tables: jax.Array, shape: Sequence[int]) -> jax.Array:
-        """Tables `[loops, rows, columns]` as arrays like the output, one a turn."""
+        """Tables `[loops, rows, columns]` as arrays like the output, one per turn."""
         axes = self._output_axes
         moved = tables.reshape(-1, *(self.output_unfolded[i] for i in axes))
         back = [i + 1 for i in np.argsort(axes).tolist()]
@@ -119,13 +119,13 @@ class AxisMap(NamedTuple):
 
 
 def axis_maps(circuit: Circuit) -> dict[str, AxisMap]:
-    """For each node its axes, the rows being the examples and the output's steps."""
+    """The axes of each node; its rows are the examples and the output's steps."""
     output = circuit.unfolded(OUTPUT, circuit.output_shape.shape)
     return {n.name: _with_output(circuit, n, output) for n in circuit.nodes}
 
 
 def example_axis_maps(circuit: Circuit) -> dict[str, AxisMap]:
-    """For each node its axes, the rows being the examples alone (if it has any)."""
+    """The axes of each node; its rows are the examples only (if it has any)."""
     return {n.name: _axis_map(circuit, n, _examples(circuit, n)) for n in circuit.nodes}
 
 
@@ -140,7 +140,7 @@ def _axis_map(
     paired: list[tuple[int, int]],
     output: tuple[int, ...] | None = None,
 ) -> AxisMap:
-    """The axes of a node, given which of them are rows (each with the output's)."""
+    """The axes of a node, given its row axes, each paired with the output's."""
     unfolded, depth = circuit.unfolded(node.name, node.shape), len(node.loops)
     rows = tuple(axis for axis, _ in paired)
     others = () if output is None else tuple(axis for _, axis in paired)
@@ -182,9 +182,10 @@ def _shared_steps(
 ) -> list[tuple[int, int]]:
     """The axes of steps that the node shares with the output, as pairs.
 
-    An axis of steps of the output is any but the examples' and the last. The node's is
-    the first axis of that length among: the one in the same place, the loops, the other
-    axes, and the last one if it is not the only one.
+    The output's axes of steps are all its axes except that of the examples and the last
+    one. The corresponding axis of the node is the first of the same length, in this
+    order: the axis at the same position, the loops, the other axes, and the last axis
+    unless it is the only one.
     """
     steps = [i for i in range(len(output)) if i != output_examples][:-1]
     loops = [i for i in range(depth) if i != examples]

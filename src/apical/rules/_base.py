@@ -35,7 +35,7 @@ class Credit(NamedTuple):
       grads: the update directions: the pytree of the parameters, None where a leaf is
         not learned. Hand them to any optax optimiser.
       state: what the next call needs.
-      info: diagnostics, which no computation needs.
+      info: diagnostics; no later computation uses them.
     """
 
     value: jax.Array
@@ -58,14 +58,14 @@ class TrainState(NamedTuple):
 
 
 class Signal(NamedTuple):
-    """A node as a rule sees it, to compare with a recording of a neuron.
+    """The quantities of a rule at one node, to compare with neural recordings.
 
     Attributes:
       value: the node's value.
-      prediction: what the forward computation gives for it, with the nodes before it
-        at their values.
+      prediction: the result of the forward computation at the node, given the values of
+        the nodes before it.
       teaching: the teaching signal, in the units and with the sign of the gradient of
-        the loss: for backpropagation it is exactly that.
+        the loss: with backpropagation it equals the gradient.
     """
 
     value: jax.Array
@@ -103,15 +103,16 @@ class Rule:
       needs: the requirements that a biological neuron does not meet, in the words of
         the docs.
       search_space: the numbers that a sweep varies, each `(low, high, scale)` with
-        the scale `"log"` or `"linear"`. What tunes a rule takes it from here.
+        the scale `"log"` or `"linear"`. Sweeps use it by default.
       nodes: the nodes that the rule works on, if `nodes=` is not given.
       coupled: whether parameters and state must move together, by
         `apical.train_step`.
-      derivative_free: whether the loss may lack a derivative by the parameters.
+      derivative_free: whether the rule works if the loss has no derivative with respect
+        to the parameters.
       descends: the loss that the rule descends: `"loss"`, the loss function;
         `"squared-error"`, half the squared distance of the output to its target,
         whatever the loss function is; or another word, with a method `descended`.
-      rate_scale: what a sweep multiplies the usual learning rates by.
+      rate_scale: the factor by which a sweep multiplies the usual learning rates.
     """
 
     citation: ClassVar[str] = ""
@@ -144,7 +145,7 @@ class Rule:
         raise NotImplementedError(f"{type(self).__name__} does not define `signals`.")
 
     def predict(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
-        """The output of the network that is trained; a tuple, if there are several."""
+        """The output of the trained network; a tuple if there are several outputs."""
         del state
         run = circuit.run(params, args, sites=("output",))
         return circuit.batch.split_outputs(run.sites["output"])
@@ -201,13 +202,13 @@ class Rule:
 
 
 def cited(*parts: Any) -> str:
-    """The BibTeX entries of these parts (texts, or objects with a `citation`)."""
+    """The BibTeX entries of parts (strings, or objects with a `citation`)."""
     entries = [p if isinstance(p, str) else getattr(p, "citation", "") for p in parts]
     return "\n".join(dict.fromkeys(entry for entry in entries if entry))
 
 
 def local_signals(circuit: Circuit, params: Any, args: Any, **feedback: Any) -> Any:
-    """Signals of a rule whose teaching signal is a cotangent, by any feedback path."""
+    """The signals of a rule whose teaching signal is a (modified) cotangent."""
     errors = circuit.zeros()
 
     def loss(errors: Any) -> Any:

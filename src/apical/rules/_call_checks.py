@@ -1,7 +1,7 @@
-"""What rules require of a call: a key, a fitting state, inputs, a target, enough steps.
+"""Checks of the arguments of a call: key, state, inputs, target, number of steps.
 
-Each check raises an error that says what to pass. Also here are the squared error to
-the target, and its gradient by the drive of the output.
+Each check raises an error that says what to pass. The module also has the squared error
+to the target and its gradient with respect to the drive of the output.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import jax.numpy as jnp
 
 from ..circuit import Circuit, nodes_depending_on, require_arguments
 
-# ---- The key, and a state that fits the rule and the model.
+# ---- The key and the state.
 
 
 def require_key(key: Any) -> None:
-    """Refuse what is not one key, typed or raw, such as a seed or the parameters."""
+    """Require a single key, typed or raw (not a seed, nor the parameters)."""
     dtype, shape = getattr(key, "dtype", None), getattr(key, "shape", None)
     typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
     if shape != () if typed else (dtype != jnp.uint32 or len(shape or ()) != 1):
@@ -37,9 +37,9 @@ def require_key(key: Any) -> None:
 
 @contextmanager
 def explaining_misfit(state: Any, init: Callable[[jax.Array], Any]) -> Iterator[None]:
-    """Explain an error inside the block, if the state is not as `init` makes it.
+    """Explain an error inside the block if the state differs from that of `init`.
 
-    The state is only looked at after an error, so this costs nothing.
+    The state is inspected only after an error, so this costs nothing.
     """
     try:
         yield
@@ -66,7 +66,7 @@ def _misfit(state: Any, init: Callable[[jax.Array], Any]) -> str | None:
 
 
 def difference(found: Any, wanted: Any) -> str | None:
-    """The first difference in form between two trees; None if there is none."""
+    """The first difference in structure or shape between two trees; None if equal."""
     if isinstance(wanted, jax.ShapeDtypeStruct):
         known = getattr(found, "shape", None) == wanted.shape
         expected = f"an array of shape {wanted.shape}"
@@ -112,7 +112,7 @@ def _shapes(tree: Any) -> dict[str, Any]:
 
 
 def require_inputs_reach_nodes(circuit: Circuit, rule: str) -> None:
-    """Refuse inputs that no node depends on, such as a target."""
+    """Require inputs on which some node depends (a target is not one)."""
     positions = circuit.spec.input_argnums or ()
     if not nodes_depending_on(circuit, positions):
         raise ValueError(
@@ -122,7 +122,7 @@ def require_inputs_reach_nodes(circuit: Circuit, rule: str) -> None:
 
 
 def inputs_of(circuit: Circuit, args: tuple[Any, ...], rule: str) -> tuple[Any, ...]:
-    """The arguments that `input_argnums=` names; refuse if there are none."""
+    """The arguments given by `input_argnums=`; raise if there are none."""
     positions = circuit.spec.input_argnums
     if positions is None:
         raise ValueError(
@@ -154,22 +154,22 @@ def _require_numbers(given: Any, position: int, rule: str) -> None:
 def with_inputs(
     circuit: Circuit, args: tuple[Any, ...], values: Sequence[Any]
 ) -> tuple[Any, ...]:
-    """The arguments with other values of those that `input_argnums=` names."""
+    """The arguments, with those given by `input_argnums=` replaced."""
     positions = circuit.spec.input_argnums or ()
     changed = dict(zip(positions, values, strict=True))
     return tuple(changed.get(i, a) for i, a in enumerate(args))
 
 
-# ---- The target of the output, for rules that use it (`target=`), and errors to it.
+# ---- The target of the output (`target=`), and the error relative to it.
 
 SQUARED_ERROR = "squared-error"
 
 
 def target_of(circuit: Circuit, args: tuple[Any, ...], rule: str) -> jax.Array:
-    """What the output should be, from `target=`; refuse if there is none."""
+    """The target of the output, from `target=`; raise if there is none."""
     if circuit.spec.target is None:
         raise ValueError(
-            f"{rule} sees what the output should be: pass `target=`, a function of the "
+            f"{rule} uses the target of the output: pass `target=`, a function of the "
             "arguments after `params`, as in `apical.value_and_grad(loss_fn, rule, "
             "target=lambda x, y: y)`."
         )
@@ -210,7 +210,7 @@ def squared_error(circuit: Circuit, output: jax.Array, target: jax.Array) -> jax
 def matching(
     circuit: Circuit, drive: jax.Array, output: jax.Array, target: jax.Array
 ) -> jax.Array:
-    """A scalar whose gradient by the drive of the output is output - target.
+    """A scalar whose gradient with respect to the output's drive is output - target.
 
     That is the gradient of the squared error where the output is linear, and of the
     cross-entropy where it is a logistic function or a softmax of its drive.
@@ -229,9 +229,10 @@ def default_steps(circuit: Circuit, least: int, whole: bool = False) -> int:
 
     Args:
       circuit: of the loss function.
-      least: the fewest.
-      whole: whether a step goes all the way to where it leads: then the longest path
-        and one step more, which shows that the values rest; else twice that path.
+      least: the minimum.
+      whole: whether each step moves a value all the way to its target. The default is
+        then the length of the longest path plus one step, which shows that the values
+        have settled; otherwise it is twice that length.
     """
     return max(least, circuit.depth + 1 if whole else 2 * circuit.depth)
 
@@ -241,14 +242,14 @@ def warn_of_unreached_nodes(
 ) -> None:
     """Warn where steps are too few for a signal to reach some node.
 
-    The parameters of such a node get a gradient of exactly 0 (in a loop: none from its
-    first steps), and no residual shows it.
+    The parameters of such a node get a gradient of exactly 0 (in a loop: nothing from
+    its first steps), which the residual does not show.
 
     Args:
       rule: its name.
-      steps: how many it takes.
+      steps: the number of steps it takes.
       distances: the steps that a signal needs to reach each node, in forward order.
-      argument: the name of the rule's argument that says how many.
+      argument: the name of the rule's argument for this number.
     """
     unreached = [repr(name) for name, needed in distances.items() if needed > steps]
     if not unreached:

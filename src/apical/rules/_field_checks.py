@@ -7,21 +7,21 @@ from typing import Any
 
 
 def check_fraction(value: Any, name: str) -> None:
-    """Refuse a concrete number outside [0, 1]; a traced one cannot be checked."""
+    """Require a number in [0, 1]; traced numbers are not checked."""
     wrong = isinstance(value, (int, float)) and not 0 <= value <= 1
     if wrong or isinstance(value, (str, list, tuple)):
         raise ValueError(f"`{name}` is a fraction between 0 and 1, not {value!r}.")
 
 
 def check_whole(value: Any, name: str) -> None:
-    """Refuse what is not a whole number above 0."""
+    """Require a positive integer."""
     if not isinstance(value, int) or value < 1:
         raise ValueError(f"`{name}` must be a whole number above 0, not {value!r}.")
 
 
 def check_positive(value: Any, name: str, or_zero: bool = False) -> None:
-    """Refuse a concrete number that is not above 0 (or 0) and finite."""
-    # JAX builds rules with False in place of numbers, to compare their structures.
+    """Require a finite number above 0 (or at least 0); traced ones are not checked."""
+    # To compare tree structures, JAX builds rules with False in place of numbers.
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     lowest = 0.0 if or_zero else math.nextafter(0.0, 1.0)
     if isinstance(value, (str, list, tuple)) or (
@@ -32,7 +32,7 @@ def check_positive(value: Any, name: str, or_zero: bool = False) -> None:
 
 
 def check_transformation(value: Any, name: str) -> None:
-    """Refuse what is not an optax transformation."""
+    """Require an optax transformation."""
     if isinstance(value, type) or not (
         callable(getattr(value, "init", None))
         and callable(getattr(value, "update", None))
@@ -44,6 +44,6 @@ def check_transformation(value: Any, name: str) -> None:
 
 
 def check_choice(value: Any, name: str, choices: tuple[str, ...]) -> None:
-    """Refuse a word that is not one of the choices."""
+    """Require one of the choices."""
     if value not in choices:
         raise ValueError(f"`{name}` must be one of {choices}, not {value!r}.")

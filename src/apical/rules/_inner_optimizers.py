@@ -1,4 +1,4 @@
-"""Optax optimisers inside rules: one step of them, and which are supported."""
+"""Optax optimisers used inside rules: single steps, and checks of support."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ def updates_of(
     the gradients there (`optax.GradientTransformationExtraArgs`).
     """
     extra = {} if loss is None else {"value": loss, "grad": grads}
-    # By its signature: `optax.MultiSteps` takes them, and is of another class.
+    # Tested by signature: `optax.MultiSteps` takes these keywords, but is another
+    # class.
     accepted = inspect.signature(optimizer.update).parameters
     if not any(p.kind is p.VAR_KEYWORD for p in accepted.values()):
         extra = {name: x for name, x in extra.items() if name in accepted}
@@ -48,7 +49,7 @@ def apply_optimizer(
 
 
 def init_optimizer(optimizer: optax.GradientTransformation, weights: Any) -> Any:
-    """The first state of an optimiser that gets gradients and weights, but no loss."""
+    """The initial state of an optimiser that gets gradients and weights only."""
     require_usable_optimizer(optimizer, weights, loss=False)
     return optimizer.init(weights)
 
@@ -56,7 +57,7 @@ def init_optimizer(optimizer: optax.GradientTransformation, weights: Any) -> Any
 def require_usable_optimizer(
     optimizer: optax.GradientTransformation, weights: Any, loss: bool = True
 ) -> None:
-    """Refuse an optimiser that needs more than gradients, weights and the loss."""
+    """Raise for an optimiser that needs more than gradients, weights and the loss."""
 
     def step(weights: Any) -> Any:
         value = jnp.zeros(()) if loss else None

@@ -1,4 +1,4 @@
-"""Repeated steps of inference, as a loop or written out one by one."""
+"""Repeated steps of inference, in a loop or unrolled."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import jax
 from ..circuit import Circuit
 
 S = TypeVar("S")
-# The most steps, and steps times nodes, that are written out: more take minutes to
-# compile, and much memory.
+# Limits on the number of unrolled steps, and of steps times nodes: above them
+# compilation takes minutes and much memory.
 _WRITTEN_OUT, _WRITTEN_OUT_NODES = 64, 400
 
 
@@ -25,16 +25,16 @@ def repeat(
     """Apply a step `steps` times.
 
     On a CPU, XLA runs a convolution inside a loop more slowly than outside (2 times, in
-    older versions 10-50 times), so short loops with convolutions are written out there.
+    older versions 10-50 times), so short loops with convolutions are unrolled there.
     All others stay loops, so that the time to compile does not grow with the number of
-    steps. (Dense layers are no faster when steps are written out.)
+    steps. (Dense layers are no faster when unrolled.)
 
     Args:
       circuit: of the loss function.
-      step: from one state to the next.
-      state: the first.
-      steps: how many.
-      of: the number of steps in all, where these are a part of them.
+      step: maps a state to the next.
+      state: the initial state.
+      steps: the number of steps.
+      of: the total number of steps, if `steps` are a part of them.
     """
     if steps <= 1 or written_out(circuit, of or steps):
         for _ in range(steps):
@@ -44,7 +44,7 @@ def repeat(
 
 
 def written_out(circuit: Circuit, steps: int) -> bool:
-    """Whether a loop of so many steps is written out rather than rolled."""
+    """Whether a loop with this many steps is unrolled."""
     slow = circuit.structure.has_convolution and jax.default_backend() == "cpu"
     small = steps * len(circuit.nodes) <= _WRITTEN_OUT_NODES
     return slow and small and steps <= _WRITTEN_OUT

@@ -37,7 +37,7 @@ class Learner:
 
     All methods are pure: wrap them in `jax.jit`. The loss function is traced once for
     each set of shapes, of values that are not arrays, and of settings of JAX; so, as
-    under `jax.jit`, what it closes over is read then and not again.
+    under `jax.jit`, values that it closes over are read once, when it is traced.
 
     Attributes:
       loss_fn: the loss function.
@@ -118,16 +118,16 @@ class Learner:
         return self.credit(params, state, *args)
 
     def credit(self, params: Any, state: Any, *args: Any) -> Credit:
-        """The same, also for a rule whose state must move with the parameters.
+        """`__call__`, also for a rule that otherwise needs `apical.train_step`.
 
-        To measure such a rule, not to train by it.
+        For measuring such a rule, not for training.
         """
         credit = self._apply(self.rule.credit, params, state, args)
         _require_credit(self.rule, credit, self.circuit(params, *args).learned(params))
         return credit
 
     def predict(self, params: Any, state: Any, *args: Any) -> Any:
-        """The output of the network that is trained (the logits of a classifier)."""
+        """The output of the trained network (the logits of a classifier)."""
         return self._apply(self.rule.predict, params, state, args)
 
     def signals(self, params: Any, state: Any, *args: Any) -> dict[str, Signal]:
@@ -200,9 +200,9 @@ def value_and_grad(
     input_argnums: int | tuple[int, ...] | None = None,
     carry: tuple[int, Any] | None = None,
 ) -> Learner:
-    """The loss and an update direction for each parameter, by any learning rule.
+    """A learner: the loss and an update direction per parameter, by any learning rule.
 
-    It takes the place of `jax.value_and_grad`: with
+    It replaces `jax.value_and_grad`: with
     `apical.rules.Backpropagation()` the gradients are the same. A loss function is
     described once, here; training steps and measures take the learner.
 
@@ -218,11 +218,12 @@ def value_and_grad(
         examples share (a mask, a random key, running statistics); or a tuple with one
         entry (a pytree prefix) per argument.
       nodes: the activities that the rule works on: `"entry"` (those that enter a
-        synapse, and those where paths part), `"unit"` (of these, the ones that are a
+        synapse, and those where paths branch), `"unit"` (the subset of these that are a
         nonlinearity of one activity), `"marked"` (those marked by `apical.node`) or
         `"every"` (the result of each operation). By default the rule chooses.
       target: a function of the arguments after `params`, as `lambda x, y: y`, that
-        returns what the output should be, in its shape. For rules that need a target.
+        returns the target of the output, in the output's shape. For rules that need
+        one.
       input_argnums: which arguments after `params` are the input of the network: `0`
         for the first, or a tuple of positions. For rules that change the input.
       carry: for windows of a long sequence, `(position, path)`: the position after

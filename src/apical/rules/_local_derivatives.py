@@ -1,8 +1,8 @@
-"""The local derivatives of a network: a forward pass, and one step back at each node.
+"""Local derivatives of a network: a forward pass, then one backward step per node.
 
     (dL, e)  ->  dL/dx - sum_n <e_n, dp_n/dx> / scale,      x: parameters and values
 
-with every node held, so that no chain of derivatives crosses a node.
+with the value of every node held, so that no derivative is propagated across a node.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class LocalDerivatives:
         """`loss dL - sum_n <e_n, dp_n> / scale`, to parameters and to values.
 
         In the units of the loss, so that a user's derivative rule that is not linear
-        (a clipped gradient) sees what it sees in backpropagation.
+        (a clipped gradient) acts as in backpropagation.
         """
         scale = self.circuit.scale
         seeds = {n: -e / scale for n, e in errors.items()}
@@ -66,12 +66,12 @@ def local_derivatives(
       circuit: of the loss function.
       params: its parameters.
       args: its other arguments.
-      feedback: the parameters that carry errors back; None: the same as forward.
-      derivative: whether errors pass the derivative of the nonlinearity.
+      feedback: the parameters through which errors are passed back; None: `params`.
+      derivative: whether errors are multiplied by the derivative of the nonlinearity.
     """
     sites = error_sites(circuit, derivative)
     learned, fixed = circuit.leaves.split(params)
-    # The steps of a loop are independent once its values are known.
+    # Given the values, the steps of a loop are independent.
     start = circuit.run(params, args) if circuit.structure.parallel else None
 
     def network(learned: Any, errors: Values) -> Any:
@@ -99,7 +99,8 @@ def local_derivatives(
 def error_sites(circuit: Circuit, derivative: bool) -> dict[str, str]:
     """The site through which each node's error is pulled: its prediction, or its drive.
 
-    Through the drive of a unit it does not pass the derivative of the nonlinearity.
+    Pulled through the drive, an error is not multiplied by the derivative of the
+    nonlinearity.
     """
     if derivative:
         return {n.name: n.name for n in circuit.nodes}
@@ -107,5 +108,5 @@ def error_sites(circuit: Circuit, derivative: bool) -> dict[str, str]:
 
 
 def visited(sites: dict[str, str]) -> list[str]:
-    """Every node, and the sites that errors are pulled through."""
+    """All nodes, and the sites through which errors are pulled."""
     return list(dict.fromkeys([*sites, *sites.values()]))

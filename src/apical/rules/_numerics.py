@@ -12,7 +12,7 @@ from ..circuit import Circuit
 
 
 def fold_in_name(key: jax.Array, name: str) -> jax.Array:
-    """A key that no `split` or `fold_in` of the same key by a small number gives.
+    """A key that differs from every `split` or small `fold_in` of the same key.
 
     `fold_in(key, i)` equals `split(key, n)[i]`, so feedback drawn from the key that
     initialised the parameters could otherwise equal the parameters.
@@ -21,12 +21,12 @@ def fold_in_name(key: jax.Array, name: str) -> jax.Array:
 
 
 def relative_norm(last: Any, first: Any) -> jax.Array:
-    """The norm of one tree over that of another; 0 where the second is 0."""
+    """The ratio of the norms of two trees; 0 where the second norm is 0."""
     return root_of_ratio(squared_norm(last), squared_norm(first))
 
 
 def root_of_ratio(last: Any, first: Any) -> jax.Array:
-    """The same of two squared norms."""
+    """The same ratio, from two squared norms."""
     return jnp.sqrt(jnp.where(first == 0, 0, last / jnp.where(first == 0, 1, first)))
 
 
@@ -37,7 +37,7 @@ def squared_norm(tree: Any) -> jax.Array:
 
 
 def upcast(tree: Any) -> Any:
-    """The same numbers, in 32 bits at least.
+    """The same numbers, in at least 32 bits.
 
     The error of one example is its share of the loss times the number of examples,
     which may overflow in 16 bits.

@@ -1,4 +1,4 @@
-"""Random arrays of many shapes, drawn by one call of a generator.
+"""Random arrays of many shapes, from a single draw.
 
     numbers = law(key, (sum of all sizes,)),      each array is a slice of the numbers
 
@@ -27,7 +27,7 @@ def draw_arrays(
     law: Law,
     count: int | None = None,
 ) -> list[jax.Array]:
-    """An array for each shape; with `count`, that many of each along a first axis."""
+    """An array for each shape; `count` adds a leading axis of that length."""
     if not shapes:
         return []
     sizes = [math.prod(shape) for shape in shapes]
@@ -41,7 +41,7 @@ def draw_arrays(
 def draw_matrices(
     key: jax.Array, shapes: Sequence[tuple[int, int]], dtypes: Sequence[Any]
 ) -> list[jax.Array]:
-    """Matrices `[rows, columns]`, uniform within 1/sqrt(rows)."""
+    """Matrices `[rows, columns]`, uniform between ± 1/sqrt(rows)."""
     uniform = partial(jax.random.uniform, minval=-1.0, maxval=1.0)
     drawn = draw_arrays(key, shapes, uniform)
     pairs = zip(drawn, dtypes, strict=True)

@@ -1,9 +1,9 @@
 """A cache of circuits, and its keys: everything that a trace depends on.
 
 Equality is not enough for a key: `1 == True == 1.0` and `0.0 == -0.0`, and an object
-that hashes by identity may have changed. So what is not an array, the static fields of
-pytrees too, is compared by type and content, as pickled; code (functions, classes,
-modules) is compared by identity, as `jax.jit` does.
+that hashes by identity may have changed. So values that are not arrays (including
+static fields of pytrees) are compared by type and pickled content; code (functions,
+classes, modules) is compared by identity, as `jax.jit` does.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ class CircuitCache:
             self._circuits.move_to_end(key)
             return self._circuits[key]
         circuit = trace_spec(self.loss_fn, self.spec, params, args)
-        # What closes over a value of an outer transformation must not outlive it.
+        # A circuit that closes over a tracer of an outer transformation must not
+        # outlive it.
         if key is not None and not circuit.structure.closes_over_tracers:
             self._circuits[key] = circuit
             if len(self._circuits) > _CIRCUITS_KEPT:
@@ -68,7 +69,7 @@ class Exact:
 
     def __init__(self, value: Any) -> None:
         self.value = value
-        # The code is kept alive, so that its id is not reused.
+        # References keep the code alive, so that its id is not reused.
         self.content, self._code = _content(value)
 
     def __eq__(self, other: object) -> bool:
@@ -81,7 +82,7 @@ class Exact:
 
 
 def signature(params: Any, args: tuple[Any, ...]) -> Hashable | None:
-    """What a trace at these parameters and arguments depends on; None: not known."""
+    """Everything a trace at these arguments depends on; None if it is not known."""
     leaves, treedef = jax.tree.flatten((params, args))
     shapes = tuple(shapes_of([leaf for leaf in leaves if is_array(leaf)]))
     rest = [(i, leaf) for i, leaf in enumerate(leaves) if not is_array(leaf)]
@@ -92,15 +93,15 @@ def signature(params: Any, args: tuple[Any, ...]) -> Hashable | None:
 class PythonNumbers:
     """Python numbers among the parameters, which `jax.jit` turns into arrays.
 
-    As numbers they are not learned, and as arrays they are. So each has to stay what
-    it was in the first call.
+    Numbers are not learned, arrays are. So each must keep the type that it had in the
+    first call.
     """
 
     def __init__(self) -> None:
         self._learned: dict[str, bool] = {}
 
     def require_unchanged(self, params: Any) -> None:
-        """Refuse a leaf that was a number in one call and is an array in another."""
+        """Raise for a leaf that was a number in one call and is an array in another."""
         for path, leaf in jax.tree.leaves_with_path(params):
             learned = is_array(leaf)
             if learned and not (is_weak(leaf) and leaf.shape == ()):
@@ -125,10 +126,10 @@ def _nothing() -> None:
 
 
 def _context() -> tuple[Hashable, ...]:
-    """The settings of JAX, on which a trace depends beside its arguments.
+    """The settings of JAX on which a trace depends, besides its arguments.
 
-    JAX traces the same function again when one of them has changed; the one for random
-    keys is not among those, and is added here.
+    JAX traces a function again when one of its trace settings changes; the default
+    implementation of random keys is not among these, and is added here.
     """
     keys = jax.config.jax_default_prng_impl  # pyright: ignore[reportAttributeAccessIssue]
     return _nothing.trace().jaxpr, keys
@@ -137,7 +138,7 @@ def _context() -> tuple[Hashable, ...]:
 class _Pickler(pickle.Pickler):
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file)
-        # Without a memory, equal texts are written alike, be they one object or two.
+        # Without the memo, equal strings pickle alike, whether one object or two.
         self.fast = True
         self.code: list[Any] = []
 
@@ -153,6 +154,6 @@ def _content(value: Any) -> tuple[bytes | None, list[Any]]:
     pickler = _Pickler(file)
     try:
         pickler.dump(value)
-    except Exception:  # whatever a class of the user raises
+    except Exception:  # a user's class may raise anything
         return None, []
     return file.getvalue(), pickler.code

@@ -1,4 +1,4 @@
-"""Training steps: a learner with an optimiser."""
+"""Training steps: a learner and an optimiser."""
 
 from __future__ import annotations
 
@@ -86,9 +86,9 @@ def train_step(  # pyright: ignore[reportInconsistentOverload]
 ) -> Trainer:
     """One update of the parameters, by any rule and any optax optimiser.
 
-    Call it with a learner, `train_step(learner, optimizer)`, or with what makes one,
-    `train_step(loss_fn, rule, optimizer, **keywords)`. It serves every rule, also those
-    whose state must move with the parameters.
+    Call it with a learner, `train_step(learner, optimizer)`, or with the arguments that
+    make one, `train_step(loss_fn, rule, optimizer, **keywords)`. It works with every
+    rule, including those whose state must be updated together with the parameters.
 
     Args:
       loss_fn: a learner; or any JAX function `loss_fn(params, *args)`.

@@ -1,4 +1,4 @@
-"""Building blocks for your own rules."""
+"""Public building blocks for user-defined rules."""
 
 from ..circuit import LOSS as LOSS
 from ..circuit import Edge as Edge

@@ -1,4 +1,4 @@
-"""The laws that every rule keeps, for people who write rules."""
+"""Tests for authors of rules: `check_rule` and the laws of rules."""
 
 from ._check import LAWS as LAWS
 from ._check import check_rule as check_rule

@@ -1,4 +1,4 @@
-"""A rule on a problem, with the calls that the laws compare, and how they compare."""
+"""Test cases: a rule on a problem, its calls, and comparisons of their results."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from ..rules._base import Credit
 from ..rules._train_step import Trainer, train_step
 from ._problem import Problem
 
-# Two keys, so that a state drawn from one is not the state drawn from the other.
+# Two seeds, so that `vmap` over them cannot reuse one state.
 SEEDS = (11, 12)
-# Single precision, with sums in another order.
+# Tolerance of single precision, for sums in another order.
 CLOSE = 1e-4
 
 
 class Call(NamedTuple):
-    """What one call returns; only a coupled rule changes the parameters."""
+    """The result of one call; only coupled rules change the parameters."""
 
     params: Any
     state: Any
@@ -32,7 +32,7 @@ class Call(NamedTuple):
 
 
 class Case:
-    """A rule on a problem, with the results that several laws compare."""
+    """A rule on a problem, with cached results that several laws use."""
 
     def __init__(
         self, problem: Problem, optimizer: optax.GradientTransformation
@@ -46,7 +46,7 @@ class Case:
         return self.learner.rule
 
     def step_of(self, rule: Rule) -> Trainer:
-        """The training step of this problem, with other numbers of the rule."""
+        """The training step of this problem, for the rule with other numbers."""
         return train_step(self.learner.with_rule(rule), self.optimizer)
 
     @cached_property
@@ -81,7 +81,7 @@ class Case:
 
     @cached_property
     def eager(self) -> Call:
-        """One call as Python runs it."""
+        """One call without `jit`."""
         return self.call(self.params, self.state, self.args)
 
     @cached_property
@@ -129,7 +129,7 @@ def arrays_of(tree: Any) -> Any:
 
 
 def numbers(leaf: Any) -> np.ndarray:
-    """A leaf as numbers; a typed key as its words."""
+    """A leaf as a NumPy array; a typed key as its data."""
     if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         leaf = jax.random.key_data(leaf)
     found = np.asarray(leaf)
@@ -137,7 +137,7 @@ def numbers(leaf: Any) -> np.ndarray:
 
 
 def require_close(actual: Any, expected: Any, what: str, tolerance: float) -> None:
-    """Two trees of arrays hold the same numbers, relative to the size of the second."""
+    """Require equal numbers in two trees, relative to the largest of the second."""
     actual, expected = arrays_of(actual), arrays_of(expected)
     require_same_structure(actual, expected, what)
     paths = [jax.tree_util.keystr(p) for p, _ in jax.tree.leaves_with_path(expected)]
@@ -153,7 +153,7 @@ def require_close(actual: Any, expected: Any, what: str, tolerance: float) -> No
 
 
 def require_same_structure(actual: Any, expected: Any, what: str) -> None:
-    """Two trees have the same structure, shapes and dtypes."""
+    """Require the same structure, shapes and dtypes of two trees."""
     ours, theirs = jax.tree.structure(actual), jax.tree.structure(expected)
     if ours != theirs:
         raise AssertionError(f"{what}: the structure is {ours}, not {theirs}")
@@ -168,7 +168,7 @@ def require_same_structure(actual: Any, expected: Any, what: str) -> None:
 
 
 def require_finite(tree: Any, what: str) -> None:
-    """Every number of a tree is finite."""
+    """Require finite numbers in a tree."""
     for path, leaf in jax.tree.leaves_with_path(arrays_of(tree)):
         wrong = int(np.sum(~np.isfinite(numbers(leaf))))
         if wrong:

@@ -21,7 +21,7 @@ from ._problem import Problem, built_in
 
 
 def declares(rule: Rule) -> None:
-    """It has citations, needs in the known words, a loss, and a sound search space."""
+    """Citations, needs, the descended loss and the search space are valid."""
     for text in re.split(r"\n(?=@)", rule.citation):
         entry = re.fullmatch(r"@\w+\{\s*[^\s,{}]+\s*,(.*)\}\s*", text, re.DOTALL)
         fields = set(re.findall(r"(\w+)\s*=\s*[\"{]", entry[1])) if entry else set()
@@ -45,7 +45,7 @@ def declares(rule: Rule) -> None:
 def _is_a_pytree(rule: Rule) -> None:
     leaves, treedef = jax.tree.flatten(rule)
     if len(leaves) == 1 and leaves[0] is rule:
-        raise AssertionError("the class is no pytree: decorate it with `@rule`")
+        raise AssertionError("the class is not a pytree: decorate it with `@rule`")
     if jax.tree.unflatten(treedef, leaves) != rule:
         raise AssertionError("flattened and rebuilt, the rule is not equal to itself")
 
@@ -83,7 +83,7 @@ def _accepts(rule: Rule, name: str, number: float) -> None:
         ) from error
 
 
-# Each law by its name, with what it says.
+# The laws by name.
 LAWS: dict[str, str] = {
     law.__name__: (law.__doc__ or "").split("\n")[0]
     for law in (declares, *LAWS_ON_A_PROBLEM)
@@ -116,16 +116,16 @@ def check_rule(
     optimizer: optax.GradientTransformation | None = None,
     skip: Collection[str] = (),
 ) -> None:
-    """Check that a rule keeps the laws of rules, in a few seconds.
+    """Check that a rule satisfies the laws of rules, in a few seconds.
 
-    | law          | it says                                                        |
+    | law          | statement                                                      |
     |--------------|----------------------------------------------------------------|
     | `declares`   | BibTeX citation, needs in the known words, sound search space   |
-    | `untouched`  | the caller's parameters are what they were                      |
+    | `untouched`  | a call does not change the caller's parameters                  |
     | `value`      | value and aux are those of the undisturbed forward computation  |
     | `grads`      | structure, shapes, dtypes of `params`; finite; not all zero     |
     | `pure`       | the same inputs give the same outputs                           |
-    | `state`      | arrays; calls keep the shapes; saved and restored, it works     |
+    | `state`      | arrays; calls keep their shapes; can be saved and restored      |
     | `jit`        | `jax.jit` changes nothing                                       |
     | `vmap`       | `jax.vmap` over seeds equals a loop over seeds                  |
     | `batch`      | a batch repeated gives the update of the batch                  |
@@ -133,28 +133,28 @@ def check_rule(
     | `signals`    | a finite `Signal` for each node, of its shape                   |
     | `pull`       | `circuit.pull` of the teaching signals gives the gradients      |
     | `predict`    | the trained network's output is finite, also under `jax.jit`    |
-    | `train_step` | what a rule's own step moves keeps structure, shapes, dtypes    |
+    | `train_step` | a rule's own training step keeps structure, shapes, dtypes      |
 
-    A rule may refuse a problem, by a `ValueError` in `init`; it may not refuse all.
+    A rule may reject a problem by a `ValueError` in `init`, but not all of them.
 
-    Call it with a rule, `check_rule(rule)`, to try it on a perceptron, a scanned
-    recurrent network and a residual network, all very small; or with a learner and
-    what it is called with, `check_rule(learner, params, *args)`, to try it there.
+    Call it with a rule, `check_rule(rule)`, to test it on a small perceptron, scanned
+    recurrent network and residual network; or with a learner and its arguments,
+    `check_rule(learner, params, *args)`, to test it on these.
 
     Args:
-      rule: the rule, with the numbers to try it at; or a learner of it, made by
+      rule: the rule, with the numbers to test; or a learner, made by
         `apical.value_and_grad(loss_fn, rule, ...)`.
       *params_and_args: with a learner, the parameters and arguments of its loss
         function; none with a rule.
       nodes: with a rule, the nodes that it works on, as in `apical.value_and_grad`; a
         learner has this in its description.
-      optimizer: what coupled rules train with; plain gradient descent by default.
-      skip: the names of laws that the rule does not claim to keep: `("value",)` if
-        the loss is that of an equilibrium, `("signals", "pull")` if it sends nothing
-        to nodes, `("batch",)` if it draws noise for each example.
+      optimizer: the optimiser for coupled rules; plain gradient descent by default.
+      skip: the names of laws to leave out: `("value",)` if the loss is that of an
+        equilibrium, `("signals", "pull")` if there are no teaching signals,
+        `("batch",)` if it draws noise for each example.
 
     Raises:
-      AssertionError: naming the law, the problem, and by how much it is broken.
+      AssertionError: with the law, the problem, and the size of the violation.
       TypeError: for a first argument that is neither a rule nor a learner, a rule with
         arguments, or a learner without.
       ValueError: for a law that does not exist.
@@ -184,7 +184,7 @@ def check_rule(
         problems = None
     if "declares" not in skip:
         _hold(rule, "declares", "", lambda: declares(rule))
-    # Made after `declares`, which says more of a class that is no pytree.
+    # Made after `declares`, which explains better why a class is not a pytree.
     problems = built_in(rule, nodes) if problems is None else problems
     _check_problems(rule, problems, optimizer or optax.sgd(0.1), skip)
 
@@ -246,7 +246,7 @@ def _check_problems(
 
 
 def _hold(rule: Rule, name: str, where: str, law: Callable[[], None]) -> None:
-    """Apply a law, and say which one is broken, where and how."""
+    """Apply a law; an error names the law and the problem."""
     broken = f"{_name(rule)} breaks the law {name!r}{where}: "
     try:
         law()

@@ -28,7 +28,7 @@ from ._case import (
 
 
 def signals(case: Case) -> None:
-    """There is a finite `Signal` for each node, of the node's shape."""
+    """Each node has a finite `Signal` of the node's shape."""
     nodes = {n.name: n.shape for n in case.circuit.nodes}
     found = _signals(case)
     if set(found) != set(nodes):
@@ -55,8 +55,8 @@ def _signals(case: Case) -> dict[str, Signal]:
 def pull(case: Case) -> None:
     """The gradients are the teaching signals, pulled back through each prediction.
 
-    The nodes are held at their values or, by rules whose predictions are fixed, at
-    the predictions.
+    The nodes are held at their values or, for rules with fixed predictions, at the
+    predictions.
     """
     found = _signals(case)
     delta = {n: s.teaching for n, s in found.items()}
@@ -90,7 +90,7 @@ def predict(case: Case) -> None:
 
 
 def train_step(case: Case) -> None:
-    """A rule's own training step keeps structure, shapes and dtypes, and moves."""
+    """A rule's own training step updates `params`, with the same shapes and dtypes."""
     if not case.rule.coupled and type(case.rule).train is Rule.train:
         return
     state = case.step.init(jax.random.key(SEEDS[0]), case.params, *case.args)
@@ -106,12 +106,12 @@ def train_step(case: Case) -> None:
 
 # ---- The law about the rule's own numbers: rates, decays, fractions.
 
-# Slopes by finite differences are rough.
+# Tolerance of finite differences.
 ROUGH = 0.05
 
 
 def numbers(case: Case) -> None:
-    """The rule's numbers may be traced; `jax.grad` by them is their slope, or zero."""
+    """The rule's numbers may be traced; their `jax.grad` is the slope, or zero."""
     paths, treedef = jax.tree.flatten_with_path(case.rule)
     leaves = [leaf for _, leaf in paths]
     moved = [i for i, x in enumerate(leaves) if jnp.issubdtype(_type(x), jnp.inexact)]
@@ -142,7 +142,7 @@ def _type(leaf: Any) -> Any:
 def _require_accepted(
     case: Case, rule_at: Callable[..., Rule], given: list[Any]
 ) -> None:
-    """`init` accepts the rule with its numbers traced, as it does without."""
+    """`init` accepts the rule with traced numbers if it accepts concrete ones."""
 
     def start(given: list[Any]) -> Any:
         key = jax.random.key(SEEDS[0])
@@ -159,7 +159,7 @@ def _require_accepted(
 
 
 def _effect(case: Case, rule_at: Callable[..., Rule]) -> Callable[..., Any]:
-    """A sum, with unequal weights, of the gradients (or of the parameters, moved)."""
+    """A weighted sum of the gradients (or of the updated parameters)."""
 
     def effect(given: list[Any]) -> Any:
         step = case.step_of(rule_at(given))
@@ -193,12 +193,12 @@ def _compare_slopes(
 
 # ---- Laws about one call: parameters, value, gradients, state, transformations.
 
-# For the same call made twice.
+# Tolerance for the same call made twice.
 SAME = 1e-6
 
 
 def untouched(case: Case) -> None:
-    """The caller's parameters are what they were."""
+    """A call does not change the caller's parameters."""
     before = jax.tree.map(lambda x: np.array(x) if is_array(x) else x, case.params)
     leaves = jax.tree.leaves(case.params)
     _ = case.eager
@@ -221,7 +221,7 @@ def value(case: Case) -> None:
 
 
 def grads(case: Case) -> None:
-    """The gradients are those of a pytree of `params`, finite, and not all zero."""
+    """The gradients have the form of `params`, are finite, and not all zero."""
     found = case.eager.credit.grads
     require_same_structure(found, case.circuit.learned(case.params), "`credit.grads`")
     require_finite(found, "`credit.grads`")
@@ -230,7 +230,7 @@ def grads(case: Case) -> None:
 
 
 def state(case: Case) -> None:
-    """The state is a pytree of arrays; calls keep its shapes, a file its effect."""
+    """The state is a pytree of arrays of constant shapes, and can be saved."""
     for path, leaf in jax.tree.leaves_with_path(case.state):
         if not is_array(leaf):
             name = jax.tree_util.keystr(path)
@@ -244,7 +244,7 @@ def state(case: Case) -> None:
 
 
 def _checkpointed(state: Any) -> Any:
-    """A state as it comes back from a file."""
+    """A state after saving it to a file and loading it."""
     leaves, treedef = jax.tree.flatten(state)
     return jax.tree.unflatten(treedef, [_saved(leaf) for leaf in leaves])
 
@@ -257,7 +257,7 @@ def _saved(leaf: Any) -> Any:
 
 
 def pure(case: Case) -> None:
-    """The same inputs give the same outputs, from one call to the next."""
+    """Two calls with the same inputs give the same outputs."""
     again = case.call(case.params, case.state, case.args)
     require_close(_outcome(again), _outcome(case.eager), "a second call", SAME)
 

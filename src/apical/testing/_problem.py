@@ -1,4 +1,4 @@
-"""The problems that a rule is tried on unless the caller gives one."""
+"""The built-in problems of `check_rule`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..rules._learner import Learner, Nodes, value_and_grad
 
 
 class Problem(NamedTuple):
-    """A learner, and the parameters and arguments to try it on."""
+    """A learner, and parameters and arguments to test it on."""
 
     name: str
     learner: Learner
@@ -22,7 +22,7 @@ class Problem(NamedTuple):
 
 
 def built_in(rule: Rule, nodes: Nodes | None = None) -> tuple[Problem, ...]:
-    """A perceptron, a recurrent network and a residual one, each very small."""
+    """A very small perceptron, recurrent network and residual network."""
     return _perceptron(rule, nodes), _recurrent(rule, nodes), _residual(rule, nodes)
 
 

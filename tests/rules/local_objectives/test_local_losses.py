@@ -277,7 +277,7 @@ def test_a_block_that_a_path_bypasses_is_refused():
 
 
 def test_missing_requirements_are_named():
-    refuses("LocalLosses sees what the output should be: pass `target=`", SIMILARITY)
+    refuses("LocalLosses uses the target of the output: pass `target=`", SIMILARITY)
     refuses("`blocks` names 'x', and the hidden nodes are", LocalLosses(blocks=("x",)))
     labels = {"target": lambda x, y: y[:, :1], "data": batch(4, 5, 1)}
     refuses("It needs two of each", SIMILARITY, params=layers(5, 7, 1), **labels)

@@ -1,1 +1,1 @@
-"""What is found in a traced loss function: dependence, nodes, synapses."""
+"""Analysis of a traced loss function: dependence, nodes, synapses, outputs."""

@@ -1,8 +1,8 @@
-"""Arrays of labels: the coefficient by which each entry of a value was multiplied.
+"""Arrays of labels that identify the coefficient of each entry of a value.
 
-A label is `2 n + own`: `n` is the number of a coefficient, and `own` whether it belongs
-to the product in question; -1 means no coefficient. An axis has size 1 where labels do
-not differ along it.
+A label is `2 n + own`: `n` numbers the coefficient, and `own` is 1 if it belongs to the
+product being classified; -1 means no coefficient. An axis along which labels do not
+differ has size 1.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def mark(numbers: np.ndarray, *, own: bool) -> Labels:
 
 
 def is_own(labels: Labels) -> bool:
-    """Whether any label belongs to the product in question."""
+    """Whether any label belongs to the product being classified."""
     return bool(((labels >= 0) & (labels & 1 > 0)).any())
 
 
@@ -37,18 +37,18 @@ def same(one: Labels, other: Labels) -> bool:
 
 
 def of_rank(labels: Labels, rank: int) -> Labels:
-    """A scalar's label, with as many axes as what it is broadcast to."""
+    """The label of a scalar, with the rank that it is broadcast to."""
     return labels.reshape((1,) * rank) if labels.ndim != rank else labels
 
 
 def prefer(first: Labels, second: Labels) -> Labels:
-    """The first labels, where there are any."""
+    """The first labels, or the second where the first has none."""
     first, second = np.broadcast_arrays(first, second)
     return np.where(first < 0, second, first)
 
 
 def joined(arrays: Sequence[Labels]) -> Labels | None:
-    """The labels of a sum, entry by entry; None if it adds different ones."""
+    """The labels of an elementwise sum; None if it adds different labels."""
     found = arrays[0]
     for other in arrays[1:]:
         one, two = np.broadcast_arrays(found, other)
@@ -61,7 +61,7 @@ def joined(arrays: Sequence[Labels]) -> Labels | None:
 
 
 def added(labels: Labels, axes: tuple[int, ...]) -> Labels | None:
-    """The labels of a sum that keeps its axes; None if it adds different ones."""
+    """The labels of a sum over axes (kept with size 1); None if labels differ."""
     there = labels >= 0
     largest = np.iinfo(labels.dtype).max
     low = np.where(there, labels, largest).min(axes, keepdims=True) >> 1
@@ -73,7 +73,7 @@ def added(labels: Labels, axes: tuple[int, ...]) -> Labels | None:
 
 
 def placed(labels: Labels, places: dict[int, int], rank: int) -> Labels:
-    """Axes moved to their places in the result, whose other axes have size 1."""
+    """Labels with axes moved to their positions in the result; others have size 1."""
     gone = tuple(axis for axis in range(labels.ndim) if axis not in places)
     kept = sorted(places)
     order = sorted(kept, key=places.__getitem__)
@@ -90,7 +90,7 @@ def moved(
     shapes: Sequence[tuple[int, ...]],
     out: tuple[int, ...],
 ) -> Sequence[Labels | None] | None:
-    """The labels of a rearranged value; None where an index rearranges it."""
+    """The labels of a rearranged value; None if it is rearranged by an index."""
     params, labels = op.params, given[0]
     if op.name in _UNTOUCHED:
         return given
@@ -160,7 +160,7 @@ def _concatenated(
 
 
 def _reshaped(labels: Labels, before: Sequence[int], after: Sequence[int]) -> Labels:
-    """Groups of axes are reshaped as a whole, and only where labels differ."""
+    """The labels after a reshape of groups of axes, only where labels differ."""
     wide, parts = [1] * len(before), [1] * len(after)
     for old, new in reshape_groups(before, after):
         if any(labels.shape[axis] > 1 for axis in old):

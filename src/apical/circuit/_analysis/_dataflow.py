@@ -1,4 +1,4 @@
-"""What each value depends on: constant, parameter, data or activity.
+"""Dependence of each value: constant, parameter, data or activity.
 
 The kind of a value is a set of two flags, so that kinds join by *or*:
 
@@ -9,18 +9,18 @@ The kind of a value is a set of two flags, so that kinds join by *or*:
 | DATA      | arguments alone (or carries no derivative)    |
 | ACTIVITY  | both                                          |
 
-`raw` are the parameter leaves that a value contains *without a synapse between*. A
-weight times an argument is an activity that is raw in the weight. In a later linear
-operation with data, the weight cannot be separated from the activity any more: that is
-a `Refusal`.
+The `raw` leaves of a value are the parameters it depends on *without a synapse in
+between*. A weight times an argument is an activity that is raw in the weight. If it
+enters a later linear operation with data, the weight can no longer be separated from
+the activity: that is a `Refusal`.
 
 Two kinds of effective weight are computed with arguments:
 
 * `derived`: a parameter combined with values that all examples share (by `batch_axes`):
   a mask, a base weight, its own norm, its own gradient. It counts as a parameter.
 * `modulated`: an activity that is linear in a weight while everything else is held, as
-  in a convolution whose kernel is scaled for each example. It is an activity, and a
-  second copy of the parameters gives it a second copy too.
+  in a convolution whose kernel is scaled for each example. It is an activity, but has a
+  second copy if the parameters have one.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ class Flow(Graph):
     """The kind of every value of a program.
 
     The program's inputs are parameters, constants and arguments, in this order;
-    `shared` are those of them, by position, that all examples share. `derived` are the
-    weights that were made with them, and `parts` what those are made of, both by number
-    (`_effective_weights`): they count as parameters. `sums` are the products, by
-    identity, whose entries are added up: synapses too (`_gain_or_synapse`).
+    `shared` are the positions of those that all examples share. `derived` are the
+    weights computed with them, and `parts` the values these are computed from, both by
+    variable (`_effective_weights`): they count as parameters. `sums` are the products,
+    by identity, whose entries are summed, which are synapses too (`_gain_or_synapse`).
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Flow(Graph):
         self.axes = VaryingAxes(program) if axes is None else axes
         self.varying: set[int] = set()
         self.modulated: set[int] = set()
-        # Leaves that are a weight in a linear operation: an inner step may move them.
+        # Leaves that are a weight in a linear operation: an inner step may update them.
         self._met = self.moved_leaves = frozenset[int]()
         self.kind: dict[int, int] = {}
         self.raw: dict[int, frozenset[int]] = {}
@@ -104,15 +104,15 @@ class Flow(Graph):
         return CONSTANT if isinstance(atom, Literal) else self.kind[atom]
 
     def raw_of(self, atom: Atom) -> frozenset[int]:
-        """The leaves that the value contains with no synapse between."""
+        """The leaves that the value depends on without a synapse in between."""
         return frozenset() if isinstance(atom, Literal) else self.raw[atom]
 
     def raw_into(self, op: Op) -> frozenset[int]:
-        """The leaves that the operands contain with no synapse between."""
+        """The leaves that the operands depend on without a synapse in between."""
         return frozenset[int]().union(*(self.raw_of(a) for a in op.inputs))
 
     def leaves_before(self, *atoms: Atom) -> frozenset[int]:
-        """Every leaf that some values depend on."""
+        """All leaves that some values depend on."""
         found, seen = frozenset[int](), set[Atom]()
         stack = list(atoms)
         while stack:
@@ -133,17 +133,17 @@ class Flow(Graph):
         return self.kind_of(atom) == ACTIVITY
 
     def is_mixed(self, atom: Atom) -> bool:
-        """Whether a value depends on parameters and data with no synapse between."""
+        """Whether a value is an activity that is raw in a parameter."""
         return self.is_activity(atom) and bool(self.raw_of(atom))
 
     def is_weight(self, atom: Atom) -> bool:
-        """Whether a second copy of the parameters gives a second copy of the value."""
+        """Whether the value has a second copy if the parameters have one."""
         if isinstance(atom, Literal):
             return False
         return self.kind[atom] == PARAMETER or atom in self.modulated
 
     def is_derived(self, atom: Atom) -> bool:
-        """Whether the value counts as a parameter though arguments made it."""
+        """Whether the value counts as a parameter although computed from arguments."""
         if isinstance(atom, Literal):
             return False
         return atom in self.derived or atom in self.parts
@@ -173,14 +173,14 @@ class Flow(Graph):
         return None
 
     def mixed_operand(self, op: Op) -> int | None:
-        """Which operand of a product of two activities carries weights still."""
+        """The operand of a product of two activities that is raw in a weight."""
         if op.name not in ("mul", "div") or not all(map(self.is_activity, op.inputs)):
             return None
         mixed = [self.is_mixed(a) and not self.is_weight(a) for a in op.inputs]
         return mixed.index(True) if sum(mixed) == 1 else None
 
     def scaling_weight(self, op: Op) -> int | None:
-        """Which operand is the weight, in a product that adds nothing up by itself."""
+        """The operand that is the weight, in an elementwise product."""
         if op.name == "dot_general":
             if op.params["dimension_numbers"][0][0]:
                 return None
@@ -216,7 +216,7 @@ class Flow(Graph):
             kind, raw = DATA, frozenset()
         if kind == ACTIVITY and self.is_derived(number):
             kind = PARAMETER
-        if number in self.parts:  # carried by the weight that is made of it
+        if number in self.parts:  # raw in the weight computed from it
             raw = frozenset()
         is_modulated = modulated and kind == ACTIVITY
         (self.modulated.add if is_modulated else self.modulated.discard)(number)
@@ -258,7 +258,7 @@ class Flow(Graph):
             self._set(number, kind, raw, varies, modulated)
 
     def _is_spread(self, op: Op) -> bool:
-        """Whether entries of an activity are added to several of a weight: no bias."""
+        """Whether an activity is broadcast in a sum with a weight."""
         weights = list(map(self.is_weight, op.inputs))
         return sum(weights) == 1 and self.axes.fan_out(op, weights.index(True))
 
@@ -270,7 +270,7 @@ class Flow(Graph):
         return op.name in SYNAPTIC or holds_synaptic(op) or id(op) in self.sums
 
     def _is_modulated(self, op: Op) -> bool:
-        """Whether the result is still linear in a weight, with all the rest held."""
+        """Whether the result is linear in a weight, with all other values held."""
         weights = self.weights_among(op)
         if not any(weights) or mark_of(op) or id(op) in self.sums:
             return False
@@ -279,7 +279,8 @@ class Flow(Graph):
         if not any(map(self.varies, rest)):
             linear = op.name in ELEMENTWISE_LINEAR or op.name in LINEAR_SELECTIONS
             moved = op.name in STRUCTURAL and weights[0]
-            # A sum of what differs by example is an activity: the synapse is above it.
+            # A sum of values that vary by example is an activity: the synapse is above
+            # it.
             summed = op.name in SUMS or op.name in SYNAPTIC
             return linear or moved or (summed and not any(map(self.varies, op.inputs)))
         if op.name in ("mul", "div"):
@@ -310,7 +311,7 @@ class Flow(Graph):
         assert loop is not None
         self._copy(op.inputs, body.inputs)
         carried = body.inputs[loop.consts : loop.consts + loop.carry]
-        lost: set[int] = set()  # carries that are no weight at some step
+        lost: set[int] = set()  # carries that are not a weight at some step
         while True:  # kinds only grow, so this ends
             self._body(body)
             before = [self._state(c) for c in carried]

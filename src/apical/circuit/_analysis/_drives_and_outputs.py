@@ -1,7 +1,7 @@
-"""Drives and outputs: the ends of affine parts of a program.
+"""Drives of nodes, and outputs of the network.
 
-The drive of a node is the activity that its nonlinearity was applied to. An output is
-the end of the affine operations after a synapse that reaches the loss alone.
+The drive of a node is the activity to which its nonlinearity is applied. An output is
+the end of the affine operations after a synapse that reaches only the loss.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from ._synapses import WeightedOp
 def find_drive(flow: Flow, node: int) -> int | None:
     """The activity z of which the node is an elementwise, nonlinear function rho(z).
 
-    Walks back from the node through elementwise operations of activities and
-    constants until a single activity is left on every path, and on through further
-    nonlinearities that nothing else reads (the two halves of a clip). A function that
-    is only affine (a division after pooling) is not a nonlinearity; the walk goes on.
+    Walks back from the node through elementwise operations of activities and constants
+    until every path ends in the same activity, and further through nonlinearities that
+    nothing else reads (the two halves of a clip). An affine function (a division after
+    pooling) is not a nonlinearity, so the walk continues.
     """
     order = flow.order
     frontier, nonlinear, found = {node}, False, None
@@ -53,7 +53,7 @@ def _is_read_within(flow: Flow, number: int, crossed: set[int]) -> bool:
 
 
 def behind(flow: Flow, atom: Atom) -> set[int]:
-    """The activities that a value, or a comparison, is made of."""
+    """The activities that a value, or a comparison, is computed from."""
     if isinstance(atom, Literal):
         return set()
     if flow.is_activity(atom):
@@ -97,7 +97,7 @@ def _is_nonlinear(flow: Flow, op: Op) -> bool:
 def find_outputs(
     flow: Flow, found: Iterable[WeightedOp], reach: Mapping[int, Reach]
 ) -> list[int]:
-    """The ends of the affine tails of the synapses that reach the loss alone."""
+    """The ends of the affine operations after synapses that reach only the loss."""
     ends: dict[int, None] = {}
     for synapse in found:
         number = synapse.op.outputs[0]

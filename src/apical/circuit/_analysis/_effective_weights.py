@@ -1,18 +1,18 @@
-"""Weights computed from arguments that all examples share, and frozen arrays.
+"""Derived weights (computed with arguments that all examples share), and frozen arrays.
 
 A mask or a frozen base weight may be an argument; spectral normalisation divides a
 weight by a norm that it estimates with a vector in an argument (Miyato et al. 2018); an
-inner step of gradient descent moves a weight along its gradient on a support set (Finn
+inner step of gradient descent updates a weight by its gradient on a support set (Finn
 et al. 2017). The result is a weight for everything that differs between examples. So:
 
 * a *derived weight* is a parameter (or a derived weight) combined, entry by entry, with
   values that all examples share: data, or a value that depends on this parameter. No
   axis is added, and values that differ between examples read it as a weight;
-* a value that a derived weight is computed from, and that nothing else reads, is part
-  of it.
+* a value from which a derived weight is computed, and that nothing else reads, is a
+  part of it.
 
 Both count as parameters. All other values are activities, even if all examples share
-them: the embedding of a position, the features of a graph.
+them (position embeddings, features of a graph).
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ def shared_weights(flow: Flow) -> tuple[frozenset[int], frozenset[int]]:
     if not shared:
         return frozenset(), frozenset()
     derived = _Derived(flow, shared).found
-    # The largest consistent set: drop values that are read otherwise, until none is.
+    # The largest consistent set: drop values that are read in other ways, until none
+    # is.
     parts = shared - derived
     while True:
         kept = derived | parts
@@ -55,7 +56,7 @@ class _Derived:
     def __init__(self, flow: Flow, shared: set[int]) -> None:
         self.flow, self.shared = flow, shared
         self.found: set[int] = set()
-        self.leaves: dict[int, int] = {}  # leaves before a value, as bits
+        self.leaves: dict[int, int] = {}  # leaves a value depends on, as bits
         for i, number in enumerate(flow.program.body.inputs):
             self.leaves[number] = 1 << i if flow.kind[number] == PARAMETER else 0
         self._body(flow.program.body)
@@ -127,7 +128,7 @@ class _Derived:
         }
 
     def _derives(self, op: Op) -> bool:
-        """Whether an operation makes a weight from a weight."""
+        """Whether an operation computes a weight from a weight."""
         weights = [a for a in op.inputs if self._is_weight(a)]
         if not weights or mark_of(op):
             return False
@@ -172,14 +173,14 @@ def _is_read_well(flow: Flow, number: int, kept: set[int], derived: set[int]) ->
     return not is_loss and all(map(fits, flow.after(number)))
 
 
-# ---- Arrays that act as weights and are not learned: no rule has feedback for them.
+# ---- Arrays that act as weights but are not learned, so that they have no feedback.
 #
 # A frozen network that is an argument with `batch_axes=None`, or closed over, is data
 # to the circuit. In a matrix product or convolution of an activity with it, the signal
 # passes back through its true transpose, under every rule. An adjacency matrix is used
 # in the same way: only the caller can distinguish the two.
 
-# The kinds of the operands of a product of an activity with what is not learned.
+# The kinds of the operands of a product of an activity and an array not learned.
 NOT_LEARNED = ([DATA, ACTIVITY], [CONSTANT, ACTIVITY])
 
 
@@ -195,11 +196,12 @@ class Frozen(NamedTuple):
 
 
 def frozen(flow: Flow, paths: Sequence[str], live: set[int]) -> tuple[Frozen, ...]:
-    """The arrays, the same for all examples, that act on an activity as a weight.
+    """The arrays, shared by all examples, that act on an activity as a weight.
 
     Args:
-      flow: of the loss function.
-      paths: of the arrays among the arguments, in the order of the program's inputs.
+      flow: the dataflow of the loss function.
+      paths: the paths of the arrays among the arguments, in the order of the program's
+        inputs.
       live: the variables from which the loss is reached.
     """
     program = flow.program
@@ -224,7 +226,7 @@ def frozen(flow: Flow, paths: Sequence[str], live: set[int]) -> tuple[Frozen, ..
 def products_of(
     flow: Flow, synapses: set[int], live: set[int], kinds: Sequence[list[int]]
 ) -> tuple[str, ...]:
-    """Products of two operands of one of these kinds, those of synapses left out."""
+    """Products of two operands of one of these kinds, except synapses."""
     return tuple(
         f"`{op.name}` at {op.where}"
         for op in (site.op for site in walk(flow.program.body))
@@ -236,7 +238,7 @@ def products_of(
 
 
 def _sources(flow: Flow, atom: Atom) -> list[int]:
-    """The inputs of the program that a value is made of."""
+    """The inputs of the program that a value is computed from."""
     found, seen, stack = list[int](), set[Atom](), [atom]
     while stack:
         atom = stack.pop()
@@ -258,6 +260,6 @@ def _is_real(flow: Flow, number: int) -> bool:
 
 
 def _argument(path: str) -> str:
-    """The leaf `1.w` of the arguments as a caller names it."""
+    """The leaf `1.w` of the arguments, as worded in messages."""
     position, _, rest = path.partition(".")
     return f"argument {position}" + (f" ({rest!r})" if rest else "")

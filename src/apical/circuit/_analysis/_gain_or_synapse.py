@@ -1,15 +1,15 @@
-"""Gain or synapse: the class of each product of an activity and a weight.
+"""Classification of products of an activity and a weight: gain or synapse.
 
-Such a product, entry by entry, is a *gain* if no entry of what follows, up to the next
-nonlinearity, synapse, product of activities or mark, adds two entries that were
-multiplied by different numbers. Otherwise it is a *synapse*, however it is spelled:
+An elementwise product is a *gain* if no later operation, up to the next nonlinearity,
+synapse, product of activities or mark, adds two entries that were multiplied by
+different numbers. Otherwise it is a *synapse*, however it is written:
 
 * it *fans out*: an entry of the activity is multiplied by several entries of the
   weight, or
-* it *adds*: two entries with different coefficients are added in one entry below.
+* it *adds*: two entries with different coefficients are added afterwards.
 
-A product that fans out and is then read as a weight alone (the `rsqrt(var) * scale` of
-a normalisation, a kernel scaled for each example) is classified by its uses.
+A product that fans out and is then read only as a weight (the `rsqrt(var) * scale` of a
+normalisation, a kernel scaled for each example) is classified by its uses.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ _ADDING = SUMS | OTHER_SUMS | SYNAPTIC
 
 @dataclass(frozen=True)
 class Verdict:
-    """The class of a product: a gain where `reason` is empty, else a synapse.
+    """The class of a product: a gain if `reason` is empty, else a synapse.
 
-    `is_weight`: it is read only as the weight of a synapse below, and has a second copy
-    as such.
+    `is_weight`: the product is read only as the weight of a later synapse, and has a
+    second copy there.
     """
 
     reason: str = ""
@@ -51,14 +51,14 @@ class Verdict:
 
 
 class Products:
-    """The products of a weight and an activity, entry by entry, with their classes."""
+    """The elementwise products of a weight and an activity, with their classes."""
 
     def __init__(self, flow: Flow) -> None:
         self.flow = flow
         self._loops: dict[int, tuple[int, ...]] = {}
         self.ops: list[Op] = []
-        self.weight: dict[int, int] = {}  # by identity: which operand is the weight
-        self._mixed: list[tuple[Op, int]] = []  # whose weight is mixed with data
+        self.weight: dict[int, int] = {}  # by identity: the operand that is the weight
+        self._mixed: list[tuple[Op, int]] = []  # with a mixed weight
         for site in walk(flow.program.body):
             self._loops[id(site.op)] = site.loops
             weight = flow.scaling_weight(site.op)
@@ -82,12 +82,12 @@ class Products:
 
     @cached_property
     def mixed(self) -> list[tuple[Op, int]]:
-        """Synapses whose weight is mixed with data, and the operand that it is."""
+        """Synapses whose weight is mixed with data, and the operand of that weight."""
         return [(op, i) for op, i in self._mixed if self._judge(op, i).reason]
 
     @cached_property
     def sums(self) -> frozenset[int]:
-        """The synapses among them that end in activities, by identity."""
+        """The synapses among the products that end in activities, by identity."""
         verdicts = ((op, self.verdict(op)) for op in self.ops)
         return frozenset(id(op) for op, v in verdicts if v.reason and not v.is_weight)
 
@@ -138,7 +138,7 @@ class Products:
     # ------------------------------------------------------------------- the region
 
     def stops(self, op: Op) -> bool:
-        """Whether a region of linear operations ends here."""
+        """Whether a region of linear operations ends at this operation."""
         flow = self.flow
         if mark_of(op):
             return True
@@ -156,7 +156,7 @@ class Products:
         return is_nonlinear(op) or is_elementwise(op)
 
     def _is_chosen_by_activity(self, choice: Atom) -> bool:
-        """Whether an activity makes a choice, as in a rectifier."""
+        """Whether a choice depends on an activity, as in a ReLU."""
         seen, stack = set[int](), [choice]
         while stack:
             atom = stack.pop()
@@ -172,8 +172,8 @@ class Products:
     def ends(self, number: int) -> bool:
         """Whether the entries of a value are activities by themselves.
 
-        So it is where something that is not linear reads them, or where one reader adds
-        them up and another reads them apart (a normalisation and its mean).
+        That is so if a nonlinear operation reads them, or if one reader sums them and
+        another reads them separately (a normalisation and its mean).
         """
         if number not in self._ends:
             readers = self._readers(number)
@@ -183,7 +183,7 @@ class Products:
         return self._ends[number]
 
     def _readers(self, number: int) -> list[Op]:
-        """What reads a value on its way to the loss, bodies apart."""
+        """The operations without bodies that read a value on its way to the loss."""
         flow = self.flow
         return [
             op
@@ -193,7 +193,7 @@ class Products:
         ]
 
     def roots(self, op: Op) -> frozenset[int]:
-        """The activities, and carries, of which a product is a linear function."""
+        """The activities and carries of which a product is a linear function."""
         if id(op) not in self._roots:
             found, seen = set[int](), set[int]()
             stack = [op.inputs[1 - self.weight[id(op)]]]
@@ -213,7 +213,7 @@ class Products:
         return self._roots[id(op)]
 
     def _linear_before(self, number: int) -> list[Atom]:
-        """What a value is a linear function of; nothing where a region starts."""
+        """The values of which a value is a linear function; empty at a start."""
         flow = self.flow
         if number in flow.entry:
             op, _, i = flow.entry[number]
@@ -232,10 +232,10 @@ class Products:
         return {id(o) for o in self.ops if o is not op and own & self.roots(o)}
 
     def require_one_kind(self) -> None:
-        """Refuse a weight that adds and scales on the way to the same values.
+        """Raise for a weight that is a synapse and a gain on paths to the same values.
 
-        So it is where an associative scan multiplies by powers of one decay: a copy
-        would stand in for some of them alone.
+        This happens in an associative scan with powers of one decay: a second copy
+        would replace only some of them.
         """
         gains = [op for op in self.ops if not self.verdict(op).reason]
         for op in (op for op in self.ops if self.verdict(op).reason):
@@ -257,10 +257,11 @@ class Products:
     # --------------------------------------------------------------------- the fans
 
     def fans(self, op: Op) -> tuple[int, int]:
-        """How many entries one output sums, and how many outputs one entry reaches.
+        """The fan-in and fan-out: entries summed per output, outputs reached per entry.
 
-        Products of the same roots that end in the same values are one synapse: entries
-        of the products over those of the ends, and of the roots.
+        Products with the same roots and the same ends are one synapse. The fans are the
+        number of entries of the products, divided by that of the ends, and of the
+        roots.
         """
         siblings, ends = self.siblings(op), self._ends_of(op)
         group = [
@@ -279,7 +280,7 @@ class Products:
         return max(1, round(made / max(after, 1))), max(1, round(made / max(before, 1)))
 
     def _ends_of(self, op: Op) -> frozenset[int]:
-        """Where the region below a product ends."""
+        """The values at which the region after a product ends."""
         if id(op) not in self._lowest:
             self._lowest[id(op)] = self._find_ends(op)
         return self._lowest[id(op)]
@@ -301,7 +302,7 @@ class Products:
         return frozenset(found)
 
     def _unrepeated(self, number: int) -> int:
-        """The value before it was only repeated along some axes."""
+        """The value before it was repeated along some axes."""
         while number in self.flow.maker:
             op = self.flow.maker[number][0]
             if op.name not in ("broadcast_in_dim", "reshape", "squeeze", "expand_dims"):
@@ -310,7 +311,7 @@ class Products:
         return number
 
     def _size(self, number: int) -> int:
-        """The entries of a value that differ, over all steps of the loops around it."""
+        """The number of distinct entries of a value, over all steps of its loops."""
         flow, size = self.flow, 1
         shape = flow.shape(number)
         for axis in flow.axes.of(number):

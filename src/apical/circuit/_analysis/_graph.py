@@ -1,4 +1,4 @@
-"""The graph of a program: what makes and what reads each value, bodies included."""
+"""The graph of a program: the operation that makes each value, and its readers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Graph:
 
     Attributes:
       program: the traced function.
-      maker: the operation that makes a value, and which of its outputs that is.
+      maker: the operation that makes a value, and the position among its outputs.
       entry: for an input of a body: the operation, the body and its position there.
       readers: the operations that read a value.
       order: the position of each made value in program order.
@@ -73,14 +73,14 @@ class Graph:
         return frozenset(found)
 
     def before(self, number: int) -> Sequence[Atom]:
-        """The values that a value is differentiated through: none at a stop."""
+        """The values through which a value is differentiated; none at a stop."""
         stopped = self.maker.get(number)
         if stopped is not None and stopped[0].name == "stop_gradient":
             return []
         return self.computed_from(number)
 
     def computed_from(self, number: int) -> Sequence[Atom]:
-        """The values that a value is computed from, derivatives or not."""
+        """The values that a value is computed from, with or without a derivative."""
         if number in self.entry:
             return bound(*self.entry[number])
         if number not in self.maker:  # an argument or a constant
@@ -89,7 +89,7 @@ class Graph:
         return [b.outputs[i] for b in op.bodies] if op.enterable else op.inputs
 
     def after(self, number: int) -> list[int]:
-        """The values that are computed from a value, in bodies and out of them too."""
+        """The values that are computed from a value, also into and out of bodies."""
         found = list(self._leaving.get(number, []))
         for op in self.readers.get(number, []):
             if not op.enterable:
@@ -101,12 +101,12 @@ class Graph:
         return found
 
     def outside(self, number: int) -> int | None:
-        """What a value is outside of its body; None for one that does not leave it."""
+        """The variable of a value outside of its body; None if it does not leave it."""
         return next(iter(self._leaving.get(number, ())), None)
 
     @cached_property
     def _leaving(self) -> dict[int, list[int]]:
-        """For what leaves a body: its number outside, then that at the next step."""
+        """The variables of values that leave a body: outside, and at the next step."""
         found: dict[int, list[int]] = {}
         for op, body in self.bodies:
             for i, atom in enumerate(body.outputs):
@@ -119,7 +119,7 @@ class Graph:
 
 
 def bound(op: Op, body: Body, i: int) -> list[Atom]:
-    """What the input of a body is bound to; a carry also to the step before."""
+    """The values bound to an input of a body; for a carry also its last value."""
     if op.name == "cond":
         return [op.inputs[i + 1]]
     if op.loop is None or not op.loop.carries(i):

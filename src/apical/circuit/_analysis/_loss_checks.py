@@ -1,4 +1,4 @@
-"""Requirements on a traced loss function, before a circuit is made of it."""
+"""Checks of a traced loss function, before its circuit is made."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ._primitives import holds_synaptic
 
 REVERSIBLE = (
     "Use `lax.scan`, or `lax.fori_loop` with fixed bounds; in diffrax "
-    "`adjoint=diffrax.DirectAdjoint()`; or `jax.lax.stop_gradient` on what comes out."
+    "`adjoint=diffrax.DirectAdjoint()`; or `jax.lax.stop_gradient` on its result."
 )
 _MUTABLE = frozenset({"new_ref", "get", "swap", "addupdate", "freeze"})
 
 
 def require_dependence(flow: Flow) -> None:
-    """Refuse a loss that does not depend on both parameters and arguments."""
+    """Require a loss that depends on both parameters and arguments."""
     kind = flow.kind_of(flow.program.body.outputs[0])
     if kind == ACTIVITY:
         return
@@ -37,7 +37,7 @@ def require_dependence(flow: Flow) -> None:
 
 
 def require_loops(flow: Flow, paths: Sequence[str], reach: Mapping[int, Reach]) -> None:
-    """Refuse synapses in a loop that JAX cannot reverse, where a gradient is needed."""
+    """Raise for synapses in a loop that JAX cannot reverse, if a gradient is needed."""
     for site in walk(flow.program.body):
         touched = any(flow.kind_of(a) & PARAMETER for a in site.op.inputs)
         needed = touched and any(reach.get(n) for n in site.op.outputs)
@@ -51,7 +51,7 @@ def require_loops(flow: Flow, paths: Sequence[str], reach: Mapping[int, Reach]) 
 
 
 def require_no_mutable_arrays(program: Program) -> None:
-    """Refuse mutable arrays: their values are not variables of the program."""
+    """Raise for mutable arrays: their values are not variables of the program."""
     for site in walk(program.body):
         if site.op.name in _MUTABLE:
             raise ValueError(
@@ -63,7 +63,7 @@ def require_no_mutable_arrays(program: Program) -> None:
 
 
 def require_marks(flow: Flow) -> None:
-    """Refuse a mark inside an operation that apical does not evaluate."""
+    """Raise for a mark inside an operation that apical does not evaluate."""
     reached = {id(site.op) for site in walk(flow.program.body)}
     for op, enclosing in _all_ops(flow.program.body, "the loss function"):
         if mark_of(op) and id(op) not in reached:
@@ -75,7 +75,7 @@ def require_marks(flow: Flow) -> None:
 
 
 def require_nodes_at_marks(marks: Mapping[int, str], found: Reachability) -> None:
-    """Refuse a mark on what is not a node."""
+    """Raise for a mark on an activity that is not a node."""
     for number, name in marks.items():
         if number not in found.chosen:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Names of nodes and of layers, from the paths of the parameters that make them."""
+"""Names of nodes and layers, from the paths of their parameters."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def node_names(
     found: Sequence[WeightedOp],
     given: Mapping[int, str],
 ) -> dict[int, str]:
-    """A name for each node, in their order, from the paths of what makes it.
+    """A name for each node, in order, from the paths of its parameters.
 
-    All differ from each other, from the output's and from those of drives. Names that
-    the user gave stay as they are.
+    All differ from each other, from the output's name and from those of drives.
+    User-given names are kept.
     """
     weights = {id(m.op): m.leaves for m in found}
     chosen = {number: given[number] for number in nodes if given.get(number)}
@@ -62,7 +62,7 @@ def _name(
 def makers(
     flow: Flow, number: int, nodes: set[int], weights: Mapping[int, frozenset[int]]
 ) -> tuple[set[int], set[int], set[int]]:
-    """The leaves of synapses, the other leaves and the nodes that make a node."""
+    """The leaves of synapses, the other leaves and the nodes that a node depends on."""
     through, others, parents = set[int](), set[int](), set[int]()
     stack, seen = [number], set[int]()
     while stack:
@@ -85,7 +85,7 @@ def makers(
 def common_path(paths: Sequence[Sequence[str]]) -> str:
     """The longest common path of parameter leaves, without the leaf's own name.
 
-    A key that is a path itself, as in a flat dictionary, counts as its parts.
+    A key that is itself a path, as in a flat dictionary, is split into its parts.
     """
     parts = [".".join(path or ("params",)).split(".") for path in paths]
     if len(parts) > 1 or len(parts[0]) > 1:
@@ -99,10 +99,9 @@ def common_path(paths: Sequence[Sequence[str]]) -> str:
     return ".".join(shared) or rest or "+".join(map(".".join, paths))
 
 
-# ---- Layers: the parameters that make the same nodes.
-#
-# Nodes here are what enters a synapse, and where paths to such nodes part, whatever
-# nodes a rule works on and whatever is marked.
+# ---- Layers: the parameters of the same nodes.
+# Nodes here are the activities that enter a synapse, and those where paths to such
+# nodes branch, regardless of `nodes=` and of marks.
 #
 # | a parameter reaches | its layer is | its gradient comes from            |
 # |---------------------|--------------|------------------------------------|
@@ -111,12 +110,12 @@ def common_path(paths: Sequence[Sequence[str]]) -> str:
 
 
 class Layer(NamedTuple):
-    """The learned leaves that make the same nodes.
+    """The learned leaves of the same nodes.
 
     Attributes:
       name: the common path of the leaves.
       leaves: their positions among `circuit.leaves.names`.
-      hidden: whether a teaching signal passes a node on its way to them.
+      hidden: whether their teaching signal passes a node.
     """
 
     name: str
@@ -130,9 +129,10 @@ def find_layers(
     """The layers, in the order of the forward computation, read-outs last.
 
     Args:
-      reached: what each learned leaf reaches; a leaf that reaches nothing has no layer.
-      keys: those of the path of each.
-      order: the place of each variable in the program.
+      reached: the nodes that each learned leaf reaches; a leaf that reaches nothing has
+        no layer.
+      keys: the keys of the path of each leaf.
+      order: the position of each variable in the program.
     """
     groups: dict[frozenset[int], list[int]] = {}
     for leaf, reach in enumerate(reached):

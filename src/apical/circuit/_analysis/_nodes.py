@@ -1,10 +1,10 @@
-"""Nodes: which activities they are, what each reaches, and what each is made of.
+"""Nodes of a program, the nodes that each reaches, and the parents of each.
 
-A node is, by default, what enters a synapse, and every activity from which two or
-more different nodes (or a node and the loss) are reached. Then each synapse's output
-reaches exactly one node or the loss, so one derivative per node is all there is.
-Nodes are canonical: casts, reshapes, slices and the carries of a scan are traced back,
-so that one activity is one node, however it is read.
+By default the nodes are the activities that enter a synapse, and those from which two
+or more different nodes (or a node and the loss) are reached. Then the output of each
+synapse reaches exactly one node or the loss, so each parameter has one local
+derivative. Nodes are canonical: casts, reshapes, slices and the carries of a scan are
+traced back, so that one activity is one node, regardless of how it is read.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ._synapses import WeightedOp
 
 
 class End(Enum):
-    """An end of an edge that is not a node. No name is equal to it."""
+    """An end of an edge that is not a node; it differs from every name."""
 
     LOSS = "the loss"
 
@@ -35,11 +35,11 @@ LOSS: Final = End.LOSS
 
 
 class Edge(NamedTuple):
-    """What a node, or a synapse, reaches with no other node between.
+    """An edge from a node or synapse to a node or the loss, without a node in between.
 
     Attributes:
       to: the name of a node, or `LOSS`.
-      later: whether through the carry of a loop, in a following iteration.
+      later: whether it passes through the carry of a loop to a later iteration.
     """
 
     to: str | End
@@ -55,14 +55,14 @@ class Node:
     """An activity that a rule may read, hold or send a teaching signal to.
 
     Attributes:
-      name: from the paths of the parameters that make it, or given by `apical.node`.
-      shape: its shape, with the lengths of the loops around it in front.
+      name: from the paths of its parameters, or given by `apical.node`.
+      shape: its shape, with the lengths of the loops around it as leading axes.
       dtype: its dtype.
       why: "enters a synapse", "paths part", "marked" or "operation".
       unit: whether it is a nonlinearity of one activity, its drive.
       loops: the lengths of the loops around it.
       scope: the names of the modules or functions that compute it.
-      where: the line that computes it.
+      where: the line of code that computes it.
     """
 
     name: str
@@ -76,8 +76,8 @@ class Node:
 
 
 LOSS_NUMBER = -1
-# A node by the number of its variable, or the loss; and whether it is reached through
-# the carry of a loop, in a following iteration.
+# A node, by its variable, or the loss; and whether it is reached through the carry of a
+# loop, in a later iteration.
 Terminal = tuple[int, bool]
 Reach = frozenset[Terminal]
 
@@ -95,7 +95,7 @@ def sources(flow: Flow, atom: Atom, seen: set[int] | None = None) -> set[int]:
 
 
 def _origins(flow: Flow, number: int) -> list[Atom]:
-    """What an activity is only another form of; empty if it is made here."""
+    """The values that an operation only copies or rearranges; empty for others."""
     if number in flow.entry:
         op, body, i = flow.entry[number]
         return bound(op, body, i)
@@ -110,7 +110,7 @@ def _origins(flow: Flow, number: int) -> list[Atom]:
 
 
 def marked(flow: Flow, prefixes: Sequence[str]) -> dict[int, str]:
-    """Canonical activities with a mark, and the names that the marks give them."""
+    """Canonical activities with a mark, and the names given by the marks."""
     found: dict[int, str] = {}
     for site in walk(flow.program.body):
         mark = mark_of(site.op) or ""
@@ -131,8 +131,8 @@ def marked(flow: Flow, prefixes: Sequence[str]) -> dict[int, str]:
 def marked_outputs(flow: Flow) -> dict[int, int]:
     """The value at each output mark, by the activity that is marked.
 
-    The value may be a rearrangement of the activity. Where it is one of several
-    activities, it counts as the activity itself.
+    The value may be a rearrangement of the activity. A rearrangement of several
+    activities counts as an activity itself.
     """
     found: dict[int, int] = {}
     for site in walk(flow.program.body):
@@ -163,18 +163,18 @@ def entering(flow: Flow, found: Iterable[WeightedOp]) -> set[int]:
 
 
 def everything(flow: Flow) -> set[int]:
-    """Every activity that is made by an operation, rather than rearranged."""
+    """Every activity that is computed by an operation, not only rearranged."""
     made = (n for site in walk(flow.program.body) for n in site.op.outputs)
     return {n for n in made if flow.kind[n] == ACTIVITY and not _origins(flow, n)}
 
 
 class Reachability:
-    """What every value of a program reaches, found backwards from the loss.
+    """The terminals that every value reaches, found backwards from the loss.
 
     Args:
       flow: the program.
       chosen: the activities that are nodes.
-      stochastic: those that reach the loss also where no derivative leads there.
+      stochastic: those that reach the loss even without a derivative.
       complete: whether an activity that reaches two terminals becomes a node too.
 
     Attributes:
@@ -261,8 +261,8 @@ class Reachability:
         (body,), loop = op.bodies, op.loop
         assert loop is not None
         carried = body.inputs[loop.consts : loop.consts + loop.carry]
-        # Until the sets of the carries no longer change. Should new nodes make them
-        # change for ever, nodes once chosen are kept.
+        # Until the sets of the carries no longer change. Nodes once chosen are kept, so
+        # that this ends.
         later: list[Reach] = [frozenset()] * loop.carry
         was_kept = self.keep
         for round_ in range(64):
@@ -282,11 +282,11 @@ def _later(out: Reach) -> Reach:
     return frozenset((n, n != LOSS_NUMBER) for n, _ in out)
 
 
-# ---- What nodes are made of.
+# ---- Parents of nodes.
 
 
 class Parents(NamedTuple):
-    """What a node, or the loss, is made of with no other node or synapse between.
+    """The direct parents of a node or the loss: nodes and synapses.
 
     Attributes:
       nodes: the names of the nodes.

@@ -1,4 +1,4 @@
-"""Lengths of paths of nodes: the longest, and the distance of each node to the loss."""
+"""Lengths of paths: the longest path of nodes, and distances to the loss."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ._varying_axes import dot_axes
 
 
 class Count(NamedTuple):
-    """How many nodes lie before a value: one number, or one per step of a loop.
+    """The number of nodes before a value: one number, or one per step of a loop.
 
     `axis` is the axis of the value along which a loop stacked its steps.
     """
@@ -25,7 +25,7 @@ class Count(NamedTuple):
 
     @property
     def most(self) -> Count:
-        """One number for all steps."""
+        """The maximum over all steps."""
         return Count(np.max(self.nodes))
 
 
@@ -35,9 +35,9 @@ ZERO = Count(np.zeros((), int))
 def longest_path(flow: Flow, nodes: set[int]) -> int:
     """The largest number of nodes on any path from the inputs to the loss.
 
-    A node inside a loop counts once per step. What a loop stacks keeps one count per
-    step as long as the axis of steps can be followed; an operation that may mix steps
-    takes the largest, so the result is never too small.
+    A node inside a loop counts once per step. Stacked outputs of a loop have one count
+    per step as long as the axis of steps can be followed; an operation that may mix
+    steps takes the maximum, so the result is never too small.
     """
     counter = _Counter(flow, nodes)
     counter.body(flow.program.body)
@@ -114,7 +114,7 @@ def _at(count: Count, step: int) -> Count:
 
 
 def _most(counts: Sequence[Count]) -> Count:
-    """The largest count, per step where all that have steps agree on the axis."""
+    """The largest count; per step if all counts with steps have the same axis."""
     stacks = {(c.axis, c.nodes.shape) for c in counts if c.axis is not None}
     if len(stacks) != 1:
         counts = [c.most for c in counts]
@@ -125,7 +125,7 @@ def _most(counts: Sequence[Count]) -> Count:
 
 
 def _follow(flow: Flow, op: Op, operand: int, axis: int) -> int | None:
-    """The axis of the result for one of an operand; None if its entries may mix."""
+    """The axis of the result for an axis of an operand; None if entries may mix."""
     before, after = flow.shape(op.inputs[operand]), flow.shape(op.outputs[0])
     if op.name == "transpose":
         return list(op.params["permutation"]).index(axis)
@@ -157,7 +157,7 @@ def _reshaped(before: Sequence[int], after: Sequence[int], axis: int) -> int | N
     return None
 
 
-# ---- Distances: in how many steps a signal from the loss can reach each node.
+# ---- Distances: the steps that a signal from the loss needs to reach each node.
 
 
 def distances(flow: Flow, nodes: set[int]) -> dict[int, int]:
@@ -173,7 +173,7 @@ def distances(flow: Flow, nodes: set[int]) -> dict[int, int]:
 
 
 class _Walk:
-    """From the loss back, body by body; a loop step by step."""
+    """A backward walk from the loss, body by body, and step by step in loops."""
 
     def __init__(self, flow: Flow, nodes: set[int]) -> None:
         self.flow, self.nodes = flow, nodes

@@ -8,13 +8,13 @@ from .._jaxpr import Literal, Op
 
 # Linear in either operand: an effective weight and an activity.
 SYNAPTIC = frozenset({"dot_general", "conv_general_dilated"})
-# Linear in one operand given the other, but not rewritten: a weight cannot be given a
-# second, backward copy here.
+# Linear in one operand given the other, but not rewritten: a weight cannot have a
+# second copy for the backward path here.
 LINEAR_NOT_REWRITTEN = frozenset(
     {"custom_linear_solve", "ragged_dot_general", "triangular_solve"}
     | {"tridiagonal_solve", "ragged_dot"}
 )
-# Operations that rearrange numbers: their result is the same activity.
+# Operations that only rearrange entries: their result is the same activity.
 STRUCTURAL = frozenset(
     {"broadcast_in_dim", "concatenate", "convert_element_type", "copy", "copy_p"}
     | {"dynamic_slice", "expand_dims", "gather", "name", "optimization_barrier"}
@@ -36,16 +36,16 @@ ELEMENTWISE_NONLINEAR = frozenset(
     | {"eq", "ne", "ge", "gt", "le", "lt", "nextafter", "xor", "log2"}
     | {"one_minus_square", "polynomial", "stop_gradient", "bessel_i1e"}
 )
-# Linear in the values that they choose from, or split.
+# Linear in the values that they select or split.
 LINEAR_SELECTIONS = frozenset({"select_n", "imag", "complex", "conj"})
-# Sums of an operand: affine, so an output may be on their far side.
+# Sums of an operand: affine, so an output may come after them.
 SUMS = frozenset({"reduce_sum", "reduce_window_sum", "cumsum"})
-# Linear operations that add entries of one operand to each other in other ways.
+# Other linear operations that add entries of one operand.
 OTHER_SUMS = frozenset(
     {"fft", "scatter-add", "scatter_add", "reduce_window", "select_and_scatter_add"}
     | {"select_and_gather_add", "custom_linear_solve", "triangular_solve"}
 )
-# Nonlinear, and not entry by entry.
+# Nonlinear, and not elementwise.
 NONLINEAR = frozenset(
     {"argmax", "argmin", "cholesky", "cumlogsumexp", "cummax", "cummin", "cumprod"}
     | {"eigh", "lu", "qr", "reduce_and", "reduce_max", "reduce_min", "reduce_or"}
@@ -72,18 +72,18 @@ def is_identity(op: Op) -> bool:
 
 
 def holds_synaptic(op: Op) -> bool:
-    """Whether a body of the operation holds, at any depth, a linear operation."""
+    """Whether a body of the operation contains a linear operation, at any depth."""
     return holds(op, SYNAPTIC | LINEAR_NOT_REWRITTEN)
 
 
 def holds(op: Op, names: frozenset[str]) -> bool:
-    """Whether a body of the operation holds, at any depth, an operation so named."""
+    """Whether a body of the operation contains one with such a name, at any depth."""
     inner = [o for body in op.bodies for o in body.ops]
     return any(o.name in names or holds(o, names) for o in inner)
 
 
 def is_elementwise(op: Op) -> bool:
-    """Whether each entry of the result depends on the same entries alone."""
+    """Whether each entry of the result depends only on the same entry of operands."""
     if op.name.startswith("custom_jvp") or op.name.startswith("custom_vjp"):
         return all(is_elementwise(o) for body in op.bodies for o in body.ops)
     if op.name == "broadcast_in_dim":  # of a scalar: the shape of the result is given

@@ -1,10 +1,10 @@
-"""Follows the coefficients of a product until two that differ are added.
+"""Propagation of the coefficients of a product until two different ones are added.
 
-Every entry of a value below a product has a *label*, the number of its coefficient:
-entries of the weight are numbered, and equal labels mean equal coefficients. Labels
-have axes of size 1 where they do not differ, so they are no larger than weights.
-Operations that move entries move their labels (`_coefficient_labels`); a sum of
-different labels raises `Added`.
+Every entry of a value after a product has a *label*, the number of its coefficient:
+entries of the weight are numbered, and equal labels mean equal coefficients. Axes along
+which labels do not differ have size 1, so labels are no larger than weights. Operations
+that move entries move their labels (`_coefficient_labels`); a sum of different labels
+raises `Added`.
 
 Other products of the same activity are followed at the same time (two taps of a
 convolution are two products); only sums that include the product itself count.
@@ -26,8 +26,8 @@ from ._dataflow import CONSTANT, Flow
 from ._primitives import ELEMENTWISE_LINEAR, LINEAR_SELECTIONS, STRUCTURAL
 from ._varying_axes import dot_axes
 
-_STEPS = 3  # of a loop that are followed: two in a row, and one more
-_LARGEST = 1 << 22  # entries of an array of labels; beyond, everything is one label
+_STEPS = 3  # the steps of a loop that are followed
+_LARGEST = 1 << 22  # maximum size of labels; larger arrays get a single label
 _MOVING = STRUCTURAL | {"dynamic_update_slice", "scatter"}
 
 
@@ -40,7 +40,7 @@ class Added(Exception):
 
 
 class _Region(Protocol):
-    """What is known of the region below a product (`Products`)."""
+    """The region after a product, as `Products` describes it."""
 
     flow: Flow
     weight: dict[int, int]
@@ -65,16 +65,16 @@ class _Walk:
         self.own_weight = weight
         self.wanted = {id(own), *region.siblings(own)}
         self.labels: dict[int, Labels] = {}
-        self.numbered: dict[Any, int] = {}  # where the labels of a weight start
+        self.numbered: dict[Any, int] = {}  # the first label of each weight
         self.next = 0
-        self.steps: dict[int, int] = {}  # of the loops that are being followed
+        self.steps: dict[int, int] = {}  # the current step of each loop
         self.holders = self._holders(self.flow.program.body)
-        # Indices are computed for real, also where a transformation is going on.
+        # Indices are computed as concrete values, even under a transformation.
         with jax.ensure_compile_time_eval():
             self.body(self.flow.program.body)
 
     def _holders(self, body: Body) -> set[int]:
-        """The operations that hold one of the products at any depth."""
+        """The operations that contain one of the products, at any depth."""
         found: set[int] = set()
         for op in body.ops:
             for inner in op.bodies if op.enterable else ():
@@ -111,7 +111,7 @@ class _Walk:
         return active and not self.region.stops(op)
 
     def product(self, op: Op) -> Labels:
-        """The labels of a product: its weight's, or those that came from before."""
+        """The labels of a product: those of its weight, or those of its operand."""
         weight = self.own_weight if op is self.own else self.region.weight[id(op)]
         labels = label.mark(self.weights(op.inputs[weight]), own=op is self.own)
         rank = len(self.flow.shape(op.outputs[0]))
@@ -124,7 +124,7 @@ class _Walk:
         return label.prefer(label.of_rank(before, rank), labels)
 
     def through(self, op: Op) -> Sequence[Labels | None]:
-        """The labels of what a linear operation gives."""
+        """The labels of the results of a linear operation."""
         given = [self.get(a) for a in op.inputs]
         first = next(i for i, labels in enumerate(given) if labels is not None)
         there = [labels for labels in given if labels is not None]
@@ -152,7 +152,7 @@ class _Walk:
             return [self.scattered(op, labels)]
         if op.name in _MOVING:
             return self.moved(op, given)
-        # Anything else is taken to add all to all.
+        # Any other operation is assumed to add all entries.
         alone = self.added(op, labels, tuple(range(labels.ndim))).max()
         return [
             np.full((1,) * len(self.flow.shape(n)), alone, labels.dtype)
@@ -180,7 +180,7 @@ class _Walk:
         )
 
     def scattered(self, op: Op, updates: Labels) -> Labels:
-        """Rows that are added at an index: any two of them may meet."""
+        """The labels after adding rows at an index: any two rows may be added."""
         numbers, rank = (
             op.params["dimension_numbers"],
             len(self.flow.shape(op.outputs[0])),
@@ -194,7 +194,7 @@ class _Walk:
         return label.placed(self.added(op, updates, rows), places, rank)
 
     def moved(self, op: Op, given: Sequence[Labels | None]) -> Sequence[Labels | None]:
-        """Operations that only move entries, done to the labels themselves."""
+        """The labels after an operation that only moves entries."""
         shapes = [self.flow.shape(a) for a in op.inputs]
         out = self.flow.shape(op.outputs[0])
         known = label.moved(op, given, shapes, out)
@@ -203,7 +203,7 @@ class _Walk:
     def indexed(
         self, op: Op, given: Sequence[Labels | None]
     ) -> Sequence[Labels | None]:
-        """What an index moves: done on whole arrays of labels, where it is known."""
+        """The labels after a gather or slice, on full arrays if the index is known."""
         values: list[Any] = []
         for labels, atom in zip(given, op.inputs, strict=True):
             shape = self.flow.shape(atom)
@@ -223,7 +223,7 @@ class _Walk:
         return [np.asarray(found).astype(np.int64) for found in op(*values)]
 
     def through_unknown(self, op: Op, given: Sequence[Labels | None]) -> Any:
-        """Entries at places that depend on data: any of them may stand anywhere."""
+        """The labels after moves that depend on data: any entry may be anywhere."""
         labels = next(g for g in given if g is not None)
         own = bool(label.is_own(labels))
         shape = self.flow.shape(op.outputs[0])
@@ -270,7 +270,7 @@ class _Walk:
             self.put(number, self.one_of(number, found) if found else None)
 
     def one_of(self, key: Any, found: Sequence[Labels]) -> Labels:
-        """The labels of a choice: new ones for every entry where they differ."""
+        """The labels of a choice: new labels for every entry if they differ."""
         if all(label.same(found[0], each) for each in found[1:]):
             return found[0]
         own = any(map(label.is_own, found))
@@ -301,7 +301,7 @@ class _Walk:
             self.put(number, self.stacked(number, column))
 
     def stacked(self, number: int, column: Sequence[Labels | None]) -> Labels | None:
-        """The labels of what a loop stacks, one row for each step."""
+        """The labels of a stacked output of a loop, one row per step."""
         there = [labels for labels in column if labels is not None]
         if not there:
             return None
@@ -315,14 +315,14 @@ class _Walk:
     # ---------------------------------------------------------------------- weights
 
     def fresh(self, key: Any, shape: Sequence[int]) -> np.ndarray:
-        """A new number for every entry; the same ones for the same key."""
+        """A new number for every entry; the same key gives the same numbers."""
         count = int(np.prod(shape, dtype=np.int64))
         if key not in self.numbered:
             self.numbered[key], self.next = self.next, self.next + count
         return self.numbered[key] + np.arange(count).reshape(shape)
 
     def weights(self, atom: Atom) -> np.ndarray:
-        """The numbers of a weight's entries: those of where it was made, moved."""
+        """The numbers of a weight's entries, moved with them from where it was made."""
         flow, shape = self.flow, self.flow.shape(atom)
         if isinstance(atom, Literal):
             return self.fresh(("literal", id(atom)), shape)
@@ -370,7 +370,7 @@ class _Walk:
         return tuple(self.steps[i] for i in sorted(found) if i in self.steps)
 
     def concrete(self, atom: Atom) -> Any:
-        """The value of what depends on nothing, at the present step of the loops."""
+        """The value of a constant, at the current step of the loops."""
         flow = self.flow
         if isinstance(atom, Literal):
             return jnp.asarray(atom.value)

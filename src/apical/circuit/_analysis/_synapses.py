@@ -1,4 +1,4 @@
-"""Synapses: operations on weights and data; weights that cannot be given feedback."""
+"""Synapses, gains, and weights that cannot have feedback."""
 
 from __future__ import annotations
 
@@ -49,16 +49,16 @@ class Synapse:
 
     Attributes:
       name: the paths of the parameters that make the effective weight.
-      operation: `dot_general`, `conv_general_dilated`, `mul`, or the operation whose
-        inside could not be rewritten.
+      operation: `dot_general`, `conv_general_dilated`, `mul`, or an operation whose
+        body could not be rewritten.
       weight: the position of the weight among the operands; None if not rewritten.
       shape: the shape of the effective weight.
-      fan_in: how many inputs one output sums.
-      fan_out: how many outputs one input reaches.
-      direct: whether the effective weight is one leaf, only rearranged.
+      fan_in: the number of inputs summed in one output.
+      fan_out: the number of outputs that one input reaches.
+      direct: whether the effective weight is one leaf, at most rearranged.
       loops: the lengths of the loops around it.
       scope: the names of the modules or functions that compute it.
-      where: the line that computes it.
+      where: the line of code that computes it.
     """
 
     name: str
@@ -98,7 +98,7 @@ def _is_not_rewritten(flow: Flow, op: Op) -> bool:
 
 
 def gains(flow: Flow, products: Products) -> list[WeightedOp]:
-    """Products that scale an activity entry by entry, in program order."""
+    """The elementwise products that are gains, in program order."""
     found: list[WeightedOp] = []
     for site in walk(flow.program.body):
         op, weight = site.op, products.weight.get(id(site.op))
@@ -152,7 +152,7 @@ def _synapse(
 
 
 def _fans(op: Op, weight: int | None, shape: Any) -> tuple[int, int]:
-    """Sizes of the summed axes and of the axes that reach the output."""
+    """The sizes of the summed axes, and of the axes that reach the output."""
     if weight is None:
         return 1, 1
     if op.name == "dot_general":
@@ -168,7 +168,7 @@ def _fans(op: Op, weight: int | None, shape: Any) -> tuple[int, int]:
 
 
 def _is_direct(flow: Flow, atom: Any) -> bool:
-    """Whether a weight is one leaf, only rearranged or bound to a loop."""
+    """Whether a weight is one leaf, at most rearranged or bound to a loop."""
     while not isinstance(atom, Literal):
         if atom in flow.entry:
             op, _, i = flow.entry[atom]
@@ -186,7 +186,7 @@ def _is_direct(flow: Flow, atom: Any) -> bool:
     return False
 
 
-# ---- Leaves that a second, backward copy cannot replace, and why.
+# ---- Leaves that cannot have a second copy for the backward path, and why.
 
 _KNOWN = known_primitives()
 
@@ -207,9 +207,10 @@ class Refusal:
 
 
 def refusals(flow: Flow, live: set[int], products: Products) -> list[Refusal]:
-    """The leaves that a second, backward copy of the parameters cannot replace.
+    """The leaves that cannot have a second copy for the backward path.
 
-    Only operations with a derivative of the loss count: no feedback passes others.
+    Only operations with a derivative of the loss count: no feedback passes through
+    others.
     """
     sites = [s for s in walk(flow.program.body) if _matters(s.op, live)]
     found = (_refusal(flow, site.op) for site in sites)
@@ -246,7 +247,7 @@ def _refusal(flow: Flow, op: Op) -> Refusal | None:
 
 
 def _has_active_kernel(flow: Flow, op: Op) -> bool:
-    """Whether the kernel of a convolution is an activity and no weight."""
+    """Whether the kernel of a convolution is an activity, not a weight."""
     convolution = op.name == "conv_general_dilated"
     return convolution and flow.is_activity(op.inputs[1]) and flow.weight_of(op) is None
 
@@ -322,7 +323,7 @@ def _met_data(flow: Flow, op: Op, mixed: Sequence[Atom]) -> Refusal:
 
 
 def unknowns(flow: Flow, live: set[int]) -> list[Op]:
-    """Operations on activities or parameters that apical cannot look into."""
+    """Operations on activities or parameters whose code apical cannot read."""
     found = []
     for site in walk(flow.program.body):
         touched = any(flow.kind_of(a) & PARAMETER for a in site.op.inputs)

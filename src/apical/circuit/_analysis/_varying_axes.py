@@ -1,7 +1,7 @@
-"""Varying axes: those along which the entries of a value may differ, not repeat.
+"""Varying axes of values: axes along which entries may differ rather than repeat.
 
-Found from shapes alone, in one walk over the program. An unknown operation makes every
-axis vary, so "repeats along this axis" is never wrong.
+They are found from shapes, in one walk over the program. After an unknown operation
+every axis varies, so "repeats along this axis" is never wrong.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class VaryingAxes:
         return self._axes[atom]
 
     def fan_out(self, op: Op, weight: int) -> bool:
-        """Whether a product multiplies one entry by several entries of the weight."""
+        """Whether a product multiplies an entry by several entries of the weight."""
         own, other = self.of(op.inputs[weight]), self.of(op.inputs[1 - weight])
         if op.name == "dot_general":
             shared = op.params["dimension_numbers"][1]
@@ -148,7 +148,7 @@ def dot_axes(op: Op, i: int, ranks: Sequence[int]) -> list[tuple[int, int]]:
 def reshape_groups(
     before: Sequence[int], after: Sequence[int]
 ) -> Iterator[tuple[list[int], list[int]]]:
-    """The longer axes of two shapes, in groups that hold the same number of entries."""
+    """The axes of two shapes, in groups with the same number of entries."""
     old, new = ([a for a, n in enumerate(s) if n > 1] for s in (before, after))
     if 0 in before:  # no entry that could differ
         return

@@ -1,1 +1,1 @@
-"""Where the examples of a batch are, and the loss of each example."""
+"""The axes of the examples in every value, and per-example losses."""

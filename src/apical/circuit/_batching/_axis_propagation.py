@@ -21,7 +21,7 @@ from ._example_position import Place, reshaped, sliced
 
 
 class Step:
-    """One operand of one operation, and where its examples are."""
+    """One operand of one operation, and the place of its examples."""
 
     def __init__(self, flow: Flow, op: Op, i: int, place: Place, count: int) -> None:
         self.flow, self.op, self.operand = flow, op, i
@@ -47,9 +47,9 @@ Rule = Callable[[Step], Sequence[Place | None]]
 def follow(
     flow: Flow, op: Op, i: int, place: Place, count: int
 ) -> Sequence[Place | None]:
-    """Where the examples of an operand are in each output."""
+    """The place of an operand's examples in each output."""
     step = Step(flow, op, i, place, count)
-    if place.axis < 0:  # one example at each step of a loop around
+    if place.axis < 0:  # one example per step of a surrounding loop
         return step.at(place.axis)
     return _rule(op)(step)
 

@@ -1,4 +1,4 @@
-"""The batch of a circuit: where its examples are in each node and in the output."""
+"""`Batch`: the axes of the examples in each node and in the output of a circuit."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from ._per_example_loss import PerExampleLoss
 
 
 class Batch:
-    """What is known of the examples in the arguments of a structure.
+    """The examples in the arguments of a loss function.
 
     Args:
-      structure: of the loss function.
-      retrace: the batch of the same loss function at other parameters and arguments.
+      structure: the structure of the loss function.
+      retrace: returns the batch of the same loss function at other parameters and
+        arguments.
     """
 
     def __init__(
@@ -42,14 +43,14 @@ class Batch:
 
     @property
     def scale(self) -> int:
-        """How many times an example's gradient is its part of the batch's."""
+        """The factor from an example's share of the gradient to its own gradient."""
         return self.size if self.structure.spec.reduction == "mean" else 1
 
     # ---- Separation of examples.
 
     @cached_property
     def separation(self) -> Separation | None:
-        """Where examples are in every value; None of a single example."""
+        """The places of the examples in every value; None for a single example."""
         examples, body = self.examples, self.structure.flow.program.body
         if examples.size == 1:
             return None
@@ -70,22 +71,22 @@ class Batch:
 
     @property
     def mixing(self) -> str | None:
-        """The operation that joins activities of several examples, and its line.
+        """The operation that mixes activities of several examples, and its line.
 
-        None where the loss is a sum of one loss for each example, and each activity
-        depends on one example.
+        None if the loss is a sum of per-example losses, and each activity depends on
+        one example.
         """
         op: Op | None = self.separation.mixing if self.separation else None
         return None if op is None else f"`{op.name}` at {op.where}"
 
-    # ---- The outputs, as one.
+    # ---- All outputs as one.
 
     @cached_property
     def outputs(self) -> Outputs:
         """All outputs of the circuit as one.
 
         Raises:
-          ValueError: where there is none, and where one of several has no examples.
+          ValueError: if there is none, or if one of several has no axis of examples.
         """
         structure = self.structure
         if not structure.outputs:
@@ -104,17 +105,17 @@ class Batch:
         return Outputs(shapes, places, self.size)
 
     def split_outputs(self, output: jax.Array) -> Any:
-        """The output, or a tuple of all of them where there are several."""
+        """The output, or a tuple of all outputs if there are several."""
         parts = self.outputs.split(output)
         return parts[0] if self.outputs.alone else tuple(parts)
 
-    # ---- Where the examples are.
+    # ---- Places of the examples.
 
     @cached_property
     def example_places(self) -> dict[str, Place | None]:
-        """Where the examples are at each node and at `"output"`; None: it has none.
+        """The place of the examples at each node and at `"output"`, or None.
 
-        Of a single example, it is the axis that grows when there are more.
+        For a single example, it is the axis that grows with the number of examples.
         """
         nodes = self.structure.names.values()
         found = {name: self._places[name] for name in nodes}
@@ -128,10 +129,10 @@ class Batch:
         return {s: None if p is None else unfolded_axis(p) for s, p in places.items()}
 
     def unfolded(self, site: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """The shape of a node or the output with an axis of the examples alone.
+        """The shape of a node or the output with a separate axis for the examples.
 
-        It differs where other axes are folded into that of the examples, as the heads
-        of an attention: `[batch * heads, ...]` becomes `[batch, heads, ...]`.
+        It differs if other axes are folded into that of the examples, such as the heads
+        of attention: `[batch * heads, ...]` becomes `[batch, heads, ...]`.
         """
         place = self.example_places[site]
         return shape if place is None else unfolded(place, shape, self.size)
@@ -144,11 +145,11 @@ class Batch:
 
     @cached_property
     def _places(self) -> dict[str | int, Place | None]:
-        """Where the examples are in each of the sites."""
+        """The places of the examples in all sites."""
         return {site: self.place(site) for site in self.sites}
 
     def place(self, site: str | int) -> Place | None:
-        """Where the examples are in one of the sites."""
+        """The place of the examples in one site."""
         number, structure = self.sites[site], self.structure
         place = self.separation and self.separation.of[number].place
         if place is not None:
@@ -170,7 +171,7 @@ class Batch:
 
     @cached_property
     def _twice(self) -> Batch:
-        """The batch of twice as many examples."""
+        """The batch with twice as many examples."""
         leaves, program = self.structure.leaves, self.structure.flow.program
         first, second = len(leaves.learned), len(leaves.arrays)
         structs = [program.shapes[n] for n in program.body.inputs]

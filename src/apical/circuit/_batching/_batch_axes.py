@@ -1,4 +1,4 @@
-"""`batch_axes`: which axis of each argument holds the examples, and how many."""
+"""`BatchAxes`: the axis of the examples in each argument, and their number."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .._partition import Partition
 class BatchAxes:
     """The axis of the examples in each argument, from `batch_axes`.
 
-    `batch_axes` is read as `in_axes` of `jax.vmap` over the arguments.
+    `batch_axes` has the meaning of `in_axes` of `jax.vmap`.
     """
 
     def __init__(self, spec: Any, given: Partition, shapes: Sequence[tuple[int, ...]]):
@@ -23,7 +23,7 @@ class BatchAxes:
     @property
     def axes(self) -> list[int | None]:
         """The axis of the examples in each array of the arguments."""
-        # An index in place of each leaf lets a prefix of the tree stand for all below.
+        # Leaves are replaced by their indices, to spread a prefix of the tree.
         args = jax.tree.unflatten(self.given.treedef, range(len(self.given.paths)))
         batch = self.spec.batch_axes
         batch = tuple(batch) if isinstance(batch, list) else batch  # as `jax.vmap` does
@@ -48,7 +48,7 @@ class BatchAxes:
 
     @property
     def shared(self) -> list[int]:
-        """The arrays that all examples share; none where no array has examples."""
+        """The arrays that all examples share; none if no array has examples."""
         axes = self.axes
         if all(axis is None for axis in axes):
             return []
@@ -56,7 +56,7 @@ class BatchAxes:
 
     @property
     def size(self) -> int:
-        """The number of examples; 1 where no argument has an axis of examples."""
+        """The number of examples; 1 if no argument has an axis of examples."""
         sizes: dict[str, int] = {}
         for index, axis, shape in zip(
             self.given.arrays, self.axes, self.shapes, strict=True
@@ -110,12 +110,12 @@ class BatchAxes:
         return grown[0] if grown else None
 
     def loss(self, loss_fn: Callable[..., Any], params: Any, args: Any) -> Any:
-        """The loss alone, where the function returns more."""
+        """The loss without aux."""
         result = loss_fn(params, *args)
         return result[0] if self.spec.has_aux else result
 
     def twice(self, args: Any) -> Any:
-        """The arguments with every example twice."""
+        """The arguments with every example repeated."""
         arrays = self.given.split(args)[1]
         pairs = zip(arrays, self.axes, strict=True)
         doubled = [x if a is None else jnp.concatenate([x, x], a) for x, a in pairs]

@@ -1,7 +1,7 @@
-"""The axis of examples of a value, other axes folded into it or not.
+"""`Place`: the axis of the examples of a value, with axes folded into it.
 
 Examples are on one axis, of size `outer * count * inner`: entry
-`(o * count + e) * inner + i` belongs to example `e`. An axis of the batch alone has
+`(o * count + e) * inner + i` belongs to example `e`. An axis of only the examples has
 `outer = inner = 1`; heads folded into it (`[batch * heads, ...]`) are `inner`, two
 concatenated batches are `outer`.
 """
@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 
 class Place(NamedTuple):
-    """The axis of the examples, and what is folded into it; see the module.
+    """The axis of the examples, and the sizes folded into it; see the module.
 
-    Inside a loop, a negative axis is a loop around it, -1 the innermost.
+    Inside a loop, a negative axis is a surrounding loop, -1 the innermost.
     """
 
     axis: int
@@ -29,7 +29,7 @@ class Place(NamedTuple):
 
 
 def unfolded(place: Place, shape: Sequence[int], count: int) -> tuple[int, ...]:
-    """The shape with an axis of the examples alone, at `unfolded_axis(place)`."""
+    """The shape with a separate axis for the examples, at `unfolded_axis(place)`."""
     before, after = shape[: place.axis], shape[place.axis + 1 :]
     beside = [place.outer] if place.outer > 1 else []
     within = [place.inner] if place.inner > 1 else []
@@ -44,7 +44,7 @@ def unfolded_axis(place: Place) -> int:
 def reshaped(
     place: Place, before: Sequence[int], after: Sequence[int], count: int
 ) -> Place | None:
-    """The place after a row-major reshape; None if an axis splits examples."""
+    """The place after a row-major reshape; None if the reshape splits examples."""
     stride = place.inner * math.prod(before[place.axis + 1 :])
     below = 1
     for axis in reversed(range(len(after))):

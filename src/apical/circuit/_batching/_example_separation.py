@@ -1,4 +1,4 @@
-"""Separation of examples: which activities depend on one example, which on several.
+"""Separation of examples: whether activities depend on one example or on several.
 
 A value that depends on parameters and data is *active*: noise at a node changes it. Its
 `ExampleInfo` holds where its examples are and how they are joined:
@@ -9,10 +9,10 @@ A value that depends on parameters and data is *active*: noise at a node changes
 | SUM    | a sum over examples of terms, each of one example's activities         |
 | an op  | the activities of several examples, joined in this operation           |
 
-A loss that is a SUM is a sum of one loss for each example, with any weights from the
+A loss that is a SUM is a sum of per-example losses, with any weights from the
 arguments: a mean over unmasked tokens, class weights and masks drawn from one key are
 sums; batch normalisation, a contrastive loss and the root of a mean are not. Data of
-several examples may be joined: they are not active.
+several examples may be joined, because they are not active.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SUM = "sum"
 
 
 class ExampleInfo(NamedTuple):
-    """Where the examples of a value are, and how they are joined."""
+    """The place of the examples of a value, and how they are joined."""
 
     place: Place | None = None
     active: bool = False
@@ -52,8 +52,8 @@ class Sum:
     Attributes:
       op: the operation.
       operand: the position of the operand that is summed.
-      place: where its examples are, the loops around it in front.
-      loops: how many loops are around it.
+      place: the place of its examples, with the loops around it as leading axes.
+      loops: the number of loops around it.
     """
 
     op: Op
@@ -66,8 +66,8 @@ class Separation:
     """The `ExampleInfo` of every value of a program, and every sum over examples.
 
     Args:
-      flow: of the program.
-      places: where the examples are in each input of the program.
+      flow: the dataflow of the program.
+      places: the place of the examples in each input of the program.
       count: the number of examples, at least 2.
     """
 
@@ -93,7 +93,7 @@ class Separation:
 
     @property
     def mixing(self) -> Op | None:
-        """The operation that joins examples, where the loss is not a sum over them."""
+        """The operation that joins examples, if the loss is not a sum over them."""
         joined = self.loss.joined
         return joined if isinstance(joined, Op) else None
 
@@ -148,7 +148,7 @@ class Separation:
     def _joined(
         self, op: Op, number: int, given: Sequence[ExampleInfo], lost: Sequence[int]
     ) -> Op | str | None:
-        """How examples are joined in the output, where operands lost their place."""
+        """How examples are joined in the output, given the operands without a place."""
         met = [s.joined for s in given if isinstance(s.joined, Op)]
         if met:
             return met[0]
@@ -176,11 +176,11 @@ class Separation:
         return True
 
     def _is_read(self, number: int) -> bool:
-        """Whether an evaluation can read the value: an operation makes it."""
+        """Whether an evaluation can read the value: an operation computes it."""
         return number in self.flow.maker or number not in self.flow.entry
 
     def _guessed(self, op: Op, k: int, given: Sequence[ExampleInfo]) -> Place | None:
-        """Data that join examples keep their place: entry `e` is of example `e`."""
+        """The assumed place of data that join examples: entry `e` is of example `e`."""
         after = self.flow.shape(op.outputs[k])
         for atom, info in zip(op.inputs, given, strict=True):
             place, before = info.place, self.flow.shape(atom)
@@ -250,12 +250,12 @@ _LINEAR = (STRUCTURAL | SUMS | SYNAPTIC | LINEAR_NOT_REWRITTEN) | {
     *("add", "sub", "neg", "mul", "div", "add_any", "real", "imag", "select_n"),
     *("scatter-add", "scatter", "dynamic_update_slice", "fft"),
 }
-# Linear in all operands together, so that all may be active.
+# Jointly linear in all operands, so that all may be active.
 _ADDS = frozenset(
     {"add", "sub", "add_any", "concatenate", "stack", "scatter-add", "pad"}
     | {"select_n", "dynamic_update_slice", "scatter", "optimization_barrier"}
 )
-# Operands that choose entries, or divide: where one is active nothing is linear.
+# Operands that select entries, or divide: the operation is not linear in them.
 _CHOOSES = {
     **{"select_n": (0,), "gather": (1,), "dynamic_slice": (1, 2, 3, 4, 5, 6, 7)},
     **{"scatter-add": (1,), "scatter": (1,), "div": (1,)},
@@ -311,7 +311,7 @@ def _moved(info: ExampleInfo, axis: int) -> ExampleInfo:
 
 
 def _around(info: ExampleInfo) -> ExampleInfo:
-    """The info, inside a loop, of a value that all steps read."""
+    """The info, inside a loop, of a constant of the loop."""
     place = info.place
     outside = place is not None and place.axis < 0
     return _moved(info, place.axis - 1) if place and outside else info
@@ -324,7 +324,7 @@ def _sliced(info: ExampleInfo) -> ExampleInfo:
 
 
 def _stacked(info: ExampleInfo) -> ExampleInfo:
-    """The info of a value that each step of a loop makes a slice of."""
+    """The info of a stacked output of a loop."""
     place = info.place
     return info if place is None else _moved(info, place.axis + 1)
 
@@ -339,7 +339,7 @@ def _carried(info: ExampleInfo, op: Op) -> ExampleInfo:
 
 
 def _left(info: ExampleInfo) -> ExampleInfo:
-    """The info, outside of a loop, of its last carry."""
+    """The info of the final carry, outside of the loop."""
     place = info.place
     outside = place is not None and place.axis < -1
     return _moved(info, place.axis + 1) if place and outside else info

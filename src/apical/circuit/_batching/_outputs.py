@@ -1,9 +1,8 @@
-"""Several outputs as one array, concatenated for each example.
+"""Several outputs as one array, concatenated per example.
 
-A rule sees two heads, an actor and its critic, or the boxes and classes of a detection
-as one output: an array with the numbers of all of them for each example. Outputs that
-differ in their last axis alone are concatenated along it (so that time steps stay an
-axis); others are flattened for each example first.
+Rules treat several outputs (two heads, an actor and a critic, boxes and classes) as one
+array. Outputs that differ only in their last axis are concatenated along it (so that
+time steps remain an axis); others are first flattened per example.
 """
 
 from __future__ import annotations
@@ -25,14 +24,14 @@ class Outputs:
     """The outputs of a circuit, in the order of the program.
 
     Args:
-      shapes: of each, the loops around it in front.
-      places: where the examples are in each; None where it has none.
+      shapes: the shape of each, with the loops around it as leading axes.
+      places: the place of the examples in each; None if it has none.
       count: the number of examples.
 
     Attributes:
       names: the name of each one's site.
       shape: shape and dtype of all as one.
-      place: where the examples are in it.
+      place: the place of the examples in it.
     """
 
     def __init__(
@@ -56,7 +55,7 @@ class Outputs:
 
     @property
     def _alike(self) -> bool:
-        """Whether all differ in their last axis alone."""
+        """Whether all outputs differ only in their last axis."""
         place, rank = self.places[0], len(self.shapes[0].shape)
         return (
             len(set(self.places)) == len({s.shape[:-1] for s in self.shapes}) == 1
@@ -97,14 +96,14 @@ class Outputs:
 
     def _form(self, i: int) -> tuple[tuple[int, ...], int]:
         place, shape = self.places[i], self.shapes[i].shape
-        if place is None:  # of a batch that is one example
+        if place is None:  # a batch of one example
             return (1, *shape), 0
         return unfolded(place, shape, self.count), unfolded_axis(place)
 
     # ------------------------------------------------------------ in an evaluation
 
     def sites(self, wanted: Sequence[str]) -> list[str]:
-        """The sites, with those of each output in place of that of all."""
+        """The sites, with `"output"` replaced by the sites of the single outputs."""
         every = [self.names if site == OUTPUT else [site] for site in wanted]
         return [site for sites in every for site in sites]
 
@@ -117,7 +116,7 @@ class Outputs:
         return found
 
     def tap(self, given: Tap | None) -> Tap | None:
-        """A tap that sees each output under the name of the output."""
+        """A tap that is called with `"output"` at the site of each output."""
         if self.alone or given is None:
             return given
         return lambda site, computed, injected: given(
@@ -125,7 +124,7 @@ class Outputs:
         )
 
     def gathered(self, found: Mapping[str, Any]) -> dict[str, Any]:
-        """The values of the sites, all outputs as one."""
+        """The values of the sites, with all outputs as one."""
         rest = {site: x for site, x in found.items() if site not in self.names}
         if self.names[0] in found:
             rest[OUTPUT] = self.join([found[name] for name in self.names])

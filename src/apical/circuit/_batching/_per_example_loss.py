@@ -1,9 +1,9 @@
-"""The loss of each example, from the sums over examples in a loss.
+"""Per-example losses, from the sums over examples in a loss.
 
     L = b + sum_k <c_k, y_k>,     y_k = sum_i y_ki,     L_i = sum_k <c_k, y_ki>
 
 y_k is a sum over examples (`Sum`), y_ki the term of example i, and c_k a coefficient
-that depends on no activity.
+that does not depend on activities.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ class PerExampleLoss:
 
     @property
     def zeros(self) -> dict[str, jax.Array]:
-        """Nothing added to the sums."""
+        """Zero offsets of the sums."""
         return {n: zeros(s) for n, s in self.added.items()}
 
     def beside(self, sites: Mapping[int, Sequence[str]]) -> Sites:
-        """Other sites and these; operands of sums are read after every other tap."""
+        """Other sites, followed by these: sums are read after other taps."""
         found = {n: list(names) for n, names in self.sites.items()}
         for number, names in sites.items():
             own = found.get(number, [])
@@ -75,13 +75,13 @@ class PerExampleLoss:
         inputs: Mapping[int, Any],
         loss: jax.Array,
     ) -> jax.Array:
-        """The part of the loss of every example.
+        """The loss of every example.
 
         Args:
           weights: c_k, by the name of a sum.
           found: the values at the sites.
           inputs: the values of the program's inputs and constants, by variable.
-          loss: the whole loss, that of a single example.
+          loss: the whole loss, used for a single example.
         """
         if self.count == 1:
             return loss[None]

@@ -1,1 +1,1 @@
-"""Evaluate a traced loss function: taps, feedback weights, control flow."""
+"""Evaluation of a traced loss function: taps, feedback weights, control flow."""

@@ -1,7 +1,7 @@
 """Loops, branches and checkpoints, evaluated through JAX's public functions.
 
-A loop stays a loop: what is injected at a site inside it is one more `xs`, what is
-computed there is one more `ys`, with the loop's length in front.
+A loop stays a loop: values injected at a site inside it are another `xs`, values
+computed there another `ys`, with the loop's length as leading axis.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def enter_cond(runner: Runner, op: Op, scope: Scope, inject: Any) -> Sequence[An
 
 
 def enter_scan(runner: Runner, op: Op, scope: Scope, inject: Any) -> Sequence[Any]:
-    """`lax.scan`, or all steps at once where none waits for another."""
+    """`lax.scan`, or all steps in parallel if they are independent."""
     inside = runner.injected(op, inject)
     free = runner.parallel and parallel_carries(runner.flow, runner.plan.sites, op)
     if free and all(n in inside for n in _carried_sites(runner.plan.sites, op)):
@@ -99,7 +99,7 @@ def _in_turn(runner: Runner, op: Op, scope: Scope, inject: Any) -> Sequence[Any]
 
 
 def _side_by_side(runner: Runner, op: Op, scope: Scope, inject: Any) -> Sequence[Any]:
-    """All steps of a loop at once: every carry is held, so none waits for another."""
+    """All steps of a loop in parallel: every carry is held, so they are independent."""
     (body,), loop = op.bodies, op.loop
     assert loop is not None
     consts, starts, xs = _divided(op, scope)
@@ -124,7 +124,7 @@ def _side_by_side(runner: Runner, op: Op, scope: Scope, inject: Any) -> Sequence
 
 
 def _divided(op: Op, scope: Scope | None) -> tuple[list[Any], list[Any], list[Any]]:
-    """A scan's consts, carry and xs: their values, or without a scope themselves."""
+    """The values of a scan's consts, carry and xs; without a scope the atoms."""
     assert op.loop is not None
     values = [a if scope is None else scope.read(a) for a in op.inputs]
     first, second = op.loop.consts, op.loop.consts + op.loop.carry
@@ -161,7 +161,7 @@ def _feedback_values(scope: Scope, atoms: Any, numbers: Any) -> dict[int, Any]:
 
 
 def _where(weights: Sequence[bool], values: Any, copies: Any) -> list[Any]:
-    """A copy for each effective weight, its own value where it has no other."""
+    """The second copy of each effective weight; its own value if it has none."""
     columns = zip(weights, values, copies, strict=False)
     return [(v if c is None else c) if w else None for w, v, c in columns]
 
@@ -181,7 +181,7 @@ def _leave(op: Op, scope: Scope, outs: Any, copies: Any, sites: Any) -> Sequence
 def _site_shapes(
     flow: Flow, sites: Mapping[int, Sequence[str]], op: Op
 ) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes of the sites inside an operation, as they leave it (loops in front)."""
+    """Shapes of the sites inside an operation, with loops as leading axes."""
     found: dict[str, jax.ShapeDtypeStruct] = {}
     for site in (s for body in op.bodies for s in walk(body)):
         for number in site.op.outputs:

@@ -1,4 +1,4 @@
-"""One evaluation of a circuit: its sites, taps, feedback, and losses by example."""
+"""Evaluation of a circuit: sites, taps, feedback weights, per-example losses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ._taps import TAPS, Tap, find_tap
 
 
 class Run(NamedTuple):
-    """What one evaluation gives: loss, aux, and the sites before the tap."""
+    """The result of one evaluation: loss, aux, and values at sites before the tap."""
 
     loss: jax.Array
     aux: Any
@@ -29,9 +29,9 @@ class Evaluator:
     """Evaluates the program of a structure.
 
     Args:
-      structure: what was found in the loss function.
-      batch: what is known of its examples.
-      rebuild_aux: `aux` as the user returned it, from its arrays.
+      structure: the structure of the loss function.
+      batch: its batch.
+      rebuild_aux: rebuilds the user's `aux` from its arrays.
     """
 
     def __init__(
@@ -110,13 +110,13 @@ class Evaluator:
     def at_synapses(
         self, inputs: Sequence[Any], send: Callable[[int, jax.Array], jax.Array]
     ) -> list[jax.Array]:
-        """What each synapse gives for another input; see `Circuit.at_synapses`."""
+        """The output of each synapse for another input; see `Circuit.at_synapses`."""
         live, sites, crossed = self.structure.live_ops, {}, {}
         for i, synapse in enumerate(live):
             assert synapse.weight is not None
             sites[synapse.op.outputs[0]] = [str(i)]
             crossed[id(synapse.op)] = (i, synapse.weight)
-        # Nothing but the synapse itself is differentiated.
+        # Only the synapse itself is differentiated.
         runner = Runner(
             self.structure.flow,
             Plan(sites, crossed),
@@ -159,7 +159,7 @@ class Evaluator:
     def _through_outputs(
         self, sites: Sequence[str], inject: Mapping[str, Any], tap: Tap | None
     ) -> tuple[Mapping[str, Any], Tap | None]:
-        """What is injected and the tap, for each output apart."""
+        """The injected values and the tap, for each output separately."""
         if OUTPUT not in sites:
             return inject, tap
         return self.batch.outputs.spread(inject), self.batch.outputs.tap(tap)
@@ -170,7 +170,7 @@ class Evaluator:
     def _require_injectable(
         self, inject: Mapping[str, Any], tap: str | Tap | None, plan: Plan
     ) -> None:
-        """Refuse what the built-in taps could not put in; a function takes anything."""
+        """Raise for values that built-in taps cannot inject."""
         if inject and tap is None:
             raise ValueError(f"`inject` needs a `tap`: one of {sorted(TAPS)}.")
         if isinstance(tap, str):
@@ -183,7 +183,7 @@ class Evaluator:
     # ---- Feedback.
 
     def feedback_values(self, params: Any, feedback: Any) -> list[Any]:
-        """The second copy of each learned leaf; its own value where none is given."""
+        """The second copy of each learned leaf; its own value if none is given."""
         leaves = self.structure.leaves
         learned, _ = leaves.split(params)
         if feedback is None:

@@ -1,4 +1,4 @@
-"""A synapse with a feedback weight: a second weight for the backward path alone.
+"""Synapses with a feedback weight: a second weight, used only by the backward path.
 
 At a synapse y = op(x, w) with backward weight b the tangent is
 
@@ -6,8 +6,8 @@ At a synapse y = op(x, w) with backward weight b the tangent is
 
 so that the cotangent of the weight is the usual local product and the cotangent of
 the activity is computed with b (Lillicrap et al. 2016, equation for delta_FA, with b
-the fixed random matrix). JAX transposes this rule, so convolutions, groups and
-batched products need no code here, and the work equals backpropagation's.
+the fixed random matrix). JAX transposes this rule, so convolutions, groups and batched
+products need no code here, and the FLOPs equal those of backpropagation.
 """
 
 from __future__ import annotations
@@ -49,5 +49,5 @@ def with_feedback_weight(op: Op, weight: int, x: Any, w: Any, b: Any) -> Any:
 
 
 def _slope(function: Callable[[Any], Any], at: Any, along: Any, linear: bool) -> Any:
-    """The derivative along a direction; a quotient is not linear in its divisor."""
+    """The directional derivative; a quotient is not linear in its divisor."""
     return function(along) if linear else jax.jvp(function, (at,), (along,))[1]

@@ -11,10 +11,9 @@ from .._jaxpr import Atom, Body, Literal, Op
 from ._feedback_weight import with_feedback_weight
 from ._taps import Tap
 
-# Given a synapse's number, its effective weight and its second copy: what the backward
-# path goes through.
+# Maps a synapse's number, effective weight and second copy to the backward weight.
 Backward = Callable[[int, Any, Any], Any]
-# Given a synapse's number and its input: what it reads in place of that.
+# Maps a synapse's number and input to the input that it reads instead.
 Send = Callable[[int, Any], Any]
 
 
@@ -45,13 +44,13 @@ class Scope:
         return atom.value if isinstance(atom, Literal) else self.values[atom]
 
     def read_feedback(self, atom: Atom) -> Any:
-        """The second copy of a value; the value itself where it has none."""
+        """The second copy of a value; the value itself if it has none."""
         if isinstance(atom, Literal):
             return atom.value
         return self.feedback_values.get(atom, self.values[atom])
 
     def feedback_value(self, atom: Atom) -> Any:
-        """The second copy of a value; None where it has none."""
+        """The second copy of a value; None if it has none."""
         return None if isinstance(atom, Literal) else self.feedback_values.get(atom)
 
     def has_feedback(self, atoms: Iterable[Atom]) -> bool:
@@ -83,7 +82,7 @@ class Runner:
         self.entered = _entered(flow.program.body, plan)
 
     def __call__(self, inputs: Sequence[Any], feedback: Sequence[Any]) -> Any:
-        """Values of the program's outputs, and what was computed at each site."""
+        """The values of the program's outputs, and the values computed at each site."""
         body, program = self.flow.program.body, self.flow.program
         scope = Scope(dict(program.constants), {}, {})
         for number, value in zip(body.inputs, feedback, strict=False):
@@ -133,7 +132,7 @@ class Runner:
         return with_feedback_weight(op, weight, x, w, b)
 
     def sent(self, op: Op, scope: Scope, send: Send) -> Sequence[Any]:
-        """A synapse that reads what it is sent in place of its input."""
+        """The outputs of a synapse with its input replaced."""
         number, weight = self.plan.crossed[id(op)]
         values = [scope.read(a) for a in op.inputs]
         values[1 - weight] = send(number, values[1 - weight])
@@ -160,7 +159,7 @@ class Runner:
         return run
 
     def injected(self, op: Op, inject: Mapping[str, Any]) -> dict[str, Any]:
-        """What is injected at the sites inside an operation."""
+        """The values injected at the sites inside an operation."""
         return {name: inject[name] for name in self.inner[id(op)] if name in inject}
 
     def weights_out(self, op: Op) -> list[bool]:
@@ -187,7 +186,7 @@ def _sites_inside(body: Body, sites: Mapping[int, Any]) -> dict[int, list[str]]:
 
 
 def _entered(body: Body, plan: Plan) -> set[int]:
-    """The loops, branches and checkpoints whose body has to be evaluated by us."""
+    """The loops, branches and checkpoints whose body the interpreter must evaluate."""
     found: set[int] = set()
 
     def visit(body: Body) -> bool:

@@ -1,4 +1,4 @@
-"""Explicit sharding: new arrays are sharded as the values that they go with.
+"""Explicit sharding: new arrays get the sharding of the values that they match.
 
 On a mesh with `AxisType.Explicit` the sharding of an array is a part of its type, and
 operands must agree in it. Elsewhere these functions change nothing.
@@ -14,7 +14,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 
 def sharding_of(aval: Any) -> NamedSharding | None:
-    """The sharding that is a part of a type; None where none is."""
+    """The sharding in a type; None if it has none."""
     found = getattr(aval, "sharding", None)
     spec = getattr(found, "spec", ())
     explicit = isinstance(found, NamedSharding) and any(a is not None for a in spec)
@@ -28,7 +28,7 @@ def type_of(leaf: Any) -> NamedSharding | None:
 
 
 def in_front(sharding: NamedSharding | None, axes: int) -> NamedSharding | None:
-    """The same, with unsharded axes in front."""
+    """The sharding with unsharded leading axes."""
     if sharding is None:
         return None
     return NamedSharding(sharding.mesh, PartitionSpec(*[None] * axes, *sharding.spec))
@@ -40,7 +40,7 @@ def zeros(struct: Any) -> jax.Array:
 
 
 def beside(value: jax.Array, like: Any, axes: int = 0) -> jax.Array:
-    """A value sharded as another, with more axes in front."""
+    """A value with the sharding of another, plus leading axes."""
     wanted = in_front(type_of(like), axes)
     return value if wanted is None else jax.sharding.reshard(value, wanted)
 
@@ -55,9 +55,9 @@ def gathered(value: jax.Array) -> jax.Array:
 
 
 def inner(one: jax.Array, other: jax.Array) -> jax.Array:
-    """The real inner product of two arrays, in 32 bits at least.
+    """The real inner product of two arrays, in at least 32 bits.
 
-    Entry by entry, because a contraction of sharded axes needs an output sharding.
+    Elementwise, because a contraction of sharded axes needs an output sharding.
     """
     products = (jnp.conj(one) * other).real
     wide = jnp.promote_types(products.dtype, jnp.float32)

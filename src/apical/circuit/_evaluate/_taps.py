@@ -1,17 +1,17 @@
-"""Taps: what the consumers of a node read in place of what was computed.
+"""Taps: functions that replace the values that consumers of a node read.
 
 A tap is called at every site of a circuit as `tap(site, computed, injected)`. It
-returns what the consumers of that site read in place of what was computed there;
+returns the value that the consumers of the site read in place of the computed one;
 `injected` is the caller's value for the site, or None. The built-in taps:
 
 | tap      | consumers read        | derivative                                  |
 |----------|-----------------------|---------------------------------------------|
-| `clamp`  | `injected`            | no chain crosses the site                   |
-| `offset` | `computed + injected` | chains cross: the whole cotangent           |
-| `stop`   | `computed`            | no chain crosses the site                   |
-| `hold`   | `computed + injected` | that of `clamp`, in the same one evaluation |
+| `clamp`  | `injected`            | none through the site                       |
+| `offset` | `computed + injected` | through the site: the total cotangent       |
+| `stop`   | `computed`            | none through the site                       |
+| `hold`   | `computed + injected` | that of `clamp`, in a single evaluation     |
 
-Where nothing is injected, a site is left alone.
+Sites without an injected value are unchanged.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ Tap = Callable[[str, Any, Any], Any]
 
 
 def clamp(site: str, computed: Any, injected: Any) -> Any:
-    """Consumers read the injected value; the chain of derivatives ends here."""
+    """Consumers read the injected value; derivatives stop here."""
     del site
     return computed if injected is None else injected
 
 
 def offset(site: str, computed: Any, injected: Any) -> Any:
-    """Consumers read the computed value plus an error, and the chain goes on."""
+    """Consumers read the computed value plus an offset; derivatives pass through."""
     del site
     return computed if injected is None else computed + injected
 
 
 def stop(site: str, computed: Any, injected: Any) -> Any:
-    """Consumers read the computed value; the chain of derivatives ends here."""
+    """Consumers read the computed value; derivatives stop here."""
     del site, injected
     return jax.lax.stop_gradient(computed)
 
 
 def hold(site: str, computed: Any, injected: Any) -> Any:
-    """Clamp to the computed value plus an error, in the same evaluation."""
+    """Clamp to the computed value plus an offset, in the same evaluation."""
     del site
     return computed if injected is None else jax.lax.stop_gradient(computed) + injected
 

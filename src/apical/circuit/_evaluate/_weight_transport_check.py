@@ -1,4 +1,4 @@
-"""Weight transport: which true weights a backward path through second copies reads.
+"""Check of weight transport: the forward weights that a feedback path reads.
 
 The teaching signals at every operation where a parameter enters an activity are traced
 once, as a function of the parameters, their second copies, the arguments and the
@@ -6,9 +6,9 @@ cotangent of the loss. In that program a value is a *signal* if it depends on th
 cotangent, and an operation of a signal and a weight made of true parameters is a
 *read*. It transports that weight, unless the weight is a gain, which the circuit lists.
 
-The check trusts neither the rewriting nor the classification of products: whatever has
-no copy is read. The one exemption is a product that was found to be a gain; its weight
-passes a mark, so that its reads can be recognised.
+The check relies neither on the rewriting nor on the classification of products: every
+weight without a copy is found. The only exemption is a product classified as a gain;
+its weight passes a mark, so that its reads can be recognised.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from ._taps import TAPS, Tap
 
 _GAIN = "apical.gain"
 _READS = LINEAR_NOT_REWRITTEN | SYNAPTIC | {"mul", "div"}
-# Between the mark of a gain and where a signal reads it.
+# Operations allowed between the mark of a gain and the signal that reads it.
 _KEEPS_MARK = STRUCTURAL | {"neg", "integer_pow", "square", "conj"}
 
 
@@ -57,13 +57,13 @@ class Read(NamedTuple):
 def weight_reads(
     flow: Flow, synapses: list[WeightedOp], gains: list[WeightedOp], parameters: int
 ) -> list[Read]:
-    """The true weights, gains apart, that the backward path of feedback reads.
+    """The true weights, except gains, that the backward path of feedback reads.
 
     Args:
-      flow: of the loss function.
-      synapses: what is given a second copy.
-      gains: what has none, and may be read.
-      parameters: how many of the program's inputs are parameters.
+      flow: the dataflow of the loss function.
+      synapses: the operations with a second copy of the weight.
+      gains: the operations without one, which may be read.
+      parameters: the number of program inputs that are parameters.
     """
     found = _reads(flow, synapses, gains, parameters, TAPS["offset"])
     if not any(read.operation in ("mul", "div") for read in found):
@@ -144,7 +144,7 @@ def _backward_program(
 
 
 def _entrance(site: str, computed: Any, injected: Any) -> Any:
-    """An activity from here on, whatever weights made it."""
+    """A tap after which a value counts as an activity, even if it contains weights."""
     return jax.ad_checkpoint.checkpoint_name(computed + injected, NODE_MARK + site)
 
 
@@ -202,7 +202,7 @@ def _signals(program: Program, cotangent: int) -> set[int]:
 
 
 def _is_gain(flow: Flow, atom: Atom) -> bool:
-    """Whether a weight passed the mark of a gain and was at most rearranged since."""
+    """Whether a weight passed the mark of a gain, and was at most rearranged after."""
     if isinstance(atom, Literal):
         return False
     if atom in flow.entry:
@@ -212,7 +212,7 @@ def _is_gain(flow: Flow, atom: Atom) -> bool:
     if atom not in flow.maker:
         return False
     op, i = flow.maker[atom]
-    if op.enterable:  # outputs that no true weight made do not count
+    if op.enterable:  # outputs that depend on no true weight do not count
         made = [body.outputs[i] for body in op.bodies]
         return all(_is_gain(flow, a) for a in made if flow.raw_of(a))
     if op.name == "name" and str(op.params["name"]) == _GAIN:

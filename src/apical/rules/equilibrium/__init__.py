@@ -1,4 +1,4 @@
-"""Equilibrium rules: contrasts of settled states, and rules related to them."""
+"""Equilibrium rules: contrasts of settled states, and related rules."""
 
 from ._activation_relaxation import ActivationRelaxation as ActivationRelaxation
 from ._contrastive_hebbian import ContrastiveHebbian as ContrastiveHebbian

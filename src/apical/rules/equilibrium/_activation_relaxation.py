@@ -23,11 +23,11 @@ from .._iteration import repeat
 from .._local_derivatives import LocalDerivatives, local_derivatives
 from .._numerics import relative_norm, upcast
 from ..feedback._relaxation_feedback import AbstractFeedback
-from ._settling import SETTLED, Settling, damped
+from ._settling import SETTLED, Settling, damped_step
 
 
 class Relaxed(NamedTuple):
-    """The linearised network, minus the relaxed activities, and the diagnostics."""
+    """The linearised network, the negated relaxed activities, and diagnostics."""
 
     linear: LocalDerivatives
     errors: Any
@@ -48,18 +48,19 @@ class ActivationRelaxation(Rule):
 
         x_l <- x_l - rate (x_l - (x_{l+1} * rho'(z_{l+1})) W_{l+1}'),    x_L = dL/dy
 
-    It is `PredictiveCoding(steps, rate, inference=optax.sgd(rate))` with fixed
+    This is `PredictiveCoding(steps, rate, inference=optax.sgd(rate))` with fixed
     predictions, except for the initial values: activities start at their feed-forward
-    values, where predictive coding starts with errors of 0. After T steps a fraction
-    (1 - rate)^T of the initial value remains where no signal arrives; at rate 1 nothing
-    does, and after as many steps as the longest path of nodes both rules are
+    values, whereas predictive coding starts with errors of 0. After T steps a fraction
+    (1
+    - rate)^T of the initial value remains where no signal arrives; at rate 1 nothing
+    remains, and after as many steps as the longest path of nodes both rules equal
     backpropagation (bit for bit on a chain).
 
     Args:
       steps: the number of steps; None: the length of the longest path of nodes.
       rate: kappa of the paper, the size of a step.
-      feedback: `RandomFeedback()` to pass signals back through other weights (fixed, or
-        learned); None: through the forward ones.
+      feedback: `RandomFeedback()` to pass signals back through separate weights (fixed
+        or learned); None: through the forward weights.
       derivative: whether signals are multiplied by the derivative of the nonlinearity.
 
     Example:
@@ -102,7 +103,7 @@ class ActivationRelaxation(Rule):
     def needs(  # pyright: ignore[reportIncompatibleVariableOverride]
         self,
     ) -> tuple[str, ...]:
-        """What the chosen options need."""
+        """The requirements of the chosen options."""
         found = ["separate phases", "stored activities", "update locking"]
         found.append("signed error units")
         if self.feedback is None:
@@ -134,7 +135,7 @@ class ActivationRelaxation(Rule):
         return () if self.feedback is None else self.feedback.init(circuit, key, params)
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
-        """Relax, and pull the activities back to the parameters of each node."""
+        """Relax, then pull the activities back to the parameters of each node."""
         linear, errors, info = self._relax(circuit, params, state, args)
         grads = circuit.leaves.combine(linear.pull(1.0, errors)[0])
         if self.feedback is not None:
@@ -158,7 +159,7 @@ class ActivationRelaxation(Rule):
             return jax.tree.map(lambda p: -circuit.scale * p, pulled)
 
         def step(errors: Any) -> Any:
-            return damped(errors, target(errors), self.rate)
+            return damped_step(errors, target(errors), self.rate)
 
         start = jax.tree.map(jnp.negative, upcast(linear.values))
         steps = circuit.depth if self.steps is None else self.steps

@@ -1,6 +1,6 @@
 """Complex networks: a loss function traced with complex parameters, for complex nudges.
 
-L(theta + 0i),      refused unless every operation is holomorphic
+L(theta + 0i),      an error unless every operation is holomorphic
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ...circuit import Circuit, not_holomorphic, trace_spec
 def complex_network(circuit: Circuit, params: Any, args: Any) -> tuple[Circuit, Any]:
     """The circuit at complex parameters, and these parameters.
 
-    Its loss is the real part, since a loss has to be real; its aux is the complex loss.
+    A loss must be real, so its loss is the real part, and its aux is the complex loss.
     """
     learned, fixed = circuit.leaves.split(params)
     params = circuit.leaves.combine([_complex(x) for x in learned], fixed)
@@ -37,7 +37,7 @@ def complex_network(circuit: Circuit, params: Any, args: Any) -> tuple[Circuit, 
         ) from error
     require_holomorphic(found)
     if not jnp.issubdtype(loss.dtype, jnp.complexfloating):
-        # The trace cannot tell this operation from the real part that is taken here.
+        # The trace cannot distinguish this operation from the real part taken here.
         raise ValueError(
             "The last operation of `loss_fn` makes a complex loss real (a cast, "
             "`jnp.real`, `jnp.abs`), so that complex nudges would give a wrong "

@@ -1,4 +1,4 @@
-"""Contrastive Hebbian learning and coupled learning: a clamped state less a free one.
+"""Contrastive Hebbian learning and coupled learning: clamped minus free state.
 
     dW_k ~ gain^(k-L) (s+_k s+_(k-1)' - s-_k s-_(k-1)')
 
@@ -24,19 +24,20 @@ class ContrastiveHebbian(ClampedNetwork):
         s_n <- rho_n(z_n + gain sum_m <s_m, dz_m/ds_n>)
         dtheta = -sum_n c_n (<s+_n, dz_n/dtheta(s+)> - <s-_n, dz_n/dtheta(s-)>)
 
-    The output is a unit, too: a linear one, which follows its input at once and sends
-    feedback to it, unless it is marked as a unit with a nonlinearity, which settles as
-    the others do: `apical.output(apical.node(rho(z), "out"))`. As gain -> 0 this is
-    backpropagation of half the squared error (with a nonlinearity at the output, of the
-    loss whose gradient with respect to the drive is y - target). The loss function is
-    reported, but not descended: its other terms (penalties) have no effect.
+    The output is a linear unit, which takes the value of its input immediately and
+    sends feedback to it. If it is marked as a unit with a nonlinearity,
+    `apical.output(apical.node(rho(z), "out"))`, it settles like the others. As gain ->
+    0 this is backpropagation of half the squared error (with a nonlinearity at the
+    output, of the loss whose gradient with respect to the drive is y - target). The
+    loss function is reported but not minimised: its other terms (penalties) have no
+    effect.
 
-    The network that is trained is the one that settles: `credit.value` is its loss,
-    `predict` its output. With gain 1 or 0.5 and weights of ordinary size, rectifiers
-    grow without bound and other units saturate; with 0.1 they do not. In single
-    precision each factor of 10 in 1/gain costs one decimal digit per layer. (On
-    handwritten digits two hidden layers of rectifiers learn about as well as by
-    backpropagation of the squared error if the gain is tuned; at 1 they do not learn.)
+    The trained network is the one that settles: `credit.value` is its loss, `predict`
+    its output. With gain 1 or 0.5 and standard initial weights, ReLU units diverge and
+    other units saturate; with 0.1 they do not. In single precision each factor of 10 in
+    1/gain costs one decimal digit per layer. (On handwritten digits two hidden layers
+    of ReLU units learn about as well as with backpropagation of the squared error if
+    the gain is tuned; at 1 they do not learn.)
 
     Args:
       gain: gamma of Xie & Seung, the strength of feedback; 1 is Movellan's rule.
@@ -44,8 +45,8 @@ class ContrastiveHebbian(ClampedNetwork):
         path of nodes if that is more.
       clamped_steps: steps from there to the clamped state. None: 20, or twice the
         longest path of nodes if that is more.
-      rate: the size of a step: at 1 a unit takes its new value, and may oscillate; less
-        damps.
+      rate: the step size: at 1 a unit jumps to its new value and may oscillate;
+        smaller values damp.
 
     Example:
       >>> import jax, jax.numpy as jnp, apical
@@ -89,7 +90,7 @@ class ContrastiveHebbian(ClampedNetwork):
 
 @rule
 class CoupledLearning(ClampedNetwork):
-    """Contrast the free state with one whose output is moved slightly to its target.
+    """Contrast the free state with one whose output is moved slightly to the target.
 
         y_clamped = y_free + nudge (target - y_free)
         dtheta = -(1/nudge) (dE/dtheta(free) - dE/dtheta(clamped))
@@ -100,7 +101,8 @@ class CoupledLearning(ClampedNetwork):
     handwritten digits it learns with tanh, but not with rectifiers.
 
     Args:
-      nudge: eta of the paper, the fraction of the way that the output is moved.
+      nudge: eta of the paper: the fraction of the distance to the target by which the
+        output is moved.
       gain: the strength of feedback; 1 in the paper.
       free_steps: steps from zeros to the free state. None: 30, or twice the longest
         path of nodes if that is more.

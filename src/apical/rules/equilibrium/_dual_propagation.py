@@ -21,7 +21,7 @@ from .._field_checks import check_fraction, check_positive, check_whole
 from .._iteration import repeat
 from .._numerics import squared_norm
 from ._energy import require_units, strengths
-from ._settling import Units, Values, damped, residuals
+from ._settling import Units, Values, damped_step, residuals
 
 
 class Pair(NamedTuple):
@@ -38,24 +38,24 @@ class Pair(NamedTuple):
 
 @rule
 class DualPropagation(Rule):
-    """Let pairs of compartments differ by the error, and learn from the difference.
+    """Encode the error in the difference of two compartments, and learn from it.
 
         dtheta = -(1/nudge) sum_n <s+_n - s-_n, dz_n/dtheta(s)> + dL/dtheta(s)
 
-    Both compartments start at the feed-forward values, and all move at once, so that
-    the loss reaches every unit after as many steps as the longest path of nodes; the
-    two phases of a contrast are computed at the same time. As nudge -> 0 it is
+    Both compartments start at the feed-forward values, and all are updated in parallel,
+    so the loss reaches every unit after as many steps as the longest path of nodes. The
+    two phases of a contrast are computed simultaneously. As nudge -> 0 it is
     backpropagation, with an error of O(nudge^2) for `balance` 1/2 and O(nudge)
-    otherwise. The loss acts through its gradient at the mean (the paper solves for the
-    output units; the two agree to first order in the nudge). The network that is
-    trained is the feed-forward one.
+    otherwise. The loss enters by its gradient at the mean (the paper solves for the
+    output units; the two agree to first order in the nudge). The trained network is the
+    feed-forward one.
 
     Args:
-      nudge: beta of the paper: how strongly the loss acts.
+      nudge: beta of the paper, the strength of the loss.
       balance: a above (alpha of the paper), from 0 to 1.
       steps: the number of steps; None: one more than the longest path of nodes, so that
         the last step shows whether the units have settled.
-      rate: the size of a step: at 1 a unit takes its new value; less damps.
+      rate: the step size: at 1 a unit jumps to its new value; smaller values damp.
 
     Example:
       >>> import jax, jax.numpy as jnp, apical
@@ -132,7 +132,7 @@ class DualPropagation(Rule):
         return {n: Signal(v, rest.sites[n], teaching[n]) for n, v in mean.items()}
 
     def _mean(self, pair: Pair) -> Values:
-        return damped(pair.minus, pair.plus, self.balance)
+        return damped_step(pair.minus, pair.plus, self.balance)
 
     def _settle(self, circuit: Circuit, params: Any, args: Any) -> Any:
         units = Units(circuit, params, args, strengths(circuit, 1.0))
@@ -147,7 +147,7 @@ class DualPropagation(Rule):
                 total = jax.tree.map(
                     lambda z, b: z + jnp.asarray(part, b.dtype) * b, drives, feedback
                 )
-                return damped(old, units.respond(mean, total), self.rate)
+                return damped_step(old, units.respond(mean, total), self.rate)
 
             return Pair(
                 compartment(pair.plus, self.balance),

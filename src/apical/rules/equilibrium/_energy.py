@@ -1,4 +1,4 @@
-"""Energy of a network of units: where it is defined, and the strengths of the units.
+"""Energy of a network of units: checks that it is defined, and its coefficients c_n.
 
     E(s) = sum_n c_n (G_n(s_n) - <s_n, z_n(s)>),      G_n' = rho_n^-1
 
@@ -21,7 +21,7 @@ from ...circuit import LOSS, Circuit, chains, require_reduction
 
 
 def require_units(circuit: Circuit, params: Any, args: Any, rule: str) -> None:
-    """Refuse circuits that have no energy of units, or not one for each example."""
+    """Raise for circuits without an energy of units for each example."""
     _require_units_alone(circuit, rule)
     circuit.require_nodes()
     if circuit.batch_size > 1:
@@ -55,7 +55,7 @@ def _require_units_alone(circuit: Circuit, rule: str) -> None:
     if not circuit.separated:
         raise ValueError(
             f"{rule} needs each synapse to drive one unit, or the loss alone, and one "
-            "here drives more. Give each unit synapses of its own."
+            "here drives more. Give each unit separate synapses."
         )
 
 
@@ -71,7 +71,7 @@ def _require_axes(circuit: Circuit, rule: str) -> None:
 
 
 def strengths(circuit: Circuit, gain: Any, behind: int = 0) -> dict[str, Any]:
-    """c_n for each node; `behind` is 1 where a linear output counts as a unit too."""
+    """c_n for each node; `behind` is 1 if a linear output counts as a unit."""
     return {n: gain ** -(k + behind) for n, k in levels(circuit).items()}
 
 

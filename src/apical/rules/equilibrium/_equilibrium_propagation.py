@@ -1,10 +1,10 @@
-"""Equilibrium propagation: the network settles freely, and again nudged by the loss.
+"""Equilibrium propagation: contrast of a free equilibrium and one nudged by the loss.
 
     Phi(s; b) = sum_n <s_n, z_n(s)> - b L(s)
     s_n <- rho_n(dPhi/ds_n)                                 until it has settled: s^b
     dL/dtheta = -lim (1/b) [dPhi/dtheta(s^b; b) - dPhi/dtheta(s^0; 0)],   b -> 0
 
-for one example; the loss that is descended is L at the free equilibrium. Scellier &
+for one example; the rule descends L at the free equilibrium. Scellier &
 Bengio 2017; in this form, for any primitive function Phi, Ernoult et al. 2019 and
 Laborieux et al. 2021.
 """
@@ -24,7 +24,7 @@ from .._numerics import fold_in_name
 from ._complex_valued_network import complex_network
 from ._nudging import KINDS, Holomorphic, Stencil, source_of, stencil
 from ._phases import FreeNetwork
-from ._settling import State, Units, Values, settle, settling, stacked
+from ._settling import State, Units, Values, settle, settling, stack_states
 
 
 class Contrast(NamedTuple):
@@ -59,22 +59,21 @@ class EquilibriumPropagation(FreeNetwork):
 
         s_n <- (1 - rate) s_n + rate rho_n(z_n + sum_m g_nm <s_m, dz_m/ds_n> - ...)
 
-    All units move at once, from zeros to the free state in `free_steps`, and from there
-    to each nudged state in `nudged_steps`. The update is a difference of two Hebbian
-    products, at the drives: no derivative of the nonlinearity is taken.
+    All units are updated in parallel: `free_steps` from zeros to the free state, then
+    `nudged_steps` from there to each nudged state. The update is a difference of two
+    Hebbian products, at the drives: no derivative of the nonlinearity is taken.
 
-    The network that is trained is the one that settles: `credit.value` is its loss,
-    `predict` its output, and a unit receives feedback through the weights by which it
-    drives others. A nonlinearity at the output is a unit only if it is marked:
+    The trained network is the one that settles: `credit.value` is its loss, `predict`
+    its output. Feedback to a unit passes through the weights by which it drives other
+    units. A nonlinearity at the output is a unit only if it is marked,
     `apical.output(apical.node(rho(z), "out"))`; otherwise it is a part of the loss.
-    Inside a `lax.scan` all steps settle together, with feedback from later steps.
+    Inside a `lax.scan` all time steps settle together, with feedback from later ones.
 
-    With weights of ordinary size and feedback of full strength, a network has more than
-    one equilibrium, and rectifiers grow without bound: check `credit.info.settled`, and
-    use smaller weights or a gain below 1. One-sided estimates are then poor. (On
-    handwritten digits two hidden layers learn about as well as by backpropagation with
-    a gain of 0.3; at gain 1 they do so with tanh and weights of half the usual size,
-    while rectifiers do not learn.)
+    With standard initial weights and gain 1, a network has more than one equilibrium,
+    and ReLU units diverge: check `credit.info.settled`, and use smaller weights or a
+    gain below 1. One-sided estimates are then poor. (On handwritten digits two hidden
+    layers learn about as well as by backpropagation with a gain of 0.3; at gain 1 they
+    do so with tanh and weights of half the usual size, while ReLU units do not learn.)
 
     Args:
       nudge: b above.
@@ -86,9 +85,9 @@ class EquilibriumPropagation(FreeNetwork):
         path of nodes if that is more.
       rate: the size of a step: at 1 a unit takes its new value, and may oscillate; less
         damps.
-      gain: how much weaker feedback is in each layer: c_m / c_n is gain to the power of
-        the number of layers from n to m; 1 in the papers. Below 1, rectifiers with
-        weights of ordinary size stay finite; as gain -> 0 this is backpropagation.
+      gain: the factor of feedback per layer: c_m / c_n is gain to the power of the
+        number of layers from n to m; 1 in the papers. Below 1, ReLU units with standard
+        initial weights stay finite; as gain -> 0 this is backpropagation.
 
     Example:
       >>> import jax, jax.numpy as jnp, apical
@@ -145,7 +144,7 @@ class EquilibriumPropagation(FreeNetwork):
             check_choice(self.estimate, "estimate", KINDS)
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
-        """Check that the energy is defined; a key, if signs are drawn."""
+        """Check that the energy is defined; return a key if signs are drawn."""
         super().init(circuit, key, params, args)
         if (steps := self.nudged_steps) is not None:
             name = type(self).__name__
@@ -156,7 +155,7 @@ class EquilibriumPropagation(FreeNetwork):
         return fold_in_name(key, "apical.EquilibriumPropagation") if drawn else ()
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
-        """Settle freely and nudged, and contrast."""
+        """Settle to the free and nudged states, and contrast them."""
         found = self._contrast(circuit, params, state, args)
         rest = self.units(circuit, params, args).at_rest(found.free.values)
         grads = self._gradient(found)
@@ -178,7 +177,7 @@ class EquilibriumPropagation(FreeNetwork):
         return {n: Signal(values[n], run.sites[n], teaching(n)) for n in values}
 
     def _contrast(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
-        """Settle freely, then from there at every nudge."""
+        """Settle to the free state, then from there to every nudged state."""
         units = self.units(circuit, params, args)
         free = self.settle_freely(units)
         key = jax.random.split(state)[0] if self.estimate == "random sign" else None
@@ -201,12 +200,12 @@ class EquilibriumPropagation(FreeNetwork):
         if not points.with_free:
             # Mapped from the start: otherwise JAX would trace the loop anew for every
             # layer that the mapped nudge reaches.
-            starts = stacked(*[start] * len(points.nudges))
+            starts = stack_states(*[start] * len(points.nudges))
             nudged = jax.vmap(settle_nudged)(points.nudges, starts)
             return Contrast(units, free, nudged, nudged.values, points)
         alone = settle_nudged(points.nudges[0], start)
-        values = stacked(alone.values, start)
-        return Contrast(units, free, stacked(alone), values, points)
+        values = stack_states(alone.values, start)
+        return Contrast(units, free, stack_states(alone), values, points)
 
     def _gradient(self, found: Contrast) -> list[jax.Array]:
         """-sum_k w_k dPhi_k/dtheta, in the units of the loss."""

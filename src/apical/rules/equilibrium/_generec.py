@@ -1,4 +1,4 @@
-"""GeneRec: the activity of the sender, times the change of the receiver's activity.
+"""GeneRec: presynaptic activity times the change of postsynaptic activity.
 
     dw_ij = x-_i (y+_j - y-_j)
 
@@ -21,7 +21,7 @@ from ._phases import ClampedNetwork, Phases
 
 @rule
 class GeneRec(ClampedNetwork):
-    """Multiply the activity before the outcome by the change of activity after it.
+    """Multiply presynaptic activity by the change when the output is clamped.
 
         dtheta = -sum_n c_n <s+_n - s-_n, dz_n/dtheta(s-)>                    (plain)
         midpoint:   dz_n/dtheta at (s- + s+) / 2 in place of s-
@@ -80,7 +80,7 @@ class GeneRec(ClampedNetwork):
         """The product of the activity in one phase and its change to the other."""
         units, linear = phases.units, phases.units.with_output
         states = [phases.free.values, phases.clamped.values]
-        # An output that is not a node is one more sender and receiver.
+        # An output that is not a node takes part as one more unit.
         minus, plus = zip(states, phases.outputs, strict=True)
         change = jax.tree.map(lambda a, b: b - a, minus, plus)
         mean = jax.tree.map(lambda a, b: (a + b) / 2, minus, plus)

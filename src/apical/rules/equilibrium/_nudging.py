@@ -1,4 +1,4 @@
-"""Estimates of the gradient from nudged states: their nudges and weights.
+"""Estimators of the gradient from nudged states: their nudges b_k and weights w_k.
 
     dL/dtheta ~ -sum_k w_k dPhi_k/dtheta,      Phi_k at the state nudged by b_k
 
@@ -64,7 +64,7 @@ class Holomorphic:
 
 
 class Stencil(NamedTuple):
-    """Nudges and their weights; with the free state the last nudge is 0."""
+    """Nudges and their weights; the last nudge is 0 if the free state is used."""
 
     nudges: Any
     weights: Any

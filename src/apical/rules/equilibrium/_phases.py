@@ -4,7 +4,7 @@
     clamped   the output is held at y + strength (target - y)
 
 In both phases the output sends feedback to the units that it reads, through the same
-weights. An output that is a unit (marked `apical.node`) is clamped as such. `predict`
+weights. An output that is a unit (marked `apical.node`) is clamped as a unit. `predict`
 returns the output of the free state; `value` and `aux` are those of the free state.
 """
 
@@ -26,7 +26,7 @@ from .._call_checks import (
 )
 from .._field_checks import check_positive, check_whole
 from ._energy import require_units, strengths
-from ._settling import State, Units, Values, settle, settling, stacked
+from ._settling import State, Units, Values, settle, settling, stack_states
 
 
 class FreeNetwork(Rule):
@@ -38,7 +38,7 @@ class FreeNetwork(Rule):
     nodes = "unit"
 
     def check_free(self) -> None:
-        """Check the fields that all of them have."""
+        """Check the fields common to all subclasses."""
         if self.free_steps is not None:
             check_whole(self.free_steps, "free_steps")
         check_positive(self.rate, "rate")
@@ -102,13 +102,13 @@ class ClampedNetwork(FreeNetwork):
 
     @property
     def clamp_strength(self) -> Any:
-        """The fraction of the way to the target by which the output is moved."""
+        """The fraction of the distance to the target by which the output is moved."""
         return 1.0
 
     def objective(self, learned: Any, phases: Phases) -> Any:
         """The contrast of both phases, whose gradient is the update direction.
 
-        The Hebbian product at the free state less that at the clamped state, summed
+        The Hebbian product at the free state minus that at the clamped state, summed
         over all examples.
         """
         units = phases.units
@@ -145,12 +145,12 @@ class ClampedNetwork(FreeNetwork):
         return units.step(values, self.rate, output=output)
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
-        """Settle freely and clamped, and contrast."""
+        """Settle to the free and clamped states, and contrast them."""
         phases, rest = self._settle(circuit, params, args)
         learned = circuit.leaves.split(params)[0]
         scale = circuit.scale * self.clamp_strength
         grads = jax.grad(lambda x: self.objective(x, phases) / scale)(learned)
-        info = settling(phases.units, phases.free, stacked(phases.clamped))
+        info = settling(phases.units, phases.free, stack_states(phases.clamped))
         return Credit(rest.loss, rest.aux, circuit.leaves.combine(grads), state, info)
 
     def descended(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Recirculation: the response to the network's own output, less that to the input.
+"""Recirculation: the response to the reconstruction minus that to the input.
 
     h1 = rho(W v0)          the input              y  = o(h1)     its reconstruction
     v2 = r v0 + (1 - r) y   the second round       h3 = rho(W v2)
@@ -48,13 +48,13 @@ class Recirculation(Rule):
     the squared error, mean(sum((y - v0)^2)) / 2, as regression -> 1, with an error of
     O(1 - regression). With other weights it is not a gradient, but learning by gradient
     descent with weight decay aligns them. (Twelve inputs, three hidden units: loss
-    0.50, by backpropagation 0.44; without decay the weights diverge again in the long
-    run; with Adam, which scales each entry, they do not align: 2.0.) The loss function
-    is reported, but not descended.
+    0.50, with backpropagation 0.44; without decay the weights eventually diverge; with
+    Adam, which scales each entry, they do not align: loss 2.0.) The loss function is
+    reported but not minimised.
 
-    With several hidden layers each compares its own two rounds. The rule was designed
-    for one layer: with more, the change of an encoder's unit is not the signal that the
-    decoder above it would send.
+    With several hidden layers, each compares its activity in the two rounds. The rule
+    was designed for one hidden layer: with more, the change of an encoder unit is not
+    the signal that the decoder would send back.
 
     Args:
       regression: the fraction of the input in the second round, from 0 to below 1. The

@@ -4,9 +4,9 @@
     feedback_n = sum_m (c_m / c_n) <s_m, dz_m/ds_n> + the pull of the loss or the output
 
 All units move at once. A step is one forward pass and one backward pass to the units
-(not to the parameters); nothing of one step is stored for the next. The rate damps: at
-1 a unit takes its new value, and networks that oscillate there may settle below. The
-energy whose minima these are is in `_energy`.
+(not to the parameters); nothing of one step is stored for the next. At rate 1 a unit
+takes its new value; networks that oscillate at rate 1 may settle at a smaller rate. The
+equilibria are minima of the energy in `_energy`.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ SETTLED = 1e-3
 
 
 class Settling(NamedTuple):
-    """Diagnostics of settling, for each state: the free one first.
+    """Diagnostics of settling, per state; the free state comes first.
 
     Attributes:
-      residual: how far the last step moved the units (divided by the rate), relative to
-        the distance between the contrasted states, with units weighted as in the
-        energy. The relative error of the update is about that, or more where units
-        settle slowly.
+      residual: the distance of the last step (divided by the rate), relative to the
+        distance between the contrasted states, with units weighted as in the energy.
+        The relative error of the update is about as large, or larger if units settle
+        slowly.
       settled: whether the residual is below 1e-3 (never if numbers are not finite).
     """
 
@@ -121,9 +121,10 @@ class Units:
 
         Args:
           values: the values that consumers read.
-          sent: what each unit sends back through its own drive.
-          nudge: how strongly the loss of an example pulls; None: the loss is not used.
-          output: what the output sends back, as a function of its value; None: nothing.
+          sent: the feedback signal that each unit sends back through its drive.
+          nudge: the strength of the loss of each example; None: the loss is not used.
+          output: the feedback signal of the output, as a function of its value, or
+            None.
         """
         nudged = nudge is not None
         found, back = jax.vjp(lambda v: self.read(v, with_loss=nudged), values)
@@ -145,7 +146,7 @@ class Units:
         total = {
             n: z + _times(1 / self.strength[n], feedback[n]) for n, z in drives.items()
         }
-        return damped(values, self.respond(values, total), rate)
+        return damped_step(values, self.respond(values, total), rate)
 
     def product(
         self,
@@ -165,7 +166,7 @@ class Units:
         return sum(parts)
 
     def at_rest(self, values: Values) -> Any:
-        """The run with every unit held: loss, aux, predictions and the output."""
+        """One evaluation with every unit held: loss, aux, predictions and output."""
         sites = [*self.names, *([OUTPUT] if self.with_output else [])]
         return self.circuit.run(
             self.params, self.args, tap="clamp", inject=values, sites=sites
@@ -176,7 +177,7 @@ def _times(number: Any, array: jax.Array) -> jax.Array:
     return jnp.asarray(number, array.dtype) * array
 
 
-def damped(values: Values, moved: Values, rate: Any) -> Values:
+def damped_step(values: Values, moved: Values, rate: Any) -> Values:
     """`(1 - rate) values + rate moved`."""
 
     def mix(old: jax.Array, new: jax.Array) -> jax.Array:
@@ -200,7 +201,7 @@ def settle(
     steps: int,
     rate: Any,
 ) -> State:
-    """Take all steps, and measure the last one."""
+    """Take all steps, and measure the size of the last one."""
     before = repeat(units.circuit, step, values, steps - 1)
     after = step(before)
     moved = units.scaled(jax.tree.map(jnp.subtract, after, before))
@@ -218,12 +219,12 @@ def settling(units: Units, free: State, others: State) -> Settling:
 
 def residuals(last_step: jax.Array, distance: jax.Array) -> Settling:
     """The diagnostics, given the squares of the last step and of the distance."""
-    # States that do not differ have settled only where nothing moves.
+    # Equal states count as settled only if the last step is 0.
     same = jnp.where(last_step == 0, 0, jnp.inf)
     residual = jnp.where(distance == 0, same, root_of_ratio(last_step, distance))
     return Settling(residual, residual < SETTLED)
 
 
-def stacked(*states: Any) -> Any:
+def stack_states(*states: Any) -> Any:
     """Trees of the same structure, stacked along a new first axis."""
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)

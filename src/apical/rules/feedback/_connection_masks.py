@@ -4,7 +4,7 @@
     backward  B m' (1 + noise xi),      xi ~ N(0, 1), drawn anew at every call
 
 Masks are drawn at `init` and stay fixed. Removed forward weights act as 0 and have
-gradient 0, in training, prediction and comparison alike.
+gradient 0 in training, prediction and comparisons.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from ._feedback_weights import replaceable_weights, require_direct, warn_of_froz
 class Connections(NamedTuple):
     """The masks and the noise key of a state; None where that option is not used.
 
-    To use masks of your own put them here: trees of ones and zeros, None where all
-    connections exist.
+    Custom masks can be set here: trees of ones and zeros, None where all connections
+    exist.
 
     Attributes:
       forward: a mask for each weight, the pytree of the parameters.
       backward: a mask for each feedback weight, the pytree of these.
-      key: of the noise of the next call.
+      key: the key for the noise of the next call.
     """
 
     forward: Any = None
@@ -51,14 +51,14 @@ class Connections(NamedTuple):
         )
 
     def advance(self) -> Connections:
-        """The connections of the next call: another key for the noise."""
+        """The connections of the next call, with a new key for the noise."""
         if self.key is None:
             return self
         return self._replace(key=jax.random.split(self.key)[1])
 
 
 class FeedbackState(NamedTuple):
-    """Feedback weights phi, and which connections exist."""
+    """Feedback weights phi, and the masks of their connections."""
 
     feedback: Any
     connections: Connections = Connections()
@@ -76,11 +76,11 @@ def connect(
 ) -> Connections:
     """Draw the masks of the weights, and of the feedback weights.
 
-    Warns of weights that are not learned, which keep all their connections.
+    Warns about weights that are not learned: these keep all their connections.
 
     Args:
       circuit: the circuit of the batch.
-      key: a key, into which a name is folded here.
+      key: a random key; a name is folded into it here.
       params: the parameters.
       forward: the fraction of forward connections that are removed.
       backward: the fraction of backward connections that are removed.
@@ -105,7 +105,7 @@ def connect(
 
 
 def multiply(tree: Any, mask: Any) -> Any:
-    """A tree times a mask, entry by entry; None is a mask of ones, or no leaf."""
+    """A tree times a mask, elementwise; None is a mask of ones, or a missing leaf."""
 
     def product(m: Any, x: Any) -> Any:
         return x if m is None or x is None else x * m
@@ -127,7 +127,7 @@ def _draw_mask(tree: Any, key: jax.Array, removed: Any) -> Any:
 
 
 def _is_positive(number: Any) -> bool:
-    """Whether a number is, or (traced) may be, above zero."""
+    """Whether a number is above zero, or is traced and may be."""
     return not isinstance(number, (int, float)) or number > 0
 
 
@@ -213,7 +213,7 @@ class ConnectedRule(Rule):
         return super().predict(circuit, here, state, args)
 
     def _masked_params(self, circuit: Circuit, params: Any, state: Any) -> Any:
-        """The parameters, removed weights 0; refuses a state of other options."""
+        """The parameters with removed weights 0; raises for states of other options."""
         wanted = {
             "removed_forward": state.connections.forward,
             "removed_backward": state.connections.backward,

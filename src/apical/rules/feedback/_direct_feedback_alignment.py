@@ -2,8 +2,8 @@
 
     delta_n = B_n e,      e = dL/dy, one for each example,      B_n fixed and random
 
-The signal is at the node's value, so that pulling it back through what made the node
-multiplies it by rho'(z_n). Nøkland 2016.
+The signal is applied at the node's value, so its pull-back to the parameters multiplies
+it by rho'(z_n). Nøkland 2016.
 """
 
 from __future__ import annotations
@@ -27,19 +27,20 @@ class DirectFeedbackAlignment(DirectProjectionRule):
 
         delta_n = scale B_n e,      da_n = delta_n * rho'(a_n)
 
-    Nothing passes from node to node, nor from step to step of a loop; the parameters
+    No signal passes from node to node, nor from step to step of a loop; the parameters
     after the last node take the true gradient.
 
     | axis of a node                      | what it receives                       |
     |-------------------------------------|----------------------------------------|
     | the examples                        | the error of the same example          |
     | steps that the output has too       | the error of the same step             |
-    | a loop that the output has not      | the same signal in every turn          |
+    | a loop that the output is not in    | the same signal in every turn          |
     | every other (units, pixels, tokens) | a row of B for each of its entries     |
 
-    An axis of steps of the output is any but the examples' and the last. The node's is
-    the first of that length among: the same place, the loops, the other axes. A scan
-    over layers is a loop too: its layers share one B.
+    The output's axes of steps are all its axes except that of the examples and the last
+    one. The corresponding axis of a node is the first of the same length, in this
+    order: the same position, the loops, the other axes. A scan over layers is a loop
+    too: its layers share one B.
 
     State: `FeedbackState(feedback, connections)`: for each node, by name, a matrix
     `[units, outputs]`, uniform within 1/sqrt(units), as in Nøkland's published code:
@@ -48,9 +49,9 @@ class DirectFeedbackAlignment(DirectProjectionRule):
     Args:
       scale: the size of every B, relative to that.
       error: `"full"`, or `"sign"` to send only the sign of each example's error. With a
-        squared error or a cross-entropy it is that of y - y*, as in Frenkel et al.,
-        who send it with the size 1 for each example; here the loss is a mean over N
-        examples, so the size is 1/N (1 if it is a sum).
+        squared error or a cross-entropy this is the sign of y - y*, as in Frenkel et
+        al., who use magnitude 1 for each example; here the loss is a mean over N
+        examples, so the magnitude is 1/N (1 if it is a sum).
       removed_forward: the fraction of forward connections that are removed: their
         weights act as 0 and have gradient 0.
       removed_backward: the fraction of backward connections that are removed.
@@ -76,8 +77,8 @@ class DirectFeedbackAlignment(DirectProjectionRule):
       True
 
     Raises:
-      ValueError: in `init`, if there is no output, or a node comes after it; if the
-        examples have no axis of their own.
+      ValueError: in `init`, if there is no output, or a node comes after it; if no axis
+        holds the examples alone.
 
     Source: Nøkland 2016, NeurIPS; the sign of the error: Frenkel, Lefebvre & Bol
     2021, Frontiers in Neuroscience 15:629892; one matrix for many layers: Launay et
@@ -100,7 +101,7 @@ class DirectFeedbackAlignment(DirectProjectionRule):
     def needs(  # pyright: ignore[reportIncompatibleVariableOverride]
         self,
     ) -> tuple[str, ...]:
-        """With the sign, labels: for a cross-entropy it is that of 1/2 - label."""
+        """The sign needs labels: for a cross-entropy it is the sign of 1/2 - label."""
         found = (
             "separate phases",
             "global error",
@@ -118,7 +119,7 @@ class DirectFeedbackAlignment(DirectProjectionRule):
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
         """Draw a matrix for each node."""
-        if self.error == "sign":  # the sign is scaled by the loss's reduction
+        if self.error == "sign":  # its magnitude depends on the loss's reduction
             require_reduction(circuit, params, args)
         return super().init(circuit, key, params, args)
 
@@ -135,4 +136,4 @@ _NOKLAND = (
     "Learning in Deep Neural Networks}, author={N{\\o}kland, Arild}, "
     "booktitle={NeurIPS}, year={2016}}"
 )
-_SIGN = DirectRandomTargetProjection.citation  # of the same paper
+_SIGN = DirectRandomTargetProjection.citation  # from the same paper

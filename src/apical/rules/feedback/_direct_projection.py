@@ -2,9 +2,10 @@
 
     delta_n = scale B_n s + dL/dn,      dW_n = the pull-back of delta_n,
 
-with s what is sent, of the output's shape, B_n fixed and random, and dL/dn the gradient
-of what the loss reads of the node itself (a penalty on activity; mostly 0), rather than
-through the output. How the axes of the output meet those of a node is in `_axes`.
+with s the array that is sent (of the output's shape), B_n fixed and random, and dL/dn
+the gradient of terms of the loss that read the node directly, not through the output (a
+penalty on activity; usually 0). `_axis_maps` maps the axes of the output to those of a
+node.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class DirectProjectionRule(ConnectedRule):
     scale: float = 1.0
 
     def message(self, circuit: Circuit, args: Any, error: jax.Array) -> jax.Array:
-        """What is sent, of the output's shape, given the loss's gradient there."""
+        """The array that is sent, of the output's shape, given the error there."""
         raise NotImplementedError
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
@@ -67,7 +68,7 @@ class DirectProjectionRule(ConnectedRule):
     def masked_signals(
         self, circuit: Circuit, params: Any, state: Any, args: Any
     ) -> Any:
-        """What is sent to each node."""
+        """The projected signal at each node."""
         found = self._evaluate(circuit, params, state, args)
         return {n: Signal(v, v, found.delta[n]) for n, v in found.values.items()}
 
@@ -75,7 +76,7 @@ class DirectProjectionRule(ConnectedRule):
         self, circuit: Circuit, params: Any, state: Any, args: Any
     ) -> DirectSignals:
         learned, fixed = circuit.leaves.split(params)
-        # A node that is the output takes the error itself.
+        # A node that is the output receives the error directly.
         last = circuit.output_node
 
         def tap(site: str, computed: Any, injected: Any) -> Any:

@@ -27,13 +27,13 @@ class DirectRandomTargetProjection(DirectProjectionRule):
 
     A node can be updated before anything after it is computed. The target replaces the
     error in the gradient: the update is -rate dW_n. B is symmetrically distributed, so
-    the opposite sign would be the same rule; this is the sign of the published code.
-    For one-hot targets y* is the sign of the error y* - y, shifted and rescaled. Each
-    example is sent its share of the loss: y*/N if that is a mean over N examples.
+    the opposite sign would give the same rule; this is the sign of the published code.
+    For one-hot targets y* is the sign of the error y* - y, shifted and rescaled. If the
+    loss is a mean over N examples, each example is sent y*/N.
 
-    How the axes of the output meet those of a node, and how B is drawn, is as in
-    `DirectFeedbackAlignment`. With an unbounded nonlinearity the hidden weights grow
-    without limit, because the signal never shrinks: use one that saturates.
+    The axes of nodes and output, and the distribution of B, are as in
+    `DirectFeedbackAlignment`. With an unbounded nonlinearity the hidden weights
+    diverge, because the signal never shrinks: use one that saturates.
 
     Args:
       scale: the size of every B.
@@ -57,8 +57,8 @@ class DirectRandomTargetProjection(DirectProjectionRule):
 
     Raises:
       ValueError: in `init`, without `target=`, or if its shape is not the output's; if
-        there is no output, or a node comes after it; if the examples have no axis of
-        their own.
+        there is no output, or a node comes after it; if no axis holds the examples
+        alone.
 
     Source: Frenkel, Lefebvre & Bol 2021, Frontiers in Neuroscience 15:629892.
     """

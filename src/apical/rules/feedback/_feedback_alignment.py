@@ -53,7 +53,7 @@ class FeedbackAlignment(ConnectedRule):
       >>> state = learner.init(jax.random.key(0), w, x)
       >>> backprop = jax.grad(loss_fn)(w, x)
       >>> credit = learner(w, state, x)
-      >>> bool(jnp.allclose(credit.grads["b"], backprop["b"]))  # no weight above it
+      >>> bool(jnp.allclose(credit.grads["b"], backprop["b"]))  # the last layer
       True
       >>> bool(jnp.allclose(credit.grads["a"], backprop["a"]))
       False
@@ -61,7 +61,7 @@ class FeedbackAlignment(ConnectedRule):
     Source: Lillicrap, Cownden, Tweed & Akerman 2016, Nature Communications 7:13276.
     """
 
-    removed_forward: float = 0.0  # by position, too
+    removed_forward: float = 0.0  # may also be given by position
     removed_backward: float = 0.0
     gains: str = static(default="forward")
 
@@ -85,7 +85,7 @@ class FeedbackAlignment(ConnectedRule):
         check_choice(self.gains, "gains", ("forward", "feedback"))
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
-        """Draw the feedback weights, with the size of the forward ones."""
+        """Draw the feedback weights, at the scale of the forward weights."""
         del args
         circuit.require_feedback()
         own = fold_in_name(key, "apical.FeedbackAlignment")

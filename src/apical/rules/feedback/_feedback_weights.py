@@ -1,4 +1,4 @@
-"""Feedback weights: how they are drawn, what they may stand in for, and their use.
+"""Feedback weights: drawing them, checking them, and the backward pass through them.
 
     delta_l = (phi_{l+1} delta_{l+1}) * rho'(z_l),      phi in place of theta^T
 
@@ -47,7 +47,7 @@ def draw_leaves(
 
 
 def fan_ins(circuit: Circuit) -> dict[int, int]:
-    """For each leaf, how many inputs one output sums at its (last) synapse."""
+    """The fan-in of each leaf at its (last) synapse."""
     return {i: s.fan_in for s in circuit.synapses for i in s.leaves}
 
 
@@ -56,7 +56,7 @@ def _scaled_to(numbers: jax.Array, leaf: jax.Array, fan_in: int) -> jax.Array:
     return numbers * jnp.where(size > 0, size, fan_in**-0.5).astype(leaf.dtype)
 
 
-# Normal numbers of the leaf's own root mean square (1/sqrt(fan in) where that is 0).
+# Normal numbers with the root mean square of the leaf (1/sqrt(fan in) if that is 0).
 like_forward = Draw(jax.random.normal, _scaled_to)
 
 
@@ -69,7 +69,7 @@ def through_feedback(
       circuit: the circuit of the batch.
       params: the parameters.
       args: the arguments after them.
-      state: what the credit's `state` will be.
+      state: the `state` of the returned credit.
       **feedback: as `Circuit.run` takes them (`feedback=`, `gains=`, `backward=`).
     """
     learned, fixed = circuit.leaves.split(params)
@@ -84,13 +84,13 @@ def through_feedback(
 
 
 def replaceable_weights(circuit: Circuit, params: Any) -> Any:
-    """The leaves that feedback weights can stand in for, None elsewhere."""
+    """The leaves that feedback weights can replace, None elsewhere."""
     reached = circuit.feedback_leaves
     learned = enumerate(circuit.leaves.split(params)[0])
     return circuit.leaves.combine([w if i in reached else None for i, w in learned])
 
 
-def copied(feedback: Any, tree: Any) -> Any:
+def leaves_with_feedback(feedback: Any, tree: Any) -> Any:
     """The leaves of a tree where there are feedback weights, None elsewhere."""
     return jax.tree.map(
         lambda copy, leaf: None if copy is None else leaf,
@@ -103,7 +103,7 @@ def copied(feedback: Any, tree: Any) -> Any:
 def require_direct(
     circuit: Circuit, what: str, fix: str = "Use the rule's default, or make"
 ) -> None:
-    """Refuse where an effective weight is computed from several leaves."""
+    """Raise if an effective weight is computed from several leaves."""
     for synapse in circuit.synapses:
         if synapse.weight is not None and not synapse.direct:
             raise ValueError(
@@ -114,14 +114,14 @@ def require_direct(
 
 
 def warn_of_frozen(circuit: Circuit) -> None:
-    """Say where a signal passes back through a weight that is not learned."""
+    """Warn where a signal passes back through a weight that is not learned."""
     for found in circuit.structure.frozen:
         warnings.warn(
             f"Signals pass back through {found.array} itself, in the "
             f"`{found.operation}` at {found.where} (arguments are counted from 0 after "
             "`params`): all examples share it, so that it acts as a weight there, and "
             "what is not learned has no feedback weights. If it is a frozen network, "
-            "make it a part of `params` and let the optimiser keep it still "
+            "make it a part of `params` and let the optimiser freeze it "
             "(`optax.multi_transform` with `optax.set_to_zero`). If it is data, as an "
             "adjacency matrix is, this is as it should be: "
             "`warnings.filterwarnings('ignore', 'Signals pass back through')`. "
@@ -132,7 +132,7 @@ def warn_of_frozen(circuit: Circuit) -> None:
 
 
 def require_different(circuit: Circuit, params: Any, feedback: Any) -> None:
-    """Refuse feedback weights that equal the forward ones (drawn from the same key)."""
+    """Raise if feedback weights equal the forward weights (drawn from the same key)."""
     pairs = zip(
         circuit.leaves.names,
         circuit.leaves.split(params)[0],

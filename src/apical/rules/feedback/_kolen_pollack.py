@@ -23,8 +23,8 @@ from .._inner_optimizers import updates_of
 from .._numerics import fold_in_name
 from ._connection_masks import ConnectedRule, FeedbackState, multiply
 from ._feedback_weights import (
-    copied,
     draw_leaves,
+    leaves_with_feedback,
     like_forward,
     require_different,
     through_feedback,
@@ -33,7 +33,7 @@ from ._feedback_weights import (
 
 @rule
 class KolenPollack(ConnectedRule):
-    """Feedback weights take the same updates as the forward ones, and both decay.
+    """Update feedback weights and forward weights alike, with weight decay on both.
 
         (W - B)_t = (1 - decay)^t (W - B)_0
 
@@ -106,7 +106,7 @@ class KolenPollack(ConnectedRule):
         check_fraction(self.decay, "decay")
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
-        """Draw the feedback weights, with the size of the forward ones."""
+        """Draw the feedback weights, at the scale of the forward weights."""
         del args
         circuit.require_feedback()
         own = fold_in_name(key, "apical.KolenPollack")
@@ -118,7 +118,7 @@ class KolenPollack(ConnectedRule):
     def masked_credit(
         self, circuit: Circuit, params: Any, state: Any, args: Any
     ) -> Credit:
-        """One backward pass through the feedback weights as they are now."""
+        """One backward pass through the current feedback weights."""
         feedback = self.effective_feedback(state, state.feedback)
         return through_feedback(circuit, params, args, state, feedback=feedback)
 
@@ -148,12 +148,12 @@ class KolenPollack(ConnectedRule):
 
         updates, memory = updates_for(credit.grads)
         nonzero = jax.tree.map(lambda g: jnp.where(g == 0, 1, g), credit.grads)
-        applied = copied(state.feedback, updates_for(nonzero)[0])
+        applied = leaves_with_feedback(state.feedback, updates_for(nonzero)[0])
         lost = jax.tree.map(lambda m: jnp.where(m == 0, 0, self.decay), applied)
         # A removed forward weight does not change; it acts as 0.
         lost_here = multiply(lost, credit.state.connections.forward)
         moved = optax.apply_updates(_shrunk(learned, lost_here), updates)
-        same = copied(state.feedback, updates)
+        same = leaves_with_feedback(state.feedback, updates)
         feedback = optax.apply_updates(_shrunk(state.feedback, lost), same)
         after = credit.state._replace(feedback=feedback)
         params = circuit.merged(params, moved)
@@ -162,9 +162,9 @@ class KolenPollack(ConnectedRule):
     def check_optimizer(
         self, circuit: Circuit, params: Any, optimizer: optax.GradientTransformation
     ) -> None:
-        """Refuse an optimiser that moves parameters whose gradient is zero."""
+        """Raise for an optimiser that changes parameters whose gradient is zero."""
         learned = circuit.learned(params)
-        # On concrete numbers, so that it is checked under `jit` as well.
+        # With concrete numbers, so that the check also runs under `jit`.
         with jax.ensure_compile_time_eval():
             ones = jax.tree.map(lambda p: jnp.ones(p.shape, p.dtype), learned)
             still = jax.tree.map(jnp.zeros_like, ones)
@@ -180,7 +180,7 @@ class KolenPollack(ConnectedRule):
 
 
 def _shrunk(weights: Any, lost: Any) -> Any:
-    """A tree less the fractions that are lost; None: nothing is lost."""
+    """A tree after decay by the given fractions; None means no decay."""
 
     def shrink(x: Any, w: Any) -> Any:
         return w if x is None else (w * (1 - x)).astype(w.dtype)

@@ -1,8 +1,8 @@
-"""Feedback weights as a part of rules that relax: what carries errors back to values.
+"""Feedback weights for rules that relax: the weights through which errors pass back.
 
     dE/dv_n = e_n - sum_m e_m through phi + dL/dv_n through phi
 
-Parameters learn from the errors that are left, without passing a weight.
+Parameters learn from the errors after relaxation, which pass no further weight.
 """
 
 from __future__ import annotations
@@ -19,14 +19,20 @@ from .._field_checks import check_fraction, check_positive, check_transformation
 from .._inner_optimizers import apply_optimizer, init_optimizer
 from .._numerics import fold_in_name
 from ._connection_masks import Connections, connect
-from ._feedback_weights import copied, draw_leaves, like_forward, require_different
+from ._feedback_weights import (
+    draw_leaves,
+    leaves_with_feedback,
+    like_forward,
+    require_different,
+)
 
 
 class AbstractFeedback(abc.ABC):
-    """What carries errors back in place of the forward weights.
+    """The weights through which errors pass back, in place of the forward ones.
 
-    Subclass it as a frozen dataclass to write another one for `PredictiveCoding` and
-    `ActivationRelaxation`: it must have a hash, since it is part of the rule's type.
+    Subclass it as a frozen dataclass to write your own for `PredictiveCoding` and
+    `ActivationRelaxation`. It must be hashable, because it is a static field of the
+    rule.
 
     Attributes:
       learns: whether the weights are trained (they are then a second network).
@@ -52,7 +58,7 @@ class AbstractFeedback(abc.ABC):
 
     @abc.abstractmethod
     def init(self, circuit: Circuit, key: jax.Array, params: Any) -> Any:
-        """The state before the first call; refuse here what cannot work."""
+        """The initial state; raise ValueError for unsupported circuits."""
 
     @abc.abstractmethod
     def carry(self, state: Any) -> Any:
@@ -74,16 +80,16 @@ class RandomFeedbackState(NamedTuple):
 @final
 @dataclass(frozen=True)
 class RandomFeedback(AbstractFeedback):
-    """Errors are carried back by other weights than predictions forward.
+    """Pass errors back through random weights, separate from the forward weights.
 
-    They are drawn once, of the size of the forward weights. With an optimiser they
-    learn by the product of error and activity that the forward weights learn by.
+    They are drawn once, at the scale of the forward weights. With an optimiser they
+    learn from the same products of error and activity as the forward weights.
 
     Args:
-      optimizer: any optax transformation that moves them; None: they stay.
-      removed_backward: the fraction of backward connections that do not exist.
-      backward_noise: the standard deviation of feedback weights from call to call,
-        relative to their size.
+      optimizer: any optax transformation that trains them; None: they stay fixed.
+      removed_backward: the fraction of backward connections that are removed.
+      backward_noise: the standard deviation of the noise in feedback weights, drawn
+        anew at every call, relative to their size.
 
     Example:
       >>> import apical, optax
@@ -115,13 +121,13 @@ class RandomFeedback(AbstractFeedback):
 
     @property
     def learns(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Whether they are trained: a second network."""
+        """Whether the weights are trained (and so are a second network)."""
         return self.optimizer is not None
 
     def init(
         self, circuit: Circuit, key: jax.Array, params: Any
     ) -> RandomFeedbackState:
-        """Draw the weights; refuse those that equal the forward ones."""
+        """Draw the weights; raise if they equal the forward weights."""
         circuit.require_feedback()
         own = fold_in_name(key, "apical.PredictiveCoding")
         drawn = draw_leaves(circuit, own, params, circuit.feedback_leaves, like_forward)
@@ -137,7 +143,7 @@ class RandomFeedback(AbstractFeedback):
         return RandomFeedbackState(drawn, memory, there)
 
     def carry(self, state: RandomFeedbackState) -> Any:
-        """The feedback weights as they are in this call."""
+        """The feedback weights of this call."""
         return state.connections.apply(state.weights, self.backward_noise)
 
     def update(self, state: RandomFeedbackState, grads: Any) -> RandomFeedbackState:
@@ -145,6 +151,6 @@ class RandomFeedback(AbstractFeedback):
         state = state._replace(connections=state.connections.advance())
         if self.optimizer is None:
             return state
-        mine = copied(state.weights, grads)
+        mine = leaves_with_feedback(state.weights, grads)
         moved = apply_optimizer(self.optimizer, mine, state.optimizer, state.weights)
         return RandomFeedbackState(*moved, state.connections)

@@ -33,8 +33,8 @@ class SignState(NamedTuple):
 
     Attributes:
       agreement: +1 or -1 for each weight; None: all signs agree.
-      magnitude: the magnitudes that are fixed, or None.
-      key: for the magnitudes that are drawn at every call, or None.
+      magnitude: the fixed magnitudes, or None.
+      key: the key for magnitudes that are drawn at every call, or None.
       connections: the masks of removed connections.
     """
 
@@ -46,7 +46,7 @@ class SignState(NamedTuple):
 
 @rule
 class SignConcordance(ConnectedRule):
-    """Send the teaching signal through the signs of the weights.
+    """Pass the teaching signal back through the signs of the weights.
 
         B = s M sign(W),    s = sqrt(2 / (fan in + fan out))
 
@@ -61,8 +61,8 @@ class SignConcordance(ConnectedRule):
 
     Args:
       magnitude: `"uniform"`, `"fixed"` or `"batch"`.
-      concordance: the fraction of feedback weights whose sign agrees with the forward
-        one; which ones is drawn at `init`, and the others have the opposite sign.
+      concordance: the fraction of feedback weights whose sign agrees with that of the
+        forward weight, drawn at `init`; the others have the opposite sign.
       removed_forward: the fraction of forward connections that are removed: their
         weights act as 0 and have gradient 0.
       removed_backward: the fraction of backward connections that are removed.
@@ -92,7 +92,7 @@ class SignConcordance(ConnectedRule):
         "Backpropagation?}, author={Liao, Qianli and Leibo, Joel Z. and Poggio, "
         "Tomaso}, booktitle={AAAI}, year={2016}}"
     )
-    # The signs of the forward weights are transported, not their magnitudes.
+    # Only the signs of the forward weights are transported, not their magnitudes.
     needs: ClassVar[tuple[str, ...]] = (
         "weight transport",
         "separate phases",
@@ -109,7 +109,7 @@ class SignConcordance(ConnectedRule):
         check_fraction(self.concordance, "concordance")
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
-        """Draw which signs agree, fixed magnitudes, and which connections exist."""
+        """Draw the agreeing signs, fixed magnitudes and connection masks."""
         del args
         circuit.require_feedback()
         own = fold_in_name(key, "apical.SignConcordance")
@@ -145,7 +145,7 @@ class SignConcordance(ConnectedRule):
         return self.effective_feedback(state, reduce(multiply, factors, ones))
 
     def _require_matching(self, state: SignState) -> None:
-        """Refuse a state of other options, which would be used without an error."""
+        """Raise for a state of other options, which would be wrong without an error."""
         concordance = self.concordance
         partial = isinstance(concordance, (int, float)) and concordance != 1
         wanted = {
@@ -194,5 +194,5 @@ def _magnitudes(circuit: Circuit, key: jax.Array, params: Any) -> Any:
 
 
 def _may_differ(number: Any, usual: float) -> bool:
-    """Whether a number differs, or (traced) may differ, from the usual one."""
+    """Whether a number differs from the default, or is traced and may differ."""
     return not isinstance(number, (int, float)) or number != usual

@@ -28,7 +28,7 @@ from ._feedback_weights import (
 
 
 class MirrorState(NamedTuple):
-    """Feedback weights phi, the key of the next noise, and which connections exist.
+    """Feedback weights phi, the key of the next noise, and the connection masks.
 
     The weight of a removed backward connection is learned, but not used.
     """
@@ -63,8 +63,8 @@ class WeightMirror(ConnectedRule):
     no rescaling is needed.
 
     State: B and a key. A weight shared by several synapses, or by the steps of a loop,
-    has one B, updated by the mean over all of its uses. In a branch that is not taken,
-    B does not change.
+    has one B, updated by the mean over all of its uses. In a branch of a `lax.cond`
+    that is not taken, B does not change.
 
     Args:
       mirror_rate: the factor of <x y^T> in the update of each call.
@@ -83,7 +83,7 @@ class WeightMirror(ConnectedRule):
       >>> w, x = {"a": jnp.eye(2), "b": jnp.array([[2.0], [-1]])}, jnp.ones((9000, 2))
       >>> learner = apical.value_and_grad(loss_fn, apical.rules.WeightMirror(1.0, 1.0))
       >>> state = learner.init(jax.random.key(0), w, x)
-      >>> state = learner(w, state, x).state  # decay 1: B is this step's
+      >>> state = learner(w, state, x).state  # decay 1: B depends on this step only
       >>> bool(jnp.allclose(state.feedback["b"], w["b"], atol=0.1))
       True
 
@@ -124,7 +124,7 @@ class WeightMirror(ConnectedRule):
         check_positive(self.noise, "noise")
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
-        """Draw the feedback weights, with the size of the forward ones."""
+        """Draw the feedback weights, at the scale of the forward weights."""
         del args
         circuit.require_feedback()
         require_direct(circuit, "A mirror", "Make")
@@ -173,8 +173,8 @@ def correlate(
 ) -> tuple[list[jax.Array], list[jax.Array]]:
     """For each learned leaf the sum of x y^T under unit noise, and its number of uses.
 
-    A synapse is linear in its weight, so that its transpose maps y to x y^T; with ones
-    in place of x and y it counts the uses.
+    A synapse is linear in its weight, so its transpose maps y to x y^T; with ones in
+    place of x and y it counts the uses.
     """
     learned, fixed = circuit.leaves.split(params)
 

@@ -1,4 +1,4 @@
-"""Rules with local objectives: each node, or block of nodes, minimises its own."""
+"""Rules with a local objective for each node or block of nodes."""
 
 from ._clapp import CLAPP as CLAPP
 from ._forward_forward import ForwardForward as ForwardForward

@@ -1,15 +1,15 @@
-"""Objectives at a node: similarity of examples, and prediction by a read-out.
+"""Local objectives of a node: similarity matching, and prediction by a read-out.
 
     similarity    l_n = <(S(s_n R_n) - S(y*))^2>,   S_ij = cos(x_i - mean, x_j - mean)
-    prediction    l_n = L(s_n P_n),                 the loss, of the node's own output
+    prediction    l_n = L(s_n P_n),                 the loss of the node's read-out
 
 The mean <> is over all N^2 pairs of examples. With U and V the centred rows of the node
 and of the target, each of length 1, the similarities are U U^T and V V^T, and
 
     N^2 l_n = |U^T U|^2 - 2 |U^T V|^2 + |V^T V|^2
 
-needs only matrices as large as there are columns, for any number of examples. Nøkland &
-Eidnes 2019, equations 1 to 3; Belilovsky, Eickenberg & Oyallon 2019.
+needs only matrices of the size of the number of columns, for any number of examples.
+Nøkland & Eidnes 2019, equations 1 to 3; Belilovsky, Eickenberg & Oyallon 2019.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ...circuit import OUTPUT, Circuit, gathered
 from .._axis_maps import AxisMap
 from .._numerics import upcast
 
-# Rows whose square is below this have no direction.
+# Rows whose squared norm is below this count as zero.
 _SMALLEST_SQUARE = 1e-12
 
 
@@ -34,7 +34,7 @@ def similarity(
     values: dict[str, jax.Array],
     readouts: dict[str, jax.Array],
 ) -> dict[str, jax.Array]:
-    """For each node the objective, summed over the turns of its loops."""
+    """The similarity objective of each node, summed over the turns of its loops."""
     found = {}
     for name, node in axes.items():
         wanted = directions(upcast(node.output_table(target)))
@@ -46,7 +46,7 @@ def similarity(
 
 
 def directions(rows: jax.Array) -> jax.Array:
-    """Each row, centred and of length 1: their products are the similarities."""
+    """Rows centred and scaled to length 1; their products are the similarities."""
     centred = rows - jnp.mean(rows, axis=-1, keepdims=True)
     size = jnp.sum(jnp.square(centred), axis=-1, keepdims=True)
     return centred * jax.lax.rsqrt(size + _SMALLEST_SQUARE)
@@ -54,7 +54,7 @@ def directions(rows: jax.Array) -> jax.Array:
 
 def _crossed(one: jax.Array, other: jax.Array) -> jax.Array:
     """The squared norm of `one^T other`, for each turn."""
-    # Summed over the examples, which may lie on several devices.
+    # Summed over the examples, which may be sharded over several devices.
     product = jnp.swapaxes(gathered(one), -1, -2) @ gathered(other)
     return jnp.sum(jnp.square(product), axis=(-1, -2))
 
@@ -67,7 +67,7 @@ def prediction(
     values: dict[str, jax.Array],
     readouts: dict[str, jax.Array],
 ) -> dict[str, jax.Array]:
-    """For each node the loss of its own output, summed over the turns of its loops."""
+    """The loss of each node's read-out, summed over the turns of its loops."""
     shape = circuit.output_shape
     learned, fixed = circuit.leaves.split(params)
     params = circuit.leaves.combine(jax.lax.stop_gradient(learned), fixed)

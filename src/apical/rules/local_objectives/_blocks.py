@@ -2,8 +2,9 @@
 
     total = L + sum_n objective_n(s_n) + sum_n <dL/ds_n, s_n>,    n the ends of blocks
 
-where consumers read stop_gradient(s_n), and dL/ds_n is the gradient of what the loss
-reads of a node itself (a penalty on activity; mostly 0), not through the output.
+where consumers read stop_gradient(s_n), and dL/ds_n is the gradient of terms of the
+loss that read a node directly, not through the output (a penalty on activity; usually
+0).
 
 A parameter belongs to the block whose end it reaches first. Blocks are refused where a
 node reaches two ends: the objective of the upper one would then train parameters below
@@ -55,9 +56,9 @@ def _require_one_end(circuit: Circuit, ends: list[str], hidden: list[str]) -> No
 
 
 def _reached(circuit: Circuit, name: str, ends: list[str]) -> set[str]:
-    """What a node reaches through nodes that are not ends: ends, or the loss.
+    """The ends of blocks (or the loss) that a node reaches through other nodes.
 
-    In the words of an error message.
+    As worded in error messages.
     """
     found, seen, waiting = set[str](), {name}, [name]
     while waiting:
@@ -72,7 +73,7 @@ def _reached(circuit: Circuit, name: str, ends: list[str]) -> set[str]:
     return found
 
 
-# Takes the values at the ends of blocks and the read-outs: an objective for each end.
+# Maps the values at the ends of blocks and the read-outs to an objective for each end.
 Objectives = Callable[[dict[str, jax.Array], Any], dict[str, jax.Array]]
 
 
@@ -104,7 +105,7 @@ class BlockObjectives(NamedTuple):
         return BlockGradients(run, objectives, grads, by_readout)
 
     def signals(self, readouts: Any) -> tuple[dict[str, jax.Array], Any]:
-        """Every node's value, and the gradient there."""
+        """The value of each node, and the gradient there."""
         learned, _ = self.circuit.leaves.split(self.params)
         teaching, (run, _) = jax.grad(self._total(), argnums=2, has_aux=True)(
             learned, readouts, self.circuit.zeros()
@@ -132,7 +133,7 @@ class BlockObjectives(NamedTuple):
         return total
 
     def _direct_gradients(self) -> dict[str, jax.Array]:
-        """The gradient of what the loss reads of each end itself."""
+        """The gradient of the loss at each end, except through the output."""
         every = self.circuit.zeros()
         still = {n: every[n] for n in self.ends}
         sites = [*every, OUTPUT]

@@ -44,30 +44,31 @@ class Contrast(NamedTuple):
 
 @rule
 class CLAPP(Rule):
-    """Let each node predict its next activity, and not its activity for other inputs.
+    """Train each node to predict its next activity, but not that for other inputs.
 
         l_n = <max(0, 1 - z+ W c)> + <max(0, 1 + z- W c)>
 
-    c is a node's activity for the batch, z+ that for `positive` (the next patch or
-    moment, another augmentation), z- that for `negative`. Gradients pass through c, z+
-    and z-, and stop at the layer below. No label is used, except that parameters after
-    the last node take the true gradient.
+    c is a node's activity for the batch, z+ its activity for `positive` (the next patch
+    or time step, another augmentation), z- its activity for `negative`. Gradients pass
+    through c, z+ and z-, and stop at the layer below. Labels are used only by the
+    parameters after the last node, which take the true gradient.
 
     The paper presents a positive or a negative input, each with probability 1/2; here
     both are presented at every call, which gives twice the mean, as in its code. The
-    paper has one W for each of several future moments, and weights shared over places;
-    here there is one moment, and a W of all units of a node: `[units, units]`.
+    paper has one W for each of several future time steps, and weights shared over
+    positions; here there is one time step, and W connects all units of a node: `[units,
+    units]`.
 
     State: for each node W, uniform within 1/sqrt(units) at first; the state of its
     optimiser; a key.
 
     Args:
-      positive: `positive(key, *args)` returns the arguments after `params` for what
-        comes next.
-      negative: `negative(key, *args)` returns them for another input; None: those of
-        `positive` for another example of the batch, at a random offset.
+      positive: `positive(key, *args)` returns the arguments after `params` for the next
+        input.
+      negative: `negative(key, *args)` returns the arguments for another input; None:
+        those of `positive` for another example of the batch, at a random offset.
       optimizer: an optax transformation that trains W on the same objective; None: Adam
-        at 1e-3. Its gradients are those of a mean over examples.
+        at 1e-3. Its gradients are of a mean over examples.
 
     Example:
       >>> import jax, jax.numpy as jnp, apical
@@ -127,7 +128,7 @@ class CLAPP(Rule):
         found = self._axes(circuit)
         if self.positive is None:
             raise ValueError(
-                "CLAPP compares each example with what comes next: pass `positive`, a "
+                "CLAPP compares each example with the next input: pass `positive`, a "
                 "function of a key and the arguments after `params` that returns "
                 "arguments like them, as `CLAPP(positive=lambda key, x, y: (later(x), "
                 "y))`."
@@ -146,7 +147,7 @@ class CLAPP(Rule):
         )
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
-        """A pass of the batch, one of positives, and with `negative` one of these."""
+        """One pass of the batch, one of positives, and one of `negative` if given."""
         now, later = jax.random.split(state.key)
         total = self._total(circuit, params, args, now)
         learned, _ = circuit.leaves.split(params)
@@ -163,7 +164,7 @@ class CLAPP(Rule):
         )
 
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
-        """For the batch: the gradient of each node's objective there."""
+        """The values for the batch, and the gradient of each node's objective."""
         now, _ = jax.random.split(state.key)
         total = self._total(circuit, params, args, now)
         learned, _ = circuit.leaves.split(params)
@@ -195,7 +196,7 @@ class CLAPP(Rule):
         pairs, shift = jax.random.split(key)
         after, other = self._others(circuit, params, args, pairs)
         found = self._axes(circuit)
-        # A mean over examples; if the loss is a sum, one such mean for each example.
+        # A mean over examples; times their number if the loss is a sum.
         times = circuit.batch_size / circuit.scale
 
         def tap(site: str, computed: Any, injected: Any) -> Any:

@@ -31,7 +31,7 @@ from ._positive_negative_examples import (
 )
 
 _NAME = "ForwardForward"
-# Added to the mean square of an activity before it is divided by its root.
+# Added to the mean square of an activity before normalisation.
 _SMALLEST_SQUARE = 1e-8
 
 
@@ -54,10 +54,10 @@ class ForwardForward(Rule):
         l_n = <softplus(theta - G_n(right))> + <softplus(G_n(wrong) - theta)>
 
     No signal passes backwards from node to node, nor from step to step of a loop: each
-    turn of a loop has its own objective. Goodness is over all units, pixels and
+    turn of a loop has a separate objective. Goodness is over all units, pixels and
     channels of an example; consumers of a node read its value divided by the root mean
-    square over the same entries. Inactive rectifiers do not learn: no gradient passes
-    where they are flat (some published code passes it).
+    square over the same entries. Inactive ReLU units do not learn: their gradient is 0
+    (some published code passes a gradient).
 
     By default the label of the target is written over the first entries of the input
     (`input_argnums=`, `target=`); in negative data it is another class, drawn anew at
@@ -68,19 +68,19 @@ class ForwardForward(Rule):
 
     Parameters after the last node take the true gradient, in a pass with a neutral
     label (all classes equal) and normalised activities. `credit.value` is the loss of
-    the plain network, which is not the one that is trained; these are two further
-    passes.
+    the network without normalisation, which is not the trained one; these are two
+    further passes.
 
     State: the key of the next negative labels.
 
     Args:
       threshold: theta per unit: theta is this times the number of units. Published code
-        has 1; networks with small initial activities then take long to reach it.
+        uses 1; networks with small initial activities then take long to reach it.
       goodness: `"sum"` of squares; or `"mean"`, where theta is `threshold` itself.
       positive: `positive(key, *args)` returns the arguments after `params` for positive
         data; None: the input with the label of the target.
-      negative: `negative(key, *args)` returns them for negative data; None: the input
-        with the label of another class.
+      negative: `negative(key, *args)` returns the arguments for negative data; None:
+        the input with the label of another class.
       overlay: `overlay(input, label)` returns the input with labels
         `[examples, classes]` written over it; None: over its first entries.
 
@@ -101,7 +101,7 @@ class ForwardForward(Rule):
         over the input; if an example has no room for a label; if a node has no axis of
         examples.
 
-    With labels in a flat input it learns slowly, and one layer after the other: while
+    With labels in a flat input it learns slowly, one layer after the other: while
     the first layer is learning, the goodness of the second may be lower for the right
     class. A convolution reads such a label in one corner only: pass `overlay`, or
     `positive` and `negative`.
@@ -137,11 +137,11 @@ class ForwardForward(Rule):
         if (self.positive is None) != (self.negative is None):
             raise ValueError(
                 "Pass both `positive` and `negative`, or neither: one of them alone "
-                "is no contrast."
+                "is not a contrast."
             )
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
-        """Check the nodes, and that positive and negative data can be made."""
+        """Check the nodes, and the functions that make positive and negative data."""
         circuit.require_layers_apart()
         require_reduction(circuit, params, args)
         self._axes(circuit)
@@ -152,7 +152,7 @@ class ForwardForward(Rule):
         return own
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
-        """A pass of positive data, one of negative data, and one for the read-out."""
+        """One pass of positive data, one of negative data, and one for the read-out."""
         now, later = jax.random.split(state)
         learned, _ = circuit.leaves.split(params)
         grads, (right, wrong) = jax.grad(
@@ -214,11 +214,11 @@ class ForwardForward(Rule):
         return [labelled(circuit, args, self.overlay, each, _NAME) for each in labels]
 
     def _total(self, circuit: Circuit, params: Any, args: Any, key: Any) -> Any:
-        """All objectives and the read-out's loss, by learned leaves and offsets."""
+        """All objectives plus the loss, as a function of leaves and offsets."""
         _, fixed = circuit.leaves.split(params)
         right, wrong, readout = self._passes(circuit, params, args, key)
         found = self._axes(circuit)
-        # A mean over examples; if the loss is a sum, one such mean for each example.
+        # A mean over examples; times their number if the loss is a sum.
         times = circuit.batch_size / circuit.scale
 
         def total(learned: Any, errors: Any) -> Any:
@@ -258,7 +258,7 @@ class ForwardForward(Rule):
         return circuit.run(params, args, tap=tap, inject=errors, sites=sites)
 
     def _goodness(self, axes: AxisMap, value: jax.Array) -> jax.Array:
-        """For each turn and example: `[turns, examples]`."""
+        """The goodness of each turn and example: `[turns, examples]`."""
         squares = jnp.square(axes.table(value))
         return squares.sum(axis=-1) if self.goodness == "sum" else squares.mean(axis=-1)
 

@@ -45,7 +45,7 @@ class Objectives(NamedTuple):
 
 @rule
 class LocalLosses(Rule):
-    """Train each block by its own loss, computed from the node at its end.
+    """Train each block by a local loss, computed from the node at its end.
 
         l_n = (1 - balance) L(s_n P_n) + balance <(S(s_n R_n) - S(y*))^2>
 
@@ -53,13 +53,13 @@ class LocalLosses(Rule):
     output; S are the cosines between centred rows, over all pairs of examples.
     `"prediction"` and `"similarity"` use one of the terms alone. Consumers of a block
     read it as a constant, so that its update does not depend on the blocks above;
-    parameters after the last node take the true gradient. What the loss reads of a node
-    itself (a penalty on activity) is added to that node's objective.
+    parameters after the last node take the true gradient. Terms of the loss that read a
+    node directly (a penalty on activity) are added to that node's objective.
 
     Blocks are counted in nodes, in the order of the forward computation. Inside a block
     gradients pass as usual, also through time if no block ends within the recurrence.
-    With one node per block none passes through time, and each turn of a loop has its
-    own objective, with the same read-out.
+    With one node per block no gradient passes through time, and each turn of a loop has
+    its own objective, with a shared read-out.
 
     Read-outs are matrices `[units, columns]` without biases, uniform within
     1/sqrt(units) at first; all axes of a node except those of the examples and of the
@@ -72,11 +72,11 @@ class LocalLosses(Rule):
       balance: beta, the weight of the similarity if both terms are used.
       objective: `"prediction"`, `"similarity"` or `"both"`.
       blocks: the number of nodes in a block, or the names of the nodes that end one.
-      readout: `"learned"`, on the same objectives, or `"fixed"` as drawn.
+      readout: `"learned"` (on the same objectives), or `"fixed"` at its initial value.
       columns: the number of columns of the similarity's read-out, at most the node's
         units; the source has one per unit, which costs more than the network itself.
       optimizer: an optax transformation that trains the read-outs; None: Adam at 1e-3.
-        Its gradients are those of a mean over examples.
+        Its gradients are of a mean over examples.
 
     Example:
       >>> import jax, jax.numpy as jnp, apical
@@ -119,7 +119,7 @@ class LocalLosses(Rule):
     def needs(  # pyright: ignore[reportIncompatibleVariableOverride]
         self,
     ) -> tuple[str, ...]:
-        """What the blocks and the read-outs need (learned ones transport weights)."""
+        """The needs of blocks and read-outs (learned ones transport weights)."""
         found = ["derivative of the nonlinearity", "signed error units"]
         found.append("labels in every layer")
         if self.blocks != 1:
@@ -212,8 +212,8 @@ class LocalLosses(Rule):
                 else:
                     target = target_of(circuit, args, _NAME)
                     each = similarity(found, target, values, own)
-                    # A mean over pairs; if the loss is a sum, one such mean for each
-                    # example.
+                    # A mean over pairs; times the number of examples if the loss is a
+                    # sum.
                     size = circuit.batch_size / circuit.scale
                     each = {n: size * s for n, s in each.items()}
                     weight = self.balance
@@ -237,7 +237,7 @@ def _require_pairs(found: dict[str, AxisMap], target: jax.Array) -> None:
     columns = min([axes.column_count for axes in found.values()] or [0])
     if rows < 2 or columns < 2:
         raise ValueError(
-            f"A similarity compares examples by what their targets are, and "
+            f"A similarity compares the targets of pairs of examples, and "
             f"`target` gives {np.shape(target)}: {rows} rows of {columns} numbers. "
             "It needs two of each; use objective='prediction'."
         )

@@ -47,9 +47,9 @@ class PEPITA(ConnectedRule):
     error, softmax - one-hot for a cross-entropy. There is no backward pass and no
     derivative of a nonlinearity: the change of a unit's value replaces the gradient at
     its drive. A node that is not a nonlinearity of one activity (a residual stream, an
-    LSTM's cell) has no drive; its change is pulled back through what made it.
+    LSTM's cell) has no drive; the change of its value is pulled back instead.
     Parameters after the last node take the gradient of the loss at the output of the
-    second pass, as in the published code; if the loss uses the input, that is the
+    second pass, as in the published code; if the loss reads the input, it reads the
     original one.
 
     State: `FeedbackState(feedback, connections)`: F, for each input a matrix
@@ -83,8 +83,8 @@ class PEPITA(ConnectedRule):
 
     Raises:
       ValueError: in `init`, without `input_argnums=`, or if that is not an array of
-        floating-point numbers; if there is no output; if the examples have no axis of
-        their own.
+        floating-point numbers; if there is no output; if no axis holds the examples
+        alone.
 
     It trains networks of one or two hidden layers. The changes of upper layers depend
     on those of lower ones, and nothing makes them reduce the loss: with five hidden
@@ -118,7 +118,7 @@ class PEPITA(ConnectedRule):
         circuit.require_layers_apart()
         circuit.require_output()
         require_reduction(circuit, params, args)
-        _ = circuit.example_axes  # refuses examples without an axis of their own
+        _ = circuit.example_axes  # raises if no axis holds the examples alone
         outputs = _by_example(circuit, circuit.output_shape, OUTPUT)[1]
         found, drawn = _inputs(circuit, args), []
         require_inputs_reach_nodes(circuit, _NAME)
@@ -204,7 +204,7 @@ def _error(circuit: Circuit, params: Any, args: Any) -> tuple[Run, jax.Array]:
 
 
 def _after(circuit: Circuit, params: Any, args: Any, sites: Any) -> tuple[Any, Any]:
-    """The error at the output, and the gradient of parameters that the loss uses.
+    """The error at the output, and the gradient of parameters used after it.
 
     The arguments are the original ones, for losses that use the input (those of an
     autoencoder).
@@ -236,7 +236,7 @@ def _inputs(circuit: Circuit, args: Any) -> list[tuple[Any, int]]:
 
 
 def _by_example(circuit: Circuit, struct: Any, site: str) -> tuple[int, int]:
-    """The axis of the examples, and how many numbers each of them has."""
+    """The axis of the examples, and the number of entries of one example."""
     axis = circuit.example_axes[site]
     if axis is None:
         raise ValueError(

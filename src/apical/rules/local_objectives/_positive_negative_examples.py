@@ -1,9 +1,9 @@
-"""Positive and negative data: other arguments in place of the batch's.
+"""Positive and negative data: arguments that replace those of the batch.
 
     x[i, :classes] = label[i] max_j |x[i, j]|      (label[i] if x[i] is 0)
 
 By default a label is written over the first entries of each example: the right class in
-positive data, another one in negative data. Functions of the user can make others.
+positive data, another one in negative data. User-defined functions can replace both.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Overlay = Callable[[Any, jax.Array], Any]
 def make_arguments(
     circuit: Circuit, params: Any, args: Any, key: jax.Array, make: Pair, name: str
 ) -> tuple[Any, ...]:
-    """The arguments made by `positive` or `negative`; refuses those that do not fit."""
+    """The arguments made by `positive` or `negative`; raises if shapes do not fit."""
     require_arguments(
         make,
         (key, *args),
@@ -88,7 +88,7 @@ def labelled(
 def require_labels(
     circuit: Circuit, args: Any, overlay: Overlay | None, rule: str
 ) -> None:
-    """Refuse where a label for each example cannot be written over the input."""
+    """Require that a label for each example can be written over the input."""
     inputs, fix = inputs_of(circuit, args, rule), "Pass `positive` and `negative`."
     target = target_of(circuit, args, rule)
     if target.ndim != 2 or target.shape[1] < 2:
@@ -109,7 +109,7 @@ def require_labels(
 
 
 def _require_classes(target: jax.Array, rule: str, fix: str) -> None:
-    """Refuse targets that are not classes, for which no other class exists."""
+    """Require targets that are probabilities of classes."""
     if is_concrete(target):
         rows = np.asarray(target, float)
         if np.any(rows < 0) or not np.allclose(rows.sum(axis=1), 1, atol=1e-3):

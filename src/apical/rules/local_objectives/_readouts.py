@@ -1,4 +1,4 @@
-"""Read-outs of nodes: matrices that local objectives read a node by, fixed or learned.
+"""Read-outs of nodes for local objectives: fixed or learned matrices.
 
 y = s_n R_n,      R_n `[units, columns]`, uniform within 1/sqrt(units) at first
 """

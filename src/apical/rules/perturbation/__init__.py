@@ -1,4 +1,4 @@
-"""Perturbation rules: random directions, and the slope of the loss along them."""
+"""Perturbation rules: estimates from slopes of the loss along random directions."""
 
 from ._evolution_strategy import EvolutionStrategy as EvolutionStrategy
 from ._forward_gradient import ForwardGradient as ForwardGradient

@@ -3,8 +3,8 @@
     delta_n = mean_k (slope of L_i along u_k) u_kn,     dW_n = the pull-back of delta_n,
 
 for every example i, at all nodes and at the output at once; at a node that all examples
-share it is the slope of the whole loss. E delta_n is the true teaching signal dL_i/dn,
-and for normal u with N entries at the nodes of an example
+share, the slope is that of the whole loss. E delta_n is the true teaching signal
+dL_i/dn, and for normal u with N entries at the nodes of an example
 
     E|delta - dL_i/dn|^2 = (N + 1)/K |dL_i/dn|^2        (all nodes together).
 """
@@ -36,8 +36,8 @@ class ActivityEstimate(NamedTuple):
 
 
 def require_perturbable(circuit: Circuit, params: Any, args: Any, rule: str) -> None:
-    """Refuse circuits that cannot be perturbed at nodes and output for each example."""
-    # Paths that bypass a node are fine: every path is cut at its first site.
+    """Require a circuit that can be perturbed per example at its nodes and output."""
+    # Paths that bypass a node are allowed: every path is cut at its first site.
     circuit.require_reversible()
     require_examples(circuit, params, args, rule)
     circuit.require_output()
@@ -45,10 +45,10 @@ def require_perturbable(circuit: Circuit, params: Any, args: Any, rule: str) -> 
 
 
 def require_examples(circuit: Circuit, params: Any, args: Any, rule: str) -> None:
-    """Refuse a loss that is not a sum (or mean) of one loss for each example."""
+    """Require a loss that is a sum (or mean) of per-example losses."""
     circuit.require_separate(rule)
     require_reduction(circuit, params, args)
-    _ = circuit.batch.example_places  # refuses examples without an axis of their own
+    _ = circuit.batch.example_places  # raises if no axis holds the examples alone
 
 
 def node_types(circuit: Circuit) -> list[tuple[str, Any]]:
@@ -84,7 +84,7 @@ def estimate(
       circuit: the circuit of the batch.
       params: the parameters.
       args: the arguments after them.
-      key: for the directions.
+      key: the key for the directions.
       sites: as `perturbed_sites` returns them.
       count: the number of directions.
       kind: the kind of directions, one of `KINDS`.
@@ -108,23 +108,23 @@ def estimate(
     slopes = slopes_of(losses, directions)
     share = slopes / (count * circuit.scale)
     of = {site: name for name, site in sites.items()}
-    delta = {s: correlated(circuit, of[s], share, u) for s, u in directions.items()}
+    delta = {s: sum_of_slopes(circuit, of[s], share, u) for s, u in directions.items()}
     grads = transposed((jnp.ones_like(loss), delta))[0]
     return ActivityEstimate(
         value, aux, circuit.leaves.combine(grads), delta, slopes[:, :-1]
     )
 
 
-def correlated(
+def sum_of_slopes(
     circuit: Circuit, name: str, slopes: jax.Array, directions: jax.Array
 ) -> jax.Array:
-    """The sum over the draws of each example's slope times its direction at a node.
+    """sum_k slope_k u_kn: each example's slope times its direction, summed over draws.
 
     Args:
-      circuit: of the batch.
-      name: of the node, or `"output"`.
-      slopes: `[count, examples + 1]`, that of the whole loss last.
-      directions: `[count, ...]`, of the node's shape.
+      circuit: the circuit of the batch.
+      name: the name of the node, or `"output"`.
+      slopes: `[count, examples + 1]`; the last column is that of the whole loss.
+      directions: `[count, ...]`, with the node's shape.
     """
     return jnp.sum(
         broadcast_to_examples(circuit, name, slopes, directions) * directions, axis=0
@@ -136,7 +136,7 @@ def broadcast_to_examples(
 ) -> jax.Array:
     """Numbers `[count, examples + 1]`, broadcast along the examples of a node.
 
-    A node without an axis of examples takes the last, that of the whole batch.
+    A node without an axis of examples takes the last column, that of the whole batch.
     """
     count, axis = len(like), circuit.example_axes[name]
     numbers = numbers.astype(like.dtype)

@@ -25,23 +25,22 @@ class EvolutionStrategy(AntitheticRule):
 
     with F the loss: unbiased for the gradient of the smoothed loss J at any sigma, and
     for that of the loss itself up to O(sigma^2), where it equals `WeightPerturbation`.
-    With `fitness="rank"` F is the rank of the loss among all 2 pairs losses, scaled to
-    [-1/2, 1/2]: outliers have no influence, and the size of the update does not depend
-    on that of the loss.
+    With `fitness="rank"` F is the rank of the loss among all 2 * pairs losses, scaled
+    to [-1/2, 1/2]: outliers have no influence, and the size of the update does not
+    depend on that of the loss.
 
     The variance is that of weight perturbation, (N + 1)/pairs for N parameters. It is
-    useful with many pairs on many machines, and for losses without derivatives (J has
-    one).
+    useful with many pairs on many machines, and for losses without derivatives (J is
+    differentiable).
 
-    It is evosax's `Open_ES` (a test compares them), which includes an optimiser; here
-    any optax optimiser takes the gradients.
+    It equals evosax's `Open_ES` (a test compares them), but works with any optimiser.
 
     State: a key.
 
     Args:
       noise: sigma, the standard deviation of the noise, in the units of the parameters.
       pairs: the number of pairs, in one mapped call.
-      fitness: `"loss"`, or `"rank"`, as Salimans et al. shape it.
+      fitness: `"loss"`, or `"rank"` (the fitness shaping of Salimans et al.).
 
     Example:
       >>> import jax, jax.numpy as jnp, apical

@@ -3,8 +3,8 @@
     g = (dL/dtheta . v) v,        v ~ N(0, I)                  (at the weights)
     delta_n = (dL_i/ds . u) u_n,  u ~ N(0, I)                  (at the activities)
 
-The slope is exact, and computed along with the forward pass by forward-mode
-differentiation. Baydin et al. 2022 (weights), Ren et al. 2023 (activities).
+The slope is exact, computed with the forward pass by forward-mode differentiation.
+Baydin et al. 2022 (weights), Ren et al. 2023 (activities).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ._activity_estimates import (
     signals_of,
 )
 from ._random_directions import KINDS, correlation, draw, require_real
-from ._weight_estimates import combined, leaf_types, loss_of, map_over_draws
+from ._weight_estimates import leaf_types, loss_of, map_over_draws, mean_of_slopes
 
 
 @rule
@@ -89,7 +89,7 @@ class ForwardGradient(Rule):
     def needs(  # pyright: ignore[reportIncompatibleVariableOverride]
         self,
     ) -> tuple[str, ...]:
-        """At the weights no activity is stored: slopes are computed along with them."""
+        """At the weights no activities are stored for a backward pass."""
         kept = () if self.at == "weights" else ("stored activities",)
         found = ("global reward", *kept, "derivative of the nonlinearity")
         return (*found, "update locking")
@@ -127,11 +127,11 @@ class ForwardGradient(Rule):
             return jax.jvp(loss, (learned,), (direction,))[1]
 
         slopes = map_over_draws(circuit)(slope)(directions)
-        grads = circuit.leaves.combine(combined(slopes, directions))
+        grads = circuit.leaves.combine(mean_of_slopes(slopes, directions))
         return Credit(run.loss, run.aux, grads, later, correlation(slopes))
 
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
-        """The estimate at each node; there is none at the weights."""
+        """The estimate at each node; at the weights there is none."""
         if self.at == "weights":
             return super().signals(circuit, params, state, args)
         found = self._estimate(circuit, params, jax.random.split(state)[0], args)
@@ -168,6 +168,6 @@ _REN = (
 
 
 def slopes_along(losses: Losses, directions: Tree) -> jax.Array:
-    """The slopes of every example's loss, exactly: `[K, examples + 1]`."""
+    """The exact slopes of every example's loss: `[K, examples + 1]`."""
     still = {n: jnp.zeros_like(u[0]) for n, u in directions.items()}
     return jax.vmap(lambda u: jax.jvp(losses, (still,), (u,))[1])(directions)

@@ -38,7 +38,7 @@ class NodePerturbation(Rule):
         delta_n = mean_k [L_i(+sigma xi_k) - L_i(-sigma xi_k)] xi_kn / (2 sigma)
 
     for each example i and every node n, including the output; the gradient is the
-    pull-back of delta_n through what made the node. Parameters that the loss uses after
+    pull-back of delta_n to the node's parameters. Parameters that the loss uses after
     the output (a temperature, a weight decay) take their true gradient.
 
     Its mean is the true teaching signal up to O(sigma^2). Its variance grows with the
@@ -55,9 +55,9 @@ class NodePerturbation(Rule):
       pairs: the number of pairs (+xi, -xi), in one mapped call.
       at: `"value"`: the noise is added to the value that consumers read, and the
         pull-back multiplies by rho'. `"drive"`: the noise is added to z, before the
-        nonlinearity, as in Fiete & Seung, and no derivative of it is needed; for a step
-        or a sign function only this one works. (A node without a drive, such as a
-        residual stream, has its noise in the value.)
+        nonlinearity, as in Fiete & Seung, and rho' is not needed; step and sign
+        functions require this option. (At a node without a drive, such as a residual
+        stream, the noise is added to the value.)
       kind: `"sign"`: noise of one size and random sign, ten times faster to draw; or
         `"normal"` noise, as in the sources.
 

@@ -1,4 +1,4 @@
-"""Random directions of unit variance, and checks of what can be perturbed along them.
+"""Random directions of unit variance, and checks of the dtypes that are perturbed.
 
 v ~ N(0, 1)      or      v = +1 or -1 with probability 1/2 each
 """
@@ -34,7 +34,7 @@ def correlation(slopes: jax.Array) -> Correlation:
 
 
 def draw(key: jax.Array, tree: Any, count: int, kind: str) -> Any:
-    """`count` independent directions: each leaf with one more axis in front."""
+    """`count` independent directions, along a new leading axis of each leaf."""
     leaves, treedef = jax.tree.flatten(tree)
     law = jax.random.normal if kind == "normal" else signs
     drawn = draw_arrays(key, [leaf.shape for leaf in leaves], law, count)
@@ -44,7 +44,7 @@ def draw(key: jax.Array, tree: Any, count: int, kind: str) -> Any:
 
 
 def signs(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Minus or plus one, from single random bits: ten times faster than normals."""
+    """Random signs from single random bits: ten times faster than normal numbers."""
     words = jax.random.bits(key, (shape[0], -(-shape[1] // 32)), "uint32")
     places = jnp.arange(32, dtype="uint32")
     bits = (words[..., None] >> places) & 1
@@ -52,7 +52,7 @@ def signs(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
 
 def require_real(numbers: Iterable[tuple[str, Any]], rule: str) -> None:
-    """Refuse complex numbers: a real direction covers only half of their gradient."""
+    """Raise for complex numbers: real directions cover half of their gradient."""
     for name, dtype in numbers:
         if jnp.issubdtype(dtype, jnp.complexfloating):
             raise ValueError(
@@ -62,7 +62,7 @@ def require_real(numbers: Iterable[tuple[str, Any]], rule: str) -> None:
 
 
 def require_precise(numbers: Iterable[tuple[str, Any]], rule: str) -> None:
-    """Refuse dtypes whose rounding hides the small difference of two losses."""
+    """Raise for dtypes whose rounding hides the small difference of two losses."""
     for name, dtype in numbers:
         if jnp.finfo(dtype).bits < 32:
             raise ValueError(

@@ -26,8 +26,8 @@ class WeightPerturbation(AntitheticRule):
     Its mean is the gradient up to O(sigma^2). Its variance grows with the number of
     parameters N: E|g - dL/dtheta|^2 = (N - 1)/pairs |dL/dtheta|^2 for signs, and
     (N + 1)/pairs for normal noise. So it needs learning rates about N times smaller
-    than the true gradient: it works on small networks, and hardly on large ones. It
-    needs only the value of the loss, so every model is accepted.
+    than gradient descent, and is practical only for small networks. It needs only the
+    value of the loss, so it supports every model.
 
     State: a key.
 

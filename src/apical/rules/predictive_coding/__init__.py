@@ -1,4 +1,4 @@
-"""Predictive coding, composed of parts: each in its own file."""
+"""Predictive coding, composed of parts (inference, precision, nudge, ...)."""
 
 from ._amortised_start import AmortisedStart as AmortisedStart
 from ._energy import AbstractEnergy as AbstractEnergy

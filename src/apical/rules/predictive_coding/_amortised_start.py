@@ -1,10 +1,10 @@
-"""Amortised starts: a network guesses what inference will find, and learns from it.
+"""Amortised inference: a network predicts the inferred arguments, and learns from them.
 
     u_0 = g(x; psi),      psi descends  |g(x; psi) - u_T|^2 / 2
 
 where u_T are the free arguments after T steps. In hybrid predictive coding (Tschantz et
-al. 2023) a bottom-up pass guesses the values of every layer; here the values of all
-nodes follow from the guessed arguments by the forward pass.
+al. 2023) a bottom-up pass initialises the values of every layer; here the forward pass
+computes the values of all nodes from the predicted arguments.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ._latent_arguments import ArgumentMasks
 
 
 class AmortisedState(NamedTuple):
-    """The weights of the network that guesses, and the state of what moves them."""
+    """The weights of the amortising network, and the state of their optimiser."""
 
     weights: Any
     optimizer: Any
@@ -30,14 +30,14 @@ class AmortisedState(NamedTuple):
 
 @dataclass(frozen=True)
 class AmortisedStart:
-    """Start the free arguments at a network's guess of where they will end.
+    """Initialise the free arguments with a network's prediction of their final values.
 
     Args:
       network: an object with `init(key, *args)`, which returns weights, and
-        `apply(weights, *args)`, which returns a guess of the free argument, or a tuple
-        of one guess for each free leaf, in order. flax modules are such objects. It is
-        called with the arguments as they are given.
-      optimizer: any optax transformation, that moves the weights once in each call.
+        `apply(weights, *args)`, which returns a prediction of the free argument, or a
+        tuple with one prediction for each free leaf, in order. flax modules have these
+        methods. It is called with the arguments as given.
+      optimizer: any optax transformation; it updates the weights once in each call.
 
     Example:
       >>> import jax, jax.numpy as jnp, optax, apical
@@ -84,7 +84,7 @@ class AmortisedStart:
                 )
 
     def init(self, key: jax.Array, masks: ArgumentMasks) -> AmortisedState:
-        """The network's own start; refuses guesses that do not fit."""
+        """Initialise the network; raise if the shapes of its predictions do not fit."""
         own = fold_in_name(key, "apical.AmortisedStart")
         weights = self.network.init(own, *masks.args)
         found = jax.eval_shape(lambda: self._guess(weights, masks))
@@ -97,7 +97,7 @@ class AmortisedStart:
         return AmortisedState(weights, init_optimizer(self.optimizer, weights))
 
     def guess(self, state: AmortisedState, masks: ArgumentMasks) -> list[jax.Array]:
-        """Where the free arguments start."""
+        """The initial values of the free arguments."""
         return self._guess(state.weights, masks)
 
     def _guess(self, weights: Any, masks: ArgumentMasks) -> list[jax.Array]:
@@ -111,7 +111,7 @@ class AmortisedStart:
         found: tuple[Any, ...],
         share: float,
     ) -> AmortisedState:
-        """The state after one step towards the arguments found, by a mean loss."""
+        """The state after one step towards the inferred arguments."""
         leaves = jax.tree.leaves(found)
         ends = [jax.lax.stop_gradient(leaves[i]) for i in masks.masks]
 

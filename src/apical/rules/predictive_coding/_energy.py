@@ -1,4 +1,4 @@
-"""The energy of predictive coding, as inference sees it.
+"""The energy of predictive coding: terms, slopes and the result of inference.
 
     E(v) = sum_n pi_n |e_n|^2 / 2 + pull L,      e_n = v_n - p_n
 
@@ -20,7 +20,7 @@ from .._local_derivatives import error_sites
 from .._numerics import relative_norm, squared_norm
 
 Values = dict[str, jax.Array]
-# A slope, as a function of a point and a step, and how many steps go down it.
+# A slope, as a function of a point and a step, and the number of steps that use it.
 Stage = tuple[Callable[..., Any], int]
 
 # Below this fraction of the first gradient the values count as settled.
@@ -28,16 +28,16 @@ _SETTLED = 1e-3
 
 
 class EnergyTerms(NamedTuple):
-    """What the energy contains beside values and predictions.
+    """The terms of the energy besides values and predictions.
 
     Attributes:
       circuit: of the loss function.
       params: its parameters.
       args: its other arguments.
-      pull: how strongly the loss pulls.
+      pull: the weight of the loss.
       precision: pi at a step of inference, by node; None: 1 everywhere.
-      feedback: the parameters that carry errors back; None: the same as forward.
-      derivative: whether errors pass the derivative of the nonlinearity.
+      feedback: the parameters through which errors are passed back; None: `params`.
+      derivative: whether errors are multiplied by the derivative of the nonlinearity.
     """
 
     circuit: Circuit
@@ -62,7 +62,7 @@ class EnergyTerms(NamedTuple):
 
 
 class Settled(NamedTuple):
-    """The end of inference.
+    """The result of inference.
 
     Attributes:
       value: the loss of the undisturbed forward pass.
@@ -71,8 +71,8 @@ class Settled(NamedTuple):
       values: the value of each node.
       errors: value minus prediction, of each node.
       residual: the norm of dE/dv at the last step, relative to the first.
-      steps: how many steps were taken.
-      arguments: all arguments after `params`, where some were free.
+      steps: the number of steps taken.
+      arguments: all arguments after `params`, if some were free.
     """
 
     value: jax.Array
@@ -87,13 +87,13 @@ class Settled(NamedTuple):
 
 @dataclass(frozen=True)
 class AbstractEnergy(abc.ABC):
-    """What inference descends: a start, a slope, and what follows from the end.
+    """The energy that inference descends: its start, its slope, and its result.
 
     A *point* is a pytree of arrays: the values of the nodes by name (free predictions),
     their errors (fixed ones), or values and free arguments.
 
     Attributes:
-      terms: the circuit, the parameters and what else the energy contains.
+      terms: the circuit, the parameters and the other terms of the energy.
     """
 
     terms: EnergyTerms
@@ -106,22 +106,22 @@ class AbstractEnergy(abc.ABC):
     @property
     @abc.abstractmethod
     def start(self) -> Any:
-        """The point of the feed-forward values."""
+        """The point at the feed-forward values."""
 
     @abc.abstractmethod
     def slope(self, point: Any, step: Any = None) -> Any:
-        """dE/dpoint of each example, at a step of inference; None: at its end.
+        """dE/dpoint of each example, at a step of inference (None: after the last).
 
-        Only a precision that changes from step to step reads the step.
+        The step matters only for a precision that changes from step to step.
         """
 
     @abc.abstractmethod
     def settled(self, point: Any, residual: Any, steps: Any) -> Settled:
-        """What `settle` returns, where inference ended at this point."""
+        """The result of inference that ended at this point; for `settle`."""
 
     @property
     def in_error_space(self) -> AbstractEnergy:
-        """The same energy as a function of the errors, where it has this form."""
+        """The same energy as a function of the errors, if it has this form."""
         raise ValueError(
             "An energy of free arguments is no function of the errors of nodes alone."
         )
@@ -131,9 +131,9 @@ class AbstractEnergy(abc.ABC):
         return relative_norm(self.slope(point), self.slope(self.start))
 
     def stages(self, steps: int) -> list[Stage]:
-        """The slopes of so many steps from the start, the first with less to compute.
+        """The slopes of `steps` steps from the start; the first ones are cheaper.
 
-        Each is a function of a point and a step, and how many steps go down it.
+        Each is a function of a point and a step, with the number of steps that use it.
         """
         return [(self.slope, steps)]
 
@@ -144,9 +144,9 @@ class Settling(NamedTuple):
     Attributes:
       energy: for each node, half its squared error, summed over the node and averaged
         over the examples.
-      residual: the norm of dE/dv at the last step, relative to the first; of two
-        settlings (a centred nudge) the larger.
-      settled: whether the residual fell below 1e-3 (never with numbers not finite).
+      residual: the norm of dE/dv at the last step, relative to the first; the larger of
+        the two for a centred nudge.
+      settled: whether the residual fell below 1e-3 (False if numbers are not finite).
       steps: how many steps were taken.
     """
 
@@ -157,7 +157,7 @@ class Settling(NamedTuple):
 
 
 def settling(circuit: Circuit, errors: Any, residual: Any, steps: Any) -> Settling:
-    """The diagnostics where inference has left these errors."""
+    """The diagnostics for the errors at the end of inference."""
     share = 1 / circuit.batch_size
     energy = {n: share * squared_norm(e) / 2 for n, e in errors.items()}
     return Settling(energy, residual, residual < _SETTLED, steps)

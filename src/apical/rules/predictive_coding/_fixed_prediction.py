@@ -1,11 +1,11 @@
-"""Predictions fixed at their feed-forward values: inference is linear.
+"""Fixed predictions: inference with predictions held at their feed-forward values.
 
 With p_n and its derivatives fixed, dE/dv of one example is affine in the errors,
 
     dE/dv = e - A e + c,    (A e)_n = sum_m <e_m, dp_m/dv_n>,    c_n = pull dL/dv_n
 
-(with a precision, pi e in place of e) and A^k = 0 for k as large as the longest path
-of nodes. Millidge et al. 2020; Rosenbaum 2022.
+(with a precision, pi e in place of e) and A^k = 0 for k at least the length of the
+longest path of nodes. Millidge et al. 2020; Rosenbaum 2022.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class FixedPredictionEnergy(AbstractEnergy):
 
     @property
     def start(self) -> Values:
-        """No errors: the feed-forward values."""
+        """Errors of 0: the feed-forward values."""
         return upcast(self.circuit.zeros())
 
     @property
@@ -58,7 +58,7 @@ class FixedPredictionEnergy(AbstractEnergy):
         return jax.tree.map(lambda e, p: e + scale * p, weighted, pulled)
 
     def settled(self, point: Values, residual: Any, steps: Any) -> Settled:
-        """The end of inference, with the gradients of the parameters."""
+        """The result of inference, with the gradients of the parameters."""
         network = self.network
         grads = network.pull(self.terms.pull, self.terms.weighted(point))[0]
         moved = cast_to_nodes(
@@ -74,9 +74,9 @@ def relax_in_closed_form(
 
         e_T = - sum_k a_k A^k c,     a_k = P[Binomial(T, rate) > k]
 
-    The recursion e <- e - rate (e - A e + c) never leaves the span of c, A c, A^2 c,
-    ..., so only its coefficients are stepped, and A is applied as often as the longest
-    path is long.
+    The recursion e <- e - rate (e - A e + c) stays in the span of c, A c, A^2 c, ...,
+    so only its coefficients are iterated, and A is applied only as many times as the
+    longest path has nodes.
     """
     circuit, zeros = energy.circuit, energy.start
     terms = max(min(steps, circuit.depth), 1)
@@ -99,14 +99,14 @@ def relax_in_closed_form(
         return k + 1, jax.tree.map(lambda p: -circuit.scale * p, pulled), *sums
 
     state = repeat(circuit, term, (jnp.zeros((), int), first, zeros, zeros), terms - 1)
-    errors, last = add(*state)  # the last power needs no further pull
+    errors, last = add(*state)  # no pull after the last power
     return energy.settled(errors, relative_norm(last, first), steps)
 
 
 def coefficients(steps: int, rate: Any, terms: int) -> tuple[jax.Array, jax.Array]:
-    """The a_k after all steps, and those of dE/dv at the last, by the recursion.
+    """The a_k after all steps, and the coefficients of dE/dv at the last step.
 
-    A known rate is stepped at once, a traced one in a loop.
+    Computed with NumPy for a known rate, in a loop for a traced one.
     """
     unit = np.eye(1, terms)[0]
 
@@ -116,7 +116,7 @@ def coefficients(steps: int, rate: Any, terms: int) -> tuple[jax.Array, jax.Arra
 
     if isinstance(rate, (int, float)):
         weights = last = np.zeros(terms)
-        with np.errstate(all="ignore"):  # a rate that diverges gives no number
+        with np.errstate(all="ignore"):  # a diverging rate overflows
             for _ in range(steps):
                 last = slope(weights, np)
                 weights = weights + rate * last
@@ -131,11 +131,11 @@ def coefficients(steps: int, rate: Any, terms: int) -> tuple[jax.Array, jax.Arra
 
 
 def sweep_exactly(terms: EnergyTerms) -> Settled:
-    """One back-to-front sweep at rate 1: each node takes its minimum in turn.
+    """One back-to-front sweep at rate 1: each node is set to its minimum in turn.
 
     The minimum of node n, given those after it, is e_n = (A e)_n - c_n: reverse-mode
-    differentiation, node by node, also inside loops. So one reverse pass does it,
-    whose cotangents at the nodes are -e.
+    differentiation, node by node, also inside loops. So a single reverse pass computes
+    the sweep; its cotangents at the nodes are -e.
     """
     circuit = terms.circuit
     learned, fixed = circuit.leaves.split(terms.params)

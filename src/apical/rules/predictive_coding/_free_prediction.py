@@ -1,4 +1,4 @@
-"""Predictions that follow the values: traditional predictive coding.
+"""Free predictions: recomputed from the current values (the original form).
 
     dE/dv_n = pi_n e_n - sum_m pi_m <e_m, dp_m/dv_n> + pull dL/dv_n
 
@@ -6,8 +6,7 @@ Whittington & Bogacz 2017. The same energy as a function of the errors,
 
     E(e) = sum_n pi_n |e_n|^2 / 2 + pull L,     v_n = p_n(v) + e_n,
 
-has the same equilibrium, and a global backward pass for its slope (Goemaere et al.
-2025).
+has the same equilibria; its slope takes a global backward pass (Goemaere et al. 2025).
 """
 
 from __future__ import annotations
@@ -57,7 +56,9 @@ class FreePredictionEnergy(AbstractEnergy):
         def network(moving: Values) -> Any:
             return self._network(self.terms.params, {**values, **moving}, erring)
 
-        (pulled,), weighted, _ = self._pulled(network, (moving,), values, step)
+        (pulled,), weighted, _ = self._pull_back_errors(
+            network, (moving,), values, step
+        )
         return {
             n: self._sum(weighted.get(n, 0), pulled[n])
             if n in moving
@@ -66,12 +67,12 @@ class FreePredictionEnergy(AbstractEnergy):
         }
 
     def stages(self, steps: int) -> list[Stage]:
-        """Steps from the feed-forward values: few nodes have a slope in the first."""
+        """Steps from the feed-forward values; the first ones move few nodes."""
         found = stages(self.circuit, steps, written_out(self.circuit, steps))
         return [(partial(self.slope, front=front), count) for front, count in found]
 
     def settled(self, point: Values, residual: Any, steps: Any) -> Settled:
-        """The end of inference, with the gradients of the parameters."""
+        """The result of inference, with the gradients of the parameters."""
         grads, _, errors = self.pulled(point)
         loss, aux, _ = self.forward
         moved = cast_to_nodes(self.circuit, point)
@@ -80,20 +81,22 @@ class FreePredictionEnergy(AbstractEnergy):
     def pulled(
         self, values: Values, step: Any = None
     ) -> tuple[list[jax.Array], Values, Values]:
-        """What errors pull at parameters and at values, and the errors."""
+        """The pull-backs of the errors to parameters and to values, and the errors."""
         learned, fixed = self.circuit.leaves.split(self.terms.params)
 
         def network(learned: Any, values: Values) -> Any:
             return self._network(self.circuit.leaves.combine(learned, fixed), values)
 
         at = (learned, values)
-        (grads, pulled), weighted, errors = self._pulled(network, at, values, step)
+        (grads, pulled), weighted, errors = self._pull_back_errors(
+            network, at, values, step
+        )
         return grads, jax.tree.map(self._sum, weighted, pulled), errors
 
     def _network(
         self, params: Any, values: Values, erring: Collection[str] | None = None
     ) -> Any:
-        """The loss and what (given) errors are pulled through; the predictions."""
+        """The loss, the sites through which errors are pulled, and the predictions."""
         terms, sites = self.terms, self.terms.sites
         run = self.circuit.run(
             params,
@@ -109,17 +112,17 @@ class FreePredictionEnergy(AbstractEnergy):
         }
         return (run.loss, through), run.sites
 
-    def _pulled(
+    def _pull_back_errors(
         self,
         network: Callable[..., Any],
         at: tuple[Any, ...],
         values: Values,
         step: Any,
     ) -> tuple[Any, Values, Values]:
-        """What errors pull at the arguments of a network, pi e, and e.
+        """The pull-backs of the errors to the arguments of a network, pi e, and e.
 
-        Each error is pulled through its own site, so that this need not be the gradient
-        of an energy. What is not used costs nothing once compiled.
+        Each error is pulled through its own site, so the result need not be the
+        gradient of an energy. Under `jit`, unused results cost nothing.
         """
         (loss, through), transposed, found = jax.vjp(network, *at, has_aux=True)
         errors = {n: values[n] - found[n] for n in through}
@@ -139,7 +142,7 @@ class ErrorSpaceEnergy(AbstractEnergy):
 
     @property
     def start(self) -> Values:
-        """No errors: the feed-forward values."""
+        """Errors of 0: the feed-forward values."""
         return upcast(self.circuit.zeros())
 
     @property
@@ -148,7 +151,7 @@ class ErrorSpaceEnergy(AbstractEnergy):
         return self
 
     def slope(self, point: Values, step: Any = None) -> Values:
-        """dE/de of each example: pi e, and the whole derivative of the loss."""
+        """dE/de of each example: pi e plus the total derivative of the loss."""
         pulled = jax.grad(self._loss)(point)
         weighted = self.terms.weighted(point, step)
         factor = self.terms.pull * self.circuit.scale
@@ -166,7 +169,7 @@ class ErrorSpaceEnergy(AbstractEnergy):
         return run.loss
 
     def settled(self, point: Values, residual: Any, steps: Any) -> Settled:
-        """The end of inference; one more run gives values and gradients."""
+        """The result of inference; one more run computes values and gradients."""
         terms, circuit, errors = self.terms, self.circuit, point
         learned, fixed = circuit.leaves.split(terms.params)
         weighted, held = terms.weighted(errors), cast_to_nodes(circuit, errors)

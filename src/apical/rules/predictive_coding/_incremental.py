@@ -1,9 +1,9 @@
-"""Incremental predictive coding: values and parameters move in the same step.
+"""Incremental predictive coding: values and parameters are updated in the same step.
 
     v <- v + inference(dE/dv),      theta <- theta + optimizer(dE/dtheta)
 
 both at the same values and parameters; plain inference is -rate dE/dv. There are no
-separate phases: parameters do not wait until the values have settled.
+separate phases: parameters learn before the values have settled.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class MovingValues(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """The state between two steps, with the norms of the first and the last slope.
+    """The state between two steps, with the norms of the first and last slope.
 
-    `first` is below 0 before the first step.
+    `first` is negative before the first step.
     """
 
     moving: MovingValues
@@ -55,18 +55,18 @@ class IncrementalPredictiveCoding(Rule):
         v <- v + inference(dE/dv),      theta <- theta + optimizer(dE/dtheta)
 
     A call of `apical.train_step` takes `steps` steps, each with an update of the
-    optimiser. In every call values start at the feed-forward ones, and the optimiser
-    state of inference starts anew. With `streaming=True` values go on from call to
-    call and follow input and target, which may be others in each; `step.reset` puts
-    them back.
+    optimiser. In every call the values start at their feed-forward values, and the
+    optimiser state of inference is initialised. With `streaming=True` both persist from
+    call to call, while input and target may change; `step.reset` sets the values to the
+    feed-forward ones.
 
     Args:
-      steps: steps in a call. None: 8, or twice the longest path of nodes where that is
-        more.
-      rate: of the values. None: as large as the curvature of each example allows,
-        measured from step to step; with `streaming`, where other changes come between,
-        0.1. Not used with an optax transformation.
-      streaming: whether values go on from call to call.
+      steps: the number of steps per call. None: 8, or twice the longest path of nodes
+        if that is more.
+      rate: the step size of the values. None: adapted to the curvature of each example,
+        which is measured from step to step; with `streaming`, where inputs change in
+        between, 0.1. Not used with an optax transformation.
+      streaming: whether values persist from call to call.
       inference: None for plain steps of the values, -rate dE/dv, or any
         `optax.GradientTransformation`.
 
@@ -82,8 +82,7 @@ class IncrementalPredictiveCoding(Rule):
       True
 
     Source: Salvatori, Song, Yordanov, Millidge, Sha, Emde, Xu, Bogacz & Lukasiewicz
-    2024, ICLR (incremental); a comment on Millidge, Tschantz & Buckley 2020
-    (streaming).
+    2024, ICLR (incremental); a remark in Millidge, Tschantz & Buckley 2020 (streaming).
     """
 
     steps: int | None = static(default=None)
@@ -114,10 +113,10 @@ class IncrementalPredictiveCoding(Rule):
             check_transformation(self.inference, "inference")
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
-        """The feed-forward values where they go on from call to call."""
+        """With `streaming`, the feed-forward values; otherwise no state."""
         del key
         circuit.require_nodes()
-        _ = circuit.scale  # refuses examples that cannot be counted
+        _ = circuit.scale  # raises if the number of examples is unknown
         require_reduction(circuit, params, args)
         if self.steps is not None and not self.streaming:
             needed = needed_steps(circuit, True, self.steps)
@@ -125,14 +124,14 @@ class IncrementalPredictiveCoding(Rule):
         return self.reset(circuit, params, (), args)
 
     def reset(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
-        """The feed-forward values of another batch."""
+        """The feed-forward values of a new batch."""
         del state
         if not self.streaming:
             return ()
         return self._start(circuit, _energy(circuit, params, args).start)
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
-        """The mean of the gradients of all steps, the parameters held."""
+        """The mean of the gradients of all steps, with the parameters held."""
         learned, sums, steps = circuit.learned(params), _sums(), self._steps(circuit)
         _, total, credit = self.train(
             circuit, params, state, args, sums, sums.init(learned)
@@ -148,7 +147,7 @@ class IncrementalPredictiveCoding(Rule):
         optimizer: optax.GradientTransformation,
         optimizer_state: Any,
     ) -> tuple[Any, Any, Credit]:
-        """Steps, each of which moves values and parameters."""
+        """`steps` updates of both values and parameters."""
         forward = circuit.run(params, args)
         learned = circuit.learned(params)
 
@@ -170,7 +169,7 @@ class IncrementalPredictiveCoding(Rule):
                 norm,
             )
 
-        unknown = jnp.full((), -1.0)  # no norm: the first step puts its own
+        unknown = jnp.full((), -1.0)  # no norm yet: the first step sets it
         begin = Progress(
             state if self.streaming else self._start(circuit, forward.sites),
             learned,
@@ -194,7 +193,7 @@ class IncrementalPredictiveCoding(Rule):
         return settling(circuit, errors, residual, self._steps(circuit))
 
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
-        """Values and predictions after the steps of a call, the parameters held."""
+        """Values and predictions after the steps, with the parameters held."""
         energy = _energy(circuit, params, args)
 
         def step(at: MovingValues) -> MovingValues:
@@ -230,7 +229,7 @@ def _energy(circuit: Circuit, params: Any, args: Any) -> FreePredictionEnergy:
 
 
 def _sums() -> optax.GradientTransformation:
-    """Moves nothing, and adds up the gradients."""
+    """A transformation with zero updates that sums the gradients in its state."""
     return optax.GradientTransformation(
         lambda params: jax.tree.map(jnp.zeros_like, params),
         lambda updates, state, params=None: (

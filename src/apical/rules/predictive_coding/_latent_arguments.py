@@ -1,12 +1,12 @@
-"""Free arguments: inferred beside the values, as the cause or a missing part of data.
+"""Latent arguments: inferred with the values, as causes or missing parts of the data.
 
     E(v, u) = sum_n pi_n |v_n - p_n(v, u)|^2 / 2 + pull L(v, u)
 
     v <- v - rate dE/dv,      u <- u - rate mask dE/du
 
-Arguments u descend the energy of the values where a mask says that they are free. With
-a free cause above the data the network is generative (Rao & Ballard 1999); with a part
-of the data free it completes and recalls (Salvatori et al. 2021).
+The entries of the arguments u that a mask marks as free descend the energy. With a free
+cause of the data the network is generative (Rao & Ballard 1999); with a part of the
+data free it is an associative memory (Salvatori et al. 2021).
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ class ArgumentMasks:
     """Which entries of which arguments are free.
 
     Args:
-      free: as `PredictiveCoding` was given it; None: none is.
+      free: the argument `free` of `PredictiveCoding`; None: no argument is free.
       args: the arguments after `params`.
 
     Raises:
-      ValueError: where it does not fit the arguments, or frees what is not a
-        floating-point number, or nothing.
+      ValueError: if `free` does not fit the arguments, frees numbers that are not
+        floating-point, or frees nothing.
     """
 
     def __init__(self, free: FreeArguments | None, args: tuple[Any, ...]) -> None:
@@ -66,23 +66,23 @@ class ArgumentMasks:
 
     @property
     def given(self) -> list[jax.Array]:
-        """The arguments that are free, or free in part, as they were given.
+        """The arguments that are free, or partly free, as given.
 
-        Where a free entry is not a number, as missing data often are, it is 0.
+        Free entries that are NaN, as missing data often are, become 0.
         """
         leaves = jax.tree.leaves(self.args)
         pairs = ((jnp.asarray(leaves[i]), mask) for i, mask in self.masks.items())
         return [jnp.where(mask & jnp.isnan(x), 0, x) for x, mask in pairs]
 
     def filled(self, arguments: list[Any]) -> tuple[Any, ...]:
-        """All arguments, with these in place of the free entries."""
+        """All arguments, with the free entries replaced by these values."""
         leaves, treedef = jax.tree.flatten(self.args)
         for (i, mask), new in zip(self.masks.items(), arguments, strict=True):
             leaves[i] = jnp.where(mask, new, leaves[i])
         return jax.tree.unflatten(treedef, leaves)
 
     def kept(self, arguments: list[jax.Array]) -> list[jax.Array]:
-        """What belongs to free entries; 0 elsewhere."""
+        """The values at free entries; 0 elsewhere."""
         pairs = zip(self.masks.values(), arguments, strict=True)
         return [jnp.where(mask, x, 0) for mask, x in pairs]
 
@@ -93,7 +93,7 @@ class LatentArgumentEnergy(AbstractEnergy):
 
     Attributes:
       masks: which entries of the arguments are free.
-      guess: where free arguments start; None: as they were given.
+      guess: the initial values of free arguments; None: as given.
     """
 
     masks: ArgumentMasks
@@ -131,7 +131,7 @@ class LatentArgumentEnergy(AbstractEnergy):
         return found._replace(arguments=self.masks.kept(found.arguments))
 
     def settled(self, point: ValuesAndArguments, residual: Any, steps: Any) -> Settled:
-        """The end of inference; the loss is that of the arguments as filled in."""
+        """The result of inference; the loss is evaluated at the inferred arguments."""
         end = self._at(point.arguments)
         found = end.settled(point.values, residual, steps)
         return found._replace(arguments=end.terms.args)
@@ -164,7 +164,7 @@ def _spread(free: FreeArguments, args: tuple[Any, ...]) -> list[Any]:
 
 
 def _fitting(mask: Any, leaf: Any, path: str) -> jax.Array:
-    """A mask of a leaf, or refuse."""
+    """The mask of a leaf; raises if it does not fit."""
     if not jnp.issubdtype(jnp.result_type(mask), jnp.bool_):
         raise ValueError(
             f"`free` has {jnp.result_type(mask)} for {path}, and a mask is True where "

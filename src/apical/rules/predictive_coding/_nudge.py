@@ -1,4 +1,4 @@
-"""Nudging: the loss pulls weakly, towards the target, away from it, or both in turn.
+"""Nudging: inference with a small positive or negative weight of the loss, or both.
 
     E_b(v) = sum_n |e_n|^2 / 2 + b L
 
@@ -6,8 +6,8 @@
     negative   grads = dE_-b / -b
     centred    grads = (dE_b - dE_-b) / 2b
 
-all at their equilibria; at b = 0 there are no errors. As b -> 0 each is
-backpropagation; the centred one errs by b^2, the others by b.
+all at their equilibria; at b = 0 all errors are 0. As b -> 0 each equals
+backpropagation; the error is O(b^2) for the centred one and O(b) for the others.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _PULLS = {"positive": (1.0,), "negative": (-1.0,), "centred": (1.0, -1.0)}
 
 
 class AbstractNudge(abc.ABC):
-    """How strongly the loss pulls, and how gradients are read from what settles.
+    """The weights of the loss during inference, and those of the resulting gradients.
 
-    Inference settles once for each pull b, and the gradient is the sum of
-    weight * dE_b. Subclass it as a frozen dataclass to write another one: it must have
-    a hash, since it is part of the rule's type.
+    Inference runs once for each pull b, and the gradient is the sum of weight * dE_b.
+    Subclass it as a frozen dataclass to write your own. It must be hashable, because it
+    is a static field of the rule.
 
     Attributes:
       citation: the source, as BibTeX.
@@ -49,22 +49,22 @@ class AbstractNudge(abc.ABC):
     @property
     @abc.abstractmethod
     def pulls(self) -> tuple[float, ...]:
-        """The pull of the loss in each settling: at least one, none of them 0."""
+        """The weight b of the loss in each run of inference: one or more, none 0."""
 
     @property
     def weights(self) -> tuple[float, ...]:
-        """The weight of each settling's gradient: 1 / (settlings * pull)."""
+        """The weight of the gradient of each run: 1 / (number of runs * pull)."""
         return tuple(1 / (len(self.pulls) * pull) for pull in self.pulls)
 
 
 @final
 @dataclass(frozen=True)
 class Nudge(AbstractNudge):
-    """A loss that pulls weakly: towards the target, away from it, or both in turn.
+    """A small weight b of the loss: positive, negative, or both (centred).
 
     Args:
       strength: b above.
-      kind: `"positive"`, `"negative"` or `"centred"` (two settlings).
+      kind: `"positive"`, `"negative"` or `"centred"` (two runs of inference).
 
     Example:
       >>> import apical
@@ -90,5 +90,5 @@ class Nudge(AbstractNudge):
 
     @property
     def pulls(self) -> tuple[float, ...]:
-        """The pull of the loss in each settling."""
+        """The weight of the loss in each run of inference."""
         return tuple(sign * self.strength for sign in _PULLS[self.kind])

@@ -1,4 +1,4 @@
-"""Which parts of predictive coding fit together, by what the parts declare."""
+"""Checks that the parts of predictive coding are compatible."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ._precision import AbstractPrecision, as_precision
 from .inference._abstract import AbstractInference
 from .inference._gradient_descent import GradientDescent
 
-# Each part that may be left out: its abstract class, and the one that a message names.
+# Each optional part: its abstract class, and the implementation named in messages.
 _PARTS: tuple[tuple[str, type, str], ...] = (
     ("nudge", AbstractNudge, "Nudge"),
     ("feedback", AbstractFeedback, "RandomFeedback"),
@@ -48,7 +48,7 @@ class Composed(Protocol):
 
 
 def as_inference(given: Any) -> AbstractInference:
-    """What a user passes as `inference`: a scheme, an optax transformation or None."""
+    """The inference scheme given by a rule's argument `inference`."""
     if isinstance(given, AbstractInference):
         return given
     steps = callable(getattr(given, "init", None)) and callable(
@@ -64,7 +64,7 @@ def as_inference(given: Any) -> AbstractInference:
 
 
 def check_parts(rule: Composed) -> None:
-    """Refuse parts that are none, and parts that do not fit together."""
+    """Raise for parts of the wrong type, and for incompatible parts."""
     check_choice(rule.prediction, "prediction", ("fixed", "free"))
     if rule.steps is not None:
         check_whole(rule.steps, "steps")
@@ -125,20 +125,19 @@ def _check_inference(rule: Composed, inference: AbstractInference) -> None:
         )
     if not inference.supports_precision and rule.precision is not None:
         raise ValueError(
-            f"{name} works only where every error counts alike: leave `precision` at "
-            "None."
+            f"{name} needs equal weights of all errors: leave `precision` at None."
         )
     if not inference.supports_feedback and rule.feedback is not None:
         raise ValueError(
-            f"{name} works only where errors are carried back by the forward weights: "
-            "leave `feedback` at None."
+            f"{name} passes errors back through the forward weights: leave "
+            "`feedback` at None."
         )
     if not inference.supports_tolerance and rule.tolerance:
         raise ValueError(f"{name} does not stop at a residual: leave `tolerance` at 0.")
 
 
 def _check_free(rule: Composed, inference: AbstractInference) -> None:
-    """What free arguments require of the other parts."""
+    """The requirements of free arguments on the other parts."""
     if rule.free is None:
         if rule.amortised is not None:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Precision: how much an error counts, at each node.
+"""Precision: the weight pi_n of the error at each node.
 
     E(v) = sum_n pi_n |v_n - p_n|^2 / 2 + pull L
 
@@ -24,14 +24,14 @@ Precisions = dict[str, Any]
 
 
 class AbstractPrecision(abc.ABC):
-    """How much the error of each node counts. Subclass it to write your own.
+    """The weight of the error of each node. Subclass it to write your own.
 
-    Write it as a frozen dataclass: it is part of the rule's type and must have a hash.
-    Numbers that change from call to call belong in its state.
+    Write it as a frozen dataclass: it must be hashable, because it is a static field of
+    the rule. Numbers that change from call to call belong in its state.
 
     Attributes:
-      requires_prediction: `"fixed"` or `"free"` where it works with these alone.
-      needs: what it needs that a neuron does not have, in the words of the docs.
+      requires_prediction: `"fixed"` or `"free"` if it supports only these.
+      needs: biologically implausible requirements, in the words of `Rule.needs`.
       citation: the source, as BibTeX.
 
     Example:
@@ -56,18 +56,18 @@ class AbstractPrecision(abc.ABC):
 
     @abc.abstractmethod
     def init(self, circuit: Circuit) -> Any:
-        """The state before the first call; refuse here what cannot work."""
+        """The initial state; raise ValueError for unsupported circuits."""
 
     @abc.abstractmethod
     def at(self, circuit: Circuit, state: Any) -> Callable[[Any], Precisions]:
-        """A function of the step of inference, or None for its end.
+        """The precisions, as a function of the step (None: after the last step).
 
         It returns the precision of every node by name: numbers, or arrays that
         broadcast against the node.
         """
 
     def update(self, circuit: Circuit, state: Any, errors: Any) -> Any:
-        """The state after a call, from the errors at the end; by default the same."""
+        """The state after a call, given the final errors; unchanged by default."""
         del circuit, errors
         return state
 
@@ -75,7 +75,7 @@ class AbstractPrecision(abc.ABC):
 @final
 @dataclass(frozen=True)
 class GivenPrecision(AbstractPrecision):
-    """The same at every step: a number, or one for each node.
+    """A constant precision: one number, or one for each node.
 
     Source: Friston 2005, Philosophical Transactions of the Royal Society B 360.
     """
@@ -89,7 +89,7 @@ class GivenPrecision(AbstractPrecision):
     )
 
     def init(self, circuit: Circuit) -> Any:
-        """No state; refuse names that are not those of the nodes."""
+        """No state; raise for names that are not node names."""
         given = self.by_node(circuit)
         names = [n.name for n in circuit.nodes]
         if set(given) != set(names):
@@ -103,13 +103,13 @@ class GivenPrecision(AbstractPrecision):
         return ()
 
     def by_node(self, circuit: Circuit) -> Precisions:
-        """One for each node."""
+        """The precision of each node."""
         if isinstance(self.precision, Mapping):
             return dict(self.precision)
         return {n.name: self.precision for n in circuit.nodes}
 
     def at(self, circuit: Circuit, state: Any) -> Callable[[Any], Precisions]:
-        """The same at every step."""
+        """The constant precisions."""
         del state
         return lambda step: self.by_node(circuit)
 
@@ -117,18 +117,19 @@ class GivenPrecision(AbstractPrecision):
 @final
 @dataclass(frozen=True)
 class DecayingPrecision(AbstractPrecision):
-    """High at first, so that errors travel, then as usual.
+    """A precision that decays from `first` to `last` during inference.
 
         pi(t) = last + (first - last) exp(-t / time)
 
-    The schedule in time is that of Qi et al. 2025 for all nodes at once. Theirs is by
-    layer, and follows how far the signal has come; a precision that is high everywhere
-    at first includes it.
+    A high initial precision lets errors propagate faster. Qi et al. 2025 use a schedule
+    for each layer, which follows the signal from the loss; here all nodes have the same
+    schedule.
 
     Args:
-      first: at the first step.
-      last: its limit.
-      time: the steps in which the distance to the limit falls by a factor of e.
+      first: the precision at the first step.
+      last: the limit of the precision.
+      time: the number of steps in which the distance to the limit falls by a factor of
+        e.
 
     Source: Qi et al. 2025, arXiv:2506.23800.
     """
@@ -153,7 +154,7 @@ class DecayingPrecision(AbstractPrecision):
         return ()
 
     def at(self, circuit: Circuit, state: Any) -> Callable[[Any], Precisions]:
-        """By the step; at the end the last."""
+        """The precisions at a step; `last` after the last step."""
         del state
 
         def precisions(step: Any) -> Precisions:
@@ -167,16 +168,16 @@ class DecayingPrecision(AbstractPrecision):
 @final
 @dataclass(frozen=True)
 class LearnedPrecision(AbstractPrecision):
-    """One for each node, learned to be one over the variance of its errors.
+    """A learned precision for each node: the inverse variance of its errors.
 
         F = E - sum_n size_n log(pi_n) / 2,     d log(pi_n) = - (2 rate / size_n) dF
 
     Args:
-      rate: of the logarithm, for each batch.
-      highest: the bound of every precision, which would grow without end where errors
-        vanish. Precisions stiffen the energy: where `rate` times the curvature, which
-        grows with them, exceeds 2, values no longer settle and learning fails
-        (`apical.measure.regime` shows it). Choose it with the rate of inference.
+      rate: the learning rate of log(pi), per batch.
+      highest: the upper bound of every precision, which otherwise diverges where errors
+        vanish. The curvature of the energy grows with the precisions: if the rate of
+        inference times the curvature exceeds 2, values do not settle and learning fails
+        (see `apical.measure.regime`). Choose it together with that rate.
 
     Source: Friston 2005, Philosophical Transactions of the Royal Society B 360.
     """
@@ -199,13 +200,13 @@ class LearnedPrecision(AbstractPrecision):
         return {n.name: jnp.zeros(()) for n in circuit.nodes}
 
     def at(self, circuit: Circuit, state: Any) -> Callable[[Any], Precisions]:
-        """As learned so far."""
+        """The current learned precisions."""
         del circuit
         found = {name: jnp.exp(value) for name, value in state.items()}
         return lambda step: found
 
     def update(self, circuit: Circuit, state: Any, errors: Any) -> Any:
-        """One step for each batch: the errors are averaged over its examples."""
+        """One step per batch, with errors averaged over its examples."""
         del circuit
         top = jnp.log(self.highest)
 
@@ -217,7 +218,7 @@ class LearnedPrecision(AbstractPrecision):
 
 
 def as_precision(given: Any) -> AbstractPrecision | None:
-    """What a user passes as `precision`: a number, a mapping, a part or None."""
+    """A precision from the argument `precision`: a number, mapping, part or None."""
     if isinstance(given, tuple):
         given = dict(given)
     if isinstance(given, (numbers.Real, Mapping)) and not isinstance(given, bool):
@@ -232,7 +233,7 @@ def as_precision(given: Any) -> AbstractPrecision | None:
 
 
 def init_precision(precision: AbstractPrecision, circuit: Circuit) -> Any:
-    """Its state; refuse a precision that leaves out a node."""
+    """The initial state; raises if a node has no precision."""
     state = precision.init(circuit)
     found = precision.at(circuit, state)(None)
     missing = [n.name for n in circuit.nodes if n.name not in found]

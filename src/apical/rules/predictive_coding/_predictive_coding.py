@@ -8,18 +8,19 @@ values descend E, then parameters do: d theta = -sum_n <e_n, dp_n/d theta> + dL/
 Whittington & Bogacz 2017 (free predictions); Millidge, Tschantz & Buckley 2020 and
 Rosenbaum 2022 (fixed: p_n and its derivatives stay at their feed-forward values).
 
-| part       | what it decides                             | choices             |
+| part       | what it determines                          | choices             |
 |------------|---------------------------------------------|---------------------|
 | prediction | whether p_n follows the values              | fixed, free         |
 | inference  | how the values settle                       | optax, `Sweep`, ... |
-| precision  | how much the error of a node counts         | a number, ...       |
-| nudge      | how strongly the loss pulls                 | fully, `Nudge`      |
-| feedback   | what carries errors back                    | the weights, others |
-| derivative | whether they pass that of the nonlinearity  | yes, no             |
-| free       | which arguments are inferred too            | none, masks         |
-| amortised  | where inference of these starts             | as given, a network |
+| precision  | the weight of the error of each node        | a number, ...       |
+| nudge      | the weight of the loss                      | 1, `Nudge`          |
+| feedback   | the weights through which errors pass back  | theta, others       |
+| derivative | whether errors are multiplied by rho'       | yes, no             |
+| free       | the arguments that are inferred too         | none, masks         |
+| amortised  | the initial values of these                 | as given, a network |
 
-Inference, precision, nudge and feedback are small abstract classes: a user's own works.
+Inference, precision, nudge and feedback are small abstract classes that users can
+extend.
 """
 
 from __future__ import annotations
@@ -50,12 +51,12 @@ from ._precision import as_precision, init_precision
 from .inference._abstract import AbstractInference, Budget
 from .inference._sweep import Sweep
 
-# The least number of steps where none is given; deep networks take more.
+# The minimum default number of steps; deep networks take more.
 _LEAST_STEPS = 20
 
 
 class PartStates(NamedTuple):
-    """The states of the parts that have one."""
+    """The states of the parts."""
 
     precision: Any
     feedback: Any
@@ -78,59 +79,59 @@ _WHITTINGTON = (
 
 @rule
 class PredictiveCoding(Rule):
-    """Let values settle between prediction and target, then learn from local errors.
+    """Relax the values to an equilibrium, then learn from the local prediction errors.
 
         v_n <- v_n - rate dE/dv_n,   dE/dv_n = e_n - sum_m <e_m, dp_m/dv_n> + dL/dv_n
 
-    where m are the nodes that n predicts directly. Energies are those of single
-    examples: rates do not depend on the batch size.
+    where m are the nodes that n predicts directly. Energies are per example, so rates
+    do not depend on the batch size.
 
     With fixed predictions the recursion is linear and its fixed point is the exact
     gradient on every graph; at rate 1 it is reached after as many steps as the longest
-    path of nodes (`circuit.depth`). A teaching signal that needs k steps arrives after
-    T steps with the weight P[Binomial(T, rate) >= k]. So steps beyond the longest path
-    are summed in closed form, with as many pulls as that path is long; pass
-    `inference=optax.sgd(rate)` to take them one by one.
+    path of nodes (`circuit.depth`). After T steps, a teaching signal that needs k steps
+    to arrive has the weight P[Binomial(T, rate) >= k]. So if there are more steps than
+    the longest path has nodes, they are summed in closed form, with one pull-back per
+    node of that path; `inference=optax.sgd(rate)` takes them one by one.
 
     Args:
-      steps: how many steps values take, at most. None with fixed predictions and plain
-        steps of size 1: one sweep back to front, which gives their end; otherwise 20,
-        or more in a deep network: the longest path of nodes and one more step, which
-        shows that values rest; with free predictions, whose steps are smaller, twice
-        that path.
-      rate: their size. None with fixed predictions: 1. With free ones, whose curvature
-        grows with the weights and differs from model to model: as large as the
-        curvature of each example allows, measured as steps are taken (where a step is
-        none of all values: 0.1; the first of errors as variables: 0.3). Not used with
-        an optax transformation.
+      steps: the maximum number of steps of inference. None: with fixed predictions and
+        plain steps of size 1, one back-to-front sweep, which gives the same result;
+        otherwise 20, or more in deep networks: the length of the longest path of nodes
+        plus one step (to show that values have settled), or twice that length with free
+        predictions, whose steps are smaller.
+      rate: the step size. None: 1 with fixed predictions. With free predictions, whose
+        curvature depends on the weights, it is adapted to the curvature of each
+        example, measured during inference (0.1 for schemes that do not update all
+        values at once; 0.3 for the first step of `ErrorRelaxation`). Not used with an
+        optax transformation.
       prediction: `"fixed"` at the feed-forward values, or `"free"` to follow the
         values (traditional predictive coding; not backpropagation).
       inference: None for plain gradient steps, any `optax.GradientTransformation`,
-        `Sweep()` for visits one node at a time, `DifferentialEquation()`, and for free
+        `Sweep()` to update one node at a time, `DifferentialEquation()`, and for free
         predictions `ErrorRelaxation()`, `ConjugateGradients()` or `ZeroDivergence()`;
         or any other `AbstractInference`.
-      precision: how much errors count: a number, one for each node,
-        `DecayingPrecision()`, `LearnedPrecision()` or any other
+      precision: the weight pi_n of the errors: a number, a mapping from nodes to
+        numbers, `DecayingPrecision()`, `LearnedPrecision()` or any other
         `AbstractPrecision`; None: 1.
-      nudge: `Nudge(strength, kind)` for a loss that pulls weakly, or any other
-        `AbstractNudge`; None: fully.
-      feedback: `RandomFeedback()` to carry errors back by other weights, or any other
-        `AbstractFeedback`; None: by the forward ones.
-      derivative: whether errors pass the derivative of the nonlinearity on their way
-        through a unit, to values and to parameters.
-      tolerance: the residual at which inference ends before its last step; 0: never.
-      free: which arguments after `params` are inferred beside the values: a tuple with
-        True or False for each (or pytrees of these), or a function of the arguments
-        that returns one, whose entries may be arrays of True and False. With a free
-        cause of the data the network is generative, with a part of the data free it
-        completes; `predict` returns the arguments filled in, and `value` is the loss
-        at these. Inference starts from the arguments as given.
-      amortised: `AmortisedStart()` for a network that guesses where free arguments end.
+      nudge: `Nudge(strength, kind)` for a small weight of the loss, or any other
+        `AbstractNudge`; None: weight 1.
+      feedback: `RandomFeedback()` to pass errors back through separate weights, or any
+        other `AbstractFeedback`; None: through the forward weights.
+      derivative: whether errors are multiplied by the derivative of the nonlinearity
+        when they are pulled back to values and parameters.
+      tolerance: the residual at which inference stops early; 0: never.
+      free: which arguments after `params` are inferred together with the values: a
+        tuple with True or False for each (or pytrees of these), or a function of the
+        arguments that returns such a tuple, whose entries may be boolean arrays. With a
+        free cause of the data the network is generative; with a part of the data free
+        it completes the data. `predict` returns the inferred arguments, and `value` is
+        the loss at these. Inference starts from the arguments as given.
+      amortised: `AmortisedStart()` for a network that predicts the free arguments.
 
     Raises:
-      ValueError: where parts do not fit together; in `init`, where nodes are not
-        separated, or a part cannot work on this circuit.
-      TypeError: where a part is of another kind.
+      ValueError: for incompatible parts; in `init`, if nodes are not separated, or if a
+        part does not support the circuit.
+      TypeError: for a part of the wrong type.
 
     Example:
       >>> import jax, jax.numpy as jnp, apical
@@ -169,7 +170,7 @@ class PredictiveCoding(Rule):
     ) -> tuple[str, ...]:
         """The needs of the chosen parts."""
         found = ["separate phases", "update locking", "signed error units"]
-        if self.prediction == "fixed":  # at the forward pass, while values move
+        if self.prediction == "fixed":  # those of the forward pass, during inference
             found.append("stored activities")
         if self.feedback is None:
             found.insert(0, "weight transport")
@@ -199,11 +200,11 @@ class PredictiveCoding(Rule):
         check_parts(self)
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
-        """The states of the parts; refuse a circuit on which they cannot work."""
-        if circuit.nodes or self.free is None:  # a free cause alone has an energy
+        """The states of the parts; raise for a circuit that they do not support."""
+        if circuit.nodes or self.free is None:  # free arguments alone have an energy
             circuit.require_nodes()
         _ = circuit.scale
-        if self.prediction == "free":  # errors and the loss have to count alike
+        if self.prediction == "free":  # errors and loss need the same scale
             require_reduction(circuit, params, args)
         if not self._is_one_reverse_pass:
             scheme = self._scheme
@@ -212,7 +213,7 @@ class PredictiveCoding(Rule):
                 name = type(self).__name__
                 warn_of_unreached_nodes(name, reach.steps, reach.needed, reach.argument)
         precision = as_precision(self.precision)
-        masks = ArgumentMasks(self.free, args)  # refuses what does not fit
+        masks = ArgumentMasks(self.free, args)  # raises if it does not fit
         if precision is None and self.feedback is None and self.amortised is None:
             return ()
         return PartStates(
@@ -222,10 +223,10 @@ class PredictiveCoding(Rule):
         )
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
-        """Settle, and pull the errors back through what made each node."""
+        """Run inference, and pull the errors back to the parameters of each node."""
         ends = self._settle(circuit, params, state, args)
         end = ends[0]
-        # The largest residual of all settlings.
+        # The largest residual of all runs.
         residual = jnp.max(jnp.stack([jnp.asarray(each.residual) for each in ends]))
         info = settling(circuit, end.errors, residual, end.steps)
         grads = circuit.leaves.combine(self._gradients(ends))
@@ -243,13 +244,13 @@ class PredictiveCoding(Rule):
         }
 
     def predict(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
-        """The output; with free arguments all arguments, these filled in."""
+        """The output; or, with free arguments, all arguments after inference."""
         if self.free is None:
             return super().predict(circuit, params, state, args)
         return self._settle(circuit, params, state, args)[0].arguments
 
     def reference(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
-        """What backpropagation says, at the arguments as they were filled in."""
+        """Backpropagation's gradients, at the inferred arguments."""
         if self.free is not None:
             args = self._settle(circuit, params, state, args)[0].arguments
         return super().reference(circuit, params, state, args)
@@ -259,14 +260,14 @@ class PredictiveCoding(Rule):
         return (1.0,) if self.nudge is None else self.nudge.pulls
 
     def _gradients(self, ends: list[Settled]) -> list[jax.Array]:
-        """The weighted sum of the gradients of all settlings."""
+        """The weighted sum of the gradients of all runs of inference."""
         if self.nudge is None:
             return ends[0].grads
         weights = self.nudge.weights
 
         def weighted(*grads: jax.Array) -> jax.Array:
             parts = [f * g for f, g in zip(weights, grads, strict=True)]
-            # Of the gradient's own type: a strength may be wider.
+            # Keep the gradient's dtype: a strength may be wider.
             return sum(parts[1:], start=parts[0]).astype(grads[0].dtype)
 
         return [weighted(*g) for g in zip(*(end.grads for end in ends), strict=True)]
@@ -292,7 +293,7 @@ class PredictiveCoding(Rule):
     def energy(
         self, circuit: Circuit, params: Any, state: Any, args: Any
     ) -> AbstractEnergy:
-        """The energy that values descend, at the (first) pull of the nudge."""
+        """The energy that values descend, at the first weight of the nudge."""
         terms = self._terms(circuit, params, state, args)
         if self.free is not None:
             masks, guess = ArgumentMasks(self.free, args), None
@@ -322,7 +323,7 @@ class PredictiveCoding(Rule):
     def _settle(
         self, circuit: Circuit, params: Any, state: Any, args: Any
     ) -> list[Settled]:
-        """The end of inference for each pull."""
+        """The result of inference for each weight of the loss."""
         budget = Budget(self.steps_in(circuit), self.step_size, self.tolerance)
         if self.free is not None:
             energy = self.energy(circuit, params, state, args)
@@ -332,7 +333,7 @@ class PredictiveCoding(Rule):
         return [self._settle_nodes(here, budget) for here in each]
 
     def _settle_nodes(self, terms: EnergyTerms, budget: Budget) -> Settled:
-        """Settle the values of nodes, by the shortest computation that is exact."""
+        """Settle the values of nodes, by the cheapest exact computation."""
         if self.prediction == "free":
             return self._scheme.settle(FreePredictionEnergy(terms), budget)
         if self._is_one_reverse_pass:
@@ -344,16 +345,16 @@ class PredictiveCoding(Rule):
 
     @property
     def _scheme(self) -> AbstractInference:
-        """The scheme of inference: gradient descent where none is given."""
+        """The scheme of inference: gradient descent by default."""
         return as_inference(self.inference)
 
     @property
     def settles(self) -> bool:
-        """Whether inference ends where the energy is at rest."""
+        """Whether inference ends at a stationary point of the energy."""
         return self._scheme.settles
 
     def steps_in(self, circuit: Circuit) -> int:
-        """How many steps values take, given or by default."""
+        """The number of steps of inference, given or by default."""
         if self.steps is not None:
             return self.steps
         if self._scheme.reaches_all_nodes:
@@ -362,7 +363,7 @@ class PredictiveCoding(Rule):
 
     @property
     def step_size(self) -> Any:
-        """The rate, given or by default; None: as the curvature allows."""
+        """The rate, given or by default; None: adapted to the curvature."""
         if self.rate is not None:
             return self.rate
         if self.prediction == "fixed":
@@ -377,13 +378,13 @@ class PredictiveCoding(Rule):
         scheme, rate = self.inference, self.step_size
         back_to_front = isinstance(scheme, Sweep) and scheme.order is None
         if scheme is None and self.steps is None and not self.tolerance:
-            back_to_front = True  # the end of as many steps as are needed
+            back_to_front = True  # the result of sufficiently many steps
         whole = isinstance(rate, (int, float)) and rate == 1
         usual = self.prediction == "fixed" and self.precision is None
         return back_to_front and whole and usual and self.derivative
 
     def _has_closed_form(self, terms: EnergyTerms) -> bool:
-        """Whether plain steps can be summed with fewer pulls than one a step."""
+        """Whether plain steps can be summed with less than one pull-back per step."""
         plain = self.inference is None and not self.tolerance and not terms.precision
         circuit = terms.circuit
         enough = circuit.depth <= self.steps_in(circuit)

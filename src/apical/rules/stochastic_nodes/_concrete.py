@@ -25,11 +25,10 @@ class Concrete(PathwiseRule):
 
         r = sigmoid((logit(p) + logit(u)) / temperature),     u uniform in (0, 1)
 
-    Consumers read r, and the gradient is exact for the relaxed network. For the network
-    of spikes it is biased; the bias goes to 0 with the temperature, while the variance
-    grows as 1/temperature. With `hard=True` consumers read the spike [r > 1/2], and
-    only the derivative is that of r (straight-through Gumbel): it is biased at any
-    temperature.
+    Consumers read r, and the gradient is exact for the relaxed network. For the spiking
+    network it is biased; the bias goes to 0 with the temperature, while the variance
+    grows as 1/temperature. With `hard=True` consumers read the spike [r > 1/2], with
+    the derivative of r (straight-through Gumbel): this is biased at any temperature.
 
     The value of the credit is the loss at the rates, `info.loss` that of the spikes.
 
@@ -37,10 +36,10 @@ class Concrete(PathwiseRule):
 
     Args:
       temperature: tau, the softness of the spikes; 0.5 to 1 is usual.
-      hard: whether consumers read spikes in place of relaxed ones.
+      hard: whether consumers read binary spikes instead of relaxed ones.
       draws: the number of samples over which the gradient is averaged.
-      readout: the number of samples of spikes over which `predict` averages; 0: it uses
-        the rates, each node passing on its probability.
+      readout: the number of samples over which `predict` averages; 0: `predict` uses
+        the rates (each node has the value of its probability).
 
     Example:
       >>> import jax, jax.numpy as jnp, apical
@@ -87,9 +86,9 @@ class Concrete(PathwiseRule):
 
     def spike(self, probability: jax.Array, uniform: jax.Array) -> jax.Array:
         """The relaxed spike, or the spike with the derivative of the relaxed one."""
-        # Where p rounds to 0 or 1, its logit has no derivative.
+        # The logit has no derivative where p rounds to 0 or 1.
         p, u = _inside(probability), _inside(uniform)
-        # 1 - u has the same distribution as u; this sign fires where `fires` does.
+        # 1 - u has the same distribution as u; this sign makes r agree with `fires`.
         soft = jax.nn.sigmoid((logit(p) - logit(u)) / self.temperature)
         soft = soft.astype(probability.dtype)
         return add_gradient(fires(probability, uniform), soft) if self.hard else soft

@@ -1,9 +1,9 @@
-"""Sampling of stochastic nodes, and base classes of the rules that do it.
+"""Sampling of stochastic nodes, and base classes of the rules that sample them.
 
     s_n = [u_n < p_n],     u_n uniform in [0, 1)
 
 A node marked by `apical.bernoulli` fires, s = 1, with its probability p; otherwise s =
-0. The state of a rule holds a key, from which every forward pass draws its spikes.
+0. The state of a rule holds a key, from which the spikes of every call are drawn.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def fires(probability: jax.Array, uniform: jax.Array) -> jax.Array:
 
 
 def add_gradient(value: jax.Array, error: jax.Array | None) -> jax.Array:
-    """The value, with the gradient of an error as if that were added to it."""
+    """The value, with the derivative of `value + error` but without adding `error`."""
     if error is None:
         return value
     return value + (error - jax.lax.stop_gradient(error)).astype(value.dtype)
@@ -60,7 +60,7 @@ def uniforms(key: jax.Array, shapes: Tree, count: int) -> Tree:
 
 
 def require_stochastic(circuit: Circuit, params: Any, args: Any, rule: str) -> None:
-    """Refuse where no node is stochastic, or a marked value is not a probability."""
+    """Require stochastic nodes whose marked values are probabilities."""
     names = stochastic_nodes(circuit)
     if not names:
         raise ValueError(
@@ -83,7 +83,7 @@ def require_stochastic(circuit: Circuit, params: Any, args: Any, rule: str) -> N
 
 
 class StochasticRule(Rule):
-    """A rule that samples the stochastic nodes; by default it predicts at the rates."""
+    """A rule that samples the stochastic nodes; by default `predict` uses the rates."""
 
     draws: int
     readout: int
@@ -114,12 +114,12 @@ class StochasticRule(Rule):
 
 
 def node_shapes(circuit: Circuit, names: Iterable[str]) -> Any:
-    """An array like each of these nodes."""
+    """The shape and dtype of each of these nodes."""
     return {n: x for n, x in circuit.zeros().items() if n in names}
 
 
 def check_draws(draws: Any, readout: Any) -> None:
-    """Refuse numbers of samples that are not whole, or too small."""
+    """Require whole numbers of samples: `draws` above 0, `readout` at least 0."""
     check_whole(draws, "draws")
     if not isinstance(readout, int) or readout < 0:
         raise ValueError(
@@ -173,8 +173,8 @@ class PathwiseRule(StochasticRule):
 
         def loss(errors: Any) -> Any:
             def tap(site: str, computed: Any, injected: Any) -> Any:
-                # One array has both roles: its value decides the spike, its gradient
-                # is the teaching signal.
+                # One array serves both: its value determines the spike, its gradient is
+                # the teaching signal.
                 here = add_gradient(computed, injected)
                 if site not in names:
                     return here

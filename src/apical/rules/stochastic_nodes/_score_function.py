@@ -1,4 +1,4 @@
-"""Score function (REINFORCE): spikes correlated with each example's loss.
+"""Score function (REINFORCE): correlation of spikes with each example's loss.
 
     d/dtheta E L = E[ (L - b) d log P(s)/dtheta + dL/dtheta ]
 
@@ -36,7 +36,7 @@ _BASELINES = ("rates", "draws", "none")
 class Drawn(NamedTuple):
     """Sampled networks: gradients, teaching signals, values; samples along axis 0.
 
-    The last column of the losses is that of the whole batch.
+    The last column of the losses is the loss of the whole batch.
     """
 
     grads: Any
@@ -48,7 +48,7 @@ class Drawn(NamedTuple):
 
 @rule
 class ScoreFunction(StochasticRule):
-    """Correlate spikes with the difference of an example's loss to a baseline.
+    """Correlate spikes with the loss of each example, relative to a baseline.
 
         delta_n = mean_k (L_i^k - b_i) (s_n^k - p_n^k) / (p_n^k (1 - p_n^k))
 
@@ -69,11 +69,11 @@ class ScoreFunction(StochasticRule):
 
     Args:
       draws: the number of samples for each example, in one mapped call.
-      baseline: b, of each example: `"rates"`, the loss where every stochastic node
-        passes on its probability; `"draws"`, the mean loss of the other samples (two or
-        more samples in all); or `"none"`. None of them adds a bias.
-      readout: the number of samples of spikes over which `predict` averages; 0: it uses
-        the rates, each node passing on its probability.
+      baseline: b, per example: `"rates"`, the loss with every stochastic node at its
+        probability; `"draws"`, the mean loss of the other samples (requires two or
+        more); or `"none"`. No choice adds a bias.
+      readout: the number of samples over which `predict` averages; 0: `predict` uses
+        the rates (each node has the value of its probability).
 
     Example:
       >>> import jax, jax.numpy as jnp, apical
@@ -138,7 +138,7 @@ class ScoreFunction(StochasticRule):
         return Credit(run.loss, run.aux, grads, later, Spiking(spiking))
 
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
-        """The first sample's spikes and probabilities, and the signal at these."""
+        """The first sample's spikes and probabilities, and the teaching signals."""
         now, _ = jax.random.split(state)
         _, at_rates, noise = self._prepared(circuit, params, now, args)
         drawn = self._drawn(circuit, params, args, at_rates, noise)
@@ -203,7 +203,7 @@ class ScoreFunction(StochasticRule):
 
 
 def score(probability: jax.Array, spike: jax.Array) -> jax.Array:
-    """D log P(s)/dp; 0 where the outcome is certain."""
+    """The score d log P(s)/dp; 0 where the outcome is certain."""
     variance = probability * (1 - probability)
     divisor = jnp.where(variance > 0, variance, 1)
     return jnp.where(variance > 0, (spike - probability) / divisor, 0)

@@ -22,12 +22,12 @@ class StraightThrough(PathwiseRule):
         forward:   s = 1 with probability p, else 0
         backward:  delta_p = delta_s
 
-    It needs one sample and one backward pass and has little variance, but a bias that
-    no number of samples removes: the slope of the loss at the spike replaces its
-    difference between firing and not firing. The two are equal, and the estimate is
-    unbiased, if the loss is linear in each single spike (as for one layer and a linear
-    loss). The bias grows with the curvature of the functions after the spikes, and so
-    with their weights.
+    It needs one sample and one backward pass and has low variance, but a bias that does
+    not vanish with the number of samples: it uses the slope of the loss at the spike in
+    place of the difference between firing and not firing. The two are equal, and the
+    estimate is unbiased, if the loss is linear in each single spike (as for one layer
+    and a linear loss). The bias grows with the curvature of the functions after the
+    spikes, and hence with their weights.
 
     Of the variants in the paper this is the one that multiplies by the derivative of
     the probability (sigmoid'); the other passes the signal unchanged to the drive.
@@ -38,8 +38,8 @@ class StraightThrough(PathwiseRule):
 
     Args:
       draws: the number of samples over which the gradient is averaged.
-      readout: the number of samples of spikes over which `predict` averages; 0: it uses
-        the rates, each node passing on its probability.
+      readout: the number of samples over which `predict` averages; 0: `predict` uses
+        the rates (each node has the value of its probability).
 
     Example:
       >>> import jax, jax.numpy as jnp, apical

@@ -1,6 +1,6 @@
 """Critics: small networks that predict a gradient.
 
-    M(x) = x A + b,      A and b are 0 at first
+    M(x) = x A + b,      A and b are initialised at 0
 
 so that an untrained critic predicts 0 rather than a random gradient.
 """
@@ -27,18 +27,18 @@ class CriticLike(Protocol):
         ...
 
     def apply(self, weights: Any, inputs: jax.Array, /) -> jax.Array:
-        """The predicted gradient: as the inputs, but with the node's units last."""
+        """The predicted gradient, shaped as the inputs, with the node's units last."""
         ...
 
 
 @dataclass(frozen=True)
 class Critic:
-    """A critic of the units of a node, the same at every position; 0 at first.
+    """A multilayer perceptron, shared by all positions of a node; initially 0.
 
-        M(x) = rho(... rho(x A_1 + b_1) ...) A_k + b_k,      A_k and b_k are 0 at first
+        M(x) = rho(... rho(x A_1 + b_1) ...) A_k + b_k,      initially A_k = 0, b_k = 0
 
     Args:
-      hidden: the widths of hidden layers; if empty, the critic is linear.
+      hidden: the widths of the hidden layers; the critic is linear if empty.
       nonlinearity: applied to the hidden layers.
 
     Example:
@@ -84,7 +84,7 @@ class FunctionPair:
 
 
 def as_critic(given: Any) -> CriticLike:
-    """A critic from a field of a rule: a critic, or a pair of functions."""
+    """The critic given by a rule's field: a critic, or a pair of functions."""
     if isinstance(given, tuple) and len(given) == 2 and all(map(callable, given)):
         return FunctionPair(*given)
     if isinstance(given, CriticLike) and not isinstance(given, type):
@@ -104,7 +104,7 @@ def weights_for(
     units: int,
     where: str,
 ) -> Any:
-    """The weights of a critic; refuses one of another shape than the gradient's."""
+    """The weights of a critic; raises if its output has another shape."""
     weights = critic.init(key, inputs.shape, units)
     made = jax.eval_shape(critic.apply, weights, inputs)
     wanted = (*inputs.shape[:-1], units)

@@ -1,11 +1,11 @@
-"""Inputs of critics: a node's units, and the label beside them, at each position.
+"""Inputs of critics: the units of a node, and optionally the label, at each position.
 
 | axis of a node                         | role                                        |
 |----------------------------------------|---------------------------------------------|
-| the last but the examples' (its units) | what the critic reads, and what it returns  |
-| every other                            | a position: the same critic at each of them |
+| the last but the examples' (its units) | the critic's input and output               |
+| every other                            | positions, which share the critic           |
 
-The axes of the label meet those of the node as in `_axes`.
+`_axis_maps` maps the axes of the label to those of the node.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from .._axis_maps import AxisMap, axis_maps, example_axis_maps
 
 
 class CriticInputs(NamedTuple):
-    """How the critic of one node reads it.
+    """The mapping between a node and the input and output of its critic.
 
     Attributes:
       node: its name.
       axes: its axes, and those of the label.
-      conditioned: whether the label is read too.
+      conditioned: whether the critic reads the label too.
     """
 
     node: str
@@ -34,16 +34,16 @@ class CriticInputs(NamedTuple):
 
     @property
     def axis(self) -> int | None:
-        """The axis of the units; None: one number for each example."""
+        """The axis of the units; None if the node is one number for each example."""
         return self.axes.units[-1] if self.axes.units else None
 
     @property
     def units(self) -> int:
-        """How many numbers the critic returns at each position."""
+        """The number of outputs of the critic at each position."""
         return 1 if self.axis is None else self.axes.unfolded[self.axis]
 
     def inputs(self, value: jax.Array, label: jax.Array | None) -> jax.Array:
-        """The node's value with its units last, and the label beside them."""
+        """The node's value with its units last, and the label concatenated to them."""
         value = value.reshape(self.axes.unfolded)
         units = self._units_last(value)
         if not self.conditioned or label is None:
@@ -52,13 +52,13 @@ class CriticInputs(NamedTuple):
         return jnp.concatenate([units, beside.astype(units.dtype)], axis=-1)
 
     def gradient(self, output: jax.Array) -> jax.Array:
-        """What the critic returns, with the axes of the node."""
+        """The critic's output, with the axes of the node."""
         if self.axis is None:
             return output[..., 0].reshape(self.axes.shape)
         return jnp.moveaxis(output, -1, self.axis).reshape(self.axes.shape)
 
     def _label_at_node(self, label: jax.Array) -> jax.Array:
-        """The label at each position: its projection by identity matrices."""
+        """The label at each position, by a projection with identity matrices."""
         assert self.axis is not None
         shape, columns = list(self.axes.unfolded), self.axes.column_count
         positions = self.axes.unit_count // shape[self.axis]
@@ -74,7 +74,7 @@ class CriticInputs(NamedTuple):
 
 
 def critic_inputs(circuit: Circuit, conditioned: bool) -> dict[str, CriticInputs]:
-    """How each node is read by its critic; with `conditioned` beside the label."""
+    """The `CriticInputs` of each node; with `conditioned`, including the label."""
     found = axis_maps(circuit) if conditioned else example_axis_maps(circuit)
     for name, axes in found.items():
         if conditioned and not axes.units:

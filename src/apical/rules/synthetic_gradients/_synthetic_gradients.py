@@ -40,15 +40,15 @@ class Criticism(NamedTuple):
     """Diagnostics of the critics.
 
     Attributes:
-      loss: for each node half the squared distance of the critic's prediction to its
-        target, the mean over the examples; in units of one example's gradient.
+      loss: for each node, half the squared distance of the critic's prediction to its
+        target, averaged over the examples, in units of one example's gradient.
     """
 
     loss: dict[str, jax.Array]
 
 
 class CriticPass(NamedTuple):
-    """One evaluation, what the critics predicted, and the targets they learn from."""
+    """One evaluation, the predictions of the critics, and their targets."""
 
     value: jax.Array
     aux: Any
@@ -65,28 +65,28 @@ class SyntheticGradients(Rule):
         delta_n = M_n(s_n),     M_n <- descent of |M_n(s_n) - g_n|^2 / 2
 
     M_n is in units of one example's gradient, so that its rate does not depend on the
-    batch size. The update of a node depends on its own critic alone: layers below need
-    not wait for those above (`unlocked`). Parameters after the last node take the true
-    gradient. All critics are trained together, after their predictions were used.
+    batch size. The update of a node depends only on its own critic, so layers below
+    need not wait for those above (see `unlocked`). Parameters after the last node take
+    the true gradient. All critics are trained together, after their predictions are
+    used.
 
     A node in a loop has one critic for all steps, bootstrapped from step to step. For
     windows of a long sequence see `WindowedSyntheticGradients`.
 
     The linear critic of a layer of n units has n^2 weights: between layers of the same
     width it adds two matrix products to the three of backpropagation. Critics start at
-    zero, so that a layer learns only after the critics above it: in deep networks
-    learning starts late. Critics have to learn faster than the network. They are more
-    accurate if they read the label (`conditioned`).
+    zero, so a layer learns only after the critics above it: in deep networks learning
+    starts late. Critics must learn faster than the network. They are more accurate if
+    they read the label (`conditioned`).
 
     State: `CriticState`: the weights of each node's critic; the optimiser's state.
 
     Args:
-      critic_rate: the size of the critics' steps, by Adam.
-      critic: `Critic()` (linear; zero at first), or a pair of functions `(init,
+      critic_rate: the learning rate of the critics (Adam).
+      critic: `Critic()` (linear, initially zero), or a pair of functions `(init,
         apply)`: `init(key, shape, units)` makes weights for inputs of this shape, units
         last, `apply(weights, inputs)` returns `units` numbers at each position.
-      optimizer: an optax transformation in place of Adam; `critic_rate` is then not
-        used.
+      optimizer: an optax transformation in place of Adam; `critic_rate` is then unused.
       conditioned: whether critics read the target of the output too (`target=`).
 
     Example:
@@ -104,8 +104,8 @@ class SyntheticGradients(Rule):
       True
 
     Raises:
-      ValueError: in `init`, if nodes are not separated; if examples have no axis of
-        their own; with `conditioned`, without `target=`.
+      ValueError: in `init`, if nodes are not separated; if no axis holds the examples
+        alone; with `conditioned`, without `target=`.
 
     Source: Jaderberg, Czarnecki, Osindero, Vinyals, Graves, Silver & Kavukcuoglu 2017,
     ICML (DNI, and conditioned: cDNI).
@@ -128,7 +128,7 @@ class SyntheticGradients(Rule):
     def needs(  # pyright: ignore[reportIncompatibleVariableOverride]
         self,
     ) -> tuple[str, ...]:
-        """Critics are trained, later, by a gradient that crosses one layer."""
+        """Critics are trained after the call by a gradient that crosses one layer."""
         found = (
             "weight transport",
             "stored activities",
@@ -145,7 +145,7 @@ class SyntheticGradients(Rule):
             check_transformation(self.optimizer, "optimizer")
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
-        """Make the critics."""
+        """Initialise the critics."""
         circuit.require_nodes()
         require_reduction(circuit, params, args)
         label, critic = self._label(circuit, args), as_critic(self.critic)
@@ -174,7 +174,7 @@ class SyntheticGradients(Rule):
         return adam(self.critic_rate) if self.optimizer is None else self.optimizer
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
-        """Update by the predictions of the critics, then train the critics."""
+        """Gradients from the predictions of the critics; then train the critics."""
         found, back = self._evaluate(circuit, params, state, args)
         off = jax.tree.map(jnp.subtract, found.predicted, found.targets)
         share = 1 / circuit.batch_size
@@ -187,7 +187,7 @@ class SyntheticGradients(Rule):
         )
 
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
-        """The predictions of the critics, each example's share of the loss."""
+        """The predictions of the critics, as each example's share of the loss."""
         found, _ = self._evaluate(circuit, params, state, args)
         shares = self._shares(circuit, found.predicted)
         return {n: Signal(v, v, shares[n]) for n, v in found.values.items()}
@@ -200,10 +200,11 @@ class SyntheticGradients(Rule):
         args: Any,
         nodes: Collection[str],
     ) -> Any:
-        """The gradients of the parameters of these nodes, computed without those above.
+        """The gradients of the parameters of these nodes, computed without later ones.
 
-        They are those of `credit`, from the nodes' own critics alone: under `jax.jit`
-        nothing above the nodes is computed. All other gradients are zero.
+        They equal those of `credit`, and depend only on the critics of these nodes:
+        under `jax.jit` nothing after the nodes is computed. All other gradients are
+        zero.
 
         Args:
           circuit: `learner.circuit(params, *args)`.

@@ -28,8 +28,8 @@ class CutCriticism(NamedTuple):
     """Diagnostics of the critic between windows.
 
     Attributes:
-      loss: half the squared distance of its prediction to its target, the mean over the
-        examples; in units of one example's gradient.
+      loss: half the squared distance of the prediction to its target, averaged over the
+        examples, in units of one example's gradient.
     """
 
     loss: jax.Array
@@ -41,24 +41,23 @@ class WindowedSyntheticGradients(Rule):
 
         dW = d/dW [ L + <M(c_out), c_out> ],     M(c_in) learns from the gradient there
 
-    Within a window it is backpropagation through time; M predicts the gradient that the
-    rest of the sequence would send to the end of the window. Without M (truncated
-    backpropagation) effects of the parameters after the window are not learned.
+    Within a window this is backpropagation through time; M predicts the gradient of the
+    rest of the sequence at the end of the window. Truncated backpropagation (without M)
+    ignores the effects of the parameters after the window.
 
-    Windows follow one another: argument `carry[0]` of a call is what the call before it
-    returned in `aux` at `carry[1]`. M reads only the carry: it averages over everything
-    that this does not determine (such as later inputs). M does not know where a
-    sequence ends: start the next one from a recognisable carry (zeros), or use long
-    sequences.
+    Windows are consecutive: argument `carry[0]` of a call is the value that the
+    previous call returned in `aux` at `carry[1]`. M reads only the carry, so it
+    predicts the mean over everything that the carry does not determine (such as later
+    inputs). M is not told where a sequence ends: start the next one from a recognisable
+    carry (zeros), or use long sequences.
 
     State: `CriticState`.
 
     Args:
-      critic_rate: the size of the critic's steps, by Adam.
-      critic: `Critic()` (linear; zero at first), or a pair `(init, apply)`, as in
-        `SyntheticGradients`; it reads all arrays of the carry side by side.
-      optimizer: an optax transformation in place of Adam; `critic_rate` is then not
-        used.
+      critic_rate: the learning rate of the critic (Adam).
+      critic: `Critic()` (linear, initially zero), or a pair `(init, apply)`, as in
+        `SyntheticGradients`; it reads the concatenated arrays of the carry.
+      optimizer: an optax transformation in place of Adam; `critic_rate` is then unused.
 
     Example:
       >>> import jax, jax.numpy as jnp, apical
@@ -110,7 +109,7 @@ class WindowedSyntheticGradients(Rule):
             check_transformation(self.optimizer, "optimizer")
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
-        """Make the critic."""
+        """Initialise the critic."""
         position, path = _carry(circuit, args)
         ended = jax.eval_shape(lambda: circuit.run(params, args, sites=()).aux)
         _require_same(args[position], _at(ended, path), position, path)

@@ -1,4 +1,4 @@
-"""Target propagation, composed of parts: each in its own file."""
+"""Target propagation, composed of parts (inverses and their training)."""
 
 from ._difference_target_propagation import (
     DifferenceTargetPropagation as DifferenceTargetPropagation,

@@ -1,4 +1,4 @@
-"""Difference target propagation: the error of the inverses is taken out of targets.
+"""Difference target propagation: targets corrected for the error of the inverses.
 
     t_n = s_n + G_n(t_m) - G_n(s_m)
 
@@ -22,14 +22,15 @@ _SHIBUYA = (
 
 @rule
 class DifferenceTargetPropagation(TargetPropagation):
-    """Send changes of targets down through learned inverses.
+    """Propagate differences of targets backwards through learned inverses.
 
         t_top = s_top - target_step dL/ds_top,     t_n = s_n + G_n(t_m) - G_n(s_m)
         delta_n = (s_n - t_n) / target_step
 
-    A value that is its target stays, however bad the inverse. By its parts it is
+    A value that equals its target does not change, however bad the inverse. Depending
+    on `training` this is
 
-    | training                     | the rule                                          |
+    | training                     | rule                                              |
     |------------------------------|---------------------------------------------------|
     | `NoiseReconstruction()`      | difference target propagation (Lee et al. 2015)   |
     | `DifferenceReconstruction()` | local difference reconstruction (Ernoult et al.   |
@@ -37,16 +38,16 @@ class DifferenceTargetPropagation(TargetPropagation):
     | `None`                       | fixed weights, FW-DTP (Shibuya et al. 2023)       |
 
     Lee et al. set the first target at the last hidden layer (`first_target="nodes"`),
-    the others at the output, where no weight is transported. A node that is no unit
-    (after a pooling, a stream) has a linear inverse, `phi^T u + c`.
+    the others at the output, which avoids weight transport. A node that is not a unit
+    (after pooling, a residual stream) has a linear inverse, `phi^T u + c`.
 
-    On handwritten digits two hidden layers of tanh learn with all three nearly as well
-    as by backpropagation. Where layers narrow much the inverse of a node is a guess,
-    and deep networks learn slowly. With rectifiers an inverse is silent wherever its
-    drive is below 0, and noise reconstruction learns much worse, less so with
-    `first_target="nodes"`: the papers use tanh or ELU.
+    On handwritten digits two hidden layers of tanh units learn with all three nearly as
+    well as with backpropagation. Where layers become much narrower the inverses are
+    inaccurate, and deep networks learn slowly. With ReLU an inverse is 0 wherever its
+    drive is negative, and noise reconstruction learns much worse (less so with
+    `first_target="nodes"`): the papers use tanh or ELU.
 
-    Everything else is as in `TargetPropagation`, its arguments too.
+    Arguments and everything else are as in `TargetPropagation`.
 
     Example:
       >>> import jax, jax.numpy as jnp, apical

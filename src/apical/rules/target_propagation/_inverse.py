@@ -1,6 +1,6 @@
-"""Inverses: how targets pass from the sites above a node down to it.
+"""Inverses: functions that compute the target of a node from those above it.
 
-A user gives one function for each node, and targets come down node by node:
+A user-given inverse has one function for each node; targets are computed node by node:
 
     t_n = s_n + G_n(t above) - G_n(s above)
 """
@@ -19,7 +19,7 @@ from ._target_sites import TargetSites, Values
 
 
 class AbstractInverse(abc.ABC):
-    """The inverses of one circuit at the values of one forward pass."""
+    """The inverses of the nodes of a circuit, at the values of one forward pass."""
 
     @abc.abstractmethod
     def back(self, weights: Any, above: Values) -> Values:
@@ -30,34 +30,34 @@ class AbstractInverse(abc.ABC):
         """Target minus value, of each site.
 
         Args:
-          weights: of the inverses.
-          steps: the step of each site down the loss itself.
-          difference: whether the error of the inverse is taken out.
+          weights: the weights of the inverses.
+          steps: the gradient step of each site on the loss itself.
+          difference: whether to correct for the error of the inverse.
         """
 
 
 class InverseFunctions(NamedTuple):
-    """A user's inverse: how weights are made, and how they are applied."""
+    """A user-given inverse: the functions `init` and `apply`."""
 
     init: Callable[[jax.Array, Any, dict[str, Any]], Any]
     apply: Callable[[Any, Values], jax.Array]
 
 
 def as_inverse_functions(given: Any) -> InverseFunctions:
-    """A pair of functions, or refuse."""
+    """The pair of functions given as `inverse`; raises for anything else."""
     pair = isinstance(given, tuple) and len(given) == 2 and all(map(callable, given))
     if not pair:
         raise TypeError(
             "`inverse` must be a pair of functions `(init, apply)`: `init(key, node, "
             "above)` makes the weights for the inverse of a node from the shapes of "
-            "the node and of what stands above it, `apply(weights, above)` gives an "
+            "the node and of the nodes above it, `apply(weights, above)` gives an "
             f"array of the node's shape; not {given!r}."
         )
     return InverseFunctions(*given)
 
 
 class GivenInverse(AbstractInverse):
-    """The functions of a user, for each node."""
+    """A user-given inverse, applied to each node."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class GivenInverse(AbstractInverse):
         key: jax.Array,
         sites: TargetSites,
     ) -> dict[str, Any]:
-        """Weights for each node; refuses loops and other shapes."""
+        """Weights for each node; raises for loops and wrong shapes."""
         shapes = {n.name: jax.ShapeDtypeStruct(n.shape, n.dtype) for n in circuit.nodes}
         if OUTPUT in sites.passes:
             shapes[OUTPUT] = circuit.output_shape

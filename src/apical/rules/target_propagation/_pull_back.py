@@ -1,12 +1,13 @@
-"""The inverse that a circuit has without a user's help: its operations run backwards.
+"""The default inverse: a pull-back through a second copy of the weights.
 
     G_n(u) = rho_n( phi^T u + c_n )
 
 phi^T u is the pull-back of the values above node n through a second copy phi of the
-weights, so that convolutions, skips, loops and attention have an inverse of their own
-shape. Units pass u on from their drives. What is neither a synapse nor the nonlinearity
-of a unit (a pooling, a normalisation, a softmax) is passed by its derivative at the
-feed-forward values, as max pooling is inverted through its switches by Ernoult et al.
+weights, so that convolutions, skip connections, loops and attention have an inverse of
+the right shape. The pull-back of a unit starts at its drive. Operations that are
+neither a synapse nor the nonlinearity of a unit (pooling, normalisation, softmax) are
+transposed at the feed-forward values, as Ernoult et al. invert max pooling by its
+switches.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class PullBackInverse(AbstractInverse):
     def init(
         circuit: Circuit, key: jax.Array, params: Any, sites: TargetSites
     ) -> InverseWeights:
-        """Weights of the size of the forward ones; no shift."""
+        """Weights at the scale of the forward weights; shifts of 0."""
         leaves = circuit.structure.carrying_leaves
         drawn = draw_leaves(circuit, key, params, leaves, like_forward)
         require_different(circuit, params, drawn)
@@ -62,7 +63,7 @@ class PullBackInverse(AbstractInverse):
 
     @cached_property
     def rho(self) -> dict[str, Callable[[jax.Array], jax.Array]]:
-        """The nonlinearity of each unit that has an inverse, in one step of a loop."""
+        """The nonlinearity of each unit with an inverse, for one step of a loop."""
         given = (self.circuit, self.params, self.args)
         units = [n.name for n in self.circuit.nodes if n.unit]
         return {n: nonlinearity(*given, n) for n in units if n in self.sites.above}
@@ -117,15 +118,15 @@ class PullBackInverse(AbstractInverse):
             d_n = G_n(t) - G_n(s) + step_n      or      G_n(t) - s_n + step_n
 
         As phi^T is linear, G_n(t) = rho_n(a_n + phi^T d) with a_n = phi^T s + c_n. So
-        it is a backward pass in which each node turns the phi^T d that arrives into
-        what it sends on, also from step to step of a loop.
+        it is a backward pass in which each node replaces the incoming phi^T d by d_n,
+        also from step to step of a loop.
         """
         sites, stash = self.sites, dict[str, Any]()
 
         def tap(site: str, computed: Any, injected: Any) -> Any:
             if injected is not None:
-                # A target passes here, and a_n is injected. It adds nothing, and its
-                # gradient is what passes.
+                # A target passes through this site, and a_n is injected. Its value is
+                # not used; its gradient is the incoming change.
                 drive = jax.lax.stop_gradient(injected)
                 stash[site] = (computed + (injected - drive), drive)
             if site not in sites.above:
@@ -151,7 +152,7 @@ def _identity(z: jax.Array) -> jax.Array:
 def _send_change(
     rho: Callable[[jax.Array], jax.Array], difference: bool
 ) -> Callable[[Any, Any, Any], Any]:
-    """The identity, whose reverse rule turns the change that arrives into its own.
+    """The identity, whose reverse rule replaces the incoming change phi^T d by d_n.
 
     See `PullBackInverse.changes`.
     """
@@ -175,13 +176,13 @@ def _send_change(
 
 
 def _of_one_example(circuit: Circuit, name: str) -> tuple[int, ...]:
-    """The shape of a node without its loops and without the axis of the examples."""
+    """The shape of a node without the axes of its loops and of the examples."""
     form, loops, axis = _form(circuit, name)
     return tuple(form[i] for i in range(loops, len(form)) if i != axis)
 
 
 def _over_examples(circuit: Circuit, name: str, shift: jax.Array) -> jax.Array:
-    """The shift with an axis in the place of the examples'."""
+    """The shift with a new axis at the position of the examples' axis."""
     form, loops, axis = _form(circuit, name)
     if axis is None or axis < loops:
         return shift
@@ -193,7 +194,7 @@ def _over_examples(circuit: Circuit, name: str, shift: jax.Array) -> jax.Array:
 
 
 def _form(circuit: Circuit, name: str) -> tuple[tuple[int, ...], int, int | None]:
-    """The shape with an axis of the examples alone, its loops, and that axis."""
+    """The shape with a separate axis for the examples, the loops, and that axis."""
     node = next(n for n in circuit.nodes if n.name == name)
     form = circuit.unfolded(name, node.shape)
     return form, len(node.loops), circuit.example_axes[name]

@@ -1,13 +1,14 @@
-"""Reconstruction: what the inverses learn from, each by noise at its own node.
+"""Reconstruction losses: training of the inverses, by noise at the nodes.
 
     noise reconstruction        | G(F(s + e)) - (s + e) |^2 / 2
     difference reconstruction   -e . (G(F(s + e)) - G(F(s))) / sigma^2
                                 + | G(u + h) - G(u) |^2 / (2 sigma^2)
 
-s are the values of the nodes, F what the forward computation makes of them, u = F(s),
-and e, h normal noise of standard deviation sigma. All nodes are held at their noisy
-values at once, so that every inverse is trained on the nodes directly above its own:
-Lee et al. 2015, equation 14; Ernoult et al. 2022, local difference reconstruction.
+s are the values of the nodes, F(s) the values computed from them by the forward
+computation, u = F(s), and e, h normal noise of standard deviation sigma. All nodes are
+held at their noisy values at once, so every inverse is trained on the nodes directly
+above its node: Lee et al. 2015, equation 14; Ernoult et al. 2022, local difference
+reconstruction.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ LEE = (
 
 
 class NodewiseForward:
-    """F: what the forward computation makes of other values of the nodes.
+    """F: the forward computation from given values of the nodes, one layer at a time.
 
     Attributes:
       values: the feed-forward value of every target site.
@@ -59,7 +60,7 @@ class NodewiseForward:
         ).sites
 
     def noise(self, key: jax.Array, sigma: Any) -> Values:
-        """Normal noise of the shape of every target site."""
+        """Normal noise in the shape of every target site."""
         keys = jax.random.split(key, len(self.values))
         return {
             n: (sigma * jax.random.normal(k, v.shape)).astype(v.dtype)
@@ -68,13 +69,13 @@ class NodewiseForward:
 
 
 class AbstractReconstruction(abc.ABC):
-    """What the inverses of target propagation learn from. Subclass it with `@rule`.
+    """A training loss of the inverses of target propagation. Subclass it with `@rule`.
 
-    Its numbers are then leaves of the rule.
+    The numbers of a subclass are leaves of the rule.
 
     Attributes:
-      steps: how many steps the inverses take in each call: a static field, or a number
-        in the class.
+      steps: the number of steps of the inverses in each call: a static field or a class
+        attribute.
       citation: the source, as BibTeX.
 
     Example:
@@ -107,20 +108,20 @@ class AbstractReconstruction(abc.ABC):
 
         Args:
           inverse: `inverse.back(weights, values)` is G_n of the values above each node.
-          weights: of the inverses, which descend the sum of these losses.
+          weights: the weights of the inverses, which descend the sum of these losses.
           forward: `forward.values`, `forward(values)` and `forward.noise(key, sigma)`.
-          key: for the noise of one step.
+          key: the key for the noise of one step.
         """
 
 
 @rule
 class NoiseReconstruction(AbstractReconstruction):
-    """Train every inverse to undo the forward computation around the values.
+    """Train every inverse to invert the forward computation near the values.
 
         | G(F(s + e)) - (s + e) |^2 / 2,      e normal
 
-    With little noise G becomes a left inverse where there is one: targets are then
-    Gauss-Newton ones.
+    With little noise G becomes a left inverse if one exists: targets are then those of
+    Gauss-Newton optimisation.
 
     Args:
       noise: the standard deviation of e.
@@ -159,15 +160,15 @@ class DifferenceReconstruction(AbstractReconstruction):
         -e . (G(F(s + e)) - G(u)) / sigma^2 + | G(u + h) - G(u) |^2 / (2 sigma^2)
 
     For little noise it is on average |J_G - J_F^T|^2 / 2, up to a constant: differences
-    of targets become what backpropagation would send. Ernoult et al. do not divide by
+    of targets become the signals of backpropagation. Ernoult et al. do not divide by
     the variance sigma^2; dividing makes the rate independent of it.
 
     Args:
       noise: the standard deviation sigma of e and h.
       steps: how many steps the inverses take in each call, each with new noise.
 
-    Source: Ernoult et al. 2022, ICML (local difference reconstruction loss); the
-    difference reconstruction loss of Meulemans et al. 2020 sends it through all layers.
+    Source: Ernoult et al. 2022, ICML (local difference reconstruction loss; that of
+    Meulemans et al. 2020 passes through all layers).
     """
 
     noise: float = 0.1

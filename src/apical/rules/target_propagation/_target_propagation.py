@@ -1,18 +1,18 @@
-"""Target propagation: every node gets a target, from those above it.
+"""Target propagation: the target of each node is computed from those above it.
 
     t_top = s_top - target_step dL/ds_top,        t_n = G_n(t_m)
     delta_n = (s_n - t_n) / target_step,          dW_n = the pull-back of delta_n
 
-with m directly above n, L the loss of one example and G_n an inverse of the forward
-computation from n to m, which learns too. Bengio 2014. As G_n is never exact,
-difference target propagation takes its error out (Lee et al. 2015):
+with m directly above n, L the loss of one example and G_n a learned inverse of the
+forward computation from n to m. Bengio 2014. G_n is never exact; difference target
+propagation corrects for its error (Lee et al. 2015):
 
     t_n = s_n + G_n(t_m) - G_n(s_m)
 
-| part         | what it decides                | choices                              |
+| part         | what it determines             | choices                              |
 |--------------|--------------------------------|--------------------------------------|
-| inverse      | what G is                      | the circuit's own, a user's          |
-| training     | what G learns from             | `NoiseReconstruction`, nothing, any  |
+| inverse      | the form of G                  | a pull-back, a user's functions      |
+| training     | the training loss of G         | `NoiseReconstruction`, None, any     |
 |              |                                | other `AbstractReconstruction`       |
 | first target | where the first target is set  | at the output, at the last nodes     |
 """
@@ -68,15 +68,15 @@ class Reconstruction(NamedTuple):
     """Diagnostics of the inverses.
 
     Attributes:
-      loss: the loss of the inverse of each node that has one, before the last of its
-        steps: the mean over the examples. Empty where inverses do not learn.
+      loss: for each node with an inverse, its loss before the last step, averaged over
+        the examples. Empty if inverses do not learn.
     """
 
     loss: dict[str, jax.Array]
 
 
 class TargetPass(NamedTuple):
-    """A forward pass, and how far each target lies from the value."""
+    """A forward pass, and the difference of target and value at each site."""
 
     value: jax.Array
     aux: Any
@@ -87,39 +87,38 @@ class TargetPass(NamedTuple):
 
 @rule
 class TargetPropagation(Rule):
-    """Send targets down through learned inverses, and let each layer approach its own.
+    """Propagate targets backwards through learned inverses, and learn from them.
 
         t_top = s_top - target_step dL/ds_top,     t_n = G_n(t_m)
         delta_n = (s_n - t_n) / target_step
 
-    so that no gradient passes from node to node. L is the loss of one example: targets
-    do not depend on the batch size. Dividing by `target_step` gives the signal the
-    units of the gradient (Lee et al. leave the factor to the learning rate). Parameters
-    after the last target take the true gradient. The inverses take their steps after
-    the targets were sent, as in Lee et al.'s algorithm 1.
+    so that no gradient passes from node to node. L is the loss of one example, so
+    targets do not depend on the batch size. Dividing by `target_step` gives the signal
+    the units of the gradient (Lee et al. leave the factor to the learning rate).
+    Parameters after the last target take the true gradient. The inverses are updated
+    after the targets are computed, as in Lee et al.'s algorithm 1.
 
-    The error of an inverse becomes part of its target, and weighs 1/`target_step`: with
-    inverses that are not exact this does not learn (digits: no better than untrained
-    hidden layers). `DifferenceTargetPropagation` is the rule to use; this one is here
-    to be compared with.
+    The error of an inverse becomes part of its target, with weight 1/`target_step`:
+    with inexact inverses this rule does not learn (digits: no better than untrained
+    hidden layers). Use `DifferenceTargetPropagation`; this rule is provided for
+    comparison.
 
     State: `InverseState`, trained inside each call.
 
     Args:
-      target_step: how far the first target lies down the slope of the loss. With linear
-        inverses and difference targets it does not matter.
+      target_step: the step size of the first target, along the negative gradient of the
+        loss. With linear inverses and difference targets it has no effect.
       training: `NoiseReconstruction()`, `DifferenceReconstruction()` or any other
-        `AbstractReconstruction`; None: inverses stay as they were
-        drawn.
-      inverse_rate: the size of the inverses' steps, by Adam.
-      optimizer: any optax transformation in place of Adam; `inverse_rate` is then not
-        used.
-      inverse: None for the circuit's own operations run backwards with other weights,
-        `G_n(u) = rho_n(phi^T u + c_n)`; or `(init, apply)`: `init(key, node, above)`
-        makes weights from the shape of a node and, by name, of those above it,
+        `AbstractReconstruction`; None: inverses stay at their initial values.
+      inverse_rate: the learning rate of the inverses (Adam).
+      optimizer: any optax transformation in place of Adam; `inverse_rate` is then
+        unused.
+      inverse: None for the pull-back through a second copy phi of the weights, `G_n(u)
+        = rho_n(phi^T u + c_n)`; or `(init, apply)`: `init(key, node, above)` makes
+        weights from the shape of a node and, by name, of those above it,
         `apply(weights, above)` gives an array of the node's shape.
-      first_target: `"output"`, or `"nodes"` for the nodes that the loss reads (through
-        the readout, whose weights then carry the error back).
+      first_target: `"output"`, or `"nodes"` for the nodes that the loss reads (the
+        error then passes back through the weights of the readout).
 
     Example:
       >>> import jax, jax.numpy as jnp, apical
@@ -134,10 +133,10 @@ class TargetPropagation(Rule):
       ((2, 2), ['a'])
 
     Raises:
-      ValueError: in `init`, where a second copy of the weights cannot be followed;
-        where the output is not one; where examples have no axis of their own; where a
-        loss function has a reverse rule of its own, which need not be linear; for plain
-        targets, where a node is read both by the loss and by a node.
+      ValueError: in `init`, if some weight cannot have a second copy; if there is not
+        exactly one output; if no axis holds the examples alone; if the loss function
+        has a custom reverse rule (which need not be linear); for plain targets, if a
+        node is read both by the loss and by another node.
 
     Source: Bengio 2014, arXiv:1407.7906.
     """
@@ -164,7 +163,7 @@ class TargetPropagation(Rule):
     def needs(  # pyright: ignore[reportIncompatibleVariableOverride]
         self,
     ) -> tuple[str, ...]:
-        """What the chosen parts need; the last nodes' targets pass the readout."""
+        """The needs of the chosen parts; targets of the last nodes pass the readout."""
         found = (
             "separate phases",
             "stored activities",
@@ -205,7 +204,7 @@ class TargetPropagation(Rule):
         return InverseState(weights, memory, noise)
 
     def _check_training(self) -> None:
-        # Not in `__post_init__`, which JAX calls with other leaves than numbers.
+        # Not in `__post_init__`, which JAX also calls with leaves that are not numbers.
         training = self.training
         if training is None:
             return
@@ -242,7 +241,7 @@ class TargetPropagation(Rule):
         weights = PullBackInverse.init(circuit, key, params, sites)
         inverse = PullBackInverse(circuit, params, args, sites, circuit.zeros())
         zeros = zeros_at(circuit, sites)
-        # Refuses a unit whose nonlinearity cannot be evaluated by itself.
+        # Raises for a unit whose nonlinearity cannot be evaluated separately.
         jax.eval_shape(inverse.back, weights, zeros)
         return weights
 
@@ -256,7 +255,7 @@ class TargetPropagation(Rule):
         return adam(self.inverse_rate) if self.optimizer is None else self.optimizer
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
-        """Targets down, the local product at each node, steps of the inverses."""
+        """Targets, then the local product at each node; then train the inverses."""
         found = self._send_targets(circuit, params, state, args)
         held, delta = self._signals(circuit, found)
         grads = circuit.pull(params, args, held, delta, loss=1.0)
@@ -264,7 +263,7 @@ class TargetPropagation(Rule):
         return Credit(found.value, found.aux, grads, state, info)
 
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
-        """Values, and (s - t) / target_step, each example's share of it."""
+        """Values, and (s - t) / target_step as each example's share of the loss."""
         found = self._send_targets(circuit, params, state, args)
         values, delta = self._signals(circuit, found)
         return {n: Signal(v, v, delta[n]) for n, v in values.items()}
@@ -302,7 +301,7 @@ class TargetPropagation(Rule):
     def _train_inverses(
         self, circuit: Circuit, params: Any, state: Any, args: Any, found: TargetPass
     ) -> tuple[Any, Reconstruction]:
-        """The state after the inverses have taken their steps."""
+        """The state after training the inverses."""
         if self.training is None:
             return state, Reconstruction({})
         training, sites = self.training, self._target_sites(circuit)
@@ -328,7 +327,7 @@ class TargetPropagation(Rule):
 
 
 def _require_one_way(circuit: Circuit, sites: TargetSites) -> None:
-    """Refuse plain targets where the loss and a node each give one."""
+    """Raise for plain targets if a node gets one from the loss and one from a node."""
     for name, reached in circuit.reach.items():
         ends_here = Edge(LOSS) in reached
         read_by_loss = ends_here and OUTPUT not in sites.above.get(name, ())

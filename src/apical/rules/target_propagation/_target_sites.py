@@ -1,4 +1,4 @@
-"""Target sites: where targets are set, and through what they pass on their way down.
+"""Target sites: the sites that have a target, and those that it is pulled through.
 
 | site           | has a target              | passes it down through           |
 |----------------|---------------------------|----------------------------------|
@@ -23,8 +23,9 @@ class TargetSites(NamedTuple):
     """The sites of a circuit that have a target.
 
     Attributes:
-      passes: for each of them, the site through which its target passes down.
-      above: for each that has any, those directly above it: what its inverse reads.
+      passes: for each site, the site through which its target is pulled back.
+      above: for each site, the sites directly above it, if any: the input of its
+        inverse.
     """
 
     passes: dict[str, str]
@@ -32,12 +33,12 @@ class TargetSites(NamedTuple):
 
     @property
     def visited(self) -> list[str]:
-        """Every target site, and every site that a target passes through."""
+        """All target sites, and all sites that a target passes through."""
         return list(dict.fromkeys([*self.passes, *self.passes.values()]))
 
 
 def target_sites(circuit: Circuit, from_output: bool) -> TargetSites:
-    """The nodes, and the output if targets begin there and it is not one of them."""
+    """The nodes; and the output, if targets begin there and it is not a node."""
     passes = {n.name: drive_of(n.name) if n.unit else n.name for n in circuit.nodes}
     has_output = from_output and circuit.output_node is None
     if has_output:
@@ -65,7 +66,7 @@ def zeros_at(circuit: Circuit, sites: TargetSites) -> Values:
 def first_steps(
     circuit: Circuit, params: Any, args: Any, sites: TargetSites, size: Any
 ) -> tuple[jax.Array, Any, Values, Values]:
-    """The loss, aux, every value, and the step of each site down the loss itself.
+    """The loss, aux, all values, and the gradient step of each site on the loss.
 
         step_n = -size dL/ds_n,     L of one example, every site held
 

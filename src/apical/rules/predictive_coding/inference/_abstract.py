@@ -1,4 +1,4 @@
-"""What a scheme of inference is: how values settle, and what it requires to do so."""
+"""`AbstractInference`: the interface of inference schemes, and their requirements."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from .._energy import AbstractEnergy, Settled
 
 
 class Budget(NamedTuple):
-    """How long inference may take, and the size of its steps.
+    """The maximum number of steps of inference, their size, and the tolerance.
 
     Attributes:
-      steps: how many steps at most.
-      rate: their size; None: as the scheme chooses.
-      tolerance: the relative residual at which it stops before; 0: never.
+      steps: the maximum number of steps.
+      rate: the step size; None: the scheme chooses it.
+      tolerance: the relative residual at which it stops early; 0: never.
     """
 
     steps: int
@@ -24,13 +24,13 @@ class Budget(NamedTuple):
 
 
 class Reach(NamedTuple):
-    """Whether a signal from the loss reaches every node in the steps that are taken.
+    """The steps taken, and the steps a signal from the loss needs to reach each node.
 
     Attributes:
-      steps: how many steps are taken.
-      needed: how many a signal needs to reach each node, in forward order; nodes for
-        which this is not known are left out.
-      argument: the argument that says how many.
+      steps: the number of steps taken.
+      needed: the number of steps a signal needs to reach each node, in forward order;
+        nodes for which it is not known are left out.
+      argument: the argument that sets the number of steps.
     """
 
     steps: int
@@ -41,25 +41,26 @@ class Reach(NamedTuple):
 class AbstractInference(abc.ABC):
     """How the values of predictive coding settle: `PredictiveCoding(inference=...)`.
 
-    Subclass it as a frozen dataclass and write `settle`: it is part of the rule's type
-    and must have a hash. Class attributes declare what it requires of the other parts
-    and what it supports; `PredictiveCoding` refuses the rest.
+    Subclass it as a frozen dataclass and write `settle`; it must be hashable, because
+    it is a static field of the rule. Class attributes declare what it requires of the
+    other parts and what it supports; `PredictiveCoding` raises ValueError for other
+    combinations.
 
     Attributes:
-      requires_prediction: `"fixed"` or `"free"` where it works with these alone.
-      requires_derivative: whether errors must pass the derivative of the nonlinearity,
-        as the slope of an energy does (`derivative=True`).
+      requires_prediction: `"fixed"` or `"free"` if it supports only these.
+      requires_derivative: whether it needs `derivative=True`, so that `slope` is the
+        gradient of the energy.
       supports_precision: whether errors may be weighted.
-      supports_feedback: whether errors may be carried back by other weights, so that
-        `slope` is the gradient of no energy.
+      supports_feedback: whether errors may pass back through separate weights, so that
+        `slope` is not the gradient of an energy.
       supports_tolerance: whether it stops at the tolerance of its budget.
-      supports_free_arguments: whether points may have other leaves than the values of
-        nodes: it then moves free arguments too.
+      supports_free_arguments: whether points may have leaves besides the values of
+        nodes, so that free arguments are updated too.
       reaches_all_nodes: whether each step carries a signal to every node, so that the
         default number of steps does not grow with depth.
-      settles: whether it ends where the energy is at rest.
-      default_rate: the size of steps with free predictions where no rate is given.
-      needs: what it needs that a neuron does not have, in the words of the docs.
+      settles: whether it ends at a stationary point of the energy.
+      default_rate: the default step size with free predictions.
+      needs: biologically implausible requirements, in the words of `Rule.needs`.
       citation: the source, as BibTeX.
 
     Example:
@@ -95,22 +96,22 @@ class AbstractInference(abc.ABC):
 
     @abc.abstractmethod
     def settle(self, energy: AbstractEnergy, budget: Budget) -> Settled:
-        """Move from `energy.start` to rest, and return `energy.settled(...)` there."""
+        """Descend from `energy.start`, and return `energy.settled(...)` at the end."""
 
     def check(self, circuit: Circuit) -> None:
-        """Refuse, when the learner is initialised, a circuit that cannot settle."""
+        """Raise ValueError for unsupported circuits; called by `learner.init`."""
         del circuit
 
     def reach(self, circuit: Circuit, free: bool, steps: int | None) -> Reach | None:
-        """Which nodes a signal reaches, so that too few steps are warned of.
+        """The nodes that a signal reaches, used to warn about too few steps.
 
         Args:
           circuit: of the loss function.
           free: whether predictions are free.
-          steps: the steps that the user asked for, if any.
+          steps: the number of steps given by the user, if any.
 
         Returns:
-          the steps taken and needed; None where this is not known, the default.
+          the steps taken and needed; None (the default) if not known.
         """
         del circuit, free, steps
         return None

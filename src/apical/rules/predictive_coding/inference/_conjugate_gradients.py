@@ -1,11 +1,11 @@
-"""Conjugate gradients on the errors: Newton's method, each step solved inside.
+"""Newton's method on the errors, each step solved by conjugate gradients.
 
     H d = -dE/de,     H = d2E/de2,     e <- e + d
 
-H of one example is 1 (or pi) plus a part of the rank of its output where the network
-is linear, and there conjugate gradients are exact after one iteration more than the
-output has numbers. Each example is solved by itself: a direction along which its energy
-curves down ends its iterations.
+If the network is linear, H of one example is 1 (or pi) plus a matrix whose rank is the
+size of the output, so conjugate gradients are exact after one more iteration than that
+size. Each example is solved separately; a direction of negative curvature ends its
+iterations.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from ._abstract import AbstractInference, Budget
 @final
 @dataclass(frozen=True)
 class ConjugateGradients(AbstractInference):
-    """Newton's method on the errors: a solver, not a mechanism.
+    """Newton's method on the errors: a numerical solver, not a biological mechanism.
 
     The `steps` of the rule are the iterations of conjugate gradients in each round; an
-    iteration costs two forward and two backward passes. A first iteration alone is a
-    step down the slope of the best size.
+    iteration costs two forward and two backward passes. A single iteration is a
+    gradient step of optimal size.
 
     Args:
-      rounds: how many steps of Newton's method.
+      rounds: the number of steps of Newton's method.
 
     Example:
       >>> import apical
@@ -62,11 +62,11 @@ class ConjugateGradients(AbstractInference):
         check_whole(self.rounds, "rounds")
 
     def check(self, circuit: Circuit) -> None:
-        """Refuse examples without an axis: each has steps of its own size."""
+        """Require an axis of examples: step sizes are per example."""
         _ = circuit.example_axes
 
     def settle(self, energy: AbstractEnergy, budget: Budget) -> Settled:
-        """Newton's method from no errors."""
+        """Newton's method from errors of 0."""
         errors, by_example = energy.in_error_space, PerExample.of(energy.circuit)
 
         def advance(point: Tree) -> Tree:
@@ -97,12 +97,12 @@ def _solve(
     right: Tree,
     iterations: int,
 ) -> Tree:
-    """`H x = right`, for each example by itself."""
+    """Solve `H x = right` for each example separately."""
 
     def advance(at: Iterate) -> Iterate:
         image = product(at.direction)
         curvature = by_example.dot(at.direction, image)
-        # Where the energy curves down the example keeps what it has.
+        # At negative curvature the example keeps its current solution.
         length = ratio(at.square, curvature, 0.0)
         solution = _plus(at.solution, by_example.times(length, at.direction))
         residual = _plus(at.residual, by_example.times(-length, image))

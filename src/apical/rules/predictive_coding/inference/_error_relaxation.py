@@ -1,18 +1,19 @@
-"""Error relaxation: the equilibrium of free predictions, with errors as variables.
+"""Error relaxation: gradient descent on the energy as a function of the errors.
 
     E(e) = sum_n pi_n |e_n|^2 / 2 + pull L(v(e)),      v_n = p_n(v) + e_n
 
     e <- e - rate dE/de
 
-The equilibrium is that of the values: dE/de = 0 where dE/dv = 0. But a signal reaches
-all layers in one step, and as the curvature of one example is 1 plus a part of the
-rank of its output, few steps are enough. The steps of Barzilai & Borwein measure it:
+The equilibria are those of the values: dE/de = 0 where dE/dv = 0. But a signal reaches
+all layers in one step, and few steps are enough, because the curvature of one example
+is 1 plus a matrix whose rank is at most the size of its output. The steps of Barzilai &
+Borwein measure it:
 
     rate = <s, y> / <y, y>,     s, y: the last change of e and of dE/de
 
-for each example by itself, so that none depends on its batch. A step along which the
-slope does not grow (<s, y> <= 0) has the first rate. In deep trained networks these
-steps can overshoot, so that none is longer than a given norm.
+for each example separately, so that none depends on its batch. Where <s, y> <= 0 the
+step has the initial rate. In deep trained networks these steps can overshoot, so their
+norm is bounded.
 """
 
 from __future__ import annotations
@@ -35,16 +36,16 @@ from ._gradient_descent import GradientDescent
 @final
 @dataclass(frozen=True)
 class ErrorRelaxation(AbstractInference):
-    """Relax the errors in place of the values: a solver, not a mechanism.
+    """Relax the errors in place of the values: a solver, not a biological mechanism.
 
-    Each step is a forward pass and a global backward pass, so it is not local: it
-    finds the equilibrium of the local dynamics sooner, on a computer. The first step
-    has the rule's rate (by default 0.3).
+    Each step is a forward pass and a global backward pass, so it is not local; it
+    computes the equilibrium of the local dynamics in fewer steps. The first step has
+    the rule's rate (by default 0.3).
 
     Args:
       optimizer: any optax transformation; None: steps of Barzilai & Borwein.
-      longest: the norm, over all errors of an example, that no such step exceeds, in
-        units of activities.
+      longest: the maximum norm of a Barzilai-Borwein step, over all errors of an
+        example, in units of activities.
 
     Example:
       >>> import apical
@@ -78,11 +79,11 @@ class ErrorRelaxation(AbstractInference):
             check_transformation(self.optimizer, "optimizer")
 
     def check(self, circuit: Circuit) -> None:
-        """Refuse examples without an axis: each has steps of its own size."""
+        """Require an axis of examples: step sizes are per example."""
         _ = circuit.example_axes
 
     def settle(self, energy: AbstractEnergy, budget: Budget) -> Settled:
-        """Descend from no errors: from the feed-forward values."""
+        """Descend from errors of 0, the feed-forward values."""
         by_example = PerExample.of(energy.circuit)
         steps = self.optimizer or barzilai_borwein(
             by_example, budget.rate, self.longest
@@ -101,7 +102,7 @@ class Memory(NamedTuple):
 def barzilai_borwein(
     by_example: PerExample, rate: Any, longest: float
 ) -> optax.GradientTransformation:
-    """Steps of Barzilai & Borwein as a transformation: the first has the given rate."""
+    """Barzilai-Borwein steps as a transformation; the first has the given rate."""
 
     def init(params: Any) -> Any:
         return Memory(params, params, jnp.zeros((), int))

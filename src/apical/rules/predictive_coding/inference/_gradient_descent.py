@@ -32,7 +32,7 @@ class Relaxed(NamedTuple):
 @final
 @dataclass(frozen=True)
 class GradientDescent(AbstractInference):
-    """All values move at once: what None or an optax transformation stands for.
+    """Parallel gradient steps of all values; used for None or an optax transformation.
 
     Args:
       optimizer: any optax transformation; None: plain steps of the rule's rate.
@@ -50,7 +50,7 @@ class GradientDescent(AbstractInference):
             check_transformation(self.optimizer, "inference")
 
     def reach(self, circuit: Circuit, free: bool, steps: int | None) -> Reach | None:
-        """A signal moves by one node in a step."""
+        """A signal moves by one node per step."""
         if steps is None:
             return None
         return Reach(steps, needed_steps(circuit, free, steps))
@@ -76,13 +76,12 @@ def relax(
     """Steps of an optimiser down a slope: a function of a point and a step.
 
     Args:
-      circuit: decides whether loops are rolled.
-      stages: `(slope, count)`, one after the other.
+      circuit: determines whether loops are unrolled.
+      stages: pairs `(slope, count)`, in order.
       point: where to start: any pytree.
       optimizer: gives the steps.
     """
-    # Only the first and the last slope are measured, so that the steps between, which
-    # take the time, do nothing else.
+    # Only the first and the last slope are measured, to keep the steps between cheap.
     (slope, _), (end, _) = stages[0], stages[-1]
     state, first = _move(slope, optimizer, _begin(point, optimizer))
     steps, last = sum(count for _, count in stages), first
@@ -90,14 +89,16 @@ def relax(
     between[0] -= 1
     between[-1] -= 1
     for (slope, _), count in zip(stages, between, strict=True):
-        state = repeat(circuit, partial(_moved, slope, optimizer), state, count, steps)
+        state = repeat(
+            circuit, partial(_next_state, slope, optimizer), state, count, steps
+        )
     if steps > 1:
         state, last = _move(end, optimizer, state)
     return Relaxed(state.point, relative_norm(last, first), steps)
 
 
 class State(NamedTuple):
-    """Between two steps: the point, the optimiser's memory, the steps taken."""
+    """The state between two steps: point, optimiser state, number of steps taken."""
 
     point: Any
     memory: Any
@@ -111,13 +112,13 @@ def _begin(point: Any, optimizer: optax.GradientTransformation) -> State:
 def _move(
     slope: Callable[..., Any], optimizer: optax.GradientTransformation, at: State
 ) -> tuple[State, Any]:
-    """A step, and the slope down which it went."""
+    """One step, and the slope that it used."""
     grads = slope(at.point, at.step)
     updates, memory = optimizer.update(grads, at.memory, at.point)
     return State(optax.apply_updates(at.point, updates), memory, at.step + 1), grads
 
 
-def _moved(
+def _next_state(
     slope: Callable[..., Any], optimizer: optax.GradientTransformation, at: State
 ) -> State:
     return _move(slope, optimizer, at)[0]
@@ -130,17 +131,17 @@ def relax_until(
     optimizer: optax.GradientTransformation,
     budget: Budget,
 ) -> Relaxed:
-    """Steps until the slope, measured before each, is small enough.
+    """Take steps until the slope is small enough; it is measured before each step.
 
-    No step is taken where the slope is small: what is returned has that residual.
+    No step is taken once the slope is small, so the returned point has that residual.
 
     Args:
-      circuit: decides whether the loop is rolled.
+      circuit: determines whether the loop is unrolled.
       slope: `slope(point, step)`.
       point: where to start: any pytree.
       optimizer: gives the steps.
-      budget: how many steps at most, and the norm of the slope, relative to the first,
-        that ends them.
+      budget: the maximum number of steps, and the norm of the slope, relative to the
+        first, at which they end.
     """
     first = None
 
@@ -165,7 +166,7 @@ def relax_until(
             lambda s: ~done(s) & (s[0].step < budget.steps), advance, state
         )
     there, here, norm = state
-    # The slope was measured at `here`; where that was small the step is taken back.
+    # The slope was measured at `here`; if it was small, the step is undone.
     small = done(state)
     end = jax.tree.map(lambda a, b: jnp.where(small, a, b), here, there)
     return Relaxed(end.point, root_of_ratio(norm, first), end.step)

@@ -1,4 +1,4 @@
-"""Inference as a differential equation: dv/dt = -dE/dv, by any solver of diffrax."""
+"""Inference as a differential equation, dv/dt = -dE/dv, by any solver of diffrax."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from ._abstract import AbstractInference, Budget
 class DifferentialEquation(AbstractInference):
     """Integrate dv/dt = -dE/dv with steps of adaptive size.
 
-    The `steps` of the rule are how many the solver may take; its `rate` is the size of
-    the first; its `tolerance` ends the integration where the slope, relative to the
-    first, is that small. Needs diffrax: `pip install 'apical[ode]'`.
+    The rule's `steps` are the maximum number of solver steps; its `rate` is the size of
+    the first step; its `tolerance` is the relative slope at which integration ends.
+    Needs diffrax: `pip install 'apical[ode]'`.
 
     Args:
-      time: how long, in units in which an error by itself decays as exp(-t).
+      time: the end time, in units in which an isolated error decays as exp(-t).
       solver: a solver of diffrax; None: `diffrax.Heun()`.
-      relative: relative tolerance of a step.
-      absolute: absolute tolerance of a step.
+      relative: the relative tolerance of a step.
+      absolute: the absolute tolerance of a step.
 
-    Source: Innocenti et al. 2024, arXiv:2412.03676 (second order beats Euler).
+    Source: Innocenti et al. 2024, arXiv:2412.03676 (second-order solvers beat Euler).
     """
 
     time: float = 20.0
@@ -67,7 +67,8 @@ class DifferentialEquation(AbstractInference):
             stepsize_controller=diffrax.PIDController(self.relative, self.absolute),
             max_steps=budget.steps,
             event=diffrax.Event(rests) if budget.tolerance else None,
-            # Running out of steps is no error: the residual shows it.
+            # Reaching the maximum number of steps is not an error: the residual shows
+            # it.
             throw=False,
         )
         point = jax.tree.map(lambda x: x[-1], found.ys)

@@ -1,4 +1,4 @@
-"""Sweeps: values move one node, or one level of nodes, after the other.
+"""Sweeps: values updated one node, or one level of nodes, at a time.
 
     v_n <- v_n - rate dE/dv_n,     all other values held
 
@@ -32,7 +32,7 @@ EVEN_ODD = "even/odd"
 def levels(circuit: Circuit) -> dict[str, int]:
     """The largest number of nodes on a path from a node to the loss, itself included.
 
-    Paths through the carry of a loop are left out: a node in a loop stands for all its
+    Paths through the carry of a loop are ignored: a node in a loop stands for all its
     steps.
 
     Example:
@@ -49,26 +49,27 @@ def levels(circuit: Circuit) -> dict[str, int]:
         after = [to for to, later in reach[name] if not later and to is not LOSS]
         return 1 + max(map(level, after), default=0)
 
-    # From the loss back, so that the recursion never goes deep.
+    # From the loss back, so that the recursion stays shallow.
     return {n.name: level(n.name) for n in reversed(circuit.nodes)}
 
 
 @final
 @dataclass(frozen=True)
 class Sweep(AbstractInference):
-    """Visit the nodes one after the other, from the loss back to the input.
+    """Update the nodes one after the other, from the loss back to the input.
 
-    A visit moves nodes by `rate` down the energy, all others held. With fixed
-    predictions, rate 1 and the default order one sweep is exact at the cost of
-    backpropagation, on every graph: it *is* backpropagation by another route
-    (Rosenbaum 2022), not a cheaper predictive coding. With free predictions a sweep
-    carries a signal through all layers, where a step carries it through one.
+    A visit takes one step of size `rate` on the energy, with all other nodes held. With
+    fixed predictions, rate 1 and the default order, one sweep gives exact gradients at
+    the cost of backpropagation, on every graph: it is equivalent to backpropagation
+    (Rosenbaum 2022). With free predictions a sweep carries a signal through all layers,
+    a step through only one.
 
     Args:
-      sweeps: how many times all nodes are visited. The rule's `steps` are not used.
-      order: None is back to front, also inside loops; `"even/odd"` moves every second
-        level at once (Kerjan, Hoier & Scellier 2026); or the names of the nodes. With
-        an order given, a node inside a loop is visited at all its steps at once.
+      sweeps: the number of times all nodes are visited. The rule's `steps` are not
+        used.
+      order: None for back to front, also inside loops; `"even/odd"` to update every
+        second level at once (Kerjan, Hoier & Scellier 2026); or a tuple of node names.
+        With a given order, a node inside a loop is visited at all its steps at once.
 
     Example:
       >>> import apical
@@ -99,7 +100,7 @@ class Sweep(AbstractInference):
             object.__setattr__(self, "order", tuple(self.order or ()))
 
     def check(self, circuit: Circuit) -> None:
-        """Refuse an order that names other nodes, or that loops do not allow."""
+        """Raise for an order with unknown nodes, or one that loops do not allow."""
         self.visits(circuit)
         self._require_whole_visits(circuit)
 
@@ -110,7 +111,7 @@ class Sweep(AbstractInference):
         return Reach(self.sweeps, needed, "sweeps")
 
     def _require_whole_visits(self, circuit: Circuit) -> None:
-        """Refuse back to front in a loop, where a visit takes all its steps at once."""
+        """Raise for a back-to-front sweep in a loop that is visited as a whole."""
         if self.order is None and circuit.has_loop:
             raise ValueError(
                 "`Sweep()` goes back to front inside loops only with fixed predictions "
@@ -153,7 +154,7 @@ class Sweep(AbstractInference):
 def _visit(
     energy: AbstractEnergy, point: Any, names: Sequence[str], rate: Any, step: Any
 ) -> dict[str, jax.Array]:
-    # Only these nodes' part of the slope is used, so only that is computed.
+    # Only the slope at these nodes is used, so only that is computed.
     slope = energy.slope(point, step)
     moved = {n: point[n] - jnp.asarray(rate, slope[n].dtype) * slope[n] for n in names}
     return {**point, **moved}

@@ -1,15 +1,15 @@
-"""Zero-divergence inference learning: each layer's weights move at its own step.
+"""Zero-divergence inference learning: the weights of each layer learn at a fixed step.
 
-Predictions are free and steps have size 1. In step k the nodes k nodes away from the
-loss move for the first time, and in the same step the parameters that make them learn
-from their errors, later than those above and sooner than those below:
+Predictions are free and steps have size 1. In step k the nodes at distance k from the
+loss change for the first time, and in the same step their parameters learn from their
+errors:
 
     v_n <- v_n - dE/dv_n,      d theta_n = -<e_n, dp_n/d theta_n>      in step k
 
-What makes them has not moved yet, so predictions and their derivatives are still those
-of the forward pass: the same as fixed ones. Where paths have different lengths,
-identity nodes make them alike (Salvatori et al. 2022): what arrives along a shorter one
-waits for the longest.
+The nodes below have not changed yet, so predictions and their derivatives are still
+those of the forward pass, as with fixed predictions. Paths of different lengths are
+padded with identity nodes (Salvatori et al. 2022): a signal on a shorter path waits for
+the longest.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from ._sweep import levels
 @final
 @dataclass(frozen=True)
 class ZeroDivergence(AbstractInference):
-    """Free predictions, steps of size 1, and weights that move at their own step.
+    """Free predictions and steps of size 1; each layer learns when the error arrives.
 
-    The update is that of backpropagation, on every graph. The `steps` of the rule are
+    The update equals backpropagation on every graph. The `steps` of the rule are
     not used: there are as many steps as the longest path has nodes (a loop counts
-    once). All are taken in one reverse pass, as by `Sweep()`: the error of a node at
-    its step is the cotangent there. The values have not settled when the last weights
-    move: the residual is that of free predictions.
+    once). One reverse pass computes all of them, as for `Sweep()`: the error of a node
+    at its step is the cotangent there. The values have not settled when the last
+    weights learn: the residual is that of free predictions.
 
     Example:
       >>> import apical
