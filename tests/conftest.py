@@ -21,7 +21,7 @@ jax.config.update("jax_platforms", os.environ.get("JAX_PLATFORMS", "cpu"))
 # badly, at half the time. A test that measures what was compiled turns this back on.
 jax.config.update("jax_disable_most_optimizations", True)
 
-# Strict rank promotion is left off: it would refuse `x @ w + b`, as people write models.
+# Strict rank promotion is left off: it would refuse `x @ w + b`, which people write.
 
 
 def pytest_configure(config):

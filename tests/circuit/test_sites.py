@@ -345,3 +345,20 @@ def test_a_tap_is_called_once_for_each_site_with_what_was_injected():
 
     found.run(found.learned, found.args, tap=tap, sites=["in+u", "output"])
     assert calls == [("in+u", (4, 6), None), ("output", (4, 2), None)]
+
+
+def test_labels_that_are_closed_over_are_no_part_of_the_output():
+    """A constant for each example is data; one for all examples is a bias."""
+
+    def predicted(loss_fn):
+        learner = apical.value_and_grad(loss_fn, Backpropagation())
+        return learner.predict(PARAMS, (), X)
+
+    def output(params, x):
+        return network(jnp.tanh, params, x)
+
+    closed = predicted(lambda p, x: jnp.mean((output(p, x) - Y) ** 2))
+    assert_same(closed, output(PARAMS, X))
+    bias = jnp.arange(2.0)
+    shifted = predicted(lambda p, x: jnp.mean((output(p, x) + bias) ** 2))
+    assert_same(shifted, output(PARAMS, X) + bias)

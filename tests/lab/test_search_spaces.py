@@ -115,3 +115,14 @@ def test_a_wrong_space_is_an_error_of_the_lab(name):
     spaces, message = WRONG[name]
     with pytest.raises(lab.LabError, match=message):
         checked_search_spaces(spaces, RULES)
+
+
+def test_a_bound_that_the_rule_refuses_is_refused_before_any_work():
+    spaces = {"feedback-alignment": {"removed_backward": (0.5, 3.0, "linear")}}
+    with pytest.raises(lab.LabError, match=r"\['removed_backward'\] reaches 3: "):
+        checked_search_spaces(spaces, RULES)
+
+
+def test_a_space_that_no_sweep_draws_from_is_refused():
+    with pytest.raises(lab.LabError, match="search_spaces needs a sweep"):
+        compared(**{**ASKED, "sweep": 0}, search_spaces={POLLACK: NARROW})

@@ -327,3 +327,39 @@ def test_a_rule_is_a_pytree_of_its_numbers():
     for each in RULES.values():
         assert each.citation.startswith("@")
         assert set(each.search_space) <= set(vars(each))
+
+
+# ---------------------------------------------------------------- what a rule returns
+
+
+@rules.rule
+class Returning(rules.Backpropagation):
+    """Backpropagation whose credit is changed before it is returned."""
+
+    change: object = rules.tools.static(default=None)
+
+    def credit(self, circuit, params, state, args):
+        return self.change(super().credit(circuit, params, state, args))
+
+
+def first_row(credit):
+    """A gradient that broadcasts to its parameter, so that optax would take it."""
+    grads = jax.tree.map(lambda g: g[:1], credit.grads)
+    return credit._replace(grads=grads)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (tuple, TypeError, "`Returning.credit` must return `apical.Credit.*not tuple"),
+        (lambda credit: None, TypeError, "not NoneType"),
+        (first_row, ValueError, r"like the learned leaves .* has shape \(1"),
+        (lambda c: c._replace(grads=c.grads[1:]), ValueError, "has shape"),
+    ],
+)
+def test_what_is_no_credit_of_this_model_is_refused(change, error, message):
+    learner = apical.value_and_grad(loss_fn, Returning(change=change))
+    with pytest.raises(error, match=message):
+        learner(PARAMS, (), *DATA)
+    same = apical.value_and_grad(loss_fn, Returning(change=lambda credit: credit))
+    assert float(same(PARAMS, (), *DATA).value) == pytest.approx(loss_fn(PARAMS, *DATA))

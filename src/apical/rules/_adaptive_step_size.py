@@ -16,9 +16,7 @@ import jax.numpy as jnp
 import optax
 
 from ..circuit import Circuit
-from ._numerics import upcast
-
-Tree = dict[str, jax.Array]
+from ._numerics import NodeArrays, upcast
 
 
 class PerExample(NamedTuple):
@@ -48,7 +46,7 @@ class PerExample(NamedTuple):
         """One inner product for the whole batch."""
         return cls(dict.fromkeys(n.name for n in circuit.nodes), _forms(circuit))
 
-    def dot(self, one: Tree, other: Tree) -> jax.Array:
+    def dot(self, one: NodeArrays, other: NodeArrays) -> jax.Array:
         """The inner product of two trees, per example (or of the whole batch)."""
         parts = [self._summed(n, one[n] * other[n]) for n in one]
         return sum(parts[1:], start=parts[0])
@@ -58,7 +56,7 @@ class PerExample(NamedTuple):
         rest = [i for i in range(len(form)) if i != axis]
         return jnp.sum(product.reshape(form), rest)
 
-    def times(self, numbers: jax.Array, tree: Tree) -> Tree:
+    def times(self, numbers: jax.Array, tree: NodeArrays) -> NodeArrays:
         """A tree with the entries of each example multiplied by its number."""
         return {n: self._times(n, numbers, x) for n, x in tree.items()}
 
@@ -89,8 +87,8 @@ _FIRST, _GROWTH = 0.01, 1e9
 class StepMemory(NamedTuple):
     """The last point and gradient, the last rates and their growth, and the steps."""
 
-    point: Tree
-    slope: Tree
+    point: NodeArrays
+    slope: NodeArrays
     rate: jax.Array
     growth: jax.Array
     taken: jax.Array

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, Literal, TypedDict
 
 import jax
+import jax.numpy as jnp
 
 from ..circuit import Circuit, LossSpec, require_function
 from ._base import Credit, Rule, Signal, TrainState

@@ -15,9 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from ..circuit import Circuit, drive_of
-from ._numerics import cast_to_nodes, upcast
-
-Values = dict[str, jax.Array]
+from ._numerics import NodeArrays, cast_to_nodes, upcast
 
 
 @dataclass(frozen=True)
@@ -36,10 +34,10 @@ class LocalDerivatives:
     circuit: Circuit
     value: jax.Array
     aux: Any
-    values: Values
-    transposed: Callable[[tuple[Any, Values]], tuple[list[jax.Array], Values]]
+    values: NodeArrays
+    transposed: Callable[[tuple[Any, NodeArrays]], tuple[list[jax.Array], NodeArrays]]
 
-    def pull(self, loss: Any, errors: Values) -> tuple[list[jax.Array], Values]:
+    def pull(self, loss: Any, errors: NodeArrays) -> tuple[list[jax.Array], NodeArrays]:
         """`loss dL - sum_n <e_n, dp_n> / scale`, to parameters and to values.
 
         In the units of the loss, so that a user's derivative rule that is not linear
@@ -74,7 +72,7 @@ def local_derivatives(
     # Given the values, the steps of a loop are independent.
     start = circuit.run(params, args) if circuit.structure.parallel else None
 
-    def network(learned: Any, errors: Values) -> Any:
+    def network(learned: Any, errors: NodeArrays) -> Any:
         here = circuit.leaves.combine(learned, fixed)
         errors = cast_to_nodes(circuit, errors)
         how: dict[str, Any] = {"feedback": feedback, "sites": visited(sites)}

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 
 from ..circuit import Circuit
 
+NodeArrays = dict[str, jax.Array]  # an array for each node, by its name
+
 
 def fold_in_name(key: jax.Array, name: str) -> jax.Array:
     """A key that differs from every `split` or small `fold_in` of the same key.

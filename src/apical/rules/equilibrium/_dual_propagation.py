@@ -19,19 +19,19 @@ from .._base import Credit, Rule, SearchSpace, Signal, rule, static
 from .._call_checks import warn_of_unreached_nodes
 from .._field_checks import check_fraction, check_positive, check_whole
 from .._iteration import repeat
-from .._numerics import squared_norm
+from .._numerics import NodeArrays, squared_norm
 from ._energy import require_units, strengths
-from ._settling import Units, Values, damped_step, residuals
+from ._settling import Units, damped_step, residuals
 
 
 class Pair(NamedTuple):
     """The two compartments of every unit."""
 
-    plus: Values
-    minus: Values
+    plus: NodeArrays
+    minus: NodeArrays
 
     @property
-    def difference(self) -> Values:
+    def difference(self) -> NodeArrays:
         """s+ - s-."""
         return jax.tree.map(jnp.subtract, self.plus, self.minus)
 
@@ -131,7 +131,7 @@ class DualPropagation(Rule):
         rest = units.at_rest(mean)
         return {n: Signal(v, rest.sites[n], teaching[n]) for n, v in mean.items()}
 
-    def _mean(self, pair: Pair) -> Values:
+    def _mean(self, pair: Pair) -> NodeArrays:
         return damped_step(pair.minus, pair.plus, self.balance)
 
     def _settle(self, circuit: Circuit, params: Any, args: Any) -> Any:
@@ -143,7 +143,7 @@ class DualPropagation(Rule):
             mean = self._mean(pair)
             drives, feedback = units.feedback(mean, pair.difference, self.nudge)
 
-            def compartment(old: Values, part: Any) -> Values:
+            def compartment(old: NodeArrays, part: Any) -> NodeArrays:
                 total = jax.tree.map(
                     lambda z, b: z + jnp.asarray(part, b.dtype) * b, drives, feedback
                 )

@@ -20,11 +20,11 @@ from ...circuit import Circuit
 from .._base import Credit, SearchSpace, Signal, cited, rule, static
 from .._call_checks import default_steps, warn_of_unreached_nodes
 from .._field_checks import check_choice, check_positive, check_whole
-from .._numerics import fold_in_name
+from .._numerics import NodeArrays, fold_in_name
 from ._complex_valued_network import complex_network
 from ._nudging import KINDS, Holomorphic, Stencil, source_of, stencil
 from ._phases import FreeNetwork
-from ._settling import State, Units, Values, settle, settling, stack_states
+from ._settling import State, Units, settle, settling, stack_states
 
 
 class Contrast(NamedTuple):
@@ -188,7 +188,7 @@ class EquilibriumPropagation(FreeNetwork):
             zeros = units.circuit.zeros()
             start = jax.tree.map(lambda v, z: v.astype(z.dtype), start, zeros)
 
-        def settle_nudged(nudge: Any, start: Values) -> State:
+        def settle_nudged(nudge: Any, start: NodeArrays) -> State:
             return settle(
                 units,
                 start,

@@ -25,8 +25,9 @@ from .._call_checks import (
     warn_of_unreached_nodes,
 )
 from .._field_checks import check_positive, check_whole
+from .._numerics import NodeArrays
 from ._energy import require_units, strengths
-from ._settling import State, Units, Values, settle, settling, stack_states
+from ._settling import State, Units, settle, settling, stack_states
 
 
 class FreeNetwork(Rule):
@@ -65,7 +66,7 @@ class FreeNetwork(Rule):
             self.rate,
         )
 
-    def free_step(self, units: Units, values: Values) -> Values:
+    def free_step(self, units: Units, values: NodeArrays) -> NodeArrays:
         """One step towards the free state."""
         return units.step(values, self.rate)
 
@@ -139,7 +140,7 @@ class ClampedNetwork(FreeNetwork):
         found = strengths(circuit, self.gain, behind=int(linear))
         return Units(circuit, params, args, found, with_output=linear)
 
-    def free_step(self, units: Units, values: Values) -> Values:
+    def free_step(self, units: Units, values: NodeArrays) -> NodeArrays:
         """One step, in which a linear output sends back its value."""
         output = (lambda y: y) if units.with_output else None
         return units.step(values, self.rate, output=output)
@@ -184,10 +185,10 @@ class ClampedNetwork(FreeNetwork):
         here = rest.sites[OUTPUT] if last is None else free.values[last]
         held = here + jnp.asarray(self.clamp_strength, here.dtype) * (target - here)
 
-        def clamp(values: Values) -> Values:
+        def clamp(values: NodeArrays) -> NodeArrays:
             return values if last is None else {**values, last: held}
 
-        def step(values: Values) -> Values:
+        def step(values: NodeArrays) -> NodeArrays:
             output = (lambda y: held) if units.with_output else None
             return clamp(units.step(values, self.rate, output=output))
 

@@ -20,9 +20,8 @@ import jax.numpy as jnp
 
 from ...circuit import OUTPUT, Circuit, drive_of
 from .._iteration import repeat
-from .._numerics import root_of_ratio, squared_norm
+from .._numerics import NodeArrays, root_of_ratio, squared_norm
 
-Values = dict[str, jax.Array]
 # At this residual, slow units may still be ten times as far from the equilibrium.
 SETTLED = 1e-3
 
@@ -45,7 +44,7 @@ class Settling(NamedTuple):
 class Read(NamedTuple):
     """Drives, loss and output of a network with every unit held."""
 
-    drives: Values
+    drives: NodeArrays
     loss: Any
     output: Any
 
@@ -75,7 +74,9 @@ class Units:
         """The names of the units."""
         return [node.name for node in self.circuit.nodes]
 
-    def read(self, values: Values, learned: Any = None, with_loss: bool = True) -> Read:
+    def read(
+        self, values: NodeArrays, learned: Any = None, with_loss: bool = True
+    ) -> Read:
         """The drives, the loss and the output, at other parameters if given."""
         circuit, params = self.circuit, self.params
         if learned is not None:
@@ -93,7 +94,7 @@ class Units:
         loss = self.loss_of(run) if with_loss else None
         return Read(drives, loss, run.sites.get(OUTPUT))
 
-    def respond(self, values: Values, drives: Values) -> Values:
+    def respond(self, values: NodeArrays, drives: NodeArrays) -> NodeArrays:
         """rho_n(drives_n) of each unit; held values separate the steps of a loop."""
         inject = {**values, **{drive_of(n): z for n, z in drives.items()}}
         run = self.circuit.run(
@@ -106,17 +107,17 @@ class Units:
         )
         return {n: run.sites[n] for n in self.names}
 
-    def scaled(self, values: Values) -> Values:
+    def scaled(self, values: NodeArrays) -> NodeArrays:
         """c_n s_n."""
         return {n: _times(self.strength[n], v) for n, v in values.items()}
 
     def feedback(
         self,
-        values: Values,
-        sent: Values,
+        values: NodeArrays,
+        sent: NodeArrays,
         nudge: Any = None,
         output: Callable[[Any], Any] | None = None,
-    ) -> tuple[Values, Values]:
+    ) -> tuple[NodeArrays, NodeArrays]:
         """The drives, and the feedback to each unit.
 
         Args:
@@ -136,11 +137,11 @@ class Units:
 
     def step(
         self,
-        values: Values,
+        values: NodeArrays,
         rate: Any,
         nudge: Any = None,
         output: Callable[[Any], Any] | None = None,
-    ) -> Values:
+    ) -> NodeArrays:
         """One step of all units."""
         drives, feedback = self.feedback(values, self.scaled(values), nudge, output)
         total = {
@@ -151,8 +152,8 @@ class Units:
     def product(
         self,
         learned: Any,
-        values: Values,
-        sent: Values,
+        values: NodeArrays,
+        sent: NodeArrays,
         nudge: Any = None,
         output: Any = None,
     ) -> Any:
@@ -165,7 +166,7 @@ class Units:
             parts.append(-nudge * self.circuit.scale * found.loss)
         return sum(parts)
 
-    def at_rest(self, values: Values) -> Any:
+    def at_rest(self, values: NodeArrays) -> Any:
         """One evaluation with every unit held: loss, aux, predictions and output."""
         sites = [*self.names, *([OUTPUT] if self.with_output else [])]
         return self.circuit.run(
@@ -177,7 +178,7 @@ def _times(number: Any, array: jax.Array) -> jax.Array:
     return jnp.asarray(number, array.dtype) * array
 
 
-def damped_step(values: Values, moved: Values, rate: Any) -> Values:
+def damped_step(values: NodeArrays, moved: NodeArrays, rate: Any) -> NodeArrays:
     """`(1 - rate) values + rate moved`."""
 
     def mix(old: jax.Array, new: jax.Array) -> jax.Array:
@@ -190,14 +191,14 @@ def damped_step(values: Values, moved: Values, rate: Any) -> Values:
 class State(NamedTuple):
     """The values after settling, and the squared distance of the last step."""
 
-    values: Values
+    values: NodeArrays
     last_step: jax.Array
 
 
 def settle(
     units: Units,
-    values: Values,
-    step: Callable[[Values], Values],
+    values: NodeArrays,
+    step: Callable[[NodeArrays], NodeArrays],
     steps: int,
     rate: Any,
 ) -> State:

@@ -19,10 +19,10 @@ import jax.numpy as jnp
 
 from ...circuit import OUTPUT, Circuit, beside, drive_sites, require_reduction
 from .._base import Credit, Signal
+from .._numerics import NodeArrays
 from ._random_directions import correlation, draw, require_real
 
-Tree = dict[str, jax.Array]
-Losses = Callable[[Tree], jax.Array]
+Losses = Callable[[NodeArrays], jax.Array]
 
 
 class ActivityEstimate(NamedTuple):
@@ -31,7 +31,7 @@ class ActivityEstimate(NamedTuple):
     value: jax.Array
     aux: Any
     grads: Any
-    delta: Tree
+    delta: NodeArrays
     slopes: jax.Array
 
 
@@ -76,7 +76,7 @@ def estimate(
     sites: dict[str, str],
     count: int,
     kind: str,
-    slopes_of: Callable[[Losses, Tree], jax.Array],
+    slopes_of: Callable[[Losses, NodeArrays], jax.Array],
 ) -> ActivityEstimate:
     """Perturb all sites at once, and pull the estimates back to the parameters.
 
@@ -100,7 +100,7 @@ def estimate(
         run = circuit.run(here, args, tap="stop", sites=places)
         return (run.loss, run.sites), (run.loss, run.aux)
 
-    def losses(errors: Tree) -> jax.Array:
+    def losses(errors: NodeArrays) -> jax.Array:
         return circuit.by_example(params, args, tap="offset", inject=errors)[1]
 
     (loss, values), transposed, (value, aux) = jax.vjp(stopped, learned, has_aux=True)

@@ -17,11 +17,10 @@ import jax.numpy as jnp
 from ...circuit import Circuit
 from .._base import Credit, Rule, rule, static
 from .._field_checks import check_choice, check_whole
-from .._numerics import fold_in_name
+from .._numerics import NodeArrays, fold_in_name
 from ._activity_estimates import (
     ActivityEstimate,
     Losses,
-    Tree,
     credit_of,
     estimate,
     perturbed_sites,
@@ -167,7 +166,7 @@ _REN = (
 )
 
 
-def slopes_along(losses: Losses, directions: Tree) -> jax.Array:
+def slopes_along(losses: Losses, directions: NodeArrays) -> jax.Array:
     """The exact slopes of every example's loss: `[K, examples + 1]`."""
     still = {n: jnp.zeros_like(u[0]) for n, u in directions.items()}
     return jax.vmap(lambda u: jax.jvp(losses, (still,), (u,))[1])(directions)

@@ -16,11 +16,10 @@ import jax.numpy as jnp
 from ...circuit import Circuit
 from .._base import Credit, Rule, SearchSpace, rule, static
 from .._field_checks import check_choice, check_positive, check_whole
-from .._numerics import fold_in_name
+from .._numerics import NodeArrays, fold_in_name
 from ._activity_estimates import (
     ActivityEstimate,
     Losses,
-    Tree,
     credit_of,
     estimate,
     node_types,
@@ -143,10 +142,10 @@ class NodePerturbation(Rule):
         )
 
 
-def differences(losses: Losses, directions: Tree, size: Any) -> jax.Array:
+def differences(losses: Losses, directions: NodeArrays, size: Any) -> jax.Array:
     """Central differences of every loss: `[K, examples + 1]`."""
 
-    def moved(direction: Tree, step: Any) -> jax.Array:
+    def moved(direction: NodeArrays, step: Any) -> jax.Array:
         return losses({n: (step * u).astype(u.dtype) for n, u in direction.items()})
 
     steps = size * jnp.array([1.0, -1.0])

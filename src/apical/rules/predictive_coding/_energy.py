@@ -17,9 +17,8 @@ import jax.numpy as jnp
 
 from ...circuit import Circuit
 from .._local_derivatives import error_sites
-from .._numerics import relative_norm, squared_norm
+from .._numerics import NodeArrays, relative_norm, squared_norm
 
-Values = dict[str, jax.Array]
 # A slope, as a function of a point and a step, and the number of steps that use it.
 Stage = tuple[Callable[..., Any], int]
 
@@ -48,7 +47,7 @@ class EnergyTerms(NamedTuple):
     feedback: Any = None
     derivative: bool = True
 
-    def weighted(self, errors: Mapping[str, Any], step: Any = None) -> Values:
+    def weighted(self, errors: Mapping[str, Any], step: Any = None) -> NodeArrays:
         """pi_n e_n, at a step of inference; None: at its end."""
         if self.precision is None:
             return dict(errors)
@@ -78,8 +77,8 @@ class Settled(NamedTuple):
     value: jax.Array
     aux: Any
     grads: list[jax.Array]
-    values: Values
-    errors: Values
+    values: NodeArrays
+    errors: NodeArrays
     residual: jax.Array
     steps: Any
     arguments: Any = None

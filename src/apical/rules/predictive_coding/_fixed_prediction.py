@@ -19,8 +19,8 @@ import numpy as np
 
 from .._iteration import repeat
 from .._local_derivatives import LocalDerivatives, local_derivatives
-from .._numerics import cast_to_nodes, relative_norm, upcast
-from ._energy import AbstractEnergy, EnergyTerms, Settled, Values
+from .._numerics import NodeArrays, cast_to_nodes, relative_norm, upcast
+from ._energy import AbstractEnergy, EnergyTerms, Settled
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class FixedPredictionEnergy(AbstractEnergy):
         return cls(terms, network)
 
     @property
-    def start(self) -> Values:
+    def start(self) -> NodeArrays:
         """Errors of 0: the feed-forward values."""
         return upcast(self.circuit.zeros())
 
@@ -51,13 +51,13 @@ class FixedPredictionEnergy(AbstractEnergy):
         """The energy itself: its points are errors."""
         return self
 
-    def slope(self, point: Values, step: Any = None) -> Values:
+    def slope(self, point: NodeArrays, step: Any = None) -> NodeArrays:
         """dE/dv of each example: pi e - A pi e + c."""
         scale, weighted = self.circuit.scale, self.terms.weighted(point, step)
         pulled = self.network.pull(self.terms.pull, weighted)[1]
         return jax.tree.map(lambda e, p: e + scale * p, weighted, pulled)
 
-    def settled(self, point: Values, residual: Any, steps: Any) -> Settled:
+    def settled(self, point: NodeArrays, residual: Any, steps: Any) -> Settled:
         """The result of inference, with the gradients of the parameters."""
         network = self.network
         grads = network.pull(self.terms.pull, self.terms.weighted(point))[0]
@@ -83,7 +83,7 @@ def relax_in_closed_form(
     weights, slopes = coefficients(steps, rate, terms)
     first = energy.slope(zeros)  # c
 
-    def add(k: Any, power: Values, errors: Values, slope: Values) -> Any:
+    def add(k: Any, power: NodeArrays, errors: NodeArrays, slope: NodeArrays) -> Any:
         errors = jax.tree.map(
             lambda e, p: e - weights[k].astype(p.dtype) * p, errors, power
         )
@@ -140,7 +140,7 @@ def sweep_exactly(terms: EnergyTerms) -> Settled:
     circuit = terms.circuit
     learned, fixed = circuit.leaves.split(terms.params)
 
-    def network(learned: Any, errors: Values) -> Any:
+    def network(learned: Any, errors: NodeArrays) -> Any:
         here = circuit.leaves.combine(learned, fixed)
         run = circuit.run(
             here,

@@ -22,9 +22,9 @@ import jax.numpy as jnp
 from ...circuit import Run, inner
 from .._iteration import written_out
 from .._local_derivatives import visited
-from .._numerics import cast_to_nodes, upcast
+from .._numerics import NodeArrays, cast_to_nodes, upcast
 from ._active_front import ActiveFront, stages
-from ._energy import AbstractEnergy, Settled, Stage, Values
+from ._energy import AbstractEnergy, Settled, Stage
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class FreePredictionEnergy(AbstractEnergy):
         return self.circuit.run(self.terms.params, self.terms.args)
 
     @property
-    def start(self) -> Values:
+    def start(self) -> NodeArrays:
         """The feed-forward values."""
         return upcast(self.forward.sites)
 
@@ -47,13 +47,13 @@ class FreePredictionEnergy(AbstractEnergy):
         return ErrorSpaceEnergy(self.terms)
 
     def slope(
-        self, point: Values, step: Any = None, front: ActiveFront | None = None
-    ) -> Values:
+        self, point: NodeArrays, step: Any = None, front: ActiveFront | None = None
+    ) -> NodeArrays:
         """dE/dv of each example; 0 outside the front."""
         values, erring = point, None if front is None else front.erring
         moving = {n: v for n, v in values.items() if not front or n in front.moving}
 
-        def network(moving: Values) -> Any:
+        def network(moving: NodeArrays) -> Any:
             return self._network(self.terms.params, {**values, **moving}, erring)
 
         (pulled,), weighted, _ = self._pull_back_errors(
@@ -71,7 +71,7 @@ class FreePredictionEnergy(AbstractEnergy):
         found = stages(self.circuit, steps, written_out(self.circuit, steps))
         return [(partial(self.slope, front=front), count) for front, count in found]
 
-    def settled(self, point: Values, residual: Any, steps: Any) -> Settled:
+    def settled(self, point: NodeArrays, residual: Any, steps: Any) -> Settled:
         """The result of inference, with the gradients of the parameters."""
         grads, _, errors = self.pulled(point)
         loss, aux, _ = self.forward
@@ -79,12 +79,12 @@ class FreePredictionEnergy(AbstractEnergy):
         return Settled(loss, aux, grads, moved, errors, residual, steps)
 
     def pulled(
-        self, values: Values, step: Any = None
-    ) -> tuple[list[jax.Array], Values, Values]:
+        self, values: NodeArrays, step: Any = None
+    ) -> tuple[list[jax.Array], NodeArrays, NodeArrays]:
         """The pull-backs of the errors to parameters and to values, and the errors."""
         learned, fixed = self.circuit.leaves.split(self.terms.params)
 
-        def network(learned: Any, values: Values) -> Any:
+        def network(learned: Any, values: NodeArrays) -> Any:
             return self._network(self.circuit.leaves.combine(learned, fixed), values)
 
         at = (learned, values)
@@ -94,7 +94,7 @@ class FreePredictionEnergy(AbstractEnergy):
         return grads, jax.tree.map(self._sum, weighted, pulled), errors
 
     def _network(
-        self, params: Any, values: Values, erring: Collection[str] | None = None
+        self, params: Any, values: NodeArrays, erring: Collection[str] | None = None
     ) -> Any:
         """The loss, the sites through which errors are pulled, and the predictions."""
         terms, sites = self.terms, self.terms.sites
@@ -116,9 +116,9 @@ class FreePredictionEnergy(AbstractEnergy):
         self,
         network: Callable[..., Any],
         at: tuple[Any, ...],
-        values: Values,
+        values: NodeArrays,
         step: Any,
-    ) -> tuple[Any, Values, Values]:
+    ) -> tuple[Any, NodeArrays, NodeArrays]:
         """The pull-backs of the errors to the arguments of a network, pi e, and e.
 
         Each error is pulled through its own site, so the result need not be the
@@ -141,7 +141,7 @@ class ErrorSpaceEnergy(AbstractEnergy):
     """The energy with free predictions as a function of the errors."""
 
     @property
-    def start(self) -> Values:
+    def start(self) -> NodeArrays:
         """Errors of 0: the feed-forward values."""
         return upcast(self.circuit.zeros())
 
@@ -150,14 +150,14 @@ class ErrorSpaceEnergy(AbstractEnergy):
         """The energy itself."""
         return self
 
-    def slope(self, point: Values, step: Any = None) -> Values:
+    def slope(self, point: NodeArrays, step: Any = None) -> NodeArrays:
         """dE/de of each example: pi e plus the total derivative of the loss."""
         pulled = jax.grad(self._loss)(point)
         weighted = self.terms.weighted(point, step)
         factor = self.terms.pull * self.circuit.scale
         return jax.tree.map(lambda e, p: e + factor * p, weighted, pulled)
 
-    def _loss(self, errors: Values) -> jax.Array:
+    def _loss(self, errors: NodeArrays) -> jax.Array:
         terms = self.terms
         run = self.circuit.run(
             terms.params,
@@ -168,7 +168,7 @@ class ErrorSpaceEnergy(AbstractEnergy):
         )
         return run.loss
 
-    def settled(self, point: Values, residual: Any, steps: Any) -> Settled:
+    def settled(self, point: NodeArrays, residual: Any, steps: Any) -> Settled:
         """The result of inference; one more run computes values and gradients."""
         terms, circuit, errors = self.terms, self.circuit, point
         learned, fixed = circuit.leaves.split(terms.params)

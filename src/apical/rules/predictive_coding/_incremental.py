@@ -21,16 +21,16 @@ from .._call_checks import default_steps, warn_of_unreached_nodes
 from .._field_checks import check_positive, check_transformation, check_whole
 from .._inner_optimizers import apply_optimizer
 from .._iteration import repeat
-from .._numerics import root_of_ratio, squared_norm
+from .._numerics import NodeArrays, root_of_ratio, squared_norm
 from ._active_front import needed_steps
-from ._energy import EnergyTerms, Settling, Values, settling
+from ._energy import EnergyTerms, Settling, settling
 from ._free_prediction import FreePredictionEnergy
 
 
 class MovingValues(NamedTuple):
     """The values, and the optimiser state of inference."""
 
-    values: Values
+    values: NodeArrays
     inference: Any
 
 
@@ -214,10 +214,12 @@ class IncrementalPredictiveCoding(Rule):
         rate = 0.1 if self.rate is None and self.streaming else self.rate
         return as_optimizer(self.inference, rate, circuit)
 
-    def _start(self, circuit: Circuit, values: Values) -> MovingValues:
+    def _start(self, circuit: Circuit, values: NodeArrays) -> MovingValues:
         return MovingValues(values, self._optimizer(circuit).init(values))
 
-    def _move(self, circuit: Circuit, at: MovingValues, slope: Values) -> MovingValues:
+    def _move(
+        self, circuit: Circuit, at: MovingValues, slope: NodeArrays
+    ) -> MovingValues:
         optimizer = self._optimizer(circuit)
         updates, state = optimizer.update(slope, at.inference, at.values)
         values: Any = optax.apply_updates(at.values, updates)

@@ -20,7 +20,8 @@ import jax
 import jax.numpy as jnp
 
 from ...circuit import inner, require_arguments
-from ._energy import AbstractEnergy, Settled, Values
+from .._numerics import NodeArrays
+from ._energy import AbstractEnergy, Settled
 from ._free_prediction import FreePredictionEnergy
 
 # A pytree prefix of the arguments with True, False or arrays of these; or a function
@@ -31,7 +32,7 @@ FreeArguments = tuple[Any, ...] | Callable[..., Any]
 class ValuesAndArguments(NamedTuple):
     """A point of inference: the values of the nodes, and the free arguments."""
 
-    values: Values
+    values: NodeArrays
     arguments: list[jax.Array]
 
 

@@ -18,9 +18,7 @@ import numpy as np
 from ...circuit import OUTPUT, Circuit, beside, is_concrete, stochastic_nodes
 from .._base import Credit, Rule, Signal
 from .._field_checks import check_whole
-from .._numerics import fold_in_name
-
-Tree = dict[str, jax.Array]
+from .._numerics import NodeArrays, fold_in_name
 
 
 class Spiking(NamedTuple):
@@ -47,7 +45,7 @@ def add_gradient(value: jax.Array, error: jax.Array | None) -> jax.Array:
     return value + (error - jax.lax.stop_gradient(error)).astype(value.dtype)
 
 
-def uniforms(key: jax.Array, shapes: Tree, count: int) -> Tree:
+def uniforms(key: jax.Array, shapes: NodeArrays, count: int) -> NodeArrays:
     """Uniform numbers for each node: `[count, ...]`."""
     keys = jax.random.split(key, len(shapes))
     found = {}
@@ -102,7 +100,7 @@ class StochasticRule(Rule):
         key = fold_in_name(state, "apical.readout")
         noise = uniforms(key, node_shapes(circuit, names), self.readout)
 
-        def output(noise: Tree) -> jax.Array:
+        def output(noise: NodeArrays) -> jax.Array:
             def tap(site: str, computed: Any, injected: Any) -> Any:
                 return fires(computed, injected) if site in names else computed
 

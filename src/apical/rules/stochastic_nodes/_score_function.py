@@ -18,12 +18,11 @@ import jax.numpy as jnp
 from ...circuit import Circuit, Run, stochastic_nodes
 from .._base import Credit, Signal, rule, static
 from .._field_checks import check_choice
-from .._numerics import fold_in_name
+from .._numerics import NodeArrays, fold_in_name
 from ..perturbation._activity_estimates import broadcast_to_examples, require_examples
 from ._sampling import (
     Spiking,
     StochasticRule,
-    Tree,
     add_gradient,
     check_draws,
     fires,
@@ -40,9 +39,9 @@ class Drawn(NamedTuple):
     """
 
     grads: Any
-    teaching: Tree
-    values: Tree
-    means: Tree
+    teaching: NodeArrays
+    values: NodeArrays
+    means: NodeArrays
     losses: jax.Array
 
 
@@ -149,14 +148,14 @@ class ScoreFunction(StochasticRule):
 
     def _prepared(
         self, circuit: Circuit, params: Any, key: jax.Array, args: Any
-    ) -> tuple[Run, jax.Array, Tree]:
+    ) -> tuple[Run, jax.Array, NodeArrays]:
         """The losses at the rates, and the uniform numbers of the samples."""
         names = stochastic_nodes(circuit)
         run, losses = circuit.by_example(params, args, sites=names)
         return run, losses, uniforms(fold_in_name(key, "spikes"), run.sites, self.draws)
 
     def _drawn(
-        self, circuit: Circuit, params: Any, args: Any, at_rates: Any, noise: Tree
+        self, circuit: Circuit, params: Any, args: Any, at_rates: Any, noise: NodeArrays
     ) -> Drawn:
         names = stochastic_nodes(circuit)
         learned, fixed = circuit.leaves.split(params)
@@ -168,10 +167,10 @@ class ScoreFunction(StochasticRule):
                 return fires(computed, injected)
             return add_gradient(computed, injected)
 
-        def network(learned: Any, given: Tree) -> Any:
+        def network(learned: Any, given: NodeArrays) -> Any:
             here = circuit.leaves.combine(learned, fixed)
 
-            def once(given: Tree) -> Any:
+            def once(given: NodeArrays) -> Any:
                 run, losses = circuit.by_example(
                     here, args, tap=tap, inject=given, sites=every
                 )

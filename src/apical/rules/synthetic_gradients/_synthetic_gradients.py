@@ -22,11 +22,9 @@ from .._base import Credit, Rule, SearchSpace, Signal, rule, static
 from .._call_checks import target_of
 from .._field_checks import check_positive, check_transformation
 from .._inner_optimizers import adam, apply_optimizer, init_optimizer
-from .._numerics import fold_in_name, squared_norm, upcast
+from .._numerics import NodeArrays, fold_in_name, squared_norm, upcast
 from ._critic import Critic, as_critic, weights_for
 from ._critic_inputs import CriticInputs, critic_inputs
-
-Values = dict[str, jax.Array]
 
 
 class CriticState(NamedTuple):
@@ -53,9 +51,9 @@ class CriticPass(NamedTuple):
     value: jax.Array
     aux: Any
     grads: list[jax.Array]
-    values: Values
-    predicted: Values
-    targets: Values
+    values: NodeArrays
+    predicted: NodeArrays
+    targets: NodeArrays
 
 
 @rule
@@ -251,7 +249,7 @@ class SyntheticGradients(Rule):
         """One evaluation, and the transpose from critic errors to critic weights."""
         learned, fixed = circuit.leaves.split(params)
 
-        def network(learned: Any, errors: Values) -> Any:
+        def network(learned: Any, errors: NodeArrays) -> Any:
             here = circuit.leaves.combine(learned, fixed)
             run = circuit.run(here, args, tap="hold", inject=errors)
             return (run.loss, run.sites), run.aux
@@ -273,10 +271,10 @@ class SyntheticGradients(Rule):
         self,
         circuit: Circuit,
         weights: Any,
-        values: Values,
+        values: NodeArrays,
         label: jax.Array | None,
         nodes: Collection[str],
-    ) -> Values:
+    ) -> NodeArrays:
         """M_n(s_n), of the node's shape."""
         critic, predicted = as_critic(self.critic), {}
         for name, read in self._inputs(circuit).items():
@@ -286,7 +284,7 @@ class SyntheticGradients(Rule):
                 predicted[name] = read.gradient(output).astype(values[name].dtype)
         return predicted
 
-    def _shares(self, circuit: Circuit, predicted: Values) -> Values:
+    def _shares(self, circuit: Circuit, predicted: NodeArrays) -> NodeArrays:
         """Gradients of single examples, scaled to their shares of the loss."""
         return {
             n: (upcast(m) / circuit.scale).astype(m.dtype) for n, m in predicted.items()

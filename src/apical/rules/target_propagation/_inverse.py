@@ -15,18 +15,19 @@ import jax
 import jax.numpy as jnp
 
 from ...circuit import OUTPUT, Circuit
-from ._target_sites import TargetSites, Values
+from .._numerics import NodeArrays
+from ._target_sites import TargetSites
 
 
 class AbstractInverse(abc.ABC):
     """The inverses of the nodes of a circuit, at the values of one forward pass."""
 
     @abc.abstractmethod
-    def back(self, weights: Any, above: Values) -> Values:
+    def back(self, weights: Any, above: NodeArrays) -> NodeArrays:
         """G_n of the values above each node."""
 
     @abc.abstractmethod
-    def changes(self, weights: Any, steps: Values, difference: bool) -> Values:
+    def changes(self, weights: Any, steps: NodeArrays, difference: bool) -> NodeArrays:
         """Target minus value, of each site.
 
         Args:
@@ -40,7 +41,7 @@ class InverseFunctions(NamedTuple):
     """A user-given inverse: the functions `init` and `apply`."""
 
     init: Callable[[jax.Array, Any, dict[str, Any]], Any]
-    apply: Callable[[Any, Values], jax.Array]
+    apply: Callable[[Any, NodeArrays], jax.Array]
 
 
 def as_inverse_functions(given: Any) -> InverseFunctions:
@@ -64,7 +65,7 @@ class GivenInverse(AbstractInverse):
         functions: InverseFunctions,
         circuit: Circuit,
         sites: TargetSites,
-        values: Values,
+        values: NodeArrays,
     ) -> None:
         self.functions, self.circuit = functions, circuit
         self.sites, self.values = sites, values
@@ -94,15 +95,15 @@ class GivenInverse(AbstractInverse):
                 )
         return weights
 
-    def back(self, weights: Any, above: Values) -> Values:
+    def back(self, weights: Any, above: NodeArrays) -> NodeArrays:
         """G_n of the values above each node."""
         return {n: self._inverse(weights, n, above) for n in self.sites.above}
 
-    def _inverse(self, weights: Any, name: str, above: Values) -> jax.Array:
+    def _inverse(self, weights: Any, name: str, above: NodeArrays) -> jax.Array:
         read = {m: above[m] for m in self.sites.above[name]}
         return self.functions.apply(weights[name], read).astype(self.values[name].dtype)
 
-    def changes(self, weights: Any, steps: Values, difference: bool) -> Values:
+    def changes(self, weights: Any, steps: NodeArrays, difference: bool) -> NodeArrays:
         """Target minus value, node by node from the loss to the input."""
         changes = dict(steps)
         for node in reversed(self.circuit.nodes):

@@ -20,16 +20,17 @@ import jax
 import jax.numpy as jnp
 
 from ...circuit import OUTPUT, Circuit, nonlinearity
+from .._numerics import NodeArrays
 from ..feedback._feedback_weights import draw_leaves, like_forward, require_different
 from ._inverse import AbstractInverse
-from ._target_sites import TargetSites, Values
+from ._target_sites import TargetSites
 
 
 class InverseWeights(NamedTuple):
     """The second copy phi of the weights, and the shift c of each node's drive."""
 
     feedback: Any
-    shift: Values
+    shift: NodeArrays
 
 
 class PullBackInverse(AbstractInverse):
@@ -41,7 +42,7 @@ class PullBackInverse(AbstractInverse):
         params: Any,
         args: Any,
         sites: TargetSites,
-        values: Values,
+        values: NodeArrays,
     ) -> None:
         self.circuit, self.sites, self.values = circuit, sites, values
         self.params, self.args = params, args
@@ -68,7 +69,7 @@ class PullBackInverse(AbstractInverse):
         units = [n.name for n in self.circuit.nodes if n.unit]
         return {n: nonlinearity(*given, n) for n in units if n in self.sites.above}
 
-    def back(self, weights: InverseWeights, above: Values) -> Values:
+    def back(self, weights: InverseWeights, above: NodeArrays) -> NodeArrays:
         """G_n of the values above each node."""
         drives = self.drives(weights, above)
         return {n: self._through_rho(n, z) for n, z in drives.items()}
@@ -83,11 +84,11 @@ class PullBackInverse(AbstractInverse):
     def _loops(self) -> dict[str, int]:
         return {n.name: len(n.loops) for n in self.circuit.nodes}
 
-    def drives(self, weights: InverseWeights, above: Values) -> Values:
+    def drives(self, weights: InverseWeights, above: NodeArrays) -> NodeArrays:
         """phi^T u + c_n."""
         passes, held = self.sites.passes, self._held
 
-        def network(held: Values) -> Values:
+        def network(held: NodeArrays) -> NodeArrays:
             run = self._run(weights, tap="clamp", inject=held, parallel=True)
             return {n: run.sites[passes[n]] for n in passes}
 
@@ -98,7 +99,7 @@ class PullBackInverse(AbstractInverse):
         }
 
     @property
-    def _held(self) -> Values:
+    def _held(self) -> NodeArrays:
         return {n: v for n, v in self.values.items() if n != OUTPUT}
 
     def _run(self, weights: InverseWeights, **options: Any) -> Any:
@@ -111,8 +112,8 @@ class PullBackInverse(AbstractInverse):
         )
 
     def changes(
-        self, weights: InverseWeights, steps: Values, difference: bool
-    ) -> Values:
+        self, weights: InverseWeights, steps: NodeArrays, difference: bool
+    ) -> NodeArrays:
         """Target minus value of each site, in one reverse sweep.
 
             d_n = G_n(t) - G_n(s) + step_n      or      G_n(t) - s_n + step_n
@@ -135,7 +136,7 @@ class PullBackInverse(AbstractInverse):
             send = _send_change(self.rho.get(site, _identity), difference)
             return send(jax.lax.stop_gradient(computed), passing, drive)
 
-        def network(drives: Values) -> Values:
+        def network(drives: NodeArrays) -> NodeArrays:
             inject = {sites.passes[n]: a for n, a in drives.items()}
             run = self._run(weights, tap=tap, inject=inject)
             return {n: run.sites[sites.passes[n]] for n in sites.passes}

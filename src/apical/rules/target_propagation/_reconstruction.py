@@ -22,9 +22,9 @@ import jax.numpy as jnp
 from ...circuit import OUTPUT, Circuit, inner
 from .._base import rule, static
 from .._field_checks import check_positive, check_whole
-from .._numerics import squared_norm
+from .._numerics import NodeArrays, squared_norm
 from ._inverse import AbstractInverse
-from ._target_sites import TargetSites, Values
+from ._target_sites import TargetSites
 
 LEE = (
     "@inproceedings{lee2015difference, title={Difference Target Propagation}, "
@@ -46,12 +46,12 @@ class NodewiseForward:
         params: Any,
         args: Any,
         sites: TargetSites,
-        values: Values,
+        values: NodeArrays,
     ) -> None:
         self.circuit, self.params, self.args = circuit, params, args
         self.sites, self.values = sites, values
 
-    def __call__(self, values: Values) -> Values:
+    def __call__(self, values: NodeArrays) -> NodeArrays:
         """Every target site, computed from the nodes directly below it."""
         held = {n: v for n, v in values.items() if n != OUTPUT}
         given, sites = (self.params, self.args), list(self.sites.passes)
@@ -59,7 +59,7 @@ class NodewiseForward:
             *given, tap="clamp", inject=held, sites=sites, parallel=True
         ).sites
 
-    def noise(self, key: jax.Array, sigma: Any) -> Values:
+    def noise(self, key: jax.Array, sigma: Any) -> NodeArrays:
         """Normal noise in the shape of every target site."""
         keys = jax.random.split(key, len(self.values))
         return {
@@ -103,7 +103,7 @@ class AbstractReconstruction(abc.ABC):
         weights: Any,
         forward: NodewiseForward,
         key: jax.Array,
-    ) -> Values:
+    ) -> NodeArrays:
         """The loss of the inverse of each node that has one, summed over examples.
 
         Args:
@@ -145,7 +145,7 @@ class NoiseReconstruction(AbstractReconstruction):
         weights: Any,
         forward: NodewiseForward,
         key: jax.Array,
-    ) -> Values:
+    ) -> NodeArrays:
         """The loss of each inverse, summed over examples and units."""
         noise = forward.noise(key, self.noise)
         shaken = jax.tree.map(jnp.add, forward.values, noise)
@@ -192,7 +192,7 @@ class DifferenceReconstruction(AbstractReconstruction):
         weights: Any,
         forward: NodewiseForward,
         key: jax.Array,
-    ) -> Values:
+    ) -> NodeArrays:
         """The loss of each inverse, summed over examples and units."""
         first, second = jax.random.split(key)
         noise, values = forward.noise(first, self.noise), forward.values

@@ -35,7 +35,7 @@ from .._field_checks import (
 )
 from .._inner_optimizers import adam, apply_optimizer, init_optimizer
 from .._iteration import repeat
-from .._numerics import fold_in_name
+from .._numerics import NodeArrays, fold_in_name
 from ._inverse import AbstractInverse, GivenInverse, as_inverse_functions
 from ._pull_back import PullBackInverse
 from ._reconstruction import (
@@ -46,7 +46,6 @@ from ._reconstruction import (
 from ._target_sites import (
     OUTPUT,
     TargetSites,
-    Values,
     first_steps,
     target_sites,
     zeros_at,
@@ -80,8 +79,8 @@ class TargetPass(NamedTuple):
 
     value: jax.Array
     aux: Any
-    values: Values
-    changes: Values
+    values: NodeArrays
+    changes: NodeArrays
     inverse: AbstractInverse
 
 
@@ -285,13 +284,15 @@ class TargetPropagation(Rule):
         params: Any,
         args: Any,
         sites: TargetSites,
-        values: Values,
+        values: NodeArrays,
     ) -> AbstractInverse:
         if self.inverse is None:
             return PullBackInverse(circuit, params, args, sites, values)
         return GivenInverse(as_inverse_functions(self.inverse), circuit, sites, values)
 
-    def _signals(self, circuit: Circuit, found: TargetPass) -> tuple[Values, Values]:
+    def _signals(
+        self, circuit: Circuit, found: TargetPass
+    ) -> tuple[NodeArrays, NodeArrays]:
         """The values of the nodes, and their teaching signals."""
         share = -1 / (self.target_step * circuit.scale)
         held = {n: v for n, v in found.values.items() if n != OUTPUT}

@@ -14,9 +14,7 @@ from typing import Any, NamedTuple
 import jax
 
 from ...circuit import LOSS, OUTPUT, Circuit, Edge, drive_of, zeros
-from .._numerics import upcast
-
-Values = dict[str, jax.Array]
+from .._numerics import NodeArrays, upcast
 
 
 class TargetSites(NamedTuple):
@@ -55,7 +53,7 @@ def _above(reached: tuple[Edge, ...], has_output: bool) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*nodes, *ends]))
 
 
-def zeros_at(circuit: Circuit, sites: TargetSites) -> Values:
+def zeros_at(circuit: Circuit, sites: TargetSites) -> NodeArrays:
     """Zeros of the shape of each site."""
     found = circuit.zeros()
     if OUTPUT in sites.passes:
@@ -65,7 +63,7 @@ def zeros_at(circuit: Circuit, sites: TargetSites) -> Values:
 
 def first_steps(
     circuit: Circuit, params: Any, args: Any, sites: TargetSites, size: Any
-) -> tuple[jax.Array, Any, Values, Values]:
+) -> tuple[jax.Array, Any, NodeArrays, NodeArrays]:
     """The loss, aux, all values, and the gradient step of each site on the loss.
 
         step_n = -size dL/ds_n,     L of one example, every site held
@@ -73,7 +71,7 @@ def first_steps(
     It is 0 except where the loss reads the site directly.
     """
 
-    def loss(errors: Values) -> Any:
+    def loss(errors: NodeArrays) -> Any:
         run = circuit.run(params, args, tap="hold", inject=errors)
         return run.loss, (run.loss, run.aux, run.sites)
 

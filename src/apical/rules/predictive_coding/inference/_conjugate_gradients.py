@@ -17,9 +17,10 @@ import jax
 import jax.numpy as jnp
 
 from ....circuit import Circuit
-from ..._adaptive_step_size import PerExample, Tree, ratio
+from ..._adaptive_step_size import PerExample, ratio
 from ..._field_checks import check_whole
 from ..._iteration import repeat
+from ..._numerics import NodeArrays
 from .._energy import AbstractEnergy, Settled
 from ._abstract import AbstractInference, Budget
 
@@ -69,7 +70,7 @@ class ConjugateGradients(AbstractInference):
         """Newton's method from errors of 0."""
         errors, by_example = energy.in_error_space, PerExample.of(energy.circuit)
 
-        def advance(point: Tree) -> Tree:
+        def advance(point: NodeArrays) -> NodeArrays:
             slope, product = jax.linearize(errors.slope, point)
             found = _solve(errors, by_example, product, slope, budget.steps)
             return jax.tree.map(jnp.subtract, point, found)
@@ -84,9 +85,9 @@ class ConjugateGradients(AbstractInference):
 class Iterate(NamedTuple):
     """One iteration: solution, residual, direction, and the residual's square."""
 
-    solution: Tree
-    residual: Tree
-    direction: Tree
+    solution: NodeArrays
+    residual: NodeArrays
+    direction: NodeArrays
     square: jax.Array
 
 
@@ -94,9 +95,9 @@ def _solve(
     energy: AbstractEnergy,
     by_example: PerExample,
     product: Any,
-    right: Tree,
+    right: NodeArrays,
     iterations: int,
-) -> Tree:
+) -> NodeArrays:
     """Solve `H x = right` for each example separately."""
 
     def advance(at: Iterate) -> Iterate:
@@ -116,5 +117,5 @@ def _solve(
     return repeat(energy.circuit, advance, begin, iterations).solution
 
 
-def _plus(one: Tree, other: Tree) -> Tree:
+def _plus(one: NodeArrays, other: NodeArrays) -> NodeArrays:
     return jax.tree.map(jnp.add, one, other)

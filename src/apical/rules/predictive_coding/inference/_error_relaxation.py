@@ -26,8 +26,9 @@ import jax.numpy as jnp
 import optax
 
 from ....circuit import Circuit
-from ..._adaptive_step_size import PerExample, Tree, ratio
+from ..._adaptive_step_size import PerExample, ratio
 from ..._field_checks import check_positive, check_transformation
+from ..._numerics import NodeArrays
 from .._energy import AbstractEnergy, Settled
 from ._abstract import AbstractInference, Budget
 from ._gradient_descent import GradientDescent
@@ -94,8 +95,8 @@ class ErrorRelaxation(AbstractInference):
 class Memory(NamedTuple):
     """The last point and slope, and the number of steps taken."""
 
-    point: Tree
-    slope: Tree
+    point: NodeArrays
+    slope: NodeArrays
     taken: jax.Array
 
 
