@@ -361,5 +361,8 @@ def test_what_is_no_credit_of_this_model_is_refused(change, error, message):
     learner = apical.value_and_grad(loss_fn, Returning(change=change))
     with pytest.raises(error, match=message):
         learner(PARAMS, (), *DATA)
+    step = apical.train_step(learner, optax.sgd(0.1))
+    with pytest.raises((error, ValueError, AttributeError)):
+        step(PARAMS, step.init(KEY, PARAMS, *DATA), *DATA)
     same = apical.value_and_grad(loss_fn, Returning(change=lambda credit: credit))
     assert float(same(PARAMS, (), *DATA).value) == pytest.approx(loss_fn(PARAMS, *DATA))

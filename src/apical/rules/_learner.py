@@ -116,16 +116,16 @@ class Learner:
                 "Use `apical.train_step(learner, optimizer)`. (To look at its "
                 "gradients without training: `learner.credit`.)"
             )
-        return self.credit(params, state, *args)
+        credit = self.credit(params, state, *args)
+        require_credit(self.rule, credit, self.circuit(params, *args).learned(params))
+        return credit
 
     def credit(self, params: Any, state: Any, *args: Any) -> Credit:
         """`__call__`, also for a rule that otherwise needs `apical.train_step`.
 
         For measuring such a rule, not for training.
         """
-        credit = self._apply(self.rule.credit, params, state, args)
-        _require_credit(self.rule, credit, self.circuit(params, *args).learned(params))
-        return credit
+        return self._apply(self.rule.credit, params, state, args)
 
     def predict(self, params: Any, state: Any, *args: Any) -> Any:
         """The output of the trained network (the logits of a classifier)."""
@@ -146,7 +146,7 @@ class Learner:
             return method(circuit, params, state, args)
 
 
-def _require_credit(rule: Any, credit: Any, learned: Any) -> None:
+def require_credit(rule: Any, credit: Any, learned: Any) -> None:
     """Refuse what is no `Credit`, and gradients of another structure or other shapes.
 
     Args:

@@ -12,7 +12,7 @@ from ._base import Credit, Rule, TrainState
 from ._call_checks import explaining_misfit, require_key
 from ._field_checks import check_transformation
 from ._inner_optimizers import require_usable_optimizer
-from ._learner import Keywords, Learner, value_and_grad
+from ._learner import Keywords, Learner, require_credit, value_and_grad
 
 
 class Trainer:
@@ -50,10 +50,11 @@ class Trainer:
         _require_train_state(state)
         circuit = self.learner.circuit(params, *args)
         with explaining_misfit(state, lambda key: self.init(key, params, *args)):
-            params, optimizer_state, credit = self.learner.rule.train(
+            moved, optimizer_state, credit = self.learner.rule.train(
                 circuit, params, state.rule, args, self.optimizer, state.optimizer
             )
-        return params, TrainState(credit.state, optimizer_state), credit
+        require_credit(self.learner.rule, credit, circuit.learned(params))
+        return moved, TrainState(credit.state, optimizer_state), credit
 
     def predict(self, params: Any, state: TrainState, *args: Any) -> Any:
         """The output of the network that is trained."""

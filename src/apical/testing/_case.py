@@ -72,7 +72,7 @@ class Case:
         step = self.step if step is None else step
         if self.rule.coupled:
             return Call(*step(params, state, *args))
-        credit = step.learner(params, state, *args)
+        credit = step.learner.credit(params, state, *args)
         return Call(params, credit.state, credit)
 
     def rule_state(self, state: Any) -> Any:

@@ -106,7 +106,7 @@ def test_a_rate_that_is_no_step_size_is_refused(rate):
         ("sgd(momentum=print())", "cannot be read"),
         ("sgd(momentum={[]: 1})", "cannot be read"),
         ("optax.sgd(momentum=0.9)", "no optimizer is called 'optax.sgd'.*'sgd'"),
-        ("sgd + adam", "not a name, nor a name with arguments"),
+        ("sgd + adam", "neither a name nor a name with arguments"),
         ("", "cannot be read"),
         ("sgd(momentum='much')", "cannot make a step from gradients alone"),
         ("lbfgs", "cannot make a step from gradients alone"),

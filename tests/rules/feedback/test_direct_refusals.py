@@ -26,7 +26,7 @@ def refuses(message, rule=ERROR, loss_fn=loss_fn, params=PARAMS, data=DATA, **ke
 
 
 def test_a_rule_that_sees_the_target_needs_one():
-    refuses("DirectRandomTargetProjection sees .* pass `target=`", TARGET)
+    refuses("DirectRandomTargetProjection uses .* pass `target=`", TARGET)
     step = apical.train_step(loss_fn, TARGET, SGD)
     with pytest.raises(ValueError, match="pass `target=`"):
         step.learner.init(KEY, PARAMS, *DATA)
