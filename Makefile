@@ -19,7 +19,7 @@ demo: .venv/installed-lab
 
 bench: .venv/installed-bench
 	.venv/bin/python -m benchmarks
-	APICAL_EXAMPLES=1000 .venv/bin/python -m pytest -n 2 tests/circuit/test_random_graphs.py
+	APICAL_EXAMPLES=1000 .venv/bin/python -m pytest -n 2 -m "not slow" tests/circuit/test_random_graphs.py
 	.venv/bin/python -m pytest -n 2 -m slow tests
 
 docs: .venv/installed-docs
@@ -38,10 +38,10 @@ test-%: .venv-%/installed
 	.venv-$*/bin/ruff check .
 	.venv-$*/bin/ruff format --check .
 	.venv-$*/bin/pyright --pythonpath .venv-$*/bin/python
-	.venv-$*/bin/python -m pytest -n 2
+	.venv-$*/bin/python -m pytest -n 2 --dist loadfile
 
 sweep-%: .venv-%/installed
-	.venv-$*/bin/python -m pytest -n 2 -m "not slow"
+	.venv-$*/bin/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 # A virtual environment holds a stamp for what was installed into it, and is installed
 # into again when pyproject.toml is newer than the stamp. "Eager", for the newest JAX.

@@ -24,7 +24,7 @@ from support.laws import (
 
 import apical
 
-pytestmark = pytest.mark.grid(keep=4)
+pytestmark = pytest.mark.grid(keep=7)
 
 
 class Measured(NamedTuple):

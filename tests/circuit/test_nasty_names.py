@@ -178,7 +178,7 @@ def taught(rule, tree):
     return jax.jit(run)(params, *DATA)
 
 
-@pytest.mark.grid(keep=3)
+@pytest.mark.grid(keep=9)
 @pytest.mark.parametrize("rule", RULES)
 def test_a_rule_teaches_the_same_whatever_leaves_are_called(rule):
     for tree in TREES:

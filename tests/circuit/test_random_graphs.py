@@ -85,7 +85,7 @@ def check(loss_fn, params, args) -> None:
             assert_same(result.unsettled, true, TOLERANCE)
 
 
-@pytest.mark.grid(keep=5)
+@pytest.mark.sweep
 @pytest.mark.parametrize("part", range(PARTS))
 def test_the_laws_hold_on_random_graphs(part):
     @hypothesis.seed(part)

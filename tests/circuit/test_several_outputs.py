@@ -99,7 +99,7 @@ RULES = {
 }
 
 
-@pytest.mark.grid(keep=4)
+@pytest.mark.grid(keep=9)
 @pytest.mark.parametrize("name", RULES)
 @pytest.mark.parametrize("loss_fn", MODELS, ids=IDS)
 def test_rules_learn_from_every_output(loss_fn, name):

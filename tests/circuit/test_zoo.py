@@ -18,7 +18,7 @@ from support.zoo import (
     random_graph,
 )
 
-pytestmark = pytest.mark.grid(keep=4)
+pytestmark = pytest.mark.grid(keep=7)
 
 EVERY = {**MODELS, **OPERATIONS}
 EVERY |= {f"opaque_{name}": model for name, (model, _) in OPAQUE.items()}

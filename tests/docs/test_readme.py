@@ -26,6 +26,7 @@ def python_blocks(text: str) -> str:
     return "\n".join(lines)
 
 
+@pytest.mark.grid(keep=4)
 @pytest.mark.parametrize("page", PAGES)
 def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
     code = python_blocks((ROOT / page).read_text("utf-8"))

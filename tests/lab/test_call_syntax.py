@@ -178,6 +178,7 @@ def test_a_rule_of_ones_own_stands_beside_backpropagation_and_the_control(tmp_pa
         lab.resume(tmp_path)
 
 
+@pytest.mark.sweep
 @pytest.mark.usefixtures("no_cost")
 def test_the_command_line_takes_them_and_goes_on_with_them(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

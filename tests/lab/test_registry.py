@@ -102,7 +102,7 @@ def cosine(one, other):
     return a @ b / size if size else 0.0
 
 
-@pytest.mark.grid(keep=4)
+@pytest.mark.grid(keep=12)
 @pytest.mark.parametrize("name", RULES)
 def test_a_row_is_aligned_with_the_loss_that_it_descends(name):
     """By hand: through what it predicts, be that of a network that settles."""
@@ -115,6 +115,7 @@ def test_a_row_is_aligned_with_the_loss_that_it_descends(name):
     assert float(row.found.hidden) == pytest.approx(np.mean(expected), abs=2e-3)
 
 
+@pytest.mark.grid(keep=3)
 @pytest.mark.parametrize("name", ["contrastive-hebbian", "generec", "coupled-learning"])
 def test_against_the_wrong_loss_rules_that_clamp_the_output_are_not_aligned(name):
     """The control of the test above: it can tell the losses apart."""

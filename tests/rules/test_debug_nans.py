@@ -45,7 +45,7 @@ def debug_nans():
         yield
 
 
-@pytest.mark.grid(keep=4)
+@pytest.mark.grid(keep=7)
 @pytest.mark.parametrize("name", RULES)
 def test_no_rule_makes_a_nan_on_the_way(name):
     if "Holomorphic" in name:

@@ -13,7 +13,7 @@ import apical
 from apical import rules
 from apical.rules import PredictiveCoding
 
-pytestmark = pytest.mark.grid(keep=3)
+pytestmark = pytest.mark.grid(keep=5)
 
 KEY = jax.random.key(0)
 DEEP = 26

@@ -20,7 +20,7 @@ from support.every_rule import EVERY, KEY, TRIALS, Y
 from apical import rules
 from apical.rules import Rule
 
-pytestmark = pytest.mark.grid(keep=3)
+pytestmark = pytest.mark.grid(keep=5)
 
 
 @functools.cache

@@ -37,7 +37,7 @@ from apical.rules import (
     WindowedSyntheticGradients,
 )
 
-pytestmark = pytest.mark.grid(keep=4)
+pytestmark = pytest.mark.grid(keep=7)
 
 KEY, EXAMPLES = jax.random.key(0), 4
 

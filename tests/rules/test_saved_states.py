@@ -47,7 +47,7 @@ def arrays(tree):
     return [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
 
 
-@pytest.mark.grid(keep=5)
+@pytest.mark.grid(keep=9)
 @pytest.mark.parametrize("name", TRIALS)
 def test_training_goes_on_as_if_nothing_had_happened(name, tmp_path):
     trial = TRIALS[name]

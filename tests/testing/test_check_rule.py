@@ -30,7 +30,7 @@ RULES = {
 }
 
 
-@pytest.mark.grid(keep=3)
+@pytest.mark.grid(keep=6)
 @pytest.mark.parametrize("name", RULES)
 def test_a_rule_keeps_the_laws_on_every_problem(name):
     check_rule(RULES[name])

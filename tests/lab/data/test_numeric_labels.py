@@ -82,6 +82,7 @@ def whole(tmp_path_factory):
     ), folder / "out"
 
 
+@pytest.mark.sweep
 def test_a_regression_is_learned(whole):
     for row in whole[0].rows:
         assert (row.status, row.score.name) == ("ok", "R²")

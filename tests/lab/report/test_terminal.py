@@ -297,6 +297,7 @@ def test_a_comparison_is_not_killed_by_what_the_terminal_lacks(tmp_path):
 ARRAYS = ("train_x", "train_y", "test_x", "test_y")
 
 
+@pytest.mark.grid(keep=3)
 @pytest.mark.parametrize(
     "words", ["claims show pc-exact", "rules", "compare --rules ×"]
 )

@@ -21,7 +21,7 @@ import apical
 from apical import rules
 from apical.rules import RandomFeedback
 
-pytestmark = pytest.mark.grid(keep=3)
+pytestmark = pytest.mark.grid(keep=5)
 
 KEY = jax.random.key(0)
 PARAMS, DATA = layers(5, 7, 6, 3), batch(4, 5, 3)

@@ -303,7 +303,7 @@ BELOW = {
 }
 
 
-@pytest.mark.grid(keep=2)
+@pytest.mark.grid(keep=5)
 @pytest.mark.parametrize("name", BELOW)
 def test_no_skip_path_or_gain_carries_the_true_gradient(name):
     """With zero feedback only parameters after the last node have a gradient."""

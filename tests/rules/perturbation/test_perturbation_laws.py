@@ -42,6 +42,7 @@ def start(rule, params=PARAMS, data=DATA, loss_fn=loss_fn, **keywords):
 # -------------------------------------------------------------------------------- laws
 
 
+@pytest.mark.sweep
 def test_node_perturbation_keeps_the_laws():
     check_rule(NodePerturbation(0.03), skip=BY_EXAMPLE)
 

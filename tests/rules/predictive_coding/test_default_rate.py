@@ -51,6 +51,7 @@ def test_the_slope_falls_at_the_default_rate(name, size):
     assert residual(name, None, size) < 0.9
 
 
+@pytest.mark.sweep
 def test_no_one_rate_does_for_all():
     """The control: what settles one model slowly drives another away."""
     assert residual("mlp", 0.1, 1.0) < 0.9

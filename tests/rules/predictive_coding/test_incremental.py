@@ -19,6 +19,7 @@ ZERO = free(inference=ZeroDivergence())
 GRAPHS = ("mlp_residual", "conv_residual", "rnn", "attention", "dictionary_batch")
 
 
+@pytest.mark.grid(keep=5)
 @pytest.mark.parametrize("name", GRAPHS)
 def test_weights_that_move_at_their_own_step_move_as_by_backpropagation(name):
     model = MODELS[name]
