@@ -116,8 +116,13 @@ class Learner:
                 "Use `apical.train_step(learner, optimizer)`. (To look at its "
                 "gradients without training: `learner.credit`.)"
             )
-        credit = self.credit(params, state, *args)
-        require_credit(self.rule, credit, self.circuit(params, *args).learned(params))
+        return self._apply(self._checked_credit, params, state, args)
+
+    def _checked_credit(
+        self, circuit: Circuit, params: Any, state: Any, args: Any
+    ) -> Credit:
+        credit = self.rule.credit(circuit, params, state, args)
+        require_credit(self.rule, credit, circuit.learned(params))
         return credit
 
     def credit(self, params: Any, state: Any, *args: Any) -> Credit:

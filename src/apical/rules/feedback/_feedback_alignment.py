@@ -13,20 +13,20 @@ from typing import Any, ClassVar
 import jax
 
 from ...circuit import Circuit
-from .._base import Credit, SearchSpace, local_signals, rule, static
+from .._base import SearchSpace, rule, static
 from .._field_checks import check_choice
 from .._numerics import fold_in_name
-from ._connection_masks import ConnectedRule, FeedbackState
+from ._backward_path import BackwardPathRule
+from ._connection_masks import FeedbackState
 from ._feedback_weights import (
     draw_leaves,
     like_forward,
     require_different,
-    through_feedback,
 )
 
 
 @rule
-class FeedbackAlignment(ConnectedRule):
+class FeedbackAlignment(BackwardPathRule):
     """Replace the transposed weights of the backward pass by fixed random ones.
 
         dL/dx = delta B    in place of    dL/dx = delta W^T
@@ -96,20 +96,9 @@ class FeedbackAlignment(ConnectedRule):
         require_different(circuit, params, feedback)
         return FeedbackState(feedback, self.connect(circuit, key, params))
 
-    def _backward_path(self, state: FeedbackState) -> dict[str, Any]:
-        feedback = self.effective_feedback(state, state.feedback)
-        return {"feedback": feedback, "gains": self.gains == "feedback"}
-
-    def masked_credit(
-        self, circuit: Circuit, params: Any, state: Any, args: Any
-    ) -> Credit:
-        """One backward pass through the feedback weights."""
-        return through_feedback(
-            circuit, params, args, state, **self._backward_path(state)
-        )
-
-    def masked_signals(
-        self, circuit: Circuit, params: Any, state: Any, args: Any
-    ) -> Any:
-        """The cotangent through the feedback weights, at each node."""
-        return local_signals(circuit, params, args, **self._backward_path(state))
+    def backward_path(
+        self, circuit: Circuit, params: Any, state: FeedbackState
+    ) -> dict[str, Any]:
+        """The feedback weights, and whether gains have them too."""
+        path = super().backward_path(circuit, params, state)
+        return {**path, "gains": self.gains == "feedback"}

@@ -17,22 +17,22 @@ import numpy as np
 import optax
 
 from ...circuit import Circuit
-from .._base import Credit, SearchSpace, cited, local_signals, rule
+from .._base import Credit, SearchSpace, cited, rule
 from .._field_checks import check_fraction
 from .._inner_optimizers import updates_of
 from .._numerics import fold_in_name
-from ._connection_masks import ConnectedRule, FeedbackState, multiply
+from ._backward_path import BackwardPathRule
+from ._connection_masks import FeedbackState, multiply
 from ._feedback_weights import (
     draw_leaves,
     leaves_with_feedback,
     like_forward,
     require_different,
-    through_feedback,
 )
 
 
 @rule
-class KolenPollack(ConnectedRule):
+class KolenPollack(BackwardPathRule):
     """Update feedback weights and forward weights alike, with weight decay on both.
 
         (W - B)_t = (1 - decay)^t (W - B)_0
@@ -114,20 +114,6 @@ class KolenPollack(ConnectedRule):
         feedback = draw_leaves(circuit, own, params, leaves, like_forward)
         require_different(circuit, params, feedback)
         return FeedbackState(feedback, self.connect(circuit, key, params))
-
-    def masked_credit(
-        self, circuit: Circuit, params: Any, state: Any, args: Any
-    ) -> Credit:
-        """One backward pass through the current feedback weights."""
-        feedback = self.effective_feedback(state, state.feedback)
-        return through_feedback(circuit, params, args, state, feedback=feedback)
-
-    def masked_signals(
-        self, circuit: Circuit, params: Any, state: Any, args: Any
-    ) -> Any:
-        """The cotangent through the feedback weights, at each node."""
-        feedback = self.effective_feedback(state, state.feedback)
-        return local_signals(circuit, params, args, feedback=feedback)
 
     def train(
         self,

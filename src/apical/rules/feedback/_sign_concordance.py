@@ -15,10 +15,11 @@ import jax
 import jax.numpy as jnp
 
 from ...circuit import Circuit, Synapse
-from .._base import Credit, SearchSpace, local_signals, rule, static
+from .._base import Credit, SearchSpace, rule, static
 from .._field_checks import check_choice, check_fraction
 from .._numerics import fold_in_name
-from ._connection_masks import ConnectedRule, Connections, multiply
+from ._backward_path import BackwardPathRule
+from ._connection_masks import Connections, multiply
 from ._feedback_weights import (
     Draw,
     draw_leaves,
@@ -45,7 +46,7 @@ class SignState(NamedTuple):
 
 
 @rule
-class SignConcordance(ConnectedRule):
+class SignConcordance(BackwardPathRule):
     """Pass the teaching signal back through the signs of the weights.
 
         B = s M sign(W),    s = sqrt(2 / (fan in + fan out))
@@ -160,9 +161,10 @@ class SignConcordance(ConnectedRule):
                     f"{getattr(self, name)!r}: make it by this rule's `init`."
                 )
 
-    def _backward_path(
+    def backward_path(
         self, circuit: Circuit, params: Any, state: SignState
     ) -> dict[str, Any]:
+        """The signs of the effective weights, times the factors in the state."""
         copy = self._feedback(circuit, params, state)
 
         def backward(synapse: Synapse, weight: Any, factor: Any) -> Any:
@@ -176,16 +178,9 @@ class SignConcordance(ConnectedRule):
         self, circuit: Circuit, params: Any, state: Any, args: Any
     ) -> Credit:
         """One backward pass through the signs of the effective weights."""
-        path = self._backward_path(circuit, params, state)
+        path = self.backward_path(circuit, params, state)
         key = None if state.key is None else jax.random.split(state.key)[0]
         return through_feedback(circuit, params, args, state._replace(key=key), **path)
-
-    def masked_signals(
-        self, circuit: Circuit, params: Any, state: Any, args: Any
-    ) -> Any:
-        """The cotangent through the signs of the weights, at each node."""
-        path = self._backward_path(circuit, params, state)
-        return local_signals(circuit, params, args, **path)
 
 
 def _magnitudes(circuit: Circuit, key: jax.Array, params: Any) -> Any:

@@ -14,16 +14,16 @@ import jax
 import jax.numpy as jnp
 
 from ...circuit import Circuit
-from .._base import Credit, SearchSpace, local_signals, rule
+from .._base import Credit, SearchSpace, rule
 from .._field_checks import check_fraction, check_positive
 from .._numerics import fold_in_name
-from ._connection_masks import ConnectedRule, Connections
+from ._backward_path import BackwardPathRule
+from ._connection_masks import Connections
 from ._feedback_weights import (
     draw_leaves,
     like_forward,
     require_different,
     require_direct,
-    through_feedback,
 )
 
 
@@ -39,7 +39,7 @@ class MirrorState(NamedTuple):
 
 
 @rule
-class WeightMirror(ConnectedRule):
+class WeightMirror(BackwardPathRule):
     """Send noise through each synapse and correlate its output with its input.
 
         B <- (1 - decay) B + mirror_rate <x y^T>,      y = W x
@@ -138,16 +138,8 @@ class WeightMirror(ConnectedRule):
         self, circuit: Circuit, params: Any, state: Any, args: Any
     ) -> Credit:
         """One backward pass through the mirrored weights, then one mirror step."""
-        feedback = self.effective_feedback(state, state.feedback)
-        credit = through_feedback(circuit, params, args, state, feedback=feedback)
+        credit = super().masked_credit(circuit, params, state, args)
         return credit._replace(state=self._mirrored(circuit, params, state, args))
-
-    def masked_signals(
-        self, circuit: Circuit, params: Any, state: Any, args: Any
-    ) -> Any:
-        """The cotangent through the mirrored weights, at each node."""
-        feedback = self.effective_feedback(state, state.feedback)
-        return local_signals(circuit, params, args, feedback=feedback)
 
     def _mirrored(
         self, circuit: Circuit, params: Any, state: MirrorState, args: Any
