@@ -1,4 +1,4 @@
-"""A comparison that is killed at a given moment."""
+"""A comparison that is killed at a given moment; without costs, which take long."""
 
 import math
 
@@ -11,6 +11,14 @@ from apical.lab.storage._results import ResultStore
 
 class Killed(BaseException):
     """An exception that nothing catches."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_cost():
+    """Costs are measured elsewhere: here they would take most of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_runner, "cost_line", lambda *args: {"depth": 1})
+        yield
 
 
 @pytest.fixture

@@ -7,17 +7,16 @@ import shutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.interruption import Killed, kill_at, save_every_step
+from support.interruption import Killed, kill_at, no_cost, save_every_step
 from support.lab_files import tiny
 from support.lab_runs import compared, untimed
 
 from apical import lab, rules
 from apical.lab import LabError
-from apical.lab.run import _runner
 from apical.lab.storage._checksums import read_json, verified, with_checksum
 from apical.lab.storage._jsonl import JsonLines, read
 
-__all__ = ["save_every_step"]
+__all__ = ["no_cost", "save_every_step"]
 NAMES = ["backpropagation", "untrained-hidden-layers"]
 ASKED = {"rules": NAMES, "seeds": 2, "epochs": 2}
 TABLES = ("records", "layers", "costs")
@@ -26,13 +25,6 @@ JSON = st.recursive(
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=5,
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def no_cost():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_runner, "cost_line", lambda *args: {"depth": 1})
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,7 @@ import time
 
 import numpy as np
 import pytest
-from support import interruption
-from support.interruption import Killed, kill_at
+from support.interruption import Killed, kill_at, no_cost, save_every_step
 from support.lab_runs import compared, untimed
 
 from apical import lab, rules
@@ -17,17 +16,9 @@ from apical.lab.run import _records, _runner
 from apical.lab.storage import _checkpoint
 from apical.lab.training._train import TrainProgress
 
-save_every_step = interruption.save_every_step  # a fixture
+__all__ = ["no_cost", "save_every_step"]
 ASKED = {"rules": ["kolen-pollack"], "sweep": 2}
 TABLES = ("records", "layers", "trials")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def no_cost():
-    """Costs are measured elsewhere: here they would take most of the time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_runner, "cost_line", lambda *args: {"depth": 1})
-        yield
 
 
 @pytest.fixture(scope="module")

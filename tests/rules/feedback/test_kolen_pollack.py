@@ -13,9 +13,9 @@ from support.by_hand import (
     distance,
     layers,
     loss_fn,
-    network,
     weights,
 )
+from support.learning_angle import losses_and_cosines
 
 import apical
 from apical.rules import KolenPollack
@@ -88,27 +88,7 @@ def test_two_layers_by_hand():
 
 
 def test_the_angle_to_backpropagation_falls_only_where_weights_decay():
-    params, (x, _) = layers(6, 12, 8, 3), batch(30, 6, 3)
-    data = x, 3 * network(layers(6, 12, 8, 3, seed=5), x)
-
-    @jax.jit
-    def run(decay):
-        rule = KolenPollack(decay)
-        trainer = apical.train_step(loss_fn, rule, optax.sgd(0.05))
-        measure = apical.measure.alignment(trainer.learner)
-
-        def step(carry, _):
-            params, state, credit = trainer(*carry, *data)
-            return (params, state), credit.value
-
-        start = params, trainer.init(KEY, params, *data)
-        end, losses = jax.lax.scan(step, start, length=100)
-        cosines = [
-            measure(params, state.rule, *data).leaves["0.w"].cosine
-            for params, state in (start, end)
-        ]
-        return losses, cosines
-
+    run = jax.jit(lambda decay: losses_and_cosines(KolenPollack(decay), 100))
     cosines = {}
     for decay in (0.02, 0.0):
         losses, (before, cosines[decay]) = run(decay)

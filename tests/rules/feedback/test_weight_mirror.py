@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from support.broken_rules import problem as given
 from support.by_hand import (
@@ -20,6 +19,7 @@ from support.by_hand import (
 )
 from support.check_on import check_on
 from support.laws import problem
+from support.learning_angle import losses_and_cosines
 from support.zoo import MODELS
 
 import apical
@@ -196,27 +196,7 @@ def test_feedback_is_bounded_at_any_width_and_depth_because_it_decays():
 
 
 def test_the_angle_to_backpropagation_falls():
-    params, (x, _) = layers(6, 12, 8, 3), batch(30, 6, 3)
-    data = x, 3 * network(layers(6, 12, 8, 3, seed=5), x)
-
-    @jax.jit
-    def run(rate):
-        rule = WeightMirror(rate, 0.05)
-        step = apical.train_step(loss_fn, rule, optax.sgd(0.05))
-        measure = apical.measure.alignment(step.learner)
-
-        def update(carry, _):
-            params, state, credit = step(*carry, *data)
-            return (params, state), credit.value
-
-        begin = params, step.init(KEY, params, *data)
-        end, losses = jax.lax.scan(update, begin, length=150)
-        cosines = [
-            measure(params, state.rule, *data).leaves["0.w"].cosine
-            for params, state in (begin, end)
-        ]
-        return losses, cosines
-
+    run = jax.jit(lambda rate: losses_and_cosines(WeightMirror(rate, 0.05), 150))
     losses, (before, after) = run(0.05)
     assert before < 0.5
     assert after > 0.95
