@@ -22,9 +22,9 @@ DOOR = PACKAGE / "circuit" / "_jaxpr.py"
 # Each room imports only from those before it. "apical" is the namespace of the whole:
 # what imports it imports everything that it exports.
 ROOMS = (
-    *("circuit", "optim", "rules", "measure", "testing"),
+    *("circuit", "optim", "spiking", "rules", "measure", "testing"),
     "apical",
-    *("lab", "claims", "cli", "__main__"),
+    *("interop", "lab", "claims", "cli", "__main__"),
 )
 
 

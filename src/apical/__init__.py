@@ -6,6 +6,7 @@ from importlib import import_module
 from . import measure as measure
 from . import optim as optim
 from . import rules as rules
+from . import spiking as spiking
 from .circuit import Circuit as Circuit
 from .circuit import bernoulli as bernoulli
 from .circuit import depth_scaled as depth_scaled

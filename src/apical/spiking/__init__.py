@@ -1,0 +1,1 @@
+"""Spiking neurons as plain JAX functions: surrogates, neurons, encoders, read-outs."""
