@@ -34,9 +34,9 @@ class EnteredLoops(Protocol):
     """
 
     @property
-    def ids(self) -> frozenset[int]: ...  # noqa: D102
+    def ids(self) -> frozenset[int]: ...
 
-    def enter(  # noqa: D102
+    def enter(
         self, runner: Runner, op: Any, scope: Any, inject: Any
     ) -> Sequence[Any]: ...
 

@@ -8,11 +8,10 @@ from typing import Any
 
 import jax
 
-from .._analysis._dataflow import Flow
-from .._analysis._synapses import WeightedOp
 from .._evaluate._control_flow import enter_scan
 from .._evaluate._interpreter import Runner, Scope
 from .._jaxpr import Body, Op
+from .._structure import Structure
 from ._online_scan import online_scan
 from ._readouts import LoopParts, parts_of
 from ._step import Step, step_of
@@ -39,21 +38,18 @@ class Loop:
     outermost: bool
 
 
-def find_loops(
-    flow: Flow, found: Sequence[WeightedOp], live: set[int], *, own: bool
-) -> tuple[Loop, ...]:
+def find_loops(structure: Structure, *, own: bool) -> tuple[Loop, ...]:
     """The loops whose carry depends on parameters, without those inside them.
 
     Args:
-      flow: the program.
-      found: its weighted operations.
-      live: the variables that reach the loss.
+      structure: the structure of the loss function.
       own: whether a recurrent synapse passes signals back to the unit that it drives.
 
     Raises:
       MixedUnitsError: if units depend on each other other than by synapses.
     """
     loops: list[Loop] = []
+    flow, found, live = structure.flow, structure.weighted_ops, structure.live
 
     def visit(body: Body, outermost: bool) -> None:
         for op in body.ops:

@@ -106,17 +106,24 @@ class UnitLoop:
         )
 
     @cached_property
+    def leaky(self) -> bool:
+        """Whether units have one state, which decays by one number."""
+        if self.units.states != 1 or len(self.active) != 1:
+            return False
+        step, i = self.step, self.active[0]
+        return is_filter(step, step.carries[i], step.carried[i])
+
+    @cached_property
     def factored(self) -> bool:
         """Whether each trace is one number times the filtered input of its synapse.
 
         So it is where units have one state, which decays by one number and adds the
         outputs of its synapses times one number.
         """
-        if self.units.states != 1 or len(self.active) != 1 or not self.traced:
+        if not self.leaky or not self.traced:
             return False
         step, i = self.step, self.active[0]
-        starts = [step.carries[i]]
-        starts += [step.synapses[j].output for j in self.traced]
+        starts = [step.synapses[j].output for j in self.traced]
         # A weight of the same letters at both ends would be an example's own.
         shared = any(set(a.input) & set(a.weight) & set(a.output) for a in self.axes)
         return not shared and all(is_filter(step, n, step.carried[i]) for n in starts)
