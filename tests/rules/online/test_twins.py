@@ -1,0 +1,60 @@
+"""The twins by which online rules are judged are the losses that they stand for.
+
+Beside e-prop's stops every twin is also rewritten with none, where it must be the loss
+itself in value and gradient, and with all, where it is one step of backpropagation.
+"""
+
+import jax
+import numpy as np
+import pytest
+from support.by_hand import distance
+from support.online_twins import (
+    BACKPROPAGATION,
+    CASES,
+    EPROP,
+    REFUSALS,
+    TRUNCATED,
+    gradient,
+    value_and_gradient,
+)
+
+
+@pytest.fixture(autouse=True)
+def doubles():
+    with jax.enable_x64(True):
+        yield
+
+
+def everything(case):
+    """Value and gradient of the loss, and of the twin by paths."""
+
+    @jax.jit
+    def compute(params, args):
+        twins = [case.rewritten(p) for p in (BACKPROPAGATION, EPROP, TRUNCATED)]
+        losses = [case.loss_fn, *twins]
+        return [value_and_gradient(loss, params, *args) for loss in losses]
+
+    return zip(*compute(case.params, case.args), strict=True)
+
+
+@pytest.mark.grid(keep=4)
+@pytest.mark.parametrize("name", CASES)
+def test_a_twin_is_the_loss_but_for_its_stops(name):
+    case = CASES[name]()
+    values, (true, same, eprop, truncated) = everything(case)
+    np.testing.assert_allclose(values, values[0], rtol=1e-13)
+    assert distance(same, true) < 1e-12
+    reference = {"backpropagation": true, "truncated": truncated}
+    for key, other in reference.items():
+        apart = distance(eprop, other)
+        assert apart < 1e-12 if key in case.same_as else apart > 0.01, (key, apart)
+
+
+@pytest.mark.grid(keep=4)
+@pytest.mark.parametrize("name", REFUSALS)
+def test_a_loss_to_refuse_is_a_loss(name):
+    case = REFUSALS[name]()
+    found = jax.jit(lambda args: gradient(case.loss_fn, case.params, *args))(case.args)
+    sizes = [float(np.max(np.abs(leaf))) for leaf in jax.tree.leaves(found)]
+    assert all(np.isfinite(sizes))
+    assert max(sizes) > 0
