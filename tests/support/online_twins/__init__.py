@@ -11,7 +11,9 @@ from . import _convolutions as _convolutions
 from . import _frameworks as _frameworks
 from . import _loops as _loops
 from . import _rates as _rates
+from . import _series as _series
 from . import _spikes as _spikes
+from . import _structures as _structures
 from ._case import BACKPROPAGATION as BACKPROPAGATION
 from ._case import CASES as CASES
 from ._case import EPROP as EPROP

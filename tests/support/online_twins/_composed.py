@@ -1,4 +1,4 @@
-"""Cases of several layers: in one body, in series, with delay, in both directions."""
+"""Cases of several layers: in one body, with delay, downward."""
 
 import jax
 import jax.numpy as jnp
@@ -9,13 +9,11 @@ from ._case import (
     INPUTS,
     OUTPUTS,
     Draw,
-    by_time,
     enter,
     spike,
-    squared,
     zeros,
 )
-from ._rates import gru_params, gru_step, plain
+from ._rates import plain
 
 
 def leaky_layer(paths):
@@ -223,118 +221,6 @@ def downward_synapse(draw):
     params["upper"] = {"in": draw.weight(HIDDEN, HIDDEN)}
     params["out"] = draw.weight(HIDDEN, OUTPUTS)
     return plain(step, start), rewritten, params, draw.series()
-
-
-@enter()
-def scans_in_series(draw):
-    """Encoder, GRU, a dense layer, leaky units, and the last potential is read."""
-
-    def gru(p, h, x):
-        h = gru_step(p, h, h, x)
-        return h, h
-
-    def user(p, x, y):
-        x = jax.nn.relu(by_time(x) @ p["encoder"] + p["bias"])
-        _, x = lax.scan(lambda h, x: gru(p["gru"], h, x), zeros(HIDDEN), x)
-        x = jnp.tanh(x @ p["between"])
-        last, _ = lax.scan(lambda u, x: user_leaky(p["top"], u, x), zeros(HIDDEN), x)
-        return squared(last @ p["out"], y[:, -1])
-
-    def rewritten(paths):
-        def lower(p, h, x):
-            h = gru_step(p, paths.cut(h), paths.own(h), x)
-            return h, h
-
-        def top(p, u, x):
-            u, _ = leaky_layer(paths)(p, u, x)
-            return u, u
-
-        def loss(p, x, y):
-            x = jax.nn.relu(by_time(x) @ p["encoder"] + p["bias"])
-            x = lax.scan(
-                lambda h, x: paths.layer(lower, p["gru"], h, x), zeros(HIDDEN), x
-            )[1]
-            x = jnp.tanh(x @ p["between"])
-            states = lax.scan(
-                lambda u, x: paths.layer(top, p["top"], u, x), zeros(HIDDEN), x
-            )[1]
-            return squared(states[-1] @ p["out"], y[:, -1])
-
-        return loss
-
-    params = {"encoder": draw.weight(INPUTS, 6), "bias": draw.normal(6, size=0.3)}
-    cell = gru_params(draw)
-    cell.pop("out")
-    params["gru"] = cell | {"in": draw.weight(6, 3 * HIDDEN)}
-    params["between"] = draw.weight(HIDDEN, 6)
-    params["top"] = leaky_params(draw, 6, HIDDEN)
-    params["out"] = draw.weight(HIDDEN, OUTPUTS)
-    return user, rewritten, params, draw.series()
-
-
-@enter()
-def projected_before_the_loop(draw):
-    """The input's product is computed for all steps before the loop.
-
-    So the loop sees a drive, not a synapse: the projection is taught within the step,
-    where the same product inside the body would leave a trace.
-    """
-
-    def step(p, u, drive):
-        u = 0.8 * u + drive + jnp.tanh(u) @ p["rec"]
-        return u, jnp.tanh(u) @ p["out"]
-
-    def user(p, x, y):
-        drive = by_time(x) @ p["in"] + p["b"]
-        _, out = lax.scan(lambda u, x: step(p, u, x), zeros(HIDDEN), drive)
-        return squared(by_time(out), y)
-
-    def rewritten(paths):
-        def step(p, u, drive):
-            u = 0.8 * paths.own(u) + drive + jnp.tanh(paths.cut(u)) @ p["rec"]
-            return u, jnp.tanh(u)
-
-        def loss(p, x, y):
-            drive = by_time(x) @ p["in"] + p["b"]
-            _, sent = lax.scan(
-                lambda u, x: paths.layer(step, p, u, x), zeros(HIDDEN), drive
-            )
-            return squared(by_time(sent) @ p["out"], y)
-
-        return loss
-
-    params = leaky_params(draw, INPUTS, HIDDEN)
-    params["out"] = draw.weight(HIDDEN, OUTPUTS)
-    return user, rewritten, params, draw.series()
-
-
-@enter()
-def bidirectional(draw):
-    """Two loops over the same input, one of them from the end."""
-
-    def run(cell, reverse, p, x):
-        scanned = lax.scan(
-            lambda h, x: (cell(p, h, x),) * 2, zeros(HIDDEN), by_time(x), None, reverse
-        )
-        return scanned[1]
-
-    def loss_of(cell):
-        def loss(p, x, y):
-            there, back = run(cell, False, p["a"], x), run(cell, True, p["b"], x)
-            out = jnp.concatenate([there, back], -1) @ p["out"]
-            return squared(by_time(out), y)
-
-        return loss
-
-    def rewritten(paths):
-        return loss_of(lambda p, h, x: gru_step(p, paths.cut(h), paths.own(h), x))
-
-    params = {"a": gru_params(draw), "b": gru_params(draw)}
-    for cell in params.values():
-        cell.pop("out")
-    params["out"] = draw.weight(2 * HIDDEN, OUTPUTS)
-    user = loss_of(lambda p, h, x: gru_step(p, h, h, x))
-    return user, rewritten, params, draw.series()
 
 
 @enter()
