@@ -17,10 +17,17 @@ from . import _structures as _structures
 from ._case import BACKPROPAGATION as BACKPROPAGATION
 from ._case import CASES as CASES
 from ._case import EPROP as EPROP
+from ._case import EXAMPLES as EXAMPLES
+from ._case import HIDDEN as HIDDEN
+from ._case import INPUTS as INPUTS
+from ._case import OUTPUTS as OUTPUTS
+from ._case import TIME as TIME
 from ._case import TRUNCATED as TRUNCATED
 from ._case import Case as Case
+from ._case import Draw as Draw
 from ._case import Paths as Paths
 from ._case import gradient as gradient
+from ._case import spike as spike
 from ._case import value_and_gradient as value_and_gradient
 from ._refusals import REFUSALS as REFUSALS
 from ._refusals import Refusal as Refusal
