@@ -15,16 +15,24 @@ import numpy as np
 from jax import lax
 from jax.flatten_util import ravel_pytree
 
-from support.online_twins import EXAMPLES, HIDDEN, INPUTS, OUTPUTS, TIME, Draw, spike
+from support.online_twins import (
+    EPROP,
+    EXAMPLES,
+    HIDDEN,
+    INPUTS,
+    OUTPUTS,
+    TIME,
+    Draw,
+    spike,
+)
 
 
 class Cell(NamedTuple):
     """A recurrent cell with a read-out, and what brute force must know of it.
 
     Attributes:
-        step: `step(params, state, x, cut) -> state`, of shape `(..., states * units)`,
-            entry `i` in unit `i % units`; `cut` is applied to what a recurrent synapse
-            reads.
+        step: `step(params, state, x, product) -> state`, `(..., states * units)`, its
+            entry `i` in unit `i % units`; `product` is that of recurrent synapses.
         read: what the read-out "out" reads of a state.
         params: those of the cell and the read-out.
         states: how many states a unit has.
@@ -40,11 +48,11 @@ class Cell(NamedTuple):
         """Inputs and targets, `(examples, time, width)`."""
         return Draw(99).series()
 
-    def loss_fn(self, params: Any, x: jax.Array, y: jax.Array, cut=lambda s: s):
+    def loss_fn(self, params: Any, x: jax.Array, y: jax.Array, product=jnp.matmul):
         """The loss as a user writes it."""
 
         def body(state, x):
-            state = self.step(params, state, x, cut)
+            state = self.step(params, state, x, product)
             return state, self.read(state) @ params["out"]
 
         start = jnp.zeros((len(x), self.states * HIDDEN))
@@ -89,11 +97,11 @@ def own_weight(cell: Cell) -> Any:
 def eprop(cell: Cell) -> Any:
     """Nothing passes through a recurrent synapse; a unit's own path is exact."""
     return carried_forwards(
-        cell, lambda through, immediate: True, cut=lax.stop_gradient
+        cell, lambda through, immediate: True, product=EPROP.product
     )
 
 
-def carried_forwards(cell: Cell, kept, passed: Any = True, cut=lambda s: s) -> Any:
+def carried_forwards(cell: Cell, kept, passed: Any = True, product=jnp.matmul) -> Any:
     """The gradient where P is `kept(J, I)` alone and J is `passed` alone.
 
     `kept` gets which entries of J and of I differ from zero, from drawn states.
@@ -102,7 +110,7 @@ def carried_forwards(cell: Cell, kept, passed: Any = True, cut=lambda s: s) -> A
     x, y = cell.args
 
     def advance(theta, state, x):
-        return cell.step(tree(theta), state, x, cut)
+        return cell.step(tree(theta), state, x, product)
 
     def loss_after(theta, state, y):
         out = cell.read(state) @ tree(theta)["out"]
@@ -143,8 +151,8 @@ def everything(state):
 def vanilla() -> Cell:
     draw = Draw(200)
 
-    def step(p, h, x, cut):
-        return jnp.tanh(x @ p["in"] + cut(h) @ p["rec"] + p["b"])
+    def step(p, h, x, product):
+        return jnp.tanh(x @ p["in"] + product(h, p["rec"]) + p["b"])
 
     weights = {"in": draw.weight(INPUTS, HIDDEN), "rec": draw.weight(HIDDEN, HIDDEN)}
     return Cell(step, everything, readout(draw, **weights, b=draw.normal(HIDDEN)), 1)
@@ -155,9 +163,9 @@ def leaky() -> Cell:
     draw = Draw(201)
     exists = jnp.eye(HIDDEN) + jnp.roll(jnp.eye(HIDDEN), 1, axis=1)
 
-    def step(p, u, x, cut):
+    def step(p, u, x, product):
         rec = p["rec"] * exists
-        return 0.8 * u + x @ p["in"] + jnp.tanh(cut(u)) @ rec + p["b"]
+        return 0.8 * u + x @ p["in"] + product(jnp.tanh(u), rec) + p["b"]
 
     weights = {"in": draw.weight(INPUTS, HIDDEN), "rec": draw.weight(HIDDEN, HIDDEN)}
     return Cell(step, jnp.tanh, readout(draw, **weights, b=draw.normal(HIDDEN)), 1)
@@ -166,8 +174,8 @@ def leaky() -> Cell:
 def gru() -> Cell:
     draw = Draw(202)
 
-    def step(p, h, x, cut):
-        a, u = x @ p["in"] + p["b"], cut(h) @ p["rec"]
+    def step(p, h, x, product):
+        a, u = x @ p["in"] + p["b"], product(h, p["rec"])
         (ar, az, an), (ur, uz, un) = jnp.split(a, 3, -1), jnp.split(u, 3, -1)
         update = jax.nn.sigmoid(az + uz)
         new = jnp.tanh(an + jax.nn.sigmoid(ar + ur) * un)
@@ -182,9 +190,9 @@ def lstm() -> Cell:
     """State `[h, c]`."""
     draw = Draw(203)
 
-    def step(p, state, x, cut):
+    def step(p, state, x, product):
         h, c = state[..., :HIDDEN], state[..., HIDDEN:]
-        gates = x @ p["in"] + cut(h) @ p["rec"] + p["b"]
+        gates = x @ p["in"] + product(h, p["rec"]) + p["b"]
         i, f, g, o = jnp.split(gates, 4, -1)
         c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
         return jnp.concatenate([jax.nn.sigmoid(o) * jnp.tanh(c), c], -1)
@@ -198,11 +206,11 @@ def alif() -> Cell:
     """State `[v, a, z]`; the read-out reads the spike. Reset has no derivative."""
     draw = Draw(204)
 
-    def step(p, state, x, cut):
+    def step(p, state, x, product):
         v, a, z = jnp.split(state, 3, -1)
         a = 0.95 * a + z
         decay = jax.nn.sigmoid(p["tau"])
-        drive = x @ p["in"] + cut(z) @ p["rec"] + p["b"]
+        drive = x @ p["in"] + product(z, p["rec"]) + p["b"]
         v = decay * v + drive - lax.stop_gradient(z)
         return jnp.concatenate([v, a, spike(v - 1 - 0.3 * a)], -1)
 
@@ -216,9 +224,9 @@ def lif_of_one_decay() -> Cell:
     """State `[v, z]`; one decay for all units, a parameter of several units."""
     draw = Draw(205)
 
-    def step(p, state, x, cut):
+    def step(p, state, x, product):
         v, z = jnp.split(state, 2, -1)
-        drive = x @ p["in"] + cut(z) @ p["rec"]
+        drive = x @ p["in"] + product(z, p["rec"])
         v = jax.nn.sigmoid(p["tau"]) * v + drive - lax.stop_gradient(z)
         return jnp.concatenate([v, spike(v - 1)], -1)
 

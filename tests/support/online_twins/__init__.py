@@ -21,6 +21,7 @@ from ._case import EXAMPLES as EXAMPLES
 from ._case import HIDDEN as HIDDEN
 from ._case import INPUTS as INPUTS
 from ._case import OUTPUTS as OUTPUTS
+from ._case import SNAP as SNAP
 from ._case import TIME as TIME
 from ._case import TRUNCATED as TRUNCATED
 from ._case import Case as Case

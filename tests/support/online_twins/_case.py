@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -30,19 +30,39 @@ class Paths:
     """What a loop passes back through time.
 
     Attributes:
-        synapse: what passes where a recurrent synapse reads the carry: everything, or
-            nothing.
+        synapse: what a recurrent synapse passes: "everything", its "own" weight, which
+            is that from a unit to itself, or "nothing".
         unit: the same where a unit reads its own state.
         upper: whether a layer passes to a lower one what it learns at later steps.
     """
 
-    synapse: bool
+    synapse: Literal["everything", "own", "nothing"]
     unit: bool
     upper: bool
 
-    def cut(self, carry: Any) -> Any:
-        """What a recurrent synapse reads of the carry."""
-        return carry if self.synapse else stopped(carry)
+    def cut(self, read: Any) -> Any:
+        """What a recurrent synapse reads of the carry, but for its own weight."""
+        return read if self.synapse == "everything" else stopped(read)
+
+    def product(self, read: jax.Array, w: jax.Array) -> jax.Array:
+        """`read @ w`, where `read` is what a recurrent synapse reads of the carry."""
+        return self.cut(read) @ w + self.own_part(read, w)
+
+    def beside(self, x: jax.Array, read: jax.Array, w: jax.Array) -> jax.Array:
+        """`[x, read] @ w`."""
+        both = jnp.concatenate([x, self.cut(read)], -1) @ w
+        return both + self.own_part(read, w[x.shape[-1] :])
+
+    def own_part(self, read: jax.Array, w: jax.Array) -> jax.Array | float:
+        """Zero, with the derivative by `read` of the product with own weights alone.
+
+        Of a weight matrix to several gates, side by side, each gate has its own.
+        """
+        if self.synapse != "own":
+            return 0.0
+        gates = w.shape[1] // len(w)
+        own = jnp.tile(jnp.eye(len(w)), gates) * stopped(w)
+        return (read - stopped(read)) @ own
 
     def own(self, state: Any) -> Any:
         """What a unit reads of its own state."""
@@ -61,9 +81,10 @@ class Paths:
         return carry, joined(out, within)
 
 
-BACKPROPAGATION = Paths(synapse=True, unit=True, upper=True)
-EPROP = Paths(synapse=False, unit=True, upper=False)
-TRUNCATED = Paths(synapse=False, unit=False, upper=False)
+BACKPROPAGATION = Paths(synapse="everything", unit=True, upper=True)
+EPROP = Paths(synapse="nothing", unit=True, upper=False)
+SNAP = Paths(synapse="own", unit=True, upper=False)
+TRUNCATED = Paths(synapse="nothing", unit=False, upper=False)
 
 
 def joined(value: Any, other: Any) -> Any:
@@ -84,7 +105,7 @@ class Case:
         args: its other arguments.
         rewritten: `rewritten(paths)` is the same loss by hand, with stops.
         batch_axes: where the examples are, as `in_axes` of `vmap`.
-        same_as: which of "backpropagation" and "truncated" e-prop is equal to.
+        same_as: which of "backpropagation", "truncated" and "snap" e-prop is equal to.
         note: what is special about it.
     """
 

@@ -20,8 +20,8 @@ def leaky_layer(paths):
     """`step(weights, potential, x) -> potential, what is sent`, recurrent."""
 
     def step(p, u, x):
-        sent = jnp.tanh(paths.cut(u))
-        u = 0.8 * paths.own(u) + x @ p["in"] + sent @ p["rec"] + p["b"]
+        drive = x @ p["in"] + paths.product(jnp.tanh(u), p["rec"]) + p["b"]
+        u = 0.8 * paths.own(u) + drive
         return u, jnp.tanh(u)
 
     return step
@@ -89,7 +89,7 @@ def stacked_leaky_with_skip(draw):
     return plain(step, start), rewritten, params, draw.series()
 
 
-@enter()
+@enter(same_as=("snap",))
 def stacked_lif(draw):
     """Two feed-forward spiking layers in one body."""
 
@@ -178,7 +178,7 @@ def filter_on_top(draw):
     return plain(step_of(user_leaky), start), rewritten, params, draw.series()
 
 
-@enter()
+@enter(same_as=("snap",))
 def downward_synapse(draw):
     """The lower layer reads, one step later, what the upper sent.
 
@@ -255,7 +255,7 @@ def two_populations(draw):
     def write(paths):
         def excite(p, u, x):
             x, inhibition = x
-            sent = jax.nn.relu(paths.cut(u)) @ jnp.abs(p["ee"])
+            sent = paths.product(jax.nn.relu(u), jnp.abs(p["ee"]))
             drive = x @ p["in"] + sent - inhibition @ jnp.abs(p["ei"])
             u = 0.8 * paths.own(u) + drive
             return u, jax.nn.relu(u)

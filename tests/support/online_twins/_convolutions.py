@@ -6,7 +6,17 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ._case import EXAMPLES, OUTPUTS, TIME, Draw, by_time, enter, spike, squared
+from ._case import (
+    BACKPROPAGATION,
+    EXAMPLES,
+    OUTPUTS,
+    TIME,
+    Draw,
+    by_time,
+    enter,
+    spike,
+    squared,
+)
 from ._frameworks import lstm
 
 CHANNELS, FILTERS, WIDE = 2, 3, 4
@@ -24,6 +34,13 @@ def convolved(x, w, b, layout):
     return lax.conv_general_dilated(x, w, strides, "SAME", dimension_numbers=layout) + b
 
 
+def recurrent(paths, h, w, layout):
+    """A convolution of the carry; a unit's own weight is the one in the middle."""
+    middle = w[tuple((size - 1) // 2 for size in w.shape[:-2])]
+    found = convolved(paths.cut(h), w, 0, layout)
+    return found + paths.own_part(h, middle)
+
+
 def read(states, out):
     """A dense layer on the mean over space, `(examples, time, outputs)`."""
     return jnp.mean(states, axis=tuple(range(2, states.ndim - 1))) @ out
@@ -35,7 +52,8 @@ def conv_lstm(paths, layout, cell, x, space):
     def step(carry, x):
         h, c = carry
         drive = convolved(x, *cell["input"], layout)
-        drive = drive + convolved(paths.cut(h), *cell["state"], layout)
+        w, b = cell["state"]
+        drive = drive + recurrent(paths, h, w, layout) + b
         i, g, f, o = jnp.split(drive, 4, -1)
         return lstm(paths, (i, f + 1, g, o), c)
 
@@ -110,13 +128,13 @@ def haiku_conv_lstm(draw):
 def convolutional_lif(draw):
     """Spiking units on a line, with a recurrent convolution."""
 
-    def loss_of(cut, own):
+    def loss_of(paths):
         def loss(p, x, y):
             def step(carry, x):
                 v, z = carry
                 drive = convolved(x, p["in"], p["b"], ALONG)
-                drive = drive + convolved(cut(z), p["rec"], 0, ALONG)
-                v = 0.9 * own(v) + drive - lax.stop_gradient(z)
+                drive = drive + recurrent(paths, z, p["rec"], ALONG)
+                v = 0.9 * paths.own(v) + drive - lax.stop_gradient(z)
                 z = spike(v - 1)
                 return (v, z), z
 
@@ -126,11 +144,8 @@ def convolutional_lif(draw):
 
         return loss
 
-    def rewritten(paths):
-        return loss_of(paths.cut, paths.own)
-
     params = {"in": draw.weight(3, CHANNELS, FILTERS, size=2)}
     params["rec"] = draw.weight(3, FILTERS, FILTERS)
     params |= {"b": draw.normal(FILTERS, size=0.3)}
     params["out"] = draw.weight(FILTERS, OUTPUTS)
-    return loss_of(*2 * [lambda x: x]), rewritten, params, pictures(draw, WIDE)
+    return loss_of(BACKPROPAGATION), loss_of, params, pictures(draw, WIDE)

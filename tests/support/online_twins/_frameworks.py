@@ -21,6 +21,7 @@ from ._case import (
     by_time,
     enter,
     squared,
+    stopped,
     zeros,
 )
 
@@ -81,7 +82,7 @@ def equinox_problem(draw: Draw, cell, start, read, equation):
 def equinox_gru(draw):
     def equation(paths, cell, h, x):
         a = jnp.split(x @ cell.weight_ih.T + cell.bias, 3, -1)
-        u = jnp.split(paths.cut(h) @ cell.weight_hh.T, 3, -1)
+        u = jnp.split(paths.product(h, cell.weight_hh.T), 3, -1)
         new = jnp.tanh(a[2] + sigmoid(a[0] + u[0]) * (u[2] + cell.bias_n))
         return interpolated(paths, h, new, sigmoid(a[1] + u[1]))
 
@@ -92,7 +93,7 @@ def equinox_gru(draw):
 @enter()
 def equinox_lstm(draw):
     def equation(paths, cell, state, x):
-        drive = x @ cell.weight_ih.T + paths.cut(state[0]) @ cell.weight_hh.T
+        drive = x @ cell.weight_ih.T + paths.product(state[0], cell.weight_hh.T)
         return lstm(paths, jnp.split(drive + cell.bias, 4, -1), state[1])
 
     cell = eqx.nn.LSTMCell(INPUTS, HIDDEN, key=jax.random.key(0))
@@ -105,6 +106,10 @@ def equinox_lstm(draw):
 
 def dense(p, x):
     return x @ p["kernel"] + p.get("bias", 0)
+
+
+def recurrent(paths, p, h):
+    return paths.product(h, p["kernel"]) + p.get("bias", 0)
 
 
 def linen_problem(draw: Draw, make, name, start, equation):
@@ -134,7 +139,7 @@ def linen_problem(draw: Draw, make, name, start, equation):
 def linen_lstm_equation(paths, p, state, x):
     (h, c), gates = state, []
     for gate in "ifgo":
-        gates.append(dense(p["i" + gate], x) + dense(p["h" + gate], paths.cut(h)))
+        gates.append(dense(p["i" + gate], x) + recurrent(paths, p["h" + gate], h))
     return lstm(paths, gates, c)
 
 
@@ -161,10 +166,9 @@ def linen_optimized_lstm(draw):
 @enter()
 def linen_gru(draw):
     def equation(paths, p, h, x):
-        read = paths.cut(h)
-        r = sigmoid(dense(p["ir"], x) + dense(p["hr"], read))
-        z = sigmoid(dense(p["iz"], x) + dense(p["hz"], read))
-        new = jnp.tanh(dense(p["in"], x) + r * dense(p["hn"], read))
+        r = sigmoid(dense(p["ir"], x) + recurrent(paths, p["hr"], h))
+        z = sigmoid(dense(p["iz"], x) + recurrent(paths, p["hz"], h))
+        new = jnp.tanh(dense(p["in"], x) + r * recurrent(paths, p["hn"], h))
         return interpolated(paths, h, new, z)
 
     def make(**more):
@@ -176,9 +180,8 @@ def linen_gru(draw):
 @enter()
 def linen_mgu(draw):
     def equation(paths, p, h, x):
-        read = paths.cut(h)
-        f = sigmoid(dense(p["if"], x) + dense(p["hf"], read))
-        new = jnp.tanh(dense(p["in"], x) + f * dense(p["hn"], read))
+        f = sigmoid(dense(p["if"], x) + recurrent(paths, p["hf"], h))
+        new = jnp.tanh(dense(p["in"], x) + f * recurrent(paths, p["hn"], h))
         return interpolated(paths, h, new, f)
 
     def make(**more):
@@ -190,7 +193,7 @@ def linen_mgu(draw):
 @enter(same_as=("truncated",))
 def linen_simple(draw):
     def equation(paths, p, h, x):
-        h = jnp.tanh(dense(p["i"], x) + dense(p["h"], paths.cut(h)))
+        h = jnp.tanh(dense(p["i"], x) + recurrent(paths, p["h"], h))
         return h, h
 
     def make(**more):
@@ -204,7 +207,7 @@ def linen_simple_residual(draw):
     """`h' = tanh(W x + U h + h)`: the state is read by the unit itself too."""
 
     def equation(paths, p, h, x):
-        drive = dense(p["i"], x) + dense(p["h"], paths.cut(h))
+        drive = dense(p["i"], x) + recurrent(paths, p["h"], h)
         h = jnp.tanh(drive + paths.own(h))
         return h, h
 
@@ -249,7 +252,7 @@ def nnx_problem(draw: Draw, make, start, equation):
 def nnx_gru(draw):
     def equation(paths, p, h, x):
         a = jnp.split(dense(p["dense_i"], x), 3, -1)
-        u = jnp.split(dense(p["dense_h"], paths.cut(h)), 3, -1)
+        u = jnp.split(recurrent(paths, p["dense_h"], h), 3, -1)
         new = jnp.tanh(a[2] + sigmoid(a[0] + u[0]) * u[2])
         return interpolated(paths, h, new, sigmoid(a[1] + u[1]))
 
@@ -262,7 +265,7 @@ def nnx_lstm(draw):
         (h, c), gates = state, []
         for gate in ("i", "f_", "g", "o"):
             drive = dense(p["i" + gate], x)
-            gates.append(drive + dense(p["h" + gate[0]], paths.cut(h)))
+            gates.append(drive + recurrent(paths, p["h" + gate[0]], h))
         return lstm(paths, gates, c)
 
     return nnx_problem(draw, nnx.LSTMCell, zeros(HIDDEN, HIDDEN), equation)
@@ -271,7 +274,7 @@ def nnx_lstm(draw):
 @enter(same_as=("truncated",))
 def nnx_simple(draw):
     def equation(paths, p, h, x):
-        h = jnp.tanh(dense(p["dense_i"], x) + dense(p["dense_h"], paths.cut(h)))
+        h = jnp.tanh(dense(p["dense_i"], x) + recurrent(paths, p["dense_h"], h))
         return h, h
 
     return nnx_problem(draw, nnx.SimpleCell, zeros(HIDDEN), equation)
@@ -310,19 +313,35 @@ def affine(p, x):
 
 
 def haiku_gru_step(paths, p, h, x):
-    """The reset gate multiplies the state before the product: its path is live."""
-    a = jnp.split(x @ p["w_i"] + p["b"], 3, -1)
-    uz, ur, un = jnp.split(p["w_h"], 3, -1)
-    read = paths.cut(h)
-    z, r = sigmoid(a[0] + read @ uz), sigmoid(a[1] + read @ ur)
-    new = jnp.tanh(a[2] + (r * read) @ un)
-    return interpolated(paths, h, new, 1 - z)
+    """The reset gate multiplies the state *before* the product.
+
+    So it reaches the units through a synapse, and learns from the same step alone.
+    What an own weight passes is the path of the carry, with all weights constant.
+    """
+
+    def gate(p, h, i):
+        drive, w = x @ p["w_i"] + p["b"], jnp.split(p["w_h"], 3, -1)[i]
+        return sigmoid(jnp.split(drive, 3, -1)[i] + paths.product(h, w))
+
+    z, un = gate(p, h, 0), jnp.split(p["w_h"], 3, -1)[2]
+    an = jnp.split(x @ p["w_i"] + p["b"], 3, -1)[2]
+    if paths.synapse == "everything":
+        return interpolated(paths, h, jnp.tanh(an + (gate(p, h, 1) * h) @ un), 1 - z)
+
+    def step(live, h, gated):
+        z, an, un, own = live
+        new = jnp.tanh(an + gated @ un + own)
+        return interpolated(paths, h, new, 1 - z)
+
+    gated = gate(p, stopped(h), 1) * stopped(h)
+    own = paths.own_part(gate(stopped(p), h, 1) * h, un)
+    return paths.layer(step, (z, an, un, own), h, gated)
 
 
 def haiku_lstm_step(paths, p, state, x):
     """Input and state side by side in one product; only the state's part is cut."""
     (h, c) = state
-    drive = affine(p, jnp.concatenate([x, paths.cut(h)], -1))
+    drive = paths.beside(x, h, p["w"]) + p["b"]
     i, g, f, o = jnp.split(drive, 4, -1)
     return lstm(paths, (i, f + 1, g, o), c)
 
@@ -347,8 +366,8 @@ def haiku_lstm(draw):
 @enter(same_as=("truncated",))
 def haiku_vanilla(draw):
     def equation(paths, p, h, x):
-        drive = affine(p["vanilla_rnn/linear"], x)
-        h = jax.nn.relu(drive + affine(p["vanilla_rnn/linear_1"], paths.cut(h)))
+        drive = affine(p["vanilla_rnn/linear"], x) + p["vanilla_rnn/linear_1"]["b"]
+        h = jax.nn.relu(drive + paths.product(h, p["vanilla_rnn/linear_1"]["w"]))
         return h, h
 
     return haiku_problem(draw, lambda: hk.VanillaRNN(HIDDEN), zeros(HIDDEN), equation)

@@ -29,9 +29,9 @@ def gru_problem(draw: Draw, run, more=()):
         return loss
 
     def rewritten(paths):
-        return loss_of(lambda p, h, x: gru_step(p, paths.cut(h), paths.own(h), x))
+        return loss_of(lambda p, h, x: gru_step(p, h, x, paths))
 
-    user = loss_of(lambda p, h, x: gru_step(p, h, h, x))
+    user = loss_of(lambda p, h, x: gru_step(p, h, x))
     return user, rewritten, gru_params(draw), (*draw.series(), *more)
 
 
@@ -124,7 +124,7 @@ def masked(draw):
 
     def rewritten(paths):
         def cell(p, h, x):
-            return gru_step(p, paths.cut(h), paths.own(h), x)
+            return gru_step(p, h, x, paths)
 
         def loss(p, x, y, length):
             h = zeros(HIDDEN)
@@ -135,7 +135,7 @@ def masked(draw):
         return loss
 
     lengths = jnp.array([TIME, 3, 6])
-    user = loss_of(lambda p, h, x: gru_step(p, h, h, x))
+    user = loss_of(lambda p, h, x: gru_step(p, h, x))
     return user, rewritten, gru_params(draw), (*draw.series(), lengths)
 
 
@@ -154,9 +154,9 @@ def time_major(draw):
         return loss
 
     def rewritten(paths):
-        return loss_of(lambda p, h, x: gru_step(p, paths.cut(h), paths.own(h), x))
+        return loss_of(lambda p, h, x: gru_step(p, h, x, paths))
 
-    user = loss_of(lambda p, h, x: gru_step(p, h, h, x))
+    user = loss_of(lambda p, h, x: gru_step(p, h, x))
     return user, rewritten, gru_params(draw), by_time(draw.series())
 
 
@@ -178,9 +178,9 @@ def one_example_at_a_time(draw):
         return loss
 
     def rewritten(paths):
-        return loss_of(lambda p, h, x: gru_step(p, paths.cut(h), paths.own(h), x))
+        return loss_of(lambda p, h, x: gru_step(p, h, x, paths))
 
-    user = loss_of(lambda p, h, x: gru_step(p, h, h, x))
+    user = loss_of(lambda p, h, x: gru_step(p, h, x))
     return user, rewritten, gru_params(draw), draw.series()
 
 
@@ -191,13 +191,13 @@ def one_example_at_a_time(draw):
 def loss_in_the_carry(draw):
     """The loss is summed in the loop, beside a counter that picks the target."""
 
-    def loss_of(cut, own):
+    def loss_of(product, own):
         def loss(p, x, y):
             targets = by_time(y)
 
             def body(carry, x):
                 u, step, total = carry
-                drive = x @ p["in"] + jnp.tanh(cut(u)) @ p["rec"] + p["b"]
+                drive = x @ p["in"] + product(jnp.tanh(u), p["rec"]) + p["b"]
                 u = 0.8 * own(u) + drive
                 error = jnp.tanh(u) @ p["out"] - targets[step]
                 return (u, step + 1, total + jnp.mean(error**2)), None
@@ -208,9 +208,9 @@ def loss_in_the_carry(draw):
         return loss
 
     def rewritten(paths):
-        return loss_of(paths.cut, paths.own)
+        return loss_of(paths.product, paths.own)
 
-    return loss_of(same, same), rewritten, rate_params(draw), draw.series()
+    return loss_of(jnp.matmul, same), rewritten, rate_params(draw), draw.series()
 
 
 def same(x):
@@ -220,11 +220,11 @@ def same(x):
 def lif_with_readout(read, start):
     """A recurrent LIF with `read(params, readout, z) -> readout, out` in its carry."""
 
-    def loss_of(cut, own, read):
+    def loss_of(product, own, read):
         def loss(p, x, y):
             def body(carry, x):
                 v, z, o = carry
-                drive = x @ p["in"] + cut(z) @ p["rec"]
+                drive = x @ p["in"] + product(z, p["rec"])
                 v = 0.9 * own(v) + drive - lax.stop_gradient(z)
                 z = spike(v - 1)
                 o, out = read(p, o, z)
@@ -249,10 +249,10 @@ def leaky_readout(draw):
     loss_of = lif_with_readout(read, zeros(OUTPUTS))
 
     def rewritten(paths):
-        return loss_of(paths.cut, paths.own, read)
+        return loss_of(paths.product, paths.own, read)
 
     params = spiking_params(draw) | {"b": draw.normal(OUTPUTS)}
-    return loss_of(same, same, read), rewritten, params, draw.series()
+    return loss_of(jnp.matmul, same, read), rewritten, params, draw.series()
 
 
 @enter()
@@ -267,10 +267,10 @@ def learned_readout(draw):
     loss_of = lif_with_readout(read, zeros(OUTPUTS))
 
     def rewritten(paths):
-        return loss_of(paths.cut, paths.own, read)
+        return loss_of(paths.product, paths.own, read)
 
     params = spiking_params(draw) | {"decay": draw.normal(shift=1.0)}
-    return loss_of(same, same, read), rewritten, params, draw.series()
+    return loss_of(jnp.matmul, same, read), rewritten, params, draw.series()
 
 
 @enter()
@@ -286,9 +286,14 @@ def readout_of_a_readout(draw):
     loss_of = lif_with_readout(read, zeros(OUTPUTS, OUTPUTS))
 
     def rewritten(paths):
-        return loss_of(paths.cut, paths.own, read)
+        return loss_of(paths.product, paths.own, read)
 
-    return loss_of(same, same, read), rewritten, spiking_params(draw), draw.series()
+    return (
+        loss_of(jnp.matmul, same, read),
+        rewritten,
+        spiking_params(draw),
+        draw.series(),
+    )
 
 
 @enter()
@@ -305,20 +310,25 @@ def filtered_spikes(draw):
         def own(p, low, z):
             return read(p, paths.own(low), z)
 
-        return loss_of(paths.cut, paths.own, own)
+        return loss_of(paths.product, paths.own, own)
 
-    return loss_of(same, same, read), rewritten, spiking_params(draw), draw.series()
+    return (
+        loss_of(jnp.matmul, same, read),
+        rewritten,
+        spiking_params(draw),
+        draw.series(),
+    )
 
 
 @enter()
 def spike_counts(draw):
     """The counts of spikes at the end are read: an average over time in the carry."""
 
-    def loss_of(cut, own):
+    def loss_of(product, own):
         def loss(p, x, y):
             def body(carry, x):
                 v, z, count = carry
-                drive = x @ p["in"] + cut(z) @ p["rec"]
+                drive = x @ p["in"] + product(z, p["rec"])
                 v = 0.9 * own(v) + drive - lax.stop_gradient(z)
                 z = spike(v - 1)
                 return (v, z, count + z), None
@@ -330,6 +340,6 @@ def spike_counts(draw):
         return loss
 
     def rewritten(paths):
-        return loss_of(paths.cut, paths.own)
+        return loss_of(paths.product, paths.own)
 
-    return loss_of(same, same), rewritten, spiking_params(draw), draw.series()
+    return loss_of(jnp.matmul, same), rewritten, spiking_params(draw), draw.series()

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ._case import (
+    BACKPROPAGATION,
     EXAMPLES,
     HIDDEN,
     INPUTS,
@@ -17,7 +18,7 @@ from ._case import (
     zeros,
 )
 
-ONLY_DIAGONAL = ("backpropagation",)
+ONLY_DIAGONAL = ("backpropagation", "snap")
 
 
 def plain(step, start):
@@ -47,7 +48,7 @@ def vanilla(draw):
 
     def rewritten(paths):
         def step(p, h, x):
-            h = jnp.tanh(x @ p["in"] + paths.cut(h) @ p["rec"] + p["b"])
+            h = jnp.tanh(x @ p["in"] + paths.product(h, p["rec"]) + p["b"])
             return h, h @ p["out"]
 
         return plain(step, zeros(HIDDEN))
@@ -65,8 +66,8 @@ def leaky(draw):
 
     def rewritten(paths):
         def step(p, u, x):
-            sent = jnp.tanh(paths.cut(u))
-            u = 0.8 * paths.own(u) + x @ p["in"] + sent @ p["rec"] + p["b"]
+            drive = x @ p["in"] + paths.product(jnp.tanh(u), p["rec"]) + p["b"]
+            u = 0.8 * paths.own(u) + drive
             return u, jnp.tanh(u) @ p["out"]
 
         return plain(step, zeros(HIDDEN))
@@ -84,7 +85,7 @@ def leaky_rate(draw):
 
     def rewritten(paths):
         def step(p, h, x):
-            drive = x @ p["in"] + paths.cut(h) @ p["rec"]
+            drive = x @ p["in"] + paths.product(h, p["rec"])
             h = 0.75 * paths.own(h) + 0.25 * jnp.tanh(drive)
             return h, h @ p["out"]
 
@@ -109,7 +110,7 @@ def learned_decay(draw):
     def rewritten(paths):
         def step(p, u, x):
             a, gain = decays(p)
-            drive = x @ p["in"] + jnp.tanh(paths.cut(u)) @ p["rec"]
+            drive = x @ p["in"] + paths.product(jnp.tanh(u), p["rec"])
             u = a * paths.own(u) + (1 - a) * gain * drive
             return u, jnp.tanh(u) @ p["out"]
 
@@ -126,23 +127,23 @@ def gru_params(draw: Draw):
     return found | {"rec": draw.weight(HIDDEN, 3 * HIDDEN)}
 
 
-def gru_step(p, read, own, x):
+def gru_step(p, h, x, paths=BACKPROPAGATION, sent=lambda h: h):
     """Gates side by side; the reset gate multiplies what the synapse says."""
-    a, u = x @ p["in"] + p["b"], read @ p["rec"]
+    a, u = x @ p["in"] + p["b"], paths.product(sent(h), p["rec"])
     (ar, az, an), (ur, uz, un) = jnp.split(a, 3, -1), jnp.split(u, 3, -1)
     update, new = jax.nn.sigmoid(az + uz), jnp.tanh(an + jax.nn.sigmoid(ar + ur) * un)
-    return new + update * (own - new)
+    return new + update * (paths.own(h) - new)
 
 
 @enter()
 def gru(draw):
     def step(p, h, x):
-        h = gru_step(p, h, h, x)
+        h = gru_step(p, h, x)
         return h, h @ p["out"]
 
     def rewritten(paths):
         def step(p, h, x):
-            h = gru_step(p, paths.cut(h), paths.own(h), x)
+            h = gru_step(p, h, x, paths)
             return h, h @ p["out"]
 
         return plain(step, zeros(HIDDEN))
@@ -158,12 +159,12 @@ def learned_start(draw):
         return jnp.broadcast_to(p["start"], (EXAMPLES, HIDDEN))
 
     def step(p, h, x):
-        h = gru_step(p, h, h, x)
+        h = gru_step(p, h, x)
         return h, h @ p["out"]
 
     def rewritten(paths):
         def step(p, h, x):
-            h = gru_step(p, paths.cut(h), paths.own(h), x)
+            h = gru_step(p, h, x, paths)
             return h, h @ p["out"]
 
         return plain(step, start)
@@ -176,20 +177,20 @@ def learned_start(draw):
 def packed_lstm(draw):
     """Hidden and cell state side by side in one array, one matrix for all gates."""
 
-    def cell(p, read, c, x):
-        gates = jnp.concatenate([x, read], -1) @ p["w"] + p["b"]
+    def cell(p, h, c, x, paths):
+        gates = paths.beside(x, h, p["w"]) + p["b"]
         i, f, g, o = jnp.split(gates, 4, -1)
         c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
         h = jax.nn.sigmoid(o) * jnp.tanh(c)
         return jnp.concatenate([h, c], -1), h @ p["out"]
 
     def step(p, state, x):
-        return cell(p, state[:, :HIDDEN], state[:, HIDDEN:], x)
+        return cell(p, state[:, :HIDDEN], state[:, HIDDEN:], x, BACKPROPAGATION)
 
     def rewritten(paths):
         def step(p, state, x):
             h, c = state[:, :HIDDEN], state[:, HIDDEN:]
-            return cell(p, paths.cut(h), paths.own(c), x)
+            return cell(p, h, paths.own(c), x, paths)
 
         return plain(step, zeros(2 * HIDDEN))
 
@@ -256,7 +257,7 @@ def lru_as_two_real_states(draw):
     return plain(step, start), rewritten, params, draw.series()
 
 
-@enter()
+@enter(same_as=("snap",))
 def stacked_lru(draw):
     """Two blocks of LRU and gelu in one body: the lower is taught within the step."""
 
@@ -289,12 +290,12 @@ def gated_by_threshold(draw):
         return h * spike(h - 0.1)
 
     def step(p, h, x):
-        h = gru_step(p, sent(h), h, x)
+        h = gru_step(p, h, x, sent=sent)
         return h, sent(h) @ p["out"]
 
     def rewritten(paths):
         def step(p, h, x):
-            h = gru_step(p, sent(paths.cut(h)), paths.own(h), x)
+            h = gru_step(p, h, x, paths, sent)
             return h, sent(h) @ p["out"]
 
         return plain(step, zeros(HIDDEN))

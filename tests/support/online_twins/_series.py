@@ -24,7 +24,7 @@ def scans_in_series(draw):
     """Encoder, GRU, a dense layer, leaky units, and the last potential is read."""
 
     def gru(p, h, x):
-        h = gru_step(p, h, h, x)
+        h = gru_step(p, h, x)
         return h, h
 
     def user(p, x, y):
@@ -36,7 +36,7 @@ def scans_in_series(draw):
 
     def rewritten(paths):
         def lower(p, h, x):
-            h = gru_step(p, paths.cut(h), paths.own(h), x)
+            h = gru_step(p, h, x, paths)
             return h, h
 
         def top(p, u, x):
@@ -85,7 +85,7 @@ def projected_before_the_loop(draw):
 
     def rewritten(paths):
         def step(p, u, drive):
-            u = 0.8 * paths.own(u) + drive + jnp.tanh(paths.cut(u)) @ p["rec"]
+            u = 0.8 * paths.own(u) + drive + paths.product(jnp.tanh(u), p["rec"])
             return u, jnp.tanh(u)
 
         def loss(p, x, y):
@@ -121,13 +121,13 @@ def bidirectional(draw):
         return loss
 
     def rewritten(paths):
-        return loss_of(lambda p, h, x: gru_step(p, paths.cut(h), paths.own(h), x))
+        return loss_of(lambda p, h, x: gru_step(p, h, x, paths))
 
     params = {"a": gru_params(draw), "b": gru_params(draw)}
     for cell in params.values():
         cell.pop("out")
     params["out"] = draw.weight(2 * HIDDEN, OUTPUTS)
-    user = loss_of(lambda p, h, x: gru_step(p, h, h, x))
+    user = loss_of(lambda p, h, x: gru_step(p, h, x))
     return user, rewritten, params, draw.series()
 
 

@@ -15,15 +15,12 @@ def spiking_params(draw: Draw, **more):
 
 
 def both(write, start, params, series):
-    """`write(cut, own)` is a step: with both the identity, it is the user's own."""
-
-    def same(x):
-        return x
+    """`write(product, own)` is a step; the user's, with products and the identity."""
 
     def rewritten(paths):
-        return plain(write(paths.cut, paths.own), start)
+        return plain(write(paths.product, paths.own), start)
 
-    return plain(write(same, same), start), rewritten, params, series
+    return plain(write(jnp.matmul, lambda x: x), start), rewritten, params, series
 
 
 @enter()
@@ -42,7 +39,7 @@ def lif(draw):
         def step(p, state, x):
             v, z = state
             decay = jax.nn.sigmoid(p["tau"])
-            drive = x @ p["in"] + paths.cut(z) @ p["rec"] + p["b"]
+            drive = x @ p["in"] + paths.product(z, p["rec"]) + p["b"]
             v = decay * paths.own(v) + drive - lax.stop_gradient(z)
             z = spike(v - 1)
             return (v, z), z @ p["out"]
@@ -59,10 +56,10 @@ def lif(draw):
 def lif_reset_with_derivative(draw):
     """The reset is differentiated: the spike is a state that the unit itself reads."""
 
-    def write(cut, own):
+    def write(product, own):
         def step(p, state, x):
             v, z = state
-            v = 0.9 * own(v) + x @ p["in"] + cut(z) @ p["rec"] - own(z)
+            v = 0.9 * own(v) + x @ p["in"] + product(z, p["rec"]) - own(z)
             z = spike(v - 1)
             return (v, z), z @ p["out"]
 
@@ -76,11 +73,11 @@ def lif_reset_with_derivative(draw):
 def lif_reset_to_zero(draw):
     """`v' = a v (1 - z) + ...`; a decay for each unit; a learned first potential."""
 
-    def write(cut, own):
+    def write(product, own):
         def step(p, state, x):
             v, z = state
             rest = own(v) * (1 - lax.stop_gradient(z))
-            v = jnp.exp(-p["rate"]) * rest + x @ p["in"] + cut(z) @ p["rec"]
+            v = jnp.exp(-p["rate"]) * rest + x @ p["in"] + product(z, p["rec"])
             z = spike(v - 1)
             return (v, z), z @ p["out"]
 
@@ -99,10 +96,10 @@ def lif_reset_to_zero(draw):
 def cuba_lif(draw):
     """A current that decays drives the potential; synapses feed the current."""
 
-    def write(cut, own):
+    def write(product, own):
         def step(p, state, x):
             i, v, z = state
-            i = 0.7 * own(i) + x @ p["in"] + cut(z) @ p["rec"]
+            i = 0.7 * own(i) + x @ p["in"] + product(z, p["rec"])
             v = 0.9 * own(v) + i - lax.stop_gradient(z)
             z = spike(v - 1)
             return (i, v, z), z @ p["out"]
@@ -117,11 +114,11 @@ def cuba_lif(draw):
 def alif(draw):
     """Each spike raises the threshold; potential, adaptation and spike are apart."""
 
-    def write(cut, own):
+    def write(product, own):
         def step(p, state, x):
             v, a, z = state
             a = 0.95 * own(a) + own(z)
-            drive = x @ p["in"] + cut(z) @ p["rec"]
+            drive = x @ p["in"] + product(z, p["rec"])
             v = 0.9 * own(v) + drive - lax.stop_gradient(z)
             z = spike(v - 1 - 0.3 * a)
             return (v, a, z), z @ p["out"]
@@ -136,13 +133,13 @@ def alif(draw):
 def packed_alif(draw):
     """Potential and adaptation in one array; the spike follows from the old state."""
 
-    def write(cut, own):
+    def write(product, own):
         def spikes(state):
             return spike(state[:, :HIDDEN] - 1 - 0.3 * state[:, HIDDEN:])
 
         def step(p, state, x):
             v, a, z = own(state)[:, :HIDDEN], own(state)[:, HIDDEN:], spikes(own(state))
-            drive = x @ p["in"] + spikes(cut(state)) @ p["rec"]
+            drive = x @ p["in"] + product(spikes(state), p["rec"])
             v, a = 0.9 * v + drive - lax.stop_gradient(z), 0.95 * a + z
             return jnp.concatenate([v, a], -1), z @ p["out"]
 
@@ -155,10 +152,10 @@ def packed_alif(draw):
 def alif_on_one_axis(draw):
     """Potential, adaptation and spike stacked on a leading axis, `(3, examples, 5)`."""
 
-    def write(cut, own):
+    def write(product, own):
         def step(p, state, x):
             v, a, z = own(state)
-            drive = x @ p["in"] + cut(state)[2] @ p["rec"]
+            drive = x @ p["in"] + product(state[2], p["rec"])
             a = 0.95 * a + z
             v = 0.9 * v + drive - lax.stop_gradient(z)
             z = spike(v - 1 - 0.3 * a)
@@ -177,10 +174,10 @@ def shift_register(draw):
     What the read-out reads late is a state of the unit: it is taught back to the spike.
     """
 
-    def write(cut, own):
+    def write(product, own):
         def step(p, state, x):
             v, late = state
-            drive = x @ p["in"] + cut(late)[1] @ p["rec"]
+            drive = x @ p["in"] + product(late[1], p["rec"])
             v = 0.9 * own(v) + drive - lax.stop_gradient(late[0])
             out = own(late)[0] @ p["out"]
             late = jnp.concatenate([spike(v - 1)[None], own(late)[:-1]])
@@ -198,12 +195,12 @@ def shift_register(draw):
 def ring_buffer(draw):
     """Spikes arrive three steps later, from a buffer written at a counter's place."""
 
-    def write(cut, own):
+    def write(product, own):
         def step(p, state, x):
             v, z, late, count = state
             place = count % 3
-            arrived = lax.dynamic_index_in_dim(cut(late), place, 0, keepdims=False)
-            drive = x @ p["in"] + arrived @ p["rec"]
+            arrived = lax.dynamic_index_in_dim(late, place, 0, keepdims=False)
+            drive = x @ p["in"] + product(arrived, p["rec"])
             v = 0.9 * own(v) + drive - lax.stop_gradient(z)
             z = spike(v - 1)
             late = lax.dynamic_update_index_in_dim(own(late), z, place, 0)
@@ -217,11 +214,11 @@ def ring_buffer(draw):
     return both(write, start, spiking_params(draw), draw.series())
 
 
-@enter(same_as=("backpropagation",))
+@enter(same_as=("backpropagation", "snap"))
 def spike_before_integration(draw):
     """The spike follows from the potential before this step's input; no recurrence."""
 
-    def write(cut, own):
+    def write(product, own):
         def step(p, v, x):
             z = spike(own(v) - 1)
             return 0.9 * own(v) + x @ p["in"] - z, z @ p["out"]
@@ -237,10 +234,10 @@ def spike_before_integration(draw):
 def spike_before_integration_recurrent(draw):
     """The same with a recurrent synapse that reads the spike just sent."""
 
-    def write(cut, own):
+    def write(product, own):
         def step(p, v, x):
             z = spike(own(v) - 1)
-            drive = x @ p["in"] + spike(cut(v) - 1) @ p["rec"]
+            drive = x @ p["in"] + product(spike(v - 1), p["rec"])
             return 0.9 * own(v) + drive - z, z @ p["out"]
 
         return step

@@ -14,9 +14,9 @@ HEADS, EACH = 2, 3
 def row_vectors(draw):
     """States are `(examples, 1, units)`; a bias is broadcast over two axes."""
 
-    def write(cut, own):
+    def write(product, own):
         def step(p, u, x):
-            drive = x[:, None] @ p["in"] + jnp.tanh(cut(u)) @ p["rec"] + p["b"]
+            drive = x[:, None] @ p["in"] + product(jnp.tanh(u), p["rec"]) + p["b"]
             u = 0.8 * own(u) + drive
             return u, (jnp.tanh(u) @ p["out"])[:, 0]
 
@@ -31,10 +31,10 @@ def row_vectors(draw):
 def heads(draw):
     """Units by head, `(examples, heads, each)`; each head has synapses of its own."""
 
-    def write(cut, own):
+    def write(product, own):
         def step(p, u, x):
             drive = (x @ p["in"]).reshape(-1, EACH, HEADS).swapaxes(1, 2)
-            drive += jnp.einsum("bhi,hij->bhj", jnp.tanh(cut(u)), p["rec"])
+            drive += jax.vmap(product, (1, 0), 1)(jnp.tanh(u), p["rec"])
             u = jax.nn.sigmoid(p["decay"])[:, None] * own(u) + drive
             return u, jnp.tanh(u).reshape(-1, HEADS * EACH) @ p["out"]
 
@@ -50,10 +50,10 @@ def heads(draw):
 def units_first(draw):
     """States are `(units, examples)`: weights stand on the left of the product."""
 
-    def write(cut, own):
+    def write(product, own):
         def step(p, u, x):
-            drive = p["in"] @ x.T + p["rec"] @ jnp.tanh(cut(u)) + p["b"][:, None]
-            u = 0.8 * own(u) + drive
+            drive = p["in"] @ x.T + p["b"][:, None]
+            u = 0.8 * own(u) + drive + product(jnp.tanh(u).T, p["rec"].T).T
             return u, (p["out"] @ jnp.tanh(u)).T
 
         return step
@@ -63,15 +63,15 @@ def units_first(draw):
     return both(write, jnp.zeros((HIDDEN, EXAMPLES)), params, draw.series())
 
 
-@enter()
+@enter(same_as=("snap",))
 def masked_weights(draw):
     """No unit drives itself, weights are positive: functions of parameters alone."""
     apart = 1 - jnp.eye(HIDDEN)
 
-    def write(cut, own):
+    def write(product, own):
         def step(p, u, x):
             rec = jax.nn.softplus(p["rec"]) * apart
-            u = 0.8 * own(u) + x @ p["in"] + jnp.tanh(cut(u)) @ rec
+            u = 0.8 * own(u) + x @ p["in"] + product(jnp.tanh(u), rec)
             return u, jnp.tanh(u) @ p["out"]
 
         return step
@@ -81,7 +81,7 @@ def masked_weights(draw):
     return both(write, zeros(HIDDEN), params, draw.series())
 
 
-@enter()
+@enter(same_as=("snap",))
 def hidden_layer_in_the_cell(draw):
     """`u' = a u + tanh([x, u] W) V`: the inner layer reaches units through a synapse.
 
