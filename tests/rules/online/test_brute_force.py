@@ -23,6 +23,7 @@ def gradient(cell, **options):
     return jax.jit(jax.grad(loss))(cell.params, *cell.args)
 
 
+@pytest.mark.grid(keep=3)
 @pytest.mark.parametrize("name", CELLS)
 def test_the_whole_influence_is_backpropagation(name):
     cell = CELLS[name]()
@@ -31,6 +32,7 @@ def test_the_whole_influence_is_backpropagation(name):
     assert distance(influence.snap(cell, 9), true) < 1e-13
 
 
+@pytest.mark.grid(keep=3)
 @pytest.mark.parametrize("name", CELLS)
 def test_influence_without_recurrent_synapses_is_the_loss_with_stops(name):
     cell = CELLS[name]()
@@ -39,6 +41,7 @@ def test_influence_without_recurrent_synapses_is_the_loss_with_stops(name):
     assert distance(found, gradient(cell)) > 0.01
 
 
+@pytest.mark.grid(keep=3)
 @pytest.mark.parametrize("name", CELLS)
 def test_snap_1_is_what_a_unit_passes_to_itself(name):
     cell = CELLS[name]()

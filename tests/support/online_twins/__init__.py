@@ -28,6 +28,7 @@ from ._case import Case as Case
 from ._case import Draw as Draw
 from ._case import Paths as Paths
 from ._case import gradient as gradient
+from ._case import is_array as is_array
 from ._case import spike as spike
 from ._case import value_and_gradient as value_and_gradient
 from ._refusals import REFUSALS as REFUSALS

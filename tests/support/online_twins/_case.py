@@ -118,8 +118,11 @@ class Case:
     same_as: frozenset[str] = field(default_factory=frozenset)
     note: str = ""
 
-    def gradient(self, paths: Paths) -> Any:
-        return gradient(self.rewritten(paths), self.params, *self.args)
+    def gradient(self, paths: Paths, params: Any = None, *args: Any) -> Any:
+        """The gradient by `paths`; of the parameters of the case if none are given."""
+        if params is None:
+            params, args = self.params, self.args
+        return gradient(self.rewritten(paths), params, *args)
 
     @property
     def twin(self) -> Loss:
