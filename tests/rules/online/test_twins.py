@@ -14,6 +14,8 @@ from support.online_twins import (
     EPROP,
     REFUSALS,
     SNAP,
+    STREAMS,
+    TIME,
     TRUNCATED,
     gradient,
     value_and_gradient,
@@ -59,3 +61,36 @@ def test_a_loss_to_refuse_is_a_loss(name):
     sizes = [float(np.max(np.abs(leaf))) for leaf in jax.tree.leaves(found)]
     assert all(np.isfinite(sizes))
     assert max(sizes) > 0
+
+
+@pytest.mark.grid(keep=3)
+@pytest.mark.parametrize("name", STREAMS)
+def test_windows_that_forget_say_something_else_than_the_whole(name):
+    found = STREAMS[name]()
+
+    @jax.jit
+    def compute(params, args):
+        def loss(params, x, y):
+            carry, total = found.start, 0.0
+            for x, y in found.pieces(3, 1, 4):
+                part, aux = found.window(params, carry, x, y)
+                total += part * x.shape[1] / TIME
+                carry = jax.lax.stop_gradient(aux["carry"])
+            return total
+
+        def by_steps(params, x, y):
+            carry, total = found.start, 0.0
+            for t in range(TIME):
+                part, aux = found.single(params, carry, x[:, t], y[:, t])
+                total, carry = total + part / TIME, aux["carry"]
+            return total
+
+        losses = [by_steps, loss]
+        grads = [gradient(each, params, *args) for each in losses]
+        return grads, found.whole(BACKPROPAGATION), found.whole(EPROP)
+
+    (steps, windows), whole, eprop = compute(found.params, found.args)
+    assert distance(steps, whole) < 1e-13
+    assert distance(windows, whole) > 0.01
+    assert distance(windows, eprop) > 0.01
+    assert distance(eprop, whole) > 0.003

@@ -3,7 +3,8 @@
 `CASES[name]()` builds a case with the default type of the moment. The gradient of its
 twin, by `jax.grad`, is what e-prop says; `gradient(BACKPROPAGATION)` is that of the
 loss, `gradient(TRUNCATED)` that of one step. `REFUSALS[name]()` are losses in which
-units mix. The gradients of other rules by brute force are in `support.influence`.
+units mix, `STREAMS[name]()` windows and steps with the state handed on. The gradients
+of other rules by brute force are in `support.influence`.
 """
 
 from . import _composed as _composed
@@ -33,3 +34,5 @@ from ._case import spike as spike
 from ._case import value_and_gradient as value_and_gradient
 from ._refusals import REFUSALS as REFUSALS
 from ._refusals import Refusal as Refusal
+from ._streams import STREAMS as STREAMS
+from ._streams import Stream as Stream
