@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,8 @@ from ._batching._batch import Batch
 from ._evaluate._evaluator import Evaluator, Run
 from ._evaluate._sharding import inner, zeros
 from ._evaluate._taps import Tap
+from ._loops._online_loops import Loop, OnlineLoops, find_loops
+from ._loops._unit_loop import Traces
 from ._pretty_print import mermaid, table
 from ._structure import Structure
 
@@ -46,7 +49,9 @@ class Circuit:
         self.loss_fn, self.structure, self.batch = loss_fn, structure, batch
         self.nodes, self.synapses = structure.nodes, structure.synapses
         self.leaves, self.spec = structure.leaves, structure.spec
+        self._rebuild_aux = rebuild_aux
         self._evaluator = Evaluator(structure, batch, rebuild_aux)
+        self._loops: dict[bool, tuple[Loop, ...]] = {}
 
     # ---- Nodes and synapses. Details are in `Structure`.
 
@@ -372,6 +377,38 @@ class Circuit:
         """
         self.require_feedback()
         return self._evaluator.at_synapses(self.inputs(params, args), send)
+
+    # ---- Loops.
+
+    def loops(self, passes: str = "nothing") -> tuple[Loop, ...]:
+        """The loops whose carry depends on parameters, and their units."""
+        own = passes == "own"
+        if own not in self._loops:
+            flow, found = self.structure.flow, self.structure.weighted_ops
+            self._loops[own] = find_loops(flow, found, self.structure.live, own=own)
+        return self._loops[own]
+
+    def through_time(
+        self,
+        passes: str = "nothing",
+        chunk: int = 32,
+        traces: Sequence[Traces] | None = None,
+    ) -> Circuit:
+        """The circuit with derivatives of its loops found forwards in time."""
+        view = copy.copy(self)
+        loops = OnlineLoops(self.loops(passes), chunk, traces)
+        rebuild = self._rebuild_aux
+
+        def with_traces(aux: Any) -> Any:
+            return rebuild(aux), [loops.after[i] for i in range(len(loops.loops))]
+
+        view._evaluator = Evaluator(
+            self.structure,
+            self.batch,
+            rebuild if traces is None else with_traces,
+            loops,
+        )
+        return view
 
     # ---- View.
 
