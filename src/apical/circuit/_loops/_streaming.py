@@ -134,7 +134,7 @@ def _outer(loop: Loop) -> Mapping[int, Atom]:
 
 
 def _carry_leaves(structure: Structure, loop: Loop) -> dict[int, str | None]:
-    """For each carry of a loop, the leaf of the carried argument that it starts from."""
+    """The leaf of the carried argument that each carry of a loop starts from."""
     assert loop.op.loop is not None
     found: dict[int, str | None] = {}
     for step in _steps(loop):
@@ -167,7 +167,7 @@ def _leaf(structure: Structure, atom: Atom) -> str | None:
 
 
 def _carried(structure: Structure) -> dict[int, str]:
-    """The variables of the argument that `carry=` names, and the names of its leaves."""
+    """The names of the leaves of the argument that `carry=` names, by variable."""
     spec, args = structure.spec, structure.args
     if spec.carry is None:
         return {}

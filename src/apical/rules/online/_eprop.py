@@ -78,7 +78,8 @@ class EProp(OnlineRule):
       ...     return jnp.mean((jax.lax.scan(step, start, x)[1] - y) ** 2)
       >>> keys = jax.random.split(jax.random.key(0), 4)
       >>> shapes = {"in": (3, 4), "recurrent": (4, 4), "out": (4, 2)}
-      >>> w = {n: jax.random.normal(k, s) / 2 for k, (n, s) in zip(keys, shapes.items())}
+      >>> draw = lambda key, shape: jax.random.normal(key, shape) / 2
+      >>> w = {n: draw(k, s) for k, (n, s) in zip(keys, shapes.items())}
       >>> x, y = jax.random.normal(keys[3], (10, 5, 3)), jnp.zeros((10, 5, 2))
       >>> learner = apical.value_and_grad(loss_fn, apical.rules.EProp(), batch_axes=1)
       >>> credit = jax.jit(learner)(w, learner.init(keys[3], w, x, y), x, y)

@@ -1,6 +1,7 @@
 """OTTT: online training through time, whose traces are filtered inputs.
 
-    dW = sum over t [ (dL_t/ds_t * psi_t) x_hat_t^T ],     x_hat_t = lambda x_hat_{t-1} + x_t
+    dW = sum over t [ (dL_t/ds_t * psi_t) x_hat_t^T ]
+    x_hat_t = lambda x_hat_{t-1} + x_t
 
 for neurons u_t = lambda u_{t-1} + W x_t - reset, the reset without a derivative. Xiao
 et al. 2022, equations 5 and 6.
@@ -19,7 +20,7 @@ from ._eprop import EProp
 
 @rule
 class OTTT(EProp):
-    """One filtered input for each end of a synapse, in place of a trace for each weight.
+    """Traces that are filtered inputs, in place of one for each weight.
 
         dW = sum over t [ delta_t x_hat_t^T ],      x_hat_t = lambda x_hat_{t-1} + x_t
 

@@ -166,7 +166,9 @@ class RTRL(Rule):
                 one = jnp.arange(at, at + size) == i
                 parts.append(one.astype(leaf.dtype).reshape(leaf.shape))
                 at += size
-            tangent = jax.tree.map(_tangent, start, moved, is_leaf=lambda x: x is None)
+            leaves, treedef = jax.tree.flatten(start)
+            given = treedef.flatten_up_to(moved)
+            tangent = treedef.unflatten(map(_tangent, leaves, given))
             (loss, end), _ = _jvp(forward, (learned, start), (parts, tangent))
             return loss, end
 

@@ -1,6 +1,7 @@
 """SnAp: the sparse n-step approximation of real-time recurrent learning.
 
-    J_t = mask * ( D_t J_{t-1} + d(states_t)/dW ),     dL/dW = sum over t [ dL_t/ds J_t ]
+    J_t = mask * ( D_t J_{t-1} + d(states_t)/dW )
+    dL/dW = sum over t [ dL_t/d(states_t) J_t ]
 
 The mask keeps the states that a weight reaches within n steps. With n = 1 these are the
 states of the units that it drives: D_t is then the derivative of each unit's states
