@@ -12,11 +12,11 @@ from .._evaluate._control_flow import enter_scan
 from .._evaluate._interpreter import Runner, Scope
 from .._jaxpr import Body, Op
 from .._structure import Structure
+from ._loop_values import fixed_of, hoisted
 from ._online_scan import online_scan
 from ._readouts import LoopParts, parts_of
 from ._step import Step, step_of
 from ._step_evaluation import Recurrence, evaluate
-from ._unit_credit import Fixed
 from ._unit_loop import Traces, UnitLoop
 from ._unit_search import MixedUnitsError, find_units
 
@@ -105,6 +105,13 @@ class OnlineLoops:
         """The scans, by identity."""
         return frozenset(id(loop.op) for loop in self.loops)
 
+    @property
+    def traces_after(self) -> list[Traces] | None:
+        """What each loop ended with; None if it was given nothing to start from."""
+        if self.traces is None:
+            return None
+        return [self.after[i] for i in range(len(self.loops))]
+
     def enter(self, runner: Runner, op: Op, scope: Scope, inject: Any) -> Sequence[Any]:
         """Run a scan; one of the loops with its derivative found forwards in time."""
         for i, loop in enumerate(self.loops):
@@ -118,7 +125,7 @@ class OnlineLoops:
         given = [scope.read(a) for a in op.inputs]
         starts = given[op.loop.consts : op.loop.consts + op.loop.carry]
         xs = given[op.loop.consts + op.loop.carry :]
-        inner = _hoisted(runner, op, parts.whole, scope)
+        inner = hoisted(runner, op, parts.whole, scope)
 
         def carry(step: Step) -> list[Any]:
             return [starts[p] for p in step.positions]
@@ -126,7 +133,7 @@ class OnlineLoops:
         units = parts.units
         last, ys, traces = online_scan(
             loop.units,
-            _fixed(runner, units, inner),
+            fixed_of(runner, units, inner),
             carry(units),
             xs,
             None if self.traces is None else self.traces[i],
@@ -147,50 +154,11 @@ class OnlineLoops:
         return [*carries, *(outs[j] for j in range(len(outs)))]
 
 
-def _hoisted(runner: Runner, op: Op, step: Step, scope: Scope) -> Scope:
-    """The values, and second copies, of what is the same at every step."""
-    (body,), inner = op.bodies, runner.child(scope)
-    assert op.loop is not None
-    moving = {op.loop.consts + p for p in step.positions}
-    for k in range(op.loop.consts + op.loop.carry):
-        if k not in moving:
-            number, atom = body.inputs[k], op.inputs[k]
-            inner.values[number] = scope.read(atom)
-            copy = scope.feedback_value(atom)
-            if copy is not None:
-                inner.feedback_values[number] = copy
-    for each in step.hoisted:
-        original = step.original[id(each)]
-        for a, b in zip(original.inputs, each.inputs, strict=True):
-            if a is not b and isinstance(a, int):
-                inner.values[a] = inner.read(b)
-                copy = inner.feedback_value(b)
-                if copy is not None:
-                    inner.feedback_values[a] = copy
-        outs = runner.op(original, inner, {})
-        inner.values.update(zip(each.outputs, outs, strict=True))
-    return inner
-
-
-def _fixed(runner: Runner, step: Step, inner: Scope) -> Fixed:
-    """What a step reads of them, and the weights of the backward path."""
-    copies: list[Any] = []
-    for synapse in step.synapses:
-        copy = None
-        if runner.backward is not None and synapse.number is not None:
-            atom = synapse.op.inputs[synapse.weight]
-            w = inner.read(atom)
-            copy = runner.backward(synapse.number, w, inner.read_feedback(atom))
-        copies.append(copy)
-    others = {n: inner.values[n] for n in step.fixed if n not in step.weights}
-    return Fixed([inner.values[n] for n in step.weights], others, copies)
-
-
 def _plain(
     runner: Runner, op: Op, step: Step, inner: Scope, carry: Any, xs: Any
 ) -> tuple[Any, Any]:
     """The read-outs, whose derivative is found as usual."""
-    fixed = _fixed(runner, step, inner)
+    fixed = fixed_of(runner, step, inner)
     values: Mapping[int, Any] = {
         **fixed.others,
         **dict(zip(step.weights, fixed.weights, strict=True)),

@@ -10,6 +10,7 @@ from .._analysis._primitives import STRUCTURAL
 from .._jaxpr import Atom, Literal
 from .._structure import Structure
 from ._online_loops import Loop
+from ._rank_one_loops import StateLoop
 from ._step import Step, reads
 
 # Structural operations of one operand.
@@ -66,6 +67,47 @@ def require_streaming(structure: Structure, loops: Sequence[Loop], rule: str) ->
                 "of the loop, where no trace can continue from call to call. Compute "
                 "that product inside the loop, or call with the whole sequence."
             )
+    _require_all_started(structure, started)
+
+
+def require_streaming_states(
+    structure: Structure, loops: Sequence[StateLoop], rule: str
+) -> None:
+    """Require that estimates of the influence on the carry can continue.
+
+    Raises:
+      ValueError: if a part of the carry starts no loop, or a loop starts from the carry
+        in part, or if an input of a loop depends on parameters.
+    """
+    started = set[str]()
+    for loop in loops:
+        step, bounds = loop.plain.step, loop.op.loop
+        assert bounds is not None
+        found = [
+            _leaf(structure, loop.op.inputs[bounds.consts + step.positions[i]])
+            for i in step.active
+        ]
+        if not loop.outermost or not all(found):
+            raise ValueError(
+                f"{rule} cannot continue the loop at {loop.op.where}: it is inside "
+                "another one, or some of its states do not start from `carry`. Carry "
+                "all of them, or call with the whole sequence."
+            )
+        started.update(path for path in found if path)
+        first = bounds.consts + bounds.carry
+        learned = [a for a in loop.op.inputs[first:] if step.learns(a)]
+        if learned:
+            leaves = structure.flow.leaves_before(*learned)
+            listed = ", ".join(repr(structure.leaves.names[i]) for i in sorted(leaves))
+            raise ValueError(
+                f"{listed} make the inputs of the loop at {loop.op.where} outside of "
+                "it, where no estimate can continue from call to call. Compute that "
+                "inside the loop, or call with the whole sequence."
+            )
+    _require_all_started(structure, started)
+
+
+def _require_all_started(structure: Structure, started: set[str]) -> None:
     for path in _inexact_leaves(structure):
         if path not in started:
             raise ValueError(
