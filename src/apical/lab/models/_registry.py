@@ -79,7 +79,7 @@ def _called(
 
 
 def _check_logits(name: str, logits: Any, data: Data) -> None:
-    time = data.shape if data.kind == "characters" else ()
+    time = data.shape[:1] if data.kind in ("characters", "sequences") else ()
     wanted = (_TRIED, *time, data.classes)
     found = getattr(logits, "shape", None)
     if found != wanted:
