@@ -10,6 +10,7 @@ from apical.lab._errors import LabError, find_attribute, resolve_names
 from apical.lab.data._dataset import Data
 from apical.lab.models._cnn import MODEL as CNN
 from apical.lab.models._layout import layout_note
+from apical.lab.models._gru import MODEL as GRU
 from apical.lab.models._lenet import MODEL as LENET
 from apical.lab.models._lstm import MODEL as LSTM
 from apical.lab.models._mlp import MODEL as MLP
@@ -17,6 +18,7 @@ from apical.lab.models._mlp import TANH as MLP_TANH
 from apical.lab.models._model import Model
 from apical.lab.models._resnet import MODEL as RESNET
 from apical.lab.models._rnn import MODEL as RNN
+from apical.lab.models._spiking import ALIF, LIF
 from apical.lab.models._transformer import MODEL as TRANSFORMER
 
 # ---- Checks of a model
@@ -128,6 +130,9 @@ MODELS: dict[str, Model] = {
     "resnet": RESNET,
     "rnn": RNN,
     "lstm": LSTM,
+    "gru": GRU,
+    "lif": LIF,
+    "alif": ALIF,
     "transformer": TRANSFORMER,
 }
 
