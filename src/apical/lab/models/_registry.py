@@ -163,9 +163,11 @@ def find_model(name: str, kind: str) -> Model:
     model = MODELS[name]
     if kind not in model.reads:
         others = [other for other, found in MODELS.items() if kind in found.reads]
+        rows = kind == "pictures" and "sequences" in model.reads
+        hint = ". The rows of pictures are sequences: --data digits-rows, for example"
         raise LabError(
             f"--model {name} reads {' and '.join(model.reads)}, not {kind}. These read "
-            f"{kind}: {', '.join(others)}"
+            f"{kind}: {', '.join(others)}{hint if rows else ''}"
         )
     return model
 

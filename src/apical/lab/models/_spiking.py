@@ -5,12 +5,12 @@
     s[t] = 1 if v[t] > 1 + beta a[t] else 0
     y[t] = kappa y[t-1] + (1 - kappa) V s[t]                     logits[t] = y[t] + c
 
-`x[t]` holds the channels of a step, or the character in one-hot form. In `lif` beta is
-0. In `alif` it is 0 for one half of the units; for the other half it is such that a
-lasting rate of one spike in 20 steps doubles the threshold. There rho = exp(-1 / T) for
-sequences of T steps, so that thresholds remember about as long as a sequence lasts.
-alpha = kappa = exp(-1 / 20). The derivative of a spike is the triangle
-0.3 max(0, 1 - |v - threshold|). Decays and betas are not learned.
+`x[t]` holds the channels of a step. In `lif` beta is 0. In `alif` it is 0 for one half of
+the units; for the other half it is such that a lasting rate of one spike in 20 steps
+doubles the threshold. There rho = exp(-1 / T) for sequences of T steps, so that
+thresholds remember about as long as a sequence lasts. alpha = kappa = exp(-1 / 20). The
+derivative of a spike is the triangle 0.3 max(0, 1 - |v - threshold|). Decays and betas
+are not learned.
 
 Source: Bellec, Scherr, Subramoney, Hajek, Salaj, Legenstein & Maass 2020, Nature
 Communications 11:3625.
@@ -28,7 +28,6 @@ import numpy as np
 from jax import Array
 
 from apical import spiking
-from apical.lab.models._layers import in_time_order, incoming_width, on_last_axis
 from apical.lab.models._model import Model
 
 _WIDTH = 100
@@ -75,12 +74,12 @@ class Spiking(eqx.Module):
         self.adaptive, self.memory = adaptive, memory
 
     def __call__(self, x: Array) -> Array:
-        """Outputs `(examples, time, outputs)` of characters or sequences."""
+        """Outputs `(examples, time, outputs)` of sequences `(examples, time, n_in)`."""
         return self.run(x)[0]
 
     def run(self, x: Array) -> tuple[Array, Array]:
         """Outputs, and spikes `(examples, time, units)`."""
-        n_in, width = self.incoming.shape
+        width = len(self.recurrent)
         neurons, initial = self._neurons((len(x), width))
         silent = jnp.zeros((len(x), len(self.bias)))
 
@@ -92,7 +91,7 @@ class Spiking(eqx.Module):
             return (state, y), (output, spikes)
 
         # All times at once outside the loop: one large product, not many small ones.
-        currents = in_time_order(x, n_in) @ self.incoming
+        currents = x.swapaxes(0, 1) @ self.incoming
         _, found = jax.lax.scan(step, (initial, silent), currents)
         outputs, spikes = (of_steps.swapaxes(0, 1) for of_steps in found)
         return outputs + self.bias, spikes
@@ -117,17 +116,13 @@ class Spiking(eqx.Module):
 
 
 def _lif(key: Array, shape: tuple[int, ...], classes: int) -> Spiking:
-    return Spiking(incoming_width(shape, classes), _WIDTH, classes, key)
+    return Spiking(shape[1], _WIDTH, classes, key)
 
 
 def _alif(key: Array, shape: tuple[int, ...], classes: int) -> Spiking:
-    return Spiking(
-        *(incoming_width(shape, classes), _WIDTH, classes, key),
-        adaptive=_WIDTH // 2,
-        memory=shape[0],
-    )
+    time, channels = shape
+    return Spiking(channels, _WIDTH, classes, key, adaptive=_WIDTH // 2, memory=time)
 
 
-_READS = ("characters", "sequences")
-LIF = Model(_lif, reads=_READS, steps_per_call=16)
-ALIF = Model(_alif, reads=_READS, steps_per_call=16)
+LIF = Model(_lif, reads=("sequences",), steps_per_call=16)
+ALIF = Model(_alif, reads=("sequences",), steps_per_call=16)

@@ -12,7 +12,7 @@ arXiv:1511.06464.
 import numpy as np
 
 from apical.lab.data._dataset import Data
-from apical.lab.data.tasks._checks import TEST, TRAIN, require_counts, require_seeds
+from apical.lab.data.tasks._checks import TEST, TRAIN, require_counts, require_memory, require_seeds
 
 
 def adding_examples(
@@ -60,6 +60,7 @@ def adding(
     require_counts("adding", train=train)
     require_counts("adding", lowest=2, time=time, test=test)
     require_seeds("adding", train_seed, test_seed)
+    require_memory("adding", train + test, 2 * time)
     parts = adding_examples(train, train_seed, time=time)
     test_x, test_y = adding_examples(test, test_seed, time=time)
     return Data("adding", "sequences", *parts, test_x, test_y, 1, "R² of the mean is 0")

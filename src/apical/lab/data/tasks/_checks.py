@@ -3,6 +3,7 @@
 from typing import Any
 
 from apical.lab._errors import LabError
+from apical.lab.data._size_limits import memory
 
 # Of the training, validation and test examples of every task.
 TRAIN, VALIDATION, TEST = 42, 41, 40
@@ -16,6 +17,26 @@ def require_counts(task: str, lowest: int = 1, **counts: Any) -> None:
                 f"--data {task}: {name} = {count!r} must be a whole number, at least "
                 f"{lowest}"
             )
+
+
+_BYTES = 13  # per number: as drawn, as a condition, and twice as it is kept
+
+
+def require_memory(task: str, examples: int, numbers: int) -> None:
+    """Refuse more examples than fit into the memory of this machine.
+
+    Args:
+        task: its name.
+        examples: training and test examples together.
+        numbers: numbers of an example.
+    """
+    needed, there_is = _BYTES * examples * numbers, memory()
+    if there_is is not None and needed > there_is:
+        raise LabError(
+            f"--data {task} would take about {needed / 1e9:,.1f} GB of memory, and there "
+            f"are {there_is / 1e9:,.1f} GB: draw fewer examples (train, test) or shorter "
+            "ones"
+        )
 
 
 def require_groups(task: str, channels: Any, groups: int) -> None:

@@ -14,7 +14,7 @@ where n = 10, there are 8 symbols, and blanks have labels too.
 import numpy as np
 
 from apical.lab.data._dataset import UNLABELLED, Data
-from apical.lab.data.tasks._checks import TEST, TRAIN, require_counts, require_seeds
+from apical.lab.data.tasks._checks import TEST, TRAIN, require_counts, require_memory, require_seeds
 
 
 def copying_examples(
@@ -67,6 +67,8 @@ def copying(
     require_counts("copy", length=length, delay=delay, train=train, test=test)
     require_counts("copy", lowest=2, symbols=symbols)
     require_seeds("copy", train_seed, test_seed)
+    numbers = (delay + 2 * length) * (symbols + 2)
+    require_memory("copy", train + test, numbers)
     parts = (
         copying_examples(n, seed, symbols=symbols, length=length, delay=delay)
         for n, seed in ((train, train_seed), (test, test_seed))

@@ -24,6 +24,7 @@ from apical.lab.data.tasks._checks import (
     TRAIN,
     require_counts,
     require_groups,
+    require_memory,
     require_seeds,
     require_share,
 )
@@ -115,6 +116,8 @@ def evidence_accumulation(
     require_groups(task, channels, _GROUPS)
     require_share(task, rate=rate)
     require_seeds(task, train_seed, test_seed)
+    numbers = (cues + delay + 1) * (on + off) * channels
+    require_memory(task, train + test, numbers)
     parts = (
         evidence_examples(
             number,

@@ -26,6 +26,7 @@ from apical.lab.data.tasks._checks import (
     TRAIN,
     require_counts,
     require_groups,
+    require_memory,
     require_seeds,
     require_share,
 )
@@ -126,6 +127,7 @@ def store_recall(
     require_groups("store-recall", channels, _GROUPS)
     require_share("store-recall", rate=rate)
     require_seeds("store-recall", train_seed, test_seed)
+    require_memory("store-recall", train + test, periods * steps * channels)
     parts = (
         store_recall_examples(
             number,

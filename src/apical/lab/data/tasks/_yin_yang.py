@@ -23,7 +23,7 @@ al. 2021, arXiv:1912.11443.
 import numpy as np
 
 from apical.lab.data._dataset import Data
-from apical.lab.data.tasks._checks import require_counts, require_seeds
+from apical.lab.data.tasks._checks import require_counts, require_memory, require_seeds
 
 _LARGE, _SMALL = 0.5, 0.1
 _CHANNELS = 5  # four features and a spike at the start of every example
@@ -80,6 +80,7 @@ def yin_yang(
     """
     require_counts("yin-yang", train=train, test=test)
     require_seeds("yin-yang", train_seed, test_seed)
+    require_memory("yin-yang", train + test, 4)
     parts = yin_yang_points(train, train_seed), yin_yang_points(test, test_seed)
     (x, y), (test_x, test_y) = parts
     return Data("yin-yang", "vectors", x, y, test_x, test_y, 3, _REFERENCE)
@@ -108,6 +109,10 @@ def yin_yang_spikes(
     """
     require_counts("yin-yang-spikes", steps=steps)
     require_counts("yin-yang-spikes", lowest=0, rest=rest)
+    require_counts("yin-yang-spikes", train=train, test=test)
+    require_seeds("yin-yang-spikes", train_seed, test_seed)
+    numbers = (steps + rest) * _CHANNELS
+    require_memory("yin-yang-spikes", train + test, numbers)
     data = yin_yang(
         train=train, test=test, train_seed=train_seed, test_seed=test_seed
     )
