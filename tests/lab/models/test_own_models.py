@@ -110,7 +110,11 @@ def test_of_models_that_convolve_one_step_is_made_at_a_time():
             "pictures",
             "reads characters and sequences, not pictures. .*: mlp, mlp-tanh, cnn, lenet",
         ),
-        ("mlp", "characters", "reads pictures and vectors, not .*: rnn, lstm, gru, tra"),
+        (
+            "mlp",
+            "characters",
+            "reads pictures and vectors, not .*: rnn, lstm, gru, tra",
+        ),
         (
             "no_such_module:f",
             "vectors",

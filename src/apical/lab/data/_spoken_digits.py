@@ -123,8 +123,8 @@ def _from_wave(path: Path) -> Recording:
         ) from error
     if form != (1, 2, RATE):
         raise LabError(
-            f"{path} has {form[0]} channels of {8 * form[1]} bits at {form[2]:,} Hz; it "
-            f"should have one of 16 bits at {RATE:,} Hz"
+            f"{path} has {form[0]} channels of {8 * form[1]} bits at {form[2]:,} Hz; "
+            f"it should have one of 16 bits at {RATE:,} Hz"
         )
     return Recording(path.name, samples)
 

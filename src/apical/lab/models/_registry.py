@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from apical.lab._errors import LabError, find_attribute, resolve_names
 from apical.lab.data._dataset import Data
 from apical.lab.models._cnn import MODEL as CNN
-from apical.lab.models._layout import layout_note
 from apical.lab.models._gru import MODEL as GRU
+from apical.lab.models._layout import layout_note
 from apical.lab.models._lenet import MODEL as LENET
 from apical.lab.models._lstm import MODEL as LSTM
 from apical.lab.models._mlp import MODEL as MLP

@@ -5,8 +5,8 @@
     s[t] = 1 if v[t] > 1 + beta a[t] else 0
     y[t] = kappa y[t-1] + (1 - kappa) V s[t]                     logits[t] = y[t] + c
 
-`x[t]` holds the channels of a step. In `lif` beta is 0. In `alif` it is 0 for one half of
-the units; for the other half it is such that a lasting rate of one spike in 20 steps
+`x[t]` holds the channels of a step. In `lif` beta is 0. In `alif` it is 0 for one half
+of the units; for the other half it is such that a lasting rate of one spike in 20 steps
 doubles the threshold. There rho = exp(-1 / T) for sequences of T steps, so that
 thresholds remember about as long as a sequence lasts. alpha = kappa = exp(-1 / 20). The
 derivative of a spike is the triangle 0.3 max(0, 1 - |v - threshold|). Decays and betas

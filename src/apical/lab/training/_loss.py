@@ -2,8 +2,8 @@
 
 A model is called as `model(x)` and returns its outputs (logits, if labels are classes);
 one that keeps running statistics (batch norm) as `model(x, statistics, training)` and
-returns outputs and new statistics. Of the outputs of a sequence the loss reads those that
-have a label.
+returns outputs and new statistics. Of the outputs of a sequence the loss reads those
+that have a label.
 """
 
 from collections.abc import Callable

@@ -47,9 +47,7 @@ def test_other_values_are_distractors_and_values_are_as_frequent(drawn):
     before = [
         groups[i, t - 1, 1] == y[i, t] for i, t in zip(*np.nonzero(y >= 0), strict=True)
     ]
-    stored = [
-        groups[i, t - 1, 2] for i, t in zip(*np.nonzero(y >= 0), strict=True)
-    ]
+    stored = [groups[i, t - 1, 2] for i, t in zip(*np.nonzero(y >= 0), strict=True)]
     late = [b for b, s in zip(before, stored, strict=True) if not s]
     assert 0.35 < np.mean(late) < 0.65 and np.mean(before) > np.mean(late)
 

@@ -46,7 +46,9 @@ def test_the_sign_is_painted_and_each_class_is_as_frequent():
 def test_spike_times_are_the_features():
     points = yin_yang(train=50, test=10)
     spikes = yin_yang_spikes(steps=20, rest=5, train=50, test=10)
-    assert spikes.train_x.shape == (50, 25, 5) and spikes.axes.startswith("(examples, t")
+    assert spikes.train_x.shape == (50, 25, 5) and spikes.axes.startswith(
+        "(examples, t"
+    )
     assert (spikes.train_x.sum(1) == 1).all()
     times = spikes.train_x.argmax(1)
     assert (times[:, 4] == 0).all()

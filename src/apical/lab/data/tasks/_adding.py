@@ -12,7 +12,13 @@ arXiv:1511.06464.
 import numpy as np
 
 from apical.lab.data._dataset import Data
-from apical.lab.data.tasks._checks import TEST, TRAIN, require_counts, require_memory, require_seeds
+from apical.lab.data.tasks._checks import (
+    TEST,
+    TRAIN,
+    require_counts,
+    require_memory,
+    require_seeds,
+)
 
 
 def adding_examples(

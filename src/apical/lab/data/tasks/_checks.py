@@ -33,9 +33,9 @@ def require_memory(task: str, examples: int, numbers: int) -> None:
     needed, there_is = _BYTES * examples * numbers, memory()
     if there_is is not None and needed > there_is:
         raise LabError(
-            f"--data {task} would take about {needed / 1e9:,.1f} GB of memory, and there "
-            f"are {there_is / 1e9:,.1f} GB: draw fewer examples (train, test) or shorter "
-            "ones"
+            f"--data {task} would take about {needed / 1e9:,.1f} GB of memory, and "
+            f"there are {there_is / 1e9:,.1f} GB: draw fewer examples (train, test) or "
+            "shorter ones"
         )
 
 

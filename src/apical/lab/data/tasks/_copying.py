@@ -14,7 +14,13 @@ where n = 10, there are 8 symbols, and blanks have labels too.
 import numpy as np
 
 from apical.lab.data._dataset import UNLABELLED, Data
-from apical.lab.data.tasks._checks import TEST, TRAIN, require_counts, require_memory, require_seeds
+from apical.lab.data.tasks._checks import (
+    TEST,
+    TRAIN,
+    require_counts,
+    require_memory,
+    require_seeds,
+)
 
 
 def copying_examples(

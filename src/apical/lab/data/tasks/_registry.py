@@ -24,7 +24,7 @@ _EXAMPLE = "'copy(delay=50)'"
 
 
 def task_name(text: str) -> str | None:
-    """The name of the task in a text such as `copy(delay=50)`; None if it is no task."""
+    """The name of the task in `copy(delay=50)`, for example; None if it is no task."""
     head, bracket, rest = text.strip().partition("(")
     head = head.strip().replace("_", "-")
     whole = not bracket or rest.endswith(")")  # `copy(1).npz` is a file
@@ -35,7 +35,7 @@ def draw(text: str) -> Data:
     """Draw the data of a task.
 
     Args:
-        text: the name of a task, with arguments if wanted: `copy(delay=50, train=5000)`.
+        text: the name of a task, with arguments if wanted: `copy(delay=50)`.
 
     Returns:
         The data, named by the text.

@@ -113,9 +113,7 @@ def yin_yang_spikes(
     require_seeds("yin-yang-spikes", train_seed, test_seed)
     numbers = (steps + rest) * _CHANNELS
     require_memory("yin-yang-spikes", train + test, numbers)
-    data = yin_yang(
-        train=train, test=test, train_seed=train_seed, test_seed=test_seed
-    )
+    data = yin_yang(train=train, test=test, train_seed=train_seed, test_seed=test_seed)
 
     def spikes(features: np.ndarray) -> np.ndarray:
         found = np.zeros((len(features), steps + rest, _CHANNELS), np.float32)
