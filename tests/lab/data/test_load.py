@@ -210,7 +210,7 @@ def test_a_folder_of_its_own_comes_before_files_of_the_same_name(tmp_path):
 
 
 def test_an_unknown_data_set_gets_the_nearest():
-    with pytest.raises(LabError, match="Did you mean 'fashion-mnist', 'fash.*or 'mni"):
+    with pytest.raises(LabError, match=r"Did you mean 'fashion-mnist', 'f.*or 'mni"):
         load("fasion-mnist")
 
 

@@ -1,4 +1,4 @@
-"""Sound as spikes: a tone in its band, levels from spikes, the volume does not matter."""
+"""Sound as spikes: a tone in its band, and loudness read off the spikes again."""
 
 import numpy as np
 import pytest

@@ -114,5 +114,5 @@ def test_a_damaged_file_is_refused_by_name(folder):
     with pytest.raises(LabError, match=r"fsdd.npz cannot be read"):
         load("spoken-digits", folder)
     np.savez(folder / "fsdd" / "fsdd.npz", audio=sound(0))
-    with pytest.raises(LabError, match="fsdd.npz has no array offsets, digit"):
+    with pytest.raises(LabError, match=r"fsdd.npz has no array offsets, digit"):
         load("spoken-digits", folder)

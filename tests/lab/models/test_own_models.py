@@ -108,7 +108,7 @@ def test_of_models_that_convolve_one_step_is_made_at_a_time():
         (
             "rnn",
             "pictures",
-            "reads characters and sequences, not pictures. .*: mlp, mlp-tanh, cnn, lenet",
+            "reads characters and sequences, not pictures. .*: mlp, mlp-tanh, cnn",
         ),
         (
             "mlp",
