@@ -48,7 +48,7 @@ def loudness(sound: np.ndarray) -> np.ndarray:
 
 
 def mel_filters() -> np.ndarray:
-    """Triangular filters, `(bands, frequencies)`; each ends at its neighbours' peaks."""
+    """Triangles, `(bands, frequencies)`, whose ends are at their neighbours' peaks."""
     lowest, highest = (2595 * np.log10(1 + f / 700) for f in (_LOWEST, _HIGHEST))
     corners = 700 * (10 ** (np.linspace(lowest, highest, _BANDS + 2) / 2595) - 1)
     frequencies = np.fft.rfftfreq(_FFT, 1 / RATE)
