@@ -120,8 +120,7 @@ class UnitLoop:
         So it is where units have one state, which decays by one number and adds the
         outputs of its synapses times one number.
         """
-        # A unit's own recurrent weight is another decay for each unit and step.
-        if not self.leaky or not self.traced or self.recurrence.own_weights:
+        if not self.leaky or not self.traced:
             return False
         step, i = self.step, self.active[0]
         starts = [step.synapses[j].output for j in self.traced]
