@@ -52,7 +52,9 @@ def draw_panel(axes: Any, own: bool, others: bool, line: str) -> None:
         arrow(axes, here, place(step - 1, 1 - unit), colour, **passed)
     for step, unit in product(range(STEPS), range(UNITS)):
         x, y = place(step, unit)
-        axes.plot(x, y, "o", color=palette.PAPER.light, markeredgecolor=ink, markersize=15)
+        axes.plot(
+            x, y, "o", color=palette.PAPER.light, markeredgecolor=ink, markersize=15
+        )
         axes.text(x, y, "ab"[unit], ha="center", va="center")
     for step in range(STEPS):
         x, y = place(step, 0)

@@ -336,7 +336,10 @@ def test_train_step(change, words):
 @pytest.mark.parametrize(
     ("found", "words"),
     [
-        (through_time(), r"in calls of \(1, 1, 1, 1, 1, 1\) steps, joined by the state"),
+        (
+            through_time(),
+            r"in calls of \(1, 1, 1, 1, 1, 1\) steps, joined by the state",
+        ),
         (CutOff(), "those of each step without its past"),
         (Exact(), "`passes` is 'own', and the gradients are those of backprop"),
         (Louder(), "`passes` is 'everything', and against backpropagation"),
