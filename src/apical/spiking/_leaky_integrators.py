@@ -22,7 +22,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ._checks import check_decay, check_kept, check_number, check_positive
+from ._checks import check_decay, check_number, check_positive, check_step
 
 
 def decay_factor(time_constant: Any, dt: Any = 1.0) -> Any:
@@ -86,6 +86,6 @@ def leaky(state: Any, current: Any, *, decay: Any) -> tuple[jax.Array, jax.Array
       [1.   0.5  1.25]
     """
     check_decay(decay, "decay")
+    check_step(state, "jnp.zeros", current=current, decay=decay)
     potential = jnp.asarray(decay * state + current)
-    check_kept(state, potential, "jnp.zeros", current=current, decay=decay)
     return potential, potential
