@@ -382,7 +382,7 @@ def test_what_would_change_the_state_is_refused(call, message):
             lambda: spiking.refractory(jnp.zeros(3, int), jnp.ones(3), steps=1.5),
             "`steps` must be a whole number >= 0, not 1.5",
         ),
-        (lambda: spiking.decay_factor(0.0), "`time_constant` must be above 0"),
+        (lambda: spiking.decay_factor(0.0), "`time_constant` must be finite"),
         (lambda: spiking.decay_factor(20.0, -1.0), "`dt` must be"),
     ],
 )

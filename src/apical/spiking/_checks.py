@@ -24,13 +24,12 @@ def check_number(
     _check_array(value, name)
     # As a negation, so that NaN is refused.
     if isinstance(value, (int, float)) and not low <= value <= high:
-        limit = f"at least {low}" if high == math.inf else f"from {low} to {high}"
-        raise ValueError(f"`{name}` must be {limit}, not {value!r}.{hint}")
+        raise ValueError(f"`{name}` must be from {low} to {high}, not {value!r}.{hint}")
 
 
 def check_positive(value: Any, name: str) -> None:
     """Require a finite number above 0; arrays are not checked."""
-    check_number(value, name, 0, math.inf)
+    _check_array(value, name)
     if isinstance(value, (int, float)) and not 0 < value < math.inf:
         raise ValueError(f"`{name}` must be finite and above 0, not {value!r}.")
 
