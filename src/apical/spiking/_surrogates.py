@@ -102,8 +102,8 @@ def fast_sigmoid(slope: Any = 25.0, *, height: Any = 1.0) -> SpikeFunction:
 
         ds/du := height / (1 + slope |u|)^2
 
-    snntorch `fast_sigmoid(slope)`, spyx `superspike(k=slope)` and norse
-    `method="super"` with `alpha=slope` are the same, of height 1.
+    snntorch `fast_sigmoid(slope)` and spyx `superspike(k=slope)` are the same. norse
+    1.1.0 `method="super"` has a slope of 1, whatever its `alpha` is.
 
     Args:
       slope: the inverse of the |u| at which a quarter of the height is left.
@@ -166,7 +166,7 @@ def triangle(half_width: Any = 1.0, *, height: Any = 1.0) -> SpikeFunction:
 
     e-prop's (gamma / threshold) max(0, 1 - |u / threshold|) is
     `triangle(threshold, height=gamma / threshold)`, with gamma = 0.3. spyx
-    `triangular(k)` is `triangle(1 / k)`; norse `method="tri"` is
+    `triangular(k)` is `triangle(1 / k)`; norse `method="triangle"` is
     `triangle(1.0, height=alpha)`.
 
     Args:
