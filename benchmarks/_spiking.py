@@ -1,8 +1,9 @@
 """A dense layer and LIF neurons over many steps, against spyx, snntorch and norse.
 
-Each library runs in its own process and environment, on the same arrays, with the dense
-layer of all steps in one product. Before anything is timed the spikes of all steps and
-the gradients are compared with apical's, since every library has its own convention:
+Each library runs in its own process and environment, on the same arrays. The dense layer
+is one product of all steps ("folded"), or one in each step. Before anything is timed the
+spikes of all steps and the gradients are compared with apical's, since every library has
+its own convention:
 
     subtract    v <- decay v + I - s,      s of the step before      snntorch, spyx
     zero        v <- decay v (1 - s) + (1 - decay) I                 norse, snntorch
@@ -48,7 +49,7 @@ NORSE = Library(
 
 @dataclass(frozen=True)
 class _Against:
-    """A peer, the convention that both have, and how the peer is run."""
+    """A peer, the convention that both have, and where both have the dense layer."""
 
     library: Library
     reset: str
@@ -60,8 +61,8 @@ class _Against:
     @property
     def what(self) -> str:
         """Its name in the table."""
-        inside = "" if self.folded else ", dense layer in the loop"
-        return f"{self.library.name}, {self.reset}{inside}"
+        where = "folded" if self.folded else "in the loop"
+        return f"{self.library.name}, {self.reset}, {where}"
 
     @property
     def told(self) -> dict[str, Any]:

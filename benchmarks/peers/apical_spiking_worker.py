@@ -1,4 +1,4 @@
-"""apical: a dense layer over all steps at once, then `spiking.lif` in a scan."""
+"""apical: a dense layer, over all steps at once or in each, and `spiking.lif`."""
 
 from functools import partial
 from typing import Any
@@ -23,9 +23,11 @@ def build(problem: Problem, told: dict[str, Any]) -> Built:
     )
 
     def spikes(w: Any, x: Any) -> Any:
-        currents = x @ (told["gain"] * w)
-        state = spiking.LIFState.initial(currents.shape[1:])
-        return jax.lax.scan(step, state, currents)[1]
+        scaled = told["gain"] * w
+        state = spiking.LIFState.initial((x.shape[1], w.shape[1]))
+        if told["folded"]:
+            return jax.lax.scan(step, state, x @ scaled)[1]
+        return jax.lax.scan(lambda s, x: step(s, x @ scaled), state, x)[1]
 
     def loss(w: Any, x: Any, weights: Any) -> Any:
         return jnp.sum(spikes(w, x) * weights)
