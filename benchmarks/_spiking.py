@@ -1,9 +1,9 @@
 """A dense layer and LIF neurons over many steps, against spyx, snntorch and norse.
 
-Each library runs in its own process and environment, on the same arrays. The dense layer
-is one product of all steps ("folded"), or one in each step. Before anything is timed the
-spikes of all steps and the gradients are compared with apical's, since every library has
-its own convention:
+Each library runs in its own process and environment, on the same arrays. The dense
+layer is one product of all steps ("folded"), or one in each step. Before anything is
+timed the spikes of all steps and the gradients are compared with apical's, since every
+library has its own convention:
 
     subtract    v <- decay v + I - s,      s of the step before      snntorch, spyx
     zero        v <- decay v (1 - s) + (1 - decay) I                 norse, snntorch

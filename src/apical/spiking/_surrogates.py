@@ -23,15 +23,16 @@ SpikeFunction = Callable[[jax.Array], jax.Array]
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _spike(derivative: Callable[..., Any], u: jax.Array, numbers: Any) -> jax.Array:
+def heaviside(derivative: Callable[..., Any], u: jax.Array, numbers: Any) -> jax.Array:
+    """The step, under the name that it has in a printed program."""
     del derivative, numbers
     fired = (u > 0).astype(u.dtype)
     # A potential that is not a number must not look like a neuron that is silent.
     return jnp.where(jnp.isnan(u), u, fired)
 
 
-@_spike.defjvp
-def _spike_jvp(derivative: Callable[..., Any], primals: Any, tangents: Any) -> Any:
+@heaviside.defjvp
+def _heaviside_jvp(derivative: Callable[..., Any], primals: Any, tangents: Any) -> Any:
     u, numbers = primals
     slope = jnp.asarray(derivative(u, *numbers), u.dtype)
     if slope.shape not in ((), u.shape):
@@ -39,7 +40,7 @@ def _spike_jvp(derivative: Callable[..., Any], primals: Any, tangents: Any) -> A
             "The derivative of a spike function must act on each entry: for u of shape "
             f"{u.shape} it returned {slope.shape}."
         )
-    return _spike(derivative, u, numbers), slope * tangents[0]
+    return heaviside(derivative, u, numbers), slope * tangents[0]
 
 
 def surrogate(derivative: Callable[..., Any], *numbers: Any) -> SpikeFunction:
@@ -92,7 +93,7 @@ def surrogate(derivative: Callable[..., Any], *numbers: Any) -> SpikeFunction:
                 f"A spike function needs floating-point numbers, not {u.dtype}: it has "
                 "no derivative otherwise."
             )
-        return _spike(derivative, u, kept)
+        return heaviside(derivative, u, kept)
 
     return spike
 
