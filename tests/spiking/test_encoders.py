@@ -41,6 +41,13 @@ def test_another_key_draws_other_spikes_and_shapes_are_kept():
     assert (one != other).mean() > 0.3
 
 
+def test_rates_may_differ_from_step_to_step():
+    rates = jnp.stack([jnp.zeros(500), jnp.full(500, 0.5), jnp.ones(500)])
+    spikes = spiking.poisson(KEY, rates)
+    assert spikes.shape == rates.shape
+    np.testing.assert_allclose(spikes.mean(1), [0, 0.5, 1], atol=0.1)
+
+
 @pytest.mark.parametrize("rate", [-1.0, 1001.0, float("nan")])
 def test_a_rate_that_no_step_can_hold_is_refused_or_nan(rate):
     rates = jnp.array([10.0, rate])
