@@ -11,6 +11,7 @@ from ._argument_checks import require_arrays as require_arrays
 from ._argument_checks import require_function as require_function
 from ._carry import at_path as at_path
 from ._carry import carry_of as carry_of
+from ._carry import require_same_carry as require_same_carry
 from ._circuit import Circuit as Circuit
 from ._depth_scaling import DepthScaled as DepthScaled
 from ._depth_scaling import depth_scaled as depth_scaled
@@ -27,6 +28,7 @@ from ._jaxpr import Program as Program
 from ._jaxpr import is_concrete as is_concrete
 from ._jaxpr import trace_program as trace_program
 from ._loops._online_loops import Loop as Loop
+from ._loops._rank_one_scan import RankOne as RankOne
 from ._loops._unit_loop import Traces as Traces
 from ._loops._unit_search import MixedUnitsError as MixedUnitsError
 from ._loss_spec import LossSpec as LossSpec

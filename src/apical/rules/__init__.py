@@ -25,6 +25,7 @@ from .local_objectives import LocalLosses as LocalLosses
 from .online import OTTT as OTTT
 from .online import RFLO as RFLO
 from .online import RTRL as RTRL
+from .online import UORO as UORO
 from .online import EProp as EProp
 from .online import SnAp as SnAp
 from .perturbation import EvolutionStrategy as EvolutionStrategy

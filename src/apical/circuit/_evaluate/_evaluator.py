@@ -30,11 +30,15 @@ class EnteredLoops(Protocol):
 
     Attributes:
       ids: the scans, by identity.
+      traces_after: what is returned beside the user's `aux`; None for nothing.
       enter: evaluates a scan.
     """
 
     @property
     def ids(self) -> frozenset[int]: ...
+
+    @property
+    def traces_after(self) -> Any: ...
 
     def enter(
         self, runner: Runner, op: Any, scope: Any, inject: Any
@@ -58,9 +62,19 @@ class Evaluator:
         rebuild_aux: Callable[[Any], Any],
         loops: EnteredLoops | None = None,
     ) -> None:
-        self.structure, self.batch, self.rebuild_aux = structure, batch, rebuild_aux
-        self._loops = frozenset[int]() if loops is None else loops.ids
+        self.structure, self.batch, self._rebuild_aux = structure, batch, rebuild_aux
+        self._loops = loops
         self._enter = ENTER if loops is None else {**ENTER, "scan": loops.enter}
+
+    def with_loops(self, loops: EnteredLoops) -> Evaluator:
+        """An evaluator whose loops are evaluated otherwise."""
+        return Evaluator(self.structure, self.batch, self._rebuild_aux, loops)
+
+    def rebuild_aux(self, aux: Any) -> Any:
+        """The user's `aux`, paired with the traces after the loops if there are any."""
+        found = self._rebuild_aux(aux)
+        after = None if self._loops is None else self._loops.traces_after
+        return found if after is None else (found, after)
 
     def run(
         self,
@@ -81,7 +95,8 @@ class Evaluator:
         wanted = [n.name for n in self.structure.nodes] if sites is None else sites
         wanted = [*wanted, *(s for s in inject if s not in wanted)]
         crossed = {} if feedback is None else self._crossed(gains)
-        plan = Plan(self._sites(wanted), crossed, self._loops)
+        loops = frozenset[int]() if self._loops is None else self._loops.ids
+        plan = Plan(self._sites(wanted), crossed, loops)
         self._require_injectable(inject, tap, plan)
         given, tapped = self._through_outputs(wanted, inject, find_tap(tap))
         runner = Runner(

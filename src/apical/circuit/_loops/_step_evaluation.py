@@ -146,6 +146,8 @@ def evaluate(
         if recurrence is not None and at in recurrence.own_weights:
             b = w if copy is None else copy
             own = recurrence.own_weights[at](x - passed, jax.lax.stop_gradient(b))
+            # What other recurrent synapses of the step read is without this path.
+            shadows[recurrence.stopped[at]][op.outputs[0]] = y
             y = y + own.astype(y.dtype)  # 0, with a derivative
         values[op.outputs[0]] = y
     return StepResult(

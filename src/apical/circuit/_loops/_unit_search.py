@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._jaxpr import Atom, Literal, Op
+from .._jaxpr import Atom, Literal, Op, is_concrete
 from ._entry_groups import (
     NONE,
     SEVERAL,
@@ -245,9 +245,7 @@ def _first_mixing(
 def _known(step: Step) -> Any:
     """A function from an atom to its value, if that is known now."""
     values: dict[int, Any] = {
-        n: c
-        for n, c in step.flow.program.constants.items()
-        if not isinstance(c, jax.core.Tracer)
+        n: c for n, c in step.flow.program.constants.items() if is_concrete(c)
     }
     for op in step.hoisted:
         inputs = [
@@ -259,7 +257,9 @@ def _known(step: Step) -> Any:
 
     def known(atom: Atom) -> np.ndarray | None:
         value = atom.value if isinstance(atom, Literal) else values.get(atom)
-        if value is None or jnp.issubdtype(jnp.result_type(value), jax.dtypes.extended):
+        if value is None or not isinstance(value, (np.ndarray, np.generic, jax.Array)):
+            return None
+        if jnp.issubdtype(value.dtype, jax.dtypes.extended):
             return None
         return np.asarray(value)
 

@@ -5,3 +5,4 @@ from ._ottt import OTTT as OTTT
 from ._rflo import RFLO as RFLO
 from ._rtrl import RTRL as RTRL
 from ._snap import SnAp as SnAp
+from ._uoro import UORO as UORO

@@ -107,7 +107,7 @@ class EProp(OnlineRule):
         self,
     ) -> tuple[str, ...]:
         """Symmetric feedback transports weights; adaptive feedback is learned."""
-        found = list(ONLINE_NEEDS)
+        found: list[str] = list(ONLINE_NEEDS)
         if self.feedback is None:
             found.insert(0, "weight transport")
         elif "second network" in self.feedback.needs:

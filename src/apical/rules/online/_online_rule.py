@@ -17,7 +17,15 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import optax
 
-from ...circuit import Circuit, Loop, MixedUnitsError, Traces
+from ...circuit import (
+    Circuit,
+    Loop,
+    MixedUnitsError,
+    Traces,
+    at_path,
+    carry_of,
+    require_same_carry,
+)
 from .._base import Credit, Rule, rule, static
 from .._field_checks import check_positive, check_whole
 from ..feedback import FeedbackAlignment, KolenPollack
@@ -84,11 +92,10 @@ class OnlineRule(Rule):
         """Find the units, allocate traces, and draw the feedback."""
         loops = self.loops(circuit)
         self._require_memory(loops)
-        _warn_of_lower_layers(circuit, loops, type(self).__name__)
+        self._warn_of_lower_layers(circuit)
         traces: tuple[Traces, ...] = ()
         if circuit.spec.carry is not None:
-            name = type(self).__name__
-            circuit.require_streaming(params, args, self.passes, name)
+            require_continuing(circuit, params, args, self.passes, type(self).__name__)
             traces = tuple(loop.units.zero_traces() for loop in loops)
         view = self.view(circuit, None)
         inner = ()
@@ -152,7 +159,7 @@ class OnlineRule(Rule):
         """
         name = type(self).__name__
         try:
-            found = circuit.loops(self.passes)
+            found = circuit.loops.of_units(self.passes)
         except MixedUnitsError as error:
             raise ValueError(
                 f"{name} needs a loop whose units keep to themselves. {error} Use "
@@ -172,7 +179,8 @@ class OnlineRule(Rule):
     def view(self, circuit: Circuit, state: Any) -> Circuit:
         """The circuit with derivatives found forwards in time."""
         traces = state.traces if state is not None and state.traces else None
-        return circuit.through_time(self.passes, self.chunk, traces)
+        online = circuit.loops.online(self.passes, self.chunk, traces)
+        return circuit.with_loops(online)
 
     def _with_traces(self, found: Credit, state: OnlineState) -> Credit:
         aux, traces = found.aux, state.traces
@@ -187,23 +195,32 @@ class OnlineRule(Rule):
             largest = max(loops, key=lambda loop: loop.units.nbytes())
             raise ValueError(
                 f"The eligibility traces would take {needed / 1e9:.2g} GB (most of it "
-                f"in the loop at {largest.op.where}), and `memory_limit` is "
+                f"in the loop at {largest.scans.op.where}), and `memory_limit` is "
                 f"{self.memory_limit / 1e9:.2g} GB. Use fewer examples at a time, a "
                 "unit whose state decays by one number (its traces factor: `OTTT`), "
                 "`EfficientTraces`, or raise `memory_limit`."
             )
 
+    def _warn_of_lower_layers(self, circuit: Circuit) -> None:
+        """Warn of parameters that reach units only through another synapse."""
+        names = circuit.loops.within_step(self.passes)
+        if names:
+            warnings.warn(
+                f"{type(self).__name__} keeps no eligibility trace for "
+                f"{', '.join(map(repr, names))}: these reach the units of a loop "
+                "through another synapse, or through an operation that is not entry by "
+                "entry, so they learn from the credit of each step alone, not from its "
+                "later effects. `RTRL` and `UORO` have no such limit.",
+                UserWarning,
+                stacklevel=3,
+            )
 
-def _warn_of_lower_layers(circuit: Circuit, loops: tuple[Loop, ...], rule: str) -> None:
-    """Warn of parameters that reach units only through a synapse of the same step."""
-    names = [circuit.leaves.names[i] for i in circuit.within_step(loops)]
-    if names:
-        warnings.warn(
-            f"{rule} keeps no eligibility trace for {', '.join(map(repr, names))}: "
-            "these reach the units of a loop through another synapse, or through an "
-            "operation that is not entry by entry, so they learn from the credit of "
-            "each step alone, not from its later effects. `RTRL` and `UORO` have no "
-            "such limit.",
-            UserWarning,
-            stacklevel=4,
-        )
+
+def require_continuing(
+    circuit: Circuit, params: Any, args: Any, passes: str | None, rule: str
+) -> None:
+    """Require that a sequence can continue from call to call by `carry=`."""
+    position, path = carry_of(circuit.spec, args, rule)
+    ended = jax.eval_shape(lambda: circuit.run(params, args, sites=()).aux)
+    require_same_carry(args[position], at_path(ended, path), position, path)
+    circuit.loops.require_streaming(passes, rule)

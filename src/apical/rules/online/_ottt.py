@@ -67,7 +67,7 @@ class OTTT(EProp):
             if not loop.units.factored:
                 raise ValueError(
                     f"OTTT needs units with one state that decays by one constant, and "
-                    f"that adds its synapses' outputs; in the loop at {loop.op.where} "
+                    f"that adds its synapses' outputs; in the loop at {loop.scans.op.where} "
                     f"units have {loop.units.units.states} states, another decay, or a "
                     "reset with a derivative. Stop the reset "
                     "(`v - jax.lax.stop_gradient(z)`), or use `EProp`."

@@ -83,7 +83,7 @@ class SnAp(OnlineRule):
         self,
     ) -> tuple[str, ...]:
         """As e-prop; each unit also knows its own recurrent weight."""
-        found = list(ONLINE_NEEDS)
+        found: list[str] = list(ONLINE_NEEDS)
         if self.feedback is None:
             found.insert(0, "weight transport")
         elif "second network" in self.feedback.needs:

@@ -1,0 +1,108 @@
+"""The loops of a program whose carry depends on parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+
+from .._structure import Structure
+from ._online_loops import Loop, OnlineLoops, find_loops
+from ._rank_one_loops import RankOneLoops, StateLoop, find_state_loops
+from ._rank_one_scan import RankOne
+from ._streaming import (
+    continuing,
+    require_streaming,
+    require_streaming_states,
+    within_step,
+)
+from ._unit_loop import Traces
+
+
+class ProgramLoops:
+    """The loops of a program, found when they are first asked for.
+
+    Loops inside another one whose carry depends on parameters are a part of its step.
+    """
+
+    def __init__(self, structure: Structure) -> None:
+        self.structure = structure
+        self._of_units: dict[str, tuple[Loop, ...]] = {}
+        self._of_states: tuple[StateLoop, ...] | None = None
+
+    def of_units(self, passes: str = "nothing") -> tuple[Loop, ...]:
+        """The loops, and their units.
+
+        Args:
+          passes: what a recurrent synapse passes back in time: `"nothing"`, or `"own"`
+            for what leads from a unit to itself.
+
+        Raises:
+          MixedUnitsError: if units depend on each other other than by synapses.
+        """
+        if passes not in ("nothing", "own"):
+            raise ValueError(f"`passes` must be 'nothing' or 'own', not {passes!r}.")
+        if passes not in self._of_units:
+            found = find_loops(self.structure, own=passes == "own")
+            self._of_units[passes] = found
+        return self._of_units[passes]
+
+    def of_states(self) -> tuple[StateLoop, ...]:
+        """The loops, whatever their units."""
+        if self._of_states is None:
+            self._of_states = find_state_loops(self.structure)
+        return self._of_states
+
+    def within_step(self, passes: str = "nothing") -> tuple[str, ...]:
+        """The names of the parameters that reach units only through another synapse.
+
+        They have no trace, and learn from the credit of each step alone.
+        """
+        names = self.structure.leaves.names
+        found = within_step(self.structure, self.of_units(passes))
+        return tuple(names[i] for i in found)
+
+    def require_streaming(self, passes: str | None, rule: str) -> None:
+        """Require that what is known of the past can continue from call to call.
+
+        Args:
+          passes: as in `of_units`, for eligibility traces; None for estimates.
+          rule: the name of the rule, for messages.
+        """
+        if passes is None:
+            require_streaming_states(self.structure, self.of_states(), rule)
+        else:
+            require_streaming(self.structure, self.of_units(passes), rule)
+
+    def online(
+        self, passes: str, chunk: int, traces: Sequence[Traces] | None
+    ) -> OnlineLoops:
+        """An evaluation that finds derivatives by eligibility traces.
+
+        A rule that works on `circuit.with_loops(circuit.loops.online(...))` passes
+        signals back through time along units alone.
+
+        Args:
+          passes: as in `of_units`.
+          chunk: the number of steps that are computed at once.
+          traces: what each loop starts with; None for zeros.
+        """
+        loops, given = self.of_units(passes), None
+        if traces is not None:
+            kept = continuing(self.structure, loops)
+            given = [
+                t if c else loop.units.zero_traces()
+                for t, c, loop in zip(traces, kept, loops, strict=True)
+            ]
+        return OnlineLoops(loops, chunk, given)
+
+    def rank_one(
+        self, key: jax.Array, estimates: Sequence[RankOne] | None
+    ) -> RankOneLoops:
+        """An evaluation that estimates derivatives by a product of two vectors.
+
+        Args:
+          key: a random key.
+          estimates: what each loop starts with; None for zeros.
+        """
+        return RankOneLoops(self.of_states(), key, estimates)
