@@ -52,7 +52,7 @@ def test_a_row_through_time_learns_on_a_spiking_network(name):
 @pytest.mark.parametrize("name", THROUGH_TIME)
 def test_a_row_through_time_refuses_a_perceptron_with_the_reason(name):
     run = Trainer(START, RULES[name], VmappedRuns.with_seeds((0,), 0.1, {}))
-    with pytest.raises(ValueError, match="no `lax.scan` whose carry"):
+    with pytest.raises(ValueError, match=r"no `lax\.scan` whose carry"):
         run.begin()
 
 
