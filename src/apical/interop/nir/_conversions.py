@@ -23,7 +23,7 @@ def lif_from_decay(
     *,
     dt: float,
     threshold: Any = 1.0,
-    reset: Any = "zero",
+    reset: Any,
     scale_input: bool = False,
     method: str = "euler",
 ) -> LIF:
@@ -46,7 +46,7 @@ def lif_from_decay(
       ValueError: for a reset by subtraction, or a decay out of range.
 
     Example:
-      >>> lif = lif_from_decay(0.75, dt=1e-3)
+      >>> lif = lif_from_decay(0.75, dt=1e-3, reset="zero")
       >>> float(lif.tau), float(lif.r)
       (0.004, 4.0)
     """
@@ -64,7 +64,7 @@ def cuba_lif_from_decay(
     *,
     dt: float,
     threshold: Any = 1.0,
-    reset: Any = "zero",
+    reset: Any,
     scale_input: bool = False,
     method: str = "euler",
 ) -> CubaLIF:
@@ -87,7 +87,7 @@ def cuba_lif_from_decay(
       ValueError: for a reset by subtraction, or a decay out of range.
 
     Example:
-      >>> cuba = cuba_lif_from_decay(0.5, 0.75, dt=1e-3)
+      >>> cuba = cuba_lif_from_decay(0.5, 0.75, dt=1e-3, reset="zero")
       >>> float(cuba.tau_syn), float(cuba.w_in), float(cuba.r)
       (0.002, 2.0, 4.0)
     """

@@ -21,13 +21,13 @@ def heaviside(u: jax.Array) -> jax.Array:
     """The spike of NIR's equations: 1 where u > 0, else 0; its derivative is 0.
 
     Args:
-      u: the potential minus the threshold.
+      u: the potential minus the threshold. Where it is NaN, so is the spike.
 
     Example:
       >>> heaviside(jnp.array([-1.0, 0.0, 1.0])).tolist()
       [0.0, 0.0, 1.0]
     """
-    return (u > 0).astype(u.dtype)
+    return jnp.where(jnp.isnan(u), u, (u > 0).astype(u.dtype))
 
 
 class Simulation(NamedTuple):
