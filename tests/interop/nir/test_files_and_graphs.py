@@ -116,7 +116,7 @@ def test_a_flat_loop_and_a_subgraph_are_the_same_layer():
         assert isinstance(first.synapses, nir.Linear)
         assert isinstance(second, nir.LIF)
     # What we write has the loop in a subgraph.
-    assert "recurrent_0" in nir.to_graph(nir.from_graph(flat)).nodes
+    assert "layer_0_recurrent" in nir.to_graph(nir.from_graph(flat)).nodes
 
 
 class Unheard(package.LIF):

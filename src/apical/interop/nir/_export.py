@@ -54,16 +54,17 @@ def to_graph(layers: Sequence[Layer], *, input_shape: Any = None) -> Any:
     Example:
       >>> from apical.interop import nir
       >>> graph = nir.to_graph([nir.LIF(tau=20e-3)], input_shape=3)
-      >>> sorted(graph.nodes), graph.nodes["lif_0"].tau.tolist()
-      (['input', 'lif_0', 'output'], [0.02, 0.02, 0.02])
+      >>> sorted(graph.nodes), graph.nodes["layer_0_lif"].tau.tolist()
+      (['input', 'layer_0_lif', 'output'], [0.02, 0.02, 0.02])
     """
     package = nir_package()
     shapes = layer_shapes(layers, input_shape)
+    digits = len(str(len(shapes)))
     nodes: dict[str, Any] = {"input": _terminal(package, "input", shapes[0])}
     for i, (each, shape) in enumerate(zip(layers, shapes, strict=False)):
-        nodes[f"{name_of(each).lower()}_{i}"] = _node(
-            package, each, shape, f"layers[{i}]"
-        )
+        # Files order nodes by name, and nirtorch reads loops in the order of the chain.
+        name = f"layer_{i:0{digits}}_{name_of(each).lower()}"
+        nodes[name] = _node(package, each, shape, f"layers[{i}]")
     nodes["output"] = _terminal(package, "output", shapes[-1])
     names = list(nodes)
     return package.NIRGraph(nodes, list(itertools.pairwise(names)))
