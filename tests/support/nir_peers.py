@@ -16,6 +16,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from apical import spiking
 from apical.interop import nir
 
 FILE = Path(__file__).parents[1] / "interop" / "nir" / "peer_spikes.npz"
@@ -74,14 +75,10 @@ def trained_layers(dense, back, cuba, same):
     x = (rng.random((60, 4, 8)) < 0.3).astype(np.float32)
     rates = rng.random((4, 8)).astype(np.float32) * 0.3
 
-    @jax.custom_jvp
-    def spike(u):
-        return nir.heaviside(u)
-
-    spike.defjvp(lambda u, du: (spike(*u), du[0] / (1 + 5 * abs(u[0])) ** 2))
-
     def loss(weights):
-        run = nir.run(with_weights(layers, weights), x, dt=DT, spike=spike)
+        run = nir.run(
+            with_weights(layers, weights), x, dt=DT, spike=spiking.fast_sigmoid(5)
+        )
         return ((run[1].mean(0) - rates) ** 2).sum()
 
     step = jax.jit(jax.value_and_grad(loss))

@@ -2,9 +2,11 @@
 
 from functools import partial
 
+import jax
 import numpy as np
 import pytest
 
+from apical import spiking
 from apical.interop import nir
 
 RNG = np.random.default_rng(7)
@@ -25,6 +27,34 @@ def test_neurons_from_decays_keep_that_part_of_their_potential(method):
     assert np.allclose(whole[:, 0], [0.5 * decay**t for t in range(3)], rtol=1e-5)
     part = nir.run([nir.li_from_decay(decay, **how, scale_input=True)], x, **how)[1]
     assert np.allclose(part, whole * (1 - decay), rtol=1e-4)
+
+
+def scanned(step, state, x, **how):
+    return np.asarray(jax.lax.scan(partial(step, **how), state, x)[1])
+
+
+@pytest.mark.parametrize("method", ["euler", "exact"])
+def test_neurons_from_decays_are_those_of_apical_spiking(method):
+    decay, synaptic = np.linspace(0.5, 0.97, 6), np.linspace(0.9, 0.3, 6)
+    x, how = 1.5 * X, {"dt": DT, "method": method}
+    fixed = {"reset": "zero", "threshold": 0.9}
+    lif = scanned(
+        *(spiking.lif, spiking.LIFState.initial((3, 6)), x),
+        **{"decay": decay, **fixed},
+    )
+    ours = nir.run([nir.lif_from_decay(decay, **fixed, **how)], x, **how)[1]
+    assert 100 < lif.sum() < lif.size / 2
+    assert np.array_equal(ours, lif)
+    cuba = scanned(
+        *(spiking.cuba_lif, spiking.CubaLIFState.initial((3, 6)), 0.3 * x),
+        **{"decay": decay, "synaptic_decay": synaptic, **fixed},
+    )
+    made = nir.cuba_lif_from_decay(synaptic, decay, **fixed, **how)
+    assert 100 < cuba.sum() < cuba.size / 2
+    assert np.array_equal(nir.run([made], 0.3 * x, **how)[1], cuba)
+    subtracted = {"decay": decay, "threshold": 0.9}  # as `lif` resets by default
+    other = scanned(*(spiking.lif, spiking.LIFState.initial((3, 6)), x), **subtracted)
+    assert not np.array_equal(other, lif)
 
 
 def test_subtraction_cannot_be_said_in_nir():

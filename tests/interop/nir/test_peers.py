@@ -126,9 +126,9 @@ def test_the_table_of_what_the_peers_read_is_true(peer, layers, agrees):
         with pytest.raises(Exception):  # noqa: B017  whatever it raises
             peers.spikes_of(peer, graph, x)
         return
-    theirs = peers.spikes_of(peer, graph, x)
-    assert theirs.any()
-    assert np.array_equal(peers.spikes_here(layers, x), theirs) == agrees
+    ours = peers.spikes_here(layers, x)
+    assert ours.any()
+    assert np.array_equal(ours, peers.spikes_of(peer, graph, x)) == agrees
 
 
 @needs_peers

@@ -18,7 +18,6 @@ from ._file import read as read
 from ._file import write as write
 from ._import import from_graph as from_graph
 from ._layer import Layer as Layer
-from ._layer import heaviside as heaviside
 from ._neurons import IF as IF
 from ._neurons import LI as LI
 from ._neurons import LIF as LIF

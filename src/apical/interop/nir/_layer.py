@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, NamedTuple, TypeVar, dataclass_transform
 
@@ -11,23 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ...spiking import SpikeFunction
 from ._discrete_time import step_fraction
 
 C = TypeVar("C")
 Shape = tuple[int, ...]
-
-
-def heaviside(u: jax.Array) -> jax.Array:
-    """The spike of NIR's equations: 1 where u > 0, else 0; its derivative is 0.
-
-    Args:
-      u: the potential minus the threshold. Where it is NaN, so is the spike.
-
-    Example:
-      >>> heaviside(jnp.array([-1.0, 0.0, 1.0])).tolist()
-      [0.0, 0.0, 1.0]
-    """
-    return jnp.where(jnp.isnan(u), u, (u > 0).astype(u.dtype))
 
 
 class Simulation(NamedTuple):
@@ -41,9 +28,9 @@ class Simulation(NamedTuple):
     """
 
     dt: float
-    method: str = "euler"
-    spike: Callable[[jax.Array], jax.Array] = heaviside
-    detach_reset: bool = True
+    method: str
+    spike: SpikeFunction
+    detach_reset: bool
 
     def fraction(self, tau: Any, dtype: Any) -> jax.Array:
         """The part of the way to its asymptote that a variable goes in one step."""

@@ -8,15 +8,18 @@ and `Delay` look back. norse and snntorch do the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ...spiking import SpikeFunction, fast_sigmoid
 from ._discrete_time import check_dt, check_method
-from ._layer import Layer, Shape, Simulation, check_arrays, heaviside, name_of
+from ._layer import Layer, Shape, Simulation, check_arrays, name_of
+
+DEFAULT_SPIKE = fast_sigmoid()
 
 
 def layer_shapes(layers: Sequence[Layer], input_shape: Any = None) -> list[Shape]:
@@ -101,7 +104,7 @@ def step(
     *,
     dt: float,
     method: str = "euler",
-    spike: Callable[[jax.Array], jax.Array] = heaviside,
+    spike: SpikeFunction = DEFAULT_SPIKE,
     detach_reset: bool = True,
 ) -> tuple[list[Any], jax.Array]:
     """One time step of all layers, for a loop of one's own.
@@ -112,7 +115,7 @@ def step(
       x: the input, of shape (batch, *shape).
       dt: as in `run`, like the rest.
       method: the discretisation.
-      spike: the spike as a function of the potential minus the threshold.
+      spike: from the potential minus the threshold to spikes.
       detach_reset: whether the derivative of the reset by the spike counts as 0.
 
     Returns:
@@ -155,7 +158,7 @@ def run(
     *,
     dt: float,
     method: str = "euler",
-    spike: Callable[[jax.Array], jax.Array] = heaviside,
+    spike: SpikeFunction = DEFAULT_SPIKE,
     detach_reset: bool = True,
     state: list[Any] | None = None,
 ) -> tuple[list[Any], jax.Array]:
@@ -170,8 +173,8 @@ def run(
       dt: the time step, in seconds.
       method: `"euler"`, k = dt / tau, as norse and snntorch; or `"exact"`,
         k = 1 - exp(-dt / tau), exact for an input that is constant over a step.
-      spike: the spike as a function of the potential minus the threshold. The default
-        has the derivative 0; a surrogate of `apical.spiking` makes the layers learn.
+      spike: from the potential minus the threshold to spikes, such as
+        `apical.spiking.fast_sigmoid(slope)`: its surrogate is what layers learn by.
       detach_reset: whether the derivative of the reset by the spike counts as 0.
       state: what an earlier window returned; by default `init_state`.
 
