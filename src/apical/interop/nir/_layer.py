@@ -53,9 +53,11 @@ def layer(cls: type[C]) -> type[C]:
 
 
 class Layer(abc.ABC):
-    """A layer of a network, in the words of NIR.
+    """A layer of a network: what those below are.
 
-    Shapes are those of one example; arrays in time have the axes (batch, *shape).
+    It is a frozen dataclass and a pytree, whose arrays are its leaves. Its name and its
+    fields are those of NIR; a field of neurons that is the same for all units may be a
+    number. Make another with `dataclasses.replace`. Shapes are those of one example; arrays in time have the axes (batch, *shape).
     """
 
     positive: ClassVar[tuple[str, ...]] = ()  # fields that are times, in seconds
