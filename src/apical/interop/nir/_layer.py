@@ -57,7 +57,8 @@ class Layer(abc.ABC):
 
     It is a frozen dataclass and a pytree, whose arrays are its leaves. Its name and its
     fields are those of NIR; a field of neurons that is the same for all units may be a
-    number. Make another with `dataclasses.replace`. Shapes are those of one example; arrays in time have the axes (batch, *shape).
+    number. Make another with `dataclasses.replace`. Shapes are those of one example;
+    arrays in time have the axes (batch, *shape).
     """
 
     positive: ClassVar[tuple[str, ...]] = ()  # fields that are times, in seconds
