@@ -42,16 +42,9 @@ def random_manifolds(
         [curve(rng, rng.random(examples), units, alpha) for _ in range(classes)]
     )
     fired = np.minimum(np.floor(times * steps), steps - 1).astype(np.float32)
-    labels = np.broadcast_to(
-        np.arange(classes, dtype=np.int32)[:, None], (classes, examples)
-    )
     trained = examples - examples // 5
-    parts = [
-        (array[:, part].reshape(-1, *array.shape[2:]), labels[:, part].reshape(-1))
-        for array in (fired,)
-        for part in (slice(None, trained), slice(trained, None))
-    ]
-    (train_x, train_y), (test_x, test_y) = (_mixed(rng, *part) for part in parts)
+    train_x, train_y = _mixed(rng, fired[:, :trained])
+    test_x, test_y = _mixed(rng, fired[:, trained:])
     name = f"random manifolds, alpha {alpha:g}"
     return Data(name, "vectors", train_x, train_y, test_x, test_y, classes)
 

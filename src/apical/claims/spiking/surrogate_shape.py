@@ -168,7 +168,7 @@ CLAIM = Claim(
         "to test. 64 current-based neurons (5 ms, 10 ms) with recurrent weights, reset "
         "to zero, no derivative through the reset, leaky read-outs whose highest "
         "potentials are the logits. Backpropagation through time with three "
-        "surrogates: the derivative of a fast sigmoid, the derivative of a sigmoid, and "
+        "surrogates: the derivative of a fast sigmoid, that of a sigmoid, and "
         f"a triangle, so wide that the area is {AREA:g} where the peak is 1; each with "
         "the peak at 1, and with area 1, as the derivative of a smooth step has. Adam, "
         "batches of 64, 12 epochs, 16 trials of the step size for each, 8 seeds. "
