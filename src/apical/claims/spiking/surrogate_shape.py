@@ -72,8 +72,9 @@ def tasks(scale: Scale) -> Iterable[Task]:
         yield _training(name, SHAPES["fast sigmoid"], size)
         return
     for kind, spikes in ((PEAK, SHAPES), (AREAS, UNIT_AREA)):
-        for shape, spike in spikes.items():
-            yield _training(model_name(shape, kind), spike, size)
+        shapes = [*spikes] if scale == "full" or kind == PEAK else ["fast sigmoid"]
+        for shape in shapes:
+            yield _training(model_name(shape, kind), spikes[shape], size)
     yield _training(name, SHAPES["fast sigmoid"], size, CONTROL)
 
 
