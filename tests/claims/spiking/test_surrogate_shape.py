@@ -157,6 +157,7 @@ def test_the_network_is_a_loop_over_its_steps():
     assert not np.allclose(silent(x), highest, atol=1e-2)
 
 
+@pytest.mark.slow
 def test_the_smoke_form_runs(tmp_path):
     outcome = run_claim(CLAIMS["surrogate-shape"], "smoke", tmp_path)
     assert {line["status"] for line in outcome.lines} == {"ok"}
