@@ -9,6 +9,8 @@ from ._analysis._synapses import Synapse as Synapse
 from ._argument_checks import require_arguments as require_arguments
 from ._argument_checks import require_arrays as require_arrays
 from ._argument_checks import require_function as require_function
+from ._carry import at_path as at_path
+from ._carry import carry_of as carry_of
 from ._circuit import Circuit as Circuit
 from ._depth_scaling import DepthScaled as DepthScaled
 from ._depth_scaling import depth_scaled as depth_scaled
@@ -24,6 +26,9 @@ from ._jaxpr import Op as Op
 from ._jaxpr import Program as Program
 from ._jaxpr import is_concrete as is_concrete
 from ._jaxpr import trace_program as trace_program
+from ._loops._online_loops import Loop as Loop
+from ._loops._unit_loop import Traces as Traces
+from ._loops._unit_search import MixedUnitsError as MixedUnitsError
 from ._loss_spec import LossSpec as LossSpec
 from ._marks import OUTPUT as OUTPUT
 from ._marks import bernoulli as bernoulli

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,9 +14,13 @@ from ._analysis._nodes import Edge, End, Parents
 from ._analysis._synapses import Synapse
 from ._argument_checks import pick, require_mapping, require_shapes, require_values
 from ._batching._batch import Batch
+from ._carry import at_path, carry_of, require_same_carry
 from ._evaluate._evaluator import Evaluator, Run
 from ._evaluate._sharding import inner, zeros
 from ._evaluate._taps import Tap
+from ._loops._online_loops import Loop, OnlineLoops, find_loops
+from ._loops._streaming import continuing, require_streaming, within_step
+from ._loops._unit_loop import Traces
 from ._pretty_print import mermaid, table
 from ._structure import Structure
 
@@ -46,7 +51,9 @@ class Circuit:
         self.loss_fn, self.structure, self.batch = loss_fn, structure, batch
         self.nodes, self.synapses = structure.nodes, structure.synapses
         self.leaves, self.spec = structure.leaves, structure.spec
+        self._rebuild_aux = rebuild_aux
         self._evaluator = Evaluator(structure, batch, rebuild_aux)
+        self._loops: dict[str, tuple[Loop, ...]] = {}
 
     # ---- Nodes and synapses. Details are in `Structure`.
 
@@ -372,6 +379,77 @@ class Circuit:
         """
         self.require_feedback()
         return self._evaluator.at_synapses(self.inputs(params, args), send)
+
+    # ---- Loops.
+
+    def loops(self, passes: str = "nothing") -> tuple[Loop, ...]:
+        """The loops whose carry depends on parameters, and their units.
+
+        Args:
+          passes: what a recurrent synapse passes back in time: `"nothing"`, or `"own"`
+            for what leads from a unit to itself.
+
+        Raises:
+          MixedUnitsError: if units depend on each other other than by synapses.
+        """
+        if passes not in ("nothing", "own"):
+            raise ValueError(f"`passes` must be 'nothing' or 'own', not {passes!r}.")
+        if passes not in self._loops:
+            self._loops[passes] = find_loops(self.structure, own=passes == "own")
+        return self._loops[passes]
+
+    def within_step(self, loops: Sequence[Loop]) -> tuple[int, ...]:
+        """The learned leaves that reach units only through another synapse."""
+        return within_step(self.structure, loops)
+
+    def require_streaming(self, params: Any, args: Any, passes: str, rule: str) -> None:
+        """Require that the traces of loops can continue from call to call."""
+        position, path = carry_of(self.spec, args, rule)
+        ended = jax.eval_shape(lambda: self.run(params, args, sites=()).aux)
+        require_same_carry(args[position], at_path(ended, path), position, path)
+        require_streaming(self.structure, self.loops(passes), rule)
+
+    def through_time(
+        self,
+        passes: str = "nothing",
+        chunk: int = 32,
+        traces: Sequence[Traces] | None = None,
+    ) -> Circuit:
+        """A view of the circuit that finds derivatives of its loops forwards in time.
+
+        A rule that works on this view passes signals back through time only along
+        units.
+
+        Args:
+          passes: as in `loops`.
+          chunk: the number of steps that are computed at once.
+          traces: the eligibility traces that each loop starts with, or None for zeros.
+
+        Returns:
+          A circuit. With traces, the `aux` of its runs is a pair: the user's, and the
+          list of the traces after each loop.
+        """
+        view, loops = copy.copy(self), self.loops(passes)
+        given = None
+        if traces is not None:
+            kept = continuing(self.structure, loops)
+            given = [
+                t if c else loop.units.zero_traces()
+                for t, c, loop in zip(traces, kept, loops, strict=True)
+            ]
+        online = OnlineLoops(loops, chunk, given)
+
+        def with_traces(aux: Any) -> Any:
+            after = [online.after[i] for i in range(len(loops))]
+            return self._rebuild_aux(aux), after
+
+        view._evaluator = Evaluator(
+            self.structure,
+            self.batch,
+            self._rebuild_aux if traces is None else with_traces,
+            online,
+        )
+        return view
 
     # ---- View.
 

@@ -22,6 +22,7 @@ class LossSpec:
     input_argnums: tuple[int, ...] | None = None
     carry: tuple[int, Any] | None = None
     derivative: bool = True  # whether the loss must be differentiable in the parameters
+    stepwise: bool = False  # whether a loss without a loop is a step from its carry
 
     def __post_init__(self) -> None:
         if self.reduction not in ("mean", "sum"):

@@ -13,6 +13,7 @@ from ._analysis._dataflow import Flow
 from ._analysis._drives_and_outputs import find_drive
 from ._analysis._effective_weights import shared_weights
 from ._analysis._gain_or_synapse import Products
+from ._analysis._graph import walk
 from ._analysis._loss_checks import (
     require_dependence,
     require_loops,
@@ -32,6 +33,7 @@ from ._argument_checks import (
 )
 from ._batching._batch import Batch
 from ._batching._batch_axes import BatchAxes
+from ._carry import as_loop
 from ._circuit import Circuit
 from ._jaxpr import trace_program
 from ._loss_spec import LossSpec
@@ -115,17 +117,21 @@ def trace_spec(
     arrays = given.split(args)[1]
     counts = len(learned), len(fixed)
     aux_structure: list[Any] = []
+    called = loss_fn
 
     def flat(*values: Any) -> Any:
         learned, fixed = values[: counts[0]], values[counts[0] : sum(counts)]
         params = leaves.combine(learned, fixed)
-        result = call_loss(loss_fn, params, given.combine([], values[sum(counts) :]))
+        result = call_loss(called, params, given.combine([], values[sum(counts) :]))
         loss, aux = _loss_and_aux(result, spec.has_aux)
         aux_arrays, rebuild = _aux_arrays(aux)
         aux_structure.append(rebuild)
         return (loss, *aux_arrays)
 
     program, _ = trace_program(flat, *shapes_of([*learned, *fixed, *arrays]))
+    if spec.stepwise and not any(s.op.loop for s in walk(program.body)):
+        called = as_loop(loss_fn, spec)
+        program, _ = trace_program(flat, *shapes_of([*learned, *fixed, *arrays]))
     require_no_mutable_arrays(program)
     shared = BatchAxes(spec, given, [x.shape for x in shapes_of(arrays)]).shared
     flow = Flow(program, *counts, frozenset(sum(counts) + i for i in shared))
@@ -141,7 +147,7 @@ def trace_spec(
         return trace_spec(loss_fn, spec, params, args).batch
 
     batch = Batch(structure, retrace)
-    return Circuit(on_copies(loss_fn), structure, batch, aux_structure[0])
+    return Circuit(on_copies(loss_fn), structure, batch, aux_structure[-1])
 
 
 def _structure(

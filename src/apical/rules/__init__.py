@@ -22,6 +22,11 @@ from .local_objectives import CLAPP as CLAPP
 from .local_objectives import PEPITA as PEPITA
 from .local_objectives import ForwardForward as ForwardForward
 from .local_objectives import LocalLosses as LocalLosses
+from .online import OTTT as OTTT
+from .online import RFLO as RFLO
+from .online import RTRL as RTRL
+from .online import EProp as EProp
+from .online import SnAp as SnAp
 from .perturbation import EvolutionStrategy as EvolutionStrategy
 from .perturbation import ForwardGradient as ForwardGradient
 from .perturbation import NodePerturbation as NodePerturbation

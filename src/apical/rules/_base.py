@@ -112,6 +112,8 @@ class Rule:
       descends: the loss that the rule descends: `"loss"`, the loss function;
         `"squared-error"`, half the squared distance of the output to its target,
         whatever the loss function is; or another word, with a method `descended`.
+      through_time: whether the rule finds the derivatives of loops forwards in time; a
+        loss function without a loop is then one step from its carry, if there is one.
       rate_scale: the factor by which a sweep multiplies the usual learning rates.
     """
 
@@ -122,6 +124,7 @@ class Rule:
     coupled: ClassVar[bool] = False
     derivative_free: ClassVar[bool] = False
     descends: ClassVar[str] = "loss"
+    through_time: ClassVar[bool] = False
     rate_scale: ClassVar[float] = 1.0
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:

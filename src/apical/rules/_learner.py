@@ -190,6 +190,7 @@ def _loss_spec(
         nodes=nodes or rule.nodes,
         input_argnums=input_argnums,
         derivative=not rule.derivative_free,
+        stepwise=rule.through_time and description.get("carry") is not None,
         **description,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,22 @@ class Run(NamedTuple):
     sites: dict[str, jax.Array]
 
 
+class EnteredLoops(Protocol):
+    """The loops that are not evaluated as the others are.
+
+    Attributes:
+      ids: the scans, by identity.
+      enter: evaluates a scan.
+    """
+
+    @property
+    def ids(self) -> frozenset[int]: ...
+
+    def enter(
+        self, runner: Runner, op: Any, scope: Any, inject: Any
+    ) -> Sequence[Any]: ...
+
+
 class Evaluator:
     """Evaluates the program of a structure.
 
@@ -32,6 +48,7 @@ class Evaluator:
       structure: the structure of the loss function.
       batch: its batch.
       rebuild_aux: rebuilds the user's `aux` from its arrays.
+      loops: the loops that have an evaluation of their own.
     """
 
     def __init__(
@@ -39,8 +56,11 @@ class Evaluator:
         structure: Structure,
         batch: Batch,
         rebuild_aux: Callable[[Any], Any],
+        loops: EnteredLoops | None = None,
     ) -> None:
         self.structure, self.batch, self.rebuild_aux = structure, batch, rebuild_aux
+        self._loops = frozenset[int]() if loops is None else loops.ids
+        self._enter = ENTER if loops is None else {**ENTER, "scan": loops.enter}
 
     def run(
         self,
@@ -61,13 +81,13 @@ class Evaluator:
         wanted = [n.name for n in self.structure.nodes] if sites is None else sites
         wanted = [*wanted, *(s for s in inject if s not in wanted)]
         crossed = {} if feedback is None else self._crossed(gains)
-        plan = Plan(self._sites(wanted), crossed)
+        plan = Plan(self._sites(wanted), crossed, self._loops)
         self._require_injectable(inject, tap, plan)
         given, tapped = self._through_outputs(wanted, inject, find_tap(tap))
         runner = Runner(
             self.structure.flow,
             plan,
-            ENTER,
+            self._enter,
             tapped,
             given,
             None if feedback is None else self._backward(backward),

@@ -22,11 +22,13 @@ class Plan:
     """The variables that are sites, and the operations with a second weight.
 
     `sites` maps a variable to the names of its sites (a node may also be the output);
-    `crossed` maps an operation, by identity, to (synapse's number, weight's position).
+    `crossed` maps an operation, by identity, to (synapse's number, weight's position);
+    `loops` are the scans, by identity, whose derivative is found forwards in time.
     """
 
     sites: Mapping[int, Sequence[str]] = field(default_factory=dict)
     crossed: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    loops: frozenset[int] = frozenset()
 
 
 @dataclass
@@ -193,6 +195,7 @@ def _entered(body: Body, plan: Plan) -> set[int]:
         any_here = False
         for op in body.ops:
             inside = op.enterable and any([visit(b) for b in op.bodies])
+            inside |= id(op) in plan.loops
             if inside:
                 found.add(id(op))
             here = id(op) in plan.crossed or any(n in plan.sites for n in op.outputs)

@@ -15,13 +15,15 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ...circuit import Circuit, inner
+from ...circuit import Circuit, at_path, carry_of, inner
 from .._base import Credit, Rule, SearchSpace, Signal, rule, static
 from .._field_checks import check_positive, check_transformation
 from .._inner_optimizers import adam, apply_optimizer, init_optimizer
 from .._numerics import fold_in_name, squared_norm
 from ._critic import Critic, as_critic, weights_for
 from ._synthetic_gradients import CriticState
+
+_NAME = "WindowedSyntheticGradients"
 
 
 class CutCriticism(NamedTuple):
@@ -110,9 +112,9 @@ class WindowedSyntheticGradients(Rule):
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
         """Initialise the critic."""
-        position, path = _carry(circuit, args)
+        position, path = carry_of(circuit.spec, args, _NAME)
         ended = jax.eval_shape(lambda: circuit.run(params, args, sites=()).aux)
-        _require_same(args[position], _at(ended, path), position, path)
+        _require_same(args[position], at_path(ended, path), position, path)
         inputs = jax.eval_shape(_side_by_side, args[position])
         own = fold_in_name(key, "apical.WindowedSyntheticGradients")
         weights = weights_for(
@@ -128,7 +130,7 @@ class WindowedSyntheticGradients(Rule):
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
         """Backpropagate from the window's end; then train the critic at its start."""
         learned, fixed = circuit.leaves.split(params)
-        position, _ = _carry(circuit, args)
+        position, _ = carry_of(circuit.spec, args, _NAME)
 
         def total(learned: Any, carry: Any) -> Any:
             here = circuit.leaves.combine(learned, fixed)
@@ -163,49 +165,14 @@ class WindowedSyntheticGradients(Rule):
 
     def _total(self, circuit: Circuit, state: Any, args: Any, run: Any) -> jax.Array:
         """The loss of the window, plus the critic's prediction for the rest."""
-        _, path = _carry(circuit, args)
-        ended = _side_by_side(_at(run.aux, path))
+        _, path = carry_of(circuit.spec, args, _NAME)
+        ended = _side_by_side(at_path(run.aux, path))
         predicted = jax.lax.stop_gradient(self._predict(state.weights, ended))
         rest = inner(predicted, ended) / circuit.scale
         return run.loss + rest.astype(run.loss.dtype)
 
     def _predict(self, weights: Any, carry: jax.Array) -> jax.Array:
         return as_critic(self.critic).apply(weights, carry).astype(carry.dtype)
-
-
-def _carry(circuit: Circuit, args: Any) -> tuple[int, tuple[Any, ...]]:
-    """The position of the carry among the arguments, and its path in `aux`."""
-    if circuit.spec.carry is None or not circuit.spec.has_aux:
-        raise ValueError(
-            "WindowedSyntheticGradients follows a sequence from window to window: pass "
-            "`has_aux=True` and `carry=`, the position of what a window starts from "
-            "and where `aux` holds what it ended with, as in `apical.value_and_grad("
-            "loss_fn, rule, has_aux=True, carry=(0, 'h'))`."
-        )
-    position, path = circuit.spec.carry
-    if position >= len(args):
-        raise ValueError(
-            f"`carry` names argument {position}, and there are {len(args)} after "
-            "`params`: the first of them is 0."
-        )
-    return position, path if isinstance(path, tuple) else (path,)
-
-
-def _at(aux: Any, path: tuple[Any, ...]) -> Any:
-    """The value in `aux` at a path of keys, positions or attributes."""
-    for key in path:
-        try:
-            aux = getattr(aux, key) if _is_field(aux, key) else aux[key]
-        except (KeyError, IndexError, TypeError) as error:
-            raise ValueError(
-                f"`carry` looks for {key!r} in `aux`, and does not find it there: "
-                f"{jax.tree.map(jnp.shape, aux)}."
-            ) from error
-    return aux
-
-
-def _is_field(aux: Any, key: Any) -> bool:
-    return isinstance(key, str) and not isinstance(aux, dict) and hasattr(aux, key)
 
 
 def _require_same(init_optimizer: Any, ended: Any, position: int, path: Any) -> None:

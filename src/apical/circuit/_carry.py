@@ -1,0 +1,99 @@
+"""The state that a sequence carries from one call of the loss to the next.
+
+`carry=(position, path)` names the argument that a call starts from, and where `aux`
+holds the value that the next call starts from. A loss function without a loop is then
+one step of a loop: `as_loop` writes it as a scan of one step, so that every rule
+through time works on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ._loss_spec import LossSpec
+from ._partition import is_array
+
+
+def carry_of(spec: LossSpec, args: tuple[Any, ...], rule: str) -> tuple[int, Any]:
+    """The position of the carry among the arguments, and its path in `aux`.
+
+    Raises:
+      ValueError: without `carry=` and `has_aux`, or for a position without an argument.
+    """
+    if spec.carry is None or not spec.has_aux:
+        raise ValueError(
+            f"{rule} follows a sequence from call to call: pass `has_aux=True` and "
+            "`carry=`, the position of what a call starts from and where `aux` holds "
+            "what it ended with, as in `apical.value_and_grad(loss_fn, rule, "
+            "has_aux=True, carry=(0, 'h'))`."
+        )
+    position, path = spec.carry
+    if position >= len(args):
+        raise ValueError(
+            f"`carry` names argument {position}, and there are {len(args)} after "
+            "`params`: the first of them is 0."
+        )
+    return position, path if isinstance(path, tuple) else (path,)
+
+
+def at_path(aux: Any, path: tuple[Any, ...]) -> Any:
+    """The value in `aux` at a path of keys, positions or attributes."""
+    for key in path:
+        try:
+            aux = getattr(aux, key) if _is_field(aux, key) else aux[key]
+        except (KeyError, IndexError, TypeError) as error:
+            raise ValueError(
+                f"`carry` looks for {key!r} in `aux`, and does not find it there: "
+                f"{jax.tree.map(jnp.shape, aux)}."
+            ) from error
+    return aux
+
+
+def require_same_carry(start: Any, end: Any, position: int, path: Any) -> None:
+    """Require that the next call can start from what a call ended with."""
+    shapes = [jax.tree.map(_kind, tree) for tree in (start, end)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(
+            f"A call starts from {shapes[0]} (argument {position} after `params`) and "
+            f"ends with {shapes[1]} (in `aux` at {path}): the next one could not start "
+            "from that. Let both have one structure, shape and dtype."
+        )
+
+
+def _kind(leaf: Any) -> str:
+    return f"{jnp.result_type(leaf)}{list(jnp.shape(leaf))}"
+
+
+def _is_field(aux: Any, key: Any) -> bool:
+    return isinstance(key, str) and not isinstance(aux, dict) and hasattr(aux, key)
+
+
+def as_loop(loss_fn: Callable[..., Any], spec: LossSpec) -> Callable[..., Any]:
+    """The loss function `(loss, aux)` as a loop of one step."""
+
+    def looped(params: Any, *args: Any) -> Any:
+        position, path = carry_of(spec, args, "A rule through time")
+        rest: list[Any] = []
+
+        def step(carry: Any, _: None) -> Any:
+            given = (*args[:position], carry, *args[position + 1 :])
+            loss, aux = loss_fn(params, *given)
+            end = at_path(aux, path)
+            require_same_carry(carry, end, position, path)
+            leaves, treedef = jax.tree.flatten(aux)
+            arrays = [x for x in leaves if is_array(x)]
+            rest[:] = [leaves, treedef]
+            return end, (loss, arrays)
+
+        start = jax.tree.map(jnp.asarray, args[position])
+        _, (loss, arrays) = jax.lax.scan(step, start, None, length=1)
+        leaves, treedef = rest
+        found = iter(x[0] for x in arrays)
+        aux = [next(found) if is_array(x) else x for x in leaves]
+        return loss[0], jax.tree.unflatten(treedef, aux)
+
+    return looped

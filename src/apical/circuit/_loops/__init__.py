@@ -1,0 +1,1 @@
+"""Loops as steps: units, recurrent synapses, and gradients by eligibility traces."""

@@ -1,0 +1,300 @@
+"""A scan whose derivative is found forwards in time, by eligibility traces.
+
+The trace of a weight is kept from chunk to chunk, so that memory does not grow with the
+number of steps. Where an input of the loop depends on parameters and drives units (a
+layer applied to all steps before the loop), its cotangent at a step depends on later
+ones; such an array holds all steps anyway, and the chunks are then taken from the last
+to the first, from carries that were kept. The gradients are the same either way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ._step_evaluation import evaluate
+from ._unit_credit import (
+    Fixed,
+    along_units,
+    end_rows,
+    next_traces,
+    run_steps,
+    step_gradients,
+    steps_apart,
+    trace_gradients,
+    within_steps,
+)
+from ._unit_loop import Traces, UnitLoop
+
+
+def online_scan(
+    loop: UnitLoop,
+    fixed: Fixed,
+    carry: Sequence[Any],
+    xs: Sequence[Any],
+    traces: Traces | None,
+    chunk: int,
+) -> tuple[list[Any], list[Any], Traces | None]:
+    """Run a loop of units.
+
+    Args:
+      loop: the loop.
+      fixed: what is the same at every step.
+      carry: the first carry.
+      xs: the inputs, stacked.
+      traces: the traces that the carry comes with; None at the start of a sequence.
+      chunk: the number of steps that are differentiated at once.
+
+    Returns:
+      The last carry, the outputs, and the traces after it if traces were given.
+    """
+
+    @jax.custom_vjp
+    def scan(fixed: Any, carry: Any, xs: Any, traces: Any) -> Any:
+        return primal(fixed, carry, xs, traces)
+
+    def primal(fixed: Any, carry: Any, xs: Any, traces: Any) -> Any:
+        last, ys = _plain(loop, fixed, carry, xs)
+        after = None
+        if traces is not None:
+            after = _traces_after(
+                loop, fixed, carry, _forwards(loop, xs), traces, chunk
+            )
+        return last, ys, after
+
+    def forward(*args: Any) -> Any:
+        return primal(*args), args
+
+    def backward(args: Any, cotangents: Any) -> Any:
+        fixed, carry, xs, traces = args
+        last, ys, _ = cotangents
+        last, ys = ([_slope(x) for x in each] for each in (last, ys))
+        pull = _pull_reversed if loop.driving_inputs else _pull_forwards
+        given = _forwards(loop, xs), _forwards(loop, ys)
+        weights, start, moved = pull(loop, fixed, carry, *given, last, traces, chunk)
+        zeros = jax.tree.map(_zero, args)
+        moved = {i: _forwards(loop, [x])[0] for i, x in moved.items()}
+        pairs = zip(zeros[1], carry, strict=True)
+        first = [
+            s.astype(c.dtype) if (s := start.get(i)) is not None else z
+            for i, (z, c) in enumerate(pairs)
+        ]
+        return (
+            zeros[0]._replace(weights=weights),
+            first,
+            [moved.get(i, z) for i, z in enumerate(zeros[2])],
+            zeros[3],
+        )
+
+    scan.defvjp(forward, backward)
+    return scan(fixed, list(carry), list(xs), traces)
+
+
+def _plain(loop: UnitLoop, fixed: Fixed, carry: Any, xs: Any) -> tuple[Any, Any]:
+    """The loop as it is written."""
+    pairs = zip(loop.step.weights, fixed.weights, strict=True)
+    values = {**fixed.others, **dict(pairs)}
+
+    def step(carry: Any, x: Any) -> Any:
+        found = evaluate(loop.step, values, fixed.copies, carry, x)
+        return found.carry, found.ys
+
+    return jax.lax.scan(
+        step,
+        list(carry),
+        list(xs),
+        length=loop.length,
+        reverse=loop.reverse,
+        unroll=loop.unroll,
+    )
+
+
+def _forwards(loop: UnitLoop, xs: Sequence[Any]) -> list[Any]:
+    """Stacked arrays in the order of the steps."""
+    return [None if x is None else x[::-1] if loop.reverse else x for x in xs]
+
+
+def _sliced(
+    loop: UnitLoop, trees: Any, chunk: int, *, first: bool = False
+) -> tuple[int, Any, Any]:
+    """The number of whole chunks, their arrays, and those of the steps that remain.
+
+    What remains is the last chunk, or with `first` the first; it has at least one step.
+    """
+    count = (loop.length - 1) // chunk
+    rest = loop.length - count * chunk
+
+    def whole(x: Any) -> Any:
+        x = x[rest:] if first else x[: count * chunk]
+        return x.reshape(count, chunk, *x.shape[1:])
+
+    def remaining(x: Any) -> Any:
+        return x[:rest] if first else x[count * chunk :]
+
+    return rest, jax.tree.map(whole, trees), jax.tree.map(remaining, trees)
+
+
+def _traces_after(
+    loop: UnitLoop, fixed: Fixed, carry: Any, xs: Any, traces: Traces, chunk: int
+) -> Traces:
+    """The traces after the last step."""
+    if not loop.active:
+        return traces
+
+    def step(state: Any, xs: Any, length: int) -> Any:
+        carry, traces = state
+        last, before = run_steps(loop, fixed, carry, xs, length)
+        _, _, apart = steps_apart(loop, fixed, before, xs)
+        rows = end_rows(loop, credit=False, slots=True)
+        along = along_units(loop, fixed, before, xs, apart, rows, None)
+        return last, next_traces(loop, apart, along, traces, 0)
+
+    rest, whole, remaining = _sliced(loop, xs, chunk)
+    state, _ = jax.lax.scan(
+        lambda state, xs: (step(state, xs, chunk), None),
+        (carry, traces),
+        whole,
+        length=(loop.length - rest) // chunk,
+    )
+    return jax.lax.stop_gradient(step(state, remaining, rest)[1])
+
+
+def _pull_forwards(
+    loop: UnitLoop,
+    fixed: Fixed,
+    carry: Any,
+    xs: Any,
+    ybar: Any,
+    last: Any,
+    traces: Traces | None,
+    chunk: int,
+) -> tuple[list[Any], dict[int, Any], dict[int, Any]]:
+    """The cotangents of weights, first carry and inputs, from the first step on."""
+    none = [None] * len(last)
+
+    def step(state: Any, given: Any, last: Any, length: int, final: bool) -> Any:
+        (carry, found, start, traces, first), (xs, ybar) = state, given
+        after, before = run_steps(loop, fixed, carry, xs, length)
+        within, apart = within_steps(loop, fixed, before, xs, ybar, last)
+        direct = [a + b for a, b in zip(found, within.weights, strict=True)]
+        if not loop.active:
+            return (after, direct, start, traces, first), within.xs
+        rows = end_rows(loop, credit=True, slots=not final)
+        along = along_units(loop, fixed, before, xs, apart, rows, within.carry)
+        direct = step_gradients(loop, direct, apart, along)
+        direct = trace_gradients(loop, direct, along.start[0], traces)
+        start = start + _carried_back(loop, along.start[0], first)
+        if not final:
+            traces = next_traces(loop, apart, along, traces, 1)
+            first = jnp.stack(
+                [_carried_back(loop, row, first) for row in along.start[1:]]
+            )
+        return (after, direct, start, traces, first), within.xs
+
+    found = [jnp.zeros_like(w) for w in fixed.weights]
+    state = (
+        list(carry),
+        found,
+        jnp.zeros((len(loop.units.slots),), loop.dtype),
+        loop.zero_traces() if traces is None else traces,
+        end_rows(loop, credit=False, slots=True),
+    )
+    rest, whole, remaining = _sliced(loop, (xs, ybar), chunk)
+    state, moved = jax.lax.scan(
+        lambda state, given: step(state, given, none, chunk, False),
+        state,
+        whole,
+        length=(loop.length - rest) // chunk,
+    )
+    (_, found, start, *_), ended = step(state, remaining, last, rest, True)
+    moved = {
+        i: jnp.concatenate([x.reshape(-1, *x.shape[2:]), ended[i]])
+        for i, x in moved.items()
+    }
+    return found, dict(zip(loop.active, loop.unflat(start), strict=True)), moved
+
+
+def _carried_back(loop: UnitLoop, row: Any, first: Any) -> Any:
+    """A row times the derivatives of a chunk's first states by the loop's first carry.
+
+    `first[p, e]` is the derivative of slot p, of the unit of state e, by the first
+    value of state e.
+    """
+    units, slots = loop.units.state_units, range(loop.units.states)
+    return sum(
+        (loop.at_slot(row, units, q) * first[q] for q in slots), start=jnp.zeros(())
+    )
+
+
+def _pull_reversed(
+    loop: UnitLoop,
+    fixed: Fixed,
+    carry: Any,
+    xs: Any,
+    ybar: Any,
+    last: Any,
+    traces: Traces | None,
+    chunk: int,
+) -> tuple[list[Any], dict[int, Any], dict[int, Any]]:
+    """The same, from the last step on."""
+    none = [None] * len(last)
+    rest, whole, remaining = _sliced(loop, (xs, ybar), chunk, first=True)
+    count = (loop.length - rest) // chunk
+    after, begun = run_steps(loop, fixed, carry, remaining[0], rest)
+
+    def forward(carry: Any, xs: Any) -> Any:
+        return run_steps(loop, fixed, carry, xs, chunk)[0], carry
+
+    _, starts = jax.lax.scan(forward, after, whole[0], length=count)
+
+    def step(state: Any, before: Any, xs: Any, ybar: Any, last: Any) -> Any:
+        found, rows = state
+        within, apart = within_steps(loop, fixed, before, xs, ybar, last)
+        along = along_units(loop, fixed, before, xs, apart, rows, within.carry)
+        direct = [a + b for a, b in zip(found, within.weights, strict=True)]
+        direct = step_gradients(loop, direct, apart, along)
+        moved = {
+            i: x + along.xs[i] if i in along.xs else x for i, x in within.xs.items()
+        }
+        return (direct, along.start), moved
+
+    def chunked(state: Any, given: Any) -> Any:
+        start, xs, ybar, ends = given
+        _, before = run_steps(loop, fixed, start, xs, chunk)
+        return step(state, before, xs, ybar, ends)
+
+    state = (
+        [jnp.zeros_like(w) for w in fixed.weights],
+        end_rows(loop, credit=True, slots=False),
+    )
+    at_end = jnp.arange(count) == count - 1
+    ends = [
+        None if x is None else jnp.where(at_end.reshape(-1, *[1] * x.ndim), x[None], 0)
+        for x in last
+    ]
+    state, moved = jax.lax.scan(
+        chunked, state, (starts, *whole, ends), length=count, reverse=True
+    )
+    (found, rows), begun_moved = step(state, begun, *remaining, none if count else last)
+    if traces is not None:
+        found = trace_gradients(loop, found, rows[0], traces)
+    moved = {
+        i: jnp.concatenate([begun_moved[i], x.reshape(-1, *x.shape[2:])])
+        for i, x in moved.items()
+    }
+    return found, dict(zip(loop.active, loop.unflat(rows[0]), strict=True)), moved
+
+
+def _slope(x: Any) -> Any:
+    """A cotangent, or None where there is none."""
+    return None if x.dtype == jax.dtypes.float0 else x
+
+
+def _zero(x: Any) -> Any:
+    if jnp.issubdtype(jnp.result_type(x), jnp.inexact):
+        return jnp.zeros_like(x)
+    return np.zeros(jnp.shape(x), jax.dtypes.float0)

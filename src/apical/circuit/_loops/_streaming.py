@@ -1,0 +1,191 @@
+"""Which loops continue from call to call, and which parameters have no trace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from .._analysis._dataflow import Flow
+from .._analysis._primitives import STRUCTURAL
+from .._jaxpr import Atom, Literal
+from .._structure import Structure
+from ._online_loops import Loop
+from ._step import Step, reads
+
+# Structural operations of one operand.
+_REARRANGING = STRUCTURAL - {"concatenate", "pad", "stack", "gather", "dynamic_slice"}
+
+
+def continuing(structure: Structure, loops: Sequence[Loop]) -> tuple[bool, ...]:
+    """Whether each loop starts from the argument that `carry=` names."""
+    return tuple(any(_carry_leaves(structure, loop).values()) for loop in loops)
+
+
+def require_streaming(structure: Structure, loops: Sequence[Loop], rule: str) -> None:
+    """Require that the traces of the loops can continue from call to call.
+
+    Raises:
+      ValueError: if a part of the carry starts no loop, or a loop starts from the carry
+        in part; if a read-out continues, or parameters drive units from outside of the
+        loop.
+    """
+    names = structure.leaves.names
+    started = set[str]()
+    for loop in loops:
+        found = _carry_leaves(structure, loop)
+        started.update(path for path in found.values() if path)
+        if not any(found.values()):
+            continue
+        if not loop.outermost:
+            raise ValueError(
+                f"{rule} cannot continue traces of the loop at {loop.op.where}: it is "
+                "inside another loop or a branch. Let the outer loop's steps be calls."
+            )
+        missing = [
+            i for i in loop.units.active if not found[loop.units.step.carries[i]]
+        ]
+        if missing:
+            raise ValueError(
+                f"The loop at {loop.op.where} starts from `carry` in part: "
+                f"{len(missing)} of its {len(loop.units.active)} states start anew in "
+                "each call. Carry all of them."
+            )
+        readouts = loop.parts.readouts
+        if readouts is not None and any(found.get(n) for n in readouts.carries):
+            raise ValueError(
+                f"A leaky read-out of the loop at {loop.op.where} continues from call "
+                "to call, and its filtered traces are not kept. Let the output be a "
+                "state of units (`jnp.tanh`), start it anew in each call, or call with "
+                "the whole sequence."
+            )
+        outside = _leaves_of_inputs(structure.flow, loop)
+        if outside:
+            listed = ", ".join(repr(names[i]) for i in sorted(outside))
+            raise ValueError(
+                f"{listed} drive the units of the loop at {loop.op.where} from outside "
+                "of the loop, where no trace can continue from call to call. Compute "
+                "that product inside the loop, or call with the whole sequence."
+            )
+    for path in _inexact_leaves(structure):
+        if path not in started:
+            raise ValueError(
+                f"Part {path!r} of the `carry` starts no loop, so that what it says of "
+                "earlier calls would be lost. Let a `lax.scan` start from it, or leave "
+                "it out of `carry`."
+            )
+
+
+def within_step(structure: Structure, loops: Sequence[Loop]) -> tuple[int, ...]:
+    """The learned leaves whose credit through units is that of the same step alone.
+
+    They reach units through a synapse of the same step, or other than entry by entry,
+    and have no trace in any loop.
+    """
+    flow, below, traced = structure.flow, set[int](), set[int]()
+    for loop in loops:
+        step, units = loop.units.step, loop.units
+        for i in units.traced:
+            synapse = step.synapses[i]
+            traced |= flow.leaves_before(synapse.op.inputs[synapse.weight])
+            below |= _leaves_within(flow, loop, synapse.input)
+        for j, (op, operand) in enumerate(step.uses):
+            leaves = flow.leaves_before(op.inputs[operand])
+            if j in units.used:
+                traced |= leaves
+            elif any(units.units.driven(n) is not None for n in op.outputs):
+                below |= leaves
+        traced |= _leaves_of_inputs(flow, loop)
+    return tuple(sorted(below - traced))
+
+
+def _leaves_within(flow: Flow, loop: Loop, atom: Atom) -> frozenset[int]:
+    """The leaves that a value depends on, other than through the carry."""
+    step, outer = loop.units.step, _outer(loop)
+    maker = {n: op for op in step.ops for n in op.outputs}
+    found, stack, seen = frozenset[int](), [atom], set[int]()
+    while stack:
+        atom = stack.pop()
+        if isinstance(atom, Literal) or atom in seen or atom in step.carries:
+            continue
+        seen.add(atom)
+        if atom in outer:
+            found |= flow.leaves_before(outer[atom])
+        elif atom in maker:
+            if maker[atom].name != "stop_gradient":
+                stack += reads(maker[atom])
+        else:
+            found |= flow.leaves_before(atom)
+    return found
+
+
+def _leaves_of_inputs(flow: Flow, loop: Loop) -> frozenset[int]:
+    """The leaves of the inputs that drive units directly."""
+    step, outer = loop.units.step, _outer(loop)
+    atoms = [outer[step.xs[i]] for i in loop.units.driving_inputs]
+    return flow.leaves_before(*atoms)
+
+
+def _outer(loop: Loop) -> Mapping[int, Atom]:
+    """What the inputs of a step are bound to, outside of the loop."""
+    (body,), bounds = loop.op.bodies, loop.op.loop
+    assert bounds is not None
+    first = bounds.consts + bounds.carry
+    return dict(zip(body.inputs[first:], loop.op.inputs[first:], strict=True))
+
+
+def _carry_leaves(structure: Structure, loop: Loop) -> dict[int, str | None]:
+    """The leaf of the carried argument that each carry of a loop starts from."""
+    assert loop.op.loop is not None
+    found: dict[int, str | None] = {}
+    for step in _steps(loop):
+        for number, position in zip(step.carries, step.positions, strict=True):
+            atom = loop.op.inputs[loop.op.loop.consts + position]
+            found[number] = _leaf(structure, atom)
+    return found
+
+
+def _steps(loop: Loop) -> Iterator[Step]:
+    yield loop.units.step
+    if loop.parts.readouts is not None:
+        yield loop.parts.readouts
+
+
+def _leaf(structure: Structure, atom: Atom) -> str | None:
+    """The leaf of the carried argument that a value rearranges; None for others."""
+    flow = structure.flow
+    while not isinstance(atom, Literal):
+        if atom in flow.entry:
+            return None
+        if atom in flow.maker:
+            op = flow.maker[atom][0]
+            if op.name not in _REARRANGING:
+                return None
+            atom = op.inputs[0]
+            continue
+        return _carried(structure).get(atom)
+    return None
+
+
+def _carried(structure: Structure) -> dict[int, str]:
+    """The names of the leaves of the argument that `carry=` names, by variable."""
+    spec, args = structure.spec, structure.args
+    if spec.carry is None:
+        return {}
+    inputs = structure.flow.program.body.inputs
+    arrays = inputs[len(inputs) - len(args.arrays) :]
+    position = str(spec.carry[0])
+    return {
+        n: args.paths[i]
+        for n, i in zip(arrays, args.arrays, strict=True)
+        if args.texts[i][0] == position
+    }
+
+
+def _inexact_leaves(structure: Structure) -> Iterator[str]:
+    shapes: Any = structure.flow.program.shapes
+    for number, path in _carried(structure).items():
+        if (
+            "float" in shapes[number].dtype.name
+            or "complex" in shapes[number].dtype.name
+        ):
+            yield path

@@ -1,0 +1,209 @@
+"""The base of rules whose eligibility traces follow units forwards in time.
+
+    dL/dW = sum over t [ direct_t + lambda_t . e_{t-1} ]
+    e_t   = D_t e_{t-1} + d(states_t)/d(drive) . input_t
+
+`direct_t` and `lambda_t` are the derivatives of what step t contributes to the loss,
+with respect to the weights and the states before the step. What a recurrent synapse
+passes back in time is what tells these rules apart. Within a step any rule that passes
+signals back through a circuit may find the credit: `feedback`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import optax
+
+from ...circuit import Circuit, Loop, MixedUnitsError, Traces
+from .._base import Credit, Rule, rule, static
+from .._field_checks import check_positive, check_whole
+from ..feedback import FeedbackAlignment, KolenPollack
+from ..feedback._feedback_weights import through_feedback
+
+_FEEDBACK = {"random": FeedbackAlignment, "adaptive": KolenPollack}
+
+
+class OnlineState(NamedTuple):
+    """The state of an online rule.
+
+    Attributes:
+      feedback: the state of the rule that finds the credit within a step.
+      traces: the eligibility traces of each loop; empty without `carry=`.
+    """
+
+    feedback: Any
+    traces: tuple[Traces, ...]
+
+
+@rule
+class OnlineRule(Rule):
+    """A rule with eligibility traces; subclasses say what recurrent synapses pass."""
+
+    feedback: Any = None
+    chunk: int = static(default=32)
+    memory_limit: float = static(default=4e9)
+
+    passes: ClassVar[str] = "nothing"
+    through_time: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        name = type(self).__name__
+        if isinstance(self.feedback, str):
+            if self.feedback not in ("symmetric", *_FEEDBACK):
+                raise ValueError(
+                    f"`feedback` must be 'symmetric', 'random', 'adaptive' or a rule "
+                    f"of `apical.rules`, not {self.feedback!r}."
+                )
+            made = _FEEDBACK.get(self.feedback, lambda: None)()
+            object.__setattr__(self, "feedback", made)
+        if isinstance(self.feedback, Rule) and self.feedback.through_time:
+            raise ValueError(
+                f"`feedback` finds the credit within a step; {name} already follows "
+                f"time, so it cannot be {type(self.feedback).__name__}."
+            )
+        if isinstance(self.feedback, type):
+            raise TypeError(
+                f"`feedback` must be a rule, not a class: `{self.feedback.__name__}()`."
+            )
+        check_whole(self.chunk, "chunk")
+        check_positive(self.memory_limit, "memory_limit")
+
+    @property
+    def coupled(  # pyright: ignore[reportIncompatibleVariableOverride]
+        self,
+    ) -> bool:
+        """Whether the feedback moves together with the parameters."""
+        return isinstance(self.feedback, Rule) and self.feedback.coupled
+
+    # ---- The protocol of rules.
+
+    def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
+        """Find the units, allocate traces, and draw the feedback."""
+        loops = self.loops(circuit)
+        self._require_memory(loops)
+        _warn_of_lower_layers(circuit, loops, type(self).__name__)
+        traces: tuple[Traces, ...] = ()
+        if circuit.spec.carry is not None:
+            name = type(self).__name__
+            circuit.require_streaming(params, args, self.passes, name)
+            traces = tuple(loop.units.zero_traces() for loop in loops)
+        view = self.view(circuit, None)
+        inner = ()
+        if self.feedback is not None:
+            inner = self.feedback.init(view, key, params, args)
+        return OnlineState(inner, traces)
+
+    def reset(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
+        """The state at the start of another sequence: traces of zero."""
+        traces = jax.tree.map(jax.numpy.zeros_like, state.traces)
+        inner = state.feedback
+        if self.feedback is not None:
+            view = self.view(circuit, None)
+            inner = self.feedback.reset(view, params, inner, args)
+        return OnlineState(inner, traces)
+
+    def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
+        """The loss, its gradient forwards in time, and the traces after it."""
+        view = self.view(circuit, state)
+        if self.feedback is None:
+            found = through_feedback(view, params, args, ())
+        else:
+            found = self.feedback.credit(view, params, state.feedback, args)
+        return self._with_traces(found, state)
+
+    def train(
+        self,
+        circuit: Circuit,
+        params: Any,
+        state: Any,
+        args: Any,
+        optimizer: optax.GradientTransformation,
+        optimizer_state: Any,
+    ) -> tuple[Any, Any, Credit]:
+        """One update; feedback that moves with the parameters moves too."""
+        if not self.coupled:
+            return super().train(
+                circuit, params, state, args, optimizer, optimizer_state
+            )
+        view = self.view(circuit, state)
+        params, optimizer_state, found = self.feedback.train(
+            view, params, state.feedback, args, optimizer, optimizer_state
+        )
+        return params, optimizer_state, self._with_traces(found, state)
+
+    def check_optimizer(
+        self, circuit: Circuit, params: Any, optimizer: optax.GradientTransformation
+    ) -> None:
+        """Refuse an optimiser that the feedback cannot work with."""
+        if self.feedback is not None:
+            self.feedback.check_optimizer(circuit, params, optimizer)
+
+    # ---- Loops.
+
+    def loops(self, circuit: Circuit) -> tuple[Loop, ...]:
+        """The loops that the rule follows.
+
+        Raises:
+          ValueError: if there is none, or if units depend on each other other than by
+            synapses.
+        """
+        name = type(self).__name__
+        try:
+            found = circuit.loops(self.passes)
+        except MixedUnitsError as error:
+            raise ValueError(
+                f"{name} needs a loop whose units keep to themselves. {error} Use "
+                "`RTRL` or `UORO`, which need no units; or compute it without reading "
+                "the state (inside `jax.lax.stop_gradient`)."
+            ) from error
+        if not found:
+            raise ValueError(
+                f"{name} finds derivatives forwards in time, and the loss function has "
+                "no `lax.scan` whose carry depends on the parameters. For one step of "
+                "a sequence at a time, return the state in `aux` and pass `carry=`; "
+                "for a network without a state, use `FeedbackAlignment` or "
+                "`Backpropagation`."
+            )
+        return found
+
+    def view(self, circuit: Circuit, state: Any) -> Circuit:
+        """The circuit with derivatives found forwards in time."""
+        traces = state.traces if state is not None and state.traces else None
+        return circuit.through_time(self.passes, self.chunk, traces)
+
+    def _with_traces(self, found: Credit, state: OnlineState) -> Credit:
+        aux, traces = found.aux, state.traces
+        if traces:
+            aux, after = found.aux
+            traces = tuple(after)
+        return found._replace(aux=aux, state=OnlineState(found.state, traces))
+
+    def _require_memory(self, loops: tuple[Loop, ...]) -> None:
+        needed = sum(loop.units.nbytes() for loop in loops)
+        if needed > self.memory_limit:
+            largest = max(loops, key=lambda loop: loop.units.nbytes())
+            raise ValueError(
+                f"The eligibility traces would take {needed / 1e9:.2g} GB (most of it "
+                f"in the loop at {largest.op.where}), and `memory_limit` is "
+                f"{self.memory_limit / 1e9:.2g} GB. Use fewer examples at a time, a "
+                "unit whose state decays by one number (its traces factor: `OTTT`), "
+                "`EfficientTraces`, or raise `memory_limit`."
+            )
+
+
+def _warn_of_lower_layers(circuit: Circuit, loops: tuple[Loop, ...], rule: str) -> None:
+    """Warn of parameters that reach units only through a synapse of the same step."""
+    names = [circuit.leaves.names[i] for i in circuit.within_step(loops)]
+    if names:
+        warnings.warn(
+            f"{rule} keeps no eligibility trace for {', '.join(map(repr, names))}: "
+            "these reach the units of a loop through another synapse, or through an "
+            "operation that is not entry by entry, so they learn from the credit of "
+            "each step alone, not from its later effects. `RTRL` and `UORO` have no "
+            "such limit.",
+            UserWarning,
+            stacklevel=4,
+        )
