@@ -42,7 +42,9 @@ def moved(layers, factor):
     ]
 
 
-@pytest.mark.parametrize("key", ["norse: trained", "snntorch: a loop with a current"])
+@pytest.mark.parametrize(
+    "key", ["norse: trained by e-prop", "snntorch: a loop with a current"]
+)
 def test_the_agreement_is_no_luck_of_rounding(key):
     graph, x, spikes = RECORDED[key]
     layers = nir.from_graph(graph)
@@ -64,7 +66,7 @@ def test_the_agreement_is_no_luck_of_rounding(key):
     ids=str,
 )
 def test_another_convention_gives_other_spikes(other):
-    graph, x, spikes = RECORDED["norse: trained"]
+    graph, x, spikes = RECORDED["norse: trained by e-prop"]
     layers = nir.from_graph(graph)
     if other.pop("late", False):  # a step of delay between the layers
         layers = [*layers[:2], nir.Delay(peers.DT), *layers[2:]]

@@ -53,7 +53,7 @@ class Size(NamedTuple):
 
 
 _SIZES: dict[Scale, Size] = {
-    "full": Size(600, 1.5, 100, 64, 12, 8, 16),
+    "full": Size(600, 1.5, 100, 64, 12, 20, 16),
     "quick": Size(150, 2.0, 50, 32, 4, 2, 2),
     "smoke": Size(20, 3.0, 10, 8, 1, 1, 0),
 }
@@ -172,7 +172,7 @@ CLAIM = Claim(
         "surrogates: the derivative of a fast sigmoid, that of a sigmoid, and "
         f"a triangle, so wide that the area is {AREA:g} where the peak is 1; each with "
         "the peak at 1, and with area 1, as the derivative of a smooth step has. Adam, "
-        "batches of 64, 12 epochs, 16 trials of the step size for each, 8 seeds. "
+        "batches of 64, 12 epochs, 16 trials of the step size for each, 20 seeds. "
         "Beside them the control in which only the read-out learns."
     ),
     published=(
