@@ -109,6 +109,8 @@ CUBA_LEAK = nir.CubaLIF(tau_mem=1e-3, tau_syn=1e-3, v_leak=0.5)
         ("norse", [MORE, nir.Scale(0.5), lif(scale_input=True)], False),  # left out
         ("norse", [MORE, nir.LI(1e-3)], False),  # left out
         ("norse", [DENSE, nir.Delay(1e-4)], False),  # left out
+        ("norse", [DENSE, nir.IF(r=1e4)], True),
+        ("norse", [DENSE, nir.IF(r=2e4)], False),  # R dt is taken as 1
         ("snntorch", [DENSE, lif()], True),
         ("snntorch", [MORE, lif(scale_input=True)], True),
         ("snntorch", [DENSE, lif(reset=-0.5)], False),  # v_reset is 0
@@ -131,6 +133,15 @@ def test_the_table_of_what_the_peers_read_is_true(peer, layers, agrees):
     ours = peers.spikes_here(layers, x)
     assert ours.any()
     assert np.array_equal(ours, peers.spikes_of(peer, graph, x)) == agrees
+
+
+@needs_peers
+@pytest.mark.parametrize("peer", ["norse", "snntorch"])
+def test_the_peers_flatten_the_batch_as_well(peer):
+    layers = [nir.Flatten(), DENSE, nir.LIF(1e-3, 10.0)]
+    graph = nir.to_graph(layers, input_shape=(2, 4))
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        peers.spikes_of(peer, graph, peers.inputs((2, 4)))
 
 
 @needs_peers
