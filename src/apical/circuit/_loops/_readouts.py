@@ -33,8 +33,7 @@ class LoopParts:
         `crossing` values, which the read-outs read.
       readouts: the part of the read-outs; None if there are none.
       unit_carries: the positions of the carries of the units.
-      readout_carries: the positions of the carries of the read-outs' part, among them
-        counters and others that do not depend on parameters.
+      readout_carries: the positions of the carries of the read-outs.
       unit_ys: the positions of the outputs that the units compute.
       readout_ys: the positions of the outputs that the read-outs compute.
     """
@@ -65,23 +64,21 @@ def parts_of(step: Step) -> LoopParts:
         j for j, y in enumerate(step.ys) if isinstance(y, Literal) or y not in late
     ]
     readout_ys = [j for j in range(len(step.ys)) if j not in unit_ys]
-    passive = [i for i in every if i not in step.active]
     unit_carries = [i for i in every if i not in found]
-    readout_carries = sorted({*found, *passive})
     ends: list[Atom] = [step.carried[i] for i in found]
     ends += [step.ys[j] for j in readout_ys]
     read = [a for op in step.ops if late.intersection(op.outputs) for a in reads(op)]
     read += [a for a in ends if not isinstance(a, Literal)]
-    here = {*late, *step.xs, *(step.carries[i] for i in passive)}
+    here = {*late, *step.xs}
     crossing = tuple(
         dict.fromkeys(n for n in read if n in step.changing and n not in here)
     )
     return LoopParts(
         whole=step,
         units=step.part(unit_carries, [*(step.ys[j] for j in unit_ys), *crossing]),
-        readouts=step.part(readout_carries, [step.ys[j] for j in readout_ys], crossing),
+        readouts=step.part(found, [step.ys[j] for j in readout_ys], crossing),
         unit_carries=tuple(unit_carries),
-        readout_carries=tuple(readout_carries),
+        readout_carries=tuple(found),
         unit_ys=tuple(unit_ys),
         readout_ys=tuple(readout_ys),
     )

@@ -33,13 +33,13 @@ def require_streaming(structure: Structure, loops: Sequence[Loop], rule: str) ->
     names = structure.leaves.names
     started = set[str]()
     for loop in loops:
-        found = _carry_leaves(structure, loop)
+        found, where = _carry_leaves(structure, loop), loop.scans.op.where
         started.update(path for path in found.values() if path)
         if not any(found.values()):
             continue
         if not loop.outermost:
             raise ValueError(
-                f"{rule} cannot continue traces of the loop at {loop.scans.op.where}: it is "
+                f"{rule} cannot continue traces of the loop at {where}: it is "
                 "inside another loop or a branch. Let the outer loop's steps be calls."
             )
         missing = [
@@ -47,14 +47,14 @@ def require_streaming(structure: Structure, loops: Sequence[Loop], rule: str) ->
         ]
         if missing:
             raise ValueError(
-                f"The loop at {loop.scans.op.where} starts from `carry` in part: "
+                f"The loop at {where} starts from `carry` in part: "
                 f"{len(missing)} of its {len(loop.units.active)} states start anew in "
                 "each call. Carry all of them."
             )
         readouts = loop.parts.readouts
         if readouts is not None and any(found.get(n) for n in readouts.carries):
             raise ValueError(
-                f"A leaky read-out of the loop at {loop.scans.op.where} continues from call "
+                f"A leaky read-out of the loop at {where} continues from call "
                 "to call, and its filtered traces are not kept. Let the output be a "
                 "state of units (`jnp.tanh`), start it anew in each call, or call with "
                 "the whole sequence."
@@ -63,7 +63,7 @@ def require_streaming(structure: Structure, loops: Sequence[Loop], rule: str) ->
         if outside:
             listed = ", ".join(repr(names[i]) for i in sorted(outside))
             raise ValueError(
-                f"{listed} drive the units of the loop at {loop.scans.op.where} from outside "
+                f"{listed} drive the units of the loop at {where} from outside "
                 "of the loop, where no trace can continue from call to call. Compute "
                 "that product inside the loop, or call with the whole sequence."
             )
@@ -81,11 +81,11 @@ def require_streaming_states(
     """
     started = set[str]()
     for loop in loops:
-        step, scans = loop.plain.step, loop.scans
+        step, scans, where = loop.plain.step, loop.scans, loop.scans.op.where
         found = [_leaf(structure, scans.start(i)) for i in step.active]
         if not loop.outermost or not all(found):
             raise ValueError(
-                f"{rule} cannot continue the loop at {loop.scans.op.where}: it is inside "
+                f"{rule} cannot continue the loop at {where}: it is inside "
                 "another one, or some of its states do not start from `carry`. Carry "
                 "all of them, or call with the whole sequence."
             )
@@ -95,7 +95,7 @@ def require_streaming_states(
             leaves = structure.flow.leaves_before(*learned)
             listed = ", ".join(repr(structure.leaves.names[i]) for i in sorted(leaves))
             raise ValueError(
-                f"{listed} make the inputs of the loop at {loop.scans.op.where} outside of "
+                f"{listed} make the inputs of the loop at {where} outside of "
                 "it, where no estimate can continue from call to call. Compute that "
                 "inside the loop, or call with the whole sequence."
             )
