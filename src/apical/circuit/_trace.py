@@ -131,7 +131,9 @@ def trace_spec(
     program, _ = trace_program(flat, *shapes_of([*learned, *fixed, *arrays]))
     if spec.stepwise and not any(s.op.loop for s in walk(program.body)):
         called = as_loop(loss_fn, spec)
-        program, _ = trace_program(flat, *shapes_of([*learned, *fixed, *arrays]))
+        program, _ = trace_program(
+            lambda *values: flat(*values), *shapes_of([*learned, *fixed, *arrays])
+        )
     require_no_mutable_arrays(program)
     shared = BatchAxes(spec, given, [x.shape for x in shapes_of(arrays)]).shared
     flow = Flow(program, *counts, frozenset(sum(counts) + i for i in shared))
