@@ -8,14 +8,14 @@ through time works on it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from ._loss_spec import LossSpec
-from ._partition import is_array
+from ._partition import Partition, is_array
 
 
 def carry_of(spec: LossSpec, args: tuple[Any, ...], rule: str) -> tuple[int, Any]:
@@ -72,16 +72,29 @@ def _is_field(aux: Any, key: Any) -> bool:
     return isinstance(key, str) and not isinstance(aux, dict) and hasattr(aux, key)
 
 
-def as_loop(loss_fn: Callable[..., Any], spec: LossSpec) -> Callable[..., Any]:
-    """The loss function `(loss, aux)` as a loop of one step."""
+def as_loop(
+    loss_fn: Callable[..., Any], spec: LossSpec, given: Partition, shared: Sequence[int]
+) -> Callable[..., Any]:
+    """The loss function `(loss, aux)` as a loop of one step.
+
+    What is not shared by the examples is the input of the step. Left outside, it would
+    be a constant of the loop, and its synapses would have no traces.
+    """
 
     def looped(params: Any, *args: Any) -> Any:
         position, path = carry_of(spec, args, "A rule through time")
         rest: list[Any] = []
 
-        def step(carry: Any, _: None) -> Any:
-            given = (*args[:position], carry, *args[position + 1 :])
-            loss, aux = loss_fn(params, *given)
+        outside = given.split(args)[1]
+        moving = [i for i in range(len(outside)) if i not in shared]
+
+        def step(carry: Any, now: list[Any]) -> Any:
+            values = list(outside)
+            for i, value in zip(moving, now, strict=True):
+                values[i] = value
+            here = given.combine([], values)
+            here = (*here[:position], carry, *here[position + 1 :])
+            loss, aux = loss_fn(params, *here)
             end = at_path(aux, path)
             require_same_carry(carry, end, position, path)
             leaves, treedef = jax.tree.flatten(aux)
@@ -90,9 +103,10 @@ def as_loop(loss_fn: Callable[..., Any], spec: LossSpec) -> Callable[..., Any]:
             return end, (loss, arrays)
 
         start = jax.tree.map(jnp.asarray, args[position])
-        _, (loss, arrays) = jax.lax.scan(step, start, None, length=1)
+        xs = [outside[i][None] for i in moving]
+        _, (loss, kept) = jax.lax.scan(step, start, xs)
         leaves, treedef = rest
-        found = iter(x[0] for x in arrays)
+        found = iter(x[0] for x in kept)
         aux = [next(found) if is_array(x) else x for x in leaves]
         return loss[0], jax.tree.unflatten(treedef, aux)
 

@@ -129,13 +129,13 @@ def trace_spec(
         return (loss, *aux_arrays)
 
     program, _ = trace_program(flat, *shapes_of([*learned, *fixed, *arrays]))
+    shared = BatchAxes(spec, given, [x.shape for x in shapes_of(arrays)]).shared
     if spec.stepwise and not any(s.op.loop for s in walk(program.body)):
-        called = as_loop(loss_fn, spec)
+        called = as_loop(loss_fn, spec, given, shared)
         program, _ = trace_program(
             lambda *values: flat(*values), *shapes_of([*learned, *fixed, *arrays])
         )
     require_no_mutable_arrays(program)
-    shared = BatchAxes(spec, given, [x.shape for x in shapes_of(arrays)]).shared
     flow = Flow(program, *counts, frozenset(sum(counts) + i for i in shared))
     flow = flow.knowing(*shared_weights(flow))
     products = Products(flow)
