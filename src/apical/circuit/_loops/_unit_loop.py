@@ -120,7 +120,7 @@ class UnitLoop:
         So it is where units have one state, which decays by one number and adds the
         outputs of its synapses times one number.
         """
-        if not self.leaky or not self.traced or self.recurrence.own:
+        if not self.leaky or not self.traced or self.recurrence.own_weights:
             return False
         step, i = self.step, self.active[0]
         starts = [step.synapses[j].output for j in self.traced]
