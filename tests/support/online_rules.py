@@ -1,15 +1,15 @@
 """What an online rule says on a loss with loops, and what it should say."""
 
+import warnings
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 import apical
-from support.online_twins import TIME, Case, Stream, is_array
+from support.online_twins import BACKPROPAGATION, EPROP, SNAP, Case, is_array
 
-KEY = jax.random.key(7)
+PATHS = {"EProp": EPROP, "SnAp": SNAP, "RTRL": BACKPROPAGATION}
 
 
 def gradient_of(rule: Any, case: Any, **options: Any) -> Any:
@@ -19,39 +19,22 @@ def gradient_of(rule: Any, case: Any, **options: Any) -> Any:
     """
     axes = getattr(case, "batch_axes", 0)
     learner = apical.value_and_grad(case.loss_fn, rule, batch_axes=axes, **options)
-    state = learner.init(KEY, case.params, *case.args)
+    state = learner.init(jax.random.key(7), case.params, *case.args)
     return jax.jit(learner)(case.params, state, *case.args).grads
 
 
-def beside(rule: Any, case: Case, paths: Any) -> tuple[Any, Any]:
+def both(rule: Any, case: Case, paths: Any) -> tuple[Any, Any]:
     """What a rule says and what the twin says by `paths`, compiled together."""
     learner = apical.value_and_grad(case.loss_fn, rule, batch_axes=case.batch_axes)
-    state = learner.init(KEY, case.params, *case.args)
+    with warnings.catch_warnings():  # of parameters below another synapse
+        warnings.filterwarnings("ignore", ".*keeps no eligibility trace")
+        state = learner.init(jax.random.key(7), case.params, *case.args)
 
     @jax.jit
     def compute(params, state, args):
         return learner(params, state, *args).grads, case.gradient(paths, params, *args)
 
     return compute(case.params, state, case.args)
-
-
-def streamed(rule: Any, case: Stream, lengths: tuple[int, ...]) -> Any:
-    """Gradients of windows by their share of the sequence; steps for no lengths."""
-    loss_fn = case.window if lengths else case.single
-    learner = apical.value_and_grad(loss_fn, rule, has_aux=True, carry=(0, "carry"))
-    if lengths:
-        pieces = case.pieces(*lengths)
-    else:
-        pieces = [(x[:, 0], y[:, 0]) for x, y in case.pieces(*TIME * [1])]
-    state = learner.init(KEY, case.params, case.start, *pieces[0])
-    call = jax.jit(learner)
-    carry, total = case.start, jax.tree.map(jnp.zeros_like, case.params)
-    for (x, y), length in zip(pieces, lengths or TIME * [1], strict=True):
-        credit = call(case.params, state, carry, x, y)
-        state, carry = credit.state, credit.aux["carry"]
-        share = length / TIME
-        total = jax.tree.map(lambda t, g, s=share: t + s * g, total, credit.grads)
-    return total
 
 
 def apart(found: Any, expected: Any) -> dict[str, float]:

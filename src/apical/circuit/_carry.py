@@ -8,14 +8,14 @@ through time works on it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from ._loss_spec import LossSpec
-from ._partition import Partition, is_array
+from ._partition import is_array
 
 
 def carry_of(spec: LossSpec, args: tuple[Any, ...], rule: str) -> tuple[int, Any]:
@@ -72,42 +72,41 @@ def _is_field(aux: Any, key: Any) -> bool:
     return isinstance(key, str) and not isinstance(aux, dict) and hasattr(aux, key)
 
 
-def as_loop(
-    loss_fn: Callable[..., Any], spec: LossSpec, given: Partition, shared: Sequence[int]
-) -> Callable[..., Any]:
+def as_loop(loss_fn: Callable[..., Any], spec: LossSpec) -> Callable[..., Any]:
     """The loss function `(loss, aux)` as a loop of one step.
 
-    What is not shared by the examples is the input of the step. Left outside, it would
-    be a constant of the loop, and its synapses would have no traces.
+    The other arguments are inputs of the step, since they differ from call to call.
     """
 
     def looped(params: Any, *args: Any) -> Any:
         position, path = carry_of(spec, args, "A rule through time")
-        rest: list[Any] = []
+        rest = [*args[:position], *args[position + 1 :]]
+        leaves, treedef = jax.tree.flatten(rest)
+        others = [None if is_array(x) else x for x in leaves]
+        structure: list[Any] = []
 
-        outside = given.split(args)[1]
-        moving = [i for i in range(len(outside)) if i not in shared]
-
-        def step(carry: Any, now: list[Any]) -> Any:
-            values = list(outside)
-            for i, value in zip(moving, now, strict=True):
-                values[i] = value
-            here = given.combine([], values)
-            here = (*here[:position], carry, *here[position + 1 :])
-            loss, aux = loss_fn(params, *here)
+        def step(carry: Any, arrays: Any) -> Any:
+            found = iter(arrays)
+            given = treedef.unflatten(next(found) if x is None else x for x in others)
+            given.insert(position, carry)
+            loss, aux = loss_fn(params, *given)
             end = at_path(aux, path)
             require_same_carry(carry, end, position, path)
-            leaves, treedef = jax.tree.flatten(aux)
-            arrays = [x for x in leaves if is_array(x)]
-            rest[:] = [leaves, treedef]
-            return end, (loss, arrays)
+            kept, structure[:] = _arrays_of(aux)
+            return end, (loss, kept)
 
         start = jax.tree.map(jnp.asarray, args[position])
-        xs = [outside[i][None] for i in moving]
-        _, (loss, kept) = jax.lax.scan(step, start, xs)
-        leaves, treedef = rest
+        arrays = [jnp.asarray(x)[None] for x in leaves if is_array(x)]
+        _, (loss, kept) = jax.lax.scan(step, start, arrays, length=1)
         found = iter(x[0] for x in kept)
-        aux = [next(found) if is_array(x) else x for x in leaves]
-        return loss[0], jax.tree.unflatten(treedef, aux)
+        parts, built = structure
+        return loss[0], built.unflatten(next(found) if x is None else x for x in parts)
 
     return looped
+
+
+def _arrays_of(tree: Any) -> tuple[list[Any], tuple[Any, Any]]:
+    """The arrays of a tree, and the rest of it with None in their places."""
+    leaves, treedef = jax.tree.flatten(tree)
+    arrays = [x for x in leaves if is_array(x)]
+    return arrays, ([None if is_array(x) else x for x in leaves], treedef)

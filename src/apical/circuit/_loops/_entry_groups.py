@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from .._analysis._primitives import STRUCTURAL, is_elementwise
@@ -120,15 +121,15 @@ def _moved(
         given = known(i)
         if i == operand:
             values.append(positions(shape).astype(np.int32))
-        elif op.name in ("gather",) and given is None:
+        elif op.name == "gather" and given is None:
             return None
         elif given is not None and np.issubdtype(given.dtype, np.integer):
-            values.append(np.asarray(given))
+            values.append(given)
         else:
             values.append(np.full(shape, -1, np.int32))
     try:
         with jax.ensure_compile_time_eval():
-            found = op(*values)
+            found = op(*map(jnp.asarray, values))
     except (TypeError, ValueError):  # an operand that must have its own dtype
         return None
     return [np.asarray(x).ravel() for x in found]

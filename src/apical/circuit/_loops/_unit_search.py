@@ -60,6 +60,7 @@ class _Finder:
         self.dependent = self._after(carries)
         sources = {s.output for s in step.synapses}
         sources |= {n for op, _ in step.uses for n in op.outputs if step.inexact(n)}
+        sources |= {n for n in step.xs if step.learns(n)}
         self.targets = {
             a for i in active if not isinstance(a := step.carried[i], Literal)
         }
