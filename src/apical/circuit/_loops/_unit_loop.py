@@ -120,7 +120,7 @@ class UnitLoop:
 
         So it is where units are leaky and add the outputs of synapses times one number.
         """
-        if not self.leaky or not self.traced or self.recurrence.own_weights:
+        if not self.leaky or not self.traced:
             return False
         # A weight of the same letters at both ends would be an example's own.
         if any(set(a.input) & set(a.weight) & set(a.output) for a in self.axes):
