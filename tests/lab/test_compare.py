@@ -174,7 +174,7 @@ def test_characters_go_all_the_way_through(tmp_path, model):
 
 
 SEQUENCES = {
-    "store-recall(train=40, test=10, periods=3, steps=8, wait=0, rate=0.5)": "lif",
+    "store-recall(train=40, test=10, periods=3, steps=8, wait=1, rate=0.5)": "lif",
     "evidence-accumulation(train=40, test=10, on=4, off=1, delay=1, cues=3)": "alif",
     "copy(train=40, test=10, length=2, delay=2)": "gru",
     "adding(train=40, test=10, time=6)": "lstm",

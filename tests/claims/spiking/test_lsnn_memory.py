@@ -12,7 +12,8 @@ from apical.claims.spiking.lsnn_memory import ADAPTIVE, CLAIM, PLAIN, SIZES
 from apical.lab.report.figures._style import figure_style, render
 
 FORM = Form(
-    6, 20.0, {"channels": 4, "periods": 3, "steps": 6, "wait": 0, "rate": 0.5}, 2, 4, 1
+    **{"units": 6, "memory": 20.0, "channels": 4, "periods": 3, "steps": 6},
+    **{"wait": 1, "rate": 0.5, "batch": 2, "iterations": 4, "tested": 1},
 )
 
 
@@ -89,7 +90,7 @@ def test_the_smallest_form_runs_settles_nothing_and_is_drawn(tmp_path):
     assert outcome.verdict.word == "not settled"
     assert {line["network"] for line in outcome.lines} == {ADAPTIVE, PLAIN}
     with figure_style():
-        assert render(CLAIM.draw(outcome.lines), "png")
+        assert render(CLAIM.draw(outcome.lines))
 
 
 def test_the_best_of_several_step_sizes_is_used_and_kept(monkeypatch):

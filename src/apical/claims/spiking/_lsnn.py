@@ -14,8 +14,8 @@ the numbers of its published code for store-recall.
 """
 
 import math
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -40,18 +40,32 @@ class Form(NamedTuple):
     Attributes:
         units: of the network.
         memory: time constant of adaptation, in steps.
-        task: arguments of `store_recall_examples`.
+        channels: of the input; this and the next four as in `store_recall_examples`.
+        periods: of a sequence.
+        steps: of a period.
+        wait: expected number of periods between two commands.
+        rate: probability of a spike of an active channel at a step.
         batch: sequences of an iteration.
-        iterations: of training; the step size falls to 0.3 of itself every half.
+        iterations: of training; the step size falls to 0.3 of itself after half.
         tested: batches of the test.
     """
 
     units: int
     memory: float
-    task: dict[str, Any]
+    channels: int
+    periods: int
+    steps: int
+    wait: int
+    rate: float
     batch: int
     iterations: int
     tested: int
+
+    def examples(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """A batch of sequences and their labels."""
+        names = ("channels", "periods", "steps", "wait", "rate")
+        task = {name: getattr(self, name) for name in names}
+        return store_recall_examples(self.batch, seed, **task)
 
 
 class Params(NamedTuple):
@@ -64,7 +78,7 @@ class Params(NamedTuple):
 
 def initial_params(key: Array, form: Form) -> Params:
     """Weights of a new network."""
-    channels, units = form.task["channels"], form.units
+    channels, units = form.channels, form.units
     first, second, third = jax.random.split(key, 3)
     most = math.sqrt(6 / (units + 2))
     return Params(
@@ -108,7 +122,7 @@ def answers(params: Params, x: Array, adaptive: Array, form: Form) -> tuple[Any,
     start = (*start, jnp.zeros((len(x), 2)))
     currents = _GAIN * (x.swapaxes(0, 1) @ params.incoming)
     _, (y, rates) = jax.lax.scan(step, start, currents)
-    periods = y.reshape(form.task["periods"], form.task["steps"], len(x), 2).mean(1)
+    periods = y.reshape(form.periods, form.steps, len(x), 2).mean(1)
     return periods.swapaxes(0, 1), rates.mean()
 
 
@@ -136,36 +150,47 @@ def learn(seed: int, adaptive_units: int, step_size: float, form: Form) -> Cours
         form: the sizes.
     """
     adaptive = jnp.asarray(np.arange(form.units) < adaptive_units, jnp.float32)
-    half = max(1, form.iterations // 2)
-    optimizer = optax.adam(
-        optax.exponential_decay(step_size, half, 0.3, staircase=True)
-    )
+    update, test = _compiled(form)
+    params = initial_params(jax.random.key(seed), form)
+    state, errors = _ADAM.init(params), []
+    for i, (x, y) in enumerate(_batches(seed, form.iterations, form, part=0)):
+        rate = step_size * (1.0 if i < form.iterations / 2 else 0.3)
+        params, state, error = update(params, state, rate, adaptive, x, y)
+        errors.append(error)
+    tested = [
+        test(params, adaptive, x, y)
+        for x, y in _batches(seed, form.tested, form, part=1)
+    ]
+    error, rate = np.mean(np.asarray(tested), axis=0)
+    return Course(np.asarray(jnp.stack(errors)), float(error), float(rate))
 
-    def loss(params: Params, x: Array, y: Array) -> tuple[Array, tuple[Array, Array]]:
+
+_ADAM = optax.scale_by_adam()
+
+
+@cache
+def _compiled(form: Form) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """A training step, and the error and spike rate of a batch."""
+
+    def loss(
+        params: Params, adaptive: Array, x: Array, y: Array
+    ) -> tuple[Array, tuple[Array, Array]]:
         found, rate = answers(params, x, adaptive, form)
-        asked = y >= 0
-        losses = optax.softmax_cross_entropy_with_integer_labels(
-            found, jnp.maximum(y, 0)
-        )
+        asked, classes = y >= 0, jnp.maximum(y, 0)
+        losses = optax.softmax_cross_entropy_with_integer_labels(found, classes)
         wrong = asked & (found.argmax(-1) != y)
         count = asked.sum()
         return (losses * asked).sum() / count, (wrong.sum() / count, rate)
 
-    @jax.jit
-    def update(params: Params, state: Any, x: Array, y: Array) -> tuple[Any, Any, Any]:
-        grads, (error, _) = jax.grad(loss, has_aux=True)(params, x, y)
-        updates, state = optimizer.update(grads, state, params)
-        return optax.apply_updates(params, updates), state, error
+    def update(
+        params: Params, state: Any, rate: Any, adaptive: Array, x: Array, y: Array
+    ) -> tuple[Any, Any, Any]:
+        grads, (error, _) = jax.grad(loss, has_aux=True)(params, adaptive, x, y)
+        updates, state = _ADAM.update(grads, state)
+        moved = jax.tree.map(lambda w, u: w - rate * u, params, updates)
+        return moved, state, error
 
-    params = initial_params(jax.random.key(seed), form)
-    state, errors = optimizer.init(params), []
-    for x, y in _batches(seed, form.iterations, form, part=0):
-        params, state, error = update(params, state, x, y)
-        errors.append(error)
-    test = jax.jit(lambda params, x, y: loss(params, x, y)[1])
-    tested = [test(params, x, y) for x, y in _batches(seed, form.tested, form, part=1)]
-    error, rate = np.mean(np.asarray(tested), axis=0)
-    return Course(np.asarray(jnp.stack(errors)), float(error), float(rate))
+    return jax.jit(update), jax.jit(lambda *args: loss(*args)[1])
 
 
 def _batches(
@@ -174,4 +199,4 @@ def _batches(
     """Batches that differ from those of any other seed and part."""
     for i in range(number):
         drawn = np.random.SeedSequence((seed, part, i)).generate_state(1)[0]
-        yield store_recall_examples(form.batch, int(drawn), **form.task)
+        yield form.examples(int(drawn))

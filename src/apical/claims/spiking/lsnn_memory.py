@@ -29,15 +29,30 @@ class Size(NamedTuple):
     form: Form
 
 
-_TASK = {"channels": 100, "periods": 12, "steps": 200, "wait": 6, "rate": 0.05}
-_SHORT = {"channels": 40, "periods": 12, "steps": 40, "wait": 6, "rate": 0.1}
-_TINY = {"channels": 8, "periods": 3, "steps": 5, "wait": 0, "rate": 0.5}
+_FULL = Form(
+    units=20,
+    memory=1200.0,
+    channels=100,
+    periods=12,
+    steps=200,
+    wait=6,
+    rate=0.05,
+    batch=128,
+    iterations=200,
+    tested=10,
+)
+_QUICK = _FULL._replace(
+    **{"memory": 240.0, "channels": 40, "steps": 40, "rate": 0.1},
+    **{"batch": 32, "iterations": 60, "tested": 5},
+)
+_SMOKE = _FULL._replace(
+    **{"memory": 30.0, "channels": 8, "periods": 3, "steps": 5, "wait": 1, "rate": 0.5},
+    **{"batch": 4, "iterations": _POINTS, "tested": 1},
+)
 SIZES: dict[Scale, Size] = {
-    "full": Size(
-        5, (0.0025, 0.005, 0.01, 0.02, 0.04), Form(20, 1200.0, _TASK, 128, 200, 10)
-    ),
-    "quick": Size(5, (0.01,), Form(20, 240.0, _SHORT, 32, 60, 5)),
-    "smoke": Size(2, (0.01,), Form(20, 30.0, _TINY, 4, _POINTS, 1)),
+    "full": Size(5, (0.0025, 0.005, 0.01, 0.02, 0.04), _FULL),
+    "quick": Size(5, (0.01,), _QUICK),
+    "smoke": Size(2, (0.01,), _SMOKE),
 }
 
 
