@@ -8,8 +8,8 @@ import pytest
 from apical.lab import LabError
 from apical.lab.data import _spoken_digits
 from apical.lab.data._load import load
-from apical.lab.data._spoken_digits import WAVES, digest, read_recordings
 from apical.lab.data._speech_encoder import crossings, loudness
+from apical.lab.data._spoken_digits import WAVES, digest, read_recordings
 
 # Read as text, take 10 would come before take 2.
 NAMES = [

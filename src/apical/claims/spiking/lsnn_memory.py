@@ -201,9 +201,9 @@ CLAIM = Claim(
         "Holds if, of the errors at the end on new sequences, (a) the paired "
         "difference between the network with adaptive thresholds and that without is "
         "below -5 points, and (b) the mean error with them is below 5 percent, each "
-        "with its whole 95 % interval. Holds within limits if (a) is as claimed and (b) "
-        "is not. Does not hold if one of these is against the claim and the limits do "
-        "not hold either. "
+        "with its whole 95 % interval. Holds within limits if (a) is as claimed and "
+        "(b) is not. Does not hold if one of these is against the claim and the limits "
+        "do not hold either. "
         "Refused if the best step size is the smallest or largest of the five."
     ),
     margin=(
