@@ -34,6 +34,7 @@ class Circuit:
       loss_fn: the loss function.
       structure: all results of the analysis of its program.
       batch: the axes of the examples in its arguments and values.
+      rebuild_aux: the user's `aux` from the program's other outputs.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Circuit:
         self.loss_fn, self.structure, self.batch = loss_fn, structure, batch
         self.nodes, self.synapses = structure.nodes, structure.synapses
         self.leaves, self.spec = structure.leaves, structure.spec
+        self.rebuild_aux = rebuild_aux
         self._evaluator = Evaluator(structure, batch, rebuild_aux)
 
     # ---- Nodes and synapses. Details are in `Structure`.
