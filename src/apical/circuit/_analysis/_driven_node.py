@@ -7,8 +7,8 @@ to one entry of the node, and what the node did can be carried back to the outpu
 
     output --reshape, transpose, loop over time, elementwise--> node
 
-Where the output is reached by entries that were joined (a sum, a pooling), the way ends,
-and its line is kept for the message.
+Where entries are joined (a sum, a pooling), the way ends, and its line is kept for the
+message.
 """
 
 from __future__ import annotations
@@ -116,6 +116,7 @@ def _through(flow: Flow, op: Op, number: int) -> list[tuple[int, Move | None]] |
         whole = all(_size(flow.shape(n)) == _size(shape) for n in outs)
         return [(n, Move("reshape", shape)) for n in outs] if whole else None
     if op.name in _SAME or is_elementwise(op):
+        kept: list[tuple[int, Move | None]]
         kept = [(n, None) for n in outs if flow.shape(n) == shape]
         return kept if len(kept) == len(outs) else None
     return None if outs else []

@@ -1,7 +1,7 @@
 """The two ends of a synapse in every time step: its input, and the node it drives.
 
-Found in two parts: `SynapseEnds`, what is known from the program (which node, which axis
-is time, which axis holds the examples), and `evaluate`, the values in one evaluation.
+Found in two parts: `SynapseEnds`, what is known from the program (which node, which
+axis is time, which holds the examples), and `evaluate`, the values in one evaluation.
 """
 
 from __future__ import annotations
@@ -144,11 +144,12 @@ class _Finder:
         back, time = self._back(op, name, node, way)
         if time is not None:
             time = self._time_of_input(op, weight, name, time)
-        values = op.inputs[1 - weight], op.outputs[0], node
-        first, *rest = (self._examples(v, name, op) for v in values)
+        first = self._examples(op.inputs[1 - weight], name, op)
+        rest = (self._examples(v, name, op) for v in (op.outputs[0], node))
         if first is not None and time is not None:
             first = None if first == time else first - (time < first)
-        examples = (first, *rest)
+        second, third = rest
+        examples = first, second, third
         return SynapseEnds(
             op, weight, found.leaves, name, node, loops, time, back, examples
         )
@@ -180,8 +181,9 @@ class _Finder:
         return self._refusal(
             name,
             op,
-            f"no node of the shape of its output follows: entries are joined in {where}. "
-            "Mark the spikes of its units before that with `apical.node(spikes, 'name')`",
+            "no node of the shape of its output follows, because entries are joined in "
+            f"{where}. Mark the spikes of its units before that: "
+            "`apical.node(spikes, 'name')`",
         )
 
     def _refusal(self, name: str, op: Op, why: str) -> ValueError:
@@ -189,8 +191,8 @@ class _Finder:
             ""
             if self.selected
             else (
-                " Or choose the synapses that it updates: `synapses=(...)`, as they are "
-                "called in `print(circuit)`."
+                " Or choose the synapses that it updates: `synapses=(...)`, as they "
+                "are called in `print(circuit)`."
             )
         )
         return ValueError(
@@ -239,8 +241,8 @@ class _Finder:
             name,
             op,
             "it is applied to all time steps at once, with time folded into another "
-            "axis: keep time as an axis of its own (`x @ w` on `[time, batch, units]`), "
-            "or apply the weight inside of the loop",
+            "axis: keep time as an axis of its own (`x @ w` on `[time, batch, "
+            "units]`), or apply the weight inside of the loop",
         )
 
     def _examples(self, atom: Atom, name: str, op: Op) -> int | None:

@@ -78,7 +78,8 @@ class AdditiveBounds(AbstractBounds):
 
     Example:
       >>> import jax.numpy as jnp, apical
-      >>> plus, minus = apical.rules.AdditiveBounds().factors(jnp.array([0.0, 0.5, 1.0]))
+      >>> bounds = apical.rules.AdditiveBounds(0.0, 1.0)
+      >>> plus, minus = bounds.factors(jnp.array([0.0, 0.5, 1.0]))
       >>> plus.tolist(), minus.tolist()
       ([1.0, 1.0, 0.0], [0.0, 1.0, 1.0])
 
@@ -108,7 +109,8 @@ class AdditiveBounds(AbstractBounds):
 class MultiplicativeBounds(AbstractBounds):
     """Changes that shrink as the weight comes near a bound.
 
-        v = (w - low) / (high - low),     f_plus = (1 - v)^mu_plus,   f_minus = v^mu_minus
+        v = (w - low) / (high - low)
+        f_plus = (1 - v)^mu_plus,     f_minus = v^mu_minus
 
     v is kept within [0, 1]. Exponents of 0 are the additive rule (without its bounds),
     of 1 the multiplicative one; of `mu_plus=0, mu_minus=1` additive potentiation and

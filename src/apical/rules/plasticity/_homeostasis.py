@@ -40,7 +40,10 @@ class AbstractHomeostasis(abc.ABC):
 
     @abc.abstractmethod
     def change(self, start: Any, synapse: SynapseActivity) -> tuple[Any, jax.Array]:
-        """The state after the last step, and the change of the weight over the steps."""
+        """The state after the last step, and the change of the weight over all steps.
+
+        The change is a mean over the examples.
+        """
 
 
 @final

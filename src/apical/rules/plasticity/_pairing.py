@@ -8,8 +8,8 @@ their spikes; `bounds` gives f.
 **One convention for all**: the synapse carries an input to its unit within the step, so
 an input and a spike of the unit in the same step count as *pre before post* (at a time
 difference of 0) and never as post before pre. The traces that potentiation reads hold
-the input of the step itself; those that depression reads do not hold the unit's spike of
-the step.
+the input of the step itself; those that depression reads do not hold the unit's spike
+of the step.
 """
 
 from __future__ import annotations

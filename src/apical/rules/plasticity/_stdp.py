@@ -44,7 +44,8 @@ class STDP(SynapticRule):
     State: `PlasticityState`.
 
     Args:
-      pairing: `AllPairs`, `NearestNeighbour`, `Triplet`, `PresynapticTrace` or your own.
+      pairing: `AllPairs`, `NearestNeighbour`, `Triplet`, `PresynapticTrace` or your
+        own.
       bounds: `Unbounded`, `AdditiveBounds`, `MultiplicativeBounds` or your own.
       homeostasis: `SynapticScaling` or your own; None: none.
       normalisation: `SubtractiveNormalisation`, `DivisiveNormalisation` or your own;

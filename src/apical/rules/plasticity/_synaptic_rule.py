@@ -236,7 +236,7 @@ def sums(synapse: SynapseActivity, terms: Sequence[Term]) -> list[Any]:
 
 def _require_part(given: Any, kind: type, name: str) -> None:
     # To compare tree structures, JAX builds rules with other values in place of parts.
-    if isinstance(given, type) or isinstance(given, (str, int, float)):
+    if isinstance(given, (type, str, int, float)):
         if isinstance(given, bool):
             return
         hint = f": call it, `{given.__name__}()`" if isinstance(given, type) else ""

@@ -56,9 +56,9 @@ class AbstractThirdFactor(abc.ABC):
       >>> rule = apical.rules.ThreeFactor(factor=Always())
     """
 
-    needs: tuple[str, ...] | Any = ()
+    needs: ClassVar[Any] = ()
     for_each_unit: ClassVar[bool] = False
-    citation: Any = ""
+    citation: ClassVar[Any] = ""
 
     @abc.abstractmethod
     def start(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:

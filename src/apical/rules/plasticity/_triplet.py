@@ -45,14 +45,14 @@ class Triplet(AbstractPairing):
     The fits of the source, with `tau_plus` 16.8 ms and `tau_minus` 33.7 ms, `tau_x` and
     `tau_y` in ms (one step is 1 ms by the defaults), amplitudes per pair:
 
-    | fit                              | a2+     | a3+    | a2-    | a3-    | tau_x | tau_y |
-    |----------------------------------|---------|--------|--------|--------|-------|-------|
-    | visual cortex, all pairs         | 5e-10   | 6.2e-3 | 7e-3   | 2.3e-4 | 101   | 125   |
-    | visual cortex, all, minimal      | 0       | 6.5e-3 | 7.1e-3 | 0      | -     | 114   |
-    | visual cortex, nearest           | 8.8e-11 | 5.3e-2 | 6.6e-3 | 3.1e-3 | 714   | 40    |
-    | visual cortex, nearest, minimal  | 0       | 5e-2   | 8e-3   | 0      | -     | 40    |
-    | hippocampus, all pairs           | 6.1e-3  | 6.7e-3 | 1.6e-3 | 1.4e-3 | 946   | 27    |
-    | hippocampus, all, minimal        | 5.3e-3  | 8e-3   | 3.5e-3 | 0      | -     | 40    |
+    | fit                        | a2+     | a3+    | a2-    | a3-    | tau_x | tau_y |
+    |----------------------------|---------|--------|--------|--------|-------|-------|
+    | visual, all pairs          | 5e-10   | 6.2e-3 | 7e-3   | 2.3e-4 | 101   | 125   |
+    | visual, all, minimal       | 0       | 6.5e-3 | 7.1e-3 | 0      | -     | 114   |
+    | visual, nearest            | 8.8e-11 | 5.3e-2 | 6.6e-3 | 3.1e-3 | 714   | 40    |
+    | visual, nearest, minimal   | 0       | 5e-2   | 8e-3   | 0      | -     | 40    |
+    | hippocampus, all pairs     | 6.1e-3  | 6.7e-3 | 1.6e-3 | 1.4e-3 | 946   | 27    |
+    | hippocampus, all, minimal  | 5.3e-3  | 8e-3   | 3.5e-3 | 0      | -     | 40    |
 
     (Tables 3 and 4 of the source, quoted from memory.) The defaults are the minimal fit
     to hippocampus.
