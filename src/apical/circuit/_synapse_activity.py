@@ -299,8 +299,8 @@ def require_linear_weights(
                 f"{rule} updates the effective weight of a synapse, and that of "
                 f"{e.name!r} at {e.op.where} is not linear in the parameters (a "
                 "normalised, squashed or factored weight): an update of it is no "
-                "update of them. Let the synapse read the parameter itself, or choose the "
-                "synapses that are updated: `synapses=(...)`."
+                "update of them. Let the synapse read the parameter itself, or choose "
+                "the synapses that are updated: `synapses=(...)`."
             )
 
 
