@@ -52,14 +52,14 @@ def step_of(params, state, x):
 def loss_fn(params, state, x):
     """A window of steps from a state; `aux` has the last state and all spikes."""
     state, (z, y) = jax.lax.scan(lambda s, x: step_of(params, s, x), state, x)
-    loss = jnp.sum(jnp.mean(y, axis=0) ** 2) / EXAMPLES
+    loss = jnp.sum(jnp.mean(y, axis=0) ** 2) / x.shape[1]
     return loss, {"state": state, "hidden": z, "out": y}
 
 
 def one_step(params, state, x):
     """One step without a loop."""
     state, (z, y) = step_of(params, state, x)
-    return jnp.sum(y**2) / EXAMPLES, {"state": state, "hidden": z, "out": y}
+    return jnp.sum(y**2) / len(x), {"state": state, "hidden": z, "out": y}
 
 
 TOLD = {"has_aux": True, "batch_axes": (0, 1)}

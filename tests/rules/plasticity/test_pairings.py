@@ -41,9 +41,7 @@ def nearest(pre, post):
 
 
 def presynaptic(pre, post):
-    return sum(
-        A * (sum(fade(t - s, TAU) for s in pre if s <= t) - 0.4) for t in post
-    )
+    return sum(A * (sum(fade(t - s, TAU) for s in pre if s <= t) - 0.4) for t in post)
 
 
 X_TAU, Y_TAU = 12.0, 9.0

@@ -178,7 +178,7 @@ def test_an_error_through_random_weights_teaches_each_unit():
 
 
 def test_the_trace_of_the_input_itself_gives_the_gradient_within_a_step():
-    """tau = 0 in both: the update of the weights by the signal of backpropagation."""
+    """Tau = 0 in both: the update of the weights by the signal of backpropagation."""
 
     def still(params, state, x, y):
         def step(state, x):

@@ -18,6 +18,7 @@ from support.spiking_layers import (
 from apical.rules import (
     STDP,
     AllPairs,
+    DivisiveNormalisation,
     MultiplicativeBounds,
     NearestNeighbour,
     PresynapticTrace,
@@ -25,7 +26,6 @@ from apical.rules import (
     SynapticScaling,
     ThreeFactor,
     Triplet,
-    DivisiveNormalisation,
 )
 
 KEY = jax.random.key(0)
@@ -54,8 +54,10 @@ def by_windows(rule, length, loss_fn=rewarded, unstacked=False, forget=False):
         kept = learner.reset(PARAMS, kept, state, now) if forget else kept
         credit = call(PARAMS, kept, state, now)
         state, kept = credit.aux["state"], credit.state
-        total = credit.grads if total is None else jax.tree.map(
-            jnp.add, total, credit.grads
+        total = (
+            credit.grads
+            if total is None
+            else jax.tree.map(jnp.add, total, credit.grads)
         )
     return jax.tree.map(lambda g: -np.asarray(g), total), kept
 
