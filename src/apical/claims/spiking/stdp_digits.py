@@ -191,10 +191,11 @@ CLAIM = Claim(
     ),
     rule=(
         "Accuracies after the last epoch, paired by seed, 95 % intervals, corrected "
-        "for two comparisons; a seed that diverged counts as 0 %. Holds if STDP is higher "
-        f"than random weights (m = {MARGIN:g} points) and at least as high as "
-        "backprop. Holds within limits if it is higher than random weights. Does not hold if it "
-        "is against one of these and the limits do not hold. Otherwise, or with fewer "
+        "for two comparisons; a seed that diverged counts as 0 %. Holds if STDP is "
+        f"higher than random weights (m = {MARGIN:g} points) and at least as high as "
+        "backprop. Holds within limits if it is higher than random weights. Does not "
+        "hold if one of these is against the claim and the limits do not hold. "
+        "Otherwise, or with fewer "
         f"than {LEAST_SEEDS} seeds, not settled."
     ),
     trials=16,
