@@ -171,7 +171,7 @@ CLAIM = Claim(
     ),
     published=(
         Published(
-            "MNIST, 6,400 excitatory units, all 60,000 pictures, pairs of units",
+            "MNIST, 6,400 excitatory units, all 60,000 pictures",
             "5 % error",
             SOURCE,
             final_error(STDP),
