@@ -80,12 +80,14 @@ def _walk(flow: Flow, output: int, nodes: Mapping[int, str], later: bool) -> Dri
     found: dict[int, set[Way]] = {}
     ended: dict[int, Op] = {}
     seen: set[tuple[int, Way]] = set()
+    visited: set[int] = set()
     queue: deque[tuple[int, Way]] = deque([(output, ())])
     while queue:
         number, way = queue.popleft()
         if (number, way) in seen:
             continue
         seen.add((number, way))
+        visited.add(number)
         if number in nodes:
             found.setdefault(number, set()).add(way)
             continue
@@ -95,8 +97,8 @@ def _walk(flow: Flow, output: int, nodes: Mapping[int, str], later: bool) -> Dri
                 ended[id(op)] = op
             else:
                 queue.extend((n, way if m is None else (*way, m)) for n, m in steps)
-        visited = {n for n, _ in seen}  # a carry is followed once
         after = _out_of_bodies(flow, number, later)
+        # A carry is followed once, however its entries move from step to step.
         queue.extend((n, way) for n in after if n not in visited)
     ways = {n: frozenset(each) for n, each in found.items()}
     return Driven(ways, tuple(ended.values()))

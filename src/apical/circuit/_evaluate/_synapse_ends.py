@@ -249,7 +249,8 @@ class _Finder:
         """The axis of the examples of a value, in its own scope."""
         if self.separation is None or isinstance(atom, Literal):
             return None
-        place = self.separation.of[atom].place
+        found = self.separation.of.get(atom)
+        place = None if found is None else found.place
         if place is None:
             return None
         if place.axis < 0:

@@ -179,7 +179,9 @@ class ThreeFactor(SynapticRule):
         """The eligibility after the last step."""
         steps = synapse.post.shape[0]
         ages = jnp.arange(steps - 1, -1, -1)
-        left = synapse.along_examples(jnp.where(ages == 0, 1.0, kept**ages))
+        left = synapse.along_examples(
+            jnp.where(ages == 0, 1.0, kept ** jnp.maximum(ages, 1))
+        )
         parts: list[Any] = [0.0, 0.0]
         for term in terms:
             aged = term.post * left.astype(term.post.dtype)
