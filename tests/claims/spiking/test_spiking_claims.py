@@ -1,5 +1,7 @@
 """Claims about plasticity: their smallest runs, their networks, and their judges."""
 
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -92,12 +94,16 @@ def test_traces_are_judged_against_the_score_function(both, causal, score, word)
 
 # ------------------------------------------------------------ the networks
 
-TRAIN, _ = spike_probabilities(load("digits", None, False))
+
+@cache
+def digits():
+    return spike_probabilities(load("digits", None, False))[0]
 
 
 def test_every_picture_has_the_same_mean():
-    assert TRAIN.x.min() >= 0 and TRAIN.x.max() <= 1
-    assert np.allclose(TRAIN.x.mean(axis=1), 0.1, atol=1e-3)
+    x = digits().x
+    assert x.min() >= 0 and x.max() <= 1
+    assert np.allclose(x.mean(axis=1), 0.1, atol=1e-3)
 
 
 def test_at_most_one_unit_spikes_in_a_step():
@@ -125,7 +131,7 @@ def test_the_winner_learns_the_picture_and_the_others_do_not():
 
 
 def test_the_control_keeps_its_weights():
-    few = Parts(TRAIN.x[:64], TRAIN.y[:64])
+    few = Parts(digits().x[:64], digits().y[:64])
     run = trained(stdp_digits.RECIPES[CONTROL], few, 10, 6, 1)
     first, last = run(0, 1.0)
     assert np.allclose(first.weights, last.weights, rtol=1e-5)

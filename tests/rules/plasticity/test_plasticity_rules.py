@@ -147,6 +147,12 @@ def test_only_the_chosen_synapses_are_updated():
     assert np.allclose(found["second"], whole["second"], rtol=1e-6)
 
 
+@pytest.mark.parametrize("nodes", ["unit", "every"])
+def test_the_units_do_not_depend_on_the_policy_of_nodes(nodes):
+    found, _ = change(STDP(), nodes=nodes)
+    assert np.allclose(found["first"], change(STDP())[0]["first"], rtol=1e-6)
+
+
 def test_rates_are_told():
     _, credit = change(STDP())
     aux = loss_fn(PARAMS, STILL, X)[1]
@@ -265,6 +271,8 @@ def test_names_are_a_tuple():
     [
         lambda: STDP(pairing="all"),
         lambda: STDP(bounds=MultiplicativeBounds),
+        lambda: STDP(MultiplicativeBounds()),
+        lambda: STDP(normalisation=SynapticScaling()),
         lambda: ThreeFactor(factor=Reward),
     ],
 )

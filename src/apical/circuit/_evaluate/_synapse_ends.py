@@ -18,6 +18,7 @@ import numpy as np
 from .._analysis._dataflow import Flow
 from .._analysis._driven_node import Driven, Way, driven
 from .._analysis._graph import bound
+from .._analysis._nodes import entering
 from .._analysis._synapses import WeightedOp
 from .._analysis._varying_axes import dot_axes
 from .._batching._example_separation import Separation
@@ -119,8 +120,9 @@ class _Finder:
     ) -> None:
         self.structure, self.separation = structure, separation
         self.flow, self.rule, self.selected = structure.flow, rule, selected
-        added = structure.reachability.added - set(structure.marks)
-        self.nodes = {n: name for n, name in structure.names.items() if n not in added}
+        # Whatever `nodes=` says: what enters a synapse, and what is marked.
+        units = entering(structure.flow, structure.weighted_ops) | set(structure.marks)
+        self.nodes = {n: name for n, name in structure.names.items() if n in units}
         self.around = dict(_surroundings(self.flow.program.body, ()))
 
     def ends(self, found: WeightedOp, name: str) -> SynapseEnds:

@@ -225,6 +225,9 @@ class SynapticRule(Rule):
         )
 
 
+_PARTS = (AbstractPairing, AbstractBounds, AbstractHomeostasis, AbstractNormalisation)
+
+
 def sums(synapse: SynapseActivity, terms: Sequence[Term]) -> list[Any]:
     """The sums over time of the terms: of potentiation and of depression."""
     found: list[Any] = [0.0, 0.0]
@@ -236,8 +239,7 @@ def sums(synapse: SynapseActivity, terms: Sequence[Term]) -> list[Any]:
 
 def _require_part(given: Any, kind: type, name: str) -> None:
     # To compare tree structures, JAX builds rules with other values in place of parts.
-    if isinstance(given, (type, str, int, float)):
-        if isinstance(given, bool):
-            return
+    wrong = isinstance(given, (type, str, int, float, *_PARTS))
+    if wrong and not isinstance(given, (bool, kind)):
         hint = f": call it, `{given.__name__}()`" if isinstance(given, type) else ""
         raise TypeError(f"`{name}` must be an `{kind.__name__}`, not {given!r}{hint}.")
