@@ -318,3 +318,70 @@ def test_cells_of_flax_learn():
     found = changes(loss_fn, STDP(PAIRS), params, X, batch_axes=1)
     (grads,) = jax.tree.leaves(found.grads)
     assert np.allclose(grads, plain(), rtol=1e-5)
+
+
+# ------------------------------------------------------------ windows of these
+
+
+REWARDED = ThreeFactor(
+    PAIRS,
+    Reward("reward", per="step"),
+    6.0,
+    MultiplicativeBounds(high=3.0),
+    SynapticScaling(0.2, 0.01, 6.0),
+)
+
+
+def windowed(loss_fn, params, v, x, time, length):
+    """The update of consecutive windows, from a loss that starts from `v`."""
+    learner = apical.value_and_grad(
+        loss_fn, REWARDED, has_aux=True, batch_axes=(0, 1 - time), carry=(0, "v")
+    )
+
+    def window(start):
+        return jax.lax.slice_in_dim(x, start, start + length, axis=time)
+
+    kept, total = learner.init(KEY, params, v, window(0)), 0.0
+    for start in range(0, T, length):
+        credit = jax.jit(learner)(params, kept, v, window(start))
+        v, kept, total = credit.aux["v"], credit.state, total + credit.grads
+    return np.asarray(total)
+
+
+def test_windows_of_a_convolution_are_the_whole():
+    def loss_fn(w, v, x):
+        def step(v, x):
+            v, z = unit_step(v, convolved(w, x))
+            return v, apical.node(z, "spikes")
+
+        v, z = jax.lax.scan(step, v, x)
+        return jnp.sum(z) / B, {"v": v, "reward": jnp.mean(z, axis=(2, 3, 4))}
+
+    still = jnp.zeros((B, SIDE - 2, SIDE - 2, OUT))
+    found, whole = (
+        windowed(loss_fn, KERNEL, still, IMAGES, 0, length) for length in (4, T)
+    )
+    assert np.allclose(found, whole, rtol=1e-5, atol=1e-5)
+    assert np.max(np.abs(whole)) > 0.1
+
+
+def test_windows_of_a_layer_before_the_loop_are_those_of_a_layer_inside():
+    def before(w, v, x):
+        def step(v, current):
+            v, z = unit_step(v, current)
+            return v, apical.node(z, "spikes")
+
+        v, z = jax.lax.scan(step, v, jnp.swapaxes(x @ w, 0, 1))
+        return jnp.sum(z) / B, {"v": v, "reward": jnp.mean(z, axis=2)}
+
+    def inside(w, v, x):
+        def step(v, x):
+            v, z = unit_step(v, x @ w)
+            return v, apical.node(z, "spikes")
+
+        v, z = jax.lax.scan(step, v, x)
+        return jnp.sum(z) / B, {"v": v, "reward": jnp.mean(z, axis=2)}
+
+    still = jnp.zeros((B, 4))
+    found = windowed(before, W, still, jnp.swapaxes(X, 0, 1), 1, 4)
+    assert np.allclose(found, windowed(inside, W, still, X, 0, T), rtol=1e-4, atol=1e-5)

@@ -15,6 +15,7 @@ from support.spiking_layers import (
     one_step,
 )
 
+import apical
 from apical.rules import (
     STDP,
     AllPairs,
@@ -112,6 +113,28 @@ def test_windows_that_forget_their_traces_are_not_the_whole(name):
         alone = alone - np.asarray(credit.grads["first"])
     assert apart(forgot, whole) > 1e-2
     assert np.allclose(forgot["first"], alone, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ({"carry": (2, "state")}, "names argument 2, and there are 2"),
+        ({"carry": (0, "end")}, "The carry is looked for in `aux` at 'end'"),
+        ({"carry": (0, "out")}, "the next one could not start from that"),
+    ],
+)
+def test_a_carry_that_does_not_join_calls_is_refused(told, message):
+    learner = learner_of(STDP(), **told)
+    with pytest.raises(ValueError, match=message):
+        learner.init(KEY, PARAMS, STILL, X)
+
+
+def test_a_carry_needs_aux():
+    learner = apical.value_and_grad(
+        lambda *given: loss_fn(*given)[0], STDP(), batch_axes=(0, 1), carry=(0, "state")
+    )
+    with pytest.raises(ValueError, match="`has_aux=True`"):
+        learner.init(KEY, PARAMS, STILL, X)
 
 
 def test_the_state_holds_traces_only_where_calls_are_joined():

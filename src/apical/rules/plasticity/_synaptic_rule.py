@@ -21,6 +21,7 @@ from ...circuit import (
     synapse_activity,
 )
 from .._base import Credit, Rule, cited, rule, static
+from ._aux_values import require_carry
 from ._bounds import AbstractBounds
 from ._homeostasis import AbstractHomeostasis, AbstractNormalisation
 from ._pairing import AbstractPairing, Term
@@ -111,6 +112,8 @@ class SynapticRule(Rule):
         require_linear_weights(circuit, params, args, **asked)
         found = self.activity(circuit, params, args)
         self._require_time(circuit, found)
+        if circuit.spec.carry is not None:
+            require_carry(circuit, args, found.aux, self._name)
         return PlasticityState(
             self._traces(circuit, found), self._first_rates(found), ()
         )

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from ...circuit import Circuit, SynapticActivity
 from .._base import Rule, cited, rule, static
 from .._field_checks import check_choice, check_fraction
+from ._aux_values import value_at
 
 IZHIKEVICH = (
     "@article{izhikevich2007solving, title={Solving the Distal Reward Problem through "
@@ -178,7 +179,7 @@ class Reward(_Scalar):
                 "{'reward': ...})`."
             )
         aux = circuit.run(params, args, sites=()).aux if aux is None else aux
-        reward = jnp.asarray(_at(aux, self.path))
+        reward = jnp.asarray(value_at(aux, self.path, "The reward"))
         examples = circuit.batch_size
         allowed = ((), (examples,)) if self.per == "call" else None
         if allowed and reward.shape not in allowed:
@@ -298,17 +299,3 @@ def _in_steps(reward: jax.Array, steps: int, examples: int) -> jax.Array:
             f"{allowed[0]} or {allowed[1]}: steps, then examples."
         )
     return reward
-
-
-def _at(aux: Any, path: Any) -> Any:
-    """The value in `aux` at a key, position or attribute, or a tuple of them."""
-    for key in path if isinstance(path, tuple) else (path,):
-        try:
-            field = isinstance(key, str) and not isinstance(aux, dict)
-            aux = getattr(aux, key) if field and hasattr(aux, key) else aux[key]
-        except (KeyError, IndexError, TypeError) as error:
-            raise ValueError(
-                f"The reward is looked for in `aux` at {key!r}, and is not there: "
-                f"{jax.tree.map(jnp.shape, aux)}."
-            ) from error
-    return aux
