@@ -17,6 +17,7 @@ _MODULES: tuple[str, ...] = (
     *("published.pepita_digits", "published.ff_digits"),
     *("published.synthetic_equal", "published.forward_gradient"),
     "spiking.surrogate_shape",
+    *("spiking.stdp_digits", "spiking.reward_traces"),
 )
 
 
