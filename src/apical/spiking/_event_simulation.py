@@ -1,9 +1,9 @@
 """Simulation of LIF neurons from event to event: spike times without time steps.
 
-Nothing here is differentiated. `simulate` needs no loop over events but one running sum:
-the potential at every event follows from the inputs, and a spike changes all later
-values by -threshold exp(-(t - t_spike) / tau_m). So one pass over all intervals finds the
-next spike of every neuron. `simulate_recurrent` walks from event to event.
+Nothing here is differentiated. Without recurrent connections the potential at every
+event follows from the inputs by a running sum, and a spike changes all later values by
+-threshold exp(-(t - t_spike) / tau_m): one pass over all intervals finds the next spike
+of every neuron. With them, `simulate_recurrent` walks from event to event.
 """
 
 from __future__ import annotations
@@ -63,9 +63,7 @@ def arrivals(times: jax.Array, weights: jax.Array, until: jax.Array) -> Arrivals
     come = times < until
     last = jnp.max(jnp.where(come, times, -jnp.inf), 0)
     last = jnp.where(jnp.isfinite(last), last, jnp.minimum(until, 0.0))
-    return Arrivals(
-        jnp.where(come, times, last), jnp.where(come, weights, 0.0), order
-    )
+    return Arrivals(jnp.where(come, times, last), jnp.where(come, weights, 0.0), order)
 
 
 def potentials(
@@ -168,12 +166,12 @@ def simulate_recurrent(
     cell: Neurons,
     max_spikes: int,
 ) -> Record:
-    """The spikes of neurons whose spikes reach each other; it ends with the first loss.
+    """The spikes of neurons whose spikes reach each other, until the first is lost.
 
-    Arguments as of `simulate`, and the weights [n, n] and delays [n, n or 1] from row to
-    column. What arrives in (t_old, t_new] is added at t_new, which is the next event.
+    Arguments as of `simulate`, and the weights [n, n] and delays [n or 1, n or 1] from
+    row to column. What arrives in (t_old, t_new] is added at t_new, the next event.
     """
-    events, n = given.weights.shape
+    n = given.weights.shape[1]
     inputs = jnp.broadcast_to(given.times, given.weights.shape)
     # Those that never arrive have weight 0 and stand at the time of the last.
     inputs = jnp.concatenate([inputs, jnp.full((1, n), jnp.inf, inputs.dtype)])

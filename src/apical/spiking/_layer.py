@@ -1,4 +1,4 @@
-"""What a layer of LIF neurons is given: arrays of one type, checked shapes and values."""
+"""A layer of LIF neurons: checked arrays, its inputs, its potential without spikes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from ._event_simulation import Arrivals, Neurons, arrivals
+from ._potential import response
 
 
 class Layer(NamedTuple):
@@ -77,7 +78,9 @@ def layer_of(
     return Layer(w, times, lags, Neurons(tau_m, tau_s, threshold), end)
 
 
-def loop_of(layer: Layer, recurrent: ArrayLike | None, delays: ArrayLike) -> Loop | None:
+def loop_of(
+    layer: Layer, recurrent: ArrayLike | None, delays: ArrayLike
+) -> Loop | None:
     """The connections among the neurons of a layer; None if there are none."""
     if recurrent is None:
         return None
@@ -86,8 +89,8 @@ def loop_of(layer: Layer, recurrent: ArrayLike | None, delays: ArrayLike) -> Loo
     n = layer.weights.shape[1]
     if w.shape != (n, n):
         raise ValueError(
-            f"`recurrent` must have the shape [{n}, {n}], as `weights` has {n} columns; "
-            f"it has {list(w.shape)}."
+            f"`recurrent` must have the shape [{n}, {n}], as `weights` has {n} "
+            f"columns; it has {list(w.shape)}."
         )
     lags = jnp.asarray(delays, w.dtype)
     return Loop(w, _delays(lags, w, "recurrent_delays", "recurrent"))
@@ -123,6 +126,16 @@ def sorted_arrivals(layer: Layer) -> Arrivals:
     times = arrival_times(layer)
     weights = jnp.repeat(layer.weights, layer.times.shape[1], axis=0)
     return arrivals(times.reshape(-1, times.shape[-1]), weights, layer.until)
+
+
+def drive_at(layer: Layer, at: jax.Array) -> jax.Array:
+    """The potential at the times `at` [n, k] that inputs cause, without any spike."""
+    arrive = jnp.moveaxis(arrival_times(layer), -1, 0)[:, None]
+    comes = arrive < jnp.inf
+    lag = at[:, :, None, None] - jnp.where(comes, arrive, 0.0)
+    lag = jnp.where(comes, lag, 0.0)  # [n, k, inputs, spikes]
+    arrived = jnp.sum(response(lag, layer.cell.tau_m, layer.cell.tau_s), -1)
+    return jnp.einsum("jki,ij->jk", arrived, layer.weights)
 
 
 def wrong_values(layer: Layer, loop: Loop | None) -> dict[str, jax.Array]:

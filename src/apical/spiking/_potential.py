@@ -7,9 +7,9 @@ Between two events, a time d after V = V0 and I = I0,
     I(d) = I0 exp(-d / tau_s),      V(d) = V0 exp(-d / tau_m) + I0 kappa(d)
     kappa(d) = tau_s / (tau_m - tau_s) (exp(-d / tau_m) - exp(-d / tau_s))
 
-and kappa(d) = (d / tau) exp(-d / tau) where both time constants are equal. All forms here
-hold for equal, nearly equal and unequal time constants in either order, because the
-difference of the time constants never stands in a denominator alone.
+and kappa(d) = (d / tau) exp(-d / tau) where both time constants are equal. All forms
+here hold for equal, nearly equal and unequal time constants in either order, because
+the difference of the time constants never stands in a denominator alone.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from jax import lax
 _SERIES = 0.25  # below it, (1 - exp(-x)) / x is summed as a series
 _TERMS = 12  # enough for float64 there: 0.25^12 / 13! = 1e-17
 _NEWTON_STEPS = 8
-# Why Newton's method converges: up to its peak the potential is concave. A step from any
-# point ends left of the crossing, and from there every step moves right, never past it.
+# Why Newton's method converges: up to its peak the potential is concave. A step from
+# any point ends left of the crossing, and from there every step moves right, not past it.
 
 
 def response(lag: jax.Array, tau_m: jax.Array, tau_s: jax.Array) -> jax.Array:
@@ -66,9 +66,9 @@ def peak(
 ) -> tuple[jax.Array, jax.Array]:
     """How long the potential rises, and where its rise ends.
 
-    V' = 0 where I = V. With r = V0 / I0 and y = (1 - tau_s / tau_m) (1 - r) that is after
-    the time -tau_s (1 - r) log(1 - y) / y. The time is 0 where the potential falls, and
-    where it only rises back to rest from below (y >= 1).
+    V' = 0 where I = V. With r = V0 / I0 and y = (1 - tau_s / tau_m) (1 - r) that is
+    after the time -tau_s (1 - r) log(1 - y) / y. The time is 0 where the potential
+    falls, and where it only rises back to rest from below (y >= 1).
     """
     rises = (i > v) & (i > 0)
     short = 1 - v / jnp.where(rises, i, 1.0)
@@ -107,7 +107,7 @@ def solve_crossing(
 ) -> jax.Array:
     """The time of a crossing that is known to come before the peak.
 
-    The first guess is where the parabola at the peak crosses: there tau_m tau_s V'' = -V.
+    The first guess is where the parabola at the peak does: tau_m tau_s V'' = -V there.
     """
     above = jnp.maximum(top - threshold, 0.0) / jnp.where(top > 0, top, 1.0)
     guess = jnp.maximum(top_at - jnp.sqrt(2 * above * tau_m * tau_s), 0.0)

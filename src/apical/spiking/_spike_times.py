@@ -1,12 +1,13 @@
 """Exact spike times of LIF neurons, differentiable by implicit differentiation.
 
-    tau_m V' = -V + I,   tau_s I' = -I;   I_j += W_ij at an input of i;   V = theta -> V = 0
+    tau_m V' = -V + I,   tau_s I' = -I,   I_j += W_ij at input i,   V = theta -> V = 0
 
-The potential of neuron j is a sum over what arrived and, as V falls by theta at a spike,
+As V falls by theta at a spike, the potential of neuron j is a sum of inputs and spikes,
 
-    V_j(t) = sum_i W_ij sum_s kappa(t - t_is - d_ij) - theta sum_k exp(-(t - T_jk) / tau_m)
+    V_j(t) = sum_i W_ij sum_s kappa(t - t_is - d_ij)
+             - theta sum_k exp(-(t - T_jk) / tau_m)
 
-(see `_potential` for kappa). A spike time T solves V(T) = theta, so that
+with kappa of `_potential`. A spike time T solves V(T) = theta, so that
 
     dT = -dV(T) / V'(T),     tau_m V'(T) = I(T) - theta
 
@@ -27,21 +28,20 @@ from jax.typing import ArrayLike
 from ._event_simulation import (
     Neurons,
     Record,
-    potentials,
     simulate,
     simulate_recurrent,
 )
 from ._layer import (
     Layer,
     Loop,
-    arrival_times,
+    drive_at,
     layer_of,
     loop_of,
     refuse,
     sorted_arrivals,
     wrong_values,
 )
-from ._potential import peak, response
+from ._potential import response
 
 
 class SpikeTimes(NamedTuple):
@@ -54,8 +54,8 @@ class SpikeTimes(NamedTuple):
       overflow: [n], whether the neuron had another spike before `until` that found no
         room in `times`.
       complete_until: [n], the time before which no spike is missing: that of the first
-        spike without room, otherwise `until`. In a recurrent network the simulation ends
-        with the first loss, so that it is one time for all neurons.
+        spike without room, otherwise `until`. In a recurrent network the simulation
+        ends with the first loss: it is one time for all neurons.
     """
 
     times: jax.Array
@@ -157,7 +157,7 @@ def spike_times(
     record = lax.stop_gradient(_simulate(layer, loop, max_spikes))
     known = record.times < jnp.inf
     at = jnp.where(known, record.times, 0.0)
-    drive = _drive(layer, at)
+    drive = drive_at(layer, at)
     slope = _slope(record, layer.cell, min_slope)
     if loop is None:
         exact = _newton(drive, at, slope, record.currents, layer.cell)
@@ -167,8 +167,8 @@ def spike_times(
     wrong = wrong_values(layer, loop)
     if overflow == "error":
         wrong[
-            f"A neuron spikes more than {max_spikes} times. Raise `max_spikes`; or give "
-            "overflow='truncate', if later spikes do not matter."
+            f"A neuron spikes more than {max_spikes} times. Raise `max_spikes`; or "
+            "give overflow='truncate', if later spikes do not matter."
         ] = jnp.any(lost)
     times = refuse(jnp.where(known, exact, jnp.inf), lax.stop_gradient(wrong))
     first_lost = record.lost if loop is None else jnp.min(record.lost)
@@ -183,16 +183,6 @@ def _simulate(layer: Layer, loop: Loop | None, max_spikes: int) -> Record:
     if loop is None:
         return simulate(inputs, layer.until, layer.cell, max_spikes)
     return simulate_recurrent(inputs, *loop, layer.until, layer.cell, max_spikes)
-
-
-def _drive(layer: Layer, at: jax.Array) -> jax.Array:
-    """The potential at the times `at` [n, k] that inputs cause, without any spike."""
-    arrive = jnp.moveaxis(arrival_times(layer), -1, 0)[:, None]
-    comes = arrive < jnp.inf
-    lag = at[:, :, None, None] - jnp.where(comes, arrive, 0.0)
-    lag = jnp.where(comes, lag, 0.0)  # [n, k, inputs, spikes]
-    arrived = jnp.sum(response(lag, layer.cell.tau_m, layer.cell.tau_s), -1)
-    return jnp.einsum("jki,ij->jk", arrived, layer.weights)
 
 
 def _slope(record: Record, cell: Neurons, min_slope: ArrayLike) -> jax.Array:
@@ -265,78 +255,3 @@ def _newton_in_order(
 
     order = jnp.argsort(jnp.where(known, at, jnp.inf).reshape(-1))
     return lax.scan(step, at, order)[0]
-
-
-def peak_potential(
-    weights: ArrayLike,
-    input_times: ArrayLike,
-    *,
-    tau_m: ArrayLike,
-    tau_s: ArrayLike,
-    delays: ArrayLike = 0.0,
-    until: ArrayLike = jnp.inf,
-) -> jax.Array:
-    """The largest potential that LIF neurons reach if they do not spike.
-
-        max_t sum_i W_ij sum_s kappa(t - t_is - d_ij),    at least 0, the rest
-
-    This is what a silent neuron can learn from: its spike times have no gradient, and
-    its largest potential has one. A loss that is added where `counts == 0` brings such
-    neurons back, for instance `(threshold - peak) ** 2`.
-
-    The maximum is exact: between two inputs the potential has one peak, in closed form.
-    The gradient is that of the potential at the time of the peak. Where an inhibitory
-    input ends the rise, that time is the time of this input and moves with it.
-
-    Args:
-      weights: [inputs, n].
-      input_times: [inputs] or [inputs, spikes]; inf where there is none.
-      tau_m: the membrane's time constant.
-      tau_s: the synapse's.
-      delays: a number or an array that broadcasts to the shape of `weights`.
-      until: the end of the time in which the largest potential is looked for.
-
-    Returns:
-      [n], the largest potential of each neuron.
-
-    Raises:
-      TypeError: as `spike_times`.
-      ValueError: as `spike_times`.
-
-    Example:
-      One input of weight w with tau_m = 2 tau_s has its peak w / 4.
-
-      >>> import jax.numpy as jnp
-      >>> from apical import spiking
-      >>> w = jnp.array([[2.0]])
-      >>> spiking.peak_potential(w, jnp.zeros(1), tau_m=20.0, tau_s=10.0)
-      Array([0.5], dtype=float32)
-    """
-    layer = layer_of(weights, input_times, delays, (tau_m, tau_s, 1.0), until)
-    still = lax.stop_gradient(layer)
-    inputs = sorted_arrivals(still)
-    v, i, times = potentials(inputs, still.until, still.cell)
-    starts, gaps = times[:-1], times[1:] - times[:-1]
-    later, top = peak(v[:-1], i, *still.cell[:2])
-    within = later < gaps
-    tops = jnp.where(within, top, v[1:])
-    best = jnp.argmax(tops, 0)
-
-    def chosen(x: jax.Array) -> jax.Array:
-        return jnp.take_along_axis(jnp.broadcast_to(x, i.shape), best[None], 0)[0]
-
-    at = jnp.where(chosen(within), chosen(starts + later), chosen(times[1:]))
-    # The rise ends with the arrival of an input: the peak moves with it.
-    arrive = arrival_times(layer)
-    arrive = arrive.reshape(-1, arrive.shape[-1])
-    following = jnp.concatenate([inputs.order[1:], inputs.order[-1:]])
-    ending = jnp.take_along_axis(arrive, jnp.broadcast_to(following, arrive.shape), 0)
-    ending = chosen(ending)
-    moves = ~chosen(within) & (at == lax.stop_gradient(ending))
-    at = jnp.where(moves, ending, at)
-    at = lax.stop_gradient(jnp.where(at < jnp.inf, at, 0.0)) + jnp.where(
-        moves, ending - lax.stop_gradient(ending), 0.0
-    )
-    reached = _drive(layer, at[:, None])[:, 0]
-    result = jnp.where(chosen(tops) > 0, reached, 0.0)
-    return refuse(result, lax.stop_gradient(wrong_values(layer, None)))
