@@ -140,22 +140,34 @@ def drive_at(layer: Layer, at: jax.Array) -> jax.Array:
 
 def wrong_values(layer: Layer, loop: Loop | None) -> dict[str, jax.Array]:
     """By message: whether values have no meaning."""
-    found = {
-        "`weights` must be finite.": ~_all_finite(layer.weights),
-        "`input_times` must not be NaN or -inf; inf means no spike.": ~jnp.all(
-            layer.times > -jnp.inf
-        ),
-        "`delays` must be finite and not negative.": ~_are_delays(layer.delays),
-        "`until` must not be NaN.": jnp.isnan(layer.until),
-    }
-    for name, value in layer.cell._asdict().items():
-        fits = (value > 0) & jnp.isfinite(value)
-        found[f"`{name}` must be finite and positive."] = ~fits
-    if loop is not None:
-        found["`recurrent` must be finite."] = ~_all_finite(loop.weights)
-        right = _are_delays(loop.delays)
-        found["`recurrent_delays` must be finite and not negative."] = ~right
-    return found
+    return dict(zip(_messages(), _wrong(layer, loop), strict=True))
+
+
+def _messages() -> list[str]:
+    lags = "must be finite and not negative."
+    return [
+        "`weights` must be finite.",
+        "`input_times` must not be NaN or -inf; inf means no spike.",
+        f"`delays` {lags}",
+        "`until` must not be NaN.",
+        *(f"`{name}` must be finite and positive." for name in Neurons._fields),
+        "`recurrent` must be finite.",
+        f"`recurrent_delays` {lags}",
+    ]
+
+
+@jax.jit
+def _wrong(layer: Layer, loop: Loop | None) -> list[jax.Array]:
+    weights, delays = loop or (jnp.zeros(()), jnp.zeros(()))
+    return [
+        ~_all_finite(layer.weights),
+        ~jnp.all(layer.times > -jnp.inf),
+        ~_are_delays(layer.delays),
+        jnp.isnan(layer.until),
+        *(~((value > 0) & jnp.isfinite(value)) for value in layer.cell),
+        ~_all_finite(weights),
+        ~_are_delays(delays),
+    ]
 
 
 def _all_finite(x: jax.Array) -> jax.Array:

@@ -9,6 +9,7 @@ from jax.typing import ArrayLike
 
 from ._event_simulation import potentials
 from ._layer import (
+    Layer,
     arrival_times,
     drive_at,
     layer_of,
@@ -65,6 +66,12 @@ def peak_potential(
       Array([0.5], dtype=float32)
     """
     layer = layer_of(weights, input_times, delays, (tau_m, tau_s, 1.0), until)
+    result = _peak_of(layer)
+    return refuse(result, lax.stop_gradient(wrong_values(layer, None)))
+
+
+@jax.jit
+def _peak_of(layer: Layer) -> jax.Array:
     still = lax.stop_gradient(layer)
     inputs = sorted_arrivals(still)
     v, i, times = potentials(inputs, still.until, still.cell)
@@ -89,5 +96,4 @@ def peak_potential(
     move = following - lax.stop_gradient(following)
     at = at + jnp.where(moves, move, 0.0)
     reached = drive_at(layer, at[:, None])[:, 0]
-    result = jnp.where(chosen(tops) > 0, reached, 0.0)
-    return refuse(result, lax.stop_gradient(wrong_values(layer, None)))
+    return jnp.where(chosen(tops) > 0, reached, 0.0)

@@ -22,7 +22,7 @@ _SERIES = 0.25  # below it, (1 - exp(-x)) / x is summed as a series
 _TERMS = 12  # enough for float64 there: 0.25^12 / 13! = 1e-17
 _NEWTON_STEPS = 8
 # Why Newton's method converges: up to its peak the potential is concave. A step from
-# any point ends left of the crossing, and from there every step moves right, not past it.
+# anywhere ends left of the crossing; from there every step moves right, not past it.
 
 
 def response(lag: jax.Array, tau_m: jax.Array, tau_s: jax.Array) -> jax.Array:

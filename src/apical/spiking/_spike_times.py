@@ -18,6 +18,7 @@ gradient is the one of EventProp. Wunderlich & Pehl 2021.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal, NamedTuple
 
 import jax
@@ -154,6 +155,20 @@ def spike_times(
     constants = (tau_m, tau_s, threshold)
     layer = layer_of(weights, input_times, delays, constants, until)
     loop = loop_of(layer, recurrent, recurrent_delays)
+    out = _solved(layer, loop, jnp.asarray(min_slope, layer.until.dtype), max_spikes)
+    wrong = wrong_values(layer, loop)
+    if overflow == "error":
+        wrong[
+            f"A neuron spikes more than {max_spikes} times. Raise `max_spikes`; or "
+            "give overflow='truncate', if later spikes do not matter."
+        ] = jnp.any(out.overflow)
+    return out._replace(times=refuse(out.times, lax.stop_gradient(wrong)))
+
+
+@partial(jax.jit, static_argnums=3)  # called without jit it would take seconds
+def _solved(
+    layer: Layer, loop: Loop | None, min_slope: jax.Array, max_spikes: int
+) -> SpikeTimes:
     record = lax.stop_gradient(_simulate(layer, loop, max_spikes))
     known = record.times < jnp.inf
     at = jnp.where(known, record.times, 0.0)
@@ -164,17 +179,14 @@ def spike_times(
     else:
         exact = _newton_in_order(drive, at, slope, known, layer.cell, loop)
     lost = record.lost < jnp.inf
-    wrong = wrong_values(layer, loop)
-    if overflow == "error":
-        wrong[
-            f"A neuron spikes more than {max_spikes} times. Raise `max_spikes`; or "
-            "give overflow='truncate', if later spikes do not matter."
-        ] = jnp.any(lost)
-    times = refuse(jnp.where(known, exact, jnp.inf), lax.stop_gradient(wrong))
     first_lost = record.lost if loop is None else jnp.min(record.lost)
     end = jnp.minimum(lax.stop_gradient(layer.until), first_lost)
-    end = jnp.broadcast_to(end, lost.shape)
-    return SpikeTimes(times, jnp.sum(known, 1, dtype=jnp.int32), lost, end)
+    return SpikeTimes(
+        jnp.where(known, exact, jnp.inf),
+        jnp.sum(known, 1, dtype=jnp.int32),
+        lost,
+        jnp.broadcast_to(end, lost.shape),
+    )
 
 
 def _simulate(layer: Layer, loop: Loop | None, max_spikes: int) -> Record:
@@ -185,7 +197,7 @@ def _simulate(layer: Layer, loop: Loop | None, max_spikes: int) -> Record:
     return simulate_recurrent(inputs, *loop, layer.until, layer.cell, max_spikes)
 
 
-def _slope(record: Record, cell: Neurons, min_slope: ArrayLike) -> jax.Array:
+def _slope(record: Record, cell: Neurons, min_slope: jax.Array) -> jax.Array:
     """V' at each spike; where there is none, a number that is not 0."""
     tau_m, _, threshold = lax.stop_gradient(cell)
     rise = jnp.maximum(record.currents / threshold - 1, min_slope)
