@@ -27,7 +27,7 @@ COEFFICIENTS = np.random.default_rng(5).normal(size=(6, SPIKES))
 def cost(times):
     """A loss in which every spike has a different part."""
     part = jnp.asarray(COEFFICIENTS) * (times / 10) ** 2
-    return jnp.sum(jnp.where(times < jnp.inf, part, 0.0))
+    return jnp.sum(jnp.where(jnp.isinf(times), 0.0, part))  # NaN is not hidden
 
 
 def solved(arrays, constants, until):
@@ -101,15 +101,14 @@ def test_the_adjoint_without_its_jump_at_a_reset_is_another_one():
 def differences(value, args, step):
     """The derivatives by every entry, of fourth order, in one call."""
     flat, tree = jax.flatten_util.ravel_pytree(args)
-
-    def along(direction):
-        at = [value(tree(flat + k * step * direction)) for k in (2, 1, -1, -2)]
-        (far, cost_up, cost_down, near), counts = zip(*at, strict=True)
-        same = jnp.all(jnp.stack(counts) == counts[0])
-        slope = (8 * (cost_up - cost_down) - (far - near)) / (12 * step)
-        return jnp.where(same, slope, jnp.nan)
-
-    return tree(jax.jit(lambda: jax.lax.map(along, jnp.eye(flat.size)))())
+    moves = jnp.array([2, 1, -1, -2])[:, None, None] * jnp.eye(flat.size)
+    points = (flat + step * moves).reshape(-1, flat.size)
+    costs, counts = jax.jit(lambda x: jax.lax.map(lambda at: value(tree(at)), x))(
+        points
+    )
+    assert jnp.all(counts == counts[0])  # no spike appears or vanishes
+    far, up, down, near = costs.reshape(4, -1)
+    return tree((8 * (up - down) - (far - near)) / (12 * step))
 
 
 def assert_differentiates(value, args, step=1e-4):
@@ -123,6 +122,7 @@ def assert_differentiates(value, args, step=1e-4):
         np.testing.assert_allclose(mine, other, rtol=1e-6, atol=1e-6 * scale)
 
 
+@pytest.mark.grid(keep=2)
 @pytest.mark.parametrize("name", CASES)
 def test_recurrent_networks_against_central_differences(name):
     """In everything: weights, times, delays, time constants and the threshold."""
@@ -142,19 +142,20 @@ def test_recurrent_networks_against_central_differences(name):
     assert_differentiates(value, (arrays, constants), 2e-5)
 
 
-LAYERS = {"unequal": (20.0, 5.0), "equal": (8.0, 8.0)}
+LAYERS = {"unequal": (20.0, 5.0, 1.0), "equal": (8.0, 8.0, 0.5)}
 
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_two_layers_against_central_differences(name):
     draw = np.random.default_rng(2)
+    tau_m, tau_s, size = LAYERS[name]
     params = {
-        "first": jnp.array(draw.normal(2.2, 0.8, (4, 9))),
-        "second": jnp.array(draw.normal(1.2, 0.4, (9, 6))),
+        "first": jnp.array(draw.normal(2.2, 0.8, (4, 9)) * size),
+        "second": jnp.array(draw.normal(1.2, 0.4, (9, 6)) * size),
         "times": jnp.array(draw.uniform(0, 25, (4, 2))).at[1, 1].set(jnp.inf),
         "delays": jnp.array(draw.uniform(0.1, 3, (4, 9))),
         "delay": jnp.array(1.3),
-        "constants": tuple(map(jnp.array, LAYERS[name])),
+        "constants": (jnp.array(tau_m), jnp.array(tau_s)),
     }
     missing = ~np.isfinite(params["times"])
 
@@ -172,8 +173,7 @@ def test_two_layers_against_central_differences(name):
         return cost(out.times), counts
 
     params["times"] = jnp.where(missing, 0.0, params["times"])
-    assert jnp.min(jax.jit(value)(params)[1]) >= 0
-    assert jnp.sum(jax.jit(value)(params)[1]) > 30
+    assert 30 < jnp.sum(jax.jit(value)(params)[1]) < 150
     assert_differentiates(value, params, 2e-5)
 
 
@@ -187,6 +187,7 @@ def test_the_gradient_is_bounded_where_the_potential_only_touches_the_threshold(
             tau_m=20.0,
             tau_s=5.0,
             max_spikes=1,
+            overflow="truncate",
             min_slope=min_slope,
         )
         return out.times[0, 0]

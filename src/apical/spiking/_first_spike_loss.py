@@ -77,7 +77,9 @@ def first_spike_loss(
     # The label itself stands in the sum, so that it is never empty.
     others = jnp.where(right | ~there, 0.0, relative)
     loss = jax.nn.logsumexp(others, where=spikes | ~there)
-    loss = loss + early * jnp.expm1(mine / early_tau)
+    # Without a price, a late spike must not overflow.
+    late = jnp.where(jnp.asarray(early) == 0, 0.0, mine / early_tau)
+    loss = loss + early * jnp.expm1(late)
     # NaN says that values had no meaning; it is passed on.
     broken = jnp.any(jnp.isnan(first))
     return jnp.where(broken, jnp.nan, jnp.where(there, loss, silent))
