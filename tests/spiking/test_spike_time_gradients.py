@@ -142,7 +142,7 @@ def test_recurrent_networks_against_central_differences(name):
     assert_differentiates(value, (arrays, constants), 2e-5)
 
 
-LAYERS = {"unequal": (20.0, 5.0, 1.0), "equal": (8.0, 8.0, 0.5)}
+LAYERS = {"unequal": (20.0, 5.0, 1.0), "equal": (8.0, 8.0, 0.33)}
 
 
 @pytest.mark.parametrize("name", LAYERS)

@@ -50,8 +50,8 @@ class SpikeTimes(NamedTuple):
 
     Attributes:
       times: [n, max_spikes], ascending in each row; inf where there is no spike.
-        Differentiable; no gradient passes an inf. Where a loss skips missing spikes, let
-        it do so by `jnp.isinf`, so that NaN (see `spike_times`) is not skipped too.
+        Differentiable; no gradient passes an inf. A loss that skips missing spikes should
+        find them by `jnp.isinf`, so that NaN (see `spike_times`) is not skipped too.
       counts: [n], how many spikes each neuron has in `times`.
       overflow: [n], whether the neuron had another spike before `until` that found no
         room in `times`.
