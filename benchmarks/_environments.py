@@ -53,6 +53,17 @@ PCX_NEW = Library(
 )
 PEERS = (FABRICPC, PCX, PCX_NEW)
 
+# Exact spike times.
+SPIKES = Library("apical", "spikes_worker.py")
+JAXSNN = Library(
+    "jaxsnn", "jaxsnn_worker.py", ((f"jax[cpu]=={jax.__version__}", "jaxsnn==0.3.0"),)
+)
+EVENTAX = Library(
+    "eventax",
+    "eventax_worker.py",
+    ((f"jax[cpu]=={jax.__version__}", "eventax==0.1.0"),),
+)
+
 
 def python_of(library: Library, cache: Path = _CACHE) -> Path:
     """The interpreter of a library's environment, which is created if missing.
@@ -90,7 +101,7 @@ class Worker:
 
     def __init__(self, library: Library, cache: Path = _CACHE) -> None:
         self.library = library
-        path = str(_ROOT / "src") if library is APICAL else ""
+        path = "" if library.installs else str(_ROOT / "src")
         self._process = subprocess.Popen(
             [str(python_of(library, cache)), str(_SCRIPTS / library.script)],
             stdin=subprocess.PIPE,
