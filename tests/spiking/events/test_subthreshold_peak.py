@@ -24,7 +24,7 @@ def network(seed=0, until=jnp.inf):
 
 def peaks(weights, times, delays, until):
     given = {"tau_m": 20.0, "tau_s": 5.0, "until": until}
-    return spiking.peak_potential(weights, times, delays=delays, **given)
+    return spiking.subthreshold_peak(weights, times, delays=delays, **given)
 
 
 @pytest.mark.parametrize("until", [jnp.inf, 14.0])
@@ -69,7 +69,7 @@ def test_a_rise_that_inhibition_ends_moves_with_the_inhibition():
     weights, times = jnp.array([[2.0], [-9.0]]), jnp.array([0.0, 3.0])
 
     def peak(times):
-        return spiking.peak_potential(weights, times, tau_m=20.0, tau_s=5.0)[0]
+        return spiking.subthreshold_peak(weights, times, tau_m=20.0, tau_s=5.0)[0]
 
     slow, fast = np.exp(-3 / 20), np.exp(-3 / 5)
     np.testing.assert_allclose(peak(times), 2 / 3 * (slow - fast), rtol=1e-13)
@@ -97,7 +97,7 @@ def test_a_neuron_that_is_only_inhibited_rests_and_learns_nothing():
     weights = jnp.array([[-1.0, 0.0]])
 
     def total(w):
-        found = spiking.peak_potential(w, jnp.zeros(1), tau_m=20.0, tau_s=5.0)
+        found = spiking.subthreshold_peak(w, jnp.zeros(1), tau_m=20.0, tau_s=5.0)
         return jnp.sum(found)
 
     assert total(weights) == 0
@@ -106,6 +106,6 @@ def test_a_neuron_that_is_only_inhibited_rests_and_learns_nothing():
 
 def test_what_means_nothing_is_refused():
     with pytest.raises(ValueError, match="`weights` must be finite"):
-        spiking.peak_potential(
+        spiking.subthreshold_peak(
             np.full((1, 1), np.nan), np.zeros(1), tau_m=2.0, tau_s=1.0
         )

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from apical.spiking._potential import advance, crossing, peak, response
+from apical.spiking.events._potential import advance, crossing, peak, response
 
 PAIRS = [(20.0, 5.0), (5.0, 20.0), (10.0, 10.0), (10.0, 10.0 + 1e-9), (20.0, 10.0)]
 

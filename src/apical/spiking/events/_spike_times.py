@@ -26,12 +26,6 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from ._event_simulation import (
-    Neurons,
-    Record,
-    simulate,
-    simulate_recurrent,
-)
 from ._layer import (
     Layer,
     Loop,
@@ -43,6 +37,12 @@ from ._layer import (
     wrong_values,
 )
 from ._potential import response
+from ._simulation import (
+    Neurons,
+    Record,
+    simulate,
+    simulate_recurrent,
+)
 
 
 class SpikeTimes(NamedTuple):
@@ -92,7 +92,7 @@ def spike_times(
     `input_times` of the next. Use `jax.vmap` for examples.
 
     The gradient is exact while no spike appears or vanishes. A neuron without spikes
-    learns nothing from them: see `peak_potential`.
+    learns nothing from them: see `subthreshold_peak`.
 
     Args:
       weights: [inputs, n].

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from ._event_simulation import Arrivals, Neurons, arrivals
 from ._potential import response
+from ._simulation import Arrivals, Neurons, arrivals
 
 
 class Layer(NamedTuple):

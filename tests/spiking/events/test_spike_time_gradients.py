@@ -178,7 +178,9 @@ def test_two_layers_against_central_differences(name):
 
 
 def test_the_gradient_is_bounded_where_the_potential_only_touches_the_threshold():
-    top = spiking.peak_potential(jnp.ones((1, 1)), jnp.zeros(1), tau_m=20.0, tau_s=5.0)
+    top = spiking.subthreshold_peak(
+        jnp.ones((1, 1)), jnp.zeros(1), tau_m=20.0, tau_s=5.0
+    )
 
     def first(w, min_slope):
         out = spiking.spike_times(

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from ._event_simulation import potentials
 from ._layer import (
     Layer,
     arrival_times,
@@ -18,9 +17,10 @@ from ._layer import (
     wrong_values,
 )
 from ._potential import peak
+from ._simulation import potentials
 
 
-def peak_potential(
+def subthreshold_peak(
     weights: ArrayLike,
     input_times: ArrayLike,
     *,
@@ -62,7 +62,7 @@ def peak_potential(
       >>> import jax.numpy as jnp
       >>> from apical import spiking
       >>> w = jnp.array([[2.0]])
-      >>> spiking.peak_potential(w, jnp.zeros(1), tau_m=20.0, tau_s=10.0)
+      >>> spiking.subthreshold_peak(w, jnp.zeros(1), tau_m=20.0, tau_s=10.0)
       Array([0.5], dtype=float32)
     """
     layer = layer_of(weights, input_times, delays, (tau_m, tau_s, 1.0), until)

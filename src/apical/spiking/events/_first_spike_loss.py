@@ -22,7 +22,7 @@ def first_spike_loss(
 
     A neuron without a spike has probability 0. If the neuron of the label has none, the
     loss of the example is `silent`, without a gradient: the cross-entropy would only
-    delay all other neurons, until they are silent too. Add what `peak_potential` says
+    delay all other neurons, until they are silent too. Add what `subthreshold_peak` says
     of such a neuron to bring it back.
 
     Args:
