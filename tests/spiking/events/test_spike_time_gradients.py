@@ -26,7 +26,7 @@ COEFFICIENTS = np.random.default_rng(5).normal(size=(6, SPIKES))
 
 def cost(times):
     """A loss in which every spike has a different part."""
-    part = jnp.asarray(COEFFICIENTS) * (times / 10) ** 2
+    part = jnp.asarray(COEFFICIENTS)[: len(times)] * (times / 10) ** 2
     return jnp.sum(jnp.where(jnp.isinf(times), 0.0, part))  # NaN is not hidden
 
 
@@ -150,10 +150,10 @@ def test_two_layers_against_central_differences(name):
     draw = np.random.default_rng(2)
     tau_m, tau_s, size = LAYERS[name]
     params = {
-        "first": jnp.array(draw.normal(2.2, 0.8, (4, 9)) * size),
-        "second": jnp.array(draw.normal(1.2, 0.4, (9, 6)) * size),
+        "first": jnp.array(draw.normal(2.2, 0.8, (4, 6)) * size),
+        "second": jnp.array(draw.normal(1.6, 0.5, (6, 4)) * size),
         "times": jnp.array(draw.uniform(0, 25, (4, 2))).at[1, 1].set(jnp.inf),
-        "delays": jnp.array(draw.uniform(0.1, 3, (4, 9))),
+        "delays": jnp.array(draw.uniform(0.1, 3, (4, 6))),
         "delay": jnp.array(1.3),
         "constants": (jnp.array(tau_m), jnp.array(tau_s)),
     }
@@ -173,7 +173,7 @@ def test_two_layers_against_central_differences(name):
         return cost(out.times), counts
 
     params["times"] = jnp.where(missing, 0.0, params["times"])
-    assert 30 < jnp.sum(jax.jit(value)(params)[1]) < 150
+    assert 20 < jnp.sum(jax.jit(value)(params)[1]) < 150
     assert_differentiates(value, params, 2e-5)
 
 

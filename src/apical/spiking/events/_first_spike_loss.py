@@ -22,8 +22,8 @@ def first_spike_loss(
 
     A neuron without a spike has probability 0. If the neuron of the label has none, the
     loss of the example is `silent`, without a gradient: the cross-entropy would only
-    delay all other neurons, until they are silent too. Add what `subthreshold_peak` says
-    of such a neuron to bring it back.
+    delay all other neurons, until they are silent too. To bring such a neuron back, add
+    a loss of its `subthreshold_peak`.
 
     Args:
       times: [classes] or [classes, spikes], the spike times of the readout; inf where

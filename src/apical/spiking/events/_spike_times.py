@@ -44,13 +44,15 @@ from ._simulation import (
     simulate_recurrent,
 )
 
+_Step = tuple[jax.Array, jax.Array]
+
 
 class SpikeTimes(NamedTuple):
     """Spike times, and what is missing from them.
 
     Attributes:
       times: [n, max_spikes], ascending in each row; inf where there is no spike.
-        Differentiable; no gradient passes an inf. A loss that skips missing spikes should
+        Differentiable; no gradient passes an inf. Let a loss that skips missing spikes
         find them by `jnp.isinf`, so that NaN (see `spike_times`) is not skipped too.
       counts: [n], how many spikes each neuron has in `times`.
       overflow: [n], whether the neuron had another spike before `until` that found no
@@ -221,15 +223,21 @@ def _newton(
 
     and dV(T_k) / dT_{k-1} = -a I(T_{k-1}) / tau_m.
     """
-    still, moves = lax.stop_gradient, []
-    for k in range(at.shape[1]):
-        v, moved = drive[:, k] - cell.threshold, 0.0
-        if k > 0:
-            decay = jnp.exp(-jnp.maximum(at[:, k] - at[:, k - 1], 0) / cell.tau_m)
-            v = v - decay * drive[:, k - 1]
-            moved = still(decay * currents[:, k - 1] / cell.tau_m) * moves[-1]
-        moves.append((moved - (v - still(v))) / slope[:, k])
-    return at + jnp.stack(moves, 1)
+    still = lax.stop_gradient
+    before = ((0, 0), (1, 0))  # of each spike, the spike before; none for the first
+    gap = at - jnp.pad(at, before)[:, :-1]
+    decay = jnp.exp(-jnp.maximum(gap, 0) / cell.tau_m)
+    v = drive - decay * jnp.pad(drive, before)[:, :-1] - cell.threshold
+    carried = still(decay / cell.tau_m) * jnp.pad(currents, before)[:, :-1] / slope
+    # The moves m_k = carried_k m_{k-1} + own_k.
+    _, moves = lax.associative_scan(_follow, (carried, -(v - still(v)) / slope), axis=1)
+    return at + moves
+
+
+def _follow(one: _Step, other: _Step) -> _Step:
+    """Two steps of a linear recurrence as one."""
+    (a, b), (c, d) = one, other
+    return a * c, c * b + d
 
 
 def _newton_in_order(
