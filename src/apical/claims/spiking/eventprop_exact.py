@@ -245,9 +245,9 @@ CLAIM = Claim(
         f"Holds if in every network and seed the relative distance of the gradient to "
         f"central differences is below {EXACT:g}; otherwise it does not hold. Not "
         f"settled with fewer than {LEAST_SEEDS} seeds; or if the gradient of feedback "
-        f"alignment, which is wrong, is nearer than {FAR:g} anywhere; or if across more "
-        f"than {_LEFT_OUT:.0%} of the differences a spike appears or vanishes: the loss "
-        f"has no derivative there, and these are left out."
+        f"alignment, which is wrong, is nearer than {FAR:g} anywhere; or if a spike "
+        f"appears or vanishes across more than {_LEFT_OUT:.0%} of the differences: the "
+        f"loss has no derivative there, and these are left out."
     ),
     hours=0.1,
     tasks=tasks,
