@@ -26,7 +26,7 @@ _REMEDY = 10.0
 _TRAIN_SEED, _TEST_SEED = 42, 40  # of the published points
 
 Params = dict[str, jax.Array]
-# (parameters, features, class) -> loss, whether it is right, whether the label is silent
+# (parameters, features, class) -> loss, (is it right, is the label silent)
 Example = Callable[[Params, jax.Array, jax.Array], tuple[jax.Array, Any]]
 
 
@@ -62,17 +62,18 @@ def spiking_network(remedy: bool = False, hidden: bool = True) -> Network:
 def _spiking_example(
     remedy: bool, params: Params, features: jax.Array, label: jax.Array
 ) -> tuple[jax.Array, Any]:
-    cell = {"tau_m": _TAU_M, "tau_s": _TAU_S}
+    layer = partial(spiking.spike_times, tau_m=_TAU_M, tau_s=_TAU_S)
     inputs = jnp.append(_WINDOW * features, 0.0)
-    hidden = spiking.spike_times(params["first"], inputs, max_spikes=_SPIKES, **cell)
-    out = spiking.spike_times(
-        params["second"], hidden.times, max_spikes=1, overflow="truncate", **cell
-    )
+    hidden = layer(params["first"], inputs, max_spikes=_SPIKES)
+    out = layer(params["second"], hidden.times, max_spikes=1, overflow="truncate")
     loss = spiking.first_spike_loss(out.times, label, **_LOSS)
     silent = out.counts[label] == 0
     if remedy:
-        top = spiking.subthreshold_peak(params["second"], hidden.times, **cell)[label]
-        loss = loss + jnp.where(silent, _REMEDY * (1 - jnp.minimum(top, 1.0)), 0.0)
+        tops = spiking.subthreshold_peak(
+            params["second"], hidden.times, tau_m=_TAU_M, tau_s=_TAU_S
+        )
+        missing = 1 - jnp.minimum(tops[label], 1.0)
+        loss = loss + jnp.where(silent, _REMEDY * missing, 0.0)
     right = (jnp.argmin(out.times[:, 0]) == label) & ~silent
     return loss, (right, silent)
 
@@ -131,7 +132,8 @@ def train(network: Network, size: Size, seed: int) -> Iterator[Line]:
             slope = jax.value_and_grad(mean, has_aux=True)
             (loss, _), grads = slope(learned, params, points[index], classes[index])
             moves, state = adam.update(grads, state, learned)
-            return ({**params, **optax.apply_updates(learned, moves)}, state), loss
+            learned = jax.tree.map(jnp.add, learned, moves)
+            return ({**params, **learned}, state), loss
 
         points, classes = jnp.asarray(x, jnp.float32), jnp.asarray(y)
         carry = (params, state)
@@ -140,9 +142,8 @@ def train(network: Network, size: Size, seed: int) -> Iterator[Line]:
 
     @jax.jit
     def test(params: Params) -> Any:
-        return mean({}, params, jnp.asarray(test_x, jnp.float32), jnp.asarray(test_y))[
-            1
-        ]
+        data = jnp.asarray(test_x, jnp.float32), jnp.asarray(test_y)
+        return mean({}, params, *data)[1]
 
     weights, shuffled = jax.random.split(jax.random.key(seed))
     params = network.draw(size.width, weights)
@@ -153,12 +154,10 @@ def train(network: Network, size: Size, seed: int) -> Iterator[Line]:
             now = jax.random.fold_in(shuffled, number)
             params, state, loss = epoch(params, state, now)
         right, silent = map(float, test(params))
+        loss = None if loss is None else float(loss)
         lost = loss is not None and not np.isfinite(loss)
         yield {
             **{"seed": seed, "epoch": number, "epochs": size.epochs},
             **{"status": "diverged" if lost else "ok", "test_accuracy": right},
-            **{
-                "silent": silent,
-                "training_loss": None if loss is None else float(loss),
-            },
+            **{"silent": silent, "training_loss": loss},
         }

@@ -95,16 +95,16 @@ def draw(lines: Lines) -> Figure:
 CLAIM = Claim(
     id="eventprop-yinyang",
     sentence=(
-        "With exact gradients of spike times, 200 spiking neurons learn Yin-Yang as well "
-        "as an artificial network of the same size."
+        "With exact gradients of spike times, 200 spiking neurons learn Yin-Yang as "
+        "well as an artificial network of the same size."
     ),
     source="Wunderlich & Pehl 2021, Scientific Reports 11:12829",
     work=(
         "Yin-Yang as spike times in 30 ms, the 5,000 and 1,000 published points; a "
         "network 5-200-3 of leaky integrate-and-fire neurons (20 ms and 5 ms), read by "
         "first spikes; Adam at 5e-3, times 0.95 after each epoch, batches of 32, 100 "
-        "epochs, 5 seeds. The loss is the cross-entropy of first spikes plus a price for "
-        "late ones, and an example whose label is silent is left out of it. Beside it: "
+        "epochs, 5 seeds. The loss is the cross-entropy of first spikes plus a price "
+        "for late ones; an example whose label is silent is left out of it. Beside it: "
         "the same with a loss of the largest potential of that silent neuron; the "
         "control, in which only the readout learns; and 200 rectified linear units "
         "trained alike."
@@ -125,14 +125,14 @@ CLAIM = Claim(
     ),
     differences=(
         "Gradients by implicit differentiation at each spike instead of an adjoint "
-        "simulation: the same numbers. 5 seeds, where it had 10. The artificial network "
-        "has 200 units, as many as the spiking one, where Kriener et al. had 30."
+        "simulation: the same numbers. 5 seeds, where it had 10. The artificial "
+        "network has 200 units, as many as the spiking one; Kriener et al. had 30."
     ),
     rule=(
-        f"Holds if, of the paired differences by seed after 100 epochs, the accuracy of "
-        f"the spiking network is at least as high as that of the artificial one, and "
-        f"higher than the control's (m = {MARGIN} points each). Holds within limits if "
-        f"the second is so. What the remedy changes is shown and decides nothing."
+        f"Holds if, of the paired differences by seed after 100 epochs, the accuracy "
+        f"of the spiking network is at least as high as that of the artificial one, "
+        f"and higher than the control's (m = {MARGIN} points each). Holds within limits "
+        f"if the second is so. What the remedy changes is shown and decides nothing."
     ),
     hours=0.8,
     tasks=tasks,
