@@ -131,8 +131,9 @@ CLAIM = Claim(
     rule=(
         f"Holds if, of the paired differences by seed after 100 epochs, the accuracy "
         f"of the spiking network is at least as high as that of the artificial one, "
-        f"and higher than the control's (m = {MARGIN} points each). Holds within limits "
-        f"if the second is so. What the remedy changes is shown and decides nothing."
+        f"and higher than the control's (m = {MARGIN} points each). Holds within "
+        f"limits if the second is so. What the remedy changes is shown and decides "
+        f"nothing."
     ),
     hours=0.8,
     tasks=tasks,
