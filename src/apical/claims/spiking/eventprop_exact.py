@@ -32,6 +32,7 @@ class Network(NamedTuple):
     Attributes:
         sizes: inputs and neurons of each layer; one layer is recurrent.
         delays: whether synapses have delays.
+        weight: the mean of the weights of inputs; others follow from it.
     """
 
     sizes: tuple[int, ...]
@@ -42,8 +43,8 @@ class Network(NamedTuple):
 
 
 _NETWORKS = {
-    "two layers": Network((5, 20, 4), 20.0, 5.0, False, 2.0),
-    "two layers, delays": Network((5, 20, 4), 20.0, 5.0, True, 2.0),
+    "two layers": Network((5, 20, 4), 20.0, 5.0, False, 1.6),
+    "two layers, delays": Network((5, 20, 4), 20.0, 5.0, True, 1.6),
     "recurrent": Network((4, 6), 20.0, 5.0, False, 2.0),
     "recurrent, delays": Network((4, 6), 20.0, 5.0, True, 2.0),
     "recurrent, equal time constants": Network((4, 6), 8.0, 8.0, True, 1.0),
@@ -89,7 +90,7 @@ def _drawn(net: Network, seed: int) -> tuple[Any, jax.Array]:
     draw = np.random.default_rng(seed)
     layers = []
     for before, after in zip(net.sizes, net.sizes[1:], strict=False):
-        mean = net.weight * (1.0 if before < 10 else 0.5)
+        mean = net.weight * (1.0 if before < 10 else 0.2)
         layers.append({"w": draw.normal(mean, mean / 2, (before, after))})
         if net.delays:
             layers[-1]["d"] = draw.uniform(0.1, 3.0, (before, after))

@@ -255,6 +255,7 @@ def _newton_in_order(
     """
     n, spikes = at.shape
     slots = jnp.arange(n * spikes).reshape(n, spikes)
+    delays = jnp.broadcast_to(loop.delays, (len(loop.delays), n))
     still = lax.stop_gradient
 
     def step(times: jax.Array, slot: jax.Array) -> tuple[jax.Array, None]:
@@ -263,9 +264,7 @@ def _newton_in_order(
         t = jnp.sum(jnp.where(now, at, 0.0))
         earlier = known & (at < t)
         lag = jnp.where(earlier, t - times, 0.0)
-        delay = jnp.sum(jnp.where(of, loop.delays, 0.0), 1, keepdims=True)
-        if loop.delays.shape[1] == 1:
-            delay = loop.delays
+        delay = jnp.sum(jnp.where(of, delays, 0.0), 1, keepdims=True)
         arrived = jnp.sum(response(lag - delay, cell.tau_m, cell.tau_s), 1)
         reset = jnp.where(earlier & of[:, None], jnp.exp(-lag / cell.tau_m), 0.0)
         v = jnp.sum(jnp.where(of, arrived @ loop.weights, 0.0))
