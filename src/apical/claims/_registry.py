@@ -18,6 +18,7 @@ _MODULES: tuple[str, ...] = (
     *("published.synthetic_equal", "published.forward_gradient"),
     "spiking.surrogate_shape",
     *("spiking.stdp_digits", "spiking.reward_traces"),
+    "spiking.eventprop_exact",
 )
 
 
