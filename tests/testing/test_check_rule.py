@@ -11,11 +11,16 @@ from support.check_on import check_on
 
 import apical
 from apical.rules import (
+    OTTT,
+    RTRL,
+    UORO,
     Backpropagation,
+    EProp,
     FeedbackAlignment,
     KolenPollack,
     PredictiveCoding,
     SignConcordance,
+    SnAp,
     Sweep,
 )
 from apical.testing import LAWS, check_rule
@@ -54,6 +59,23 @@ VARIANTS = {
 @pytest.mark.parametrize(("kept", "skip"), VARIANTS.values(), ids=VARIANTS)
 def test_so_do_its_variants(kept, skip):
     check_on(kept, **problem(), skip=skip)
+
+
+NO_SIGNALS = ("signals", "pull")
+THROUGH_TIME = {
+    "e-prop": (EProp(), NO_SIGNALS),
+    "e-prop, adaptive": (EProp("adaptive"), NO_SIGNALS),
+    "SnAp": (SnAp(), NO_SIGNALS),
+    "OTTT": (OTTT(), NO_SIGNALS),
+    "RTRL": (RTRL(), NO_SIGNALS),
+    "UORO": (UORO(), (*NO_SIGNALS, "batch", "through_time")),
+}
+
+
+@pytest.mark.grid(keep=3)
+@pytest.mark.parametrize(("kept", "skip"), THROUGH_TIME.values(), ids=THROUGH_TIME)
+def test_so_do_rules_through_time(kept, skip):
+    check_rule(kept, skip=skip)
 
 
 def test_a_law_can_be_left_out_by_name():
