@@ -173,6 +173,30 @@ def test_characters_go_all_the_way_through(tmp_path, model):
     assert after["training_examples"] > 10
 
 
+SEQUENCES = {
+    "store-recall(train=40, test=10, periods=4, steps=5, channels=8)": "lif",
+    "evidence-accumulation(train=40, test=10, on=4, off=1, delay=1, cues=3)": "alif",
+    "copy(train=40, test=10, length=2, delay=2)": "gru",
+    "adding(train=40, test=10, time=6)": "lstm",
+}
+
+
+@pytest.mark.grid(keep=2)
+@pytest.mark.usefixtures("no_cost")
+@pytest.mark.parametrize("data", SEQUENCES)
+def test_sequences_go_all_the_way_through(tmp_path, data):
+    few = {"data": data, "models": [SEQUENCES[data]], "seeds": 1, "batch_size": 8}
+    rules = ["backpropagation", "feedback-alignment", "untrained-hidden-layers"]
+    result = compared(**few, rules=rules, epochs=4, out=tmp_path / "out")
+    assert [row.status for row in result.rows] == ["ok"] * 3
+    first, *_, last = (r for r in result.records if r["rule"] == "backpropagation")
+    assert last["loss"] < first["test_loss"] and last["data"] == data
+    score = "test_r2" if data.startswith("adding") else "test_accuracy"
+    assert 0 <= last[score] <= 1 or score == "test_r2"
+    again = lab.compare(**few, rules=rules, epochs=4, out=tmp_path / "out", resume=True)
+    assert again.records == result.records
+
+
 class Own(eqx.Module):
     """A user's model."""
 
@@ -294,9 +318,14 @@ def test_an_error_that_is_no_refusal_is_not_taken_for_one(monkeypatch):
         ({"rules": []}, "name at least one rule of: backpropagation"),
         ({"models": ["ccn"]}, "no model is called 'ccn'. Did you mean 'cnn'"),
         ({"models": []}, "name at least one model"),
-        ({"models": ["lstm"]}, "lstm reads characters, not pictures"),
+        (
+            {"models": ["lstm"]},
+            "lstm reads characters and sequences, not pictures. .*digits-rows",
+        ),
         ({"optimizer": "adma"}, "no optimizer is called 'adma'. Did you mean"),
+        ({"models": ["lif"]}, "lif reads sequences, not pictures. .*resnet. The rows"),
         ({"data": "digit"}, "Did you mean 'digits'"),
+        ({"data": "copy(dely=3)", "models": ["lif"]}, "Did you mean 'delay'"),
         ({"learning_rate": -1.0}, "-1.0"),
         ({"learning_rate": float("nan")}, "nan"),
         ({"epochs": 0}, "--epochs 0: there must be at least one"),

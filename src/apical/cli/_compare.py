@@ -16,8 +16,11 @@ def compare(
     data: Annotated[
         str,
         typer.Option(
-            help="digits, mnist, fashion-mnist, cifar10, shakespeare; or the path of a "
-            "text, or of an .npz file with train_x, train_y, test_x and test_y."
+            help="digits, mnist, fashion-mnist, cifar10 (with -rows: the sequence of "
+            "their rows), shakespeare, spoken-digits; tasks, with arguments if wanted: "
+            "yin-yang, yin-yang-spikes, copy, adding, store-recall, "
+            "evidence-accumulation, 'copy(delay=50)'; or the path of a text, or of an "
+            ".npz file with train_x, train_y, test_x and test_y."
         ),
     ] = "digits",
     data_dir: Annotated[
@@ -29,9 +32,10 @@ def compare(
     model: Annotated[
         list[str] | None,
         typer.Option(
-            help="mlp, mlp-tanh, cnn, lenet, resnet (images); rnn, lstm, transformer "
-            "(text); or your_module:factory. Repeat it for several models. Default: "
-            "by kind of data."
+            help="mlp, mlp-tanh, cnn, lenet, resnet (images); rnn, lstm, gru (text, "
+            "sequences); transformer (text); lif, alif (spiking: sequences); or "
+            "your_module:factory. Repeat it for several models. Default: by kind of "
+            "data."
         ),
     ] = None,
     rules: Annotated[
@@ -51,7 +55,10 @@ def compare(
         ),
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(help="Default: 8 on digits, otherwise 5.")
+        int | None,
+        typer.Option(
+            help="Default: 8 on digits, digits-rows and spoken-digits, otherwise 5."
+        ),
     ] = None,
     seeds: Annotated[int, typer.Option(help="Number of seeds, trained together.")] = 5,
     batch_size: Annotated[int, typer.Option(help="Examples in a batch.")] = 64,

@@ -1,1 +1,29 @@
 """Spiking neurons as plain JAX functions: surrogates, neurons, encoders, read-outs."""
+
+from ._adaptation import ALIFState as ALIFState
+from ._adaptation import adaptive_threshold as adaptive_threshold
+from ._adaptation import alif as alif
+from ._adaptation import refractory as refractory
+from ._encoders import latency as latency
+from ._encoders import poisson as poisson
+from ._encoders import threshold_crossing as threshold_crossing
+from ._integrate_and_fire import CubaLIFState as CubaLIFState
+from ._integrate_and_fire import LIFState as LIFState
+from ._integrate_and_fire import cuba_lif as cuba_lif
+from ._integrate_and_fire import lif as lif
+from ._izhikevich import IzhikevichState as IzhikevichState
+from ._izhikevich import izhikevich as izhikevich
+from ._leaky_integrators import decay_factor as decay_factor
+from ._leaky_integrators import leaky as leaky
+from ._raster import raster as raster
+from ._readouts import firing_rate as firing_rate
+from ._readouts import first_spike_time as first_spike_time
+from ._readouts import last_potential as last_potential
+from ._readouts import peak_potential as peak_potential
+from ._surrogates import SpikeFunction as SpikeFunction
+from ._surrogates import arctan as arctan
+from ._surrogates import boxcar as boxcar
+from ._surrogates import fast_sigmoid as fast_sigmoid
+from ._surrogates import sigmoid as sigmoid
+from ._surrogates import surrogate as surrogate
+from ._surrogates import triangle as triangle

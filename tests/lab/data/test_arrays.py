@@ -40,6 +40,29 @@ def test_types_and_shapes_say_what_the_arrays_are(save, kind, found, shape):
     assert data.train_y.dtype == data.test_y.dtype == np.int32
 
 
+def test_a_file_may_say_that_its_floats_are_sequences(save):
+    x, y = np.zeros((3, 6, 2)), np.array([[0, -1], [-1, 1], [1, 1]])
+    given = {"train_x": x, "train_y": y, "test_x": x, "test_y": y}
+    data = load(save(**given, kind="sequences"))
+    assert (data.kind, data.shape, data.classes) == ("sequences", (6, 2), 2)
+    assert data.train_y.tolist() == y.tolist()
+    alone = {**given, "train_y": y[:, 1] % 2, "test_y": y[:, 1] % 2}
+    assert load(save(**alone)).kind == "vectors"
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("sequence", "kind is .sequence., not one of pictures, characters, seq"),
+        (["sequences"], "kind is .*, not one of"),
+        ("characters", r"train_x is float64 \(12, 4\), and characters are integers"),
+    ],
+)
+def test_a_kind_that_does_not_fit_is_refused(save, kind, message):
+    with pytest.raises(LabError, match=message):
+        load(save(**arrays("vectors"), kind=kind))
+
+
 def test_bytes_are_standardised_and_floats_are_left_as_they_are(save):
     given = arrays("pictures")
     data = load(save(**given))

@@ -10,7 +10,8 @@ from support.lab_files import RECORD, cifar_records, idx, tiny, write_cifar, wri
 from apical.lab import LabError
 from apical.lab.data import _load
 from apical.lab.data._formats import read_idx
-from apical.lab.data._load import DATASETS, SOURCES, check, load
+from apical.lab.data._load import DATASETS, ROWS, SOURCES, check, load
+from apical.lab.data.tasks._registry import TASKS
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +178,22 @@ def test_missing_files_are_named_with_what_to_do(tmp_path, monkeypatch, name, fi
 
 
 def test_no_other_data_set_needs_files():
-    assert set(DATASETS) == {"digits", *SOURCES} and load("digits").classes == 10
+    assert set(DATASETS) == {"digits", *SOURCES, *ROWS, *TASKS}
+    assert all(load(name).classes == 10 for name in ("digits", "digits-rows"))
+
+
+@pytest.mark.parametrize("name", ["mnist", "cifar10"])
+def test_rows_of_images_are_sequences(tmp_path, name):
+    write_mnist(tmp_path)
+    write_cifar(tmp_path)
+    images, rows = load(name, tmp_path), load(f"{name}-rows", tmp_path)
+    n, channels, height, width = images.train_x.shape
+    assert (rows.kind, rows.name) == ("sequences", f"{name}-rows")
+    assert rows.train_x.shape == (n, height, channels * width)
+    for i, c, t in ((0, 0, 0), (3, channels - 1, 5)):
+        row = rows.train_x[i, t, c * width : (c + 1) * width]
+        np.testing.assert_array_equal(row, images.train_x[i, c, t])
+    np.testing.assert_array_equal(rows.test_y, images.test_y)
 
 
 def test_files_in_the_cache_folder_are_found_without_a_data_dir(tmp_path, monkeypatch):
@@ -194,7 +210,7 @@ def test_a_folder_of_its_own_comes_before_files_of_the_same_name(tmp_path):
 
 
 def test_an_unknown_data_set_gets_the_nearest():
-    with pytest.raises(LabError, match="Did you mean 'fashion-mnist' or 'mnist'"):
+    with pytest.raises(LabError, match=r"Did you mean 'fashion-mnist', 'f.*or 'mni"):
         load("fasion-mnist")
 
 

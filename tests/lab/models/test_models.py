@@ -21,6 +21,7 @@ SHAPES = {
     "pictures": [(1, 8, 8), (1, 28, 28), (3, 32, 32)],
     "vectors": [(5,), (2, 3)],
     "characters": [(64,)],
+    "sequences": [(6, 5)],
 }
 CASES = [
     (name, kind, shape)

@@ -108,9 +108,13 @@ def test_of_models_that_convolve_one_step_is_made_at_a_time():
         (
             "rnn",
             "pictures",
-            "reads characters, not pictures. .*: mlp, mlp-tanh, cnn, lenet",
+            "reads characters and sequences, not pictures. .*: mlp, mlp-tanh, cnn",
         ),
-        ("mlp", "characters", "reads pictures and vectors, not .*: rnn, lstm, transf"),
+        (
+            "mlp",
+            "characters",
+            "reads pictures and vectors, not .*: rnn, lstm, gru, tra",
+        ),
         (
             "no_such_module:f",
             "vectors",

@@ -93,6 +93,6 @@ def lstm_net(width: int):
 
     def build(key: Array, shape: tuple[int, ...], classes: int) -> LSTM:
         del shape
-        return LSTM(classes, width, key)
+        return LSTM(classes, width, classes, key)
 
     return build

@@ -11,6 +11,7 @@ from apical.lab._errors import LabError
 KINDS = {
     "pictures": "(examples, channels, height, width)",
     "characters": "(examples, time)",
+    "sequences": "(examples, time, channels)",
     "vectors": "(examples, features...)",
 }
 
@@ -21,11 +22,13 @@ class Data(NamedTuple):
     Attributes:
         name: its name in records.
         kind: "pictures" `(examples, channels, height, width)`, "vectors"
-            `(examples, features...)`, both float32, or "characters"
-            `(examples, time)`, int32.
+            `(examples, features...)`, "sequences" `(examples, time, channels)`, all
+            float32, or "characters" `(examples, time)`, int32.
         train_x: the training examples.
         train_y: their labels. Classes, int32 `(examples,)`; for characters the next
             character, `(examples, time)`. Or numbers, float32 `(examples, outputs)`.
+            Labels of sequences are about the last step; or, `(examples, parts)`, about
+            parts of equal length into which the time is cut, -1 where there is none.
         test_x: the test examples.
         test_y: their labels.
         classes: the number of classes, of symbols in the alphabet, or of numbers per
@@ -147,6 +150,7 @@ def notes_of_numbers(data: Data) -> list[str]:
 
 # ---- Checks of every data set
 
+UNLABELLED = -1  # a part of a sequence that has no label
 # The readout has a row per class: with 128 hidden units, a million take 0.5 GB.
 MOST_CLASSES = 1_000_000
 
@@ -189,7 +193,7 @@ def check(data: Data) -> Data:
 
 def _oddities(data: Data) -> list[str]:
     """Notes on classes that have no training example."""
-    shown, asked = np.unique(data.train_y), np.unique(data.test_y)
+    shown, asked = (np.unique(y[y >= 0]) for y in (data.train_y, data.test_y))
     unseen = np.setdiff1d(asked, shown)
     unused = np.setdiff1d(np.arange(data.classes), np.union1d(shown, asked))
     told = []
@@ -240,7 +244,8 @@ def _checked(data: Data, part: str) -> tuple[np.ndarray, np.ndarray]:
         require_numbers(data)
         return x, numbers(_floats(y_name, y))
     _check_classes(data.kind, y_name, y, x_name, x)
-    return x, _integers(y_name, y, data.classes)
+    in_parts = data.kind == "sequences" and y.ndim == 2
+    return x, _integers(y_name, y, data.classes, UNLABELLED if in_parts else 0)
 
 
 def _check_arrays(x_name: str, x: np.ndarray, y_name: str, y: np.ndarray) -> None:
@@ -274,11 +279,29 @@ def _check_classes(
             f"{y_name} has the shape {y.shape} and {x_name} {x.shape}: each character "
             "needs the one that follows it"
         )
+    if kind == "sequences" and y.ndim == 2:
+        return _check_parts(y_name, y, x_name, x)
     if kind != "characters" and y.ndim != 1:
         raise LabError(
             f"{y_name} has the shape {y.shape}: there must be one label for each "
             "example, a whole number; of labels in one-hot form take argmax(1). "
             "Labels that are numbers, for a regression, are floating-point"
+        )
+
+
+def _check_parts(y_name: str, y: np.ndarray, x_name: str, x: np.ndarray) -> None:
+    """Check labels `(examples, parts)` of sequences."""
+    time, parts = x.shape[1], y.shape[1]
+    if time % parts:
+        raise LabError(
+            f"{y_name} has the shape {y.shape}, a label for each of {parts} parts, but "
+            f"the {time} steps of {x_name} cannot be cut into {parts} of equal length"
+        )
+    without = (y == UNLABELLED).all(axis=1)
+    if without.any():
+        raise LabError(
+            f"{y_name}[{without.argmax()}] is {UNLABELLED} everywhere: each example "
+            "needs a label in at least one part"
         )
 
 
@@ -300,18 +323,21 @@ def _floats(name: str, array: np.ndarray) -> np.ndarray:
     return array
 
 
-def _integers(name: str, array: np.ndarray, classes: int) -> np.ndarray:
+def _integers(
+    name: str, array: np.ndarray, classes: int, lowest: int = 0
+) -> np.ndarray:
     if not np.issubdtype(array.dtype, np.integer):
         raise LabError(
             f"{name} is of the type {array.dtype}, but should be of whole numbers: "
             "convert it with astype('int32')"
         )
-    bad = (array < 0) | (array >= classes)
+    bad = (array < lowest) | (array >= classes)
     if bad.any():
         place = _first(bad)
+        none = f", or {UNLABELLED} for no label" if lowest else ""
         raise LabError(
             f"{name}{place} is {array[tuple(place)]}: it should be 0 to {classes - 1}, "
-            f"as there are {classes} classes"
+            f"as there are {classes} classes{none}"
         )
     return array.astype(np.int32, copy=False)
 

@@ -8,13 +8,21 @@ from typing import NamedTuple
 import pooch
 
 from apical.lab._errors import LabError
+from apical.lab.data._spoken_digits import WAVES
 
 
 class File(NamedTuple):
-    """A file to download: its address, its hash, and the members of an archive."""
+    """A file to download.
+
+    Attributes:
+        url: its address.
+        known_hash: `"algorithm:digest"`; None where the bytes of an archive may change
+            and the reader of the data set checks the hash of its contents.
+        members: of an archive, the files that are kept.
+    """
 
     url: str
-    known_hash: str  # "algorithm:digest"
+    known_hash: str | None
     members: tuple[str, ...] = ()
 
     @property
@@ -35,6 +43,9 @@ def _idx_files(host: str, *digests: str) -> tuple[File, ...]:
     )
 
 
+_SPOKEN = "Jakobovski/free-spoken-digit-dataset"
+_COMMIT = "26eb9aaf76e81b692f806f9140c2d2777410d7a1"
+_FOLDER = f"free-spoken-digit-dataset-{_COMMIT}"
 DOWNLOADS: dict[str, tuple[File, ...]] = {
     "mnist": _idx_files(
         "https://storage.googleapis.com/cvdf-datasets/mnist",
@@ -66,6 +77,14 @@ DOWNLOADS: dict[str, tuple[File, ...]] = {
             "https://raw.githubusercontent.com/karpathy/char-rnn/"
             "6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e/data/tinyshakespeare/input.txt",
             "sha256:86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+        ),
+    ),
+    "spoken-digits": (
+        File(
+            # GitHub packs it on demand, and may pack it in another way.
+            f"https://github.com/{_SPOKEN}/archive/{_COMMIT}.tar.gz",
+            None,
+            members=tuple(f"{_FOLDER}/recordings/{name}" for name in WAVES),
         ),
     ),
 }

@@ -17,7 +17,7 @@ from typing import BinaryIO, NamedTuple, cast
 import numpy as np
 
 from apical.lab._errors import LabError
-from apical.lab.data._dataset import Data, standardised
+from apical.lab.data._dataset import KINDS, Data, standardised
 from apical.lab.data._size_limits import require_memory, require_plausible_size
 
 _CIFAR_SHAPE = (3, 32, 32)
@@ -175,6 +175,9 @@ def _check_labels(path: Path, labels: np.ndarray) -> None:
 # | integers `(examples,)` | classes, from 0 up |
 # | integers `(examples, time)` | the next character of each |
 # | floats `(examples,)` or `(examples, outputs)` | numbers, as given: a regression |
+#
+# An array `kind` with one of the words of `KINDS` says it instead: without it floats
+# `(examples, time, channels)` are vectors, with "sequences" they are sequences.
 
 KEYS = ("train_x", "train_y", "test_x", "test_y")
 _ENCRYPTED = 0x1  # flag of a member of an archive
@@ -202,7 +205,7 @@ def read_arrays(path: Path, name: str) -> Data:
             f"{path}: train_x is {_form(train_x)}, but test_x is {_form(test_x)}: they "
             "must be alike in all but the number of examples"
         )
-    kind, note = _kind(path, train_x, train_y), ""
+    kind, note = _kind(path, train_x, train_y, arrays.get("kind")), ""
     symbols = [train_y, test_y]
     if kind == "characters":
         symbols += [train_x, test_x]
@@ -226,7 +229,8 @@ def _read(path: Path) -> dict[str, np.ndarray]:
                     f"{path} has no array {', '.join(missing)}; it has "
                     f"{', '.join(members) or 'none'}. It needs {', '.join(KEYS)}"
                 )
-            infos = {key: archive.getinfo(members[key]) for key in KEYS}
+            keys = [*KEYS, "kind"] if "kind" in members else KEYS
+            infos = {key: archive.getinfo(members[key]) for key in keys}
             promised = sum(info.file_size for info in infos.values())
             require_memory(path, promised, _COPIES_OF_A_BYTE)
             return {
@@ -288,7 +292,9 @@ def _require_whole(file: BinaryIO, size: int) -> None:
         )
 
 
-def _kind(path: Path, x: np.ndarray, y: np.ndarray) -> str:
+def _kind(path: Path, x: np.ndarray, y: np.ndarray, said: np.ndarray | None) -> str:
+    if said is not None:
+        return _said(path, x, said)
     if np.issubdtype(x.dtype, np.integer) and x.ndim == 2 and y.shape == x.shape:
         return "characters"
     if x.ndim == 4 and (np.issubdtype(x.dtype, np.floating) or x.dtype == np.uint8):
@@ -303,6 +309,22 @@ def _kind(path: Path, x: np.ndarray, y: np.ndarray) -> str:
         "labels of the same shape. Grey pictures get their channel by x[:, None], and "
         "channels that come last are moved by numpy.moveaxis(x, -1, 1)"
     )
+
+
+def _said(path: Path, x: np.ndarray, said: np.ndarray) -> str:
+    """The kind that the file says, if floats can be of it."""
+    kind = str(said)
+    if said.shape or kind not in KINDS:
+        raise LabError(f"{path}: kind is {kind!r}, not one of {', '.join(KINDS)}")
+    if x.dtype == np.uint8 and kind == "pictures":
+        return kind
+    wanted = np.integer if kind == "characters" else np.floating
+    if not np.issubdtype(x.dtype, wanted):
+        raise LabError(
+            f"{path}: train_x is {_form(x)}, and {kind} are "
+            f"{'integers' if wanted is np.integer else 'floats'} {KINDS[kind]}"
+        )
+    return kind
 
 
 def _require_channels_first(path: Path, shape: tuple[int, ...]) -> None:

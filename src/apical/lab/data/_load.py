@@ -21,7 +21,10 @@ from apical.lab.data._formats import (
     read_mnist,
     require,
 )
+from apical.lab.data._spoken_digits import FILES as _SPOKEN
+from apical.lab.data._spoken_digits import spoken_digits
 from apical.lab.data._text import read_text
+from apical.lab.data.tasks._registry import TASKS, draw, task_name
 
 # ---- Images by name, standardised per channel over the training part
 
@@ -65,6 +68,28 @@ def _data(name: str, train: Pictures, test: Pictures) -> Data:
     return Data(name, "pictures", train_x, train.y, test_x, test.y, classes=10)
 
 
+def rows_of(data: Data) -> Data:
+    """Images as sequences of their rows, from the first to the last.
+
+    Args:
+        data: images `(examples, channels, height, width)`, with one label each.
+
+    Returns:
+        Sequences `(examples, height, channels * width)`; the label is about the last
+        row.
+    """
+
+    def rows(x: np.ndarray) -> np.ndarray:
+        return x.swapaxes(1, 2).reshape(len(x), x.shape[2], -1)
+
+    return data._replace(
+        name=f"{data.name}-rows",
+        kind="sequences",
+        train_x=rows(data.train_x),
+        test_x=rows(data.test_x),
+    )
+
+
 class Source(NamedTuple):
     """How to find and read the files of a data set.
 
@@ -98,8 +123,16 @@ SOURCES: dict[str, Source] = {
         (("data_batch_*.bin",), ("test_batch.bin",)),
     ),
     "shakespeare": Source(_shakespeare, ("tiny_shakespeare",), (_INPUT,)),
+    "spoken-digits": Source(spoken_digits, ("fsdd",), (_SPOKEN,)),
 }
-DATASETS: tuple[str, ...] = ("digits", *SOURCES)
+_IMAGES = ("digits", "mnist", "fashion-mnist", "cifar10")
+ROWS: dict[str, str] = {f"{name}-rows": name for name in _IMAGES}
+DATASETS: tuple[str, ...] = ("digits", *SOURCES, *ROWS, *TASKS)
+
+
+def is_name(text: str) -> bool:
+    """Whether a text names a data set, perhaps with arguments, and not a file."""
+    return text in DATASETS or task_name(text) is not None
 
 
 def load(
@@ -110,8 +143,9 @@ def load(
     """Load a data set.
 
     Args:
-        name: one of `DATASETS`; or the path of a text in UTF-8, or of an .npz file
-            with the arrays `train_x`, `train_y`, `test_x`, `test_y`.
+        name: one of `DATASETS`, tasks with arguments if wanted (`"copy(delay=50)"`); or
+            the path of a text in UTF-8, or of an .npz file with the arrays `train_x`,
+            `train_y`, `test_x`, `test_y`.
         data_dir: where the files of a named set are, or go when fetched (default: the
             user's cache folder). The digits need none.
         download: whether to download files that are missing.
@@ -130,7 +164,8 @@ def load(
 
     Source: the references of scikit-learn's digits; LeCun, Cortes & Burges 1998
     (MNIST); Xiao, Rasul & Vollgraf 2017 (Fashion-MNIST); Krizhevsky 2009 (CIFAR-10);
-    Karpathy 2015 (the Shakespeare text).
+    Karpathy 2015 (the Shakespeare text); Jackson et al. (the spoken digits); those of
+    the tasks in `apical.lab.data.tasks`.
     """
     if not isinstance(name, str | os.PathLike):
         raise LabError(
@@ -149,9 +184,13 @@ def _read(name: str, data_dir: str | Path | None, download: bool) -> Data:
         looks_like_a_path = path.exists() or path.suffix or len(path.parts) > 1
     except (OSError, RuntimeError, ValueError) as error:  # too long, or no such user
         raise LabError(f"--data {name}: it cannot be looked up ({error})") from error
-    if name and name not in DATASETS and looks_like_a_path:
+    if name and not is_name(name) and looks_like_a_path:
         return _from_path(path)
+    if task_name(name) is not None:
+        return draw(name)
     (name,) = resolve_names("data set", [name], DATASETS)
+    if name in ROWS:
+        return rows_of(_read(ROWS[name], data_dir, download))
     return digits() if name == "digits" else _named(name, data_dir, download)
 
 

@@ -1,4 +1,4 @@
-"""Layers that equinox lacks or that are slow on CPUs: batch norm, pooling."""
+"""Parts of models that equinox lacks or that are slow on CPUs: norm, pooling, steps."""
 
 from typing import NamedTuple
 
@@ -74,6 +74,30 @@ def on_last_axis(layer: eqx.nn.Linear, x: Array) -> Array:
     """Apply a linear layer to the last axis."""
     h = x @ layer.weight.T
     return h if layer.bias is None else h + layer.bias
+
+
+def in_time_order(x: Array, width: int) -> Array:
+    """The steps of characters or sequences, `(time, examples, width)`.
+
+    Args:
+        x: characters `(examples, time)`, which become one-hot, or sequences
+            `(examples, time, width)`.
+        width: the number of characters or channels.
+    """
+    if jnp.issubdtype(x.dtype, jnp.integer):
+        return jax.nn.one_hot(x.T, width)
+    return x.swapaxes(0, 1)
+
+
+def incoming_width(shape: tuple[int, ...], symbols: int) -> int:
+    """The width of a step of the input of a recurrent model.
+
+    Args:
+        shape: of an example: `(time,)` for characters, `(time, channels)` for
+            sequences.
+        symbols: the number of characters.
+    """
+    return shape[1] if len(shape) == 2 else symbols
 
 
 def _squares(h: Array) -> Array:

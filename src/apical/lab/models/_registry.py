@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from apical.lab._errors import LabError, find_attribute, resolve_names
 from apical.lab.data._dataset import Data
 from apical.lab.models._cnn import MODEL as CNN
+from apical.lab.models._gru import MODEL as GRU
 from apical.lab.models._layout import layout_note
 from apical.lab.models._lenet import MODEL as LENET
 from apical.lab.models._lstm import MODEL as LSTM
@@ -17,6 +18,7 @@ from apical.lab.models._mlp import TANH as MLP_TANH
 from apical.lab.models._model import Model
 from apical.lab.models._resnet import MODEL as RESNET
 from apical.lab.models._rnn import MODEL as RNN
+from apical.lab.models._spiking import ALIF, LIF
 from apical.lab.models._transformer import MODEL as TRANSFORMER
 
 # ---- Checks of a model
@@ -79,7 +81,7 @@ def _called(
 
 
 def _check_logits(name: str, logits: Any, data: Data) -> None:
-    time = data.shape if data.kind == "characters" else ()
+    time = data.shape[:1] if data.kind in ("characters", "sequences") else ()
     wanted = (_TRIED, *time, data.classes)
     found = getattr(logits, "shape", None)
     if found != wanted:
@@ -128,6 +130,9 @@ MODELS: dict[str, Model] = {
     "resnet": RESNET,
     "rnn": RNN,
     "lstm": LSTM,
+    "gru": GRU,
+    "lif": LIF,
+    "alif": ALIF,
     "transformer": TRANSFORMER,
 }
 
@@ -158,9 +163,11 @@ def find_model(name: str, kind: str) -> Model:
     model = MODELS[name]
     if kind not in model.reads:
         others = [other for other, found in MODELS.items() if kind in found.reads]
+        rows = kind == "pictures" and "sequences" in model.reads
+        hint = ". The rows of pictures are sequences: --data digits-rows, for example"
         raise LabError(
             f"--model {name} reads {' and '.join(model.reads)}, not {kind}. These read "
-            f"{kind}: {', '.join(others)}"
+            f"{kind}: {', '.join(others)}{hint if rows else ''}"
         )
     return model
 

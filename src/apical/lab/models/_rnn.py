@@ -1,8 +1,8 @@
-"""Recurrent network (RNN) that predicts the next character.
+"""Recurrent network (RNN) for characters and sequences, with an output at each step.
 
     h[t] = tanh(W x[t] + U h[t-1] + b)        logits[t] = V h[t] + c
 
-`x[t]` is the character in one-hot form.
+`x[t]` holds the channels of a step, or the character in one-hot form.
 
 Source: Elman 1990.
 """
@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from apical.lab.models._layers import on_last_axis
+from apical.lab.models._layers import in_time_order, incoming_width, on_last_axis
 from apical.lab.models._model import Model
 
 _WIDTH = 128
@@ -25,29 +25,28 @@ class RNN(eqx.Module):
     recurrent: eqx.nn.Linear
     readout: eqx.nn.Linear
 
-    def __init__(self, symbols: int, width: int, key: Array):
+    def __init__(self, n_in: int, width: int, outputs: int, key: Array):
         first, second, third = jax.random.split(key, 3)
-        self.incoming = eqx.nn.Linear(symbols, width, key=first)
+        self.incoming = eqx.nn.Linear(n_in, width, key=first)
         self.recurrent = eqx.nn.Linear(width, width, use_bias=False, key=second)
-        self.readout = eqx.nn.Linear(width, symbols, key=third)
+        self.readout = eqx.nn.Linear(width, outputs, key=third)
 
     def __call__(self, x: Array) -> Array:
-        """Logits `(examples, time, symbols)` for characters `(examples, time)`."""
+        """Outputs `(examples, time, outputs)` of characters or sequences."""
 
         def step(h: Array, incoming: Array) -> tuple[Array, Array]:
             h = jnp.tanh(incoming + on_last_axis(self.recurrent, h))
             return h, h
 
-        letters = jax.nn.one_hot(x.T, self.incoming.weight.shape[1])
+        steps = in_time_order(x, self.incoming.weight.shape[1])
         start = jnp.zeros((len(x), self.recurrent.weight.shape[1]))
         # All times at once outside the loop: one large product, not many small ones.
-        _, h = jax.lax.scan(step, start, on_last_axis(self.incoming, letters))
+        _, h = jax.lax.scan(step, start, on_last_axis(self.incoming, steps))
         return on_last_axis(self.readout, h).swapaxes(0, 1)
 
 
 def _build(key: Array, shape: tuple[int, ...], classes: int) -> RNN:
-    del shape
-    return RNN(classes, _WIDTH, key)
+    return RNN(incoming_width(shape, classes), _WIDTH, classes, key)
 
 
-MODEL = Model(_build, reads=("characters",), steps_per_call=16)
+MODEL = Model(_build, reads=("characters", "sequences"), steps_per_call=16)

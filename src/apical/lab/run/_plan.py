@@ -11,7 +11,7 @@ from apical.lab._errors import LabError, require_names, resolve_names
 from apical.lab._rule_lookup import Rules, Vary, find_rules, listed, with_baselines
 from apical.lab._rule_spec import RuleSpec, SearchSpaces, checked_search_spaces
 from apical.lab.data._labels import Labels, labels_of
-from apical.lab.data._load import DATASETS, Data, check, load
+from apical.lab.data._load import Data, check, is_name, load
 from apical.lab.models import Model, find_model, own_model
 from apical.lab.run._records import Line, environment, hyper_parameters
 from apical.lab.run._runner import Callback, ModelRunner, Sweep
@@ -23,11 +23,12 @@ from apical.lab.training._setup import TrainConfig, held_out_of
 from apical.rules._base import SearchSpace
 
 Models = Iterable[str] | Mapping[str, Callable[..., Any]]
-_EPOCHS, _EPOCHS_OF_DIGITS = 5, 8
+_EPOCHS, _EPOCHS_OF_FEW_EXAMPLES = 5, 8
 _MODELS = {
     "pictures": ("mlp", "cnn"),
     "vectors": ("mlp",),
     "characters": ("rnn", "lstm", "transformer"),
+    "sequences": ("gru", "lif", "alif"),
 }
 
 
@@ -109,7 +110,8 @@ def make_plan(
         specs[name] = replace(specs[name], search_space=space)
     chosen = _find_models(models, found.kind)
     if epochs is None:
-        epochs = _EPOCHS_OF_DIGITS if data == "digits" else _EPOCHS
+        few = data in ("digits", "digits-rows", "spoken-digits")
+        epochs = _EPOCHS_OF_FEW_EXAMPLES if few else _EPOCHS
     _require_counts(found, epochs, seeds, batch_size, sweep)
     settings = {
         "data": _written(data),
@@ -240,7 +242,7 @@ def _written(data: str | Data) -> str:
     """The data as they are recorded: a file by its full path."""
     if isinstance(data, Data):
         return data.name
-    return data if data in DATASETS else str(Path(data).absolute())
+    return data if is_name(data) else str(Path(data).absolute())
 
 
 def _named(data: Any) -> str | Data:

@@ -2,7 +2,8 @@
 
 A model is called as `model(x)` and returns its outputs (logits, if labels are classes);
 one that keeps running statistics (batch norm) as `model(x, statistics, training)` and
-returns outputs and new statistics.
+returns outputs and new statistics. Of the outputs of a sequence the loss reads those
+that have a label.
 """
 
 from collections.abc import Callable
@@ -14,20 +15,20 @@ import optax
 from jax import Array
 
 import apical
-from apical.lab.data._labels import Labels
+from apical.lab.data._labels import Classes, Labels
 
 
-def _cross_entropy(outputs: Array, y: Array, labels: Labels) -> Array:
-    del labels
-    return optax.softmax_cross_entropy_with_integer_labels(outputs, y)
+def _cross_entropy(outputs: Array, y: Array, labels: Classes) -> Array:
+    classes = labels.class_of_each(y)
+    return optax.softmax_cross_entropy_with_integer_labels(outputs, classes)
 
 
 def _squared_error(outputs: Array, y: Array, labels: Labels) -> Array:
     return 0.5 * jnp.sum((outputs - labels.target(y)) ** 2, axis=-1)
 
 
-# (outputs, y, labels) -> the loss of each example (and time step).
-LOSSES: dict[str, Callable[[Array, Array, Labels], Array]] = {
+# (outputs, y, labels) -> the loss of each example (and step of time).
+LOSSES: dict[str, Callable[[Array, Array, Any], Array]] = {
     "cross-entropy": _cross_entropy,
     "squared-error": _squared_error,  # half the squared distance to the target
 }
@@ -79,8 +80,9 @@ class Loss:
             logits = model(x)
         else:
             logits, statistics = model(x, statistics, training)
-        return self.of_each(apical.output(logits), y).mean(), statistics
+        outputs = apical.output(self.labels.read(logits, y))
+        return self.of_each(outputs, y).mean(), statistics
 
     def of_each(self, outputs: Array, y: Array) -> Array:
-        """The loss of each example (and time step)."""
-        return self._of_each(outputs, y, self.labels)
+        """The loss of each example, or of each of its steps if all have a label."""
+        return self.labels.averaged(self._of_each(outputs, y, self.labels), y)

@@ -1,0 +1,1 @@
+"""Tasks whose data are drawn: Yin-Yang, copying, adding, memory and evidence."""
