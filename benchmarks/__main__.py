@@ -16,6 +16,7 @@ from . import (
     _peers,
     _peers_closeness,
     _scalar_feedback,
+    _spiking,
     _targets,
 )
 from ._models import MODELS, Model
@@ -83,6 +84,9 @@ def _plan(options: argparse.Namespace) -> Iterator[tuple[Model, str, Measure]]:
     if "peers-closeness" in options.lines:
         for model in _peers_closeness.models():
             yield model, "peers-closeness", _peers_closeness.measured
+    if "spiking" in options.lines:
+        for model in _spiking.models():
+            yield model, "spiking", _spiking.measured
 
 
 def _parse() -> argparse.Namespace:
@@ -91,7 +95,7 @@ def _parse() -> argparse.Namespace:
         "--only", type=_names(MODELS), default=list(MODELS), help=f"of {list(MODELS)}"
     )
     lines = [*LINES, "seeds", "settling", "closeness"]
-    known = [*lines, "peers", "peers-closeness"]
+    known = [*lines, "peers", "peers-closeness", "spiking"]
     # The peers create their own environments, and run only if named.
     parser.add_argument(
         "--lines", type=_names(known), default=lines, help=f"of {known}"

@@ -90,7 +90,7 @@ class Worker:
 
     def __init__(self, library: Library, cache: Path = _CACHE) -> None:
         self.library = library
-        path = str(_ROOT / "src") if library is APICAL else ""
+        path = "" if library.installs else str(_ROOT / "src")
         self._process = subprocess.Popen(
             [str(python_of(library, cache)), str(_SCRIPTS / library.script)],
             stdin=subprocess.PIPE,

@@ -29,7 +29,7 @@ PAGES = sorted((ROOT / "docs").rglob("*.md"))
 CHOICE = rule_requirements.PAGE.read_text("utf-8")
 MODULES = [
     *(apical, apical.rules, apical.rules.tools, apical.measure, apical.optim),
-    *(apical.testing, apical.lab, apical.claims),
+    *(apical.spiking, apical.testing, apical.lab, apical.claims),
 ]
 
 

@@ -1,5 +1,6 @@
 """What an online rule says on a loss with loops, and what it should say."""
 
+import warnings
 from typing import Any
 
 import jax
@@ -25,7 +26,9 @@ def gradient_of(rule: Any, case: Any, **options: Any) -> Any:
 def both(rule: Any, case: Case, paths: Any) -> tuple[Any, Any]:
     """What a rule says and what the twin says by `paths`, compiled together."""
     learner = apical.value_and_grad(case.loss_fn, rule, batch_axes=case.batch_axes)
-    state = learner.init(jax.random.key(7), case.params, *case.args)
+    with warnings.catch_warnings():  # of parameters below another synapse
+        warnings.filterwarnings("ignore", ".*keeps no eligibility trace")
+        state = learner.init(jax.random.key(7), case.params, *case.args)
 
     @jax.jit
     def compute(params, state, args):

@@ -73,27 +73,40 @@ def _is_field(aux: Any, key: Any) -> bool:
 
 
 def as_loop(loss_fn: Callable[..., Any], spec: LossSpec) -> Callable[..., Any]:
-    """The loss function `(loss, aux)` as a loop of one step."""
+    """The loss function `(loss, aux)` as a loop of one step.
+
+    The other arguments are inputs of the step, since they differ from call to call.
+    """
 
     def looped(params: Any, *args: Any) -> Any:
         position, path = carry_of(spec, args, "A rule through time")
-        rest: list[Any] = []
+        rest = [*args[:position], *args[position + 1 :]]
+        leaves, treedef = jax.tree.flatten(rest)
+        others = [None if is_array(x) else x for x in leaves]
+        structure: list[Any] = []
 
-        def step(carry: Any, _: None) -> Any:
-            given = (*args[:position], carry, *args[position + 1 :])
+        def step(carry: Any, arrays: Any) -> Any:
+            found = iter(arrays)
+            given = treedef.unflatten(next(found) if x is None else x for x in others)
+            given.insert(position, carry)
             loss, aux = loss_fn(params, *given)
             end = at_path(aux, path)
             require_same_carry(carry, end, position, path)
-            leaves, treedef = jax.tree.flatten(aux)
-            arrays = [x for x in leaves if is_array(x)]
-            rest[:] = [leaves, treedef]
-            return end, (loss, arrays)
+            kept, structure[:] = _arrays_of(aux)
+            return end, (loss, kept)
 
         start = jax.tree.map(jnp.asarray, args[position])
-        _, (loss, arrays) = jax.lax.scan(step, start, None, length=1)
-        leaves, treedef = rest
-        found = iter(x[0] for x in arrays)
-        aux = [next(found) if is_array(x) else x for x in leaves]
-        return loss[0], jax.tree.unflatten(treedef, aux)
+        arrays = [jnp.asarray(x)[None] for x in leaves if is_array(x)]
+        _, (loss, kept) = jax.lax.scan(step, start, arrays, length=1)
+        found = iter(x[0] for x in kept)
+        parts, built = structure
+        return loss[0], built.unflatten(next(found) if x is None else x for x in parts)
 
     return looped
+
+
+def _arrays_of(tree: Any) -> tuple[list[Any], tuple[Any, Any]]:
+    """The arrays of a tree, and the rest of it with None in their places."""
+    leaves, treedef = jax.tree.flatten(tree)
+    arrays = [x for x in leaves if is_array(x)]
+    return arrays, ([None if is_array(x) else x for x in leaves], treedef)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -117,9 +118,8 @@ def trace_spec(
     arrays = given.split(args)[1]
     counts = len(learned), len(fixed)
     aux_structure: list[Any] = []
-    called = loss_fn
 
-    def flat(*values: Any) -> Any:
+    def flat(called: Callable[..., Any], *values: Any) -> Any:
         learned, fixed = values[: counts[0]], values[counts[0] : sum(counts)]
         params = leaves.combine(learned, fixed)
         result = call_loss(called, params, given.combine([], values[sum(counts) :]))
@@ -128,10 +128,11 @@ def trace_spec(
         aux_structure.append(rebuild)
         return (loss, *aux_arrays)
 
-    program, _ = trace_program(flat, *shapes_of([*learned, *fixed, *arrays]))
+    shapes = shapes_of([*learned, *fixed, *arrays])
+    program, _ = trace_program(partial(flat, loss_fn), *shapes)
     if spec.stepwise and not any(s.op.loop for s in walk(program.body)):
-        called = as_loop(loss_fn, spec)
-        program, _ = trace_program(flat, *shapes_of([*learned, *fixed, *arrays]))
+        looped = as_loop(loss_fn, spec)
+        program, _ = trace_program(partial(flat, looped), *shapes)
     require_no_mutable_arrays(program)
     shared = BatchAxes(spec, given, [x.shape for x in shapes_of(arrays)]).shared
     flow = Flow(program, *counts, frozenset(sum(counts) + i for i in shared))

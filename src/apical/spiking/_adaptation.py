@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ._checks import check_count, check_decay, check_kept
+from ._checks import check_count, check_decay, check_step
 from ._integrate_and_fire import DEFAULT_SPIKE, integrated
 from ._surrogates import SpikeFunction
 
@@ -63,8 +63,9 @@ def adaptive_threshold(
     Source: Bellec, Salaj, Subramoney, Legenstein & Maass 2018, NeurIPS.
     """
     check_decay(decay, "decay")
+    told = {"spikes": spikes, "decay": decay, "strength": strength}
+    check_step(adaptation, "jnp.zeros", **told, threshold=threshold)
     a = jnp.asarray(decay * adaptation + spikes)
-    check_kept(adaptation, a, "jnp.zeros", spikes=spikes, decay=decay)
     return a, jnp.asarray(threshold + strength * a)
 
 
@@ -148,8 +149,10 @@ def alif(
 
     Source: Bellec et al. 2020, Nature Communications 11:3625, equations 6 to 8.
     """
-    made_by = "ALIFState.initial"
     check_decay(adaptation_decay, "adaptation_decay")
+    told = {"adaptation_decay": adaptation_decay, "decay": decay, "current": current}
+    told |= {"adaptation_strength": adaptation_strength, "threshold": threshold}
+    check_step(state.potential, "ALIFState.initial", **told)
     adaptation, threshold_now = adaptive_threshold(
         state.adaptation,
         state.spikes,
@@ -157,10 +160,7 @@ def alif(
         strength=adaptation_strength,
         threshold=threshold,
     )
-    potential = integrated(
-        (state.potential, state.spikes), current, decay, threshold, reset, detach_reset
-    )
-    check_kept(state.potential, potential, made_by, current=current, decay=decay)
+    potential = integrated(state, current, decay, threshold, reset, detach_reset)
     spikes = spike(potential - threshold_now)
     return ALIFState(potential, adaptation, spikes), spikes
 

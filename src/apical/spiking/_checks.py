@@ -21,17 +21,15 @@ def check_number(
     value: Any, name: str, low: float, high: float, hint: str = ""
 ) -> None:
     """Require a number from `low` to `high`; arrays are not checked."""
-    if isinstance(value, str) or value is None:
-        raise ValueError(f"`{name}` must be a number or an array, not {value!r}.")
+    _check_array(value, name)
     # As a negation, so that NaN is refused.
     if isinstance(value, (int, float)) and not low <= value <= high:
-        limit = f"at least {low}" if high == math.inf else f"from {low} to {high}"
-        raise ValueError(f"`{name}` must be {limit}, not {value!r}.{hint}")
+        raise ValueError(f"`{name}` must be from {low} to {high}, not {value!r}.{hint}")
 
 
 def check_positive(value: Any, name: str) -> None:
     """Require a finite number above 0; arrays are not checked."""
-    check_number(value, name, 0, math.inf)
+    _check_array(value, name)
     if isinstance(value, (int, float)) and not 0 < value < math.inf:
         raise ValueError(f"`{name}` must be finite and above 0, not {value!r}.")
 
@@ -52,27 +50,39 @@ def check_count(value: Any, name: str, least: int = 1) -> None:
         raise ValueError(f"`{name}` must be a whole number >= {least}, not {value!r}.")
 
 
-def check_kept(old: Any, new: jax.Array, kind: str, **arguments: Any) -> None:
-    """Require that a step keeps the shape and dtype of a state's array.
+def check_step(state: Any, made_by: str, **arguments: Any) -> None:
+    """Require that a step will keep the shape and dtype of an array of the state.
 
     Args:
-      old: the array before the step.
-      new: the array after it.
-      kind: what to make the state with, for the message.
-      arguments: what the step was computed from, by name.
+      state: the array.
+      made_by: what makes a state, for the message.
+      arguments: what the step computes with, by name.
     """
-    if jnp.shape(old) == new.shape and jnp.result_type(old) == new.dtype:
-        return
-    told = ", ".join(
-        f"{name} {jnp.result_type(value)}{list(jnp.shape(value))}"
-        for name, value in arguments.items()
-    )
-    raise ValueError(
-        f"The state has {jnp.result_type(old)}{list(jnp.shape(old))}, and a step gives "
-        f"{new.dtype}{list(new.shape)} ({told}). The state must have the shape and "
-        f"dtype of what is computed from it and these arguments: make it by `{kind}` "
-        "with that shape and dtype, or change the argument."
-    )
+    shape, dtype = jnp.shape(state), jnp.result_type(state)
+    for name, value in arguments.items():
+        _check_array(value, name)
+        if not _broadcasts(jnp.shape(value), shape):
+            raise ValueError(
+                f"`{name}` has shape {jnp.shape(value)}, which does not broadcast to "
+                f"the shape {shape} of the state. Make the state by `{made_by}` with "
+                "the shape of the current."
+            )
+        if jnp.result_type(state, value) != dtype:
+            raise ValueError(
+                f"`{name}` is {jnp.result_type(value)} and the state {dtype}, which "
+                f"would change the state. Make it by `{made_by}` with that dtype, or "
+                f"convert `{name}` by `astype`."
+            )
+
+
+def _check_array(value: Any, name: str) -> None:
+    if isinstance(value, str) or value is None:
+        raise ValueError(f"`{name}` must be a number or an array, not {value!r}.")
+
+
+def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
+    pairs = zip(reversed(shape), reversed(to), strict=False)
+    return len(shape) <= len(to) and all(n in (1, m) for n, m in pairs)
 
 
 def concrete(value: Any) -> np.ndarray | None:

@@ -17,7 +17,12 @@ from ._checks import check_count, check_number, check_positive, concrete
 
 
 def poisson(
-    key: jax.Array, rates: Any, steps: int, *, dt: float = 1.0, dtype: Any = None
+    key: jax.Array,
+    rates: Any,
+    steps: int | None = None,
+    *,
+    dt: float = 1.0,
+    dtype: Any = None,
 ) -> jax.Array:
     """Independent spikes at given rates.
 
@@ -27,14 +32,14 @@ def poisson(
 
     Args:
       key: of `jax.random`.
-      rates: in spikes per unit of time, of any shape; rates of each step separately are
-        drawn by `steps=1` in a scan or a `vmap`.
+      rates: in spikes per unit of time: of any shape, the same in each step; or with
+        `steps=None` of shape `[T, ...]`, one for each step.
       steps: the number of steps T.
       dt: the length of a step: 1e-3 for rates in Hz and steps of 1 ms.
       dtype: of the spikes; by default that of the rates, or of JAX's floats.
 
     Returns:
-      Spikes, 0 or 1, of shape `[T, *rates.shape]`.
+      Spikes, 0 or 1, of shape `[T, *rates.shape]`, or `rates.shape` with `steps=None`.
 
     Raises:
       ValueError: for a rate below 0, or above 1 / dt. While JAX traces, where rates
@@ -48,7 +53,8 @@ def poisson(
       >>> print(spikes.shape, spikes.mean(axis=0))
       (2000, 3) [0.   0.04 1.  ]
     """
-    check_count(steps, "steps")
+    if steps is not None:
+        check_count(steps, "steps")
     check_positive(dt, "dt")
     dtype = _float_of(rates) if dtype is None else jnp.dtype(dtype)
     chance = jnp.asarray(rates) * dt
@@ -59,7 +65,8 @@ def poisson(
             f"most. They are from {found.min() / dt:g} to {found.max() / dt:g}; take a "
             "shorter `dt`."
         )
-    spikes = jax.random.bernoulli(key, chance, (steps, *chance.shape)).astype(dtype)
+    shape = chance.shape if steps is None else (steps, *chance.shape)
+    spikes = jax.random.bernoulli(key, chance, shape).astype(dtype)
     return jnp.where((chance >= 0) & (chance <= 1), spikes, jnp.nan)
 
 

@@ -10,12 +10,12 @@ entry, so that each neuron is a unit of its own for rules that keep traces.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 
-from ._checks import check_choice, check_decay, check_kept
+from ._checks import check_choice, check_decay, check_step
 from ._surrogates import SpikeFunction, fast_sigmoid
 
 RESETS = ("subtract", "zero")
@@ -92,11 +92,9 @@ def lif(
 
     Source: Bellec et al. 2020, Nature Communications 11:3625, for the discretisation.
     """
-    potential = integrated(
-        (state.potential, state.spikes), current, decay, threshold, reset, detach_reset
-    )
-    made_by = "LIFState.initial"
-    check_kept(state.potential, potential, made_by, current=current, decay=decay)
+    told = {"current": current, "decay": decay, "threshold": threshold}
+    check_step(state.potential, "LIFState.initial", **told)
+    potential = integrated(state, current, decay, threshold, reset, detach_reset)
     spikes = spike(potential - threshold)
     return LIFState(potential, spikes), spikes
 
@@ -176,18 +174,26 @@ def cuba_lif(
     """
     check_decay(synaptic_decay, "synaptic_decay")
     made_by = "CubaLIFState.initial"
+    told = {"current": current, "synaptic_decay": synaptic_decay}
+    check_step(state.synaptic_current, made_by, **told)
     i = jnp.asarray(synaptic_decay * state.synaptic_current + current)
-    check_kept(state.synaptic_current, i, made_by, current=current)
-    potential = integrated(
-        (state.potential, state.spikes), i, decay, threshold, reset, detach_reset
-    )
-    check_kept(state.potential, potential, made_by, current=current, decay=decay)
+    told = {"synaptic_current": i, "decay": decay, "threshold": threshold}
+    check_step(state.potential, made_by, **told)
+    potential = integrated(state, i, decay, threshold, reset, detach_reset)
     spikes = spike(potential - threshold)
     return CubaLIFState(i, potential, spikes), spikes
 
 
+class _PotentialAndSpikes(Protocol):
+    @property
+    def potential(self) -> jax.Array: ...
+
+    @property
+    def spikes(self) -> jax.Array: ...
+
+
 def integrated(
-    before: tuple[Any, Any],
+    before: _PotentialAndSpikes,
     current: Any,
     decay: Any,
     threshold: Any,
@@ -197,7 +203,7 @@ def integrated(
     """The potential after the decay, the current and the reset.
 
     Args:
-      before: the potential and the spikes of the step before.
+      before: the state after the step before.
       current: what is added.
       decay: the factor of the potential.
       threshold: what a spike subtracts.
@@ -206,9 +212,7 @@ def integrated(
     """
     check_choice(reset, "reset", RESETS)
     check_decay(decay, "decay")
-    potential, fired = before
-    if detach_reset:
-        fired = jax.lax.stop_gradient(fired)
+    fired = jax.lax.stop_gradient(before.spikes) if detach_reset else before.spikes
     if reset == "subtract":
-        return jnp.asarray(decay * potential + current - threshold * fired)
-    return jnp.asarray(decay * (potential * (1 - fired)) + current)
+        return jnp.asarray(decay * before.potential + current - threshold * fired)
+    return jnp.asarray(decay * (before.potential * (1 - fired)) + current)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ._checks import check_count, check_kept, check_positive
+from ._checks import check_count, check_positive, check_step
 from ._surrogates import SpikeFunction, fast_sigmoid
 
 _SPIKE = fast_sigmoid(slope=0.1)  # per mV
@@ -110,6 +110,8 @@ def izhikevich(
     """
     check_positive(dt, "dt")
     check_count(substeps, "substeps")
+    told = {"current": current, "a": a, "b": b, "c": c, "d": d, "threshold": threshold}
+    check_step(state.potential, "IzhikevichState.initial", **told)
     fired = jax.lax.stop_gradient(state.spikes) if detach_reset else state.spikes
     v = (1 - fired) * state.potential + fired * c
     u = state.recovery + fired * d
@@ -117,8 +119,5 @@ def izhikevich(
         v = v + (dt / substeps) * (0.04 * v * v + 5 * v + 140 - u + current)
     v = jnp.asarray(v)
     u = jnp.asarray(u + dt * a * (b * v - u))
-    made_by = "IzhikevichState.initial"
-    check_kept(state.potential, v, made_by, current=current, c=c)
-    check_kept(state.recovery, u, made_by, current=current, a=a, b=b, d=d)
     spikes = spike(v - threshold)
     return IzhikevichState(v, u, spikes), spikes

@@ -22,7 +22,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ._checks import check_decay, check_kept, check_number, check_positive
+from ._checks import check_decay, check_positive, check_step
 
 
 def decay_factor(time_constant: Any, dt: Any = 1.0) -> Any:
@@ -41,18 +41,16 @@ def decay_factor(time_constant: Any, dt: Any = 1.0) -> Any:
       A Python float for numbers, an array for arrays.
 
     Raises:
-      ValueError: for numbers that are not above 0.
+      ValueError: for numbers that are not finite and above 0.
 
     Example:
       >>> from apical import spiking
       >>> round(spiking.decay_factor(20.0), 4)
       0.9512
     """
+    check_positive(time_constant, "time_constant")
     check_positive(dt, "dt")
     if isinstance(time_constant, (int, float)) and isinstance(dt, (int, float)):
-        check_number(time_constant, "time_constant", 0, math.inf)
-        if time_constant == 0:
-            raise ValueError("`time_constant` must be above 0, not 0.")
         return math.exp(-dt / time_constant)
     return jnp.exp(-dt / time_constant)
 
@@ -86,6 +84,6 @@ def leaky(state: Any, current: Any, *, decay: Any) -> tuple[jax.Array, jax.Array
       [1.   0.5  1.25]
     """
     check_decay(decay, "decay")
+    check_step(state, "jnp.zeros", current=current, decay=decay)
     potential = jnp.asarray(decay * state + current)
-    check_kept(state, potential, "jnp.zeros", current=current, decay=decay)
     return potential, potential

@@ -37,6 +37,8 @@ def raster(spikes: Any, *, dt: float = 1.0, ax: Any = None, **options: Any) -> A
     groups = dict(spikes) if isinstance(spikes, Mapping) else {"": spikes}
     arrays = {name: _checked(name, each) for name, each in groups.items()}
     lengths = {name: len(each) for name, each in arrays.items()}
+    if not arrays:
+        raise ValueError("`spikes` must have at least one group.")
     if len(set(lengths.values())) != 1:
         raise ValueError(f"`spikes` must have one number of steps, not {lengths}.")
     axes = _axes() if ax is None else ax

@@ -23,15 +23,16 @@ SpikeFunction = Callable[[jax.Array], jax.Array]
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _spike(derivative: Callable[..., Any], u: jax.Array, numbers: Any) -> jax.Array:
+def heaviside(derivative: Callable[..., Any], u: jax.Array, numbers: Any) -> jax.Array:
+    """The step, under the name that it has in a printed program."""
     del derivative, numbers
     fired = (u > 0).astype(u.dtype)
     # A potential that is not a number must not look like a neuron that is silent.
     return jnp.where(jnp.isnan(u), u, fired)
 
 
-@_spike.defjvp
-def _spike_jvp(derivative: Callable[..., Any], primals: Any, tangents: Any) -> Any:
+@heaviside.defjvp
+def _heaviside_jvp(derivative: Callable[..., Any], primals: Any, tangents: Any) -> Any:
     u, numbers = primals
     slope = jnp.asarray(derivative(u, *numbers), u.dtype)
     if slope.shape not in ((), u.shape):
@@ -39,7 +40,7 @@ def _spike_jvp(derivative: Callable[..., Any], primals: Any, tangents: Any) -> A
             "The derivative of a spike function must act on each entry: for u of shape "
             f"{u.shape} it returned {slope.shape}."
         )
-    return _spike(derivative, u, numbers), slope * tangents[0]
+    return heaviside(derivative, u, numbers), slope * tangents[0]
 
 
 def surrogate(derivative: Callable[..., Any], *numbers: Any) -> SpikeFunction:
@@ -92,7 +93,7 @@ def surrogate(derivative: Callable[..., Any], *numbers: Any) -> SpikeFunction:
                 f"A spike function needs floating-point numbers, not {u.dtype}: it has "
                 "no derivative otherwise."
             )
-        return _spike(derivative, u, kept)
+        return heaviside(derivative, u, kept)
 
     return spike
 
@@ -102,8 +103,8 @@ def fast_sigmoid(slope: Any = 25.0, *, height: Any = 1.0) -> SpikeFunction:
 
         ds/du := height / (1 + slope |u|)^2
 
-    snntorch `fast_sigmoid(slope)`, spyx `superspike(k=slope)` and norse
-    `method="super"` with `alpha=slope` are the same, of height 1.
+    snntorch `fast_sigmoid(slope)` and spyx `superspike(k=slope)` are the same. norse
+    1.1.0 `method="super"` has a slope of 1, whatever its `alpha` is.
 
     Args:
       slope: the inverse of the |u| at which a quarter of the height is left.
@@ -166,7 +167,7 @@ def triangle(half_width: Any = 1.0, *, height: Any = 1.0) -> SpikeFunction:
 
     e-prop's (gamma / threshold) max(0, 1 - |u / threshold|) is
     `triangle(threshold, height=gamma / threshold)`, with gamma = 0.3. spyx
-    `triangular(k)` is `triangle(1 / k)`; norse `method="tri"` is
+    `triangular(k)` is `triangle(1 / k)`; norse `method="triangle"` is
     `triangle(1.0, height=alpha)`.
 
     Args:

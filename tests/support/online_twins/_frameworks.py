@@ -315,8 +315,9 @@ def affine(p, x):
 def haiku_gru_step(paths, p, h, x):
     """The reset gate multiplies the state *before* the product.
 
-    So it reaches the units through a synapse, and learns from the same step alone.
-    What an own weight passes is the path of the carry, with all weights constant.
+    So it reaches the units through a synapse: it learns from the same step alone, and
+    passes nothing of the carry. What an own weight passes is the path of the carry,
+    with all weights and gates constant.
     """
 
     def gate(p, h, i):
@@ -334,7 +335,7 @@ def haiku_gru_step(paths, p, h, x):
         return interpolated(paths, h, new, 1 - z)
 
     gated = gate(p, stopped(h), 1) * stopped(h)
-    own = paths.own_part(gate(stopped(p), h, 1) * h, un)
+    own = paths.own_part(stopped(gate(p, h, 1)) * h, un)
     return paths.layer(step, (z, an, un, own), h, gated)
 
 

@@ -116,20 +116,20 @@ def _moved(
     known: Callable[[int], np.ndarray | None],
 ) -> list[np.ndarray] | None:
     """The position in the operand of each entry of each result; -1: elsewhere."""
-    values: list[jax.Array] = []
+    values: list[np.ndarray] = []
     for i, shape in enumerate(shapes):
         given = known(i)
         if i == operand:
-            values.append(jnp.asarray(positions(shape), jnp.int32))
-        elif op.name in ("gather",) and given is None:
+            values.append(positions(shape).astype(np.int32))
+        elif op.name == "gather" and given is None:
             return None
         elif given is not None and np.issubdtype(given.dtype, np.integer):
-            values.append(jnp.asarray(given))
+            values.append(given)
         else:
-            values.append(jnp.full(shape, -1, jnp.int32))
+            values.append(np.full(shape, -1, np.int32))
     try:
         with jax.ensure_compile_time_eval():
-            found = op(*values)
+            found = op(*map(jnp.asarray, values))
     except (TypeError, ValueError):  # an operand that must have its own dtype
         return None
     return [np.asarray(x).ravel() for x in found]

@@ -10,12 +10,13 @@ import jax
 
 from .._evaluate._control_flow import enter_scan
 from .._evaluate._interpreter import Runner, Scope
-from .._jaxpr import Body, Op
+from .._jaxpr import Op
 from .._structure import Structure
-from ._loop_values import fixed_of, hoisted
+from ._loop_values import fixed_of
+from ._nested_loops import NestedLoop, loops_with_states
 from ._online_scan import online_scan
 from ._readouts import LoopParts, parts_of
-from ._step import Step, step_of
+from ._step import Step
 from ._step_evaluation import Recurrence, evaluate
 from ._unit_loop import Traces, UnitLoop
 from ._unit_search import MixedUnitsError, find_units
@@ -26,13 +27,13 @@ class Loop:
     """A loop with units.
 
     Attributes:
-      op: the scan.
+      scans: the scan, or scans in each other.
       parts: its units and its read-outs.
       units: the loop of its units.
       outermost: whether no other loop or branch is around it.
     """
 
-    op: Op
+    scans: NestedLoop
     parts: LoopParts
     units: UnitLoop
     outermost: bool
@@ -48,40 +49,27 @@ def find_loops(structure: Structure, *, own: bool) -> tuple[Loop, ...]:
     Raises:
       MixedUnitsError: if units depend on each other other than by synapses.
     """
-    loops: list[Loop] = []
-    flow, found, live = structure.flow, structure.weighted_ops, structure.live
-
-    def visit(body: Body, outermost: bool) -> None:
-        for op in body.ops:
-            if op.loop is not None and live.intersection(op.outputs):
-                step = step_of(flow, found, op)
-                if step.active:
-                    loops.append(_loop(op, step, live, own, outermost))
-                    continue
-            if op.enterable:
-                for inner in op.bodies:
-                    visit(inner, outermost=False)
-
-    visit(flow.program.body, outermost=True)
-    return tuple(loops)
+    return tuple(
+        _loop(scans, structure.live, own, outermost)
+        for scans, outermost in loops_with_states(structure)
+    )
 
 
-def _loop(op: Op, step: Step, live: set[int], own: bool, outermost: bool) -> Loop:
-    assert op.loop is not None
-    parts = parts_of(step)
-    used = [op.outputs[i] in live for i in parts.units.positions]
+def _loop(scans: NestedLoop, live: set[int], own: bool, outermost: bool) -> Loop:
+    parts = parts_of(scans.step)
+    used = [scans.op.outputs[scans.carries[i]] in live for i in parts.unit_carries]
     try:
         units = find_units(parts.units, own=own, used=used)
     except MixedUnitsError as error:
-        raise MixedUnitsError(f"The loop at {op.where}: {error}") from error
+        raise MixedUnitsError(f"The loop at {scans.op.where}: {error}") from error
     loop = UnitLoop(
         step=parts.units,
         recurrence=Recurrence(units, own),
-        length=op.loop.length,
-        reverse=op.loop.reverse,
-        unroll=op.loop.unroll,
+        length=scans.length,
+        reverse=scans.reverse,
+        unroll=scans.unroll,
     )
-    return Loop(op, parts, loop, outermost)
+    return Loop(scans, parts, loop, outermost)
 
 
 @dataclass(eq=False)
@@ -103,7 +91,7 @@ class OnlineLoops:
     @property
     def ids(self) -> frozenset[int]:
         """The scans, by identity."""
-        return frozenset(id(loop.op) for loop in self.loops)
+        return frozenset(id(loop.scans.op) for loop in self.loops)
 
     @property
     def traces_after(self) -> list[Traces] | None:
@@ -115,47 +103,39 @@ class OnlineLoops:
     def enter(self, runner: Runner, op: Op, scope: Scope, inject: Any) -> Sequence[Any]:
         """Run a scan; one of the loops with its derivative found forwards in time."""
         for i, loop in enumerate(self.loops):
-            if loop.op is op:
+            if loop.scans.op is op:
                 return self._run(runner, i, loop, scope)
         return enter_scan(runner, op, scope, inject)
 
     def _run(self, runner: Runner, i: int, loop: Loop, scope: Scope) -> Sequence[Any]:
-        parts, op = loop.parts, loop.op
-        assert op.loop is not None
-        given = [scope.read(a) for a in op.inputs]
-        starts = given[op.loop.consts : op.loop.consts + op.loop.carry]
-        xs = given[op.loop.consts + op.loop.carry :]
-        inner = hoisted(runner, op, parts.whole, scope)
-
-        def carry(step: Step) -> list[Any]:
-            return [starts[p] for p in step.positions]
-
-        units = parts.units
+        parts, scans = loop.parts, loop.scans
+        starts, xs = scans.given(scope)
+        inner = scans.fixed(runner, scope)
         last, ys, traces = online_scan(
             loop.units,
-            fixed_of(runner, units, inner),
-            carry(units),
+            fixed_of(runner, parts.units, inner),
+            [starts[k] for k in parts.unit_carries],
             xs,
             None if self.traces is None else self.traces[i],
             self.chunk,
         )
         if traces is not None:
             self.after[i] = traces
-        ends = {p: x for p, x in zip(units.positions, last, strict=True)}
+        ends = dict(zip(parts.unit_carries, last, strict=True))
         count = len(parts.unit_ys)
         outs = dict(zip(parts.unit_ys, ys[:count], strict=True))
         if parts.readouts is not None:
-            step = parts.readouts
+            begun = [starts[k] for k in parts.readout_carries]
             inputs = [*xs, *ys[count:]]
-            last, ys = _plain(runner, op, step, inner, carry(step), inputs)
-            ends.update(zip(step.positions, last, strict=True))
+            last, ys = _plain(runner, scans, parts.readouts, inner, begun, inputs)
+            ends.update(zip(parts.readout_carries, last, strict=True))
             outs.update(zip(parts.readout_ys, ys, strict=True))
-        carries = [ends.get(p, start) for p, start in enumerate(starts)]
-        return [*carries, *(outs[j] for j in range(len(outs)))]
+        carry = [ends[k] for k in range(len(starts))]
+        return scans.returned(scope, carry, [outs[j] for j in range(len(outs))])
 
 
 def _plain(
-    runner: Runner, op: Op, step: Step, inner: Scope, carry: Any, xs: Any
+    runner: Runner, scans: NestedLoop, step: Step, inner: Scope, carry: Any, xs: Any
 ) -> tuple[Any, Any]:
     """The read-outs, whose derivative is found as usual."""
     fixed = fixed_of(runner, step, inner)
@@ -163,7 +143,6 @@ def _plain(
         **fixed.others,
         **dict(zip(step.weights, fixed.weights, strict=True)),
     }
-    assert op.loop is not None
 
     def body(carry: Any, x: Any) -> Any:
         found = evaluate(step, values, fixed.copies, carry, x)
@@ -173,7 +152,7 @@ def _plain(
         body,
         carry,
         xs,
-        length=op.loop.length,
-        reverse=op.loop.reverse,
-        unroll=op.loop.unroll,
+        length=scans.length,
+        reverse=scans.reverse,
+        unroll=scans.unroll,
     )

@@ -279,7 +279,9 @@ def _pull_reversed(
     state, moved = jax.lax.scan(
         chunked, state, (starts, *whole, ends), length=count, reverse=True
     )
-    (found, rows), begun_moved = step(state, begun, *remaining, none if count else last)
+    first_xs, first_ybar = remaining
+    ended = none if count else last
+    (found, rows), begun_moved = step(state, begun, first_xs, first_ybar, ended)
     if traces is not None:
         found = trace_gradients(loop, found, rows[0], traces)
     moved = {

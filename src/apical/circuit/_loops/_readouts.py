@@ -33,8 +33,7 @@ class LoopParts:
         `crossing` values, which the read-outs read.
       readouts: the part of the read-outs; None if there are none.
       unit_carries: the positions of the carries of the units.
-      readout_carries: the positions of the carries of the read-outs' part, among them
-        counters and others that do not depend on parameters.
+      readout_carries: the positions of the carries of the read-outs.
       unit_ys: the positions of the outputs that the units compute.
       readout_ys: the positions of the outputs that the read-outs compute.
     """
@@ -65,23 +64,21 @@ def parts_of(step: Step) -> LoopParts:
         j for j, y in enumerate(step.ys) if isinstance(y, Literal) or y not in late
     ]
     readout_ys = [j for j in range(len(step.ys)) if j not in unit_ys]
-    passive = [i for i in every if i not in step.active]
     unit_carries = [i for i in every if i not in found]
-    readout_carries = sorted({*found, *passive})
     ends: list[Atom] = [step.carried[i] for i in found]
     ends += [step.ys[j] for j in readout_ys]
     read = [a for op in step.ops if late.intersection(op.outputs) for a in reads(op)]
     read += [a for a in ends if not isinstance(a, Literal)]
-    here = {*late, *step.xs, *(step.carries[i] for i in passive)}
+    here = {*late, *step.xs}
     crossing = tuple(
         dict.fromkeys(n for n in read if n in step.changing and n not in here)
     )
     return LoopParts(
         whole=step,
         units=step.part(unit_carries, [*(step.ys[j] for j in unit_ys), *crossing]),
-        readouts=step.part(readout_carries, [step.ys[j] for j in readout_ys], crossing),
+        readouts=step.part(found, [step.ys[j] for j in readout_ys], crossing),
         unit_carries=tuple(unit_carries),
-        readout_carries=tuple(readout_carries),
+        readout_carries=tuple(found),
         unit_ys=tuple(unit_ys),
         readout_ys=tuple(readout_ys),
     )
@@ -98,7 +95,7 @@ def _readouts(step: Step) -> list[int]:
             i
             for i in rest
             if not any(j != i and a in reached[i] for j, a in _variables(ends))
-            and is_filter(step, step.carries[i], step.carried[i], masked=True)
+            and is_filter(step, step.carries[i], step.carried[i], readout=True)
             and not _reads_itself(step, reached[i], step.carried[i])
         ]
         if not more or len(more) == len(rest):
@@ -131,35 +128,40 @@ def _reads_itself(step: Step, reached: set[int], end: Atom) -> bool:
     return end in _after(step, outputs)
 
 
-def is_filter(step: Step, start: int, end: Atom, *, masked: bool = False) -> bool:
+def is_filter(step: Step, start: int, end: Atom, *, readout: bool = False) -> bool:
     """Whether a value enters another one multiplied by one number, and added to.
 
-    With `masked` it may also keep its value where data say so: for each example.
+    A read-out may also keep its value where data say so (for each example); and it does
+    not change itself through `stop_gradient`, as the reset of a spiking neuron does.
     """
     if isinstance(end, Literal):
         return False
+    passing = [
+        op
+        for op in step.ops
+        if id(op) not in step.synapse_at and (readout or op.name != "stop_gradient")
+    ]
     needed = {end}
-    for op in reversed(step.ops):
-        if id(op) not in step.synapse_at and needed.intersection(op.outputs):
+    for op in reversed(passing):
+        if needed.intersection(op.outputs):
             needed.update(reads(op))
     held = {start}
-    for op in step.ops:
-        outside = id(op) in step.synapse_at or op.name == "stop_gradient"
-        if outside or held.isdisjoint(reads(op)) or needed.isdisjoint(op.outputs):
+    for op in passing:
+        if held.isdisjoint(reads(op)) or needed.isdisjoint(op.outputs):
             continue
-        if not _is_affine(step, op, held, masked):
+        if not _is_affine(step, op, held, readout):
             return False
         held.update(op.outputs)
     return end in held
 
 
-def _is_affine(step: Step, op: Op, held: set[int], masked: bool) -> bool:
+def _is_affine(step: Step, op: Op, held: set[int], readout: bool) -> bool:
     """Whether a result is one number times what is held, plus something else."""
     at = [j for j, a in _variables(dict(enumerate(op.inputs))) if a in held]
     if op.name in _AFFINE:
         return True
     if op.name == "select_n":
-        return masked and 0 not in at and not step.learns(op.inputs[0])
+        return readout and 0 not in at and not step.learns(op.inputs[0])
     if op.name == "mul" and len(at) == 1:
         return _is_one_number(step, op.inputs[1 - at[0]])
     return op.name == "div" and at == [0] and _is_one_number(step, op.inputs[1])

@@ -44,33 +44,34 @@ class Recurrence:
     own: bool
 
     @cached_property
-    def stopped(self) -> dict[int, int]:
-        """The group whose carry each recurrent synapse reads without a derivative."""
-        pairs = zip(self.units.recurrent, self.units.driven_groups, strict=True)
-        return {i: g for i, (r, g) in enumerate(pairs) if r and g is not None}
+    def stopped(self) -> dict[int, frozenset[int]]:
+        """The groups whose carry each recurrent synapse reads without a derivative."""
+        return {i: groups for i, groups in enumerate(self.units.recurrent) if groups}
 
     @cached_property
     def own_weights(self) -> dict[int, OwnWeights]:
-        """The own weights of each recurrent synapse, if they pass signals."""
-        return {i: own_weights(self.units, i) for i in self.stopped if self.own}
+        """The own weights of the recurrent synapses that drive units."""
+        groups = self.units.driven_groups
+        owned = (i for i in self.stopped if self.own and groups[i] is not None)
+        return {i: own_weights(self.units, i) for i in owned}
 
     @cached_property
-    def before(self) -> dict[int, set[int]]:
-        """For each group, the operations between its carry and recurrent synapses."""
+    def before(self) -> dict[frozenset[int], set[int]]:
+        """For some groups, the operations between their carry and the synapses."""
         step = self.units.step
-        found: dict[int, set[int]] = {}
-        for i, group in self.stopped.items():
+        found: dict[frozenset[int], set[int]] = {}
+        for i, groups in self.stopped.items():
             needed: set[Atom] = {step.synapses[i].input}
             for op in reversed(step.ops):
                 if id(op) not in step.synapse_at and needed.intersection(op.outputs):
                     needed.update(reads(op))
-                    found.setdefault(group, set()).add(id(op))
+                    found.setdefault(groups, set()).add(id(op))
         return found
 
-    def carries(self, group: int) -> list[int]:
-        """The variables of the carries of a group."""
-        groups = self.units.groups.items()
-        return [self.units.step.carries[i] for i, g in groups if g == group]
+    def carries(self, groups: frozenset[int]) -> list[int]:
+        """The variables of the carries of some groups."""
+        every = self.units.groups.items()
+        return [self.units.step.carries[i] for i, g in every if g in groups]
 
 
 def evaluate(
@@ -99,11 +100,12 @@ def evaluate(
     values = dict(fixed)
     values.update(zip(step.carries, carry, strict=True))
     values.update(zip(step.xs, xs, strict=True))
-    shadows: dict[int, dict[int, Any]] = {}
+    # What recurrent synapses read: values without the derivative by some groups' carry.
+    shadows: dict[frozenset[int], dict[int, Any]] = {}
     if recurrence is not None:
-        for group in set(recurrence.stopped.values()):
-            numbers = recurrence.carries(group)
-            shadows[group] = {n: jax.lax.stop_gradient(values[n]) for n in numbers}
+        for groups in set(recurrence.stopped.values()):
+            numbers = recurrence.carries(groups)
+            shadows[groups] = {n: jax.lax.stop_gradient(values[n]) for n in numbers}
     inputs: list[Any] = [None] * len(step.synapses)
 
     def read(atom: Atom, first: Mapping[int, Any] | None = None) -> Any:
@@ -124,9 +126,9 @@ def evaluate(
         at = step.synapse_at.get(id(op))
         if at is None:
             values.update(zip(op.outputs, op(*operands(op)), strict=True))
-            for group, shadow in shadows.items():
+            for groups, shadow in shadows.items():
                 assert recurrence is not None
-                near = id(op) in recurrence.before.get(group, ())
+                near = id(op) in recurrence.before.get(groups, ())
                 if near and not shadow.keys().isdisjoint(reads(op)):
                     made = op(*operands(op, shadow))
                     shadow.update(zip(op.outputs, made, strict=True))
@@ -146,6 +148,8 @@ def evaluate(
         if recurrence is not None and at in recurrence.own_weights:
             b = w if copy is None else copy
             own = recurrence.own_weights[at](x - passed, jax.lax.stop_gradient(b))
+            # What other recurrent synapses of the step read is without this path.
+            shadows[recurrence.stopped[at]][op.outputs[0]] = y
             y = y + own.astype(y.dtype)  # 0, with a derivative
         values[op.outputs[0]] = y
     return StepResult(

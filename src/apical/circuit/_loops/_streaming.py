@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from .._analysis._dataflow import Flow
@@ -11,7 +11,7 @@ from .._jaxpr import Atom, Literal
 from .._structure import Structure
 from ._online_loops import Loop
 from ._rank_one_loops import StateLoop
-from ._step import Step, reads
+from ._step import reads
 
 # Structural operations of one operand.
 _REARRANGING = STRUCTURAL - {"concatenate", "pad", "stack", "gather", "dynamic_slice"}
@@ -33,13 +33,13 @@ def require_streaming(structure: Structure, loops: Sequence[Loop], rule: str) ->
     names = structure.leaves.names
     started = set[str]()
     for loop in loops:
-        found = _carry_leaves(structure, loop)
+        found, where = _carry_leaves(structure, loop), loop.scans.op.where
         started.update(path for path in found.values() if path)
         if not any(found.values()):
             continue
         if not loop.outermost:
             raise ValueError(
-                f"{rule} cannot continue traces of the loop at {loop.op.where}: it is "
+                f"{rule} cannot continue traces of the loop at {where}: it is "
                 "inside another loop or a branch. Let the outer loop's steps be calls."
             )
         missing = [
@@ -47,14 +47,14 @@ def require_streaming(structure: Structure, loops: Sequence[Loop], rule: str) ->
         ]
         if missing:
             raise ValueError(
-                f"The loop at {loop.op.where} starts from `carry` in part: "
+                f"The loop at {where} starts from `carry` in part: "
                 f"{len(missing)} of its {len(loop.units.active)} states start anew in "
                 "each call. Carry all of them."
             )
         readouts = loop.parts.readouts
         if readouts is not None and any(found.get(n) for n in readouts.carries):
             raise ValueError(
-                f"A leaky read-out of the loop at {loop.op.where} continues from call "
+                f"A leaky read-out of the loop at {where} continues from call "
                 "to call, and its filtered traces are not kept. Let the output be a "
                 "state of units (`jnp.tanh`), start it anew in each call, or call with "
                 "the whole sequence."
@@ -63,7 +63,7 @@ def require_streaming(structure: Structure, loops: Sequence[Loop], rule: str) ->
         if outside:
             listed = ", ".join(repr(names[i]) for i in sorted(outside))
             raise ValueError(
-                f"{listed} drive the units of the loop at {loop.op.where} from outside "
+                f"{listed} drive the units of the loop at {where} from outside "
                 "of the loop, where no trace can continue from call to call. Compute "
                 "that product inside the loop, or call with the whole sequence."
             )
@@ -81,26 +81,21 @@ def require_streaming_states(
     """
     started = set[str]()
     for loop in loops:
-        step, bounds = loop.plain.step, loop.op.loop
-        assert bounds is not None
-        found = [
-            _leaf(structure, loop.op.inputs[bounds.consts + step.positions[i]])
-            for i in step.active
-        ]
+        step, scans, where = loop.plain.step, loop.scans, loop.scans.op.where
+        found = [_leaf(structure, scans.start(i)) for i in step.active]
         if not loop.outermost or not all(found):
             raise ValueError(
-                f"{rule} cannot continue the loop at {loop.op.where}: it is inside "
+                f"{rule} cannot continue the loop at {where}: it is inside "
                 "another one, or some of its states do not start from `carry`. Carry "
                 "all of them, or call with the whole sequence."
             )
         started.update(path for path in found if path)
-        first = bounds.consts + bounds.carry
-        learned = [a for a in loop.op.inputs[first:] if step.learns(a)]
+        learned = [scans.outer(n) for n in step.xs if step.learns(n)]
         if learned:
             leaves = structure.flow.leaves_before(*learned)
             listed = ", ".join(repr(structure.leaves.names[i]) for i in sorted(leaves))
             raise ValueError(
-                f"{listed} make the inputs of the loop at {loop.op.where} outside of "
+                f"{listed} make the inputs of the loop at {where} outside of "
                 "it, where no estimate can continue from call to call. Compute that "
                 "inside the loop, or call with the whole sequence."
             )
@@ -142,7 +137,7 @@ def within_step(structure: Structure, loops: Sequence[Loop]) -> tuple[int, ...]:
 
 def _leaves_within(flow: Flow, loop: Loop, atom: Atom) -> frozenset[int]:
     """The leaves that a value depends on, other than through the carry."""
-    step, outer = loop.units.step, _outer(loop)
+    step, xs = loop.units.step, loop.parts.whole.xs
     maker = {n: op for op in step.ops for n in op.outputs}
     found, stack, seen = frozenset[int](), [atom], set[int]()
     while stack:
@@ -150,8 +145,8 @@ def _leaves_within(flow: Flow, loop: Loop, atom: Atom) -> frozenset[int]:
         if isinstance(atom, Literal) or atom in seen or atom in step.carries:
             continue
         seen.add(atom)
-        if atom in outer:
-            found |= flow.leaves_before(outer[atom])
+        if atom in xs:
+            found |= flow.leaves_before(loop.scans.outer(atom))
         elif atom in maker:
             if maker[atom].name != "stop_gradient":
                 stack += reads(maker[atom])
@@ -162,34 +157,21 @@ def _leaves_within(flow: Flow, loop: Loop, atom: Atom) -> frozenset[int]:
 
 def _leaves_of_inputs(flow: Flow, loop: Loop) -> frozenset[int]:
     """The leaves of the inputs that drive units directly."""
-    step, outer = loop.units.step, _outer(loop)
-    atoms = [outer[step.xs[i]] for i in loop.units.driving_inputs]
+    step = loop.units.step
+    atoms = [loop.scans.outer(step.xs[i]) for i in loop.units.driving_inputs]
     return flow.leaves_before(*atoms)
-
-
-def _outer(loop: Loop) -> Mapping[int, Atom]:
-    """What the inputs of a step are bound to, outside of the loop."""
-    (body,), bounds = loop.op.bodies, loop.op.loop
-    assert bounds is not None
-    first = bounds.consts + bounds.carry
-    return dict(zip(body.inputs[first:], loop.op.inputs[first:], strict=True))
 
 
 def _carry_leaves(structure: Structure, loop: Loop) -> dict[int, str | None]:
     """The leaf of the carried argument that each carry of a loop starts from."""
-    assert loop.op.loop is not None
     found: dict[int, str | None] = {}
-    for step in _steps(loop):
-        for number, position in zip(step.carries, step.positions, strict=True):
-            atom = loop.op.inputs[loop.op.loop.consts + position]
-            found[number] = _leaf(structure, atom)
+    parts = loop.parts
+    pairs = [*zip(parts.units.carries, parts.unit_carries, strict=True)]
+    if parts.readouts is not None:
+        pairs += zip(parts.readouts.carries, parts.readout_carries, strict=True)
+    for number, i in pairs:
+        found[number] = _leaf(structure, loop.scans.start(i))
     return found
-
-
-def _steps(loop: Loop) -> Iterator[Step]:
-    yield loop.units.step
-    if loop.parts.readouts is not None:
-        yield loop.parts.readouts
 
 
 def _leaf(structure: Structure, atom: Atom) -> str | None:

@@ -294,7 +294,8 @@ def next_traces(
         d = jax.vmap(jax.vmap(axes.made))(along.outputs[i])
         units = axes.made(loop.driven(step.synapses[i].output))
         if loop.factored:
-            synapses.append(_filtered(axes, along, old, x, d, first))
+            decay = loop.at_slot(along.start[first], units.ravel()[:1], 0)[0]
+            synapses.append(_filtered(axes, decay, old, x, d[:, first]))
             continue
         order = axes.free + axes.weight
         new = []
@@ -323,15 +324,12 @@ def next_traces(
     return Traces(synapses, uses)
 
 
-def _filtered(
-    axes: SynapseAxes, along: Along, old: Any, x: Any, d: Any, first: int
-) -> Any:
+def _filtered(axes: SynapseAxes, decay: Any, old: Any, x: Any, d: Any) -> Any:
     """The filtered input of a synapse: sum over t of (d states / d drive)_t input_t.
 
-    All units have the same factors, so those of one of them are read.
+    All units of a layer have the same factors, so those of one of them are read.
     """
-    each = d[:, first].reshape(d.shape[0], -1)[:, 0]
-    decay = along.start[first].reshape(-1)[0]
+    each = d.reshape(d.shape[0], -1)[:, 0]
     fresh = jnp.einsum(f"z,z{axes.input}->{axes.input}", each, x)
     return (fresh + decay * old).astype(old.dtype)
 

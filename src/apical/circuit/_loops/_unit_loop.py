@@ -107,26 +107,31 @@ class UnitLoop:
 
     @cached_property
     def leaky(self) -> bool:
-        """Whether units have one state, which decays by one number."""
-        if self.units.states != 1 or len(self.active) != 1:
+        """Whether units have one state each, which decays by one number in a layer."""
+        if self.units.states != 1 or self.recurrence.own_weights:
             return False
-        step, i = self.step, self.active[0]
-        return is_filter(step, step.carries[i], step.carried[i])
+        step = self.step
+        pairs = ((step.carries[i], step.carried[i]) for i in self.active)
+        return all(is_filter(step, start, end) for start, end in pairs)
 
     @cached_property
     def factored(self) -> bool:
         """Whether each trace is one number times the filtered input of its synapse.
 
-        So it is where units have one state, which decays by one number and adds the
-        outputs of its synapses times one number.
+        So it is where units are leaky and add the outputs of synapses times one number.
         """
         if not self.leaky or not self.traced:
             return False
-        step, i = self.step, self.active[0]
-        starts = [step.synapses[j].output for j in self.traced]
         # A weight of the same letters at both ends would be an example's own.
-        shared = any(set(a.input) & set(a.weight) & set(a.output) for a in self.axes)
-        return not shared and all(is_filter(step, n, step.carried[i]) for n in starts)
+        if any(set(a.input) & set(a.weight) & set(a.output) for a in self.axes):
+            return False
+        step, groups = self.step, self.units.driven_groups
+        return all(
+            is_filter(step, step.synapses[j].output, step.carried[i])
+            for j in self.traced
+            for i in self.active
+            if groups[j] == self.units.groups[i]
+        )
 
     @property
     def axes(self) -> Sequence[SynapseAxes]:

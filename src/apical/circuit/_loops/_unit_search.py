@@ -60,6 +60,7 @@ class _Finder:
         self.dependent = self._after(carries)
         sources = {s.output for s in step.synapses}
         sources |= {n for op, _ in step.uses for n in op.outputs if step.inexact(n)}
+        sources |= {n for n in step.xs if step.learns(n)}
         self.targets = {
             a for i in active if not isinstance(a := step.carried[i], Literal)
         }
@@ -285,7 +286,7 @@ def _alive(units: Units, used: Sequence[bool]) -> Iterator[int]:
             if at is None:
                 found.update(n for n in op.outputs if step.inexact(n))
             else:
-                synapse |= units.driven_groups[at] != units.groups[i]
+                synapse |= units.groups[i] not in units.recurrent[at]
         return found, synapse
 
     reach = {i: reached(i) for i in units.active}

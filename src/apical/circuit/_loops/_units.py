@@ -116,29 +116,45 @@ class Units:
         return tuple(found)
 
     @cached_property
-    def recurrent(self) -> tuple[bool, ...]:
-        """Whether each synapse reads the carry of the group of units that it drives.
+    def reached_groups(self) -> tuple[frozenset[int], ...]:
+        """The groups of units that each synapse reaches within a step, by any path."""
+        step, found = self.step, dict[int, frozenset[int]]()
+        for i in self.active:
+            after = step.carried[i]
+            if not isinstance(after, Literal):
+                group = frozenset({self.groups[i]})
+                found[after] = found.get(after, frozenset()) | group
+        for op in reversed(step.ops):
+            if op.name != "stop_gradient":
+                groups = frozenset[int]().union(*(found.get(n, ()) for n in op.outputs))
+                for a in reads(op) if groups else ():
+                    found[a] = found.get(a, frozenset()) | groups
+        return tuple(found.get(s.output, frozenset()) for s in step.synapses)
 
-        A synapse whose input depends on it only through another synapse is not.
+    @cached_property
+    def recurrent(self) -> tuple[frozenset[int], ...]:
+        """For each synapse, the groups that it connects with themselves.
+
+        Its input depends on their carry, without another synapse in between, and its
+        output reaches them within the step.
         """
+        pairs = zip(self.step.synapses, self.reached_groups, strict=True)
         return tuple(
-            group is not None
-            and not isinstance(synapse.input, Literal)
-            and group in self.stale.get(synapse.input, ())
-            for synapse, group in zip(
-                self.step.synapses, self.driven_groups, strict=True
-            )
+            frozenset()
+            if isinstance(synapse.input, Literal)
+            else reached & self.stale.get(synapse.input, frozenset())
+            for synapse, reached in pairs
         )
 
     @cached_property
-    def stale(self) -> dict[int, set[int]]:
+    def stale(self) -> dict[int, frozenset[int]]:
         """The groups whose carry a value depends on without a synapse in between."""
         step = self.step
-        found = {step.carries[i]: {self.groups[i]} for i in self.active}
+        found = {step.carries[i]: frozenset({self.groups[i]}) for i in self.active}
         for op in step.ops:
             if id(op) in step.synapse_at or op.name == "stop_gradient":
                 continue
-            groups = set[int]().union(*(found.get(a, ()) for a in reads(op)))
+            groups = frozenset[int]().union(*(found.get(a, ()) for a in reads(op)))
             if groups:
                 found.update((n, groups) for n in op.outputs if step.inexact(n))
         return found

@@ -195,7 +195,7 @@ class OnlineRule(Rule):
             largest = max(loops, key=lambda loop: loop.units.nbytes())
             raise ValueError(
                 f"The eligibility traces would take {needed / 1e9:.2g} GB (most of it "
-                f"in the loop at {largest.op.where}), and `memory_limit` is "
+                f"in the loop at {largest.scans.op.where}), and `memory_limit` is "
                 f"{self.memory_limit / 1e9:.2g} GB. Use fewer examples at a time, a "
                 "unit whose state decays by one number (its traces factor: `OTTT`), "
                 "`EfficientTraces`, or raise `memory_limit`."

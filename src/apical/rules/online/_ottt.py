@@ -66,10 +66,10 @@ class OTTT(EProp):
         for loop in self.loops(circuit):
             if not loop.units.factored:
                 raise ValueError(
-                    f"OTTT needs units with one state that decays by one constant, and "
-                    f"that adds its synapses' outputs; in the loop at {loop.op.where} "
-                    f"units have {loop.units.units.states} states, another decay, or a "
-                    "reset with a derivative. Stop the reset "
+                    "OTTT needs units with one state that decays by one constant, and "
+                    "that adds its synapses' outputs; in the loop at "
+                    f"{loop.scans.op.where} units have {loop.units.units.states} "
+                    "states, another decay, or a reset with a derivative. Stop it "
                     "(`v - jax.lax.stop_gradient(z)`), or use `EProp`."
                 )
         return super().init(circuit, key, params, args)

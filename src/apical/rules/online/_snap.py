@@ -26,8 +26,10 @@ class SnAp(OnlineRule):
         J_t = mask * ( D_t J_{t-1} + d(states_t)/dW )
 
     With `order=1` a recurrent synapse passes back in time what leads from a unit to
-    itself. A weight that is shared by units (a kernel of a convolution, one time
-    constant for all) has a trace for each of its uses, each with the mask of that unit.
+    itself; one that reaches units only through another synapse (the reset gate of a GRU
+    that multiplies the state before the product) passes nothing. A weight that is
+    shared by units (a kernel of a convolution, one time constant for all) has a trace
+    for each of its uses, each with the mask of that unit.
 
     State: `OnlineState(feedback, traces)`.
 

@@ -1,0 +1,36 @@
+"""The page about spiking networks: its code runs, and its tables are complete."""
+
+import re
+import types
+from pathlib import Path
+
+import pytest
+
+from apical import spiking
+
+PAGE = (Path(__file__).parents[2] / "docs" / "spiking.md").read_text("utf-8")
+NAMES = [
+    name
+    for name, value in vars(spiking).items()
+    if not name.startswith("_") and not isinstance(value, types.ModuleType)
+]
+
+
+def test_the_code_of_the_page_runs_and_every_rule_learns_its_task():
+    names = {}
+    for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
+        exec(block, names)
+    assert len(names["accuracy"]) == 3
+    assert min(names["accuracy"].values()) > 0.95
+    assert names["norms"][0] > names["norms"][-1] > 0
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n != "SpikeFunction"])
+def test_every_public_name_is_on_the_page(name):
+    code = " ".join(re.findall(r"`([^`]+)`", PAGE)) + PAGE
+    assert re.search(rf"\b{name}\b", code)
+
+
+def test_a_missing_name_would_be_seen():
+    assert not re.search(r"\bcoba_lif\b", PAGE)
+    assert {"lif", "alif", "poisson", "raster", "surrogate"} <= set(NAMES)
