@@ -70,7 +70,7 @@ def scans_in_series(draw):
 def projected_before_the_loop(draw):
     """The input's product is computed for all steps before the loop.
 
-    The drive enters units directly, so the projection learns as in the body of the loop.
+    The drive enters units directly, so the projection learns as in the loop's body.
     """
 
     def step(p, u, drive):
