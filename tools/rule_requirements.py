@@ -28,6 +28,8 @@ BEGIN, END = (
     "<!-- end of what it makes -->",
 )
 WIDTHS, EXAMPLES = (32, 64, 64, 64, 10), 32
+# Rules of sequences.
+IN_TIME = (rules.STDP, rules.ThreeFactor, rules.WindowedSyntheticGradients)
 SPIKING = (rules.Concrete, rules.ScoreFunction, rules.StraightThrough)
 # Settings of rules that have rows of their own.
 VARIANTS: dict[str, rules.Rule] = {
@@ -103,8 +105,8 @@ def _shifted(key: jax.Array, x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax
 
 def ratios(rule: rules.Rule) -> tuple[float | None, float | None]:
     """Work and sequential depth of a rule, over those of backpropagation."""
-    if isinstance(rule, rules.WindowedSyntheticGradients):
-        return None, None  # its costs depend on the window
+    if isinstance(rule, IN_TIME):
+        return None, None  # its costs depend on the number of steps
     if rule.through_time:
         return ratios_through_time(rule)
     if isinstance(rule, rules.CLAPP):

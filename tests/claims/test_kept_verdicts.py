@@ -32,6 +32,7 @@ kept_verdicts = importlib.import_module("kept_verdicts")
 KEPT = sorted(path.name for path in (keep_claims.KEPT / "full").iterdir())
 # Margins in points, by what was learned; a claim with another says why.
 USUAL = {"mnist": 0.5, "fashion-mnist": 0.5, "cifar10": 1.0, "shakespeare": 1.0}
+USUAL |= {"spoken-digits": 1.0}
 
 
 def kept_verdict(name):
@@ -60,8 +61,10 @@ def test_the_page_shows_that_verdict_and_no_other(name):
     assert bool(refused) == bool(verdict.refused)
 
 
-def test_every_claim_is_kept_and_nothing_else_is():
-    assert set(KEPT) == set(CLAIMS)
+def test_every_claim_is_kept_or_says_that_it_is_not_run_yet():
+    assert set(KEPT) <= set(CLAIMS)
+    for name, claim in kept_claims().items():
+        assert (claim.verdict == "not run yet") == (name not in KEPT)
 
 
 @pytest.mark.parametrize("name", KEPT)

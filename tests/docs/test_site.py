@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import apical.claims
+import apical.interop.nir
 import apical.lab
 import apical.rules.tools
 import apical.testing
@@ -29,7 +30,7 @@ PAGES = sorted((ROOT / "docs").rglob("*.md"))
 CHOICE = rule_requirements.PAGE.read_text("utf-8")
 MODULES = [
     *(apical, apical.rules, apical.rules.tools, apical.measure, apical.optim),
-    *(apical.spiking, apical.testing, apical.lab, apical.claims),
+    *(apical.spiking, apical.testing, apical.lab, apical.claims, apical.interop.nir),
 ]
 
 

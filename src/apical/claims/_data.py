@@ -61,6 +61,11 @@ DATA_NAMES = {
     "fashion-mnist": "Fashion-MNIST",
     "cifar10": "CIFAR-10",
     "shakespeare": "Shakespeare",
+    "spoken-digits": "Spoken Digits",
+}
+_SMALLER = {
+    "shakespeare": "a line of Hamlet",
+    "spoken-digits": "spike trains that are drawn",
 }
 
 
@@ -82,8 +87,7 @@ def data_in_words(names: Sequence[str]) -> str:
     full, small = (
         dict.fromkeys(DATA_NAMES[n] for n in names),
         dict.fromkeys(
-            "a line of Hamlet" if n == "shakespeare" else f"the {DATA_NAMES['digits']}"
-            for n in names
+            _SMALLER.get(name, f"the {DATA_NAMES['digits']}") for name in names
         ),
     )
     said = f"{' and '.join(full)}. The quick and smoke runs use"

@@ -51,6 +51,13 @@ NOT_COMPARED: dict[str, NotCompared] = {
         RuleSpec(_clapp),
         "needs a positive example for each example (`positive=`), and uses no label",
     ),
+    "stdp": NotCompared(
+        RuleSpec(rules.STDP), "learns without a label or a loss, from spikes in time"
+    ),
+    "three-factor": NotCompared(
+        RuleSpec(rules.ThreeFactor),
+        "for networks of spiking units in time (`lax.scan`)",
+    ),
     "score-function": NotCompared(RuleSpec(rules.ScoreFunction), _SPIKES),
     "straight-through": NotCompared(RuleSpec(rules.StraightThrough), _SPIKES),
     "concrete": NotCompared(RuleSpec(rules.Concrete), _SPIKES),

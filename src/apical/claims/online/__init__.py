@@ -1,0 +1,1 @@
+"""Claims about learning online, forwards in time."""
