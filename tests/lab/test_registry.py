@@ -1,6 +1,8 @@
 """The rows of a comparison: each names a rule that can be trained."""
 
+import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -14,6 +16,7 @@ from apical.lab._registry import BASELINE, CONTROL, SQUARED, THROUGH_TIME
 from apical.lab._rule_lookup import find_rules, with_baselines
 from apical.lab._rule_spec import RuleSpec, descended
 from apical.lab.models import MODELS
+from apical.lab.models._registry import own_model
 from apical.lab.training._loss import LOSSES
 from apical.lab.training._setup import TrainConfig, TrainSetup, VmappedRuns
 from apical.lab.training._train import NO_CALLBACKS, Trainer
@@ -30,9 +33,33 @@ def test_a_row_starts_on_a_perceptron(name):
     assert run.begin().learned
 
 
-def spiking_run(name):
+class Leaky(eqx.Module):
+    """Leaky units, each with one state that decays by one constant."""
+
+    incoming: jax.Array
+    recurrent: jax.Array
+    readout: jax.Array
+
+    def __call__(self, x):
+        def step(h, x):
+            h = 0.8 * h + x @ self.incoming + jnp.tanh(h) @ self.recurrent
+            return h, jnp.tanh(h) @ self.readout
+
+        start = jnp.zeros((len(x), len(self.recurrent)))
+        return jax.lax.scan(step, start, x.swapaxes(0, 1))[1].swapaxes(0, 1)
+
+
+def leaky(key, shape, classes):
+    shapes = (shape[1], 6), (6, 6), (6, classes)
+    keys = jax.random.split(key, 3)
+    return Leaky(
+        *(jax.random.normal(k, s) / 3 for k, s in zip(keys, shapes, strict=True))
+    )
+
+
+def on_sequences(name, model):
     config = TrainConfig(
-        sequences(), "lif", MODELS["lif"], optax.adam, 0.01, epochs=1, batch_size=4
+        sequences(), "model", model, optax.adam, 0.01, epochs=1, batch_size=4
     )
     runs = VmappedRuns.with_seeds((0, 1), 0.01, {})
     return Trainer(TrainSetup(config), RULES[name], runs)
@@ -40,13 +67,19 @@ def spiking_run(name):
 
 @pytest.mark.grid(keep=4)
 @pytest.mark.parametrize("name", THROUGH_TIME)
-def test_a_row_through_time_learns_on_a_spiking_network(name):
-    run = spiking_run(name)
+def test_a_row_through_time_learns_on_leaky_units(name):
+    run = on_sequences(name, own_model(leaky, "sequences"))
     first = run.begin()
     trained, _ = run.epoch(first, NO_CALLBACKS)
     before, after = (p.learned[0].params.incoming for p in (first, trained))
     assert np.all(np.isfinite(after))
     assert np.all(np.any(before != after, axis=(1, 2)))
+
+
+@pytest.mark.parametrize("name", ["ottt", "rflo"])
+def test_rows_for_one_decay_refuse_a_reset_that_gradients_pass(name):
+    with pytest.raises(ValueError, match="2 states"):
+        on_sequences(name, MODELS["lif"]).begin()
 
 
 @pytest.mark.parametrize("name", THROUGH_TIME)

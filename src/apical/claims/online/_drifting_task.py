@@ -132,7 +132,9 @@ def _run(form: Form, learn: Update, run: Run) -> Array:
 
     def teach(h: Array, now: Any) -> tuple[Array, Array]:
         angle, x = now
-        mix = partial(jax.tree.map, lambda a, b: jnp.cos(angle) * a + jnp.sin(angle) * b)
+        mix = partial(
+            jax.tree.map, lambda a, b: jnp.cos(angle) * a + jnp.sin(angle) * b
+        )
         return advance(mix(from_, to), h, x)
 
     _, targets = jax.lax.scan(teach, jnp.zeros((1, form.teacher)), (angles, xs))
