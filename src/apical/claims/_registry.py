@@ -16,6 +16,7 @@ _MODULES: tuple[str, ...] = (
     *("published.mlp_table", "published.ep_digits"),
     *("published.pepita_digits", "published.ff_digits"),
     *("published.synthetic_equal", "published.forward_gradient"),
+    "spiking.eventprop_exact",
 )
 
 
