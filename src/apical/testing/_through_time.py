@@ -29,18 +29,18 @@ def through_time(case: Case) -> None:
     """Calls joined by the state add up; backpropagation differs where it should."""
     if case.stream is None or not case.rule.through_time:
         return
-    stream, passes = case.stream, case.rule.passes
-    whole = _joined(case, stream, (stream.steps,))
-    for lengths in ((1,) * stream.steps, (stream.steps - 2, 2)):
-        found = _joined(case, stream, lengths)
+    steps, passes = case.stream.steps, case.rule.passes
+    each = (1,) * steps
+    calls = _Calls(case, case.stream, case.learner)
+    whole = calls.joined((steps,))
+    for lengths in (each, (steps - 2, 2)):
         what = f"in calls of {lengths} steps, joined by the state, against one call"
-        require_close(found, whole, what, 10 * CLOSE)
+        require_close(calls.joined(lengths), whole, what, 10 * CLOSE)
     one_by_one = _with_chunk(case.rule, 1)
     if one_by_one is not None:
-        found = _joined(case, stream, (stream.steps,), one_by_one)
-        require_close(found, whole, "with `chunk=1`", 10 * CLOSE)
-    forgetful = _joined(case, stream, (1,) * stream.steps, past=False)
-    if _distance(whole, forgetful) < APART:
+        others = _Calls(case, case.stream, case.learner.with_rule(one_by_one))
+        require_close(others.joined((steps,)), whole, "with `chunk=1`", 10 * CLOSE)
+    if _distance(whole, calls.joined(each, past=False)) < APART:
         raise AssertionError(
             "the gradients are those of each step without its past: it is "
             "backpropagation through time that is cut off at each step"
@@ -56,35 +56,29 @@ def through_time(case: Case) -> None:
         )
 
 
-def _joined(
-    case: Case,
-    stream: Stream,
-    lengths: tuple[int, ...],
-    rule: Rule | None = None,
-    past: bool = True,
-) -> Any:
-    """The mean over all steps of the gradients of calls of so many steps each."""
-    learner = case.learner if rule is None else case.learner.with_rule(rule)
-    calls: dict[int, Any] = {}
-    _, path = case.circuit.spec.carry or (0, ())
-    carry, total = case.args[0], None
-    state = _start(learner, case)
-    for begin, end in pairwise(accumulate(lengths, initial=0)):
-        args = stream.window(case.args, carry, begin, end)
-        length = end - begin
-        if length not in calls:
-            calls[length] = jax.jit(learner.credit)
-        if not past:
-            state = learner.reset(case.params, state, *args)
-        credit = calls[length](case.params, state, *args)
-        state, carry = credit.state, at_path(credit.aux, path)
-        part = jax.tree.map(lambda g, n=length: g * n / stream.steps, credit.grads)
-        total = part if total is None else jax.tree.map(jnp.add, total, part)
-    return total
+class _Calls:
+    """A sequence in calls of some steps."""
 
+    def __init__(self, case: Case, stream: Stream, learner: Learner) -> None:
+        self.case, self.stream, self.learner = case, stream, learner
+        self.call = jax.jit(learner.credit)
+        key = jax.random.key(SEEDS[0])
+        self.state = learner.init(key, case.params, *case.args)
 
-def _start(learner: Learner, case: Case) -> Any:
-    return learner.init(jax.random.key(SEEDS[0]), case.params, *case.args)
+    def joined(self, lengths: tuple[int, ...], past: bool = True) -> Any:
+        """The mean over all steps of the gradients of calls of so many steps each."""
+        case, state, carry, total = self.case, self.state, self.case.args[0], None
+        _, path = case.circuit.spec.carry or (0, ())
+        for begin, end in pairwise(accumulate(lengths, initial=0)):
+            args = self.stream.window(case.args, carry, begin, end)
+            if not past:
+                state = self.learner.reset(case.params, state, *args)
+            credit = self.call(case.params, state, *args)
+            state, carry = credit.state, at_path(credit.aux, path)
+            share = (end - begin) / self.stream.steps
+            part = jax.tree.map(lambda g, share=share: share * g, credit.grads)
+            total = part if total is None else jax.tree.map(jnp.add, total, part)
+        return total
 
 
 def _with_chunk(rule: Rule, chunk: int) -> Rule | None:
