@@ -16,7 +16,7 @@ _MODULES: tuple[str, ...] = (
     *("published.mlp_table", "published.ep_digits"),
     *("published.pepita_digits", "published.ff_digits"),
     *("published.synthetic_equal", "published.forward_gradient"),
-    *("online.eprop_memory", "online.eprop_near_bptt"),
+    *("online.eprop_memory", "online.eprop_near_bptt", "online.online_rate"),
 )
 
 
