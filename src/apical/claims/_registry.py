@@ -17,6 +17,7 @@ _MODULES: tuple[str, ...] = (
     *("published.pepita_digits", "published.ff_digits"),
     *("published.synthetic_equal", "published.forward_gradient"),
     *("online.eprop_memory", "online.eprop_near_bptt", "online.online_rate"),
+    "online.lsnn_learns_to_learn",
 )
 
 
