@@ -19,7 +19,8 @@ _MODULES: tuple[str, ...] = (
     *("spiking.eventprop_exact", "spiking.eventprop_yinyang"),
     *("spiking.surrogate_shape", "spiking.lsnn_memory"),
     *("spiking.stdp_digits", "spiking.reward_traces"),
-    *("online.eprop_memory", "online.eprop_near_bptt"),
+    *("online.eprop_memory", "online.eprop_near_bptt", "online.online_rate"),
+    "online.lsnn_learns_to_learn",
 )
 
 

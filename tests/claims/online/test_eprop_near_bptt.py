@@ -78,7 +78,7 @@ def test_every_rule_is_tuned_alike_on_every_task():
 def small(frozen=()):
     net = adaptive_net(6, frozen)(jax.random.key(0), (20, 4), 3)
     net = eqx.tree_at(lambda n: n.incoming, net, 3 * net.incoming)
-    net = eqx.tree_at(lambda n: n.recurrent, net, 5 * net.recurrent)
+    net = eqx.tree_at(lambda n: n.recurrent, net, 15 * net.recurrent)
     x = np.random.default_rng(0).integers(0, 2, (5, 20, 4)).astype(np.float32)
     return net, x
 

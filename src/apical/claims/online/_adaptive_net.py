@@ -30,8 +30,9 @@ from jax import Array
 from apical import spiking
 from apical.claims.online._cells import DECAY, RATE
 
-_GAIN = 0.3  # of recurrent weights: at 1 spikes would keep themselves going
-_SPIKE = spiking.triangle(height=0.3)
+# With larger numbers (0.3, 0.3) gradients grow with the steps that they pass.
+_GAIN = 0.1  # of recurrent weights
+_SPIKE = spiking.triangle(height=0.05)
 WEIGHTS = ("incoming", "recurrent", "readout")
 
 

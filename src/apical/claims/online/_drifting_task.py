@@ -1,6 +1,7 @@
 """A recurrent network that follows another one, whose weights turn while it learns.
 
-    h[t] = d h[t-1] + (1 - d) tanh(W x[t] + U h[t-1]),    y[t] = V h[t],    d = exp(-1/tau)
+    h[t] = d h[t-1] + (1 - d) tanh(W x[t] + U h[t-1]),         d = exp(-1 / tau)
+    y[t] = V h[t]
 
 The teacher has the same equations and fewer units. Each of its weights turns, so that
 its size stays the same on average:

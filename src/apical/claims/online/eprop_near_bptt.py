@@ -205,9 +205,13 @@ CLAIM = Claim(
     ),
     differences=(
         "Spoken Digits in place of TIMIT, which is licensed. Shorter sequences than "
-        "the source has (165 steps in place of 2,250, 160 in place of 2,400), a fixed set "
-        "of training sequences, no refractory period, no regularisation of rates, no "
-        "rewiring. Rates are those that trials choose for each rule."
+        "the source has (165 steps in place of 2,250, 160 in place of 2,400), a fixed "
+        "set of training sequences, no refractory period, no regularisation of rates, "
+        "no rewiring. The derivative of a spike has the height 0.05, in place of 0.3, "
+        "and recurrent weights begin a tenth as large: in single runs before this one "
+        "backpropagation with 0.3 lost on Spoken Digits what it had learned, as its "
+        "gradients grow with the steps that they pass. Step sizes are those that "
+        "trials choose for each rule."
     ),
     rule=(
         "Accuracies after the last epoch, paired by seed; a seed that diverged counts "
@@ -217,9 +221,9 @@ CLAIM = Claim(
         "within limits (of symmetric feedback) if that is so of symmetric feedback. "
         "Does not hold if one of these is against the claim and the limits do not hold "
         "either. Intervals are corrected for the two kinds of feedback. The "
-        "differences to frozen recurrent weights are shown: where backpropagation is not higher "
-        "than with those, the task does not need what recurrent weights learn, and the "
-        "page must say so."
+        "differences to frozen recurrent weights are shown: where backpropagation is "
+        "not higher than with those, the task does not need what recurrent weights "
+        "learn, and the page must say so."
     ),
     trials=8,
     margin=(

@@ -21,7 +21,7 @@ from apical.lab.storage._jsonl import Line
 
 EXACT = 1e-6  # relative; the differences themselves are good to about 1e-9
 FAR = 1e-2  # what the measure must be able to see
-_STEP = 2e-5  # of weights, and of times in ms
+_STEPS = 2e-5, 2e-6  # of weights, and of times in ms
 _LEFT_OUT = 0.1  # the fraction of derivatives across which a spike may come or go
 GRADIENT, CONTROL = "exact gradient", "feedback alignment"
 
@@ -142,11 +142,17 @@ def _compare(net: Network, params: Any, inputs: jax.Array) -> dict[str, jax.Arra
 
     (_, counts), grad = jax.value_and_grad(at, has_aux=True)(flat)
     moves = jnp.array([2, 1, -1, -2])[:, None, None] * jnp.eye(flat.size)
-    points = (flat + _STEP * moves).reshape(-1, flat.size)
-    values, seen = jax.lax.map(at, points, batch_size=64)
-    far, up, down, near = values.reshape(4, -1)
-    same = jnp.all(seen == counts, axis=(1, 2)).reshape(4, -1).all(0)
-    differences = (8 * (up - down) - (far - near)) / (12 * _STEP)
+    found, same = [], jnp.ones(flat.size, bool)
+    for step in _STEPS:
+        points = (flat + step * moves).reshape(-1, flat.size)
+        values, seen = jax.lax.map(at, points, batch_size=64)
+        far, up, down, near = values.reshape(4, -1)
+        same &= jnp.all(seen == counts, axis=(1, 2)).reshape(4, -1).all(0)
+        found.append((8 * (up - down) - (far - near)) / (12 * step))
+    coarse, differences = found
+    # Where a spike passes an arrival within a step, the derivative has a jump there.
+    size = jnp.linalg.norm(jnp.where(same, differences, 0.0)) / jnp.sqrt(flat.size)
+    same &= jnp.abs(coarse - differences) <= EXACT * size
     spikes = jnp.sum(counts)
     return {"grad": grad, "differences": differences, "same": same, "spikes": spikes}
 
@@ -253,9 +259,17 @@ CLAIM = Claim(
         f"Holds if in every network and seed the relative distance of the gradient to "
         f"central differences is below {EXACT:g}; otherwise it does not hold. Not "
         f"settled with fewer than {LEAST_SEEDS} seeds; or if the gradient of feedback "
-        f"alignment, which is wrong, is nearer than {FAR:g} anywhere; or if a spike "
-        f"appears or vanishes across more than {_LEFT_OUT:.0%} of the differences: the "
-        f"loss has no derivative there, and these are left out."
+        f"alignment, which is wrong, is nearer than {FAR:g} anywhere; or if more than "
+        f"{_LEFT_OUT:.0%} of the differences are no reference and left out: those "
+        f"across which a spike appears or vanishes, and those that differ between the "
+        f"steps {_STEPS[0]:g} and {_STEPS[1]:g} by {EXACT:g} of their root mean square."
+    ),
+    remaining=(
+        "A first full run took differences at the step 2e-5 alone. By the same rule it "
+        "did not hold: in one of 25 networks the distance was 3.6e-4, in the others at "
+        "most 3.2e-10. There a spike passes the arrival of an input within the step; "
+        "at 2e-6 the same differences are within 1.4e-9 of the gradient. So a "
+        "difference that depends on its step was taken for no reference."
     ),
     hours=0.1,
     tasks=tasks,
