@@ -25,7 +25,7 @@ if typing.TYPE_CHECKING:
 __version__ = "0.1.0"
 
 # Imported where they are first used: the lab needs an extra, and a second.
-_LATER = ("claims", "lab", "testing")
+_LATER = ("claims", "interop", "lab", "testing")
 
 
 def __getattr__(name: str) -> typing.Any:

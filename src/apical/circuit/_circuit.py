@@ -384,10 +384,7 @@ class Circuit:
     # ---- Loops.
 
     def with_loops(self, evaluation: OnlineLoops | RankOneLoops) -> Circuit:
-        """A view whose loops have another derivative (`circuit.loops.online`).
-
-        If the evaluation has traces, `aux` is a pair: the user's, and those after it.
-        """
+        """A view whose loops have another derivative (`circuit.loops.online`)."""
         view = copy.copy(self)
         view._evaluator = self._evaluator.with_loops(evaluation)
         return view

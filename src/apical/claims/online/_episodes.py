@@ -136,7 +136,8 @@ def learn(rule: apical.rules.Rule, seed: int, rate: float, form: Form) -> Course
         return (net, credit.state, moments), credit.value
 
     keys = jax.random.split(of_training, form.iterations)
-    carry = net, state, optimizer.init(net)
+    params: Any = net
+    carry = net, state, optimizer.init(params)
     (net, *_), _ = jax.jit(partial(jax.lax.scan, iterate))(carry, keys)
     return tested(net, drawn_episodes(of_test, form.tested, form.trials), form)
 

@@ -141,7 +141,7 @@ def _measured(
         of_definition = defining(*given)
         found = {rule: call(*given) for rule, call in compiled.items()}
         for rule, grads in found.items():
-            memory = compiled[rule].memory_analysis()
+            memory: Any = compiled[rule].memory_analysis()
             yield {
                 **{"model": name, "rule": rule, "seed": seed, "length": length},
                 "bytes": memory.temp_size_in_bytes,

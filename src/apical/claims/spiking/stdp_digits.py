@@ -195,7 +195,7 @@ CLAIM = Claim(
         "for two comparisons; a seed that diverged counts as 0 %. Holds if STDP is "
         f"higher than random weights (m = {MARGIN:g} points) and at least as high as "
         "backprop. Holds within limits if it is higher than random weights. Does not "
-        "hold if one of these is against the claim and the limits do not hold. "
+        "hold if one of these is against the claim and the limits do not hold either. "
         "Otherwise, or with fewer "
         f"than {LEAST_SEEDS} seeds, not settled."
     ),
