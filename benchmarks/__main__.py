@@ -13,6 +13,7 @@ from . import (
     _equilibrium,
     _lines,
     _local_objectives,
+    _online,
     _peers,
     _peers_closeness,
     _scalar_feedback,
@@ -78,6 +79,9 @@ def _plan(options: argparse.Namespace) -> Iterator[tuple[Model, str, Measure]]:
     if "closeness" in options.lines:
         for model in _closeness.models():
             yield model, "closeness", _closeness.measured
+    if "online" in options.lines:
+        for model in _online.models():
+            yield model, "online", _online.measured
     if "peers" in options.lines:
         for model in _peers.models():
             if model.name in options.only:
@@ -98,7 +102,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--only", type=_names(MODELS), default=list(MODELS), help=f"of {list(MODELS)}"
     )
-    lines = [*LINES, "seeds", "settling", "closeness"]
+    lines = [*LINES, "seeds", "settling", "closeness", "online"]
     known = [*lines, "peers", "peers-closeness", "spike-times", "spiking"]
     # The peers create their own environments, and run only if named.
     parser.add_argument(

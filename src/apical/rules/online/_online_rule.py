@@ -200,7 +200,7 @@ class OnlineRule(Rule):
                 f"in the loop at {largest.scans.op.where}), and `memory_limit` is "
                 f"{self.memory_limit / 1e9:.2g} GB. Use fewer examples at a time, a "
                 "unit whose state decays by one number (its traces factor: `OTTT`), "
-                "`EfficientTraces`, or raise `memory_limit`."
+                "or raise `memory_limit`."
             )
 
     def _warn_of_lower_layers(self, circuit: Circuit) -> None:
