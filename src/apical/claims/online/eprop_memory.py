@@ -142,6 +142,7 @@ def _measured(
         found = {rule: call(*given) for rule, call in compiled.items()}
         for rule, grads in found.items():
             memory = compiled[rule].memory_analysis()
+            assert memory is not None  # on CPUs there is one
             yield {
                 **{"model": name, "rule": rule, "seed": seed, "length": length},
                 "bytes": memory.temp_size_in_bytes,
