@@ -16,6 +16,7 @@ from . import (
     _peers,
     _peers_closeness,
     _scalar_feedback,
+    _spike_times,
     _spiking,
     _targets,
 )
@@ -81,6 +82,9 @@ def _plan(options: argparse.Namespace) -> Iterator[tuple[Model, str, Measure]]:
         for model in _peers.models():
             if model.name in options.only:
                 yield model, "peers", _peers.measured
+    if "spike-times" in options.lines:
+        for model in _spike_times.models():
+            yield model, "spike-times", _spike_times.measured
     if "peers-closeness" in options.lines:
         for model in _peers_closeness.models():
             yield model, "peers-closeness", _peers_closeness.measured
@@ -95,7 +99,7 @@ def _parse() -> argparse.Namespace:
         "--only", type=_names(MODELS), default=list(MODELS), help=f"of {list(MODELS)}"
     )
     lines = [*LINES, "seeds", "settling", "closeness"]
-    known = [*lines, "peers", "peers-closeness", "spiking"]
+    known = [*lines, "peers", "peers-closeness", "spike-times", "spiking"]
     # The peers create their own environments, and run only if named.
     parser.add_argument(
         "--lines", type=_names(known), default=lines, help=f"of {known}"

@@ -53,6 +53,17 @@ PCX_NEW = Library(
 )
 PEERS = (FABRICPC, PCX, PCX_NEW)
 
+# Exact spike times.
+SPIKES = Library("apical", "spikes_worker.py")
+JAXSNN = Library(
+    "jaxsnn", "jaxsnn_worker.py", ((f"jax[cpu]=={jax.__version__}", "jaxsnn==0.3.0"),)
+)
+EVENTAX = Library(
+    "eventax",
+    "eventax_worker.py",
+    ((f"jax[cpu]=={jax.__version__}", "eventax==0.1.0"),),
+)
+
 
 def python_of(library: Library, cache: Path = _CACHE) -> Path:
     """The interpreter of a library's environment, which is created if missing.

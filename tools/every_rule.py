@@ -69,6 +69,9 @@ digits (8 x 8) that come with scikit-learn: 5 seeds, 8 epochs, Adam. The figures
 * **needs**: the [biological requirements](terms.md#biological-requirements) of the
   rule, by number.
 
+Rules through time refuse these models, which have no loop: compare them on
+sequences ([Learning online](online.md#compare)).
+
 Intervals are not corrected for the number of rules. A tuned accuracy may be lower
 than one that was not tuned, because one draw of trials decides which
 hyper-parameters are chosen.

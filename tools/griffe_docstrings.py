@@ -5,8 +5,8 @@ It handles four conventions:
 * an `__init__`, and a module that defines nothing, exports what it imports under the
   same name (`from ._trace import trace as trace`);
 * the section `Example:` of a docstring is code, as `Examples:` is elsewhere;
-* a class under `@rule` is a dataclass, and `static(default=x)` is a field;
-* the methods of a rule are documented in `Rule`.
+* a class under `@rule` or `@layer` is a dataclass, and `static(default=x)` is a field;
+* the methods of a rule are documented in `Rule`, those of a layer in `Layer`.
 """
 
 import re
@@ -45,9 +45,9 @@ class Conventions(Extension):
             obj.docstring.value = _EXAMPLE.sub(r"\1Examples:", obj.docstring.value)
 
     def on_class_members(self, *, cls: Class, **kwargs: Any) -> None:
-        """Read a rule as a dataclass without documented methods."""
+        """Read a rule or a layer as a dataclass without documented methods."""
         del kwargs
-        if any(str(decorator.value) == "rule" for decorator in cls.decorators):
+        if {str(each.value) for each in cls.decorators} & {"rule", "layer"}:
             cls.decorators.append(
                 Decorator(
                     ExprName("dataclasses.dataclass"), lineno=None, endlineno=None

@@ -3,7 +3,8 @@
     python tools/rule_requirements.py
 
 Rules declare their requirements. Work and sequential depth are counted, not timed, on a
-network with three hidden layers, so that every machine gives the same numbers.
+network with three hidden layers, so that every machine gives the same numbers; those of
+rules through time on leaky recurrent units.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ BEGIN, END = (
     "<!-- end of what it makes -->",
 )
 WIDTHS, EXAMPLES = (32, 64, 64, 64, 10), 32
+# Rules of sequences.
+IN_TIME = (rules.STDP, rules.ThreeFactor, rules.WindowedSyntheticGradients)
 SPIKING = (rules.Concrete, rules.ScoreFunction, rules.StraightThrough)
 # Settings of rules that have rows of their own.
 VARIANTS: dict[str, rules.Rule] = {
@@ -66,6 +69,34 @@ def spiking_loss_fn(params: Any, x: jax.Array, y: jax.Array) -> jax.Array:
     return jnp.mean(jnp.sum((x @ params[-1] - y) ** 2, axis=-1))
 
 
+STEPS, UNITS = 16, 16
+
+
+def recurrent_loss_fn(params: Any, x: jax.Array, y: jax.Array) -> jax.Array:
+    """The squared error of leaky recurrent units at each step."""
+
+    def step(h: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        h = 0.9 * h + x @ params[0] + jnp.tanh(h) @ params[1]
+        return h, jnp.tanh(h) @ params[2]
+
+    start = jnp.zeros((x.shape[1], len(params[1])))
+    _, out = jax.lax.scan(step, start, x)
+    return jnp.mean(jnp.sum((out - y) ** 2, axis=-1))
+
+
+def ratios_through_time(rule: rules.Rule) -> tuple[float | None, float | None]:
+    """Those of a rule through time, over backpropagation through time."""
+    shapes = (8, UNITS), (UNITS, UNITS), (UNITS, 4)
+    keys = jax.random.split(jax.random.key(0), 4)
+    pairs = zip(keys, shapes, strict=False)
+    params = [jax.random.normal(key, shape) / 4 for key, shape in pairs]
+    x, y = jnp.ones((STEPS, 4, 8)), jnp.ones((STEPS, 4, 4))
+    learner = apical.value_and_grad(recurrent_loss_fn, rule, batch_axes=1)
+    state = learner.init(keys[-1], params, x, y)
+    found = apical.measure.cost(learner, repeats=1)(params, state, x, y)
+    return found.ratio.flops, found.ratio.depth
+
+
 def _shifted(key: jax.Array, x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The next input, for rules that compare an example with it."""
     del key
@@ -74,8 +105,10 @@ def _shifted(key: jax.Array, x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax
 
 def ratios(rule: rules.Rule) -> tuple[float | None, float | None]:
     """Work and sequential depth of a rule, over those of backpropagation."""
-    if isinstance(rule, rules.WindowedSyntheticGradients):
-        return None, None  # its costs depend on the window
+    if isinstance(rule, IN_TIME):
+        return None, None  # its costs depend on the number of steps
+    if rule.through_time:
+        return ratios_through_time(rule)
     if isinstance(rule, rules.CLAPP):
         rule = replace(rule, positive=_shifted)
     # The output of a network that reconstructs is as wide as its input.

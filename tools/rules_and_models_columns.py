@@ -9,7 +9,10 @@ import jax.numpy as jnp
 
 from apical.rules import (
     CLAPP,
+    OTTT,
     PEPITA,
+    RFLO,
+    UORO,
     ActivationRelaxation,
     Backpropagation,
     ContrastiveHebbian,
@@ -19,6 +22,7 @@ from apical.rules import (
     DirectFeedbackAlignment,
     DirectRandomTargetProjection,
     DualPropagation,
+    EProp,
     EquilibriumPropagation,
     EvolutionStrategy,
     FeedbackAlignment,
@@ -33,6 +37,7 @@ from apical.rules import (
     PredictiveCoding,
     Rule,
     SignConcordance,
+    SnAp,
     Sweep,
     SyntheticGradients,
     TargetPropagation,
@@ -108,10 +113,20 @@ SCALAR: dict[str, Rule] = {
     'ForwardGradient("activities")': ForwardGradient("activities"),
     "EvolutionStrategy()": EvolutionStrategy(),
 }
+# `RTRL` is the gradient on every model, and takes one forward pass per parameter.
+THROUGH_TIME: dict[str, Rule] = {
+    "EProp()": EProp(),
+    'EProp("random")': EProp("random"),
+    "SnAp()": SnAp(),
+    "RFLO()": RFLO(),
+    "OTTT()": OTTT(),
+    "UORO()": UORO(),
+}
 FAMILIES = {
     "Feedback and predictive coding": FEEDBACK,
     "States that settle": SETTLING,
     "Targets and synthetic gradients": TARGETS,
     "Local objectives": LOCAL,
     "Scalar feedback": SCALAR,
+    "Rules through time": THROUGH_TIME,
 }

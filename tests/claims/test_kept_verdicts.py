@@ -61,8 +61,10 @@ def test_the_page_shows_that_verdict_and_no_other(name):
     assert bool(refused) == bool(verdict.refused)
 
 
-def test_every_claim_is_kept_and_nothing_else_is():
-    assert set(KEPT) == set(CLAIMS)
+def test_every_claim_is_kept_or_says_that_it_is_not_run_yet():
+    assert set(KEPT) <= set(CLAIMS)
+    for name, claim in kept_claims().items():
+        assert (claim.verdict == "not run yet") == (name not in KEPT)
 
 
 @pytest.mark.parametrize("name", KEPT)

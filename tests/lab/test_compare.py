@@ -174,26 +174,27 @@ def test_characters_go_all_the_way_through(tmp_path, model):
 
 
 SEQUENCES = {
-    "store-recall(train=40, test=10, periods=4, steps=5, channels=8)": "lif",
+    "store-recall(train=40, test=10, periods=3, steps=8, wait=1, rate=0.5)": "lif",
     "evidence-accumulation(train=40, test=10, on=4, off=1, delay=1, cues=3)": "alif",
     "copy(train=40, test=10, length=2, delay=2)": "gru",
     "adding(train=40, test=10, time=6)": "lstm",
 }
 
 
-@pytest.mark.grid(keep=2)
+@pytest.mark.grid(keep=4)
 @pytest.mark.usefixtures("no_cost")
 @pytest.mark.parametrize("data", SEQUENCES)
 def test_sequences_go_all_the_way_through(tmp_path, data):
     few = {"data": data, "models": [SEQUENCES[data]], "seeds": 1, "batch_size": 8}
-    rules = ["backpropagation", "feedback-alignment", "untrained-hidden-layers"]
-    result = compared(**few, rules=rules, epochs=4, out=tmp_path / "out")
-    assert [row.status for row in result.rows] == ["ok"] * 3
-    first, *_, last = (r for r in result.records if r["rule"] == "backpropagation")
-    assert last["loss"] < first["test_loss"] and last["data"] == data
-    score = "test_r2" if data.startswith("adding") else "test_accuracy"
-    assert 0 <= last[score] <= 1 or score == "test_r2"
-    again = lab.compare(**few, rules=rules, epochs=4, out=tmp_path / "out", resume=True)
+    few |= {"rules": ["feedback-alignment"], "out": tmp_path / "out"}
+    few |= {"learning_rate": 0.01}
+    result = compared(**few, epochs=3)
+    first, *_, last = result.records
+    assert result.rows[0].status == "ok" and last["data"] == data
+    assert np.isfinite(last["training_loss"])
+    assert last["test_loss"] != first["test_loss"]
+    assert ("test_r2" in last) == data.startswith("adding")
+    again = compared(**few, epochs=3, resume=True)  # data are drawn again
     assert again.records == result.records
 
 

@@ -4,26 +4,56 @@ import jax
 import numpy as np
 import optax
 import pytest
+from support.lab_files import sequences
 from support.lab_runs import train_config
 
 import apical
 from apical import rules
 from apical.lab import COMPARED, NOT_COMPARED, RULES, LabError
-from apical.lab._registry import BASELINE, CONTROL, SQUARED
+from apical.lab._registry import BASELINE, CONTROL, SQUARED, THROUGH_TIME
 from apical.lab._rule_lookup import find_rules, with_baselines
 from apical.lab._rule_spec import RuleSpec, descended
+from apical.lab.models import MODELS
 from apical.lab.training._loss import LOSSES
-from apical.lab.training._setup import TrainSetup, VmappedRuns
-from apical.lab.training._train import Trainer
+from apical.lab.training._setup import TrainConfig, TrainSetup, VmappedRuns
+from apical.lab.training._train import NO_CALLBACKS, Trainer
 
 START = TrainSetup(train_config())
+# Rules through time have a model of their own.
+ON_PERCEPTRONS = [name for name in RULES if name not in THROUGH_TIME]
 
 
 @pytest.mark.grid(keep=4)
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", ON_PERCEPTRONS)
 def test_a_row_starts_on_a_perceptron(name):
     run = Trainer(START, RULES[name], VmappedRuns.with_seeds((0,), 0.1, {}))
     assert run.begin().learned
+
+
+def spiking_run(name):
+    config = TrainConfig(
+        sequences(), "lif", MODELS["lif"], optax.adam, 0.01, epochs=1, batch_size=4
+    )
+    runs = VmappedRuns.with_seeds((0, 1), 0.01, {})
+    return Trainer(TrainSetup(config), RULES[name], runs)
+
+
+@pytest.mark.grid(keep=4)
+@pytest.mark.parametrize("name", THROUGH_TIME)
+def test_a_row_through_time_learns_on_a_spiking_network(name):
+    run = spiking_run(name)
+    first = run.begin()
+    trained, _ = run.epoch(first, NO_CALLBACKS)
+    before, after = (p.learned[0].params.incoming for p in (first, trained))
+    assert np.all(np.isfinite(after))
+    assert np.all(np.any(before != after, axis=(1, 2)))
+
+
+@pytest.mark.parametrize("name", THROUGH_TIME)
+def test_a_row_through_time_refuses_a_perceptron_with_the_reason(name):
+    run = Trainer(START, RULES[name], VmappedRuns.with_seeds((0,), 0.1, {}))
+    with pytest.raises(ValueError, match=r"no `lax\.scan` whose carry"):
+        run.begin()
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -103,7 +133,7 @@ def cosine(one, other):
 
 
 @pytest.mark.grid(keep=12)
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", ON_PERCEPTRONS)
 def test_a_row_is_aligned_with_the_loss_that_it_descends(name):
     """By hand: through what it predicts, be that of a network that settles."""
     row = Row(name)

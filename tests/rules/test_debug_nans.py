@@ -21,6 +21,8 @@ from apical.rules import IncrementalPredictiveCoding, PredictiveCoding
 sys.path.append(str(Path(__file__).parents[2] / "tools"))
 FAMILIES = importlib.import_module("rules_and_models_columns").FAMILIES
 RULES = {name: rule for rules in FAMILIES.values() for name, rule in rules.items()}
+THROUGH_TIME = {name: rule for name, rule in RULES.items() if rule.through_time}
+RULES = {name: rule for name, rule in RULES.items() if name not in THROUGH_TIME}
 RULES["streaming"] = IncrementalPredictiveCoding(2, streaming=True)
 
 KEYS = jax.random.split(jax.random.key(0), 4)
@@ -39,10 +41,34 @@ def loss_fn(params, x, y):
     return jnp.mean(losses)
 
 
+def recurrent_loss_fn(params, x, y):
+    """Three steps of leaky units below the same readout, all with the same input."""
+
+    def step(h, x):
+        h = 0.9 * h + x @ params["a"]
+        return h, jnp.tanh(jnp.tanh(h) @ params["b"]) @ params["c"]
+
+    start = jnp.zeros((len(x), params["a"].shape[1]))
+    _, out = jax.lax.scan(step, start, jnp.stack([x, x, x]))
+    return jnp.mean(
+        optax.softmax_cross_entropy_with_integer_labels(out, jnp.stack([y, y, y]))
+    )
+
+
 @pytest.fixture(autouse=True)
 def debug_nans():
     with jax.debug_nans(True):
         yield
+
+
+@pytest.mark.grid(keep=5)
+@pytest.mark.parametrize("name", THROUGH_TIME)
+def test_nor_does_a_rule_through_time(name):
+    step = apical.train_step(recurrent_loss_fn, THROUGH_TIME[name], optax.sgd(0.05))
+    state = step.init(KEYS[0], PARAMS, X, Y)
+    params, _, credit = step(PARAMS, state, X, Y)
+    assert np.isfinite(credit.value)
+    assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(params))
 
 
 @pytest.mark.grid(keep=7)

@@ -178,7 +178,8 @@ def test_a_label_is_heard_below_as_declared(name):
 
 def test_every_rule_is_tried():
     tried = {type(trial.rule) for trial in TRIALS.values()}
-    assert EVERY - tried == {rules.WindowedSyntheticGradients}
+    in_time = {rules.STDP, rules.ThreeFactor}  # tests/rules/plasticity
+    assert EVERY - tried == {rules.WindowedSyntheticGradients, *in_time}
 
 
 @pytest.mark.parametrize(

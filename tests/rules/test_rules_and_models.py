@@ -12,6 +12,8 @@ import pytest
 from apical import rules as public
 from apical.rules import Backpropagation, FeedbackAlignment, Rule, rule
 
+# A rule through time names the parameters that have no trace.
+pytestmark = pytest.mark.filterwarnings("ignore:.* keeps no eligibility trace")
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "tools"))
 tool = importlib.import_module("rules_and_models")

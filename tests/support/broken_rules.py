@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from apical.rules import Backpropagation, Rule, rule
+from apical.rules import RTRL, Backpropagation, EProp, Rule, rule
 
 
 def array(*shape: int) -> jax.Array:
@@ -45,3 +45,56 @@ def signals_changed(change: Any) -> dict[str, Any]:
         return {n: s._replace(teaching=change(s.teaching)) for n, s in found.items()}
 
     return {"signals": signals}
+
+
+# ---- Rules through time that are something else than they say.
+
+
+def through_time(**parts: Any) -> Rule:
+    """Backpropagation in the place of a rule through time."""
+    return broken(**{"through_time": True, "passes": "nothing", **parts})
+
+
+@rule
+class Exact(RTRL):
+    """The gradient of backpropagation through time, said to be something less."""
+
+    passes = "own"
+
+
+@rule
+class Louder(RTRL):
+    """The gradient, times a number."""
+
+    def credit(self, circuit, params, state, args):
+        found = super().credit(circuit, params, state, args)
+        return found._replace(grads=jax.tree.map(lambda g: 1.1 * g, found.grads))
+
+
+@rule
+class CutOff(Backpropagation):
+    """Backpropagation that is cut off at each step, of `check_rule`'s own sequence."""
+
+    through_time = True
+    passes = "nothing"
+
+    def credit(self, circuit, params, state, args):
+        h, x, y = args
+        grads = []
+        for t in range(len(x)):
+            here = params, h, x[t : t + 1], y[t : t + 1]
+            gradient, aux = jax.grad(circuit.loss_fn, has_aux=True)(*here)
+            grads.append(gradient)
+            h = aux["h"]
+        mean = jax.tree.map(lambda *g: sum(g) / len(x), *grads)
+        return TRUE(self, circuit, params, state, args)._replace(grads=mean)
+
+
+@rule
+class Chunked(EProp):
+    """E-prop that depends on the length of its chunks."""
+
+    def credit(self, circuit, params, state, args):
+        found = super().credit(circuit, params, state, args)
+        scale = 1 + 0.1 * (self.chunk == 1)
+        return found._replace(grads=jax.tree.map(lambda g: scale * g, found.grads))

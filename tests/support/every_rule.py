@@ -71,6 +71,38 @@ class Trial:
         )
 
 
+@dataclass(frozen=True)
+class RecurrentTrial(Trial):
+    """The same with a first layer of leaky units in a loop, for rules through time."""
+
+    @property
+    def params(self) -> Any:
+        first, *above = layers(*self.widths)
+        units = first["w"].shape[1]
+        return [{**first, "recurrent": layers(units, units)[0]["w"]}, *above]
+
+    def loss_of(self, nonlinearity=None, error=None):
+        """Each example is read as it is, then in reverse."""
+        rho = nonlinearity or self.nonlinearity
+        given = error or (lambda out, y: 0.5 * jnp.sum((out - y) ** 2, axis=-1))
+
+        def loss_fn(params, x, y):
+            first, *hidden, last = params
+
+            def step(h, x):
+                drive = x @ first["w"] + first["b"] + rho(h) @ first["recurrent"]
+                h = 0.8 * h + drive
+                z = rho(h)
+                for each in hidden:
+                    z = rho(z @ each["w"] + each["b"])
+                return h, jnp.mean(given(z @ last["w"] + last["b"], y))
+
+            start = jnp.zeros((len(x), len(first["b"])))
+            return jnp.mean(jax.lax.scan(step, start, jnp.stack([x, x[:, ::-1]]))[1])
+
+        return loss_fn
+
+
 def following(key, x, y):
     return jnp.roll(x, 1, axis=-1), y
 
@@ -149,6 +181,17 @@ TRIALS = {
     "DifferenceTargetPropagation": Trial(rules.DifferenceTargetPropagation()),
     "TargetPropagation": Trial(rules.TargetPropagation()),
     "TargetPropagation, fixed": Trial(rules.TargetPropagation(training=None)),
+}
+TRIALS |= {
+    "EProp": RecurrentTrial(rules.EProp()),
+    "EProp, random": RecurrentTrial(rules.EProp("random")),
+    "EProp, adaptive": RecurrentTrial(rules.EProp("adaptive")),
+    "RFLO": RecurrentTrial(rules.RFLO()),
+    "OTTT": RecurrentTrial(rules.OTTT()),
+    "SnAp": RecurrentTrial(rules.SnAp()),
+    "SnAp, random": RecurrentTrial(rules.SnAp(feedback="random")),
+    "RTRL": RecurrentTrial(rules.RTRL()),
+    "UORO": RecurrentTrial(rules.UORO()),
 }
 EVERY = {
     kind

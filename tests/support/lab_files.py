@@ -23,6 +23,19 @@ def tiny(train: int = 40, test: int = 12, shape=(1, 4, 4), note: str = "") -> Da
     return Data("tiny", "pictures", *part(train), *part(test), classes=10, note=note)
 
 
+def sequences(train: int = 12, test: int = 4, time: int = 5) -> Data:
+    """Sequences of three channels whose class is the channel with the most input."""
+    rng = np.random.default_rng(0)
+
+    def part(number):
+        y = rng.integers(0, 3, number)
+        x = rng.uniform(size=(number, time, 3))
+        x[np.arange(number), :, y] += 2.0
+        return x.astype(np.float32), y.astype(np.int32)
+
+    return Data("sequences", "sequences", *part(train), *part(test), classes=3)
+
+
 def blank(kind: str, shape: tuple[int, ...], classes: int, number: int = 4) -> Data:
     """A set of this kind and shape in which every number is nought."""
     characters = kind == "characters"

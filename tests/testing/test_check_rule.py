@@ -11,11 +11,16 @@ from support.check_on import check_on
 
 import apical
 from apical.rules import (
+    OTTT,
+    RTRL,
+    UORO,
     Backpropagation,
+    EProp,
     FeedbackAlignment,
     KolenPollack,
     PredictiveCoding,
     SignConcordance,
+    SnAp,
     Sweep,
 )
 from apical.testing import LAWS, check_rule
@@ -54,6 +59,27 @@ VARIANTS = {
 @pytest.mark.parametrize(("kept", "skip"), VARIANTS.values(), ids=VARIANTS)
 def test_so_do_its_variants(kept, skip):
     check_on(kept, **problem(), skip=skip)
+
+
+NO_SIGNALS = ("signals", "pull")
+THROUGH_TIME = {
+    "SnAp": (SnAp(), NO_SIGNALS),
+    "e-prop, adaptive": (EProp("adaptive"), NO_SIGNALS),
+    "RTRL": (RTRL(), NO_SIGNALS),
+    "UORO": (UORO(), (*NO_SIGNALS, "batch", "through_time")),
+}
+STREAMING = {"e-prop": EProp("random"), "SnAp": SnAp(), "OTTT": OTTT(), "RTRL": RTRL()}
+
+
+@pytest.mark.grid(keep=4)
+@pytest.mark.parametrize(("kept", "skip"), THROUGH_TIME.values(), ids=THROUGH_TIME)
+def test_so_do_rules_through_time(kept, skip):
+    check_rule(kept, skip=skip)
+
+
+@pytest.mark.parametrize("name", STREAMING)
+def test_calls_of_a_rule_through_time_join(name):
+    check_rule(STREAMING[name], skip=set(LAWS) - {"through_time"})
 
 
 def test_a_law_can_be_left_out_by_name():

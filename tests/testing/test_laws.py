@@ -9,11 +9,16 @@ import numpy as np
 import pytest
 from support.broken_rules import (
     TRUE,
+    Chunked,
+    CutOff,
+    Exact,
+    Louder,
     broken,
     grads_changed,
     loss_fn,
     problem,
     signals_changed,
+    through_time,
 )
 from support.check_on import check_on
 
@@ -326,6 +331,27 @@ def test_train_step(change, words):
         return change(moved, params), optimizer_state, credit
 
     assert_broken("train_step", broken(train=train), words)
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (
+            through_time(),
+            r"in calls of \(1, 1, 1, 1, 1, 1\) steps, joined by the state",
+        ),
+        (CutOff(), "those of each step without its past"),
+        (Exact(), "`passes` is 'own', and the gradients are those of backprop"),
+        (Louder(), "`passes` is 'everything', and against backpropagation"),
+        (Chunked(), "with `chunk=1`: .* is off by"),
+    ],
+)
+def test_through_time(found, words):
+    """Backpropagation in disguise, whole or cut off, and the contrary."""
+    with pytest.raises(AssertionError, match=words) as error:
+        check_rule(found, skip=set(LAWS) - {"through_time"})
+    broken_law = "breaks the law 'through_time' on the continued problem"
+    assert broken_law in str(error.value)
 
 
 def test_every_law_has_a_rule_that_breaks_it():

@@ -49,5 +49,9 @@ from ._queries import not_holomorphic as not_holomorphic
 from ._queries import stochastic_nodes as stochastic_nodes
 from ._rule_requirements import require_reduction as require_reduction
 from ._structure import Structure as Structure
+from ._synapse_activity import SynapseActivity as SynapseActivity
+from ._synapse_activity import SynapticActivity as SynapticActivity
+from ._synapse_activity import require_linear_weights as require_linear_weights
+from ._synapse_activity import synapse_activity as synapse_activity
 from ._trace import trace as trace
 from ._trace import trace_spec as trace_spec

@@ -39,6 +39,7 @@ class Circuit:
       structure: all results of the analysis of its program.
       batch: the axes of the examples in its arguments and values.
       loops: its loops whose carry depends on parameters.
+      rebuild_aux: the user's `aux` from the program's other outputs.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Circuit:
         self.loss_fn, self.structure, self.batch = loss_fn, structure, batch
         self.nodes, self.synapses = structure.nodes, structure.synapses
         self.leaves, self.spec = structure.leaves, structure.spec
+        self.rebuild_aux = rebuild_aux
         self._evaluator = Evaluator(structure, batch, rebuild_aux)
         self.loops = ProgramLoops(structure)
 

@@ -16,6 +16,9 @@ _MODULES: tuple[str, ...] = (
     *("published.mlp_table", "published.ep_digits"),
     *("published.pepita_digits", "published.ff_digits"),
     *("published.synthetic_equal", "published.forward_gradient"),
+    *("spiking.eventprop_exact", "spiking.eventprop_yinyang"),
+    *("spiking.surrogate_shape", "spiking.lsnn_memory"),
+    *("spiking.stdp_digits", "spiking.reward_traces"),
     *("online.eprop_memory", "online.eprop_near_bptt", "online.online_rate"),
     "online.lsnn_learns_to_learn",
 )

@@ -24,6 +24,7 @@ from apical.rules.tools import NEEDS
 
 _NEEDED, _NOT_NEEDED = "•", "·"
 _LOSSES = {"loss": "the loss function", "squared-error": "half the squared error"}
+_LOSSES |= {"nothing": "no loss"}
 # A section of a docstring, and an indented block between paragraphs.
 _SECTION = re.compile(
     r"^(Args|Attributes|Example|Raises|Returns|Source):", re.MULTILINE

@@ -42,9 +42,21 @@ NOT_COMPARED: dict[str, NotCompared] = {
         RuleSpec(rules.WindowedSyntheticGradients),
         "for sequences in windows (`carry=` names what each passes to the next)",
     ),
+    "rtrl": NotCompared(
+        RuleSpec(rules.RTRL),
+        "takes a forward pass for each parameter: the reference on small networks, as "
+        "`apical.rules.RTRL()`",
+    ),
     "clapp": NotCompared(
         RuleSpec(_clapp),
         "needs a positive example for each example (`positive=`), and uses no label",
+    ),
+    "stdp": NotCompared(
+        RuleSpec(rules.STDP), "learns without a label or a loss, from spikes in time"
+    ),
+    "three-factor": NotCompared(
+        RuleSpec(rules.ThreeFactor),
+        "for networks of spiking units in time (`lax.scan`)",
     ),
     "score-function": NotCompared(RuleSpec(rules.ScoreFunction), _SPIKES),
     "straight-through": NotCompared(RuleSpec(rules.StraightThrough), _SPIKES),
@@ -168,6 +180,29 @@ SCALAR_FEEDBACK: dict[str, RuleSpec] = {
 }
 
 
+# ---- Rules through time, for models with a loop
+
+
+def _random_eprop() -> rules.EProp:
+    return rules.EProp("random")
+
+
+def _adaptive_eprop() -> rules.EProp:
+    return rules.EProp("adaptive")
+
+
+# A model without a loop refuses them.
+THROUGH_TIME: dict[str, RuleSpec] = {
+    "eprop": RuleSpec(rules.EProp, cost=1.5),
+    "eprop-random": RuleSpec(_random_eprop, cost=1.5),
+    "eprop-adaptive": RuleSpec(_adaptive_eprop, cost=1.5),
+    "rflo": RuleSpec(rules.RFLO, cost=1.5),
+    "ottt": RuleSpec(rules.OTTT, cost=1.5),
+    "snap": RuleSpec(rules.SnAp, cost=2.0),
+    "uoro": RuleSpec(rules.UORO, cost=4.0),
+}
+
+
 # ---- Target propagation and synthetic gradients
 
 
@@ -248,6 +283,7 @@ RULES: dict[str, RuleSpec] = {
     **TARGETS,
     **LOCAL_OBJECTIVES,
     **SCALAR_FEEDBACK,
+    **THROUGH_TIME,
     CONTROL: _FIRST[CONTROL],
 }
 # Those that are compared by default.

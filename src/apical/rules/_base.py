@@ -114,6 +114,8 @@ class Rule:
         whatever the loss function is; or another word, with a method `descended`.
       through_time: whether the rule finds the derivatives of loops forwards in time; a
         loss function without a loop is then one step from its carry, if there is one.
+      passes: of such a rule, what a recurrent synapse passes back in time: `"nothing"`,
+        `"own"` (what leads from a unit to itself) or `"everything"`.
       rate_scale: the factor by which a sweep multiplies the usual learning rates.
     """
 
@@ -125,6 +127,7 @@ class Rule:
     derivative_free: ClassVar[bool] = False
     descends: ClassVar[str] = "loss"
     through_time: ClassVar[bool] = False
+    passes: ClassVar[str] = "everything"
     rate_scale: ClassVar[float] = 1.0
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:

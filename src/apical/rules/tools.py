@@ -19,6 +19,12 @@ from .feedback._feedback_weights import require_different as require_different
 from .feedback._feedback_weights import require_direct as require_direct
 from .feedback._feedback_weights import through_feedback as through_feedback
 from .feedback._relaxation_feedback import AbstractFeedback as AbstractFeedback
+from .plasticity import AbstractBounds as AbstractBounds
+from .plasticity import AbstractHomeostasis as AbstractHomeostasis
+from .plasticity import AbstractNormalisation as AbstractNormalisation
+from .plasticity import AbstractPairing as AbstractPairing
+from .plasticity import AbstractThirdFactor as AbstractThirdFactor
+from .plasticity import Term as Term
 from .predictive_coding import AbstractEnergy as AbstractEnergy
 from .predictive_coding import AbstractInference as AbstractInference
 from .predictive_coding import AbstractNudge as AbstractNudge

@@ -27,3 +27,7 @@ from ._surrogates import fast_sigmoid as fast_sigmoid
 from ._surrogates import sigmoid as sigmoid
 from ._surrogates import surrogate as surrogate
 from ._surrogates import triangle as triangle
+from .events import SpikeTimes as SpikeTimes
+from .events import first_spike_loss as first_spike_loss
+from .events import spike_times as spike_times
+from .events import subthreshold_peak as subthreshold_peak

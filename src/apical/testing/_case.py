@@ -37,7 +37,7 @@ class Case:
     def __init__(
         self, problem: Problem, optimizer: optax.GradientTransformation
     ) -> None:
-        self.learner, self.params, self.args = problem[1:]
+        _, self.learner, self.params, self.args, self.stream = problem
         self.optimizer = optimizer
         self.state: Any = None
 

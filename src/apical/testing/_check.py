@@ -16,6 +16,7 @@ from ..rules.tools import NEEDS
 from ._case import SEEDS, Case
 from ._laws import LAWS_ON_A_PROBLEM
 from ._problem import Problem, built_in
+from ._through_time import through_time
 
 # ---- The law about a rule's class attributes.
 
@@ -83,10 +84,11 @@ def _accepts(rule: Rule, name: str, number: float) -> None:
         ) from error
 
 
-# The laws by name.
+# The laws on a problem, in the order in which they are checked; and all by name.
+_ON_A_PROBLEM = (*LAWS_ON_A_PROBLEM, through_time)
 LAWS: dict[str, str] = {
     law.__name__: (law.__doc__ or "").split("\n")[0]
-    for law in (declares, *LAWS_ON_A_PROBLEM)
+    for law in (declares, *_ON_A_PROBLEM)
 }
 
 
@@ -134,12 +136,17 @@ def check_rule(
     | `pull`       | `circuit.pull` of the teaching signals gives the gradients      |
     | `predict`    | the trained network's output is finite, also under `jax.jit`    |
     | `train_step` | a rule's own training step keeps structure, shapes, dtypes      |
+    | `through_time` | calls joined by the state add up to one call, whatever `chunk`; |
+    |              | without the past they do not; backpropagation through time      |
+    |              | differs, unless `passes` is `"everything"`                      |
 
     A rule may reject a problem by a `ValueError` in `init`, but not all of them.
 
     Call it with a rule, `check_rule(rule)`, to test it on a small perceptron, scanned
-    recurrent network and residual network; or with a learner and its arguments,
-    `check_rule(learner, params, *args)`, to test it on these.
+    recurrent network and residual network, and if it is a rule through time on a
+    sequence that `carry=` continues; or with a learner and its arguments,
+    `check_rule(learner, params, *args)`, to test it on these (without the law
+    `through_time`, which needs to know how a sequence is cut).
 
     Args:
       rule: the rule, with the numbers to test; or a learner, made by
@@ -151,7 +158,8 @@ def check_rule(
       optimizer: the optimiser for coupled rules; plain gradient descent by default.
       skip: the names of laws to leave out: `("value",)` if the loss is that of an
         equilibrium, `("signals", "pull")` if there are no teaching signals,
-        `("batch",)` if it draws noise for each example.
+        `("batch",)` if it draws noise for each example, `("through_time",)` if it draws
+        noise in each call.
 
     Raises:
       AssertionError: with the law, the problem, and the size of the violation.
@@ -237,7 +245,7 @@ def _check_problems(
         except ValueError as refusal:
             refusals[problem.name] = str(refusal)
             continue
-        for law in LAWS_ON_A_PROBLEM:
+        for law in _ON_A_PROBLEM:
             if law.__name__ not in skip:
                 where = f" on the {problem.name} problem"
                 _hold(rule, law.__name__, where, lambda law=law, case=case: law(case))

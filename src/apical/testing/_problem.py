@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -12,6 +13,18 @@ from ..rules import Rule
 from ..rules._learner import Learner, Nodes, value_and_grad
 
 
+class Stream(NamedTuple):
+    """How the sequence of a problem is cut into calls that `carry=` joins.
+
+    Attributes:
+      steps: the number of steps of the sequence.
+      window: `window(args, carry, begin, end)`: the arguments of a call of some steps.
+    """
+
+    steps: int
+    window: Callable[..., tuple[Any, ...]]
+
+
 class Problem(NamedTuple):
     """A learner, and parameters and arguments to test it on."""
 
@@ -19,11 +32,16 @@ class Problem(NamedTuple):
     learner: Learner
     params: Any
     args: tuple[Any, ...]
+    stream: Stream | None = None
 
 
 def built_in(rule: Rule, nodes: Nodes | None = None) -> tuple[Problem, ...]:
-    """A very small perceptron, recurrent network and residual network."""
-    return _perceptron(rule, nodes), _recurrent(rule, nodes), _residual(rule, nodes)
+    """A very small perceptron, recurrent network and residual network.
+
+    Rules through time are tested on a sequence that `carry=` continues, too.
+    """
+    found = _perceptron(rule, nodes), _recurrent(rule, nodes), _residual(rule, nodes)
+    return (*found, _continued(rule, nodes)) if rule.through_time else found
 
 
 def _target(x: jax.Array, y: jax.Array) -> jax.Array:
@@ -90,3 +108,26 @@ def _residual(rule: Rule, nodes: Nodes | None) -> Problem:
         loss_fn, rule, has_aux=True, reduction="sum", target=_target, nodes=nodes
     )
     return Problem("residual", learner, params, args)
+
+
+def _continued(rule: Rule, nodes: Nodes | None) -> Problem:
+    """Leaky recurrent units over six steps; where they begin is an argument."""
+
+    def loss_fn(params: Any, h: jax.Array, x: jax.Array, y: jax.Array) -> Any:
+        def step(h: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+            h = 0.8 * h + jnp.tanh(h) @ params["recurrent"] + x @ params["inward"]
+            return h, jnp.tanh(h) @ params["readout"]
+
+        h, out = jax.lax.scan(step, h, x)
+        return jnp.mean(jnp.sum((out - y) ** 2, axis=-1)), {"h": h}
+
+    def window(args: tuple[Any, ...], h: jax.Array, begin: int, end: int) -> Any:
+        return h, *(part[begin:end] for part in args[1:])
+
+    steps = 6
+    params = {"recurrent": _normal(1, 4, 4), "inward": _normal(2, 3, 4)}
+    params |= {"readout": _normal(3, 4, 2)}
+    args = (_normal(6, 2, 4), _normal(4, steps, 2, 3), _normal(5, steps, 2, 2))
+    told = {"has_aux": True, "batch_axes": (0, 1, 1), "carry": (0, "h")}
+    learner = value_and_grad(loss_fn, rule, nodes=nodes, **told)
+    return Problem("continued", learner, params, args, Stream(steps, window))

@@ -67,18 +67,25 @@ def test_the_spiking_networks_are_their_equations(name, x):
     assert (spiking_by_hand(model, x[0], other, kept)[1] != spikes[0]).any()
 
 
-def test_the_derivative_of_a_spike_is_the_triangle(x):
-    model = build("lif")
-    first = jax.jit(
-        jax.grad(
-            lambda w: (
-                eqx.tree_at(lambda m: m.incoming, model, w).run(x[:1, :1])[1].sum()
-            )
-        )
-    )(model.incoming)
-    at = np.asarray(x[0, 0])
-    slope = 0.3 * np.maximum(0, 1 - abs(at @ np.asarray(model.incoming) - 1))
-    np.testing.assert_allclose(first, at[:, None] * slope, atol=1e-5)
+def test_the_derivative_of_a_spike_is_the_triangle_also_in_the_reset(x):
+    cut = eqx.tree_at(lambda m: m.recurrent, build("lif"), jnp.zeros((100, 100)))
+    x = x[:1, :2]
+
+    def last_spikes(w):
+        return eqx.tree_at(lambda m: m.incoming, cut, w).run(x)[1][0, 1].sum()
+
+    w, (first, second) = np.asarray(cut.incoming), np.asarray(x[0])
+    v = first @ w
+    v_next = DECAY * v + second @ w - (v > 1)
+
+    def slope(v):
+        return 0.3 * np.maximum(0, 1 - abs(v - 1))
+
+    through = (DECAY - slope(v)) * first[:, None]
+    expected = slope(v_next) * (second[:, None] + through)
+    found = jax.jit(jax.grad(last_spikes))(cut.incoming)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert ((slope(v) > 0) & (slope(v_next) > 0)).any()
 
 
 def test_half_of_the_units_of_alif_adapt_and_the_others_are_those_of_lif(x):

@@ -182,8 +182,8 @@ def filter_on_top(draw):
 def downward_synapse(draw):
     """The lower layer reads, one step later, what the upper sent.
 
-    No synapse is recurrent by itself (each drives another group than it reads), so
-    each passes what it learns within the step, to the state that it reads.
+    The synapse down drives another group than it reads, but reaches that one through
+    the synapse up within the same step: so it is recurrent, and passes nothing.
     """
 
     def lower_step(p, u, x):
@@ -208,7 +208,7 @@ def downward_synapse(draw):
             return upper_step(p, paths.own(u), x)
 
         def step(p, state, x):
-            down = jnp.tanh(paths.own(state[1]))
+            down = jnp.tanh(paths.cut(state[1]))
             lower, a = paths.layer(lower_of, p["lower"], state[0], (x, down))
             upper, b = paths.layer(upper_of, p["upper"], state[1], a)
             return (lower, upper), b @ p["out"]

@@ -91,7 +91,7 @@ def attention_over_the_state(draw):
     return step, zeros(HIDDEN), spiking_params(draw)
 
 
-@refuse("dot_general")
+@refuse("mul")
 def product_of_states(draw):
     """A product of two activities, with no weight: no synapse."""
 

@@ -70,8 +70,7 @@ def scans_in_series(draw):
 def projected_before_the_loop(draw):
     """The input's product is computed for all steps before the loop.
 
-    So the loop sees a drive, not a synapse: the projection is taught within the step,
-    where the same product inside the body would leave a trace.
+    The drive enters units directly, so the projection learns as in the loop's body.
     """
 
     def step(p, u, drive):
@@ -90,9 +89,7 @@ def projected_before_the_loop(draw):
 
         def loss(p, x, y):
             drive = by_time(x) @ p["in"] + p["b"]
-            _, sent = lax.scan(
-                lambda u, x: paths.layer(step, p, u, x), zeros(HIDDEN), drive
-            )
+            _, sent = lax.scan(lambda u, x: step(p, u, x), zeros(HIDDEN), drive)
             return squared(by_time(sent) @ p["out"], y)
 
         return loss

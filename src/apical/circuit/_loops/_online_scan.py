@@ -52,6 +52,9 @@ def online_scan(
     Returns:
       The last carry, the outputs, and the traces after it if traces were given.
     """
+    if loop.length == 0:
+        return *_plain(loop, fixed, carry, xs), traces
+    chunk = min(chunk, loop.length)
 
     @jax.custom_vjp
     def scan(fixed: Any, carry: Any, xs: Any, traces: Any) -> Any:
@@ -61,9 +64,7 @@ def online_scan(
         last, ys = _plain(loop, fixed, carry, xs)
         after = None
         if traces is not None:
-            after = _traces_after(
-                loop, fixed, carry, _forwards(loop, xs), traces, chunk
-            )
+            after = _traces_after(loop, fixed, carry, xs, traces, chunk)
         return last, ys, after
 
     def forward(*args: Any) -> Any:
@@ -74,10 +75,9 @@ def online_scan(
         last, ys, _ = cotangents
         last, ys = ([_slope(x) for x in each] for each in (last, ys))
         pull = _pull_reversed if loop.driving_inputs else _pull_forwards
-        given = _forwards(loop, xs), _forwards(loop, ys)
-        weights, start, moved = pull(loop, fixed, carry, *given, last, traces, chunk)
+        weights, start, moved = pull(loop, fixed, carry, xs, ys, last, traces, chunk)
         zeros = jax.tree.map(_zero, args)
-        moved = {i: _forwards(loop, [x])[0] for i, x in moved.items()}
+        moved = {i: x[::-1] if loop.reverse else x for i, x in moved.items()}
         pairs = zip(zeros[1], carry, strict=True)
         first = [
             s.astype(c.dtype) if (s := start.get(i)) is not None else z
@@ -113,54 +113,48 @@ def _plain(loop: UnitLoop, fixed: Fixed, carry: Any, xs: Any) -> tuple[Any, Any]
     )
 
 
-def _forwards(loop: UnitLoop, xs: Sequence[Any]) -> list[Any]:
-    """Stacked arrays in the order of the steps."""
-    return [None if x is None else x[::-1] if loop.reverse else x for x in xs]
-
-
-def _sliced(
-    loop: UnitLoop, trees: Any, chunk: int, *, first: bool = False
-) -> tuple[int, Any, Any]:
-    """The number of whole chunks, their arrays, and those of the steps that remain.
-
-    What remains is the last chunk, or with `first` the first; it has at least one step.
-    """
+def _divided(loop: UnitLoop, chunk: int) -> tuple[int, int]:
+    """The number of whole chunks, and of the steps that remain: at least one."""
     count = (loop.length - 1) // chunk
-    rest = loop.length - count * chunk
+    return count, loop.length - count * chunk
 
-    def whole(x: Any) -> Any:
-        x = x[rest:] if first else x[: count * chunk]
-        return x.reshape(count, chunk, *x.shape[1:])
 
-    def remaining(x: Any) -> Any:
-        return x[:rest] if first else x[count * chunk :]
+def _cut(loop: UnitLoop, stacked: Any, start: Any, length: int) -> Any:
+    """Some steps of stacked arrays, in the order of the steps.
 
-    return rest, jax.tree.map(whole, trees), jax.tree.map(remaining, trees)
+    Cut where they are used: a copy of all chunks would grow with the sequence.
+    """
+    at = loop.length - start - length if loop.reverse else start
+
+    def part(x: Any) -> Any:
+        found = jax.lax.dynamic_slice_in_dim(x, at, length)
+        return found[::-1] if loop.reverse else found
+
+    return jax.tree.map(part, stacked)
 
 
 def _traces_after(
-    loop: UnitLoop, fixed: Fixed, carry: Any, xs: Any, traces: Traces, chunk: int
+    loop: UnitLoop, fixed: Fixed, carry: Any, given: Any, traces: Traces, chunk: int
 ) -> Traces:
     """The traces after the last step."""
     if not loop.active:
         return traces
 
-    def step(state: Any, xs: Any, length: int) -> Any:
-        carry, traces = state
+    def step(state: Any, start: Any, length: int) -> Any:
+        (carry, traces), xs = state, _cut(loop, given, start, length)
         last, before = run_steps(loop, fixed, carry, xs, length)
         _, _, apart = steps_apart(loop, fixed, before, xs)
         rows = end_rows(loop, credit=False, slots=True)
         along = along_units(loop, fixed, before, xs, apart, rows, None)
         return last, next_traces(loop, apart, along, traces, 0)
 
-    rest, whole, remaining = _sliced(loop, xs, chunk)
+    count, rest = _divided(loop, chunk)
     state, _ = jax.lax.scan(
-        lambda state, xs: (step(state, xs, chunk), None),
+        lambda state, start: (step(state, start, chunk), None),
         (carry, traces),
-        whole,
-        length=(loop.length - rest) // chunk,
+        chunk * jnp.arange(count),
     )
-    return jax.lax.stop_gradient(step(state, remaining, rest)[1])
+    return jax.lax.stop_gradient(step(state, count * chunk, rest)[1])
 
 
 def _pull_forwards(
@@ -174,10 +168,11 @@ def _pull_forwards(
     chunk: int,
 ) -> tuple[list[Any], dict[int, Any], dict[int, Any]]:
     """The cotangents of weights, first carry and inputs, from the first step on."""
-    none = [None] * len(last)
+    none, stacked = [None] * len(last), (xs, ybar)
 
-    def step(state: Any, given: Any, last: Any, length: int, final: bool) -> Any:
-        (carry, found, start, traces, first), (xs, ybar) = state, given
+    def step(state: Any, at: Any, last: Any, length: int, final: bool) -> Any:
+        carry, found, start, traces, first = state
+        xs, ybar = _cut(loop, stacked, at, length)
         after, before = run_steps(loop, fixed, carry, xs, length)
         within, apart = within_steps(loop, fixed, before, xs, ybar, last)
         direct = [a + b for a, b in zip(found, within.weights, strict=True)]
@@ -203,14 +198,13 @@ def _pull_forwards(
         loop.zero_traces() if traces is None else traces,
         end_rows(loop, credit=False, slots=True),
     )
-    rest, whole, remaining = _sliced(loop, (xs, ybar), chunk)
+    count, rest = _divided(loop, chunk)
     state, moved = jax.lax.scan(
-        lambda state, given: step(state, given, none, chunk, False),
+        lambda state, at: step(state, at, none, chunk, False),
         state,
-        whole,
-        length=(loop.length - rest) // chunk,
+        chunk * jnp.arange(count),
     )
-    (_, found, start, *_), ended = step(state, remaining, last, rest, True)
+    (_, found, start, *_), ended = step(state, count * chunk, last, rest, True)
     moved = {
         i: jnp.concatenate([x.reshape(-1, *x.shape[2:]), ended[i]])
         for i, x in moved.items()
@@ -241,15 +235,17 @@ def _pull_reversed(
     chunk: int,
 ) -> tuple[list[Any], dict[int, Any], dict[int, Any]]:
     """The same, from the last step on."""
-    none = [None] * len(last)
-    rest, whole, remaining = _sliced(loop, (xs, ybar), chunk, first=True)
-    count = (loop.length - rest) // chunk
-    after, begun = run_steps(loop, fixed, carry, remaining[0], rest)
+    none, stacked = [None] * len(last), (xs, ybar)
+    count, rest = _divided(loop, chunk)
+    at = rest + chunk * jnp.arange(count)  # what remains comes first
+    first_xs, first_ybar = _cut(loop, stacked, 0, rest)
+    after, begun = run_steps(loop, fixed, carry, first_xs, rest)
 
-    def forward(carry: Any, xs: Any) -> Any:
+    def forward(carry: Any, at: Any) -> Any:
+        xs = _cut(loop, stacked[0], at, chunk)
         return run_steps(loop, fixed, carry, xs, chunk)[0], carry
 
-    _, starts = jax.lax.scan(forward, after, whole[0], length=count)
+    _, starts = jax.lax.scan(forward, after, at)
 
     def step(state: Any, before: Any, xs: Any, ybar: Any, last: Any) -> Any:
         found, rows = state
@@ -263,7 +259,8 @@ def _pull_reversed(
         return (direct, along.start), moved
 
     def chunked(state: Any, given: Any) -> Any:
-        start, xs, ybar, ends = given
+        start, at, ends = given
+        xs, ybar = _cut(loop, stacked, at, chunk)
         _, before = run_steps(loop, fixed, start, xs, chunk)
         return step(state, before, xs, ybar, ends)
 
@@ -277,9 +274,8 @@ def _pull_reversed(
         for x in last
     ]
     state, moved = jax.lax.scan(
-        chunked, state, (starts, *whole, ends), length=count, reverse=True
+        chunked, state, (starts, at, ends), length=count, reverse=True
     )
-    first_xs, first_ybar = remaining
     ended = none if count else last
     (found, rows), begun_moved = step(state, begun, first_xs, first_ybar, ended)
     if traces is not None:

@@ -10,4 +10,7 @@ from apical.claims.networks._millidge2020 import LETTERS as LETTERS
 from apical.claims.networks._millidge2020 import convolutional_net as convolutional_net
 from apical.claims.networks._millidge2020 import lstm_net as lstm_net
 from apical.claims.networks._millidge2020 import recurrent_net as recurrent_net
+from apical.claims.networks._recurrent_spiking import (
+    recurrent_spiking_net as recurrent_spiking_net,
+)
 from apical.claims.networks._residual import residual_net as residual_net

@@ -9,8 +9,9 @@
 of the units; for the other half it is such that a lasting rate of one spike in 20 steps
 doubles the threshold. There rho = exp(-1 / T) for sequences of T steps, so that
 thresholds remember about as long as a sequence lasts. alpha = kappa = exp(-1 / 20). The
-derivative of a spike is the triangle 0.3 max(0, 1 - |v - threshold|). Decays and betas
-are not learned.
+derivative of a spike is the triangle 0.3 max(0, 1 - |v - threshold|), also in the
+reset: where gradients do not pass through the reset, they grow over 100 steps until
+nothing is learned. Decays and betas are not learned.
 
 Source: Bellec, Scherr, Subramoney, Hajek, Salaj, Legenstein & Maass 2020, Nature
 Communications 11:3625.
@@ -99,7 +100,7 @@ class Spiking(eqx.Module):
     def _neurons(self, shape: tuple[int, int]) -> tuple[Callable, Any]:
         """A step of the units, and their initial state."""
         if not self.adaptive:
-            step = partial(spiking.lif, decay=_DECAY, spike=_SPIKE)
+            step = partial(spiking.lif, decay=_DECAY, detach_reset=False, spike=_SPIKE)
             return step, spiking.LIFState.initial(shape)
         kept = math.exp(-1 / self.memory)
         # At a lasting rate r adaptation is r / (1 - kept).
@@ -110,6 +111,7 @@ class Spiking(eqx.Module):
             decay=_DECAY,
             adaptation_decay=kept,
             adaptation_strength=strength,
+            detach_reset=False,
             spike=_SPIKE,
         )
         return step, spiking.ALIFState.initial(shape)

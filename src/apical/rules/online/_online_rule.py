@@ -105,7 +105,9 @@ class OnlineRule(Rule):
 
     def reset(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
         """The state at the start of another sequence: traces of zero."""
-        traces = jax.tree.map(jax.numpy.zeros_like, state.traces)
+        traces = state.traces
+        if traces:  # the batch may have another size
+            traces = tuple(loop.units.zero_traces() for loop in self.loops(circuit))
         inner = state.feedback
         if self.feedback is not None:
             view = self.view(circuit, None)

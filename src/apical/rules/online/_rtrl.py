@@ -124,8 +124,9 @@ class RTRL(Rule):
 
     def reset(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
         """No influence: another sequence begins."""
-        del circuit, params, args
-        return jax.tree.map(jnp.zeros_like, state)
+        if circuit.spec.carry is None:
+            return state
+        return self.init(circuit, jax.random.key(0), params, args)
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
         """One forward-mode derivative for each parameter."""

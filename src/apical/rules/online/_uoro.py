@@ -106,9 +106,11 @@ class UORO(Rule):
 
     def reset(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
         """No influence: another sequence begins."""
-        del circuit, params, args
-        zeros = jax.tree.map(jax.numpy.zeros_like, state.estimates)
-        return state._replace(estimates=zeros)
+        del params, args
+        if not state.estimates:
+            return state
+        loops = circuit.loops.of_states()  # the batch may have another size
+        return state._replace(estimates=tuple(loop.plain.zeros() for loop in loops))
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
         """One estimate of the gradient."""

@@ -49,6 +49,8 @@ def test_a_file_with_brackets_in_its_name_is_no_task():
         ("store-recall(rate=1.5)", "rate = 1.5 must be above 0 and at most 1"),
         ("store-recall(rate=True)", "rate = True must be above 0"),
         ("store-recall(periods=1)", "periods = 1"),
+        ("store-recall(wait=0)", "wait = 0"),
+        ("store-recall(wait=8)", "wait = 8 must be 1 to 7, below the number of"),
         ("evidence-accumulation(cues=4)", "cues = 4 must be odd"),
         (
             "evidence-accumulation(off=-1)",

@@ -20,6 +20,7 @@ channels, 12 periods of 200 ms, 50 Hz, wait 6).
 
 import numpy as np
 
+from apical.lab._errors import LabError
 from apical.lab.data._dataset import UNLABELLED, Data
 from apical.lab.data.tasks._checks import (
     TEST,
@@ -53,13 +54,17 @@ def store_recall_examples(
         channels: input channels, a multiple of 4.
         periods: periods of a sequence, at least 2.
         steps: steps of a period.
-        wait: expected number of periods between two commands.
+        wait: expected number of periods between two commands, below `periods`.
         rate: probability of a spike of an active channel at a step.
 
     Returns:
         Spikes, float32 `(number, periods * steps, channels)`, and labels, int32
         `(number, periods)`, -1 where nothing is recalled.
+
+    Raises:
+        LabError: if a store and a recall would hardly ever fit into the periods.
     """
+    _require_wait(wait, periods)
     rng = np.random.default_rng(seed)
     commands = _commands(rng, number, periods, 1 / (1 + wait))
     values = rng.integers(2, size=(number, periods))
@@ -75,6 +80,16 @@ def store_recall_examples(
     of_channels = active.repeat(channels // _GROUPS, axis=2).repeat(steps, axis=1)
     drawn = rng.random(of_channels.shape, np.float32) < rate
     return (of_channels & drawn).astype(np.float32), labels
+
+
+def _require_wait(wait: int, periods: int) -> None:
+    # Sequences are drawn until one is complete: without a wait, or with a long one,
+    # that is never.
+    if not 1 <= wait < periods:
+        raise LabError(
+            f"--data store-recall: wait = {wait} must be 1 to {periods - 1}, below the "
+            f"number of periods ({periods}), so that a store and a recall fit into them"
+        )
 
 
 def _commands(
@@ -114,7 +129,7 @@ def store_recall(
         channels: input channels, a multiple of 4.
         periods: periods of a sequence, at least 2.
         steps: steps of a period.
-        wait: expected number of periods between two commands.
+        wait: expected number of periods between two commands, below `periods`.
         rate: probability of a spike of an active channel at a step.
         train: how many training examples.
         test: how many test examples.
@@ -122,8 +137,9 @@ def store_recall(
         test_seed: of the test examples.
     """
     require_counts("store-recall", steps=steps, train=train, test=test)
-    require_counts("store-recall", lowest=0, wait=wait)
+    require_counts("store-recall", wait=wait)
     require_counts("store-recall", lowest=2, periods=periods)
+    _require_wait(wait, periods)
     require_groups("store-recall", channels, _GROUPS)
     require_share("store-recall", rate=rate)
     require_seeds("store-recall", train_seed, test_seed)

@@ -1,0 +1,52 @@
+"""The page about learning online: its code runs, and its table is complete."""
+
+import re
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from apical import rules
+
+PAGE = (Path(__file__).parents[2] / "docs" / "online.md").read_text("utf-8")
+
+
+@pytest.fixture(scope="module")
+def names():
+    found = {}
+    for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
+        exec(block, found)
+    return found
+
+
+def distance(found, expected):
+    pairs = zip(*map(jax.tree.leaves, (found, expected)), strict=True)
+    return max(float(np.max(np.abs(a - b))) for a, b in pairs)
+
+
+def test_calls_of_a_stream_add_up_to_the_whole_window(names):
+    assert distance(names["joined"], names["whole"]) < 1e-6
+
+
+def test_the_whole_window_is_not_backpropagation_through_time(names):
+    exact = jax.grad(names["loss_fn"])(*(names[n] for n in "wxy"))
+    assert distance(names["whole"], exact) > 1e-3
+    assert distance(names["whole"]["out"], exact["out"]) < 1e-6
+
+
+def test_one_step_per_call_moves_every_parameter(names):
+    for name, leaf in names["w"].items():
+        assert distance(names["params"][name], leaf) > 1e-4
+
+
+def test_the_bytes_of_the_traces_are_those_of_the_formula(names):
+    found = jax.tree.leaves(names["state"].traces)
+    weights = sum(names["w"][n].size for n in ("in", "recurrent"))
+    assert sum(leaf.nbytes for leaf in found) == 4 * 4 * weights
+
+
+def test_the_table_has_every_rule_through_time():
+    kinds = {n: k for n, k in vars(rules).items() if isinstance(k, type)}
+    through_time = {n for n, k in kinds.items() if getattr(k, "through_time", False)}
+    assert through_time == set(re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE))
