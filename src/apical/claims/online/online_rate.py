@@ -236,7 +236,7 @@ CLAIM = Claim(
         "learned nothing; against the control no margin, as it is tuned alike."
     ),
     trials=len(_TRIED),
-    hours=0.8,
+    hours=0.2,
     tasks=tasks,
     judge=judge,
     draw=draw,
