@@ -5,10 +5,9 @@
     s[t] = 1 if v[t] > 1 + beta a[t] else 0
     y[t] = kappa y[t-1] + (1 - kappa) V s[t],     logits[t] = y[t] + c
 
-Every product is inside the loop, so that each weight has an eligibility trace. beta is
-0 for one half of the units; for the other it is such that a lasting rate of one spike
-in 20 steps doubles the threshold. alpha = kappa = exp(-1/20), rho = exp(-1/T) for
-sequences of T steps.
+Every product is inside the loop. beta is 0 for one half of the units; for the other it
+is such that a lasting rate of one spike in 20 steps doubles the threshold. alpha =
+kappa = exp(-1/20), rho = exp(-1/T) for sequences of T steps.
 
 Source: Bellec, Scherr, Subramoney, Hajek, Salaj, Legenstein & Maass 2020, Nature
 Communications 11:3625.

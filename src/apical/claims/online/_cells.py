@@ -1,7 +1,7 @@
 """Recurrent cells with every product inside the loop, and their error at each step.
 
-Rules that keep eligibility traces follow weights whose product is inside the loop. A
-product over all times before the loop is faster, and its weights get no traces.
+A product over all times before the loop would keep its result for the whole sequence,
+and could not be called for windows of it.
 
     h[t] = cell(h[t-1], W x[t] + U read(h[t-1])),     loss = mean over t of error[t]
 

@@ -118,8 +118,12 @@ def learn(rule: apical.rules.Rule, seed: int, rate: float, form: Form) -> Course
     """
     of_weights, of_training, of_test = jax.random.split(jax.random.key(seed), 3)
     shape = form.trials * form.steps, _SHOWN * form.channels
-    net = adaptive_net(form.units)(of_weights, shape, 1)
-    learner = apical.value_and_grad(lambda net, x, y: error(net, form, x, y), rule)
+    net: Any = adaptive_net(form.units)(of_weights, shape, 1)
+
+    def loss_fn(net: Any, x: Array, y: Array) -> Array:
+        return error(net, form, x, y)
+
+    learner = apical.value_and_grad(loss_fn, rule)
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate))
 
     def batch(key: Array) -> tuple[Array, Array]:

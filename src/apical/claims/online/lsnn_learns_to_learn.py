@@ -39,7 +39,7 @@ class Size(NamedTuple):
 
 SIZES: dict[Scale, Size] = {
     "full": Size(
-        5, (0.0003, 0.001, 0.003, 0.01, 0.03), Form(24, 10, 8, 80, 64, 1500, 1000)
+        5, (0.0003, 0.001, 0.003, 0.01, 0.03), Form(24, 10, 8, 80, 64, 4000, 1000)
     ),
     "quick": Size(5, (0.003,), Form(8, 6, 5, 24, 16, 60, 200)),
     "smoke": Size(2, (0.003,), Form(4, 2, 3, 4, 2, 2, 4)),
@@ -177,7 +177,7 @@ CLAIM = Claim(
         "80 leaky integrate-and-fire units, half of them with an adaptive threshold, "
         "recurrent, under a leaky read-out. Episodes of 24 trials of 10 steps with one "
         "function of two numbers, tanh(2 (a . x + b)), drawn for the episode: in each "
-        "trial a new x and the value of the trial before are shown. 1,500 iterations "
+        "trial a new x and the value of the trial before are shown. 4,000 iterations "
         "of Adam on 64 new episodes, gradients clipped to the norm 1, by "
         "backpropagation through time and by e-prop, each at the best of 5 step sizes "
         "on a seed that is not shown; 5 seeds, 1,000 new episodes with fixed weights. "

@@ -60,12 +60,14 @@ def tasks(scale: Scale) -> Iterator[Task]:
 
 
 def _followed(size: Size, rule: str, context: TaskContext) -> Iterator[Line]:
-    """Each step size on one seed that is not shown, then the best on all others."""
+    """Each step size on seeds that are not shown, then the best on all others."""
     del context
-    levels = np.repeat(size.levels, len(size.rates))
-    rates = np.tile(size.rates, len(size.levels))
-    trials = _errors(size, rule, np.full(len(rates), SEEDS[0]), levels, rates)
-    table = trials.reshape(len(size.levels), -1)
+    levels, rates, seeds = (
+        grid.ravel()
+        for grid in np.meshgrid(size.levels, size.rates, SEEDS, indexing="ij")
+    )
+    trials = _errors(size, rule, seeds.astype(int), levels, rates)
+    table = trials.reshape(len(size.levels), len(size.rates), -1).mean(axis=2)
     best = table.argmin(axis=1)
     chosen = np.asarray(size.rates)[best]
     seeds = np.tile(np.arange(size.seeds), len(size.levels))
@@ -189,7 +191,7 @@ CLAIM = Claim(
         "Gradient descent, one stream, an update at every step by e-prop, by RTRL (the "
         "exact gradient), and of the read-out alone; and backpropagation in windows of "
         "40 steps, an update after each. Each at the best of 12 step sizes for each "
-        "omega, on a seed that is not shown; 10 seeds."
+        "omega, by the mean error on three seeds that are not shown; 10 seeds."
     ),
     published=(
         Published(
@@ -201,7 +203,8 @@ CLAIM = Claim(
     ),
     differences=(
         "The source has no such experiment. Tanh units, so that the exact gradient is "
-        "one; a single output; no noise."
+        "one; a single output; no noise. In a run before this one a single seed chose "
+        "the step sizes, and some of them diverged on others."
     ),
     rule=(
         f"Slow is omega tau of {', '.join(f'{x:g}' for x in SLOW)}, fast "
@@ -216,12 +219,24 @@ CLAIM = Claim(
         "The rate where the error reaches half of that of the answer 0, and "
         "backpropagation in windows, are shown only."
     ),
+    remaining=(
+        "Up to a tenth of a radian in a time constant e-prop follows to within a tenth "
+        "of the variance; at one radian a quarter is left, and at ten nothing is "
+        "learned. The exact gradient needs step sizes a quarter as large, and is not "
+        "closer. The control is unstable: at the step sizes that three seeds chose, "
+        "its read-out diverged on 4 or 5 of the 10 others, which count as the answer 0 "
+        "and make most of its mean error of 46 to 59 percent. On those where it did "
+        "not, it has 9, 3, 46, 14 and 14 percent at the slowest change where e-prop "
+        "has 3, 1, 5, 4 and 4. More seeds in the trials, or a normalised step, may "
+        "narrow that difference. Backpropagation in windows has a fortieth of the "
+        "updates, and diverges as well."
+    ),
     margin=(
         "5 percent of the variance, a twentieth of the error of an answer that has "
         "learned nothing; against the control no margin, as it is tuned alike."
     ),
     trials=len(_TRIED),
-    hours=0.4,
+    hours=0.2,
     tasks=tasks,
     judge=judge,
     draw=draw,
