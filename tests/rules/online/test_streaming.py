@@ -145,6 +145,77 @@ def test_uoro_by_windows_is_backpropagation_on_average():
         assert np.sqrt(np.mean((off / np.maximum(error, 1e-9)) ** 2)) < 1.6
 
 
+# ---- Read-outs that continue from call to call.
+
+
+def filtered(p, state, x):
+    """Units with a bias, and an output that is a leaky sum of two synapses."""
+    v, out = state
+    v = 0.9 * v + x @ p["in"] + jnp.tanh(v) @ p["rec"] + p["bias"]
+    sent = jnp.tanh(v)
+    out = out - out / 5 + 0.2 * (sent @ p["out"] + p["shift"] - (sent**2) @ p["other"])
+    return (v, out), out
+
+
+KEYS = jax.random.split(jax.random.key(4), 8)
+SHAPES = {"in": (3, 3), "rec": (3, 3), "out": (3, 2), "other": (3, 2)}
+F = {
+    **{
+        n: jax.random.normal(k, SHAPES[n])
+        for n, k in zip(SHAPES, KEYS[:4], strict=True)
+    },
+    **{"bias": jnp.zeros(3), "shift": jnp.zeros(2)},
+}
+F0 = jnp.zeros((2, 3)), jnp.zeros((2, 2))
+DATA = jax.random.normal(KEYS[5], (8, 2, 3)), jax.random.normal(KEYS[6], (8, 2, 2))
+
+
+def window(p, state, x, y):
+    state, out = jax.lax.scan(lambda s, x: filtered(p, s, x), state, x)
+    return jnp.mean((out - y) ** 2), {"carry": state}
+
+
+@pytest.mark.parametrize("rule", [EProp(chunk=3), EProp("random"), SnAp()])
+def test_a_leaky_readout_carries_credit_from_window_to_window(rule):
+    learner = apical.value_and_grad(window, rule, batch_axes=(0, 1, 1), **CARRY)
+    state = learner.init(jax.random.key(1), F, F0, *DATA)
+    whole = jax.jit(learner)(F, state, F0, *DATA).grads
+    call, pieces = jax.jit(learner), [slice(0, 3), slice(3, 4), slice(4, 8)]
+
+    def joined(forgets):
+        held, carry, found = state, F0, []
+        for piece in pieces:
+            x, y = (a[piece] for a in DATA)
+            credit = call(F, held, carry, x, y)
+            held, carry = credit.state, credit.aux["carry"]
+            if forgets:
+                held = held._replace(traces=state.traces)
+            share = (piece.stop - piece.start) / 8
+            found.append(jax.tree.map(lambda g, s=share: s * g, credit.grads))
+        return jax.tree.map(lambda *g: sum(g), *found)
+
+    kept, lost = joined(forgets=False), joined(forgets=True)
+    for name, grad in whole.items():
+        np.testing.assert_allclose(kept[name], grad, atol=1e-6)
+        assert np.max(np.abs(lost[name] - grad)) > 1e-3
+
+
+def test_a_readout_that_learns_its_decay_is_refused_by_name():
+    def learned(p, state, x, y):
+        def step(state, x):
+            v, out = state
+            v = 0.9 * v + x @ p["in"]
+            out = jax.nn.sigmoid(p["shift"][0]) * out + jnp.tanh(v) @ p["out"]
+            return (v, out), out
+
+        state, out = jax.lax.scan(step, state, x)
+        return jnp.mean((out - y) ** 2), {"carry": state}
+
+    learner = apical.value_and_grad(learned, EProp(), batch_axes=(0, 1, 1), **CARRY)
+    with pytest.raises(ValueError, match=r"read-out of the loop.*continues"):
+        learner.init(jax.random.key(1), F, F0, *DATA)
+
+
 # ---- Refusals.
 
 
@@ -184,7 +255,7 @@ def test_a_carry_that_starts_no_loop_is_refused():
             "carry": {"v": v, "gain": carry["gain"]}
         }
 
-    refused(loss_fn, {"v": V, "gain": jnp.ones(4)}, X, "gain.*starts no loop")
+    refused(loss_fn, {"v": V, "gain": jnp.ones(4)}, X, r"gain.*starts no loop")
 
 
 def test_a_carry_of_another_shape_at_the_end_is_refused():

@@ -15,6 +15,8 @@ from .._structure import Structure
 from ._loop_values import fixed_of
 from ._nested_loops import NestedLoop, loops_with_states
 from ._online_scan import online_scan
+from ._readout_filters import ReadoutFilter
+from ._readout_traces import carried_start
 from ._readouts import LoopParts, parts_of
 from ._step import Step
 from ._step_evaluation import Recurrence, evaluate
@@ -80,12 +82,14 @@ class OnlineLoops:
       loops: the loops.
       chunk: the number of steps that are differentiated at once.
       traces: the traces at the start of each loop; None for zeros, none are returned.
+      filters: for each loop, the read-outs that continue from call to call.
       after: the traces at the end of each loop, once it has run.
     """
 
     loops: Sequence[Loop]
     chunk: int
     traces: Sequence[Traces] | None = None
+    filters: Sequence[Sequence[ReadoutFilter]] = ()
     after: dict[int, Traces] = field(default_factory=dict)
 
     @property
@@ -111,13 +115,17 @@ class OnlineLoops:
         parts, scans = loop.parts, loop.scans
         starts, xs = scans.given(scope)
         inner = scans.fixed(runner, scope)
+        fixed = fixed_of(runner, parts.units, inner)
+        given = None if self.traces is None else self.traces[i]
+        filters = self.filters[i] if self.filters else ()
         last, ys, traces = online_scan(
             loop.units,
-            fixed_of(runner, parts.units, inner),
+            fixed,
             [starts[k] for k in parts.unit_carries],
             xs,
-            None if self.traces is None else self.traces[i],
+            given,
             self.chunk,
+            filters,
         )
         if traces is not None:
             self.after[i] = traces
@@ -125,7 +133,11 @@ class OnlineLoops:
         count = len(parts.unit_ys)
         outs = dict(zip(parts.unit_ys, ys[:count], strict=True))
         if parts.readouts is not None:
-            begun = [starts[k] for k in parts.readout_carries]
+            first = dict(enumerate(starts))
+            if given is not None and filters:
+                held = {each.carry: starts[each.carry] for each in filters}
+                first |= carried_start(loop.units, filters, fixed, given.filters, held)
+            begun = [first[k] for k in parts.readout_carries]
             inputs = [*xs, *ys[count:]]
             last, ys = _plain(runner, scans, parts.readouts, inner, begun, inputs)
             ends.update(zip(parts.readout_carries, last, strict=True))

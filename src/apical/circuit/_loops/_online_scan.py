@@ -16,6 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ._readout_filters import ReadoutFilter
+from ._readout_traces import next_filters
 from ._step_evaluation import evaluate
 from ._unit_credit import (
     Fixed,
@@ -38,6 +40,7 @@ def online_scan(
     xs: Sequence[Any],
     traces: Traces | None,
     chunk: int,
+    filters: Sequence[ReadoutFilter] = (),
 ) -> tuple[list[Any], list[Any], Traces | None]:
     """Run a loop of units.
 
@@ -48,6 +51,7 @@ def online_scan(
       xs: the inputs, stacked.
       traces: the traces that the carry comes with; None at the start of a sequence.
       chunk: the number of steps that are differentiated at once.
+      filters: the read-outs that continue, in the order of `traces.filters`.
 
     Returns:
       The last carry, the outputs, and the traces after it if traces were given.
@@ -64,7 +68,7 @@ def online_scan(
         last, ys = _plain(loop, fixed, carry, xs)
         after = None
         if traces is not None:
-            after = _traces_after(loop, fixed, carry, xs, traces, chunk)
+            after = _traces_after(loop, fixed, carry, xs, traces, chunk, filters)
         return last, ys, after
 
     def forward(*args: Any) -> Any:
@@ -134,7 +138,13 @@ def _cut(loop: UnitLoop, stacked: Any, start: Any, length: int) -> Any:
 
 
 def _traces_after(
-    loop: UnitLoop, fixed: Fixed, carry: Any, given: Any, traces: Traces, chunk: int
+    loop: UnitLoop,
+    fixed: Fixed,
+    carry: Any,
+    given: Any,
+    traces: Traces,
+    chunk: int,
+    filters: Sequence[ReadoutFilter],
 ) -> Traces:
     """The traces after the last step."""
     if not loop.active:
@@ -146,7 +156,9 @@ def _traces_after(
         _, _, apart = steps_apart(loop, fixed, before, xs)
         rows = end_rows(loop, credit=False, slots=True)
         along = along_units(loop, fixed, before, xs, apart, rows, None)
-        return last, next_traces(loop, apart, along, traces, 0)
+        held = next_filters(loop, filters, fixed, before, xs, apart, traces, length)
+        traces = next_traces(loop, apart, along, traces, 0)
+        return last, traces._replace(filters=held)
 
     count, rest = _divided(loop, chunk)
     state, _ = jax.lax.scan(
@@ -219,9 +231,8 @@ def _carried_back(loop: UnitLoop, row: Any, first: Any) -> Any:
     value of state e.
     """
     units, slots = loop.units.state_units, range(loop.units.states)
-    return sum(
-        (loop.at_slot(row, units, q) * first[q] for q in slots), start=jnp.zeros(())
-    )
+    parts = (loop.at_slot(row, units, q) * first[q] for q in slots)
+    return sum(parts, start=jnp.zeros_like(row))
 
 
 def _pull_reversed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import jax
@@ -10,8 +11,11 @@ from .._structure import Structure
 from ._online_loops import Loop, OnlineLoops, find_loops
 from ._rank_one_loops import RankOneLoops, StateLoop, find_state_loops
 from ._rank_one_scan import RankOne
+from ._readout_filters import ReadoutFilter
+from ._readout_traces import zero_traces
 from ._streaming import (
     continuing,
+    continuing_filters,
     require_streaming,
     require_streaming_states,
     within_step,
@@ -87,14 +91,36 @@ class ProgramLoops:
           chunk: the number of steps that are computed at once.
           traces: what each loop starts with; None for zeros.
         """
-        loops, given = self.of_units(passes), None
-        if traces is not None:
-            kept = continuing(self.structure, loops)
-            given = [
-                t if c else loop.units.zero_traces()
-                for t, c, loop in zip(traces, kept, loops, strict=True)
-            ]
-        return OnlineLoops(loops, chunk, given)
+        loops = self.of_units(passes)
+        if traces is None:
+            return OnlineLoops(loops, chunk)
+        kept = continuing(self.structure, loops)
+        given = [
+            t if c else zero
+            for t, c, zero in zip(traces, kept, self.zero_traces(passes), strict=True)
+        ]
+        return OnlineLoops(loops, chunk, given, self._filters(passes))
+
+    def zero_traces(self, passes: str) -> tuple[Traces, ...]:
+        """The traces of each loop at the start of a sequence."""
+        pairs = zip(self.of_units(passes), self._filters(passes), strict=True)
+        return tuple(zero_traces(loop.units, filters) for loop, filters in pairs)
+
+    def trace_bytes(self, passes: str) -> list[int]:
+        """The bytes of the traces of each loop."""
+        shapes = jax.eval_shape(lambda: self.zero_traces(passes))
+
+        def size(traces: Traces) -> int:
+            leaves = jax.tree.leaves(traces)
+            return sum(math.prod(s.shape) * s.dtype.itemsize for s in leaves)
+
+        return list(map(size, shapes))
+
+    def _filters(self, passes: str) -> list[tuple[ReadoutFilter, ...]]:
+        """For each loop, the read-outs that continue from call to call."""
+        if self.structure.spec.carry is None:
+            return [() for _ in self.of_units(passes)]
+        return [continuing_filters(self.structure, x) for x in self.of_units(passes)]
 
     def rank_one(
         self, key: jax.Array, estimates: Sequence[RankOne] | None

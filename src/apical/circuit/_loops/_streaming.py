@@ -11,6 +11,7 @@ from .._jaxpr import Atom, Literal
 from .._structure import Structure
 from ._online_loops import Loop
 from ._rank_one_loops import StateLoop
+from ._readout_filters import ReadoutFilter, UnfilteredError, readout_filter
 from ._step import reads
 
 # Structural operations of one operand.
@@ -20,6 +21,21 @@ _REARRANGING = STRUCTURAL - {"concatenate", "pad", "stack", "gather", "dynamic_s
 def continuing(structure: Structure, loops: Sequence[Loop]) -> tuple[bool, ...]:
     """Whether each loop starts from the argument that `carry=` names."""
     return tuple(any(_carry_leaves(structure, loop).values()) for loop in loops)
+
+
+def continuing_filters(structure: Structure, loop: Loop) -> tuple[ReadoutFilter, ...]:
+    """The read-outs of a loop that continue from call to call.
+
+    Raises:
+      UnfilteredError: if what enters one is not only synapses of units and biases.
+    """
+    parts, found = loop.parts, _carry_leaves(structure, loop)
+    if parts.readouts is None:
+        return ()
+    pairs = zip(parts.readouts.carries, parts.readout_carries, strict=True)
+    return tuple(
+        readout_filter(parts, loop.units.units, k) for n, k in pairs if found[n]
+    )
 
 
 def require_streaming(structure: Structure, loops: Sequence[Loop], rule: str) -> None:
@@ -51,14 +67,15 @@ def require_streaming(structure: Structure, loops: Sequence[Loop], rule: str) ->
                 f"{len(missing)} of its {len(loop.units.active)} states start anew in "
                 "each call. Carry all of them."
             )
-        readouts = loop.parts.readouts
-        if readouts is not None and any(found.get(n) for n in readouts.carries):
+        try:
+            continuing_filters(structure, loop)
+        except UnfilteredError as error:
             raise ValueError(
-                f"A leaky read-out of the loop at {where} continues from call "
-                "to call, and its filtered traces are not kept. Let the output be a "
-                "state of units (`jnp.tanh`), start it anew in each call, or call with "
-                "the whole sequence."
-            )
+                f"A read-out of the loop at {where} continues from call to call, and "
+                f"its credit cannot: {error}. Let it be a leaky sum of outputs of "
+                "synapses and biases, start it anew in each call, or call with the "
+                "whole sequence."
+            ) from error
         outside = _leaves_of_inputs(structure.flow, loop)
         if outside:
             listed = ", ".join(repr(names[i]) for i in sorted(outside))

@@ -83,7 +83,7 @@ def run_steps(
     loop: UnitLoop, fixed: Fixed, carry: Sequence[Any], xs: Sequence[Any], length: int
 ) -> tuple[list[Any], list[Any]]:
     """The steps in turn: the carry after the last, and those before each."""
-    values = _values(loop, fixed)
+    values = fixed_values(loop, fixed)
 
     def step(carry: Any, x: Any) -> Any:
         found = evaluate(loop.step, values, fixed.copies, carry, x)
@@ -99,7 +99,7 @@ def steps_apart(
 
     Recurrent synapses read the carry without a derivative.
     """
-    values = _values(loop, fixed)
+    values = fixed_values(loop, fixed)
 
     def one(carry: Any, x: Any) -> Any:
         outputs: dict[int, Any] = {}
@@ -147,8 +147,8 @@ def within_steps(
         carry, ys, apart = steps_apart(
             loop,
             fixed._replace(weights=weights),
-            _replaced(before, dict(zip(loop.active, acts, strict=True))),
-            _replaced(xs, inputs),
+            replaced(before, dict(zip(loop.active, acts, strict=True))),
+            replaced(xs, inputs),
         )
         parts = [_inner(b, y) for b, y in zip(ybar, ys, strict=True)]
         parts += [_inner(b, c[-1]) for b, c in zip(last, carry, strict=True)]
@@ -182,7 +182,7 @@ def along_units(
       slopes: the `lambda` of each step, which it adds to row 0; None if there is no
         credit.
     """
-    step, values = loop.step, _values(loop, fixed)
+    step, values = loop.step, fixed_values(loop, fixed)
     driving = () if slopes is None else loop.driving_inputs
 
     def back(rows: jax.Array, slices: Any) -> Any:
@@ -193,11 +193,11 @@ def along_units(
                 step,
                 values,
                 fixed.copies,
-                _replaced(carry, dict(zip(loop.active, acts, strict=True))),
-                _replaced(x, {i: x[i] + d for i, d in dx.items()}),
+                replaced(carry, dict(zip(loop.active, acts, strict=True))),
+                replaced(x, {i: x[i] + d for i, d in dx.items()}),
                 recurrence=loop.recurrence if loop.recurrence.own else None,
                 output=lambda i, _: outputs[i] + ds[i] if i in ds else outputs[i],
-                use=lambda j, w: _added(w, du[j]) if j in du else w,
+                use=lambda j, w: added(w, du[j]) if j in du else w,
             )
             return [found.carry[i] for i in loop.active]
 
@@ -227,18 +227,18 @@ def step_gradients(
       apart: the values of the steps.
       along: the pass along units, with the credit in row 0.
     """
-    found, at = list(direct), _positions(loop)
+    found, at = list(direct), positions_of(loop)
     for i, axes in loop.traced.items():
         synapse = loop.step.synapses[i]
         x = jax.vmap(axes.read)(apart.inputs[i])
         d = jax.vmap(axes.made)(along.outputs[i][:, 0])
         grad = jnp.einsum(f"z{axes.output},z{axes.input}->{axes.weight}", d, x)
         n = at[synapse.op.inputs[synapse.weight]]
-        found[n] = found[n] + _cast(axes.restored(grad), found[n])
+        found[n] = found[n] + to_weight(axes.restored(grad), found[n])
     for j in loop.used:
         op, operand = loop.step.uses[j]
         n, grad = at[op.inputs[operand]], jnp.sum(along.uses[j][:, 0], 0)
-        found[n] = found[n] + _cast(_narrowed(grad, found[n].shape), found[n])
+        found[n] = found[n] + to_weight(grad, found[n])
     return found
 
 
@@ -253,7 +253,7 @@ def trace_gradients(
       credit: `[states]`, the credit of the states before the chunk.
       traces: the traces before the chunk.
     """
-    found, at, slots = list(found), _positions(loop), range(loop.units.states)
+    found, at, slots = list(found), positions_of(loop), range(loop.units.states)
     for trace, (i, axes) in zip(traces.synapses, loop.traced.items(), strict=True):
         synapse = loop.step.synapses[i]
         units = axes.made(loop.driven(synapse.output))
@@ -263,15 +263,15 @@ def trace_gradients(
             grad = jnp.einsum(formula, signals[0], trace)
         else:
             terms = (axes.spread(s) * trace[q] for q, s in enumerate(signals))
-            grad = _over_free(sum(terms), len(axes.free))
+            grad = over_free(sum(terms), len(axes.free))
         n = at[synapse.op.inputs[synapse.weight]]
-        found[n] = found[n] + _cast(axes.restored(grad), found[n])
+        found[n] = found[n] + to_weight(axes.restored(grad), found[n])
     for trace, j in zip(traces.uses, loop.used, strict=True):
         op, operand = loop.step.uses[j]
         units = loop.driven(op.outputs[0])
         grad = sum(loop.at_slot(credit, units, q) * trace[q] for q in slots)
         n = at[op.inputs[operand]]
-        found[n] = found[n] + _cast(_narrowed(grad, found[n].shape), found[n])
+        found[n] = found[n] + to_weight(grad, found[n])
     return found
 
 
@@ -321,7 +321,7 @@ def next_traces(
             )
             new.append((fresh + sum(kept)).astype(old.dtype))
         uses.append(jnp.stack(new))
-    return Traces(synapses, uses)
+    return Traces(synapses, uses, traces.filters)
 
 
 def _filtered(axes: SynapseAxes, decay: Any, old: Any, x: Any, d: Any) -> Any:
@@ -345,17 +345,19 @@ def end_rows(loop: UnitLoop, *, credit: bool, slots: bool) -> jax.Array:
     return jnp.asarray(np.concatenate(found), loop.dtype)
 
 
-def _positions(loop: UnitLoop) -> dict[Any, int]:
+def positions_of(loop: UnitLoop) -> dict[Any, int]:
     """The position of each weight, by variable."""
     return {n: i for i, n in enumerate(loop.step.weights)}
 
 
-def _values(loop: UnitLoop, fixed: Fixed) -> dict[int, Any]:
+def fixed_values(loop: UnitLoop, fixed: Fixed) -> dict[int, Any]:
+    """The fixed values by variable."""
     pairs = zip(loop.step.weights, fixed.weights, strict=True)
     return {**fixed.others, **dict(pairs)}
 
 
-def _replaced(values: Sequence[Any], new: Mapping[int, Any]) -> list[Any]:
+def replaced(values: Sequence[Any], new: Mapping[int, Any]) -> list[Any]:
+    """Values with some of them replaced, by position."""
     return [new.get(i, v) for i, v in enumerate(values)]
 
 
@@ -366,7 +368,8 @@ def _inner(cotangent: Any, value: Any) -> Any:
     return jnp.sum(cotangent * value).real.astype(jnp.float32)
 
 
-def _added(weight: Any, offset: Any) -> Any:
+def added(weight: Any, offset: Any) -> Any:
+    """A weight repeated to the shape of an offset, plus that."""
     return jnp.broadcast_to(weight, offset.shape) + offset
 
 
@@ -374,7 +377,9 @@ def _zeros(step: Any, number: int) -> Any:
     return jnp.zeros(step.shape(number), step.dtype(number))
 
 
-def _cast(grad: Any, like: Any) -> Any:
+def to_weight(grad: Any, like: Any) -> Any:
+    """A gradient in the shape and dtype of a weight that it repeats."""
+    grad = _narrowed(grad, like.shape)
     if jnp.iscomplexobj(grad) and not jnp.iscomplexobj(like):
         grad = grad.real
     return grad.astype(like.dtype)
@@ -388,7 +393,7 @@ def _narrowed(x: Any, shape: tuple[int, ...]) -> Any:
     return jnp.sum(x, axes, keepdims=True) if axes else x
 
 
-def _over_free(x: Any, axes: int) -> Any:
+def over_free(x: Any, axes: int) -> Any:
     """The sum over leading axes."""
     x = x.reshape(-1, *x.shape[axes:])
     if len(x) > _WRITTEN_OUT:

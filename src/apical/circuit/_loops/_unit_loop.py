@@ -31,6 +31,23 @@ from ._synapse_axes import SynapseAxes, synapse_axes
 from ._units import Units
 
 
+class FilterTrace(NamedTuple):
+    """What a leaky read-out remembers of the activity that one of its synapses reads.
+
+    Attributes:
+      held: the filtered activity.
+      synapses: its derivative with respect to the weight of each traced synapse: that
+        of the unit that the synapse drives, `[free axes, weight]`.
+      uses: the same for each traced use of a weight outside of synapses.
+      biases: the filtered number 1, for each bias of the read-out.
+    """
+
+    held: jax.Array
+    synapses: list[jax.Array]
+    uses: list[jax.Array]
+    biases: list[jax.Array]
+
+
 class Traces(NamedTuple):
     """The eligibility traces of a loop.
 
@@ -38,10 +55,12 @@ class Traces(NamedTuple):
       synapses: for each traced synapse `[states, free axes, weight]`; where the trace
         has a factor for each end, the filtered input alone, in the input's shape.
       uses: for each traced use of a weight outside of synapses `[states, result]`.
+      filters: for each synapse of a read-out that continues from call to call.
     """
 
     synapses: list[jax.Array]
     uses: list[jax.Array]
+    filters: list[FilterTrace]
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,13 +217,8 @@ class UnitLoop:
         for j in self.used:
             made = step.uses[j][0].outputs[0]
             uses.append(struct((m, *step.shape(made)), step.dtype(made), self.dtype))
-        return Traces(synapses, uses)
+        return Traces(synapses, uses, [])
 
     def zero_traces(self) -> Traces:
-        """The traces at the start of a sequence."""
+        """The traces at the start of a sequence, without those of read-outs."""
         return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), self.trace_shapes())
-
-    def nbytes(self) -> int:
-        """The bytes of the traces."""
-        leaves = jax.tree.leaves(self.trace_shapes())
-        return sum(math.prod(s.shape) * s.dtype.itemsize for s in leaves)

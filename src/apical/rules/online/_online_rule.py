@@ -91,12 +91,12 @@ class OnlineRule(Rule):
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
         """Find the units, allocate traces, and draw the feedback."""
         loops = self.loops(circuit)
-        self._require_memory(loops)
-        self._warn_of_lower_layers(circuit)
-        traces: tuple[Traces, ...] = ()
-        if circuit.spec.carry is not None:
+        streams = circuit.spec.carry is not None
+        if streams:
             require_continuing(circuit, params, args, self.passes, type(self).__name__)
-            traces = tuple(loop.units.zero_traces() for loop in loops)
+        self._require_memory(circuit, loops)
+        self._warn_of_lower_layers(circuit)
+        traces = circuit.loops.zero_traces(self.passes) if streams else ()
         view = self.view(circuit, None)
         inner = ()
         if self.feedback is not None:
@@ -107,7 +107,7 @@ class OnlineRule(Rule):
         """The state at the start of another sequence: traces of zero."""
         traces = state.traces
         if traces:  # the batch may have another size
-            traces = tuple(loop.units.zero_traces() for loop in self.loops(circuit))
+            traces = circuit.loops.zero_traces(self.passes)
         inner = state.feedback
         if self.feedback is not None:
             view = self.view(circuit, None)
@@ -191,10 +191,11 @@ class OnlineRule(Rule):
             traces = tuple(after)
         return found._replace(aux=aux, state=OnlineState(found.state, traces))
 
-    def _require_memory(self, loops: tuple[Loop, ...]) -> None:
-        needed = sum(loop.units.nbytes() for loop in loops)
+    def _require_memory(self, circuit: Circuit, loops: tuple[Loop, ...]) -> None:
+        sizes = circuit.loops.trace_bytes(self.passes)
+        needed = sum(sizes)
         if needed > self.memory_limit:
-            largest = max(loops, key=lambda loop: loop.units.nbytes())
+            largest = loops[sizes.index(max(sizes))]
             raise ValueError(
                 f"The eligibility traces would take {needed / 1e9:.2g} GB (most of it "
                 f"in the loop at {largest.scans.op.where}), and `memory_limit` is "

@@ -1,0 +1,273 @@
+"""The traces of filtered activity, and the gradients that read-outs carry by them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._evaluate._feedback_weight import with_feedback_weight
+from ._readout_filters import ReadoutFilter, entry_of_unit
+from ._step_evaluation import evaluate
+from ._unit_credit import (
+    Apart,
+    Fixed,
+    added,
+    fixed_values,
+    over_free,
+    positions_of,
+    replaced,
+    to_weight,
+)
+from ._unit_loop import FilterTrace, Traces, UnitLoop
+
+
+class ReadoutSynapse(NamedTuple):
+    """A synapse of a read-out.
+
+    Attributes:
+      filter: the read-out.
+      position: its position among the synapses of the step.
+      scale: the factor of its output.
+    """
+
+    filter: ReadoutFilter
+    position: int
+    scale: Any
+
+
+def readout_synapses(filters: Sequence[ReadoutFilter], values: Any) -> Any:
+    """Every synapse of the read-outs, in the order of their traces."""
+    return [
+        ReadoutSynapse(each, i, factor.value(values))
+        for each in filters
+        for i, factor in each.synapses
+    ]
+
+
+def filter_trace_shapes(
+    loop: UnitLoop, filters: Sequence[ReadoutFilter]
+) -> list[FilterTrace]:
+    """The shapes of the traces."""
+    step, found = loop.step, []
+
+    def struct(shape: Any, dtype: Any) -> Any:
+        wide = jnp.result_type(jnp.float32, dtype)
+        return jax.ShapeDtypeStruct(tuple(shape), wide)
+
+    for each in filters:
+        for i, _ in each.synapses:
+            source = step.synapses[i].input
+            assert isinstance(source, int)
+            synapses = [
+                struct(axes.traced(1)[1:], loop.dtype) for axes in loop.traced.values()
+            ]
+            uses = [
+                struct(step.shape(step.uses[j][0].outputs[0]), loop.dtype)
+                for j in loop.used
+            ]
+            shape, dtype = step.shape(source), step.dtype(source)
+            biases = [struct((), jnp.float32) for _ in each.biases]
+            found.append(FilterTrace(struct(shape, dtype), synapses, uses, biases))
+    return found
+
+
+def zero_traces(loop: UnitLoop, filters: Sequence[ReadoutFilter]) -> Traces:
+    """The traces at the start of a sequence."""
+    shapes = filter_trace_shapes(loop, filters)
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    return loop.zero_traces()._replace(filters=zeros)
+
+
+def carried_start(
+    loop: UnitLoop,
+    filters: Sequence[ReadoutFilter],
+    fixed: Fixed,
+    traces: Sequence[FilterTrace],
+    starts: dict[int, Any],
+) -> dict[int, Any]:
+    """The first values of read-outs, with the derivative of what they hold.
+
+    Args:
+      loop: the loop of the units.
+      filters: the read-outs that continue.
+      fixed: what is fixed in the step of the units.
+      traces: the traces of filtered activity.
+      starts: the first value of each read-out, by the position of its carry.
+    """
+    found = {k: jax.lax.stop_gradient(x) for k, x in starts.items()}
+    values = fixed_values(loop, fixed)
+    for synapse, trace in zip(readout_synapses(filters, values), traces, strict=True):
+        each, k = synapse.filter, synapse.filter.carry
+        held = _learned_filter(loop, synapse.position, fixed.weights, trace)
+        op, position = _operation(loop, synapse.position)
+        w = values[op.inputs[position]]
+        copy = fixed.copies[synapse.position]
+        held = held.astype(found[k].dtype)
+        if copy is None:
+            made = op(w, held)[0] if position == 0 else op(held, w)[0]
+        else:
+            made = with_feedback_weight(op, position, held, w, copy)
+        found[k] = found[k] + (made - jax.lax.stop_gradient(made))
+        if synapse.position != each.synapses[0][0]:
+            continue  # the biases are those of the read-out: once
+        for (number, _), beta in zip(each.biases, trace.biases, strict=True):
+            bias = values[number] * beta.astype(values[number].dtype)
+            found[k] = found[k] + (bias - jax.lax.stop_gradient(bias))
+    return found
+
+
+def _operation(loop: UnitLoop, i: int) -> tuple[Any, int]:
+    synapse = loop.step.synapses[i]
+    return synapse.op, synapse.weight
+
+
+def _learned_filter(loop: UnitLoop, i: int, weights: Any, trace: FilterTrace) -> Any:
+    """The filtered activity, as a function of the weights of the units."""
+    source = loop.step.synapses[i].input
+    assert isinstance(source, int)
+
+    @jax.custom_vjp
+    def held(weights: Any, trace: Any) -> Any:
+        del weights
+        return trace.held
+
+    def forward(weights: Any, trace: Any) -> Any:
+        return trace.held, (weights, trace)
+
+    def backward(saved: Any, slope: Any) -> Any:
+        weights, trace = saved
+        grads, at = [jnp.zeros_like(w) for w in weights], positions_of(loop)
+        flat = jnp.concatenate([jnp.ravel(slope), jnp.zeros((1,), slope.dtype)])
+        entries = entry_of_unit(loop.units, source)
+        for f, (j, axes) in zip(trace.synapses, loop.traced.items(), strict=True):
+            synapse = loop.step.synapses[j]
+            signal = flat[entries[axes.made(loop.driven(synapse.output))]]
+            grad = over_free(axes.spread(signal) * f, len(axes.free))
+            n = at[synapse.op.inputs[synapse.weight]]
+            grads[n] = grads[n] + to_weight(axes.restored(grad), grads[n])
+        for f, j in zip(trace.uses, loop.used, strict=True):
+            op, operand = loop.step.uses[j]
+            signal = flat[entries[loop.driven(op.outputs[0])]]
+            n = at[op.inputs[operand]]
+            grads[n] = grads[n] + to_weight(signal * f, grads[n])
+        return grads, jax.tree.map(jnp.zeros_like, trace)
+
+    held.defvjp(forward, backward)
+    return held(list(weights), trace)
+
+
+def next_filters(
+    loop: UnitLoop,
+    filters: Sequence[ReadoutFilter],
+    fixed: Fixed,
+    before: Sequence[Any],
+    xs: Sequence[Any],
+    apart: Apart,
+    traces: Traces,
+    length: int,
+) -> list[FilterTrace]:
+    """The traces of filtered activity after a chunk; `traces` are those before it."""
+    values, found = fixed_values(loop, fixed), []
+    pairs = zip(readout_synapses(filters, values), traces.filters, strict=True)
+    for synapse, old in pairs:
+        decay = synapse.filter.decay(values)
+        powers = decay ** jnp.arange(length - 1, -1, -1)
+        weights = synapse.scale * powers  # of the activity of each step, at the end
+        start, outputs, uses = _back(
+            loop, fixed, before, xs, apart, synapse.position, weights
+        )
+        kept = decay**length
+        x = apart.inputs[synapse.position]
+        held = kept * old.held + jnp.tensordot(weights, x, 1)
+        synapses = [
+            _next(loop, j, axes, kept * f, apart, outputs[j], start, eps)
+            for f, eps, (j, axes) in zip(
+                old.synapses, traces.synapses, loop.traced.items(), strict=True
+            )
+        ]
+        new_uses = []
+        for f, eps, j in zip(old.uses, traces.uses, loop.used, strict=True):
+            units = loop.driven(loop.step.uses[j][0].outputs[0])
+            slots = range(loop.units.states)
+            grown = sum(loop.at_slot(start, units, q) * eps[q] for q in slots)
+            new_uses.append(kept * f + jnp.sum(uses[j], 0) + grown)
+        biases = [
+            kept * beta + factor.value(values) * jnp.sum(powers)
+            for (_, factor), beta in zip(synapse.filter.biases, old.biases, strict=True)
+        ]
+        made = FilterTrace(held, synapses, new_uses, biases)
+        found.append(jax.tree.map(lambda a, b: a.astype(b.dtype), made, old))
+    return found
+
+
+def _next(
+    loop: UnitLoop,
+    j: int,
+    axes: Any,
+    old: Any,
+    apart: Apart,
+    d: Any,
+    start: Any,
+    eps: Any,
+) -> Any:
+    order = axes.free + axes.weight
+    x, d = jax.vmap(axes.read)(apart.inputs[j]), jax.vmap(axes.made)(d)
+    fresh = jnp.einsum(f"z{axes.output},z{axes.input}->{order}", d, x)
+    units = axes.made(loop.driven(loop.step.synapses[j].output))
+    if loop.factored:  # one filtered input for all units
+        letters = f"{axes.output},{axes.input}->{order}"
+        grown = jnp.einsum(letters, loop.at_slot(start, units, 0), eps)
+    else:
+        slots = range(loop.units.states)
+        grown = sum(axes.spread(loop.at_slot(start, units, q)) * eps[q] for q in slots)
+    return old + fresh + grown
+
+
+def _back(
+    loop: UnitLoop,
+    fixed: Fixed,
+    before: Sequence[Any],
+    xs: Sequence[Any],
+    apart: Apart,
+    index: int,
+    weights: Any,
+) -> tuple[Any, Any, Any]:
+    """The derivatives of each unit's filtered activity at the end of a chunk.
+
+    With respect to the states before it, the traced outputs of synapses, and the uses
+    of weights, along units alone.
+    """
+    step, values = loop.step, fixed_values(loop, fixed)
+
+    def back(row: Any, given: Any) -> Any:
+        carry, x, outputs, weight = given
+
+        def cut(acts: Any, ds: Any, du: Any) -> Any:
+            found = evaluate(
+                step,
+                values,
+                fixed.copies,
+                replaced(carry, dict(zip(loop.active, acts, strict=True))),
+                x,
+                recurrence=loop.recurrence if loop.recurrence.own else None,
+                output=lambda i, _: outputs[i] + ds[i] if i in ds else outputs[i],
+                use=lambda j, w: added(w, du[j]) if j in du else w,
+            )
+            return [found.carry[i] for i in loop.active], found.inputs[index]
+
+        ds = {i: jnp.zeros_like(outputs[i]) for i in loop.traced}
+        made = {j: step.uses[j][0].outputs[0] for j in loop.used}
+        du = {j: jnp.zeros(step.shape(n), step.dtype(n)) for j, n in made.items()}
+        (_, read), pull = jax.vjp(cut, [carry[i] for i in loop.active], ds, du)
+        slope = jnp.full(read.shape, weight, read.dtype)
+        acts, ds, du = pull((loop.unflat(row), slope))
+        return loop.flat(acts), (ds, du)
+
+    row = jnp.asarray(np.zeros(len(loop.units.slots)), loop.dtype)
+    slices = list(before), list(xs), apart.outputs, weights
+    start, (outputs, uses) = jax.lax.scan(back, row, slices, reverse=True)
+    return start, outputs, uses
