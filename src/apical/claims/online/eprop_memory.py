@@ -316,8 +316,8 @@ CLAIM = Claim(
     differences=(
         "The source states it of the equations, and has no measurement. Random weights "
         "and targets: memory does not depend on them. Read-outs do not leak: with "
-        "leaky ones, as there, a window would have to keep the traces of the read-out "
-        "too, which this library does not do (one call for the whole sequence works)."
+        "leaky ones, as there, a window keeps filtered traces for the read-out too: "
+        "more memory, which does not depend on the length either."
     ),
     rule=(
         "n is the exponent of memory, bytes as T^n, between T = 256 and 4,096. Holds "
