@@ -7,7 +7,9 @@ from typing import Any
 from .._evaluate._interpreter import Runner, Scope
 from .._jaxpr import Op
 from ._step import Step
-from ._unit_credit import Fixed
+from ._weight_values import (
+    Fixed,
+)
 
 
 def hoisted(runner: Runner, op: Op, step: Step, scope: Scope) -> Scope:

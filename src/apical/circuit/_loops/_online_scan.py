@@ -14,13 +14,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
+from ._cotangents import given_cotangent, zero_cotangent
 from ._readout_filters import ReadoutFilter
 from ._readout_traces import next_filters
 from ._step_evaluation import evaluate
 from ._unit_credit import (
-    Fixed,
     along_units,
     end_rows,
     next_traces,
@@ -31,6 +30,9 @@ from ._unit_credit import (
     within_steps,
 )
 from ._unit_loop import Traces, UnitLoop
+from ._weight_values import (
+    Fixed,
+)
 
 
 def online_scan(
@@ -77,10 +79,10 @@ def online_scan(
     def backward(args: Any, cotangents: Any) -> Any:
         fixed, carry, xs, traces = args
         last, ys, _ = cotangents
-        last, ys = ([_slope(x) for x in each] for each in (last, ys))
+        last, ys = ([given_cotangent(x) for x in each] for each in (last, ys))
         pull = _pull_reversed if loop.driving_inputs else _pull_forwards
         weights, start, moved = pull(loop, fixed, carry, xs, ys, last, traces, chunk)
-        zeros = jax.tree.map(_zero, args)
+        zeros = jax.tree.map(zero_cotangent, args)
         moved = {i: x[::-1] if loop.reverse else x for i, x in moved.items()}
         pairs = zip(zeros[1], carry, strict=True)
         first = [
@@ -296,14 +298,3 @@ def _pull_reversed(
         for i, x in moved.items()
     }
     return found, dict(zip(loop.active, loop.unflat(rows[0]), strict=True)), moved
-
-
-def _slope(x: Any) -> Any:
-    """A cotangent, or None where there is none."""
-    return None if x.dtype == jax.dtypes.float0 else x
-
-
-def _zero(x: Any) -> Any:
-    if jnp.issubdtype(jnp.result_type(x), jnp.inexact):
-        return jnp.zeros_like(x)
-    return np.zeros(jnp.shape(x), jax.dtypes.float0)

@@ -18,11 +18,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
+from ._cotangents import given_cotangent, zero_cotangent
 from ._step import Step
 from ._step_evaluation import evaluate
-from ._unit_credit import Fixed
+from ._weight_values import (
+    Fixed,
+)
 
 _SMALL = 1e-7
 
@@ -120,10 +122,10 @@ def rank_one_scan(
     def backward(args: Any, cotangents: Any) -> Any:
         fixed, carry, xs, key, estimate = args
         last, ys, _ = cotangents
-        last, ys = ([_slope(x) for x in each] for each in (last, ys))
+        last, ys = ([given_cotangent(x) for x in each] for each in (last, ys))
         begun = loop.zeros() if estimate is None else estimate
         state, moved = _forwards(loop, fixed, carry, xs, ys, last, key, begun, impl)
-        zeros = jax.tree.map(_zero, args)
+        zeros = jax.tree.map(zero_cotangent, args)
         first = list(zeros[1])
         for i, grad in zip(loop.step.active, state.of_start, strict=True):
             first[i] = grad.astype(first[i].dtype)
@@ -292,13 +294,3 @@ def _ratio(one: jax.Array, other: jax.Array) -> jax.Array:
 
 def _inexact(x: Any) -> bool:
     return jnp.issubdtype(x.dtype, jnp.inexact)
-
-
-def _slope(x: Any) -> Any:
-    return None if x.dtype == jax.dtypes.float0 else x
-
-
-def _zero(x: Any) -> Any:
-    if jnp.issubdtype(jnp.result_type(x), jnp.inexact):
-        return jnp.zeros_like(x)
-    return np.zeros(jnp.shape(x), jax.dtypes.float0)

@@ -14,6 +14,9 @@ from ._readout_filters import ReadoutFilter, entry_of_unit
 from ._step_evaluation import evaluate
 from ._unit_credit import (
     Apart,
+)
+from ._unit_loop import FilterTrace, Traces, UnitLoop
+from ._weight_values import (
     Fixed,
     added,
     fixed_values,
@@ -22,7 +25,6 @@ from ._unit_credit import (
     replaced,
     to_weight,
 )
-from ._unit_loop import FilterTrace, Traces, UnitLoop
 
 
 class ReadoutSynapse(NamedTuple):
