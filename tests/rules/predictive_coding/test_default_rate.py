@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import apical
+from apical.lab.data._labels import Classes
 from apical.lab.models import find_model
 from apical.lab.training._loss import Loss
 from apical.rules import PredictiveCoding
@@ -29,7 +30,7 @@ def built(name):
     model = find_model(name, kind).build(KEY, x.shape[1:], CLASSES)
     model, statistics = model if type(model) is tuple else (model, None)
     params, static = eqx.partition(model, eqx.is_array)
-    return Loss(static, CLASSES), params, (statistics, x, y)
+    return Loss(static, Classes(CLASSES)), params, (statistics, x, y)
 
 
 @functools.cache
