@@ -139,6 +139,35 @@ def test_the_mean_of_uoro_is_the_gradient_also_of_layers_before_the_loop():
     assert np.linalg.norm(np.asarray(draws["in"]).std(0)) / count**0.5 < size / 4
 
 
+# ---- Feedback.
+
+
+@pytest.mark.parametrize(
+    "feedback",
+    [
+        *(apical.rules.Backpropagation(), apical.rules.LocalLosses(), EProp(), 0.5),
+        *(apical.rules.DirectFeedbackAlignment(), apical.rules.NodePerturbation()),
+    ],
+)
+def test_rules_without_a_backward_path_of_their_own_are_refused(feedback):
+    with pytest.raises(ValueError, match=type(feedback).__name__):
+        EProp(feedback)
+
+
+@pytest.mark.parametrize(
+    "feedback", [apical.rules.SignConcordance(), apical.rules.WeightMirror()]
+)
+def test_other_backward_paths_change_what_is_below_the_readout_alone(feedback):
+    case = CASES["gru"]()
+    found = []
+    for rule in (EProp(), EProp(feedback)):
+        learner = apical.value_and_grad(case.loss_fn, rule, batch_axes=case.batch_axes)
+        state = learner.init(jax.random.key(5), case.params, *case.args)
+        found.append(jax.jit(learner)(case.params, state, *case.args).grads)
+    assert distance(found[0]["out"], found[1]["out"]) < 1e-12
+    assert distance(found[0]["rec"], found[1]["rec"]) > 0.01
+
+
 # ---- What is listed.
 
 

@@ -58,8 +58,8 @@ class EProp(OnlineRule):
     Args:
       feedback: how the error passes back within a step: `"symmetric"` (through the
         weights), `"random"` (`FeedbackAlignment()`), `"adaptive"` (`KolenPollack()`,
-        which needs `apical.train_step`), or any rule that passes signals back through a
-        circuit.
+        which needs `apical.train_step`), or a rule with another backward path
+        (`SignConcordance()`, `WeightMirror()`).
       chunk: the number of steps that are computed at once. The result does not depend
         on it; longer chunks are faster, and need memory for the states in the chunk.
       memory_limit: the largest number of bytes of the traces.

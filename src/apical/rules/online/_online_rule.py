@@ -5,8 +5,8 @@
 
 `direct_t` and `lambda_t` are the derivatives of what step t contributes to the loss,
 with respect to the weights and the states before the step. What a recurrent synapse
-passes back in time is what tells these rules apart. Within a step any rule that passes
-signals back through a circuit may find the credit: `feedback`.
+passes back in time is what tells these rules apart. Within a step, signals pass back
+through the weights or through other ones: `feedback`.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from ...circuit import (
 from .._base import Credit, Rule, rule, static
 from .._field_checks import check_positive, check_whole
 from ..feedback import FeedbackAlignment, KolenPollack
+from ..feedback._backward_path import BackwardPathRule
 from ..feedback._feedback_weights import through_feedback
 
 _FEEDBACK = {"random": FeedbackAlignment, "adaptive": KolenPollack}
@@ -67,14 +68,20 @@ class OnlineRule(Rule):
                 )
             made = _FEEDBACK.get(self.feedback, lambda: None)()
             object.__setattr__(self, "feedback", made)
-        if isinstance(self.feedback, Rule) and self.feedback.through_time:
-            raise ValueError(
-                f"`feedback` finds the credit within a step; {name} already follows "
-                f"time, so it cannot be {type(self.feedback).__name__}."
-            )
         if isinstance(self.feedback, type):
             raise TypeError(
                 f"`feedback` must be a rule, not a class: `{self.feedback.__name__}()`."
+            )
+        known = isinstance(self.feedback, BackwardPathRule)
+        if isinstance(self.feedback, (Rule, int, float)) and not (
+            known or isinstance(self.feedback, bool)  # as JAX builds empty trees
+        ):
+            raise ValueError(
+                f"`feedback` of {name} must be a rule with another backward path "
+                "(FeedbackAlignment, SignConcordance, KolenPollack, WeightMirror), "
+                "'symmetric', 'random' or 'adaptive', not "
+                f"{type(self.feedback).__name__}: others send signals to nodes inside "
+                "the loop, which is not implemented, or follow time themselves."
             )
         check_whole(self.chunk, "chunk")
         check_positive(self.memory_limit, "memory_limit")
