@@ -8,6 +8,8 @@ import pytest
 import apical
 from apical.circuit import require_linear_weights, synapse_activity
 
+pytestmark = pytest.mark.grid(keep=3)
+
 T, B, IN, OUT = 4, 3, 5, 2
 
 

@@ -11,6 +11,8 @@ from support.by_hand import distance
 import apical
 from apical import spiking
 
+pytestmark = pytest.mark.grid(keep=3)
+
 T, B, SIZES = 12, 3, {"in": (4, 5), "recurrent": (5, 5), "readout": (5, 2)}
 DRAW = np.random.default_rng(0)
 PARAMS = {name: DRAW.normal(size=size) * 0.6 for name, size in SIZES.items()}

@@ -16,6 +16,8 @@ from support.neurons_by_hand import (
 
 from apical import spiking
 
+pytestmark = pytest.mark.grid(keep=3)
+
 T, N = 60, 5
 DRAW = np.random.default_rng(0)
 CURRENTS = DRAW.normal(0.4, 0.6, (T, N))

@@ -7,6 +7,8 @@ import pytest
 
 from apical import spiking
 
+pytestmark = pytest.mark.grid(keep=3)
+
 U = np.linspace(-1.5, 1.5, 61).astype(np.float32)
 
 # Each with the formula of its derivative, at other numbers than the defaults.

@@ -108,6 +108,7 @@ def test_lines_are_drawn():
             assert len(render(claim.draw(each)).png) > 10_000
 
 
+@pytest.mark.sweep
 def test_the_smallest_form_runs_and_settles_nothing(tmp_path):
     outcome = run_claim(claim.CLAIM, "smoke", tmp_path)
     assert outcome.verdict.word == "not settled"

@@ -9,6 +9,8 @@ import pytest
 from apical import spiking
 from apical.interop import nir
 
+pytestmark = pytest.mark.grid(keep=3)
+
 RNG = np.random.default_rng(7)
 X = (RNG.random((80, 3, 6)) < 0.4).astype(np.float32)
 DT = 1e-4

@@ -9,6 +9,8 @@ import apical
 from apical import spiking
 from apical.interop import nir
 
+pytestmark = pytest.mark.grid(keep=3)
+
 RNG = np.random.default_rng(23)
 DT, DECAY = 1e-4, 0.9
 

@@ -14,6 +14,8 @@ from support import nir_peers as peers
 
 from apical.interop import nir
 
+pytestmark = pytest.mark.grid(keep=3)
+
 RECORDED = peers.recorded()
 needs_peers = pytest.mark.skipif(
     not all(map(importlib.util.find_spec, ("norse", "snntorch"))),

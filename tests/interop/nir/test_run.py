@@ -11,6 +11,8 @@ from support import nir_by_hand
 from apical import spiking
 from apical.interop import nir
 
+pytestmark = pytest.mark.grid(keep=3)
+
 T, B, N, DT = 60, 2, 5, 1e-3
 RNG = np.random.default_rng(3)
 CURRENTS = (4 * RNG.random((T, B, N))).astype(np.float32)

@@ -8,6 +8,8 @@ import pytest
 
 from apical.lab.models import MODELS
 
+pytestmark = pytest.mark.grid(keep=3)
+
 TIME, CHANNELS, OUTPUTS = 7, 4, 3
 DECAY = np.exp(-1 / 20)
 SEQUENTIAL = [name for name, model in MODELS.items() if "sequences" in model.reads]

@@ -40,7 +40,7 @@ def everything(case):
     return zip(*compute(case.params, case.args), strict=True)
 
 
-@pytest.mark.grid(keep=4)
+@pytest.mark.grid(keep=9)
 @pytest.mark.parametrize("name", CASES)
 def test_a_twin_is_the_loss_but_for_its_stops(name):
     case = CASES[name]()
@@ -53,7 +53,7 @@ def test_a_twin_is_the_loss_but_for_its_stops(name):
         assert apart < 1e-12 if key in case.same_as else apart > 0.003, (key, apart)
 
 
-@pytest.mark.grid(keep=4)
+@pytest.mark.grid(keep=9)
 @pytest.mark.parametrize("name", REFUSALS)
 def test_a_loss_to_refuse_is_a_loss(name):
     case = REFUSALS[name]()

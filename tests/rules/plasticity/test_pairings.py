@@ -13,6 +13,8 @@ from apical.rules import (
     Triplet,
 )
 
+pytestmark = pytest.mark.grid(keep=3)
+
 A, B, TAU, TAU2 = 0.3, 0.2, 5.0, 8.0
 
 

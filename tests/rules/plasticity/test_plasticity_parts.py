@@ -18,6 +18,8 @@ from apical.rules import (
     Unbounded,
 )
 
+pytestmark = pytest.mark.grid(keep=3)
+
 PAIRS = AllPairs(0.3, 0.2, 5.0, 8.0)
 PLUS, _ = change(STDP(AllPairs(0.3, 0.0, 5.0, 8.0)))
 MINUS, _ = change(STDP(AllPairs(0.0, 0.2, 5.0, 8.0)))

@@ -30,6 +30,8 @@ from apical.rules import (
     Triplet,
 )
 
+pytestmark = pytest.mark.grid(keep=3)
+
 NO_SIGNALS = ("signals", "pull", "predict")
 
 

@@ -34,6 +34,8 @@ from apical.rules import (
     ThreeFactor,
 )
 
+pytestmark = pytest.mark.grid(keep=3)
+
 A, B, TAU, TAU2, LONG = 0.3, 0.2, 5.0, 8.0, 7.0
 PAIRS = AllPairs(A, B, TAU, TAU2)
 REWARDS = np.sin(np.arange(2.0 * STEPS)).reshape(STEPS, 2)

@@ -18,6 +18,8 @@ from apical.rules import (
     ThreeFactor,
 )
 
+pytestmark = pytest.mark.grid(keep=3)
+
 KEY = jax.random.key(0)
 PAIRS = AllPairs(0.3, 0.2, 5.0, 8.0)
 

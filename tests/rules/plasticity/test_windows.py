@@ -29,6 +29,8 @@ from apical.rules import (
     Triplet,
 )
 
+pytestmark = pytest.mark.grid(keep=3)
+
 KEY = jax.random.key(0)
 
 

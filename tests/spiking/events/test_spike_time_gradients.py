@@ -12,6 +12,8 @@ from support.event_networks import network
 import apical
 from apical import spiking
 
+pytestmark = pytest.mark.grid(keep=3)
+
 
 @pytest.fixture(autouse=True)
 def double():

@@ -12,6 +12,8 @@ from support.event_networks import network
 
 from apical import spiking
 
+pytestmark = pytest.mark.grid(keep=3)
+
 MS = {"tau_m": 20.0, "tau_s": 5.0}
 
 
