@@ -40,31 +40,43 @@ def carry_of(spec: LossSpec, args: tuple[Any, ...], rule: str) -> tuple[int, Any
     return position, path if isinstance(path, tuple) else (path,)
 
 
-def at_path(aux: Any, path: tuple[Any, ...]) -> Any:
-    """The value in `aux` at a path of keys, positions or attributes."""
-    for key in path:
+_MISSING = "`carry` looks for {key!r} in `aux`, and does not find it there"
+
+
+def at_path(aux: Any, path: Any, missing: str = _MISSING) -> Any:
+    """The value in `aux` at a key, position or attribute, or a tuple of them.
+
+    Raises:
+      ValueError: if it is not there: `missing` with the `{key}`, and what is there.
+    """
+    for key in path if isinstance(path, tuple) else (path,):
         try:
             aux = getattr(aux, key) if _is_field(aux, key) else aux[key]
         except (KeyError, IndexError, TypeError) as error:
-            raise ValueError(
-                f"`carry` looks for {key!r} in `aux`, and does not find it there: "
-                f"{jax.tree.map(jnp.shape, aux)}."
-            ) from error
+            shapes = jax.tree.map(jnp.shape, aux)
+            raise ValueError(f"{missing.format(key=key)}: {shapes}.") from error
     return aux
 
 
-def require_same_carry(start: Any, end: Any, position: int, path: Any) -> None:
-    """Require that the next call can start from what a call ended with."""
-    shapes = [jax.tree.map(_kind, tree) for tree in (start, end)]
-    if shapes[0] != shapes[1]:
+def require_same_carry(
+    start: Any, end: Any, position: int, path: Any, *, dtypes: bool = True
+) -> None:
+    """Require that the next call can start from what a call ended with.
+
+    Both have one structure, one shape for each leaf, and with `dtypes` one dtype.
+    """
+    kind = _shape_and_dtype if dtypes else jnp.shape
+    found = [jax.tree.map(kind, tree) for tree in (start, end)]
+    if found[0] != found[1]:
+        same = "structure, shape and dtype" if dtypes else "structure and shape"
         raise ValueError(
-            f"A call starts from {shapes[0]} (argument {position} after `params`) and "
-            f"ends with {shapes[1]} (in `aux` at {path}): the next one could not start "
-            "from that. Let both have one structure, shape and dtype."
+            f"A call starts from {found[0]} (argument {position} after `params`) and "
+            f"ends with {found[1]} (in `aux` at {path!r}): the next one could not "
+            f"start from that. Let both have one {same}."
         )
 
 
-def _kind(leaf: Any) -> str:
+def _shape_and_dtype(leaf: Any) -> str:
     return f"{jnp.result_type(leaf)}{list(jnp.shape(leaf))}"
 
 

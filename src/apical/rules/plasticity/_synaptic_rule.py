@@ -17,16 +17,19 @@ from ...circuit import (
     Circuit,
     SynapseActivity,
     SynapticActivity,
+    at_path,
+    carry_of,
     require_linear_weights,
+    require_same_carry,
     synapse_activity,
 )
 from .._base import Credit, Rule, cited, rule, static
-from ._aux_values import require_carry
 from ._bounds import AbstractBounds
 from ._homeostasis import AbstractHomeostasis, AbstractNormalisation
 from ._pairing import AbstractPairing, Term
 
 NO_LOSS = "nothing"
+_MISSING = "The carry is looked for in `aux` at {key!r}, and is not there"
 
 
 class PlasticityState(NamedTuple):
@@ -113,7 +116,9 @@ class SynapticRule(Rule):
         found = self.activity(circuit, params, args)
         self._require_time(circuit, found)
         if circuit.spec.carry is not None:
-            require_carry(circuit, args, found.aux, self._name)
+            position, path = carry_of(circuit.spec, args, self._name)
+            ended = at_path(found.aux, path, _MISSING)
+            require_same_carry(args[position], ended, position, path, dtypes=False)
         return PlasticityState(
             self._traces(circuit, found), self._first_rates(found), ()
         )

@@ -15,10 +15,9 @@ from typing import Any, ClassVar, final
 import jax
 import jax.numpy as jnp
 
-from ...circuit import Circuit, SynapticActivity
+from ...circuit import Circuit, SynapticActivity, at_path
 from .._base import Rule, cited, rule, static
 from .._field_checks import check_choice, check_fraction
-from ._aux_values import value_at
 
 IZHIKEVICH = (
     "@article{izhikevich2007solving, title={Solving the Distal Reward Problem through "
@@ -31,6 +30,8 @@ FREMAUX = (
     "Nicolas and Gerstner, Wulfram}, journal={Frontiers in Neural Circuits}, year="
     "{2016}}"
 )
+
+_MISSING = "The reward is looked for in `aux` at {key!r}, and is not there"
 
 
 class AbstractThirdFactor(abc.ABC):
@@ -179,7 +180,7 @@ class Reward(_Scalar):
                 "{'reward': ...})`."
             )
         aux = circuit.run(params, args, sites=()).aux if aux is None else aux
-        reward = jnp.asarray(value_at(aux, self.path, "The reward"))
+        reward = jnp.asarray(at_path(aux, self.path, _MISSING))
         examples = circuit.batch_size
         allowed = ((), (examples,)) if self.per == "call" else None
         if allowed and reward.shape not in allowed:
