@@ -13,21 +13,15 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from .._base import SearchSpace, cited, rule
+from .._base import rule
 from ._online_rule import OnlineRule
 
-BELLEC = (
+_BELLEC = (
     "@article{bellec2020solution, title={A solution to the learning dilemma for "
     "recurrent networks of spiking neurons}, author={Bellec, Guillaume and Scherr, "
     "Franz and Subramoney, Anand and Hajek, Elias and Salaj, Darjan and Legenstein, "
     "Robert and Maass, Wolfgang}, journal={Nature Communications}, volume={11}, "
     "year={2020}}"
-)
-ONLINE_NEEDS = (
-    "global error",
-    "derivative of the nonlinearity",
-    "update locking",
-    "signed error units",
 )
 
 
@@ -93,23 +87,4 @@ class EProp(OnlineRule):
     """
 
     passes: ClassVar[str] = "nothing"
-    search_space: ClassVar[SearchSpace] = {}
-
-    @property
-    def citation(  # pyright: ignore[reportIncompatibleVariableOverride]
-        self,
-    ) -> str:
-        """The paper, and that of the feedback."""
-        return cited(BELLEC, self.feedback)
-
-    @property
-    def needs(  # pyright: ignore[reportIncompatibleVariableOverride]
-        self,
-    ) -> tuple[str, ...]:
-        """Symmetric feedback transports weights; adaptive feedback is learned."""
-        found: list[str] = list(ONLINE_NEEDS)
-        if self.feedback is None:
-            found.insert(0, "weight transport")
-        elif "second network" in self.feedback.needs:
-            found.append("second network")
-        return tuple(found)
+    source: ClassVar[str] = _BELLEC

@@ -26,7 +26,7 @@ from ...circuit import (
     carry_of,
     require_same_carry,
 )
-from .._base import Credit, Rule, rule, static
+from .._base import Credit, Rule, cited, rule, static
 from .._field_checks import check_positive, check_whole
 from ..feedback import FeedbackAlignment, KolenPollack
 from ..feedback._backward_path import BackwardPathRule
@@ -56,6 +56,7 @@ class OnlineRule(Rule):
     memory_limit: float = static(default=4e9)
 
     passes: ClassVar[str] = "nothing"
+    source: ClassVar[str] = ""  # the rule's own paper, as BibTeX
     through_time: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -85,6 +86,29 @@ class OnlineRule(Rule):
             )
         check_whole(self.chunk, "chunk")
         check_positive(self.memory_limit, "memory_limit")
+
+    @property
+    def citation(  # pyright: ignore[reportIncompatibleVariableOverride]
+        self,
+    ) -> str:
+        """The rule's paper, and that of the feedback."""
+        return cited(self.source, self.feedback)
+
+    @property
+    def needs(  # pyright: ignore[reportIncompatibleVariableOverride]
+        self,
+    ) -> tuple[str, ...]:
+        """Symmetric feedback transports weights; some feedback is itself learned."""
+        found = (
+            "global error",
+            "derivative of the nonlinearity",
+            "update locking",
+            "signed error units",
+        )
+        if self.feedback is None:
+            return ("weight transport", *found)
+        learned = "second network" in self.feedback.needs
+        return (*found, "second network") if learned else found
 
     @property
     def coupled(  # pyright: ignore[reportIncompatibleVariableOverride]

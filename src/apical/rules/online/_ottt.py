@@ -9,13 +9,19 @@ et al. 2022, equations 5 and 6.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 
 from ...circuit import Circuit
-from .._base import cited, rule
+from .._base import rule
 from ._eprop import EProp
+
+_XIAO = (
+    "@inproceedings{xiao2022online, title={Online Training Through Time for Spiking "
+    "Neural Networks}, author={Xiao, Mingqing and Meng, Qingyan and Zhang, Zongpeng "
+    "and He, Di and Lin, Zhouchen}, booktitle={NeurIPS}, year={2022}}"
+)
 
 
 @rule
@@ -54,12 +60,7 @@ class OTTT(EProp):
     Source: Xiao, Meng, Zhang, He & Lin 2022, NeurIPS.
     """
 
-    @property
-    def citation(  # pyright: ignore[reportIncompatibleVariableOverride]
-        self,
-    ) -> str:
-        """The paper, and that of the feedback."""
-        return cited(_XIAO, self.feedback)
+    source: ClassVar[str] = _XIAO
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
         """Require traces with factors."""
@@ -73,10 +74,3 @@ class OTTT(EProp):
                     "(`v - jax.lax.stop_gradient(z)`), or use `EProp`."
                 )
         return super().init(circuit, key, params, args)
-
-
-_XIAO = (
-    "@inproceedings{xiao2022online, title={Online Training Through Time for Spiking "
-    "Neural Networks}, author={Xiao, Mingqing and Meng, Qingyan and Zhang, Zongpeng "
-    "and He, Di and Lin, Zhouchen}, booktitle={NeurIPS}, year={2022}}"
-)

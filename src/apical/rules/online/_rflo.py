@@ -8,13 +8,19 @@ equation 6: e-prop with random feedback, on units that decay by one constant.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 
 from ...circuit import Circuit
-from .._base import cited, rule
+from .._base import rule
 from ._eprop import EProp
+
+_MURRAY = (
+    "@article{murray2019local, title={Local online learning in recurrent networks with "
+    "random feedback}, author={Murray, James M.}, journal={eLife}, volume={8}, "
+    "year={2019}}"
+)
 
 
 @rule
@@ -54,12 +60,7 @@ class RFLO(EProp):
 
     feedback: Any = "random"
 
-    @property
-    def citation(  # pyright: ignore[reportIncompatibleVariableOverride]
-        self,
-    ) -> str:
-        """The paper, and that of the feedback."""
-        return cited(_MURRAY, self.feedback)
+    source: ClassVar[str] = _MURRAY
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
         """Require leaky units."""
@@ -71,10 +72,3 @@ class RFLO(EProp):
                     f"{loop.units.units.states} states, or another decay. Use `EProp`."
                 )
         return super().init(circuit, key, params, args)
-
-
-_MURRAY = (
-    "@article{murray2019local, title={Local online learning in recurrent networks with "
-    "random feedback}, author={Murray, James M.}, journal={eLife}, volume={8}, "
-    "year={2019}}"
-)

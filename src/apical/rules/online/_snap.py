@@ -13,10 +13,16 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from .._base import cited, rule, static
+from .._base import rule, static
 from .._field_checks import check_whole
-from ._eprop import ONLINE_NEEDS
 from ._online_rule import OnlineRule
+
+_MENICK = (
+    "@inproceedings{menick2021practical, title={Practical Real Time Recurrent Learning "
+    "with a Sparse Approximation}, author={Menick, Jacob and Elsen, Erich and Evci, "
+    "Utku and Osindero, Simon and Simonyan, Karen and Graves, Alex}, "
+    "booktitle={ICLR}, year={2021}}"
+)
 
 
 @rule
@@ -62,6 +68,7 @@ class SnAp(OnlineRule):
     order: int = static(default=1)
 
     passes: ClassVar[str] = "own"
+    source: ClassVar[str] = _MENICK
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -72,30 +79,3 @@ class SnAp(OnlineRule):
                 f"{self.order}: with dense recurrent weights a weight reaches every "
                 "unit in two steps, and that is `RTRL`."
             )
-
-    @property
-    def citation(  # pyright: ignore[reportIncompatibleVariableOverride]
-        self,
-    ) -> str:
-        """The paper, and that of the feedback."""
-        return cited(_MENICK, self.feedback)
-
-    @property
-    def needs(  # pyright: ignore[reportIncompatibleVariableOverride]
-        self,
-    ) -> tuple[str, ...]:
-        """As e-prop; each unit also knows its own recurrent weight."""
-        found: list[str] = list(ONLINE_NEEDS)
-        if self.feedback is None:
-            found.insert(0, "weight transport")
-        elif "second network" in self.feedback.needs:
-            found.append("second network")
-        return tuple(found)
-
-
-_MENICK = (
-    "@inproceedings{menick2021practical, title={Practical Real Time Recurrent Learning "
-    "with a Sparse Approximation}, author={Menick, Jacob and Elsen, Erich and Evci, "
-    "Utku and Osindero, Simon and Simonyan, Karen and Graves, Alex}, "
-    "booktitle={ICLR}, year={2021}}"
-)
