@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import jax
-
-from .._evaluate._control_flow import enter_scan
 from .._evaluate._interpreter import Runner, Scope
-from .._jaxpr import Op
 from .._structure import Structure
+from ._loop_evaluation import LoopEvaluation
 from ._loop_values import fixed_of
 from ._nested_loops import NestedLoop, loops_with_states
 from ._online_scan import online_scan
 from ._readout_filters import ReadoutFilter
 from ._readout_traces import carried_start
 from ._readouts import LoopParts, parts_of
-from ._step import Step
-from ._step_evaluation import Recurrence, evaluate
-from ._unit_loop import Traces, UnitLoop
+from ._step_evaluation import Recurrence
+from ._unit_loop import UnitLoop
 from ._unit_search import MixedUnitsError, find_units
+from ._weight_values import plain_scan
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,49 +72,29 @@ def _loop(scans: NestedLoop, live: set[int], own: bool, outermost: bool) -> Loop
 
 
 @dataclass(eq=False)
-class OnlineLoops:
-    """One evaluation of the loops of a program.
+class OnlineLoops(LoopEvaluation):
+    """Loops whose derivatives are found by eligibility traces.
 
     Attributes:
-      loops: the loops.
       chunk: the number of steps that are differentiated at once.
-      traces: the traces at the start of each loop; None for zeros, none are returned.
+      continues: for each loop, whether its traces go on from call to call.
       filters: for each loop, the read-outs that continue from call to call.
-      after: the traces at the end of each loop, once it has run.
     """
 
-    loops: Sequence[Loop]
     chunk: int
-    traces: Sequence[Traces] | None = None
+    continues: Sequence[bool] = ()
     filters: Sequence[Sequence[ReadoutFilter]] = ()
-    after: dict[int, Traces] = field(default_factory=dict)
 
-    @property
-    def ids(self) -> frozenset[int]:
-        """The scans, by identity."""
-        return frozenset(id(loop.scans.op) for loop in self.loops)
-
-    @property
-    def traces_after(self) -> list[Traces] | None:
-        """What each loop ended with; None if it was given nothing to start from."""
-        if self.traces is None:
-            return None
-        return [self.after[i] for i in range(len(self.loops))]
-
-    def enter(self, runner: Runner, op: Op, scope: Scope, inject: Any) -> Sequence[Any]:
-        """Run a scan; one of the loops with its derivative found forwards in time."""
-        for i, loop in enumerate(self.loops):
-            if loop.scans.op is op:
-                return self._run(runner, i, loop, scope)
-        return enter_scan(runner, op, scope, inject)
-
-    def _run(self, runner: Runner, i: int, loop: Loop, scope: Scope) -> Sequence[Any]:
+    def run(self, runner: Runner, i: int, scope: Scope) -> Sequence[Any]:
+        """Run one of the loops: its units, then its read-outs."""
+        loop: Loop = self.loops[i]
         parts, scans = loop.parts, loop.scans
         starts, xs = scans.given(scope)
         inner = scans.fixed(runner, scope)
         fixed = fixed_of(runner, parts.units, inner)
-        given = None if self.traces is None else self.traces[i]
-        filters = self.filters[i] if self.filters else ()
+        given, filters = None, ()
+        if self.traces is not None and self.continues[i]:
+            given, filters = self.traces[i], self.filters[i]
         last, ys, traces = online_scan(
             loop.units,
             fixed,
@@ -134,37 +111,21 @@ class OnlineLoops:
         outs = dict(zip(parts.unit_ys, ys[:count], strict=True))
         if parts.readouts is not None:
             first = dict(enumerate(starts))
-            if given is not None and filters:
+            if given is not None:
                 held = {each.carry: starts[each.carry] for each in filters}
                 first |= carried_start(loop.units, filters, fixed, given.filters, held)
             begun = [first[k] for k in parts.readout_carries]
             inputs = [*xs, *ys[count:]]
-            last, ys = _plain(runner, scans, parts.readouts, inner, begun, inputs)
+            last, ys = plain_scan(
+                parts.readouts,
+                fixed_of(runner, parts.readouts, inner),
+                begun,
+                inputs,
+                scans.length,
+                reverse=scans.reverse,
+                unroll=scans.unroll,
+            )
             ends.update(zip(parts.readout_carries, last, strict=True))
             outs.update(zip(parts.readout_ys, ys, strict=True))
         carry = [ends[k] for k in range(len(starts))]
         return scans.returned(scope, carry, [outs[j] for j in range(len(outs))])
-
-
-def _plain(
-    runner: Runner, scans: NestedLoop, step: Step, inner: Scope, carry: Any, xs: Any
-) -> tuple[Any, Any]:
-    """The read-outs, whose derivative is found as usual."""
-    fixed = fixed_of(runner, step, inner)
-    values: Mapping[int, Any] = {
-        **fixed.others,
-        **dict(zip(step.weights, fixed.weights, strict=True)),
-    }
-
-    def body(carry: Any, x: Any) -> Any:
-        found = evaluate(step, values, fixed.copies, carry, x)
-        return found.carry, found.ys
-
-    return jax.lax.scan(
-        body,
-        carry,
-        xs,
-        length=scans.length,
-        reverse=scans.reverse,
-        unroll=scans.unroll,
-    )

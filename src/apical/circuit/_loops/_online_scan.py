@@ -18,7 +18,6 @@ import jax.numpy as jnp
 from ._cotangents import given_cotangent, zero_cotangent
 from ._readout_filters import ReadoutFilter
 from ._readout_traces import next_filters
-from ._step_evaluation import evaluate
 from ._unit_credit import (
     along_units,
     end_rows,
@@ -30,9 +29,7 @@ from ._unit_credit import (
     within_steps,
 )
 from ._unit_loop import Traces, UnitLoop
-from ._weight_values import (
-    Fixed,
-)
+from ._weight_values import Fixed, plain_scan
 
 
 def online_scan(
@@ -102,21 +99,8 @@ def online_scan(
 
 def _plain(loop: UnitLoop, fixed: Fixed, carry: Any, xs: Any) -> tuple[Any, Any]:
     """The loop as it is written."""
-    pairs = zip(loop.step.weights, fixed.weights, strict=True)
-    values = {**fixed.others, **dict(pairs)}
-
-    def step(carry: Any, x: Any) -> Any:
-        found = evaluate(loop.step, values, fixed.copies, carry, x)
-        return found.carry, found.ys
-
-    return jax.lax.scan(
-        step,
-        list(carry),
-        list(xs),
-        length=loop.length,
-        reverse=loop.reverse,
-        unroll=loop.unroll,
-    )
+    how = {"reverse": loop.reverse, "unroll": loop.unroll}
+    return plain_scan(loop.step, fixed, carry, xs, loop.length, **how)
 
 
 def _divided(loop: UnitLoop, chunk: int) -> tuple[int, int]:
@@ -232,9 +216,7 @@ def _carried_back(loop: UnitLoop, row: Any, first: Any) -> Any:
     `first[p, e]` is the derivative of slot p, of the unit of state e, by the first
     value of state e.
     """
-    units, slots = loop.units.state_units, range(loop.units.states)
-    parts = (loop.at_slot(row, units, q) * first[q] for q in slots)
-    return sum(parts, start=jnp.zeros_like(row))
+    return loop.through_units(row, loop.units.state_units, first)
 
 
 def _pull_reversed(

@@ -93,13 +93,9 @@ class ProgramLoops:
         """
         loops = self.of_units(passes)
         if traces is None:
-            return OnlineLoops(loops, chunk)
+            return OnlineLoops(loops, None, chunk)
         kept = continuing(self.structure, loops)
-        given = [
-            t if c else zero
-            for t, c, zero in zip(traces, kept, self.zero_traces(passes), strict=True)
-        ]
-        return OnlineLoops(loops, chunk, given, self._filters(passes))
+        return OnlineLoops(loops, traces, chunk, kept, self._filters(passes))
 
     def zero_traces(self, passes: str) -> tuple[Traces, ...]:
         """The traces of each loop at the start of a sequence."""
@@ -131,4 +127,4 @@ class ProgramLoops:
           key: a random key.
           estimates: what each loop starts with; None for zeros.
         """
-        return RankOneLoops(self.of_states(), key, estimates)
+        return RankOneLoops(self.of_states(), estimates, key)

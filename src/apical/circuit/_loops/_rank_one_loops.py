@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 
 from .._analysis._dataflow import PARAMETER
-from .._evaluate._control_flow import enter_scan
 from .._evaluate._interpreter import Runner, Scope
-from .._jaxpr import Literal, Op
+from .._jaxpr import Literal
 from .._structure import Structure
+from ._loop_evaluation import LoopEvaluation
 from ._loop_values import fixed_of
 from ._nested_loops import NestedLoop, loops_with_states
-from ._rank_one_scan import PlainLoop, RankOne, rank_one_scan
+from ._rank_one_scan import PlainLoop, rank_one_scan
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,44 +50,18 @@ def _plain(structure: Structure, scans: NestedLoop) -> PlainLoop:
 
 
 @dataclass(eq=False)
-class RankOneLoops:
-    """One evaluation of the loops of a program.
+class RankOneLoops(LoopEvaluation):
+    """Loops whose derivatives are estimated by a product of two vectors.
 
     Attributes:
-      loops: the loops.
       key: a random key.
-      estimates: the estimates at the start of each loop; None for zeros, none are
-        returned.
-      after: the estimates at the end of each loop, once it has run.
     """
 
-    loops: Sequence[StateLoop]
     key: jax.Array
-    estimates: Sequence[RankOne] | None = None
-    after: dict[int, RankOne] = field(default_factory=dict)
 
-    @property
-    def ids(self) -> frozenset[int]:
-        """The scans, by identity."""
-        return frozenset(id(loop.scans.op) for loop in self.loops)
-
-    @property
-    def traces_after(self) -> list[RankOne] | None:
-        """What each loop ended with; None if it was given nothing to start from."""
-        if self.estimates is None:
-            return None
-        return [self.after[i] for i in range(len(self.loops))]
-
-    def enter(self, runner: Runner, op: Op, scope: Scope, inject: Any) -> Sequence[Any]:
-        """Run a scan; one of the loops with its derivative estimated forwards."""
-        for i, loop in enumerate(self.loops):
-            if loop.scans.op is op:
-                return self._run(runner, i, loop, scope)
-        return enter_scan(runner, op, scope, inject)
-
-    def _run(
-        self, runner: Runner, i: int, loop: StateLoop, scope: Scope
-    ) -> Sequence[Any]:
+    def run(self, runner: Runner, i: int, scope: Scope) -> Sequence[Any]:
+        """Run one of the loops."""
+        loop: StateLoop = self.loops[i]
         scans, step = loop.scans, loop.plain.step
         starts, xs = scans.given(scope)
         last, ys, after = rank_one_scan(
@@ -96,7 +70,7 @@ class RankOneLoops:
             starts,
             xs,
             jax.random.fold_in(self.key, i),
-            None if self.estimates is None else self.estimates[i],
+            None if self.traces is None else self.traces[i],
         )
         if after is not None:
             self.after[i] = after

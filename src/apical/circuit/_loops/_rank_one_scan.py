@@ -22,9 +22,7 @@ import jax.numpy as jnp
 from ._cotangents import given_cotangent, zero_cotangent
 from ._step import Step
 from ._step_evaluation import evaluate
-from ._weight_values import (
-    Fixed,
-)
+from ._weight_values import Fixed, fixed_values, plain_scan, replaced
 
 _SMALL = 1e-7
 
@@ -106,11 +104,8 @@ def rank_one_scan(
         return primal(fixed, carry, xs, key, estimate)
 
     def primal(fixed: Any, carry: Any, xs: Any, key: Any, estimate: Any) -> Any:
-        def step(carry: Any, x: Any) -> Any:
-            found = _evaluate(loop, fixed, fixed.weights, carry, x)
-            return found.carry, found.ys
-
-        last, ys = jax.lax.scan(step, carry, xs, loop.length, loop.reverse, loop.unroll)
+        how = {"reverse": loop.reverse, "unroll": loop.unroll}
+        last, ys = plain_scan(loop.step, fixed, carry, xs, loop.length, **how)
         if estimate is None:
             return last, ys, None
         zeros = [jnp.zeros_like(y) if _inexact(y) else None for y in ys]
@@ -137,11 +132,6 @@ def rank_one_scan(
     return scan(fixed, list(carry), list(xs), given, estimate)
 
 
-def _evaluate(loop: PlainLoop, fixed: Fixed, weights: Any, carry: Any, x: Any) -> Any:
-    pairs = zip(loop.step.weights, weights, strict=True)
-    return evaluate(loop.step, {**fixed.others, **dict(pairs)}, fixed.copies, carry, x)
-
-
 def _forwards(
     loop: PlainLoop,
     fixed: Fixed,
@@ -163,15 +153,12 @@ def _forwards(
         x, ybar, key, t = given
 
         def run(weights: Any, acts: Any, inputs: Any) -> Any:
-            before = list(state.carry)
-            for i, a in zip(active, acts, strict=True):
-                before[i] = a
-            found = _evaluate(
-                loop,
-                fixed,
-                weights,
-                before,
-                [inputs.get(i, v) for i, v in enumerate(x)],
+            found = evaluate(
+                step,
+                fixed_values(step, fixed._replace(weights=weights)),
+                fixed.copies,
+                replaced(state.carry, dict(zip(active, acts, strict=True))),
+                replaced(x, inputs),
             )
             ys = [y for y in found.ys if _inexact(y)]
             return ([found.carry[i] for i in active], ys), found.carry

@@ -7,23 +7,17 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from .._evaluate._feedback_weight import with_feedback_weight
 from ._readout_filters import ReadoutFilter, entry_of_unit
-from ._step_evaluation import evaluate
-from ._unit_credit import (
-    Apart,
-)
+from ._unit_credit import Apart, cut_step, still
 from ._unit_loop import FilterTrace, Traces, UnitLoop
 from ._weight_values import (
     Fixed,
-    added,
+    add_at_synapse,
+    add_at_use,
     fixed_values,
     over_free,
-    positions_of,
-    replaced,
-    to_weight,
 )
 
 
@@ -101,7 +95,7 @@ def carried_start(
       starts: the first value of each read-out, by the position of its carry.
     """
     found = {k: jax.lax.stop_gradient(x) for k, x in starts.items()}
-    values = fixed_values(loop, fixed)
+    values = fixed_values(loop.step, fixed)
     for synapse, trace in zip(readout_synapses(filters, values), traces, strict=True):
         each, k = synapse.filter, synapse.filter.carry
         held = _learned_filter(loop, synapse.position, fixed.weights, trace)
@@ -142,20 +136,16 @@ def _learned_filter(loop: UnitLoop, i: int, weights: Any, trace: FilterTrace) ->
 
     def backward(saved: Any, slope: Any) -> Any:
         weights, trace = saved
-        grads, at = [jnp.zeros_like(w) for w in weights], positions_of(loop)
+        grads = [jnp.zeros_like(w) for w in weights]
         flat = jnp.concatenate([jnp.ravel(slope), jnp.zeros((1,), slope.dtype)])
         entries = entry_of_unit(loop.units, source)
         for f, (j, axes) in zip(trace.synapses, loop.traced.items(), strict=True):
-            synapse = loop.step.synapses[j]
-            signal = flat[entries[axes.made(loop.driven(synapse.output))]]
-            grad = over_free(axes.spread(signal) * f, len(axes.free))
-            n = at[synapse.op.inputs[synapse.weight]]
-            grads[n] = grads[n] + to_weight(axes.restored(grad), grads[n])
+            units = axes.made(loop.driven(loop.step.synapses[j].output))
+            signal = axes.spread(flat[entries[units]])
+            add_at_synapse(loop, grads, j, over_free(signal * f, len(axes.free)))
         for f, j in zip(trace.uses, loop.used, strict=True):
-            op, operand = loop.step.uses[j]
-            signal = flat[entries[loop.driven(op.outputs[0])]]
-            n = at[op.inputs[operand]]
-            grads[n] = grads[n] + to_weight(signal * f, grads[n])
+            units = loop.driven(loop.step.uses[j][0].outputs[0])
+            add_at_use(loop, grads, j, flat[entries[units]] * f)
         return grads, jax.tree.map(jnp.zeros_like, trace)
 
     held.defvjp(forward, backward)
@@ -173,7 +163,7 @@ def next_filters(
     length: int,
 ) -> list[FilterTrace]:
     """The traces of filtered activity after a chunk; `traces` are those before it."""
-    values, found = fixed_values(loop, fixed), []
+    values, found = fixed_values(loop.step, fixed), []
     pairs = zip(readout_synapses(filters, values), traces.filters, strict=True)
     for synapse, old in pairs:
         decay = synapse.filter.decay(values)
@@ -194,8 +184,7 @@ def next_filters(
         new_uses = []
         for f, eps, j in zip(old.uses, traces.uses, loop.used, strict=True):
             units = loop.driven(loop.step.uses[j][0].outputs[0])
-            slots = range(loop.units.states)
-            grown = sum(loop.at_slot(start, units, q) * eps[q] for q in slots)
+            grown = loop.through_units(start, units, eps)
             new_uses.append(kept * f + jnp.sum(uses[j], 0) + grown)
         biases = [
             kept * beta + factor.value(values) * jnp.sum(powers)
@@ -224,8 +213,7 @@ def _next(
         letters = f"{axes.output},{axes.input}->{order}"
         grown = jnp.einsum(letters, loop.at_slot(start, units, 0), eps)
     else:
-        slots = range(loop.units.states)
-        grown = sum(axes.spread(loop.at_slot(start, units, q)) * eps[q] for q in slots)
+        grown = loop.through_units(start, units, eps, axes)
     return old + fresh + grown
 
 
@@ -243,33 +231,22 @@ def _back(
     With respect to the states before it, the traced outputs of synapses, and the uses
     of weights, along units alone.
     """
-    step, values = loop.step, fixed_values(loop, fixed)
+    values = fixed_values(loop.step, fixed)
 
     def back(row: Any, given: Any) -> Any:
         carry, x, outputs, weight = given
 
-        def cut(acts: Any, ds: Any, du: Any) -> Any:
-            found = evaluate(
-                step,
-                values,
-                fixed.copies,
-                replaced(carry, dict(zip(loop.active, acts, strict=True))),
-                x,
-                recurrence=loop.recurrence if loop.recurrence.own else None,
-                output=lambda i, _: outputs[i] + ds[i] if i in ds else outputs[i],
-                use=lambda j, w: added(w, du[j]) if j in du else w,
-            )
+        def after(acts: Any, ds: Any, du: Any) -> Any:
+            given = carry, x, outputs, acts, ds, du, {}
+            found = cut_step(loop, values, fixed.copies, *given)
             return [found.carry[i] for i in loop.active], found.inputs[index]
 
-        ds = {i: jnp.zeros_like(outputs[i]) for i in loop.traced}
-        made = {j: step.uses[j][0].outputs[0] for j in loop.used}
-        du = {j: jnp.zeros(step.shape(n), step.dtype(n)) for j, n in made.items()}
-        (_, read), pull = jax.vjp(cut, [carry[i] for i in loop.active], ds, du)
+        (_, read), pull = jax.vjp(after, *still(loop, carry, outputs))
         slope = jnp.full(read.shape, weight, read.dtype)
         acts, ds, du = pull((loop.unflat(row), slope))
         return loop.flat(acts), (ds, du)
 
-    row = jnp.asarray(np.zeros(len(loop.units.slots)), loop.dtype)
+    row = jnp.zeros((len(loop.units.slots),), loop.dtype)
     slices = list(before), list(xs), apart.outputs, weights
     start, (outputs, uses) = jax.lax.scan(back, row, slices, reverse=True)
     return start, outputs, uses

@@ -16,17 +16,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ._step_evaluation import evaluate
+from ._step_evaluation import StepResult, evaluate
 from ._synapse_axes import SynapseAxes
 from ._unit_loop import Traces, UnitLoop
 from ._weight_values import (
     Fixed,
+    add_at_synapse,
+    add_at_use,
     added,
     fixed_values,
     over_free,
-    positions_of,
     replaced,
-    to_weight,
 )
 
 
@@ -74,7 +74,7 @@ def run_steps(
     loop: UnitLoop, fixed: Fixed, carry: Sequence[Any], xs: Sequence[Any], length: int
 ) -> tuple[list[Any], list[Any]]:
     """The steps in turn: the carry after the last, and those before each."""
-    values = fixed_values(loop, fixed)
+    values = fixed_values(loop.step, fixed)
 
     def step(carry: Any, x: Any) -> Any:
         found = evaluate(loop.step, values, fixed.copies, carry, x)
@@ -90,7 +90,7 @@ def steps_apart(
 
     Recurrent synapses read the carry without a derivative.
     """
-    values = fixed_values(loop, fixed)
+    values = fixed_values(loop.step, fixed)
 
     def one(carry: Any, x: Any) -> Any:
         outputs: dict[int, Any] = {}
@@ -173,29 +173,18 @@ def along_units(
       slopes: the `lambda` of each step, which it adds to row 0; None if there is no
         credit.
     """
-    step, values = loop.step, fixed_values(loop, fixed)
+    values = fixed_values(loop.step, fixed)
     driving = () if slopes is None else loop.driving_inputs
 
     def back(rows: jax.Array, slices: Any) -> Any:
         carry, x, outputs, slope = slices
 
-        def cut(acts: Any, ds: Any, du: Any, dx: Any) -> Any:
-            found = evaluate(
-                step,
-                values,
-                fixed.copies,
-                replaced(carry, dict(zip(loop.active, acts, strict=True))),
-                replaced(x, {i: x[i] + d for i, d in dx.items()}),
-                recurrence=loop.recurrence if loop.recurrence.own else None,
-                output=lambda i, _: outputs[i] + ds[i] if i in ds else outputs[i],
-                use=lambda j, w: added(w, du[j]) if j in du else w,
-            )
+        def after(*moved: Any) -> Any:
+            found = cut_step(loop, values, fixed.copies, carry, x, outputs, *moved)
             return [found.carry[i] for i in loop.active]
 
-        ds = {i: jnp.zeros_like(outputs[i]) for i in loop.traced}
-        du = {j: _zeros(step, step.uses[j][0].outputs[0]) for j in loop.used}
         dx = {i: jnp.zeros_like(x[i]) for i in driving}
-        _, pull = jax.vjp(cut, [carry[i] for i in loop.active], ds, du, dx)
+        _, pull = jax.vjp(after, *still(loop, carry, outputs), dx)
         acts, *rest = jax.vmap(lambda row: pull(loop.unflat(row)))(rows)
         rows = jax.vmap(loop.flat)(acts)
         if slope is not None:
@@ -205,6 +194,47 @@ def along_units(
     slices = list(before), list(xs), apart.outputs, slopes
     start, (outputs, uses, moved) = jax.lax.scan(back, end, slices, reverse=True)
     return Along(start, outputs, uses, {i: d[:, 0] for i, d in moved.items()})
+
+
+def still(loop: UnitLoop, carry: Sequence[Any], outputs: Sequence[Any]) -> Any:
+    """The active carries, and zero offsets of traced synapses and uses."""
+    step = loop.step
+    made = {j: step.uses[j][0].outputs[0] for j in loop.used}
+    return (
+        [carry[i] for i in loop.active],
+        {i: jnp.zeros_like(outputs[i]) for i in loop.traced},
+        {j: jnp.zeros(step.shape(n), step.dtype(n)) for j, n in made.items()},
+    )
+
+
+def cut_step(
+    loop: UnitLoop,
+    values: dict[int, Any],
+    copies: Sequence[Any],
+    carry: Sequence[Any],
+    x: Sequence[Any],
+    outputs: Sequence[Any],
+    acts: Sequence[Any],
+    ds: dict[int, Any],
+    du: dict[int, Any],
+    dx: dict[int, Any],
+) -> StepResult:
+    """A step whose synapses are cut: their outputs are given.
+
+    What remains are the units alone, as a function of their states `acts` and of
+    offsets: `ds` of the outputs of synapses, `du` of the uses of weights, `dx` of the
+    inputs.
+    """
+    return evaluate(
+        loop.step,
+        values,
+        copies,
+        replaced(carry, dict(zip(loop.active, acts, strict=True))),
+        replaced(x, {i: x[i] + d for i, d in dx.items()}),
+        recurrence=loop.recurrence if loop.recurrence.own else None,
+        output=lambda i, _: outputs[i] + ds[i] if i in ds else outputs[i],
+        use=lambda j, w: added(w, du[j]) if j in du else w,
+    )
 
 
 def step_gradients(
@@ -218,18 +248,14 @@ def step_gradients(
       apart: the values of the steps.
       along: the pass along units, with the credit in row 0.
     """
-    found, at = list(direct), positions_of(loop)
+    found = list(direct)
     for i, axes in loop.traced.items():
-        synapse = loop.step.synapses[i]
         x = jax.vmap(axes.read)(apart.inputs[i])
         d = jax.vmap(axes.made)(along.outputs[i][:, 0])
         grad = jnp.einsum(f"z{axes.output},z{axes.input}->{axes.weight}", d, x)
-        n = at[synapse.op.inputs[synapse.weight]]
-        found[n] = found[n] + to_weight(axes.restored(grad), found[n])
+        add_at_synapse(loop, found, i, grad)
     for j in loop.used:
-        op, operand = loop.step.uses[j]
-        n, grad = at[op.inputs[operand]], jnp.sum(along.uses[j][:, 0], 0)
-        found[n] = found[n] + to_weight(grad, found[n])
+        add_at_use(loop, found, j, jnp.sum(along.uses[j][:, 0], 0))
     return found
 
 
@@ -244,25 +270,19 @@ def trace_gradients(
       credit: `[states]`, the credit of the states before the chunk.
       traces: the traces before the chunk.
     """
-    found, at, slots = list(found), positions_of(loop), range(loop.units.states)
+    found = list(found)
     for trace, (i, axes) in zip(traces.synapses, loop.traced.items(), strict=True):
-        synapse = loop.step.synapses[i]
-        units = axes.made(loop.driven(synapse.output))
-        signals = [loop.at_slot(credit, units, q) for q in slots]
+        units = axes.made(loop.driven(loop.step.synapses[i].output))
         if loop.factored:
             formula = f"{axes.output},{axes.input}->{axes.weight}"
-            grad = jnp.einsum(formula, signals[0], trace)
+            grad = jnp.einsum(formula, loop.at_slot(credit, units, 0), trace)
         else:
-            terms = (axes.spread(s) * trace[q] for q, s in enumerate(signals))
-            grad = over_free(sum(terms), len(axes.free))
-        n = at[synapse.op.inputs[synapse.weight]]
-        found[n] = found[n] + to_weight(axes.restored(grad), found[n])
+            terms = loop.through_units(credit, units, trace, axes)
+            grad = over_free(terms, len(axes.free))
+        add_at_synapse(loop, found, i, grad)
     for trace, j in zip(traces.uses, loop.used, strict=True):
-        op, operand = loop.step.uses[j]
-        units = loop.driven(op.outputs[0])
-        grad = sum(loop.at_slot(credit, units, q) * trace[q] for q in slots)
-        n = at[op.inputs[operand]]
-        found[n] = found[n] + to_weight(grad, found[n])
+        units = loop.driven(loop.step.uses[j][0].outputs[0])
+        add_at_use(loop, found, j, loop.through_units(credit, units, trace))
     return found
 
 
@@ -278,41 +298,35 @@ def next_traces(
       traces: the traces before the chunk.
       first: the position of the row of the first slot.
     """
-    step, m = loop.step, loop.units.states
+    step = loop.step
+    rows = along.start[first : first + loop.units.states]
     synapses = []
     for old, (i, axes) in zip(traces.synapses, loop.traced.items(), strict=True):
         x = jax.vmap(axes.read)(apart.inputs[i])
         d = jax.vmap(jax.vmap(axes.made))(along.outputs[i])
         units = axes.made(loop.driven(step.synapses[i].output))
         if loop.factored:
-            decay = loop.at_slot(along.start[first], units.ravel()[:1], 0)[0]
+            decay = loop.at_slot(rows[0], units.ravel()[:1], 0)[0]
             synapses.append(_filtered(axes, decay, old, x, d[:, first]))
             continue
-        order = axes.free + axes.weight
-        new = []
-        for p in range(m):
-            fresh = jnp.einsum(
-                f"z{axes.output},z{axes.input}->{order}", d[:, first + p], x
-            )
-            kept = (
-                axes.spread(loop.at_slot(along.start[first + p], units, q)) * old[q]
-                for q in range(m)
-            )
-            new.append((fresh + sum(kept)).astype(old.dtype))
-        synapses.append(jnp.stack(new))
+        formula = f"z{axes.output},z{axes.input}->{axes.free + axes.weight}"
+        fresh = [
+            jnp.einsum(formula, d[:, first + p], x) for p in range(loop.units.states)
+        ]
+        kept = [loop.through_units(row, units, old, axes) for row in rows]
+        synapses.append(_stacked(fresh, kept, old))
     uses = []
     for old, j in zip(traces.uses, loop.used, strict=True):
         units = loop.driven(step.uses[j][0].outputs[0])
-        new = []
-        for p in range(m):
-            fresh = jnp.sum(along.uses[j][:, first + p], 0)
-            kept = (
-                loop.at_slot(along.start[first + p], units, q) * old[q]
-                for q in range(m)
-            )
-            new.append((fresh + sum(kept)).astype(old.dtype))
-        uses.append(jnp.stack(new))
+        fresh = list(jnp.sum(along.uses[j], 0)[first:])
+        kept = [loop.through_units(row, units, old) for row in rows]
+        uses.append(_stacked(fresh, kept, old))
     return Traces(synapses, uses, traces.filters)
+
+
+def _stacked(fresh: Sequence[Any], kept: Sequence[Any], old: Any) -> jax.Array:
+    pairs = zip(fresh, kept, strict=True)
+    return jnp.stack([(a + b).astype(old.dtype) for a, b in pairs])
 
 
 def _filtered(axes: SynapseAxes, decay: Any, old: Any, x: Any, d: Any) -> Any:
@@ -341,7 +355,3 @@ def _inner(cotangent: Any, value: Any) -> Any:
         return jnp.zeros(())
     # As in `jax.vjp` of complex functions: no conjugate.
     return jnp.sum(cotangent * value).real.astype(jnp.float32)
-
-
-def _zeros(step: Any, number: int) -> Any:
-    return jnp.zeros(step.shape(number), step.dtype(number))

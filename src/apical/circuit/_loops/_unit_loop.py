@@ -190,6 +190,24 @@ class UnitLoop:
         padded = jnp.concatenate([flat, jnp.zeros((1,), flat.dtype)])
         return padded[self.units.table[units, slot]]
 
+    def through_units(
+        self, row: jax.Array, units: np.ndarray, traces: Any, axes: Any = None
+    ) -> Any:
+        """A row of derivatives by the states of units, times the traces of the states.
+
+            sum over the slots q of a unit [ row[state q of the unit] traces[q] ]
+
+        Args:
+          row: `[states]`.
+          units: the unit of each entry.
+          traces: `[slots, ...]`.
+          axes: of the synapse whose weight the traces are of; None where traces have
+            the shape of `units`.
+        """
+        signals = (self.at_slot(row, units, q) for q in range(self.units.states))
+        spread = signals if axes is None else map(axes.spread, signals)
+        return sum(s * traces[q] for q, s in enumerate(spread))
+
     def driven(self, number: int) -> np.ndarray:
         """The units that the entries of a variable drive."""
         found = self.units.driven(number)

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
+from ._step import Step
+from ._step_evaluation import evaluate
 from ._unit_loop import UnitLoop
 
 # A sum over the slowest axis of an array is many times slower on a CPU than the same
@@ -28,15 +31,31 @@ class Fixed(NamedTuple):
     copies: list[Any]
 
 
-def positions_of(loop: UnitLoop) -> dict[Any, int]:
-    """The position of each weight, by variable."""
-    return {n: i for i, n in enumerate(loop.step.weights)}
-
-
-def fixed_values(loop: UnitLoop, fixed: Fixed) -> dict[int, Any]:
+def fixed_values(step: Step, fixed: Fixed) -> dict[int, Any]:
     """The fixed values by variable."""
-    pairs = zip(loop.step.weights, fixed.weights, strict=True)
-    return {**fixed.others, **dict(pairs)}
+    return {**fixed.others, **dict(zip(step.weights, fixed.weights, strict=True))}
+
+
+def plain_scan(
+    step: Step,
+    fixed: Fixed,
+    carry: Sequence[Any],
+    xs: Sequence[Any],
+    length: int,
+    *,
+    reverse: bool = False,
+    unroll: int | bool = 1,
+) -> tuple[list[Any], list[Any]]:
+    """The steps as they are written: the last carry, and the outputs."""
+    values = fixed_values(step, fixed)
+
+    def body(carry: Any, x: Any) -> Any:
+        found = evaluate(step, values, fixed.copies, carry, x)
+        return found.carry, found.ys
+
+    return jax.lax.scan(
+        body, list(carry), list(xs), length=length, reverse=reverse, unroll=unroll
+    )
 
 
 def replaced(values: Sequence[Any], new: Mapping[int, Any]) -> list[Any]:
@@ -49,12 +68,29 @@ def added(weight: Any, offset: Any) -> Any:
     return jnp.broadcast_to(weight, offset.shape) + offset
 
 
-def to_weight(grad: Any, like: Any) -> Any:
+def _to_weight(grad: Any, like: Any) -> Any:
     """A gradient in the shape and dtype of a weight that it repeats."""
     grad = _narrowed(grad, like.shape)
     if jnp.iscomplexobj(grad) and not jnp.iscomplexobj(like):
         grad = grad.real
     return grad.astype(like.dtype)
+
+
+def add_at_synapse(loop: UnitLoop, grads: list[Any], i: int, grad: Any) -> None:
+    """Add to the gradients that of a traced synapse's weight, over its named axes."""
+    synapse = loop.step.synapses[i]
+    _add(loop, grads, synapse.op.inputs[synapse.weight], loop.traced[i].restored(grad))
+
+
+def add_at_use(loop: UnitLoop, grads: list[Any], j: int, grad: Any) -> None:
+    """Add to the gradients that of a weight at one of its uses, in its shape there."""
+    op, operand = loop.step.uses[j]
+    _add(loop, grads, op.inputs[operand], grad)
+
+
+def _add(loop: UnitLoop, grads: list[Any], weight: Any, grad: Any) -> None:
+    n = loop.step.weights.index(weight)
+    grads[n] = grads[n] + _to_weight(grad, grads[n])
 
 
 def _narrowed(x: Any, shape: tuple[int, ...]) -> Any:

@@ -1,0 +1,51 @@
+"""One evaluation of a program some of whose loops have a derivative of their own."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .._evaluate._control_flow import enter_scan
+from .._evaluate._interpreter import Runner, Scope
+from .._jaxpr import Op
+
+
+@dataclass(eq=False)
+class LoopEvaluation(abc.ABC):
+    """The loops of a program that are not evaluated as others are.
+
+    Attributes:
+      loops: the loops, each with its `scans`.
+      traces: what is known of the past at the start of each loop; None at the start of
+        a sequence.
+      after: the same at the end of each loop that continues, once it has run.
+    """
+
+    loops: Sequence[Any]
+    traces: Sequence[Any] | None
+    after: dict[int, Any] = field(default_factory=dict, init=False)
+
+    @property
+    def ids(self) -> frozenset[int]:
+        """The scans, by identity."""
+        return frozenset(id(loop.scans.op) for loop in self.loops)
+
+    @property
+    def traces_after(self) -> list[Any] | None:
+        """What each loop ended with; None if nothing was given to start from."""
+        if self.traces is None:
+            return None
+        return [self.after.get(i, start) for i, start in enumerate(self.traces)]
+
+    def enter(self, runner: Runner, op: Op, scope: Scope, inject: Any) -> Sequence[Any]:
+        """Run a scan; one of the loops with its own derivative."""
+        for i, loop in enumerate(self.loops):
+            if loop.scans.op is op:
+                return self.run(runner, i, scope)
+        return enter_scan(runner, op, scope, inject)
+
+    @abc.abstractmethod
+    def run(self, runner: Runner, i: int, scope: Scope) -> Sequence[Any]:
+        """Run one of the loops, by its position."""
