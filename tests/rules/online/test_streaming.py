@@ -149,11 +149,13 @@ def test_uoro_by_windows_is_backpropagation_on_average():
 
 
 def filtered(p, state, x):
-    """Units with a bias, and an output that is a leaky sum of two synapses."""
+    """Units with a bias, and a leaky sum of two synapses, one of them added twice."""
     v, out = state
     v = 0.9 * v + x @ p["in"] + jnp.tanh(v) @ p["rec"] + p["bias"]
     sent = jnp.tanh(v)
-    out = out - out / 5 + 0.2 * (sent @ p["out"] + p["shift"] - (sent**2) @ p["other"])
+    drive = sent @ p["out"]
+    out = out - out / 5 + 0.2 * (drive + p["shift"] - (sent**2) @ p["other"])
+    out = out + 0.1 * drive
     return (v, out), out
 
 

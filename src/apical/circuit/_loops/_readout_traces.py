@@ -28,19 +28,21 @@ class ReadoutSynapse(NamedTuple):
       filter: the read-out.
       position: its position among the synapses of the step.
       scale: the factor of its output.
+      first: whether it is the first of its read-out.
     """
 
     filter: ReadoutFilter
     position: int
     scale: Any
+    first: bool
 
 
 def readout_synapses(filters: Sequence[ReadoutFilter], values: Any) -> Any:
     """Every synapse of the read-outs, in the order of their traces."""
     return [
-        ReadoutSynapse(each, i, factor.value(values))
+        ReadoutSynapse(each, i, factor.value(values), n == 0)
         for each in filters
-        for i, factor in each.synapses
+        for n, (i, factor) in enumerate(each.synapses)
     ]
 
 
@@ -108,7 +110,7 @@ def carried_start(
         else:
             made = with_feedback_weight(op, position, held, w, copy)
         found[k] = found[k] + (made - jax.lax.stop_gradient(made))
-        if synapse.position != each.synapses[0][0]:
+        if not synapse.first:
             continue  # the biases are those of the read-out: once
         for (number, _), beta in zip(each.biases, trace.biases, strict=True):
             bias = values[number] * beta.astype(values[number].dtype)
