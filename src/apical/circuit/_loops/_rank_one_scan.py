@@ -6,8 +6,9 @@ bias by one product s w^T (UORO; Tallec & Ollivier 2018, equations 8 to 10):
     s' = rho0 J s + rho1 nu,       w' = w / rho0 + nu^T (d step / d weights) / rho1
     dL/dW = sum over t [ direct_t + (lambda_t . s_{t-1}) w_{t-1} ]
 
-with nu of random signs, J the derivative of the step with respect to the states, and
-rho0, rho1 such that both terms have equal size. No structure of the loop is needed.
+with nu of random signs (one for each part of a complex state), J the derivative of the
+step with respect to the states, and rho0, rho1 such that both terms have equal size. No
+structure of the loop is needed.
 """
 
 from __future__ import annotations
@@ -183,14 +184,9 @@ def _forwards(
             (acts,),
             (state.estimate.states,),
         )
-        signs = [
-            jax.random.rademacher(
-                jax.random.fold_in(key, i), a.shape, jnp.float32
-            ).astype(a.dtype)
-            for i, a in enumerate(after)
-        ]
+        signs = _signs(key, after)
         zeros = [jnp.zeros_like(y) for y in ys]
-        drawn, _, drawn_inputs = pull((signs, zeros))
+        drawn, _, drawn_inputs = pull(([jnp.conj(s) for s in signs], zeros))
         before = [*state.estimate.weights, *state.start]
         rho0 = _ratio(_size(before), _size(jump))
         rho1 = _ratio(_size([drawn, drawn_inputs]), _size(signs))
@@ -210,13 +206,9 @@ def _forwards(
 
     start = [jnp.zeros_like(carry[i]) for i in active]
     if loop.learned_start:
-        signs = [
-            jax.random.rademacher(
-                jax.random.fold_in(keys[-1], i), s.shape, jnp.float32
-            ).astype(s.dtype)
-            for i, s in enumerate(start)
-        ]
-        start, estimate = signs, estimate._replace(states=signs)
+        signs = _signs(keys[-1], start)
+        start = [jnp.conj(s) for s in signs]
+        estimate = estimate._replace(states=signs)
     state = _State(
         list(carry),
         estimate,
@@ -229,6 +221,22 @@ def _forwards(
         one, state, (list(xs), ybar, keys[:-1], steps), reverse=loop.reverse
     )
     return state, _inputs(loop, *kept)
+
+
+def _signs(key: jax.Array, like: Sequence[jax.Array]) -> list[jax.Array]:
+    """Random signs nu like some arrays, with c = E[Re(c . nu) conj(nu)] for every c.
+
+    A complex number gets a sign for each part: with one sign alone, its imaginary part
+    would be lost. nu is a tangent and conj(nu) the cotangent that goes with it.
+    """
+
+    def draw(key: jax.Array, x: jax.Array) -> jax.Array:
+        if not jnp.iscomplexobj(x):
+            return jax.random.rademacher(key, x.shape, jnp.float32).astype(x.dtype)
+        real, imag = jax.random.rademacher(key, (2, *x.shape), jnp.float32)
+        return jax.lax.complex(real, imag).astype(x.dtype)
+
+    return [draw(jax.random.fold_in(key, i), x) for i, x in enumerate(like)]
 
 
 def _inputs(

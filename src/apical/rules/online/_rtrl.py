@@ -14,6 +14,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 
 from ...circuit import Circuit, at_path, carry_of
 from .._base import Credit, Rule, SearchSpace, rule, static
@@ -27,7 +28,8 @@ class InfluenceState(NamedTuple):
 
     Attributes:
       influence: the derivative of each array of the carry with respect to every
-        parameter, `[parameters, ...]`; None for integers, and without `carry=`.
+        parameter, `[parameters, ...]`; None for integers, and without `carry=`. A
+        complex parameter counts as two, its real and its imaginary part.
     """
 
     influence: Any
@@ -103,7 +105,7 @@ class RTRL(Rule):
         position, path = carry_of(circuit.spec, args, _NAME)
         end = jax.eval_shape(lambda: circuit.run(params, args, sites=()).aux)
         at_path(end, path)
-        count = sum(math.prod(x.shape) for x in circuit.leaves.split(params)[0])
+        count = _flat(circuit.leaves.split(params)[0])[0].size
         shapes = jax.eval_shape(lambda: args[position])
         leaves = [x for x in jax.tree.leaves(shapes) if _inexact(x)]
         needed = sum(count * math.prod(x.shape) * x.dtype.itemsize for x in leaves)
@@ -145,9 +147,8 @@ class RTRL(Rule):
 
         start = None if position is None else args[position]
         (value, _), aux = forward(learned, start)
-        outputs = self._each(forward, learned, start, state.influence)
-        grads, influence = outputs
-        grads = circuit.leaves.combine(_divided(grads, learned))
+        grads, influence = self._each(forward, learned, start, state.influence)
+        grads = circuit.leaves.combine(grads)
         if position is not None:
             influence = jax.tree.map(
                 lambda x, like: x if _inexact(like) else None, influence, start
@@ -158,24 +159,27 @@ class RTRL(Rule):
         self, forward: Callable[..., Any], learned: Any, start: Any, influence: Any
     ) -> Any:
         """The derivative of the loss and of the carry by each parameter."""
-        sizes = [x.size for x in learned]
+        flat, divided = _flat(learned)
 
         def column(given: Any) -> Any:
             i, moved = given
-            parts, at = [], 0
-            for leaf, size in zip(learned, sizes, strict=True):
-                one = jnp.arange(at, at + size) == i
-                parts.append(one.astype(leaf.dtype).reshape(leaf.shape))
-                at += size
+            one = (jnp.arange(flat.size) == i).astype(flat.dtype)
             leaves, treedef = jax.tree.flatten(start)
             given = treedef.flatten_up_to(moved)
             tangent = treedef.unflatten(map(_tangent, leaves, given))
-            (loss, end), _ = _jvp(forward, (learned, start), (parts, tangent))
+            (loss, end), _ = _jvp(
+                lambda flat, start: forward(divided(flat), start),
+                (flat, start),
+                (one, tangent),
+            )
             return loss, end
 
-        count = sum(sizes)
-        batch = min(self.columns, count)
-        return jax.lax.map(column, (jnp.arange(count), influence), batch_size=batch)
+        batch = min(self.columns, flat.size)
+        columns = jnp.arange(flat.size), influence
+        slopes, influence = jax.lax.map(column, columns, batch_size=batch)
+        # JAX's gradient by a complex number is d/dRe - i d/dIm.
+        grads = [jnp.conj(x) for x in divided(slopes.astype(flat.dtype))]
+        return grads, influence
 
 
 def _jvp(forward: Any, primals: Any, tangents: Any) -> Any:
@@ -198,11 +202,12 @@ def _inexact(x: Any) -> bool:
     return jnp.issubdtype(jnp.result_type(x), jnp.inexact)
 
 
-def _divided(flat: jax.Array, leaves: Any) -> list[jax.Array]:
-    """A flat array as arrays like some leaves."""
-    found, at = [], 0
-    for leaf in leaves:
-        part = flat[at : at + leaf.size]
-        found.append(part.reshape(leaf.shape).astype(leaf.dtype))
-        at += leaf.size
-    return found
+def _flat(leaves: list[jax.Array]) -> tuple[jax.Array, Callable[..., Any]]:
+    """Some leaves as one array of real numbers, and the way back."""
+    parts = [[x.real, x.imag] if jnp.iscomplexobj(x) else [x] for x in leaves]
+    flat, divided = ravel_pytree(parts)
+
+    def whole(flat: jax.Array) -> list[jax.Array]:
+        return [p[0] if len(p) == 1 else jax.lax.complex(*p) for p in divided(flat)]
+
+    return flat, whole
