@@ -8,7 +8,7 @@ from jax import lax
 from support.laws import assert_same, distance, normal, problem, traced
 
 import apical
-from apical.rules import Backpropagation, PredictiveCoding
+from apical.rules import Backpropagation, DirectFeedbackAlignment, PredictiveCoding
 from apical.rules.tools import LOSS, Edge
 
 X, Y = normal(1, 5, 3), normal(2, 5, 2)
@@ -179,6 +179,52 @@ def test_a_marked_output_is_honoured():
     hidden = below_a_synapse(lambda z: apical.output(jnp.tanh(z)))
     output = hidden.run(PARAMS, (X,), sites=["output"]).sites["output"]
     assert output.shape == (5, 4)
+
+
+def leaky(read):
+    """Units with a leaky read-out in a loop; `read(last, every)` is the output."""
+
+    def loss_fn(params, x, y):
+        def step(state, x):
+            v, out = state
+            v = 0.9 * v + x @ params["a"]
+            out = 0.7 * out + jnp.tanh(v) @ params["c"]
+            return (v, out), out
+
+        start = jnp.zeros((5, 4)), jnp.zeros((5, 2))
+        (_, last), every = jax.lax.scan(step, start, jnp.stack([x, x]))
+        return jnp.mean((read(last, every) - y) ** 2)
+
+    return loss_fn
+
+
+@pytest.mark.parametrize(
+    ("read", "shape"),
+    [
+        (lambda last, every: every, (2, 5, 2)),
+        (lambda last, every: last, (5, 2)),
+        (lambda last, every: last + jnp.sum(every, 0), (2, 5, 2)),
+    ],
+    ids=["every", "last", "both"],
+)
+def test_the_output_of_a_leaky_readout_is_what_the_loss_reads(read, shape):
+    loss_fn = leaky(read)
+    found = traced(loss_fn, PARAMS, X, Y)
+    assert found.circuit.output_shape.shape == shape
+    learner = apical.value_and_grad(loss_fn, DirectFeedbackAlignment())
+    state = learner.init(jax.random.key(0), PARAMS, X, Y)
+    grads = learner(PARAMS, state, X, Y).grads
+    assert np.all(grads["a"] != 0)
+
+
+def test_nodes_of_a_step_are_not_the_states_of_units():
+    loss_fn = leaky(lambda last, every: every)
+    names = {}
+    for nodes in ("entry", "step"):
+        circuit = apical.trace(loss_fn, nodes=nodes)(PARAMS, X, Y)
+        names[nodes] = [node.name for node in circuit.nodes]
+        assert circuit.separated
+    assert names == {"entry": ["a", "a/tanh"], "step": ["a"]}
 
 
 def test_the_output_can_be_disturbed_and_taught():

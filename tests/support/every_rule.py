@@ -186,6 +186,8 @@ TRIALS |= {
     "EProp": RecurrentTrial(rules.EProp()),
     "EProp, random": RecurrentTrial(rules.EProp("random")),
     "EProp, adaptive": RecurrentTrial(rules.EProp("adaptive")),
+    "EProp, direct": RecurrentTrial(rules.EProp(rules.DirectFeedbackAlignment())),
+    "EProp, local losses": RecurrentTrial(rules.EProp(rules.LocalLosses())),
     "RFLO": RecurrentTrial(rules.RFLO()),
     "OTTT": RecurrentTrial(rules.OTTT()),
     "SnAp": RecurrentTrial(rules.SnAp()),

@@ -163,8 +163,8 @@ class Structure:
     @cached_property
     def separated(self) -> bool:
         """Whether each synapse's output reaches exactly one node or the loss."""
-        reach = self.reachability.of_value
-        return all(len(reach[m.op.outputs[0]]) == 1 for m in self.live_ops)
+        found, reach = self.reachability, self.reachability.of_value
+        return not any(found.parts(reach[m.op.outputs[0]]) for m in self.live_ops)
 
     @cached_property
     def depth(self) -> int:

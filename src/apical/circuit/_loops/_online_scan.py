@@ -47,13 +47,14 @@ def online_scan(
       loop: the loop.
       fixed: what is the same at every step.
       carry: the first carry.
-      xs: the inputs, stacked.
+      xs: the inputs, stacked, and the values injected at sites.
       traces: the traces that the carry comes with; None at the start of a sequence.
       chunk: the number of steps that are differentiated at once.
       filters: the read-outs that continue, in the order of `traces.filters`.
 
     Returns:
-      The last carry, the outputs, and the traces after it if traces were given.
+      The last carry, the outputs and the values at sites, and the traces after it if
+      traces were given.
     """
     if loop.length == 0:
         return *_plain(loop, fixed, carry, xs), traces
@@ -99,8 +100,16 @@ def online_scan(
 
 def _plain(loop: UnitLoop, fixed: Fixed, carry: Any, xs: Any) -> tuple[Any, Any]:
     """The loop as it is written."""
-    how = {"reverse": loop.reverse, "unroll": loop.unroll}
-    return plain_scan(loop.step, fixed, carry, xs, loop.length, **how)
+    return plain_scan(
+        loop.step,
+        fixed,
+        carry,
+        xs,
+        loop.length,
+        reverse=loop.reverse,
+        unroll=loop.unroll,
+        taps=loop.taps,
+    )
 
 
 def _divided(loop: UnitLoop, chunk: int) -> tuple[int, int]:

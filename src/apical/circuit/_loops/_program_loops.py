@@ -7,12 +7,14 @@ from collections.abc import Sequence
 
 import jax
 
+from .._analysis._graph import walk
 from .._structure import Structure
 from ._online_loops import Loop, OnlineLoops, find_loops
 from ._rank_one_loops import RankOneLoops, StateLoop, find_state_loops
 from ._rank_one_scan import RankOne
 from ._readout_filters import ReadoutFilter
 from ._readout_traces import zero_traces
+from ._step_taps import taps_of
 from ._streaming import (
     continuing,
     continuing_filters,
@@ -65,6 +67,29 @@ class ProgramLoops:
         names = self.structure.leaves.names
         found = within_step(self.structure, self.of_units(passes))
         return tuple(names[i] for i in found)
+
+    def require_nodes(self, passes: str, rule: str) -> None:
+        """Require that signals can be sent to every node inside the loops.
+
+        Args:
+          passes: as in `of_units`.
+          rule: the name of the rule, for messages.
+        """
+        names = self.structure.names
+        for loop in self.of_units(passes):
+            parts = [p for p in (loop.parts.units, loop.parts.readouts) if p]
+            every = {n: [name] for n, name in names.items()}
+            found = {name for p in parts for name in taps_of(p, every, None, {}).names}
+            inside = [s for body in loop.scans.op.bodies for s in walk(body)]
+            for site in inside:
+                for n in site.op.outputs:
+                    if n in names and names[n] not in found:
+                        raise ValueError(
+                            f"{rule} cannot send a signal to the node {names[n]!r} at "
+                            f"{site.op.where}: it is inside a loop or a branch within "
+                            "the step, or the same at every step. Use a `feedback` "
+                            "with another backward path, such as 'random'."
+                        )
 
     def require_streaming(self, passes: str | None, rule: str) -> None:
         """Require that what is known of the past can continue from call to call.

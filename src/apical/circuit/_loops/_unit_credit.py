@@ -77,7 +77,7 @@ def run_steps(
     values = fixed_values(loop.step, fixed)
 
     def step(carry: Any, x: Any) -> Any:
-        found = evaluate(loop.step, values, fixed.copies, carry, x)
+        found = evaluate(loop.step, values, fixed.copies, carry, x, taps=loop.taps)
         return found.carry, carry
 
     return jax.lax.scan(step, list(carry), list(xs), length=length)
@@ -107,6 +107,7 @@ def steps_apart(
             x,
             recurrence=loop.recurrence,
             output=keep,
+            taps=loop.taps,
         )
         made = [outputs[i] for i in range(len(loop.step.synapses))]
         return found.carry, found.ys, Apart(found.inputs, made)
@@ -133,6 +134,7 @@ def within_steps(
       last: the cotangents of the carries after the last step; None alike.
     """
     learned = [i for i, n in enumerate(loop.step.xs) if loop.step.learns(n)]
+    learned += range(len(loop.step.xs), len(xs))  # what is injected at sites
 
     def total(weights: Any, acts: Any, inputs: Any) -> Any:
         carry, ys, apart = steps_apart(
@@ -234,6 +236,7 @@ def cut_step(
         recurrence=loop.recurrence if loop.recurrence.own else None,
         output=lambda i, _: outputs[i] + ds[i] if i in ds else outputs[i],
         use=lambda j, w: added(w, du[j]) if j in du else w,
+        taps=loop.taps,
     )
 
 

@@ -30,9 +30,14 @@ from .._base import Credit, Rule, cited, rule, static
 from .._field_checks import check_positive, check_whole
 from ..feedback import FeedbackAlignment, KolenPollack
 from ..feedback._backward_path import BackwardPathRule
+from ..feedback._direct_projection import DirectProjectionRule
 from ..feedback._feedback_weights import through_feedback
+from ..local_objectives import LocalLosses
 
 _FEEDBACK = {"random": FeedbackAlignment, "adaptive": KolenPollack}
+_AT_NODES = DirectProjectionRule, LocalLosses
+# Needs of a rule that sends signals to nodes, which it does not have within a step.
+_BETWEEN_PHASES = frozenset({"separate phases", "stored activities"})
 
 
 class OnlineState(NamedTuple):
@@ -73,16 +78,16 @@ class OnlineRule(Rule):
             raise TypeError(
                 f"`feedback` must be a rule, not a class: `{self.feedback.__name__}()`."
             )
-        known = isinstance(self.feedback, BackwardPathRule)
+        known = isinstance(self.feedback, (BackwardPathRule, *_AT_NODES))
         if isinstance(self.feedback, (Rule, int, float)) and not (
             known or isinstance(self.feedback, bool)  # as JAX builds empty trees
         ):
             raise ValueError(
-                f"`feedback` of {name} must be a rule with another backward path "
-                "(FeedbackAlignment, SignConcordance, KolenPollack, WeightMirror), "
-                "'symmetric', 'random' or 'adaptive', not "
-                f"{type(self.feedback).__name__}: others send signals to nodes inside "
-                "the loop, which is not implemented, or follow time themselves."
+                f"`feedback` of {name} must be 'symmetric', 'random', 'adaptive', a "
+                "rule with another backward path (FeedbackAlignment, SignConcordance, "
+                "KolenPollack, WeightMirror), or one that sends signals to nodes "
+                "(DirectFeedbackAlignment, DirectRandomTargetProjection, LocalLosses), "
+                f"not {type(self.feedback).__name__}."
             )
         check_whole(self.chunk, "chunk")
         check_positive(self.memory_limit, "memory_limit")
@@ -107,6 +112,8 @@ class OnlineRule(Rule):
         )
         if self.feedback is None:
             return ("weight transport", *found)
+        if self.at_nodes:
+            return tuple(n for n in self.feedback.needs if n not in _BETWEEN_PHASES)
         learned = "second network" in self.feedback.needs
         return (*found, "second network") if learned else found
 
@@ -116,6 +123,18 @@ class OnlineRule(Rule):
     ) -> bool:
         """Whether the feedback moves together with the parameters."""
         return isinstance(self.feedback, Rule) and self.feedback.coupled
+
+    @property
+    def at_nodes(self) -> bool:
+        """Whether the feedback sends signals to nodes, and none passes between them."""
+        return isinstance(self.feedback, _AT_NODES)
+
+    @property
+    def nodes(  # pyright: ignore[reportIncompatibleVariableOverride]
+        self,
+    ) -> str:
+        """Signals are sent to what enters a synapse, not to the states of a unit."""
+        return "step" if self.at_nodes else "entry"
 
     # ---- The protocol of rules.
 
@@ -127,6 +146,8 @@ class OnlineRule(Rule):
             require_continuing(circuit, params, args, self.passes, type(self).__name__)
         self._require_memory(circuit, loops)
         self._warn_of_lower_layers(circuit)
+        if self.at_nodes:
+            circuit.loops.require_nodes(self.passes, type(self).__name__)
         traces = circuit.loops.zero_traces(self.passes) if streams else ()
         view = self.view(circuit, None)
         inner = ()
@@ -153,6 +174,17 @@ class OnlineRule(Rule):
         else:
             found = self.feedback.credit(view, params, state.feedback, args)
         return self._with_traces(found, state)
+
+    def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
+        """The signal at each node, if the feedback sends signals to nodes.
+
+        Raises:
+          ValueError: if it does not.
+        """
+        if not self.at_nodes:
+            return super().signals(circuit, params, state, args)
+        view = self.view(circuit, state._replace(traces=()))
+        return self.feedback.signals(view, params, state.feedback, args)
 
     def train(
         self,
