@@ -205,6 +205,23 @@ class Structure:
         reach = self.reachability.of_value
         return tuple(given) or tuple(find_outputs(self.flow, self.live_ops, reach))
 
+    def reversals(self, name: str) -> tuple[Op, ...]:
+        """The operations between a node and the output that reverse an axis."""
+        ends, flow = set(self.outputs), self.flow
+        stack = [n for n, other in self.names.items() if other == name]
+        found, seen = list[Op](), set[int]()
+        while stack:
+            number = stack.pop()
+            if number in seen:
+                continue
+            seen.add(number)
+            op = flow.maker[number][0] if number in flow.maker else None
+            if op is not None and op.name == "rev":
+                found.append(op)
+            if number not in ends:
+                stack += [n for n in flow.after(number) if flow.is_activity(n)]
+        return tuple(found)
+
     @property
     def outputs_in_words(self) -> str:
         """The operations and lines of the outputs, for messages."""

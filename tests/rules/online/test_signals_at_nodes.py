@@ -118,7 +118,7 @@ def test_where_units_only_leak_it_is_the_rule_by_backpropagation_through_time(
 
 def by_stops(w, x, y, signal):
     """The gradient of the gated unit with a signal at its state, by stops."""
-    step, start = gated()
+    _, start = gated()
 
     def total(w):
         def one(h, given):
@@ -282,7 +282,7 @@ def test_a_loop_over_windows_and_a_reversed_one_are_the_same():
             return step(w, state, x)
 
         _, out = jax.lax.scan(one, start(), x[::-1], reverse=True)
-        return jnp.mean((out[::-1] - y) ** 2)
+        return jnp.mean((out - y[::-1]) ** 2)
 
     rule = EProp(DirectFeedbackAlignment(), chunk=3)
     expected, state = learned(loss_fn, rule, w, x, y)
