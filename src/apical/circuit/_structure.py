@@ -41,7 +41,7 @@ from ._analysis._synapses import (
 from ._evaluate._control_flow import parallel_carries
 from ._evaluate._sharding import in_front
 from ._evaluate._weight_transport_check import Read, weight_reads
-from ._jaxpr import Atom
+from ._jaxpr import Atom, Op
 from ._loss_spec import LossSpec
 from ._partition import Partition
 
