@@ -20,6 +20,7 @@ from ._streaming import (
     continuing_filters,
     require_streaming,
     require_streaming_states,
+    without_credit,
     within_step,
 )
 from ._unit_loop import Traces
@@ -66,6 +67,15 @@ class ProgramLoops:
         """
         names = self.structure.leaves.names
         found = within_step(self.structure, self.of_units(passes))
+        return tuple(names[i] for i in found)
+
+    def without_credit(self, passes: str = "nothing") -> tuple[str, ...]:
+        """The names of the parameters that recurrent synapses alone read.
+
+        They are first values of states, and their gradient is zero.
+        """
+        names = self.structure.leaves.names
+        found = without_credit(self.structure, self.of_units(passes))
         return tuple(names[i] for i in found)
 
     def require_nodes(self, passes: str, rule: str) -> None:

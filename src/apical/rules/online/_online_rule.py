@@ -145,7 +145,7 @@ class OnlineRule(Rule):
         if streams:
             require_continuing(circuit, params, args, self.passes, type(self).__name__)
         self._require_memory(circuit, loops)
-        self._warn_of_lower_layers(circuit)
+        self._warn_of_parameters(circuit)
         if self.at_nodes:
             circuit.loops.require_nodes(self.passes, type(self).__name__)
         traces = circuit.loops.zero_traces(self.passes) if streams else ()
@@ -267,8 +267,18 @@ class OnlineRule(Rule):
                 "or raise `memory_limit`."
             )
 
-    def _warn_of_lower_layers(self, circuit: Circuit) -> None:
-        """Warn of parameters that reach units only through another synapse."""
+    def _warn_of_parameters(self, circuit: Circuit) -> None:
+        """Warn of parameters that have no trace, or no gradient at all."""
+        unread = circuit.loops.without_credit(self.passes)
+        if unread:
+            warnings.warn(
+                f"{type(self).__name__} gives {', '.join(map(repr, unread))} a gradient "
+                "of zero: only recurrent synapses read the states that begin with "
+                "these values, and they pass nothing back in time. Use `SnAp`, `RTRL` "
+                "or `UORO` to learn them.",
+                UserWarning,
+                stacklevel=3,
+            )
         names = circuit.loops.within_step(self.passes)
         if names:
             warnings.warn(
