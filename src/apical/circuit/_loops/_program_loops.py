@@ -20,8 +20,8 @@ from ._streaming import (
     continuing_filters,
     require_streaming,
     require_streaming_states,
-    without_credit,
     within_step,
+    without_credit,
 )
 from ._unit_loop import Traces
 

@@ -272,10 +272,10 @@ class OnlineRule(Rule):
         unread = circuit.loops.without_credit(self.passes)
         if unread:
             warnings.warn(
-                f"{type(self).__name__} gives {', '.join(map(repr, unread))} a gradient "
-                "of zero: only recurrent synapses read the states that begin with "
-                "these values, and they pass nothing back in time. Use `SnAp`, `RTRL` "
-                "or `UORO` to learn them.",
+                f"{type(self).__name__} gives {', '.join(map(repr, unread))} a "
+                "gradient of zero: only recurrent synapses read the states that begin "
+                "with these values, and they pass nothing back in time. Use `SnAp`, "
+                "`RTRL` or `UORO` to learn them.",
                 UserWarning,
                 stacklevel=3,
             )
