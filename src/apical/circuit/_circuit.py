@@ -93,10 +93,6 @@ class Circuit:
         """The name of the node that is also the only output, if there is one."""
         return self.structure.output_node
 
-    def reversals(self, name: str) -> tuple[str, ...]:
-        """The lines between a node and the output that reverse steps or other axes."""
-        return tuple(op.where for op in self.structure.reversals(name))
-
     @property
     def feedback_leaves(self) -> tuple[int, ...]:
         """The positions of the learned leaves that can have a feedback copy."""
