@@ -38,27 +38,33 @@ class Loop:
     outermost: bool
 
 
-def find_loops(structure: Structure, *, own: bool) -> tuple[Loop, ...]:
+def find_loops(
+    structure: Structure, *, own: bool, every: bool = False
+) -> tuple[Loop, ...]:
     """The loops whose carry depends on parameters, without those inside them.
 
     Args:
       structure: the structure of the loss function.
       own: whether a recurrent synapse passes signals back to the unit that it drives.
+      every: whether carries that only recurrent synapses read are states of units too;
+        with `own` they are.
 
     Raises:
       MixedUnitsError: if units depend on each other other than by synapses.
     """
     return tuple(
-        _loop(scans, structure.live, own, outermost)
+        _loop(scans, structure.live, own, every, outermost)
         for scans, outermost in loops_with_states(structure)
     )
 
 
-def _loop(scans: NestedLoop, live: set[int], own: bool, outermost: bool) -> Loop:
+def _loop(
+    scans: NestedLoop, live: set[int], own: bool, every: bool, outermost: bool
+) -> Loop:
     parts = parts_of(scans.step)
     used = [scans.op.outputs[scans.carries[i]] in live for i in parts.unit_carries]
     try:
-        units = find_units(parts.units, own=own, used=used)
+        units = find_units(parts.units, own=own or every, used=used)
     except MixedUnitsError as error:
         raise MixedUnitsError(f"The loop at {scans.op.where}: {error}") from error
     loop = UnitLoop(
@@ -95,15 +101,8 @@ class OnlineLoops(LoopEvaluation):
         given, filters = None, ()
         if self.traces is not None and self.continues[i]:
             given, filters = self.traces[i], self.filters[i]
-        last, ys, traces = online_scan(
-            loop.units,
-            fixed,
-            [starts[k] for k in parts.unit_carries],
-            xs,
-            given,
-            self.chunk,
-            filters,
-        )
+        begun = [starts[k] for k in parts.unit_carries]
+        last, ys, traces = self.scan(loop, fixed, begun, xs, given, filters)
         if traces is not None:
             self.after[i] = traces
         ends = dict(zip(parts.unit_carries, last, strict=True))
@@ -111,7 +110,7 @@ class OnlineLoops(LoopEvaluation):
         outs = dict(zip(parts.unit_ys, ys[:count], strict=True))
         if parts.readouts is not None:
             first = dict(enumerate(starts))
-            if given is not None:
+            if filters:
                 held = {each.carry: starts[each.carry] for each in filters}
                 first |= carried_start(loop.units, filters, fixed, given.filters, held)
             begun = [first[k] for k in parts.readout_carries]
@@ -129,3 +128,9 @@ class OnlineLoops(LoopEvaluation):
             outs.update(zip(parts.readout_ys, ys, strict=True))
         carry = [ends[k] for k in range(len(starts))]
         return scans.returned(scope, carry, [outs[j] for j in range(len(outs))])
+
+    def scan(
+        self, loop: Loop, fixed: Any, start: Any, xs: Any, traces: Any, filters: Any
+    ) -> tuple[list[Any], list[Any], Any]:
+        """The units of a loop: the last carry, the outputs, and the traces after it."""
+        return online_scan(loop.units, fixed, start, xs, traces, self.chunk, filters)

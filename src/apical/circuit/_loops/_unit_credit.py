@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ._cotangents import inner
 from ._step_evaluation import StepResult, evaluate
 from ._synapse_axes import SynapseAxes
 from ._unit_loop import Traces, UnitLoop
@@ -141,8 +142,8 @@ def within_steps(
             replaced(before, dict(zip(loop.active, acts, strict=True))),
             replaced(xs, inputs),
         )
-        parts = [_inner(b, y) for b, y in zip(ybar, ys, strict=True)]
-        parts += [_inner(b, c[-1]) for b, c in zip(last, carry, strict=True)]
+        parts = [inner(b, y) for b, y in zip(ybar, ys, strict=True)]
+        parts += [inner(b, c[-1]) for b, c in zip(last, carry, strict=True)]
         return sum(parts, start=jnp.zeros(())), apart
 
     acts, inputs = [before[i] for i in loop.active], {i: xs[i] for i in learned}
@@ -348,10 +349,3 @@ def end_rows(loop: UnitLoop, *, credit: bool, slots: bool) -> jax.Array:
         every = np.arange(loop.units.states)[:, None]
         found.append(every == loop.units.slots[None])
     return jnp.asarray(np.concatenate(found), loop.dtype)
-
-
-def _inner(cotangent: Any, value: Any) -> Any:
-    if cotangent is None:
-        return jnp.zeros(())
-    # As in `jax.vjp` of complex functions: no conjugate.
-    return jnp.sum(cotangent * value).real.astype(jnp.float32)
