@@ -33,12 +33,16 @@ class Golden(NamedTuple):
         states: how many states a unit has.
         decays: of the inputs and of the derivatives.
         grads: for each gate the gradients of bias and weights, `(inputs, units)`.
+        doubled: the gates whose gradients are twice what they should be. The output of
+            an LSTM depends on its cell state within the step, and braintrace counts
+            that path twice: after one step, its gradient is twice the derivative.
     """
 
     step: Any
     states: int
     decays: tuple[float, float]
     grads: dict[str, tuple[list[float], list[float]]]
+    doubled: tuple[str, ...] = ()
 
     @property
     def params(self) -> Any:
@@ -57,11 +61,12 @@ class Golden(NamedTuple):
 
     @property
     def expected(self) -> Any:
-        """The gradients as arrays."""
-        return {
-            name: {"bias": np.array(b), "weight": np.reshape(w, (-1, UNITS))}
-            for name, (b, w) in self.grads.items()
-        }
+        """The gradients as arrays, halved where they are doubled."""
+        found = {}
+        for name, each in self.grads.items():
+            bias, weight = (np.array(g) / (1 + (name in self.doubled)) for g in each)
+            found[name] = {"bias": bias, "weight": weight.reshape(-1, UNITS)}
+        return found
 
     def loss_fn(self, params, x, y):
         """The mean squared error over steps, examples and outputs."""
@@ -88,6 +93,12 @@ def leaky(p, states, x):
     (h,) = states
     h = 0.8 * h + gate(p, "w", x, jnp.tanh(h))
     return (h,), jnp.tanh(h)
+
+
+def adaptive(p, states, x):
+    v, a = states
+    u = 0.9 * v - 0.2 * a + gate(p, "w", x, jnp.tanh(v))
+    return (u, 0.8 * a + 0.3 * v), jnp.tanh(u)
 
 
 def gru(p, states, x):
@@ -125,6 +136,12 @@ GOLDENS = {
                0.017116018, 0.004435543, -0.40947524, 0.0039714277, 0.010502008,
                -0.33785939, 0.00078476139, -0.0071480214, 0.44102588, -0.0042042052]),
     }),
+    "adaptive": Golden(adaptive, 2, (0.7, 0.7), {
+        "w": ([0.030503506, 0.0078154756, -0.0096386289],
+              [-0.042462844, 0.41284338, 0.043714266, -0.00063934171, -0.22529314,
+               0.014363711, 0.0032106617, -0.33933979, 0.0011375884, 0.0086532459,
+               -0.2815671, -0.00017527971, -0.0054737362, 0.3622182, -0.0010565193]),
+    }),
     "gru": Golden(gru, 1, (0.7, 0.7), {
         "wh": ([0.036560182, -0.030519983, -0.063226223],
                [-0.4072434, 0.39282736, -0.46293187, 0.073355921, -0.14446589,
@@ -156,6 +173,6 @@ GOLDENS = {
                 0.0067838775, -0.0038749543, -0.014929994, 0.0010053155, 0.0054341555,
                 0.014357716, -0.0029787403, 0.0017168064, 0.0059245648,
                 -0.0018248961]),
-    }),
+    }, doubled=("wf", "wg", "wi")),
 }
 # fmt: on

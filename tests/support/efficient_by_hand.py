@@ -124,8 +124,10 @@ def alif(p, state, x):
         sent=z,
         taught=lambda error: error[..., None] * np.array([0.0, 0.0, 1.0]),
         through=through,
-        drives=[("in", x, fresh), ("rec", read, fresh), ("b", None, fresh)]
-        + [("tau", None, of_decay)],
+        drives=[
+            *(("in", x, fresh), ("rec", read, fresh)),
+            *(("b", None, fresh), ("tau", None, of_decay)),
+        ],
     )
 
 

@@ -122,7 +122,7 @@ def factor_zeros(loop: UnitLoop) -> FactorTraces:
         zeros((states, *step.shape(n)), step.dtype(n), loop.dtype)
         for n in Drives(loop).numbers
     ]
-    return FactorTraces(inputs, derivatives, zeros(()))
+    return FactorTraces(inputs, derivatives, jnp.zeros((), loop.dtype).real)
 
 
 def filtered_inputs(

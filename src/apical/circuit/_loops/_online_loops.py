@@ -39,32 +39,32 @@ class Loop:
 
 
 def find_loops(
-    structure: Structure, *, own: bool, every: bool = False
+    structure: Structure, *, own: bool, memoryless: bool = False
 ) -> tuple[Loop, ...]:
     """The loops whose carry depends on parameters, without those inside them.
 
     Args:
       structure: the structure of the loss function.
       own: whether a recurrent synapse passes signals back to the unit that it drives.
-      every: whether carries that only recurrent synapses read are states of units too;
-        with `own` they are.
+      memoryless: whether a carry that only recurrent synapses read is the state of a
+        unit that has no other state.
 
     Raises:
       MixedUnitsError: if units depend on each other other than by synapses.
     """
     return tuple(
-        _loop(scans, structure.live, own, every, outermost)
+        _loop(scans, structure.live, own, memoryless, outermost)
         for scans, outermost in loops_with_states(structure)
     )
 
 
 def _loop(
-    scans: NestedLoop, live: set[int], own: bool, every: bool, outermost: bool
+    scans: NestedLoop, live: set[int], own: bool, memoryless: bool, outermost: bool
 ) -> Loop:
     parts = parts_of(scans.step)
     used = [scans.op.outputs[scans.carries[i]] in live for i in parts.unit_carries]
     try:
-        units = find_units(parts.units, own=own or every, used=used)
+        units = find_units(parts.units, own=own, used=used, memoryless=memoryless)
     except MixedUnitsError as error:
         raise MixedUnitsError(f"The loop at {scans.op.where}: {error}") from error
     loop = UnitLoop(

@@ -43,7 +43,7 @@ class ProgramLoops:
         Args:
           passes: what a recurrent synapse passes back in time: `"nothing"`; `"own"` for
             what leads from a unit to itself; or `"factors"` for nothing, by traces with
-            two factors. States that only recurrent synapses read are then states too.
+            two factors, which units without a memory have too.
 
         Raises:
           MixedUnitsError: if units depend on each other other than by synapses.
@@ -54,7 +54,7 @@ class ProgramLoops:
             )
         if passes not in self._of_units:
             found = find_loops(
-                self.structure, own=passes == "own", every=passes == "factors"
+                self.structure, own=passes == "own", memoryless=passes == "factors"
             )
             self._of_units[passes] = found
         return self._of_units[passes]

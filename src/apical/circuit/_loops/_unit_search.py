@@ -28,7 +28,9 @@ class MixedUnitsError(ValueError):
     """A loop whose units depend on each other within a step, other than by synapses."""
 
 
-def find_units(step: Step, *, own: bool, used: Sequence[bool]) -> Units:
+def find_units(
+    step: Step, *, own: bool, used: Sequence[bool], memoryless: bool = False
+) -> Units:
     """The units of a step.
 
     Args:
@@ -36,6 +38,7 @@ def find_units(step: Step, *, own: bool, used: Sequence[bool]) -> Units:
       own: whether a recurrent synapse passes signals back to the unit that it drives.
         If not, carries that only recurrent synapses read are states of no unit.
       used: whether the last value of each carry is read after the loop.
+      memoryless: whether such a carry is the state of a unit that has no other state.
 
     Raises:
       MixedUnitsError: if units depend on each other other than by synapses.
@@ -44,6 +47,10 @@ def find_units(step: Step, *, own: bool, used: Sequence[bool]) -> Units:
     while True:
         units = _Finder(step, active).units()
         alive = active if own else tuple(_alive(units, used))
+        if memoryless:
+            groups = {units.groups[i] for i in alive}
+            kept = (i in alive or units.groups[i] not in groups for i in active)
+            alive = tuple(i for i, stays in zip(active, kept, strict=True) if stays)
         if alive == active:
             return units
         active = alive

@@ -36,8 +36,10 @@ class EfficientTraces(OnlineRule):
     times the input, is taken as the mean of the former times the sum of the latter.
     Constants are those of braintrace, whose gradients it equals: one decay a = b, the
     mean of the derivative and the sum of the input, and a division by `1 - b^t`, which
-    makes a mean of the first steps (it has no limit of steps here). Recurrent synapses
-    pass nothing back in time.
+    makes a mean of the first steps (there up to step 1000). Of an LSTM braintrace
+    counts the path from the cell state to the output of the same step twice; here it
+    counts once. Recurrent synapses pass nothing back in time. Units without a memory of
+    their own (those of a vanilla network) have filtered inputs too, as in the source.
 
     Where the states of units decay by one constant d and add their drives, so that
     `EProp` has traces with factors, `EfficientTraces(decay=d, derivative_decay=0.0)`
