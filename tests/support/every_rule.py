@@ -186,6 +186,7 @@ TRIALS |= {
     "EProp": RecurrentTrial(rules.EProp()),
     "EProp, random": RecurrentTrial(rules.EProp("random")),
     "EProp, adaptive": RecurrentTrial(rules.EProp("adaptive")),
+    "EfficientTraces": RecurrentTrial(rules.EfficientTraces()),
     "RFLO": RecurrentTrial(rules.RFLO()),
     "OTTT": RecurrentTrial(rules.OTTT()),
     "SnAp": RecurrentTrial(rules.SnAp()),

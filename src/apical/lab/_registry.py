@@ -196,6 +196,7 @@ THROUGH_TIME: dict[str, RuleSpec] = {
     "eprop": RuleSpec(rules.EProp, cost=1.5),
     "eprop-random": RuleSpec(_random_eprop, cost=1.5),
     "eprop-adaptive": RuleSpec(_adaptive_eprop, cost=1.5),
+    "efficient-traces": RuleSpec(rules.EfficientTraces, cost=1.5),
     "rflo": RuleSpec(rules.RFLO, cost=1.5),
     "ottt": RuleSpec(rules.OTTT, cost=1.5),
     "snap": RuleSpec(rules.SnAp, cost=2.0),
