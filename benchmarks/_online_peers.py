@@ -6,7 +6,8 @@
 
 Each library runs in its own process and environment, on the same weights and inputs. A
 time counts only if the gradients are the same. Read-outs are not learned, and the reset
-gate of the GRU is not compared: braintrace finds no gradient of either.
+gate of the GRU is not compared: braintrace finds no gradient of either. (apical finds
+that of the reset gate in the same time.)
 """
 
 import tempfile
@@ -34,11 +35,15 @@ BRAINTRACE = Library(
 STEPS, EXAMPLES, INPUTS, UNITS, OUTPUTS = 128, 16, 64, 128, 10
 GATES = {"leaky rate": 1, "gru": 3}
 RESET = 1  # the gate of the GRU that is not compared
-RULES: dict[str, dict[str, Any]] = {
-    "e-prop against D_RTRL": {"algorithm": "D_RTRL"},
-    "efficient traces against ES_D_RTRL": {"algorithm": "ES_D_RTRL", "decay": 0.9},
+# What is asked for, and the limit of the time. Both libraries do ES_D_RTRL by a product
+# or two in each step: there is nothing to gain.
+RULES: dict[str, tuple[dict[str, Any], float | None]] = {
+    "e-prop against D_RTRL": ({"algorithm": "D_RTRL"}, 1 / 5),
+    "efficient traces against ES_D_RTRL": (
+        {"algorithm": "ES_D_RTRL", "decay": 0.9},
+        None,
+    ),
 }
-_LIMIT = 1 / 5
 _SAME = 1e-4  # of the length of the gradient
 
 
@@ -71,7 +76,7 @@ def measured(model: Model, budget: Budget) -> Iterator[Record]:
             except UnavailableError as error:
                 yield left_out(model.name, error)
                 return
-        for what, asked in RULES.items():
+        for what, (asked, limit) in RULES.items():
             found: list[Values] = []
             for worker in workers:
                 path = str(Path(folder) / f"{worker.library.name}.npz")
@@ -84,7 +89,7 @@ def measured(model: Model, budget: Budget) -> Iterator[Record]:
             mine, theirs = in_turn(calls, budget.rounds).values()
             note = f"gradients within {apart:.0e}; {mine.told(theirs)}"
             pair, base = (mine.wall, theirs.wall), BRAINTRACE.name
-            yield timed("online", model.name, what, pair, base, _LIMIT, note=note)
+            yield timed("online", model.name, what, pair, base, limit, note=note)
 
 
 def require_same(cell: str, mine: Values, theirs: Values) -> float:

@@ -61,21 +61,59 @@ class UnitPaths(NamedTuple):
     fresh: list[jax.Array]
 
 
+def run_apart(
+    loop: UnitLoop, fixed: Fixed, carry: Sequence[Any], xs: Sequence[Any], length: int
+) -> tuple[list[Any], list[Any], Apart]:
+    """The steps in turn: the last carry, those before each step, values at synapses."""
+    values = fixed_values(loop.step, fixed)
+
+    def step(carry: Any, x: Any) -> Any:
+        outputs: dict[int, Any] = {}
+
+        def keep(i: int, y: Any) -> Any:
+            outputs[i] = y
+            return y
+
+        found = evaluate(loop.step, values, fixed.copies, carry, x, output=keep)
+        made = [outputs[i] for i in range(len(loop.step.synapses))]
+        return found.carry, (carry, Apart(found.inputs, made))
+
+    last, (before, apart) = jax.lax.scan(step, list(carry), list(xs), length=length)
+    return last, before, apart
+
+
+@jax.custom_jvp
+def _known(computed: Any, value: Any) -> Any:
+    """A value that is known, with the derivative of the same value as it is computed.
+
+    What only the value needs is not computed again.
+    """
+    del computed
+    return value
+
+
+@_known.defjvp
+def _known_jvp(primals: Any, tangents: Any) -> Any:
+    return primals[1], tangents[0]
+
+
 def drive_credit(
     loop: UnitLoop,
     fixed: Fixed,
     before: Sequence[Any],
     xs: Sequence[Any],
+    apart: Apart,
     ybar: Sequence[Any],
     last: Sequence[Any],
-) -> tuple[DriveCredit, Apart]:
-    """The derivatives of each step by itself, and the values at synapses.
+) -> DriveCredit:
+    """The derivatives of each step by itself.
 
     Args:
       loop: the loop.
       fixed: what is fixed.
       before: the carries before each step.
       xs: the inputs of the steps.
+      apart: the values at synapses.
       ybar: the cotangents of the outputs; None where there is none.
       last: the cotangents of the carries after the last step; None alike.
     """
@@ -89,11 +127,9 @@ def drive_credit(
         ]
         values = fixed_values(step, fixed._replace(weights=weights))
 
-        def one(carry: Any, x: Any, ds: Any, du: Any) -> Any:
-            outputs: dict[int, Any] = {}
-
+        def one(carry: Any, x: Any, outputs: Any, ds: Any, du: Any) -> Any:
             def output(i: int, y: Any) -> Any:
-                outputs[i] = y
+                y = _known(y, outputs[i])
                 return y + ds[i] if i in ds else y
 
             def use(j: int, w: Any) -> Any:
@@ -109,29 +145,26 @@ def drive_credit(
                 output=output,
                 use=use,
             )
-            made = [outputs[i] for i in range(len(step.synapses))]
-            return found.carry, found.ys, Apart(found.inputs, made)
+            return found.carry, found.ys
 
-        carry, ys, apart = jax.vmap(one)(
+        carry, ys = jax.vmap(one)(
             replaced(before, dict(zip(loop.active, acts, strict=True))),
             replaced(xs, inputs),
+            apart.outputs,
             ds,
             du,
         )
         parts = [inner(b, y) for b, y in zip(ybar, ys, strict=True)]
         parts += [inner(b, c[-1]) for b, c in zip(last, carry, strict=True)]
-        return sum(parts, start=jnp.zeros(())), apart
+        return sum(parts, start=jnp.zeros(()))
 
     acts, inputs = [before[i] for i in loop.active], {i: xs[i] for i in learned}
-    length = len(jax.tree.leaves((list(before), list(xs)))[0])
-    ds, du, _ = Drives(loop).zeros(length)
-    slopes, apart = jax.grad(total, (0, 1, 2, 3, 4), has_aux=True)(
-        list(fixed.weights), acts, inputs, ds, du
-    )
+    ds, du, _ = Drives(loop).zeros(len(jax.tree.leaves((before, xs))[0]))
+    slopes = jax.grad(total, (0, 1, 2, 3, 4))(list(fixed.weights), acts, inputs, ds, du)
     weights, carry, inputs, ds, du = slopes
     driving = [inputs[i] for i in loop.driving_inputs]
     drives = [*ds.values(), *du.values(), *driving]
-    return DriveCredit(_apart(loop, weights, ds, apart), carry, inputs, drives), apart
+    return DriveCredit(_apart(loop, weights, ds, apart), carry, inputs, drives)
 
 
 def _read_by_drives_alone(loop: UnitLoop) -> frozenset[int]:
@@ -222,5 +255,22 @@ def drive_steps(
 def at_slots(loop: UnitLoop, rows: jax.Array, units: np.ndarray) -> jax.Array:
     """The states of some units: `[..., states]` to `[..., slots, *units.shape]`."""
     where = np.moveaxis(loop.units.table[units], -1, 0)
+    if (slices := _slices(where, rows.shape[-1])) is not None:
+        found = [
+            rows[..., each].reshape(*rows.shape[:-1], *units.shape) for each in slices
+        ]
+        return jnp.stack(found, rows.ndim - 1)
     padded = jnp.concatenate([rows, jnp.zeros((*rows.shape[:-1], 1), rows.dtype)], -1)
     return padded[..., where]
+
+
+def _slices(where: np.ndarray, states: int) -> list[slice] | None:
+    """The slice of the states that each row of positions is; None if one is none.
+
+    So it is where entries of a drive and of a carry have the same order. A slice costs
+    nothing, where a gather costs as much as a step.
+    """
+    flat = where.reshape(len(where), -1)
+    if (np.diff(flat) != 1).any() or flat.max(initial=0) >= states:
+        return None
+    return [slice(row[0], row[-1] + 1) for row in flat]

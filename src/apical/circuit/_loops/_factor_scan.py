@@ -21,6 +21,7 @@ from ._factor_credit import (
     drive_credit,
     drive_steps,
     factor_gradients,
+    run_apart,
     unit_paths,
 )
 from ._factor_traces import (
@@ -32,7 +33,7 @@ from ._factor_traces import (
     filtered_inputs,
 )
 from ._online_scan import cut, divided
-from ._unit_credit import end_rows, run_steps, steps_apart
+from ._unit_credit import end_rows
 from ._unit_loop import UnitLoop
 from ._weight_values import Fixed, plain_scan
 
@@ -118,8 +119,7 @@ def _traces_after(
 
     def step(state: Any, start: Any, length: int) -> Any:
         (carry, traces), xs = state, cut(loop, given, start, length)
-        last, before = run_steps(loop, fixed, carry, xs, length)
-        _, _, apart = steps_apart(loop, fixed, before, xs)
+        last, before, apart = run_apart(loop, fixed, carry, xs, length)
         paths = unit_paths(loop, fixed, before, xs, apart)
         drives = drive_steps(loop, paths, None)
         held, weight, _ = filtered_derivatives(traces, drives, decays.derivative)
@@ -153,8 +153,8 @@ def _pull(
     def step(state: Any, at: Any, last: Any, length: int) -> Any:
         carry, found, start, traces, first = state
         xs, ybar = cut(loop, stacked, at, length)
-        after, before = run_steps(loop, fixed, carry, xs, length)
-        credit, apart = drive_credit(loop, fixed, before, xs, ybar, last)
+        after, before, apart = run_apart(loop, fixed, carry, xs, length)
+        credit = drive_credit(loop, fixed, before, xs, apart, ybar, last)
         found = [a + b for a, b in zip(found, credit.weights, strict=True)]
         if not loop.active:
             return (after, found, start, traces, first), credit.xs

@@ -46,8 +46,8 @@ def find_loops(
     Args:
       structure: the structure of the loss function.
       own: whether a recurrent synapse passes signals back to the unit that it drives.
-      memoryless: whether a carry that only recurrent synapses read is the state of a
-        unit that has no other state.
+      memoryless: whether what drives carries that only recurrent synapses read, and
+        nothing else, drives units too.
 
     Raises:
       MixedUnitsError: if units depend on each other other than by synapses.
