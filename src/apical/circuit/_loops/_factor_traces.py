@@ -1,15 +1,14 @@
 """Eligibility traces with a factor for each end of a synapse.
 
-    e_t ~ phi_t xi_t^T
+    e_t   ~ phi_t xi_t^T,      phi_t = eps_t / (1 - b^t)
     xi_t  = a xi_{t-1} + x_t
-    phi_t = (b D_t phi_{t-1} + (1 - b) d(states_t)/d(drive)) / (1 - b^t)
+    eps_t = b D_t eps_{t-1} + (1 - b) d(states_t)/d(drive)
 
-(the division once, where phi is read). x_t is the input of the synapse and D_t the
-derivative of a unit's states by those before. What step t contributes to the loss
-depends on the states before it, with derivative lambda_t, and on the drives, with
-delta_t. The credit that meets xi_t is then
+x_t is the input of the synapse and D_t the derivative of a unit's states by those
+before. What step t contributes to the loss depends on the states before it, with
+derivative lambda_t, and on the drives, with delta_t. The credit that meets xi_t is
 
-    (b lambda_t . phi_{t-1} + (1 - b) delta_t) / (1 - b^t),
+    (b lambda_t . eps_{t-1} + (1 - b) delta_t) / (1 - b^t),
 
 which is (dL_t/d states_t) . phi_t where the loss reads the states after the step.
 """
@@ -45,8 +44,8 @@ class FactorTraces(NamedTuple):
 
     Attributes:
       inputs: xi for each traced synapse, in the shape of its input.
-      derivatives: phi before the division for each drive, `[states, ...]`: the outputs
-        of traced synapses, traced uses of weights, and inputs of the loop.
+      derivatives: eps for each drive, `[states, ...]`: the outputs of traced synapses,
+        traced uses of weights, and inputs of the loop.
       weight: 1 - b^t after t steps.
     """
 
@@ -140,7 +139,7 @@ def filtered_inputs(
 def filtered_derivatives(
     traces: FactorTraces, drives: Sequence[DriveSteps], decay: Any
 ) -> tuple[list[jax.Array], jax.Array, list[jax.Array]]:
-    """The filtered derivatives phi after a chunk, their weight, and the credit.
+    """The filtered derivatives eps after a chunk, their weight, and the credit.
 
     Args:
       traces: the traces before the chunk.
@@ -148,7 +147,7 @@ def filtered_derivatives(
       decay: b.
 
     Returns:
-      What `traces` has of phi, after the chunk, and for each drive the credit that
+      What `traces` has of eps, after the chunk, and for each drive the credit that
       meets xi at each step, `[steps, ...]`; no credit without `before` and `here`.
     """
 
