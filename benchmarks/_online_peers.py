@@ -55,8 +55,12 @@ def problem_of(cell: str) -> Problem:
     biases = [draw.normal(size=s[1]) / 4 for s in shapes]
     x = draw.normal(size=(STEPS, EXAMPLES, INPUTS))
     y = draw.normal(size=(STEPS, EXAMPLES, OUTPUTS))
-    narrow = [[a.astype(np.float32) for a in each] for each in (weights, biases)]
-    return Problem(*narrow, x.astype(np.float32), y.astype(np.float32))
+    return Problem(
+        [w.astype(np.float32) for w in weights],
+        [b.astype(np.float32) for b in biases],
+        x.astype(np.float32),
+        y.astype(np.float32),
+    )
 
 
 def models() -> Iterator[Model]:

@@ -110,7 +110,7 @@ class OnlineLoops(LoopEvaluation):
         outs = dict(zip(parts.unit_ys, ys[:count], strict=True))
         if parts.readouts is not None:
             first = dict(enumerate(starts))
-            if filters:
+            if given is not None and filters:
                 held = {each.carry: starts[each.carry] for each in filters}
                 first |= carried_start(loop.units, filters, fixed, given.filters, held)
             begun = [first[k] for k in parts.readout_carries]
