@@ -189,6 +189,7 @@ TRIALS |= {
     "EProp, adaptive": RecurrentTrial(rules.EProp("adaptive")),
     "EProp, direct": RecurrentTrial(rules.EProp(rules.DirectFeedbackAlignment())),
     "EProp, local losses": RecurrentTrial(rules.EProp(rules.LocalLosses())),
+    "EfficientTraces": RecurrentTrial(rules.EfficientTraces()),
     "RFLO": RecurrentTrial(rules.RFLO()),
     "OTTT": RecurrentTrial(rules.OTTT()),
     "SnAp": RecurrentTrial(rules.SnAp()),

@@ -206,6 +206,7 @@ THROUGH_TIME: dict[str, RuleSpec] = {
     "eprop-adaptive": RuleSpec(_adaptive_eprop, cost=1.5),
     "eprop-direct": RuleSpec(_direct_eprop, cost=1.5),
     "decolle": RuleSpec(_decolle, cost=1.5),
+    "efficient-traces": RuleSpec(rules.EfficientTraces, cost=1.5),
     "rflo": RuleSpec(rules.RFLO, cost=1.5),
     "ottt": RuleSpec(rules.OTTT, cost=1.5),
     "snap": RuleSpec(rules.SnAp, cost=2.0),

@@ -11,6 +11,7 @@ from apical.rules import (
     Backpropagation,
     DirectFeedbackAlignment,
     DirectRandomTargetProjection,
+    EfficientTraces,
     EProp,
     LocalLosses,
     SnAp,
@@ -327,3 +328,24 @@ def test_needs_are_those_of_the_feedback_without_phases():
         "signed error units",
     )
     assert "labels in every layer" in EProp(LocalLosses()).needs
+
+
+def test_efficient_traces_take_signals_at_nodes():
+    """Where both are defined alike they give the update of e-prop."""
+
+    def loss_fn(w, x, y):
+        def step(v, x):
+            v = 0.8 * v + x @ w["in"]
+            return v, jnp.tanh(v) @ w["out"]
+
+        start = jnp.zeros((EXAMPLES, 4))
+        return jnp.mean((jax.lax.scan(step, start, x)[1] - y) ** 2)
+
+    _, _, x, y = problem("gated")
+    w = weights(**{"in": (3, 4), "out": (4, 2)})
+    direct = DirectFeedbackAlignment()
+    found = gradients(
+        loss_fn, EfficientTraces(direct, 3, decay=0.8, derivative_decay=0.0), w, x, y
+    )
+    assert distance(found, gradients(loss_fn, EProp(direct), w, x, y)) < 1e-12
+    assert distance(found, gradients(loss_fn, EProp(), w, x, y)) > 0.1

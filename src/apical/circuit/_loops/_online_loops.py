@@ -39,27 +39,33 @@ class Loop:
     outermost: bool
 
 
-def find_loops(structure: Structure, *, own: bool) -> tuple[Loop, ...]:
+def find_loops(
+    structure: Structure, *, own: bool, memoryless: bool = False
+) -> tuple[Loop, ...]:
     """The loops whose carry depends on parameters, without those inside them.
 
     Args:
       structure: the structure of the loss function.
       own: whether a recurrent synapse passes signals back to the unit that it drives.
+      memoryless: whether what drives carries that only recurrent synapses read, and
+        nothing else, drives units too.
 
     Raises:
       MixedUnitsError: if units depend on each other other than by synapses.
     """
     return tuple(
-        _loop(scans, structure.live, own, outermost)
+        _loop(scans, structure.live, own, memoryless, outermost)
         for scans, outermost in loops_with_states(structure)
     )
 
 
-def _loop(scans: NestedLoop, live: set[int], own: bool, outermost: bool) -> Loop:
+def _loop(
+    scans: NestedLoop, live: set[int], own: bool, memoryless: bool, outermost: bool
+) -> Loop:
     parts = parts_of(scans.step)
     used = [scans.op.outputs[scans.carries[i]] in live for i in parts.unit_carries]
     try:
-        units = find_units(parts.units, own=own, used=used)
+        units = find_units(parts.units, own=own, used=used, memoryless=memoryless)
     except MixedUnitsError as error:
         raise MixedUnitsError(f"The loop at {scans.op.where}: {error}") from error
     loop = UnitLoop(
@@ -102,13 +108,12 @@ class OnlineLoops(LoopEvaluation):
         given, filters = None, ()
         if self.traces is not None and self.continues[i]:
             given, filters = self.traces[i], self.filters[i]
-        last, ys, traces = online_scan(
+        last, ys, traces = self.scan(
             units,
             fixed,
             [starts[k] for k in parts.unit_carries],
             [*xs, *(injected[name] for name in taps.injected)],
             given,
-            self.chunk,
             filters,
         )
         if traces is not None:
@@ -120,7 +125,7 @@ class OnlineLoops(LoopEvaluation):
         outs = dict(zip(parts.unit_ys, ys, strict=True))
         if parts.readouts is not None:
             first = dict(enumerate(starts))
-            if given is not None:
+            if given is not None and filters:
                 held = {each.carry: starts[each.carry] for each in filters}
                 first |= carried_start(units, filters, fixed, given.filters, held)
             taps = taps_of(parts.readouts, sites, tap, injected)
@@ -141,3 +146,15 @@ class OnlineLoops(LoopEvaluation):
         scope.sites.update(scans.unflat(found))
         carry = [ends[k] for k in range(len(starts))]
         return scans.returned(scope, carry, [outs[j] for j in range(len(outs))])
+
+    def scan(
+        self,
+        units: UnitLoop,
+        fixed: Any,
+        start: Any,
+        xs: Any,
+        traces: Any,
+        filters: Any,
+    ) -> tuple[list[Any], list[Any], Any]:
+        """The units of a loop: the last carry, the outputs, and the traces after it."""
+        return online_scan(units, fixed, start, xs, traces, self.chunk, filters)

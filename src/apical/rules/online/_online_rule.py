@@ -19,6 +19,8 @@ import optax
 
 from ...circuit import (
     Circuit,
+    Decays,
+    FactorTraces,
     Loop,
     MixedUnitsError,
     Traces,
@@ -49,7 +51,7 @@ class OnlineState(NamedTuple):
     """
 
     feedback: Any
-    traces: tuple[Traces, ...]
+    traces: tuple[Traces | FactorTraces, ...]
 
 
 @rule
@@ -135,6 +137,11 @@ class OnlineRule(Rule):
     ) -> str:
         """Signals are sent to what enters a synapse, not to the states of a unit."""
         return "step" if self.at_nodes else "entry"
+
+    @property
+    def decays(self) -> Decays | None:
+        """The filters of traces with two factors; None for other traces."""
+        return None
 
     # ---- The protocol of rules.
 
@@ -244,7 +251,7 @@ class OnlineRule(Rule):
     def view(self, circuit: Circuit, state: Any) -> Circuit:
         """The circuit with derivatives found forwards in time."""
         traces = state.traces if state is not None and state.traces else None
-        online = circuit.loops.online(self.passes, self.chunk, traces)
+        online = circuit.loops.online(self.passes, self.chunk, traces, self.decays)
         return circuit.with_loops(online)
 
     def _with_traces(self, found: Credit, state: OnlineState) -> Credit:
@@ -262,9 +269,9 @@ class OnlineRule(Rule):
             raise ValueError(
                 f"The eligibility traces would take {needed / 1e9:.2g} GB (most of it "
                 f"in the loop at {largest.scans.op.where}), and `memory_limit` is "
-                f"{self.memory_limit / 1e9:.2g} GB. Use fewer examples at a time, a "
-                "unit whose state decays by one number (its traces factor: `OTTT`), "
-                "or raise `memory_limit`."
+                f"{self.memory_limit / 1e9:.2g} GB. Use fewer examples at a time, "
+                "`EfficientTraces`, a unit whose state decays by one number (its "
+                "traces factor: `OTTT`), or raise `memory_limit`."
             )
 
     def _warn_of_parameters(self, circuit: Circuit) -> None:
