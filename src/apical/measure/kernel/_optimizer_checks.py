@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from ...rules._inner_optimizers import require_usable_optimizer, updates_of
@@ -29,13 +30,16 @@ def require_linear_optimizer(
       ValueError: for any of these; it names the optimiser's state or the reason.
     """
     require_usable_optimizer(optimizer, weights)
-    memory, loss = optimizer.init(weights), jnp.ones(())
-
-    def updates(grads: Any) -> tuple[Any, Any]:
-        return updates_of(optimizer, grads, memory, weights, loss)
-
     one, two = (_drawn(weights, seed) for seed in (0, 1))
-    (first, after), (second, other) = updates(one), updates(two)
+    both, nothing = jax.tree.map(np.add, one, two), jax.tree.map(np.zeros_like, one)
+
+    @jax.jit
+    def updates(weights: Any, *grads: Any) -> list[tuple[Any, Any]]:
+        memory, loss = optimizer.init(weights), jnp.ones(())
+        return [updates_of(optimizer, g, memory, weights, loss) for g in grads]
+
+    found = updates(weights, one, two, both, nothing)
+    (first, after), (second, other), (sum_, _), (rest, _) = found
     names = list(dict.fromkeys(_remembering(after, other)))
     if names:
         raise ValueError(
@@ -45,15 +49,13 @@ def require_linear_optimizer(
             "refused: train with `optax.sgd(rate)`, whose rate may be a schedule or "
             "differ among the leaves."
         )
-    rest = updates(jax.tree.map(jnp.zeros_like, weights))[0]
-    if not _close(rest, jax.tree.map(jnp.zeros_like, rest), first):
+    if not _close(rest, jax.tree.map(np.zeros_like, rest), first):
         raise ValueError(
             "The optimiser moves parameters whose gradient is zero (weight decay or "
             "noise), and no training example accounts for that. Use "
             "`optax.sgd(rate)`, and add a penalty of weights to the loss function."
         )
-    both = updates(jax.tree.map(jnp.add, one, two))[0]
-    if not _close(both, jax.tree.map(jnp.add, first, second), both):
+    if not _close(sum_, jax.tree.map(np.add, first, second), sum_):
         raise ValueError(
             "The optimiser's update is not linear in the gradient (it takes signs, "
             "clips or normalises), so the update of a batch is not the sum of the "
@@ -62,10 +64,8 @@ def require_linear_optimizer(
 
 
 def _drawn(weights: Any, seed: int) -> Any:
-    leaves, treedef = jax.tree.flatten(weights)
-    keys = jax.random.split(jax.random.key(seed), max(len(leaves), 1))
-    pairs = zip(keys, leaves, strict=False)
-    return treedef.unflatten([jax.random.normal(k, x.shape, x.dtype) for k, x in pairs])
+    draw = np.random.default_rng(seed)
+    return jax.tree.map(lambda x: draw.normal(size=x.shape).astype(x.dtype), weights)
 
 
 def _remembering(one: Any, two: Any) -> list[str]:
@@ -90,16 +90,17 @@ def _innermost(tree: Any) -> bool:
     return hasattr(tree, "_fields") and not any(map(is_other, parts))
 
 
-def _differ(a: Any, b: Any) -> bool:
-    if jnp.issubdtype(jnp.result_type(a), jax.dtypes.prng_key):
+def _differ(a: jax.Array, b: jax.Array) -> bool:
+    if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
         a, b = jax.random.key_data(a), jax.random.key_data(b)
-    return bool(jnp.any(a != b))
+    return bool(np.any(np.asarray(a) != np.asarray(b)))
 
 
 def _close(found: Any, wanted: Any, scale: Any) -> bool:
     """Whether two updates agree, relative to the size of a third."""
-    for a, b, c in zip(*map(jax.tree.leaves, (found, wanted, scale)), strict=True):
-        bound = 64 * jnp.finfo(a.dtype).eps * jnp.max(jnp.abs(c), initial=0.0)
-        if bool(jnp.max(jnp.abs(a - b), initial=0.0) > bound):
+    for leaves in zip(*map(jax.tree.leaves, (found, wanted, scale)), strict=True):
+        a, b, c = map(np.asarray, leaves)
+        bound = 64 * jnp.finfo(a.dtype).eps * np.max(np.abs(c), initial=0)
+        if np.max(np.abs(a - b), initial=0) > bound:
             return False
     return True

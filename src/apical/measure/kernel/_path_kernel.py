@@ -135,14 +135,18 @@ def path_kernel(
     trainer = train_step(learner, optimizer)
 
     @partial(jax.jit, static_argnums=(0, 1))
-    def advance(outputs: int, known: Exact, arrays: Any, *rest: Any) -> Any:
+    def advance(outputs: int, known: Exact, arrays: Any, *carried: Any) -> Any:
         leaves, given = known.value
         learned, fixed, data = arrays
         params, args = leaves.combine(learned, fixed), given.combine([], data)
         units = unit_learner(learner, len(args)) if outputs > 1 else None
         step = Step(trainer, units, predict, outputs, points, chunk_size)
-        moved, *rest = step(params, *rest, args)
+        moved, *rest = step(params, args, *carried)
         return leaves.split(moved)[0], *rest
+
+    @partial(jax.jit, static_argnums=0)
+    def predicted(known: Exact, learned: Any, fixed: Any) -> jax.Array:
+        return _predictions(predict, known.value[0].combine(learned, fixed))
 
     def measure(params: Any, state: Any, *args: Any) -> PathKernel:
         if not is_concrete((params, state, args)):
@@ -157,11 +161,11 @@ def path_kernel(
         learner.rule.check_optimizer(circuit, params, optimizer)
         alone = select_examples(circuit, args, jnp.zeros(1, int))
         require_single_examples(learner, params, args, alone)
-        initial = _predicted(predict, params)
         outputs = outputs_of_one(learner, params, alone) if kernel else 0
         given = circuit.batch.examples.given
         here, fixed = leaves.split(params)
         known, data = Exact((leaves, given)), given.split(args)[1]
+        initial = predicted(known, here, fixed)
         current = TrainState(state, optimizer.init(learned))
         sums, losses = zeros(initial, circuit.batch_size, outputs), []
         for indices in chosen:
@@ -171,14 +175,12 @@ def path_kernel(
             )
             require_sum(learner, circuit, report)
             losses.append(report.loss)
-        params = leaves.combine(here, fixed)
         found = _result(
             sums,
-            kernel,
-            initial=initial,
-            final=_predicted(predict, params),
+            initial,
+            predicted(known, here, fixed),
             loss=jnp.stack(losses),
-            params=params,
+            params=leaves.combine(here, fixed),
             state=current.rule,
         )
         require_identity(found, tolerance)
@@ -207,7 +209,8 @@ def _chosen(circuit: Circuit, steps: int | None, batches: Any) -> np.ndarray:
     return chosen
 
 
-def _predicted(predict: Callable[[Any], Any], params: Any) -> jax.Array:
+def _predictions(predict: Callable[[Any], Any], params: Any) -> jax.Array:
+    """What `predict` returns; raise if that is not one array of real numbers."""
     found = predict(params)
     dtype = getattr(found, "dtype", None)
     if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
@@ -216,31 +219,31 @@ def _predicted(predict: Callable[[Any], Any], params: Any) -> jax.Array:
             "`predict` must return one array of real numbers, whose change is to be "
             f"explained, not a {what}. (Logits or probabilities, not classes.)"
         )
-    return jnp.asarray(found)
+    return found
 
 
 def _result(
-    sums: Sums, kernel: bool, *, initial: jax.Array, final: jax.Array, **rest: Any
+    sums: Sums, initial: jax.Array, final: jax.Array, **rest: Any
 ) -> PathKernel:
-    shape, examples = initial.shape, sums.change.shape[1]
+    return PathKernel(
+        initial=initial, final=final, **_summaries(sums, initial, final), **rest
+    )
+
+
+@jax.jit
+def _summaries(sums: Sums, initial: jax.Array, final: jax.Array) -> dict[str, Any]:
+    """Contributions, kernel and error in the shapes of the result."""
+    shape, (examples, outputs) = initial.shape, sums.slope.shape
     miss = sums.change.sum(axis=1).reshape(shape) - (final - initial)
     moved = jnp.linalg.norm(jnp.ravel(final - initial))
     error = jnp.linalg.norm(jnp.ravel(miss)) / jnp.where(moved == 0, 1, moved)
-    path = slope = None
-    if kernel:
-        outputs = sums.slope.shape[1]
-        last = () if outputs == 1 else (outputs,)
-        path = sums.kernel.reshape(*shape, examples, *last)
-        if outputs == 1:
-            bound = _FEW_DIGITS * jnp.finfo(sums.smallest.dtype).eps * sums.largest
-            path = jnp.where(sums.smallest < bound, jnp.nan, path)
-        slope = (sums.slope / sums.updates[:, None]).reshape(examples, *last)
-    return PathKernel(
-        initial=initial,
-        final=final,
-        change=sums.change.reshape(*shape, examples),
-        kernel=path,
-        loss_slope=slope,
-        error=error,
-        **rest,
-    )
+    found = {"change": sums.change.reshape(*shape, examples), "error": error}
+    if not outputs:
+        return {**found, "kernel": None, "loss_slope": None}
+    last = () if outputs == 1 else (outputs,)
+    kernel = sums.kernel.reshape(*shape, examples, *last)
+    if outputs == 1:
+        bound = _FEW_DIGITS * jnp.finfo(sums.smallest.dtype).eps * sums.largest
+        kernel = jnp.where(sums.smallest < bound, jnp.nan, kernel)
+    slope = (sums.slope / sums.updates[:, None]).reshape(examples, *last)
+    return {**found, "kernel": kernel, "loss_slope": slope}

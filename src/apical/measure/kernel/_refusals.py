@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ...circuit import Circuit
 from ...rules._call_checks import difference
@@ -108,11 +109,10 @@ def _reason(circuit: Circuit, name: str) -> str:
 
 def require_identity(found: PathKernel, tolerance: float) -> None:
     """Require that the contributions sum to the change of the predictions."""
-    moved = jnp.linalg.norm(jnp.ravel(found.final - found.initial))
-    size = jnp.linalg.norm(jnp.ravel(found.final))
+    initial, final, error = map(np.asarray, (found.initial, found.final, found.error))
+    moved, size = np.linalg.norm(final - initial), np.linalg.norm(final)
     rounding = 100 * jnp.finfo(found.final.dtype).eps * size
-    missed = found.error * jnp.where(moved == 0, 1, moved)
-    if not bool(missed <= tolerance * moved + rounding):
+    if not error * (moved or 1.0) <= tolerance * moved + rounding:
         raise ValueError(
             "The contributions miss the change of the predictions by "
             f"{100 * float(found.error):.2g} % (`tolerance={tolerance}`). Along an "

@@ -32,8 +32,8 @@ class PathKernel:
         NaN for an example whose L'_i was too small in some update to divide by. None
         with `kernel=False`.
       loss_slope: L'_i, the derivative of the loss of example i by its output: the mean
-        over its updates. `[examples]`, or `[examples, outputs]`; NaN for an example that
-        took part in none. None with `kernel=False`.
+        over its updates. `[examples]`, or `[examples, outputs]`; NaN for an example
+        that took part in none. None with `kernel=False`.
       loss: the loss of each update's batch, before the update.
       params: the parameters after training.
       state: the rule's state after training.
@@ -57,14 +57,16 @@ class PathKernel:
 
         For each example those that come nearest to its contributions, by least squares
         over all predictions; an average of L'_i along the path, weighted by the kernel.
-        Few predictions (as many as the network has outputs, or fewer) are always fitted.
+        As few predictions as the network has outputs are always fitted.
 
         Raises:
           ValueError: without a kernel.
         """
-        kernel, change = self._columns()
-        fit = jax.vmap(lambda k, c: -jnp.linalg.pinv(k) @ c)(kernel, change)
-        return fit if self.kernel.ndim > self.change.ndim else fit[:, 0]
+        kernel, change = self._known(), self.change
+        fit = jax.vmap(lambda k, c: -jnp.linalg.pinv(k) @ c)(
+            self._columns(), change.reshape(-1, change.shape[-1]).T
+        )
+        return fit.reshape(kernel.shape[self.initial.ndim :])
 
     @property
     def kernel_machine(self) -> jax.Array:
@@ -77,18 +79,20 @@ class PathKernel:
         Raises:
           ValueError: without a kernel.
         """
-        kernel, _ = self._columns()
-        fit = self.coefficients.reshape(kernel.shape[0], kernel.shape[2])
-        pulled = jnp.einsum("ixc,ic->x", kernel, fit)
+        columns = self._columns()
+        fit = self.coefficients.reshape(len(columns), -1)
+        pulled = jnp.einsum("ixc,ic->x", columns, fit)
         return self.initial - pulled.reshape(self.initial.shape)
 
-    def _columns(self) -> tuple[jax.Array, jax.Array]:
-        """The kernel as `[examples, predictions, outputs]`, and the contributions."""
+    def _columns(self) -> jax.Array:
+        """The kernel as `[examples, predictions, outputs]`."""
+        kernel, examples = self._known(), self.change.shape[-1]
+        rows = kernel.reshape(self.initial.size, examples, -1)
+        return jnp.swapaxes(rows, 0, 1)
+
+    def _known(self) -> jax.Array:
         if self.kernel is None:
             raise ValueError(
                 "There is no kernel: it was left out by `path_kernel(kernel=False)`."
             )
-        examples = self.change.shape[-1]
-        outputs = self.kernel.size // self.change.size
-        columns = self.kernel.reshape(-1, examples, outputs)
-        return jnp.swapaxes(columns, 0, 1), self.change.reshape(-1, examples).T
+        return self.kernel

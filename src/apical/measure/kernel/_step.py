@@ -104,10 +104,10 @@ class Step:
     def __call__(
         self,
         params: Any,
+        args: tuple[Any, ...],
         state: TrainState,
         sums: Sums,
         indices: jax.Array,
-        args: tuple[Any, ...],
     ) -> tuple[Any, TrainState, Sums, Report]:
         """Train on the examples of these indices, and add up what they contribute."""
         learner = self.trainer.learner
@@ -118,7 +118,6 @@ class Step:
         start, fixed = circuit.leaves.split(params)
         end = circuit.leaves.split(moved)[0]
         step = [b - a for a, b in zip(start, end, strict=True)]
-
         learned, rule_state = circuit.learned(params), state.rule
 
         def update(grads: Leaves) -> Leaves:
@@ -143,10 +142,8 @@ class Step:
             ours = update([g / circuit.scale for g in grads])
             change = gained(ours)
             if not self.outputs:
-                none = jnp.zeros((0,), change.dtype)
-                return _Example(
-                    ours, change, change[:, None] * none, none, jnp.zeros(())
-                )
+                kernel, slope = jnp.zeros((len(change), 0)), jnp.zeros((0,))
+                return _Example(ours, change, kernel, slope, jnp.zeros(()))
             slope = loss_slope(learner.circuit(params, *alone), params, alone)
             share = slope / circuit.scale
             if self.units is None:
@@ -185,10 +182,21 @@ def _integral(
 
     def slope(t: jax.Array) -> jax.Array:
         here = [(a + t * d).astype(a.dtype) for a, d in zip(start, step, strict=True)]
-        return jax.jvp(predictions, (here,), (direction,))[1]
+        return _derivative(predictions, here, direction)
 
     slopes = jax.vmap(slope)(jnp.asarray((places + 1) / 2))
     return jnp.tensordot(jnp.asarray(weights / 2, slopes.dtype), slopes, 1)
+
+
+def _derivative(
+    predictions: Callable[[Leaves], jax.Array], here: Leaves, direction: Leaves
+) -> jax.Array:
+    """<dy/dw, direction>; where there is no forward mode, the transpose of reverse."""
+    try:
+        return jax.jvp(predictions, (here,), (direction,))[1]
+    except TypeError:  # a `jax.custom_vjp`; other errors are raised again below
+        value, pull = jax.vjp(predictions, here)
+        return jax.linear_transpose(lambda y: pull(y)[0], value)(direction)[0]
 
 
 def _in_chunks(
