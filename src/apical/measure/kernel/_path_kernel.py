@@ -26,13 +26,15 @@ from ...rules._learner import Learner
 from ...rules._trace_cache import Exact
 from ...rules._train_step import train_step
 from .._learner_argument import takes_learner
-from ._example_updates import select_examples, unit_learner
+from ._example_updates import select_examples
 from ._optimizer_checks import require_linear_optimizer
 from ._refusals import (
+    is_linear,
     outputs_of_one,
     require_identity,
     require_single_examples,
     require_sum,
+    usable_units,
 )
 from ._result import PathKernel
 from ._step import Step, Sums, zeros
@@ -63,9 +65,11 @@ def path_kernel(
     finite size. Updates of a random rule are compared under the same key, and the
     rule's state is that of each update.
 
-    K of a network with several outputs is a matrix `[outputs of x, outputs of x_i]`,
-    if the rule's update is linear in L'_i: feedback rules and predictive coding with
-    fixed predictions, not free ones. The contributions exist for every rule.
+    If the rule's update is linear in L'_i (feedback rules, predictive coding with fixed
+    predictions), K is found from the updates for L'_i = 1 in one output and 0 in the
+    others, and is a matrix `[outputs of x, outputs of x_i]`. Otherwise (free
+    predictions, a penalty of weights in the loss) K is the ratio above, which exists
+    for a network with one output. The contributions exist for every rule.
 
     Args:
       learner: what `apical.value_and_grad` returned, or `step.learner` of a training
@@ -77,8 +81,8 @@ def path_kernel(
       steps: the number of updates, each on all examples.
       batches: in place of `steps`: the examples of each update, as indices
         `[steps, batch size]`.
-      kernel: whether to find K as well, not only the contributions. For a network with
-        C outputs it takes C + 1 times the work.
+      kernel: whether to find K as well, which takes C + 1 times the work for a network
+        with C outputs.
       points: the number of points of the quadrature along each update.
       chunk_size: the number of examples whose updates are held in memory at once.
       tolerance: the largest `error` of the result.
@@ -134,12 +138,11 @@ def path_kernel(
         check_whole(steps, "steps")
     trainer = train_step(learner, optimizer)
 
-    @partial(jax.jit, static_argnums=(0, 1))
-    def advance(outputs: int, known: Exact, arrays: Any, *carried: Any) -> Any:
+    @partial(jax.jit, static_argnums=(0, 1, 2))
+    def advance(outputs: int, units: Any, known: Exact, arrays: Any, *carried: Any):
         leaves, given = known.value
         learned, fixed, data = arrays
         params, args = leaves.combine(learned, fixed), given.combine([], data)
-        units = unit_learner(learner, len(args)) if outputs > 1 else None
         step = Step(trainer, units, predict, outputs, points, chunk_size)
         moved, *rest = step(params, args, *carried)
         return leaves.split(moved)[0], *rest
@@ -162,23 +165,27 @@ def path_kernel(
         alone = select_examples(circuit, args, jnp.zeros(1, int))
         require_single_examples(learner, params, args, alone)
         outputs = outputs_of_one(learner, params, alone) if kernel else 0
+        units = usable_units(learner, params, state, alone, outputs)
         given = circuit.batch.examples.given
         here, fixed = leaves.split(params)
         known, data = Exact((leaves, given)), given.split(args)[1]
         initial = predicted(known, here, fixed)
         current = TrainState(state, optimizer.init(learned))
-        sums, losses = zeros(initial, circuit.batch_size, outputs), []
+        sums = zeros(initial, circuit.batch_size, outputs, units is not None)
+        losses, linear = [], units is not None
         for indices in chosen:
             arrays = here, fixed, data
             here, current, sums, report = advance(
-                outputs, known, arrays, current, sums, indices
+                outputs, units, known, arrays, current, sums, indices
             )
             require_sum(learner, circuit, report)
+            linear = linear and is_linear(learner, report, outputs)
             losses.append(report.loss)
-        found = _result(
-            sums,
-            initial,
-            predicted(known, here, fixed),
+        final = predicted(known, here, fixed)
+        found = PathKernel(
+            initial=initial,
+            final=final,
+            **_summaries(linear, sums, initial, final),
             loss=jnp.stack(losses),
             params=leaves.combine(here, fixed),
             state=current.rule,
@@ -214,24 +221,18 @@ def _predictions(predict: Callable[[Any], Any], params: Any) -> jax.Array:
     found = predict(params)
     dtype = getattr(found, "dtype", None)
     if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
-        what = type(found).__name__ if dtype is None else f"array of {dtype}"
+        what = f"a {type(found).__name__}" if dtype is None else f"an array of {dtype}"
         raise ValueError(
             "`predict` must return one array of real numbers, whose change is to be "
-            f"explained, not a {what}. (Logits or probabilities, not classes.)"
+            f"explained, not {what}. (Logits or probabilities, not classes.)"
         )
     return found
 
 
-def _result(
-    sums: Sums, initial: jax.Array, final: jax.Array, **rest: Any
-) -> PathKernel:
-    return PathKernel(
-        initial=initial, final=final, **_summaries(sums, initial, final), **rest
-    )
-
-
-@jax.jit
-def _summaries(sums: Sums, initial: jax.Array, final: jax.Array) -> dict[str, Any]:
+@partial(jax.jit, static_argnums=0)
+def _summaries(
+    linear: bool, sums: Sums, initial: jax.Array, final: jax.Array
+) -> dict[str, Any]:
     """Contributions, kernel and error in the shapes of the result."""
     shape, (examples, outputs) = initial.shape, sums.slope.shape
     miss = sums.change.sum(axis=1).reshape(shape) - (final - initial)
@@ -241,9 +242,11 @@ def _summaries(sums: Sums, initial: jax.Array, final: jax.Array) -> dict[str, An
     if not outputs:
         return {**found, "kernel": None, "loss_slope": None}
     last = () if outputs == 1 else (outputs,)
-    kernel = sums.kernel.reshape(*shape, examples, *last)
-    if outputs == 1:
-        bound = _FEW_DIGITS * jnp.finfo(sums.smallest.dtype).eps * sums.largest
-        kernel = jnp.where(sums.smallest < bound, jnp.nan, kernel)
     slope = (sums.slope / sums.updates[:, None]).reshape(examples, *last)
+    kernel = sums.kernel
+    if not linear:
+        bound = _FEW_DIGITS * jnp.finfo(sums.smallest.dtype).eps * sums.largest
+        small = sums.smallest < bound
+        kernel = jnp.where(small[:, None], jnp.nan, sums.ratio)
+    kernel = kernel.reshape(*shape, examples, *last)
     return {**found, "kernel": kernel, "loss_slope": slope}

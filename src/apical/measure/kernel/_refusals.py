@@ -12,8 +12,11 @@ import numpy as np
 from ...circuit import Circuit
 from ...rules._call_checks import difference
 from ...rules._learner import Learner
+from ._example_updates import unit_gradients, unit_learner
 from ._result import PathKernel
 from ._step import Report
+
+_WITHOUT = "For the contributions alone: `path_kernel(kernel=False)`."
 
 
 def outputs_of_one(learner: Learner, params: Any, alone: tuple[Any, ...]) -> int:
@@ -25,18 +28,19 @@ def outputs_of_one(learner: Learner, params: Any, alone: tuple[Any, ...]) -> int
       alone: the arguments with one example.
     """
     rule, circuit = learner.rule, learner.circuit(params, *alone)
-    without = "For the contributions alone: `path_kernel(kernel=False)`."
     if rule.descends != "loss":
         raise ValueError(
             f"{type(rule).__name__} descends {rule.descends!r} and not the loss "
-            f"function, so L' is not what it follows, and K is not defined. {without}"
+            f"function, so L' is not what it follows, and K is not defined. {_WITHOUT}"
         )
     try:
         shape = circuit.output_shape
     except ValueError as error:
-        raise ValueError(f"{error} {without}") from error
+        raise ValueError(f"{error} {_WITHOUT}") from error
     if not jnp.issubdtype(shape.dtype, jnp.floating):
-        raise ValueError(f"K is defined for real outputs, not {shape.dtype}. {without}")
+        raise ValueError(
+            f"K is defined for real outputs, not {shape.dtype}. {_WITHOUT}"
+        )
     return math.prod(shape.shape)
 
 
@@ -69,27 +73,66 @@ def require_single_examples(
 
 def require_sum(learner: Learner, circuit: Circuit, report: Report) -> None:
     """Require that the updates of the examples sum to that of their batch."""
-    bound = _allowed(report.sum_missed.dtype)
-    missed, units = float(report.sum_missed), float(report.unit_missed)
-    name, loss = type(learner.rule).__name__, float(report.loss)
-    if not (math.isfinite(loss) and math.isfinite(missed) and math.isfinite(units)):
+    missed, name = float(report.sum_missed), type(learner.rule).__name__
+    joined, numbers = circuit.batch.mixing is not None, (float(report.loss), missed)
+    if not joined and not all(map(math.isfinite, numbers)):
         raise ValueError(
-            f"The training diverged: the loss of an update is {loss}. Use a smaller "
-            "rate."
+            f"The training diverged: the loss is {numbers[0]}, and the updates are not "
+            "finite numbers. Use a smaller rate."
         )
-    if missed > bound:
+    if not missed <= allowed(report.sum_missed.dtype):
         raise ValueError(
-            f"The updates of single examples do not sum to the update of their batch "
+            "The updates of single examples do not sum to the update of their batch "
             f"(off by {missed:.1e} of it): {_reason(circuit, name)}"
         )
-    if units > bound:
-        raise ValueError(
-            f"K is not a matrix for {name} on this loss function: its update for an "
-            "example is not linear in the derivative of the loss by the outputs (off "
-            f"by {units:.1e}). For the contributions alone: "
-            "`path_kernel(kernel=False)`. A network with one output has a K for any "
-            "rule."
+
+
+def usable_units(
+    learner: Learner, params: Any, state: Any, alone: tuple[Any, ...], outputs: int
+) -> Learner | None:
+    """The learner of single outputs; None if it is not needed, or not defined.
+
+    Raises:
+      ValueError: if it is not defined and the network has several outputs.
+    """
+    if not outputs:
+        return None
+    made = unit_learner(learner, len(alone))
+    shape = learner.circuit(params, *alone).output_shape
+    units = jnp.eye(outputs, dtype=shape.dtype)
+    try:
+        jax.eval_shape(
+            lambda params, state: unit_gradients(made, params, state, alone, units),
+            params,
+            state,
         )
+    except ValueError as error:
+        if outputs == 1:
+            return None
+        raise ValueError(
+            f"K is not defined for {type(learner.rule).__name__} on this loss "
+            f"function: {error} {_WITHOUT}"
+        ) from error
+    return made
+
+
+def is_linear(learner: Learner, report: Report, outputs: int) -> bool:
+    """Whether G_i was linear in L'_i in an update.
+
+    Raises:
+      ValueError: if it was not and the network has several outputs.
+    """
+    missed = float(report.unit_missed)
+    if missed <= allowed(report.unit_missed.dtype):
+        return True
+    if outputs == 1:
+        return False
+    raise ValueError(
+        f"K is not a matrix for {type(learner.rule).__name__} on this loss function: "
+        "its update for an example is not linear in the derivative of the loss by the "
+        f"outputs (off by {missed:.1e}). {_WITHOUT} A network with one output has a "
+        "K for any rule."
+    )
 
 
 def _reason(circuit: Circuit, name: str) -> str:
@@ -122,5 +165,6 @@ def require_identity(found: PathKernel, tolerance: float) -> None:
         )
 
 
-def _allowed(dtype: Any) -> float:
+def allowed(dtype: Any) -> float:
+    """The relative error up to which two sums of updates count as equal."""
     return max(1e-6, 4 * float(jnp.finfo(dtype).eps) ** 0.5)

@@ -29,8 +29,8 @@ class PathKernel:
       kernel: the path kernel: the integral of K(x, x_i) over training time, where an
         update with learning rate h takes the time h. `[..., examples]` if the network
         has one output, else `[..., examples, outputs]`, for each output of example i.
-        NaN for an example whose L'_i was too small in some update to divide by. None
-        with `kernel=False`.
+        NaN, for a rule whose update is not linear in L'_i, for an example whose L'_i
+        was too small in some update to divide by. None with `kernel=False`.
       loss_slope: L'_i, the derivative of the loss of example i by its output: the mean
         over its updates. `[examples]`, or `[examples, outputs]`; NaN for an example
         that took part in none. None with `kernel=False`.

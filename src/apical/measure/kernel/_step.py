@@ -37,7 +37,10 @@ class Sums(NamedTuple):
 
     Attributes:
       change: `[predictions, examples]`.
-      kernel: `[predictions, examples, outputs]`; no outputs without a kernel.
+      kernel: `[predictions, examples, outputs]`, by single outputs; no outputs where
+        those are not evaluated.
+      ratio: `[predictions, examples, outputs]`, by division by L'_i; no outputs where
+        the network has several.
       slope: `[examples, outputs]`, L'_i.
       smallest: `[examples]`, the smallest |L'_i| so far.
       largest: the largest |L'_i| of any example so far.
@@ -46,18 +49,21 @@ class Sums(NamedTuple):
 
     change: jax.Array
     kernel: jax.Array
+    ratio: jax.Array
     slope: jax.Array
     smallest: jax.Array
     largest: jax.Array
     updates: jax.Array
 
 
-def zeros(initial: jax.Array, examples: int, outputs: int) -> Sums:
+def zeros(initial: jax.Array, examples: int, outputs: int, units: bool) -> Sums:
     """The sums before the first update."""
     count, dtype = initial.size, initial.dtype
+    by_units, by_ratio = outputs if units else 0, outputs == 1
     return Sums(
         jnp.zeros((count, examples), dtype),
-        jnp.zeros((count, examples, outputs), dtype),
+        jnp.zeros((count, examples, by_units), dtype),
+        jnp.zeros((count, examples, int(by_ratio)), dtype),
         jnp.zeros((examples, outputs), dtype),
         jnp.full((examples,), jnp.inf, dtype),
         jnp.zeros((), dtype),
@@ -71,8 +77,8 @@ class Report(NamedTuple):
     Attributes:
       loss: the loss of the batch.
       sum_missed: |sum_i u_i - u| / |u|.
-      unit_missed: the largest |G_i - sum_c L'_ic M_ic| / |G_i| of the examples; 0 where
-        that is not needed.
+      unit_missed: the largest |G_i - sum_c L'_ic M_ic| of an example over the largest
+        |G_i|; 0 where single outputs are not evaluated.
     """
 
     loss: jax.Array
@@ -86,8 +92,8 @@ class Step:
 
     Attributes:
       trainer: the learner and the optimiser.
-      units: the learner of single outputs (`unit_learner`); None for a network with one
-        output, or without a kernel.
+      units: the learner of single outputs (`unit_learner`); None where they are not
+        evaluated.
       predict: a function of the parameters, which returns an array.
       outputs: the number of outputs of an example; 0 without a kernel.
       points: the number of points of the quadrature.
@@ -140,34 +146,39 @@ class Step:
             given = params, rule_state, alone
             grads = example_gradient(learner, *given)
             ours = update([g / circuit.scale for g in grads])
-            change = gained(ours)
+            found = _Example(ours, gained(ours))
             if not self.outputs:
-                kernel, slope = jnp.zeros((len(change), 0)), jnp.zeros((0,))
-                return _Example(ours, change, kernel, slope, jnp.zeros(()))
+                return found
             slope = loss_slope(learner.circuit(params, *alone), params, alone)
             share = slope / circuit.scale
+            found = found._replace(slope=slope)
+            if self.outputs == 1:
+                ratio = -found.change[:, None] / jnp.where(share == 0, 1, share)
+                found = found._replace(ratio=ratio)
             if self.units is None:
-                kernel = -change / jnp.where(share == 0, 1, share)
-                return _Example(ours, change, kernel[:, None], slope, jnp.zeros(()))
+                return found
             units = jnp.eye(self.outputs, dtype=slope.dtype)
             parts = jax.vmap(update)(unit_gradients(self.units, *given, units))
             joined = [jnp.tensordot(share, p, 1).astype(p.dtype) for p in parts]
+            off = _norm([a - b for a, b in zip(joined, ours, strict=True)])
             kernel = -jax.vmap(gained, out_axes=1)(parts)
-            return _Example(ours, change, kernel, slope, _missed(joined, ours, []))
+            return found._replace(kernel=kernel, off=off, size=_norm(ours))
 
         total, each = _in_chunks(one, indices, self.chunk_size)
-        missed = _missed(total, step, start), jnp.max(each.missed)
+        missed = _missed(total, step, start), _units_missed(each)
         return moved, after, _added(sums, indices, each), Report(credit.value, *missed)
 
 
 class _Example(NamedTuple):
-    """What one example asked for, and contributed."""
+    """What one example asked for and contributed; None where that is not found."""
 
-    update: Leaves
+    update: Leaves | None
     change: jax.Array
-    kernel: jax.Array
-    slope: jax.Array
-    missed: jax.Array
+    kernel: jax.Array | None = None
+    ratio: jax.Array | None = None
+    slope: jax.Array | None = None
+    off: jax.Array | None = None
+    size: jax.Array | None = None
 
 
 def _integral(
@@ -210,9 +221,9 @@ def _in_chunks(
 
     def chunk(total: Any, rows: Any) -> tuple[Any, _Example]:
         each = jax.vmap(one)(rows[0])
-        updates = [jnp.tensordot(rows[1].astype(u.dtype), u, 1) for u in each.update]
-        total = jax.tree.map(jnp.add, total, updates)
-        return total, each._replace(update=[])
+        kept = [jnp.tensordot(rows[1].astype(u.dtype), u, 1) for u in each.update or ()]
+        total = [a + b for a, b in zip(total, kept, strict=True)]
+        return total, each._replace(update=None)
 
     shapes = jax.eval_shape(one, indices[0]).update
     zeros = [jnp.zeros(s.shape, s.dtype) for s in shapes]
@@ -221,11 +232,20 @@ def _in_chunks(
     return total, jax.tree.map(lambda x: x.reshape(*rows, *x.shape[2:])[:count], each)
 
 
-def _missed(found: Leaves, wanted: Leaves, added_to: Leaves) -> jax.Array:
-    """|found - wanted| / |wanted|, less the rounding of a sum with other leaves."""
+def _missed(found: Leaves, wanted: Leaves, start: Leaves) -> jax.Array:
+    """|found - wanted| / |wanted|, less the rounding of the sum of start and wanted."""
     off = _norm([a - b for a, b in zip(found, wanted, strict=True)])
-    rounding = _norm([jnp.finfo(x.dtype).eps * x for x in added_to])
-    size, off = _norm(wanted), jnp.maximum(off - rounding, 0)
+    rounding = _norm([jnp.finfo(x.dtype).eps * x for x in start])
+    return _over(jnp.maximum(off - rounding, 0), _norm(wanted))
+
+
+def _units_missed(each: _Example) -> jax.Array:
+    if each.off is None or each.size is None:
+        return jnp.zeros(())
+    return _over(jnp.max(each.off), jnp.max(each.size))
+
+
+def _over(off: jax.Array, size: jax.Array) -> jax.Array:
     return jnp.where(off == 0, 0, off / jnp.where(size == 0, 1, size))
 
 
@@ -234,12 +254,21 @@ def _norm(leaves: Leaves) -> jax.Array:
 
 
 def _added(sums: Sums, indices: jax.Array, each: _Example) -> Sums:
-    size = jnp.max(jnp.abs(each.slope), axis=1, initial=0.0)
-    return Sums(
-        sums.change.at[:, indices].add(each.change.T),
-        sums.kernel.at[:, indices].add(jnp.swapaxes(each.kernel, 0, 1)),
-        sums.slope.at[indices].add(each.slope),
-        sums.smallest.at[indices].min(size),
-        jnp.maximum(sums.largest, jnp.max(size)),
-        sums.updates.at[indices].add(1),
+    added = sums._replace(
+        change=sums.change.at[:, indices].add(each.change.T),
+        updates=sums.updates.at[indices].add(1),
     )
+    if each.kernel is not None:
+        kernel = jnp.swapaxes(each.kernel, 0, 1)
+        added = added._replace(kernel=sums.kernel.at[:, indices].add(kernel))
+    if each.ratio is not None:
+        ratio = jnp.swapaxes(each.ratio, 0, 1)
+        added = added._replace(ratio=sums.ratio.at[:, indices].add(ratio))
+    if each.slope is not None:
+        size = jnp.max(jnp.abs(each.slope), axis=1)
+        added = added._replace(
+            slope=sums.slope.at[indices].add(each.slope),
+            smallest=sums.smallest.at[indices].min(size),
+            largest=jnp.maximum(sums.largest, jnp.max(size)),
+        )
+    return added
