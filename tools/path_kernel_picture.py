@@ -27,7 +27,7 @@ EXAMPLES, TEST, RATE, STEPS, BATCH, WIDTHS = 300, 1509, 0.2, 400, 30, (64, 32, 3
 RULES = {
     "backpropagation": rules.Backpropagation(),
     "feedback alignment": rules.FeedbackAlignment(),
-    "direct feedback alignment": rules.DirectFeedbackAlignment(),
+    "direct feedback": rules.DirectFeedbackAlignment(),
 }
 
 
@@ -65,7 +65,7 @@ def main() -> None:
     params = layers(draw)
     batches = [draw.permutation(EXAMPLES)[:BATCH] for _ in range(STEPS)]
     with figure_style():
-        figure = new_figure(3.6, layout="constrained")
+        figure = new_figure(4.0, layout="constrained")
         panels = figure.subplots(1, 1 + len(RULES), width_ratios=(0.5, 1, 1, 1))
         panels[0].imshow(images[TEST], cmap="gray_r")
         panels[0].axis("off")
@@ -79,7 +79,8 @@ def main() -> None:
                 batches=batches,
                 kernel=False,
             )
-            found = measure(params, learner.init(jax.random.key(0), params, x, y), x, y)
+            state = learner.init(jax.random.key(0), params, x, y)
+            found = measure(params, state, x, y)
             probability = float(jax.nn.softmax(found.final)[true])
             print(
                 f"{name}: error {found.error:.1e}, loss {found.loss[-20:].mean():.3f}"

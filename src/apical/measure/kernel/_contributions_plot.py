@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-_SIZE = 20.0  # points, of the larger side of an image
+_SIZE = 16.0  # points, of the larger side of an image
 
 
 def plot_contributions(
