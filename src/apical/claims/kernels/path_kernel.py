@@ -256,8 +256,8 @@ CLAIM = Claim(
         "so is one that is trained by another rule, with a kernel of its own."
     ),
     source=(
-        "Domingos 2020, arXiv:2012.00152 (gradient descent); for other rules as asked "
-        "in discussions of predictive coding"
+        "Domingos 2020, arXiv:2012.00152, on gradient descent; that it extends to "
+        "other rules is asked here"
     ),
     work=(
         "8 x 8 digits, standardised, 64 training examples, odd or even as +1 and -1, "
@@ -267,8 +267,8 @@ CLAIM = Claim(
         "same for every rule; 5 seeds. The contribution of each training example to "
         "the predictions for 100 test images, by eight points of Gauss-Legendre "
         "quadrature in each update, and the path kernel. Backpropagation, feedback "
-        "alignment, sign concordance, and predictive coding at the equilibrium of "
-        "free predictions. Coefficients that do not depend on the test image: for each "
+        "alignment, sign concordance, and predictive coding with free predictions (6 "
+        "steps of conjugate gradients). Coefficients that do not depend on the test image: for each "
         "training example those nearest to its contributions, by least squares."
     ),
     published=(
