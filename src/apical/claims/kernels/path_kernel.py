@@ -268,8 +268,9 @@ CLAIM = Claim(
         "the predictions for 100 test images, by eight points of Gauss-Legendre "
         "quadrature in each update, and the path kernel. Backpropagation, feedback "
         "alignment, sign concordance, and predictive coding with free predictions (6 "
-        "steps of conjugate gradients). Coefficients that do not depend on the test image: for each "
-        "training example those nearest to its contributions, by least squares."
+        "steps of conjugate gradients). Coefficients that do not depend on the test "
+        "image: for each training example those nearest to its contributions, by "
+        "least squares."
     ),
     published=(
         Published(
