@@ -322,3 +322,14 @@ def test_the_kernel_is_unknown_where_a_ratio_has_a_slope_of_zero():
         assert np.isnan(result.kernel[:, 2]).all() == unknown
         assert result.loss_slope[2] == 0 and result.error < 1e-10
         assert not np.isnan(result.kernel[:, 1]).any()
+
+
+def test_a_loss_without_a_derivative_has_contributions_and_no_kernel():
+    def wrong(params, x, y):
+        return jnp.mean(jnp.round(4 * jnp.abs(network(params, x) - y)))
+
+    params, data, x = problem()
+    rule = rules.WeightPerturbation(0.5)
+    result, _ = found(rule, params, data, lambda p: network(p, x), steps=1, loss=wrong)
+    assert np.isnan(result.kernel).all() and result.error < 1e-3
+    assert np.any(result.change != 0)

@@ -11,7 +11,7 @@ the tangent kernel <dy(x)/dw, dy(x_i)/dw>. Domingos 2020.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -26,15 +26,15 @@ from ...rules._learner import Learner
 from ...rules._trace_cache import Exact
 from ...rules._train_step import train_step
 from .._learner_argument import takes_learner
-from ._example_updates import select_examples
+from ._example_updates import select_examples, unit_learner
 from ._optimizer_checks import require_linear_optimizer
 from ._refusals import (
+    has_units,
     is_linear,
     outputs_of_one,
     require_identity,
     require_single_examples,
     require_sum,
-    usable_units,
 )
 from ._result import PathKernel
 from ._step import Step, Sums, zeros
@@ -96,7 +96,7 @@ def path_kernel(
       TypeError: for a loss function or a rule in place of a learner.
       ValueError: for an optimiser with memory or one that is not linear; if the updates
         of single examples do not sum to the update of their batch (batch normalisation,
-        noise drawn for a whole batch, a rule whose state has values of examples); with
+        noise drawn for each example, a rule whose state has values of examples); with
         `kernel=True`, if K is not a matrix for this rule; if the contributions miss
         the change of the predictions by more than the tolerance.
 
@@ -137,6 +137,7 @@ def path_kernel(
     if steps is not None:
         check_whole(steps, "steps")
     trainer = train_step(learner, optimizer)
+    single_outputs = cache(partial(unit_learner, learner))
 
     @partial(jax.jit, static_argnums=(0, 1, 2))
     def advance(outputs: int, units: Any, known: Exact, arrays: Any, *carried: Any):
@@ -165,7 +166,9 @@ def path_kernel(
         alone = select_examples(circuit, args, jnp.zeros(1, int))
         require_single_examples(learner, params, args, alone)
         outputs = outputs_of_one(learner, params, alone) if kernel else 0
-        units = usable_units(learner, params, state, alone, outputs)
+        units = single_outputs(len(args)) if outputs else None
+        if units and not has_units(units, learner, params, state, alone, outputs):
+            units = None
         given = circuit.batch.examples.given
         here, fixed = leaves.split(params)
         known, data = Exact((leaves, given)), given.split(args)[1]
@@ -246,7 +249,7 @@ def _summaries(
     kernel = sums.kernel
     if not linear:
         bound = _FEW_DIGITS * jnp.finfo(sums.smallest.dtype).eps * sums.largest
-        small = sums.smallest < bound
+        small = sums.smallest <= bound
         kernel = jnp.where(small[:, None], jnp.nan, sums.ratio)
     kernel = kernel.reshape(*shape, examples, *last)
     return {**found, "kernel": kernel, "loss_slope": slope}

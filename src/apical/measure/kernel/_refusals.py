@@ -12,7 +12,7 @@ import numpy as np
 from ...circuit import Circuit
 from ...rules._call_checks import difference
 from ...rules._learner import Learner
-from ._example_updates import unit_gradients, unit_learner
+from ._example_updates import unit_gradients
 from ._result import PathKernel
 from ._step import Report
 
@@ -87,33 +87,43 @@ def require_sum(learner: Learner, circuit: Circuit, report: Report) -> None:
         )
 
 
-def usable_units(
-    learner: Learner, params: Any, state: Any, alone: tuple[Any, ...], outputs: int
-) -> Learner | None:
-    """The learner of single outputs; None if it is not needed, or not defined.
+def has_units(
+    single: Learner,
+    learner: Learner,
+    params: Any,
+    state: Any,
+    alone: tuple[Any, ...],
+    outputs: int,
+) -> bool:
+    """Whether the rule is defined for single outputs.
+
+    Args:
+      single: the learner of single outputs.
+      learner: that of the loss function.
+      params: the parameters.
+      state: the rule's state.
+      alone: the arguments with one example.
+      outputs: the number of outputs of one example.
 
     Raises:
-      ValueError: if it is not defined and the network has several outputs.
+      ValueError: if it is not and the network has several outputs.
     """
-    if not outputs:
-        return None
-    made = unit_learner(learner, len(alone))
     shape = learner.circuit(params, *alone).output_shape
     units = jnp.eye(outputs, dtype=shape.dtype)
     try:
         jax.eval_shape(
-            lambda params, state: unit_gradients(made, params, state, alone, units),
+            lambda params, state: unit_gradients(single, params, state, alone, units),
             params,
             state,
         )
     except ValueError as error:
         if outputs == 1:
-            return None
+            return False
         raise ValueError(
             f"K is not defined for {type(learner.rule).__name__} on this loss "
             f"function: {error} {_WITHOUT}"
         ) from error
-    return made
+    return True
 
 
 def is_linear(learner: Learner, report: Report, outputs: int) -> bool:
