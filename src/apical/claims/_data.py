@@ -84,6 +84,8 @@ def data_in_words(names: Sequence[str]) -> str:
     """The data sets of the full and of the smaller runs of a claim, as text."""
     if not names:
         return "No files: graphs and inputs are drawn at random."
+    if tuple(names) == ("digits",):
+        return "The 8 x 8 digits, which come with scikit-learn."
     full, small = (
         dict.fromkeys(DATA_NAMES[n] for n in names),
         dict.fromkeys(

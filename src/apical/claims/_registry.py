@@ -21,6 +21,7 @@ _MODULES: tuple[str, ...] = (
     *("spiking.stdp_digits", "spiking.reward_traces"),
     *("online.eprop_memory", "online.eprop_near_bptt", "online.online_rate"),
     "online.lsnn_learns_to_learn",
+    "kernels.path_kernel",
 )
 
 

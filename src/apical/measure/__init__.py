@@ -1,4 +1,4 @@
-"""Measures of a learner: gradient alignment, cost, regime of predictive coding."""
+"""Measures of a learner: alignment, cost, regime, and what training examples do."""
 
 from ._agreement import Agreement as Agreement
 from ._alignment import Alignment as Alignment
@@ -9,3 +9,6 @@ from ._cost import Expense as Expense
 from ._cost import cost as cost
 from ._regime import Regime as Regime
 from ._regime import regime as regime
+from .kernel import PathKernel as PathKernel
+from .kernel import path_kernel as path_kernel
+from .kernel import plot_contributions as plot_contributions
