@@ -49,6 +49,14 @@ def find_units(step: Step, *, own: bool, used: Sequence[bool]) -> Units:
         active = alive
 
 
+def joined_units(step: Step) -> dict[int, np.ndarray]:
+    """A number for the unit of each entry of the variables of units.
+
+    Units that depend on each other within a step, other than by synapses, are one.
+    """
+    return _Finder(step, step.active)._components()[0]
+
+
 class _Finder:
     """The search for the units of a step."""
 
