@@ -93,7 +93,7 @@ class Dependence:
             rows = _indicator(at, size).T @ rows
         self.set(number, rows)
         if there is not None:
-            self.zeros.say(number, there.any(axis=0))
+            self.zeros.say(number, np.any(there, axis=0, keepdims=True)[0])
 
     def bind(self, numbers: Sequence[int], atoms: Sequence[Atom]) -> None:
         """Let variables stand for other values."""
@@ -172,7 +172,7 @@ class Dependence:
         from scipy.sparse import csr_matrix, vstack
 
         given: list[Any] = []
-        for j, atom in enumerate(op.inputs):
+        for atom in op.inputs:
             value, dtype = self.zeros.known(atom), self._dtype(atom)
             if jnp.issubdtype(dtype, jnp.integer):
                 if value is None:
@@ -190,10 +190,9 @@ class Dependence:
             return op(*given[:i], one, *given[i + 1 :])[0].ravel()
 
         parts: list[Any] = []
-        with jax.ensure_compile_time_eval():
-            for start in range(0, size, _AT_ONCE):
-                here = jnp.arange(start, min(start + _AT_ONCE, size))
-                parts.append(csr_matrix(np.asarray(jax.vmap(effect)(here)) != 0))
+        for start in range(0, size, _AT_ONCE):
+            here = jnp.arange(start, min(start + _AT_ONCE, size))
+            parts.append(csr_matrix(np.asarray(jax.vmap(effect)(here)) != 0))
         return vstack(parts).T.tocsr()
 
     # ---- Operations with a body.

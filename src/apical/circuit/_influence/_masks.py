@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -104,7 +105,8 @@ def find_masks(
         if jnp.issubdtype(program.shapes[number].dtype, jnp.complexfloating):
             rows = rows + identity(size, first + size, count + 1)
         outer.set(number, rows)
-    outer.run(program.body.ops)
+    with jax.ensure_compile_time_eval():
+        outer.run(program.body.ops)
     return tuple(found[id(loop.scans.op)] for loop in loops)
 
 
@@ -115,8 +117,7 @@ def _columns(structure: Structure) -> tuple[list[int], int]:
     """
     program = structure.flow.program
     shapes = [
-        program.shapes[n]
-        for n in program.body.inputs[: len(structure.leaves.learned)]
+        program.shapes[n] for n in program.body.inputs[: len(structure.leaves.learned)]
     ]
     sizes = [
         s.size * (2 if jnp.issubdtype(s.dtype, jnp.complexfloating) else 1)
@@ -228,5 +229,7 @@ def _grouped(units: np.ndarray, total: int, rows: Any) -> Any:
     from scipy.sparse import csr_matrix
 
     at = units.ravel()
-    joined = csr_matrix((np.ones(len(at), bool), (at, np.arange(len(at)))), (total, len(at)))
+    joined = csr_matrix(
+        (np.ones(len(at), bool), (at, np.arange(len(at)))), (total, len(at))
+    )
     return joined @ rows
