@@ -46,7 +46,7 @@ def train(discount, episodes, seed=0):
     """Learn; return the mean reward of the last quarter of the episodes."""
     key, *keys = jax.random.split(jax.random.key(seed), 6)
     shapes = {"in": (3, UNITS), "recurrent": (UNITS, UNITS), "policy": (UNITS, 2)}
-    shapes["value"] = (UNITS,)
+    shapes = {**shapes, "value": (UNITS,)}
     w = {
         name: jax.random.normal(k, shape) / shape[0] ** 0.5 / 2
         for k, (name, shape) in zip(keys[:4], shapes.items(), strict=True)

@@ -3,13 +3,14 @@
 The agent is a recurrent net of ALIF neurons with leaky read-outs: logits of a policy,
 and the value of the state. Bellec et al. 2020 (Methods, reward-based e-prop):
 
-    dW_ji    = -sum over t [ delta_t F_gamma( L_j,t ebar_ji,t ) ]
+    dW_ji    = -sum over t [ delta_t F( L_j,t ebar_ji,t ) ]
     delta_t  = r_t + gamma V_{t+1} - V_t
     L_j,t    = -c_V B_j^V + sum over k [ B_jk^pi (pi_k,t - 1_{a_t = k}) ]
-    ebar_t   = kappa ebar_{t-1} + e_t,        F_gamma(x)_t = gamma F_gamma(x)_{t-1} + x_t
+    ebar_t   = kappa ebar_{t-1} + e_t
+    F(x)_t   = gamma F(x)_{t-1} + x_t
 
-with the eligibility traces e of ALIF neurons (equations 24 and 25), and V = 0 after the
-last step. `agent_loss` is one step of the same agent as a loss function of JAX.
+with the eligibility traces e of ALIF neurons, and V = 0 after the last step.
+`agent_loss` is one step of the same agent as a loss function of JAX.
 """
 
 import jax

@@ -4,7 +4,7 @@
 
 Summed over an episode with fixed parameters, the updates are the gradients g_t, each
 times the discounted sum of all errors from its step on. Sutton & Barto 2018, section
-13.5; reward-based e-prop has this form (Bellec et al. 2020, equation 5).
+13.5; reward-based e-prop has this form (Bellec et al. 2020).
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ def eligibility_trace(discount: float) -> optax.GradientTransformationExtraArgs:
         gamma lambda for TD(lambda).
 
     Returns:
-      An `optax.GradientTransformationExtraArgs`, whose `update` takes two more arguments
-      by keyword: `td_error`, a number, and `last`, whether the step is the last one of
-      an episode (False by default): the trace after it is then zero.
+      An `optax.GradientTransformationExtraArgs`, whose `update` takes two more
+      arguments by keyword: `td_error`, a number, and `last`, whether the step is the
+      last one of an episode (False by default): the trace after it is then zero.
 
     Raises:
       ValueError: for a discount outside [0, 1]; in `update`, without `td_error`, or if

@@ -47,9 +47,10 @@ class MaskedInfluence(RTRL):
         needed = circuit.loops.mask_bytes()
         if needed > self.memory_limit:
             raise ValueError(
-                f"The table of what each parameter reaches would take {needed / 1e9:.2g}"
-                f" GB, and `memory_limit` is {self.memory_limit / 1e9:.2g} GB. Use "
-                "`SnAp(order=1)`, `EProp` or `UORO`."
+                "The table of what each parameter reaches would take "
+                f"{needed / 1e9:.2g} GB, and `memory_limit` is "
+                f"{self.memory_limit / 1e9:.2g} GB. Use `SnAp(order=1)`, `EProp` or "
+                "`UORO`."
             )
         try:
             masks = circuit.loops.masks(self.order)
