@@ -64,6 +64,7 @@ def test_so_do_its_variants(kept, skip):
 NO_SIGNALS = ("signals", "pull")
 THROUGH_TIME = {
     "SnAp": (SnAp(), NO_SIGNALS),
+    "SnAp of order 2": (SnAp(order=2), NO_SIGNALS),
     "e-prop, adaptive": (EProp("adaptive"), NO_SIGNALS),
     "RTRL": (RTRL(), NO_SIGNALS),
     "UORO": (UORO(), (*NO_SIGNALS, "batch", "through_time")),
@@ -71,6 +72,7 @@ THROUGH_TIME = {
 STREAMING = {"e-prop": EProp("random"), "SnAp": SnAp(), "OTTT": OTTT(), "RTRL": RTRL()}
 
 
+@pytest.mark.filterwarnings("ignore:SnAp.order=2. is `RTRL` here")
 @pytest.mark.grid(keep=4)
 @pytest.mark.parametrize(("kept", "skip"), THROUGH_TIME.values(), ids=THROUGH_TIME)
 def test_so_do_rules_through_time(kept, skip):
