@@ -15,6 +15,7 @@ from apical.rules import (
     RTRL,
     UORO,
     Backpropagation,
+    EfficientTraces,
     EProp,
     FeedbackAlignment,
     KolenPollack,
@@ -66,10 +67,17 @@ THROUGH_TIME = {
     "SnAp": (SnAp(), NO_SIGNALS),
     "SnAp of order 2": (SnAp(order=2), NO_SIGNALS),
     "e-prop, adaptive": (EProp("adaptive"), NO_SIGNALS),
+    "efficient traces": (EfficientTraces(), NO_SIGNALS),
     "RTRL": (RTRL(), NO_SIGNALS),
     "UORO": (UORO(), (*NO_SIGNALS, "batch", "through_time")),
 }
-STREAMING = {"e-prop": EProp("random"), "SnAp": SnAp(), "OTTT": OTTT(), "RTRL": RTRL()}
+STREAMING = {
+    "e-prop": EProp("random"),
+    "efficient traces": EfficientTraces(decay=0.6),
+    "SnAp": SnAp(),
+    "OTTT": OTTT(),
+    "RTRL": RTRL(),
+}
 
 
 @pytest.mark.filterwarnings("ignore:SnAp.order=2. is `RTRL` here")

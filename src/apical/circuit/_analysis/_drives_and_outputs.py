@@ -49,7 +49,7 @@ def _is_read_within(flow: Flow, number: int, crossed: set[int]) -> bool:
     readers = flow.readers.get(number, [])
     inside = all(id(op) in crossed for op in readers)
     named = mark_of(flow.maker[number][0]) is not None
-    return inside and not named and flow.outside(number) is None
+    return inside and not named and not flow.leaves_body(number)
 
 
 def behind(flow: Flow, atom: Atom) -> set[int]:
@@ -109,12 +109,14 @@ def find_outputs(
 def _tail(flow: Flow, number: int) -> int:
     """Follow sums with parameters and other activities, casts and rearrangements."""
     while True:
-        following = flow.outside(number)
         readers = flow.readers.get(number, [])
-        if following is not None and not readers:
-            number = following
+        if flow.leaves_body(number):
+            following = flow.outside(number)
+            if readers or len(following) != 1:
+                return number
+            number = following[0]
             continue
-        if following is not None or len(readers) != 1:
+        if len(readers) != 1:
             return number
         if not _is_affine(flow, readers[0]) or flow.shape(readers[0].outputs[0]) == ():
             return number

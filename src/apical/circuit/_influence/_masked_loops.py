@@ -9,7 +9,7 @@ unit removes: forward-mode differentiation by the parameter gives the column
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,9 +49,22 @@ class MaskedLoops(LoopEvaluation):
 
     column: jax.Array
 
-    def run(self, runner: Runner, i: int, scope: Scope) -> Sequence[Any]:
-        """Run one of the loops."""
+    def run(
+        self, runner: Runner, i: int, scope: Scope, inject: Mapping[str, Any]
+    ) -> Sequence[Any]:
+        """Run one of the loops.
+
+        Raises:
+          ValueError: for a site in the loop.
+        """
+        del inject
         mask: Mask = self.loops[i]
+        inside = runner.inner[id(mask.scans.op)]
+        if inside:
+            raise ValueError(
+                f"The site {inside[0]!r} is in a loop whose derivative is found by one "
+                "parameter at a time, where no site can be visited: pass `sites=()`."
+            )
         scans, step = mask.scans, mask.scans.step
         starts, xs = scans.given(scope)
         fixed = fixed_of(runner, step, scans.fixed(runner, scope))
