@@ -40,6 +40,18 @@ def test_one_step_per_call_moves_every_parameter(names):
         assert distance(names["params"][name], leaf) > 1e-4
 
 
+def test_an_agent_learns_from_errors_of_reward(names):
+    for name in names["agent"]:
+        leaf = names["agent"][name]
+        assert distance(leaf, names["w"].get(name, np.zeros(8))) > 1e-4
+    assert not any(map(np.any, jax.tree.leaves(names["kept"])))
+
+
+def test_higher_orders_of_snap_come_nearer_to_the_gradient(names):
+    found = names["missing"]
+    assert found[1] > 1.5 * found[2] > 2 * found[3] > 0
+
+
 def test_the_bytes_of_the_traces_are_those_of_the_formula(names):
     found = jax.tree.leaves(names["state"].traces)
     weights = sum(names["w"][n].size for n in ("in", "recurrent"))

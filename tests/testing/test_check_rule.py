@@ -65,6 +65,7 @@ def test_so_do_its_variants(kept, skip):
 NO_SIGNALS = ("signals", "pull")
 THROUGH_TIME = {
     "SnAp": (SnAp(), NO_SIGNALS),
+    "SnAp of order 2": (SnAp(order=2), NO_SIGNALS),
     "e-prop, adaptive": (EProp("adaptive"), NO_SIGNALS),
     "efficient traces": (EfficientTraces(), NO_SIGNALS),
     "RTRL": (RTRL(), NO_SIGNALS),
@@ -79,6 +80,7 @@ STREAMING = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:SnAp.order=2. is `RTRL` here")
 @pytest.mark.grid(keep=4)
 @pytest.mark.parametrize(("kept", "skip"), THROUGH_TIME.values(), ids=THROUGH_TIME)
 def test_so_do_rules_through_time(kept, skip):

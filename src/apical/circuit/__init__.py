@@ -20,6 +20,7 @@ from ._evaluate._sharding import beside as beside
 from ._evaluate._sharding import gathered as gathered
 from ._evaluate._sharding import inner as inner
 from ._evaluate._sharding import zeros as zeros
+from ._influence._masks import InfluenceError as InfluenceError
 from ._jaxpr import Atom as Atom
 from ._jaxpr import Body as Body
 from ._jaxpr import Literal as Literal

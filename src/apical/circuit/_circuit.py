@@ -17,9 +17,8 @@ from ._batching._batch import Batch
 from ._evaluate._evaluator import Evaluator, Run
 from ._evaluate._sharding import inner, zeros
 from ._evaluate._taps import Tap
-from ._loops._online_loops import OnlineLoops
+from ._loops._loop_evaluation import LoopEvaluation
 from ._loops._program_loops import ProgramLoops
-from ._loops._rank_one_loops import RankOneLoops
 from ._pretty_print import mermaid, table
 from ._structure import Structure
 
@@ -383,7 +382,7 @@ class Circuit:
 
     # ---- Loops.
 
-    def with_loops(self, evaluation: OnlineLoops | RankOneLoops) -> Circuit:
+    def with_loops(self, evaluation: LoopEvaluation) -> Circuit:
         """A view whose loops have another derivative (`circuit.loops.online`)."""
         view = copy.copy(self)
         view._evaluator = self._evaluator.with_loops(evaluation)

@@ -2,6 +2,8 @@
 
 from ._batch_manhattan import BatchManhattanState as BatchManhattanState
 from ._batch_manhattan import batch_manhattan as batch_manhattan
+from ._eligibility_trace import EligibilityTraceState as EligibilityTraceState
+from ._eligibility_trace import eligibility_trace as eligibility_trace
 from ._sign_agreement import SignAgreementState as SignAgreementState
 from ._sign_agreement import add_sign as add_sign
 from ._sign_agreement import cosine_decay as cosine_decay

@@ -116,7 +116,7 @@ class Rule:
         loss function without a loop is then one step from its carry, if there is one.
       passes: of such a rule, what a recurrent synapse passes back in time: `"nothing"`,
         `"factors"` (nothing, with traces that are products of two factors), `"own"`
-        (what leads from a unit to itself) or `"everything"`.
+        (what leads from a unit to itself), `"some"` or `"everything"`.
       rate_scale: the factor by which a sweep multiplies the usual learning rates.
     """
 

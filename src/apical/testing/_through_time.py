@@ -49,7 +49,7 @@ def through_time(case: Case) -> None:
     if passes == "everything":
         what = "`passes` is 'everything', and against backpropagation through time"
         require_close(whole, exact, what, 10 * CLOSE)
-    elif _distance(whole, exact) < APART:
+    elif passes != "some" and _distance(whole, exact) < APART:
         raise AssertionError(
             f"`passes` is {passes!r}, and the gradients are those of backpropagation "
             "through time"

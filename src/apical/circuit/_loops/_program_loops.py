@@ -9,6 +9,8 @@ from typing import Any
 import jax
 
 from .._analysis._graph import walk
+from .._influence._masked_loops import MaskedLoops
+from .._influence._masks import Mask, find_masks, mask_bytes
 from .._structure import Structure
 from ._factor_loops import FactorLoops
 from ._factor_traces import Decays, FactorTraces, factor_zeros
@@ -39,6 +41,7 @@ class ProgramLoops:
         self.structure = structure
         self._of_units: dict[str, tuple[Loop, ...]] = {}
         self._of_states: tuple[StateLoop, ...] | None = None
+        self._masks: dict[int, tuple[Mask, ...]] = {}
 
     def of_units(self, passes: str = "nothing") -> tuple[Loop, ...]:
         """The loops, and their units.
@@ -194,3 +197,29 @@ class ProgramLoops:
           estimates: what each loop starts with; None for zeros.
         """
         return RankOneLoops(self.of_states(), estimates, key)
+
+    def masks(self, order: int) -> tuple[Mask, ...]:
+        """For each loop, the units that a parameter reaches within some steps.
+
+        Args:
+          order: the number of steps.
+
+        Raises:
+          InfluenceError: if a loop reads what another one computes.
+        """
+        if order not in self._masks:
+            self._masks[order] = find_masks(self.structure, self.of_states(), order)
+        return self._masks[order]
+
+    def mask_bytes(self) -> int:
+        """The bytes of the tables of what each parameter reaches, at most."""
+        return mask_bytes(self.structure, self.of_states())
+
+    def masked(self, order: int, column: jax.Array) -> MaskedLoops:
+        """An evaluation for the forward-mode derivative by one parameter.
+
+        Args:
+          order: as in `masks`.
+          column: the position of the parameter among all numbers that are learned.
+        """
+        return MaskedLoops(self.masks(order), None, column)

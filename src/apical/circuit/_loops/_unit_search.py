@@ -61,6 +61,14 @@ def _drives(units: Units) -> set[int]:
     return {n for n in found if units.driven(n) is not None}
 
 
+def joined_units(step: Step) -> dict[int, np.ndarray]:
+    """A number for the unit of each entry of the variables of units.
+
+    Units that depend on each other within a step, other than by synapses, are one.
+    """
+    return _Finder(step, step.active)._components()[0]
+
+
 class _Finder:
     """The search for the units of a step."""
 

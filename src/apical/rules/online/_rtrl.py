@@ -130,6 +130,11 @@ class RTRL(Rule):
             return state
         return self.init(circuit, jax.random.key(0), params, args)
 
+    def column_view(self, circuit: Circuit, i: jax.Array) -> Circuit:
+        """The circuit through which the influence of parameter `i` is followed."""
+        del i
+        return circuit
+
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
         """One forward-mode derivative for each parameter."""
         learned, fixed = circuit.leaves.split(params)
@@ -137,7 +142,7 @@ class RTRL(Rule):
         if circuit.spec.carry is not None:
             position, path = carry_of(circuit.spec, args, _NAME)
 
-        def forward(learned: Any, start: Any) -> Any:
+        def forward(circuit: Circuit, learned: Any, start: Any) -> Any:
             given = args
             if position is not None:
                 given = (*args[:position], start, *args[position + 1 :])
@@ -146,8 +151,12 @@ class RTRL(Rule):
             return (run.loss, end), run.aux
 
         start = None if position is None else args[position]
-        (value, _), aux = forward(learned, start)
-        grads, influence = self._each(forward, learned, start, state.influence)
+        (value, _), aux = forward(circuit, learned, start)
+
+        def by_column(i: jax.Array, learned: Any, start: Any) -> Any:
+            return forward(self.column_view(circuit, i), learned, start)
+
+        grads, influence = self._each(by_column, learned, start, state.influence)
         grads = circuit.leaves.combine(grads)
         if position is not None:
             influence = jax.tree.map(
@@ -168,7 +177,7 @@ class RTRL(Rule):
             given = treedef.flatten_up_to(moved)
             tangent = treedef.unflatten(map(_tangent, leaves, given))
             (loss, end), _ = _jvp(
-                lambda flat, start: forward(divided(flat), start),
+                lambda flat, start: forward(i, divided(flat), start),
                 (flat, start),
                 (one, tangent),
             )
