@@ -20,7 +20,6 @@ from ._evaluate._sharding import beside as beside
 from ._evaluate._sharding import gathered as gathered
 from ._evaluate._sharding import inner as inner
 from ._evaluate._sharding import zeros as zeros
-from ._influence._masks import InfluenceError as InfluenceError
 from ._jaxpr import Atom as Atom
 from ._jaxpr import Body as Body
 from ._jaxpr import Literal as Literal
@@ -28,12 +27,13 @@ from ._jaxpr import Op as Op
 from ._jaxpr import Program as Program
 from ._jaxpr import is_concrete as is_concrete
 from ._jaxpr import trace_program as trace_program
-from ._loops._factor_traces import Decays as Decays
-from ._loops._factor_traces import FactorTraces as FactorTraces
-from ._loops._online_loops import Loop as Loop
-from ._loops._rank_one_scan import RankOne as RankOne
-from ._loops._unit_loop import Traces as Traces
-from ._loops._unit_search import MixedUnitsError as MixedUnitsError
+from ._loops._factors._factor_traces import Decays as Decays
+from ._loops._factors._factor_traces import FactorTraces as FactorTraces
+from ._loops._influence._masks import InfluenceError as InfluenceError
+from ._loops._rank_one._rank_one_scan import RankOne as RankOne
+from ._loops._traces._online_loops import Loop as Loop
+from ._loops._traces._unit_loop import Traces as Traces
+from ._loops._units._unit_search import MixedUnitsError as MixedUnitsError
 from ._loss_spec import LossSpec as LossSpec
 from ._marks import OUTPUT as OUTPUT
 from ._marks import bernoulli as bernoulli

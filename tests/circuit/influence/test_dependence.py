@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from apical.circuit import trace_program
-from apical.circuit._influence._dependence import Dependence, identity
+from apical.circuit._loops._influence._dependence import Dependence, identity
 
 MASK = np.array([[1, 0, 0, 1], [0, 1, 0, 0], [0, 1, 1, 0], [0, 0, 0, 1.0]])
 ROWS, COLUMNS = np.nonzero(MASK)

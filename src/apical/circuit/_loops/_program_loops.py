@@ -9,17 +9,16 @@ from typing import Any
 import jax
 
 from .._analysis._graph import walk
-from .._influence._masked_loops import MaskedLoops
-from .._influence._masks import Mask, find_masks, mask_bytes
 from .._structure import Structure
-from ._factor_loops import FactorLoops
-from ._factor_traces import Decays, FactorTraces, factor_zeros
-from ._online_loops import Loop, OnlineLoops, find_loops
-from ._rank_one_loops import RankOneLoops, StateLoop, find_state_loops
-from ._rank_one_scan import RankOne
-from ._readout_filters import ReadoutFilter
-from ._readout_traces import zero_traces
-from ._step_taps import taps_of
+from ._factors._factor_loops import FactorLoops
+from ._factors._factor_traces import Decays, FactorTraces, factor_zeros
+from ._influence._masked_loops import MaskedLoops
+from ._influence._masks import Mask, find_masks, mask_bytes
+from ._rank_one._rank_one_loops import RankOneLoops, StateLoop, find_state_loops
+from ._rank_one._rank_one_scan import RankOne
+from ._readouts._readout_filters import ReadoutFilter
+from ._readouts._readout_traces import zero_traces
+from ._steps._step_taps import taps_of
 from ._streaming import (
     continuing,
     continuing_filters,
@@ -28,7 +27,8 @@ from ._streaming import (
     within_step,
     without_credit,
 )
-from ._unit_loop import Traces
+from ._traces._online_loops import Loop, OnlineLoops, find_loops
+from ._traces._unit_loop import Traces
 
 
 class ProgramLoops:

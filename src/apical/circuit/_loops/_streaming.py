@@ -9,10 +9,10 @@ from .._analysis._dataflow import Flow
 from .._analysis._primitives import STRUCTURAL
 from .._jaxpr import Atom, Literal
 from .._structure import Structure
-from ._online_loops import Loop
-from ._rank_one_loops import StateLoop
-from ._readout_filters import ReadoutFilter, UnfilteredError, readout_filter
-from ._step import reads
+from ._rank_one._rank_one_loops import StateLoop
+from ._readouts._readout_filters import ReadoutFilter, UnfilteredError, readout_filter
+from ._steps._step import reads
+from ._traces._online_loops import Loop
 
 # Structural operations of one operand.
 _REARRANGING = STRUCTURAL - {"concatenate", "pad", "stack", "gather", "dynamic_slice"}

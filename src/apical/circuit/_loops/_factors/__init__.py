@@ -1,0 +1,1 @@
+"""Derivatives forwards in time by traces with two factors."""

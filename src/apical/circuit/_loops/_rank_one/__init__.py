@@ -1,0 +1,1 @@
+"""Derivatives forwards in time by random estimates of rank one."""

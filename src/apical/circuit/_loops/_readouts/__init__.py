@@ -1,0 +1,1 @@
+"""Read-outs of loops, apart from their units."""

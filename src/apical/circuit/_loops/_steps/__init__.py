@@ -1,0 +1,1 @@
+"""One step of a loop: what it computes, and its evaluation."""

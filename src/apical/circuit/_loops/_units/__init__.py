@@ -1,0 +1,1 @@
+"""The units of a step, and what their synapses pass to them."""
