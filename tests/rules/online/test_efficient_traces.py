@@ -51,8 +51,12 @@ def test_the_gradients_are_those_of_the_published_loop_in_numpy(name):
         assert distance(found, efficient(cell, STEPS[name], a, b)) > 0.01
 
 
+# Its filter of what units send is a state to the twin; the rule reverses it exactly.
+READ_OUT = {"filtered_spikes"}
+
+
 @pytest.mark.grid(keep=6)
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [n for n in CASES if n not in READ_OUT])
 def test_without_a_past_each_step_learns_by_itself(name):
     rule = EfficientTraces(decay=0.0, chunk=3)
     found = apart(*both(rule, CASES[name](), TRUNCATED))
