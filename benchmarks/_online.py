@@ -29,6 +29,7 @@ RULES: dict[str, tuple[rules.Rule, float | None]] = {
     "e-prop, chunks of 32": (rules.EProp(), 2.0),
     "e-prop, random feedback": (rules.EProp("random"), 2.0),
     "e-prop, chunks of 1": (rules.EProp(chunk=1), None),
+    "efficient traces": (rules.EfficientTraces(), 2.0),
     "SnAp": (rules.SnAp(), None),
     "UORO": (rules.UORO(), None),
 }

@@ -37,10 +37,14 @@ class Here(NamedTuple):
 RING = np.eye(HIDDEN) + np.roll(np.eye(HIDDEN), 1, axis=1)
 
 
-def efficient(cell, step, a, b):
-    """The gradients of a cell whose `step(p, state, x)` is written out here."""
+def efficient(cell, step, a, b, feedback=None):
+    """The gradients of a cell whose `step(p, state, x)` is written out here.
+
+    `feedback` stands in place of the read-out's weights on the way back.
+    """
     p = {name: np.asarray(leaf) for name, leaf in cell.params.items()}
     x, y = (np.swapaxes(np.asarray(each), 0, 1) for each in cell.args)
+    back = p["out"] if feedback is None else np.asarray(feedback)
     state = np.zeros((x.shape[1], cell.states * HIDDEN))
     grads = {name: np.zeros_like(leaf) for name, leaf in p.items()}
     inputs, derivatives = {}, {}
@@ -49,7 +53,7 @@ def efficient(cell, step, a, b):
         state = here.state
         error = 2 * (here.sent @ p["out"] - y[t]) / (y[t].size * TIME)
         grads["out"] += here.sent.T @ error
-        taught = here.taught(error @ p["out"].T)
+        taught = here.taught(error @ back.T)
         for name, read, fresh in here.drives:
             unit = np.arange(fresh.shape[1]) % HIDDEN
             old = derivatives.get(name, 0 * fresh)

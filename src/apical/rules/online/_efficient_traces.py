@@ -52,8 +52,9 @@ class EfficientTraces(OnlineRule):
     states of the unit is credited by the same trace. A unit with several states has an
     eps for each, and D_t is a matrix.
 
-    Windows and single steps join by `carry=`, as with `EProp`. Leaky read-outs are
-    reversed exactly within a call; one that continues from call to call is refused.
+    Windows and single steps join by `carry=`, as with `EProp`. Leaky read-outs, and
+    filters of what units send, are reversed exactly within a call; one that continues
+    from call to call is refused.
 
     State: `OnlineState(feedback, traces)`.
 
