@@ -18,7 +18,7 @@ PICTURE = Path(__file__).parents[1] / "docs" / "images" / "online" / "passes.svg
 STEPS, UNITS = 3, 2
 # Title, whether a unit's own weight and those of others are passed, and how.
 PANELS = (
-    ("EProp, RFLO, OTTT: nothing", False, False, "-"),
+    ("EProp, RFLO, OTTT,\nEfficientTraces: nothing", False, False, "-"),
     ("SnAp: a unit's own weight", True, False, "-"),
     ("RTRL: everything", True, True, "-"),
     ("UORO: everything, estimated", True, True, "--"),
