@@ -1,4 +1,4 @@
-"""One synapse in one evaluation: its input, weight, output and units, and their products.
+"""One synapse in one evaluation: its input, weight, output and units, with products.
 
 The product of the two ends is that of the synapse's own derivative, and the transpose
 that of its input:
@@ -72,7 +72,7 @@ class SynapseActivity:
 
     @property
     def output(self) -> jax.Array:
-        """What the synapse gives, before a bias or a nonlinearity: `[steps, *output]`."""
+        """What it gives, before a bias or a nonlinearity: `[steps, *output]`."""
         return self._outputs(self.weight, self.pre)
 
     def at_output(self) -> SynapseActivity:
@@ -126,12 +126,11 @@ class SynapseActivity:
 
     @property
     def separate_axes(self) -> tuple[int, ...]:
-        """The axes of units along which the inputs differ too: a weight for each head."""
+        """The axes of units along which inputs differ too: a weight for each head."""
         if self.ends.op.name != "dot_general":
             return ()
-        return tuple(
-            sorted(self.ends.op.params["dimension_numbers"][1][self.ends.weight])
-        )
+        _, shared = self.ends.op.params["dimension_numbers"]
+        return tuple(sorted(shared[self.ends.weight]))
 
     @property
     def groups(self) -> int:

@@ -227,7 +227,7 @@ class Circuit:
           tap: `"clamp"`, `"offset"`, `"stop"`, `"hold"`, or any function
             `tap(site, computed, injected)` that returns what consumers read.
           inject: values for the tap, by site: a node's name, `drive_of(name)`,
-            `output_of(i)` (of a synapse), or `"output"`. A node inside a loop has the loop's length in front.
+            `output_of(i)`, or `"output"`. Inside a loop its length stands in front.
           feedback: a second copy of the parameters that only the backward path uses
             (the same pytree; None where the parameter itself is used).
           backward: `backward(synapse, weight, copy)` returns the weight of the backward

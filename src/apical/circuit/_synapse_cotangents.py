@@ -1,6 +1,6 @@
 """Cotangents of synapses: the derivative of the loss by the output of each of them.
 
-    e_i = d/d(y_i) [ loss * L + sum_n <delta_n, computed_n> ]        y_i = op_i(x_i, W_i)
+    e_i = d/d(y_i) [ loss * L + sum_n <delta_n, computed_n> ]       y_i = op_i(x_i, W_i)
 
 through the whole network or, with the nodes held, through one layer only: then `delta`
 are the teaching signals of any rule, and e_i is what they are at the synapse's output.

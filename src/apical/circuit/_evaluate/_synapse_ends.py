@@ -147,9 +147,7 @@ class _Finder:
         if weight is None or op.name not in ("dot_general", "conv_general_dilated"):
             raise self._refusal(name, op, f"it is a `{op.name}`, with no weight matrix")
         if op.name == "conv_general_dilated" and weight == 0:
-            raise self._refusal(
-                name, op, "its weight is what the convolution slides over"
-            )
+            raise self._refusal(name, op, "its weight is slid over")
         if self.around[id(op)] is None:
             raise self._refusal(name, op, "it stands in a branch of a `cond`")
         node, way = self._driven(op, name)
