@@ -25,7 +25,7 @@ class SynapseActivity:
     Attributes:
       name: the name of the synapse: the paths of the parameters of its weight.
       number: its position among `circuit.synapses`.
-      node: the name of the node that it drives; None where that is no node.
+      node: the name of the node that it drives; '' where that is no node.
       pre: its input, `[steps, *input]`.
       post: the node, `[steps, *node]`, or what was asked for in its place.
       weight: its effective weight.
@@ -37,7 +37,7 @@ class SynapseActivity:
 
     name: str
     number: int
-    node: str | None
+    node: str
     pre: jax.Array
     post: jax.Array
     weight: jax.Array
@@ -135,7 +135,8 @@ class SynapseActivity:
     @property
     def groups(self) -> int:
         """The number of groups of a convolution's channels that read other inputs."""
-        return self.ends.op.params.get("feature_group_count", 1)
+        kinds = ("feature_group_count", "batch_group_count")
+        return math.prod(self.ends.op.params.get(kind, 1) for kind in kinds)
 
     def _places_and_units(self, rank: int) -> tuple[list[int], list[int]]:
         units = [1 + to for _, to in self.ends.unit_axes_of_output]

@@ -113,7 +113,7 @@ def synapse_activity(
     synapses = tuple(
         SynapseActivity(
             name=e.name,
-            node=structure.names.get(e.node),
+            node=structure.names.get(e.node, ""),
             number=number[id(e.op)],
             pre=pre,
             post=post,

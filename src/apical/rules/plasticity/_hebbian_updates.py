@@ -4,8 +4,8 @@
     oja         y_k x - y_k^2 w_k
     subspace    y_k x - y_k sum_j y_j w_j
     sanger      y_k x - y_k sum_{j <= k} y_j w_j
-    bcm         y_k (y_k - theta_k) x                        theta_k a mean of y_k^2
-    soft        p_k x - p_k y_k w_k                          p = softmax(y / temperature)
+    bcm         y_k (y_k - theta_k) x                       theta_k a mean of y_k^2
+    soft        p_k x - p_k y_k w_k                         p = softmax(y / temperature)
 
 A place is an example, a step, or a position of a convolution. Units see one another
 where they read the same input: the heads of a layer with weights for each head, and the
@@ -143,7 +143,7 @@ def _mixed(synapse: SynapseActivity, factors: jax.Array) -> jax.Array:
 
 
 def _through_units(synapse: SynapseActivity, function: Any) -> jax.Array:
-    """A function of the weights as `[groups, units, inputs]`, arranged as the weight."""
+    """A function of the weights as `[groups, units, inputs]`, arranged as they are."""
     weight, axes = synapse.weight, [synapse.unit_axes[i] for i in _order(synapse)]
     front = range(len(axes))
     moved = jnp.moveaxis(weight, axes, front)

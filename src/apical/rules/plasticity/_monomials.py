@@ -47,14 +47,20 @@ def monomials_of(coefficients: Any) -> tuple[Monomial, ...]:
     """
     if isinstance(coefficients, Mapping):
         require_exponents(coefficients)
-        return tuple(Monomial(*key, number) for key, number in coefficients.items())
+        return tuple(
+            Monomial(a, b, c, d, number)
+            for (a, b, c, d), number in coefficients.items()
+        )
     array = jnp.asarray(coefficients)
     if array.ndim != 4 or not jnp.issubdtype(array.dtype, jnp.floating):
         raise ValueError(
             f"`coefficients` of a layer are {_LOOKS}, and not an array of shape "
             f"{array.shape} and dtype {array.dtype}."
         )
-    return tuple(Monomial(*at, array[at]) for at in np.ndindex(array.shape))
+    return tuple(
+        Monomial(a, b, c, d, array[a, b, c, d])
+        for a, b, c, d in np.ndindex(array.shape)
+    )
 
 
 def require_exponents(coefficients: Mapping[Any, Any]) -> None:

@@ -206,7 +206,7 @@ class Plasticity(Rule):
         return self.teacher.reset(circuit, params, state, args)
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
-        """The polynomial at each synapse; for other parameters what the teacher says."""
+        """The polynomial at each synapse; the teacher's gradient for the rest."""
         terms = self._terms(circuit)
         found = self._activity(circuit, params, args, terms)
         taught = None

@@ -231,7 +231,7 @@ class SynapticRule(Rule):
 
 
 def require_carry(circuit: Circuit, args: Any, aux: Any, name: str) -> None:
-    """Require, of a stream, that a call ends with the state that the next begins with."""
+    """Require of a stream that a call returns the state that the next begins with."""
     if circuit.spec.carry is None:
         return
     position, path = carry_of(circuit.spec, args, name)
