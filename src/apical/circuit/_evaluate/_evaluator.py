@@ -181,8 +181,8 @@ class Evaluator:
                 drive = structure.drive(number)
                 wanted.setdefault(drive, []).append(drive_of(name))
         for i, synapse in enumerate(structure.live_ops):
-            if output_of(i) in sites:
-                wanted.setdefault(synapse.op.outputs[0], []).append(output_of(i))
+            if output_of(i) in sites:  # before the node, which it may be
+                wanted.setdefault(synapse.op.outputs[0], []).insert(0, output_of(i))
         if OUTPUT in sites:
             outputs = self.batch.outputs
             for number, name in zip(structure.outputs, outputs.names, strict=True):

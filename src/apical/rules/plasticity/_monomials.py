@@ -1,4 +1,4 @@
-"""Coefficients of monomials of a synapse's ends, by layer, and how they are printed.
+"""Polynomials of the ends of a synapse: coefficients, their sum, and their print-out.
 
     sum A[a, b, c, d] x^a y^b w^c delta^d
 
@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ...circuit import is_concrete
+from ...circuit import SynapseActivity, is_concrete
 
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 _LOOKS = (
@@ -47,6 +48,8 @@ def monomials_of(coefficients: Any) -> tuple[Monomial, ...]:
     """
     if isinstance(coefficients, Mapping):
         require_exponents(coefficients)
+        if not coefficients:
+            raise ValueError("`coefficients` of a layer are an empty dict: no terms.")
         return tuple(
             Monomial(a, b, c, d, number)
             for (a, b, c, d), number in coefficients.items()
@@ -76,6 +79,41 @@ def require_exponents(coefficients: Mapping[Any, Any]) -> None:
                 f"`coefficients` of a layer are {_LOOKS}; {key!r} are not four whole "
                 "numbers of at least 0."
             )
+
+
+# ---- Their sum at a synapse.
+
+
+def reads_signals(layers: Mapping[str, Sequence[Monomial]]) -> bool:
+    """Whether some term of some layer has a signal."""
+    return any(term.delta for terms in layers.values() for term in terms)
+
+
+def polynomial(
+    synapse: SynapseActivity, signal: Any, terms: Sequence[Monomial]
+) -> jax.Array:
+    """The polynomial at one synapse, its products summed over places."""
+    weight, y = synapse.weight, synapse.post
+    factors: dict[tuple[int, int], Any] = {}
+    for term in terms:
+        factor = term.coefficient * y**term.y
+        if term.delta:
+            factor = factor * signal**term.delta
+        at = term.x, term.w
+        factors[at] = factors[at] + factor if at in factors else factor
+    total = jnp.zeros_like(weight)
+    for (x, w), factor in factors.items():
+        factor = factor.astype(y.dtype)
+        if x:
+            product = synapse.product(synapse.pre**x, factor)
+        else:
+            places = factor[0].size // synapse.by_unit(factor[:1])[0, 0].size
+            product = places * jnp.sum(synapse.unit_means(factor), axis=0)
+        total = total + product * weight**w
+    return total.astype(weight.dtype)
+
+
+# ---- Their print-out.
 
 
 def printed(terms: Sequence[Monomial], digits: int, smallest: float) -> str:

@@ -13,11 +13,9 @@ from dataclasses import field
 from typing import Any, ClassVar
 
 import jax
-import jax.numpy as jnp
 
 from ...circuit import (
     Circuit,
-    SynapseActivity,
     SynapticActivity,
     readout_gradient,
     readouts,
@@ -27,12 +25,15 @@ from ...circuit import (
 )
 from .._base import Credit, Rule, SearchSpace, cited, rule, static
 from .._field_checks import check_choice
+from ..feedback._connection_masks import multiply
 from ._hebbian import require_real, with_rest
 from ._monomials import (
     Monomial,
     is_by_layer,
     monomials_of,
+    polynomial,
     printed,
+    reads_signals,
     require_exponents,
 )
 from ._synaptic_rule import NO_LOSS, require_carry
@@ -128,9 +129,9 @@ class Plasticity(Rule):
 
     Raises:
       ValueError: for coefficients of another form; in `init`, for a layer that does not
-        exist, an exponent of delta without a teacher, a teacher without `signals`, one
-        that moves its state with the parameters or that removes connections; and for
-        synapses as of `Hebbian` or, with `post="node"`, of `STDP`.
+        exist, an exponent of delta without a teacher, a teacher without `signals` or
+        one that moves its state with the parameters; and for synapses as of `Hebbian`
+        or, with `post="node"`, of `STDP`.
 
     Source: Confavreux et al. 2020; Shervani-Tabar & Rosenbaum 2023.
     """
@@ -188,14 +189,14 @@ class Plasticity(Rule):
         terms = self._terms(circuit)
         names = self._names(circuit, terms)
         require_linear_weights(circuit, params, args, names=names, rule="Plasticity")
-        found = self._activity(circuit, params, args, terms)
+        found = self._explained(circuit, params, args, terms)
         require_real(found, "Plasticity")
         require_carry(circuit, args, found.aux, "Plasticity")
         if self.teacher is None:
             return ()
         _require_teacher(self.teacher)
         state = self.teacher.init(circuit, key, params, args)
-        if _reads_signals(terms):
+        if reads_signals(terms):
             jax.eval_shape(lambda: self._signals(circuit, params, state, args, found))
         return state
 
@@ -208,16 +209,18 @@ class Plasticity(Rule):
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
         """The polynomial at each synapse; the teacher's gradient for the rest."""
         terms = self._terms(circuit)
-        found = self._activity(circuit, params, args, terms)
+        mask = _removed(state)
+        here = circuit.merged(params, multiply(circuit.learned(params), mask))
+        found = self._activity(circuit, here, args, terms)
         taught = None
         if self.teacher is not None:
             taught = self.teacher.credit(circuit, params, state, args)
         signals: list[Any] = [None] * len(found.synapses)
-        if _reads_signals(terms):
-            signals = self._signals(circuit, params, state, args, found)
+        if reads_signals(terms):
+            signals = self._signals(circuit, here, state, args, found)
         share = 1 / circuit.scale
         updates = [
-            -share * _change(synapse.at_output(), signal, terms[synapse.name])
+            -share * polynomial(synapse.at_output(), signal, terms[synapse.name])
             for synapse, signal in zip(found.synapses, signals, strict=True)
         ]
         rest = readout_gradient(circuit, params, args) if taught is None else taught[2]
@@ -226,6 +229,7 @@ class Plasticity(Rule):
         info = PolynomialInfo(
             self.not_updated(circuit), () if taught is None else taught.info
         )
+        grads = multiply(grads, mask)
         after = () if taught is None else taught.state
         loss, aux = (found.loss, found.aux) if taught is None else taught[:2]
         return Credit(loss, aux, grads, after, info)
@@ -301,7 +305,7 @@ class Plasticity(Rule):
             raise ValueError(
                 "Plasticity updates synapses, and the loss function has none."
             )
-        if self.teacher is None and _reads_signals(found):
+        if self.teacher is None and reads_signals(found):
             raise ValueError(
                 "`coefficients` have terms with delta, the signal of a teacher: pass "
                 "`teacher=`, as `teacher=FeedbackAlignment()`; or leave them out (an "
@@ -324,6 +328,18 @@ class Plasticity(Rule):
             post=_POST[self.post],
         )
 
+    def _explained(
+        self, circuit: Circuit, params: Any, args: Any, terms: Any
+    ) -> SynapticActivity:
+        """The activity; where no node follows a synapse, the other choice of y."""
+        try:
+            return self._activity(circuit, params, args, terms)
+        except ValueError as error:
+            if self.post == "output" or "it cannot tell" not in str(error):
+                raise
+            other = "Or let y be what the synapse itself gives: `post='output'`."
+            raise ValueError(f"{error} {other}") from error
+
     def _signals(
         self,
         circuit: Circuit,
@@ -342,37 +358,14 @@ class Plasticity(Rule):
         return [-scale * s.output_in_steps(errors[s.number]) for s in found.synapses]
 
 
-def _change(
-    synapse: SynapseActivity, signal: Any, terms: tuple[Monomial, ...]
-) -> jax.Array:
-    """The polynomial at one synapse, its products summed over places."""
-    weight, y = synapse.weight, synapse.post
-    factors: dict[tuple[int, int], Any] = {}
-    for term in terms:
-        factor = term.coefficient * y**term.y
-        if term.delta:
-            factor = factor * signal**term.delta
-        at = term.x, term.w
-        factors[at] = factors[at] + factor if at in factors else factor
-    total = jnp.zeros_like(weight)
-    for (x, w), factor in factors.items():
-        factor = factor.astype(y.dtype)
-        if x:
-            product = synapse.product(synapse.pre**x, factor)
-        else:
-            places = factor[0].size // synapse.by_unit(factor[:1])[0, 0].size
-            product = places * jnp.sum(synapse.unit_means(factor), axis=0)
-        total = total + product * weight**w
-    return total.astype(weight.dtype)
-
-
-def _reads_signals(terms: Mapping[str, tuple[Monomial, ...]]) -> bool:
-    return any(term.delta for layer in terms.values() for term in layer)
-
-
 def _covered(circuit: Circuit, terms: Mapping[str, Any]) -> set[int]:
     """The positions of the leaves that have coefficients."""
     return {leaf for s in circuit.synapses if s.name in terms for leaf in s.leaves}
+
+
+def _removed(state: Any) -> Any:
+    """The mask of the connections that a teacher's state leaves; None: all."""
+    return getattr(getattr(state, "connections", None), "forward", None)
 
 
 def _require_teacher(teacher: Rule) -> None:
@@ -387,11 +380,4 @@ def _require_teacher(teacher: Rule) -> None:
         raise ValueError(
             f"`teacher={name}(...)` moves its state together with the parameters, by "
             "its own update, and not by that of Plasticity. Use a teacher without."
-        )
-    removed = getattr(teacher, "removed_forward", 0.0)
-    if not isinstance(removed, (int, float)) or removed:
-        raise ValueError(
-            f"`teacher={name}(removed_forward=...)` teaches a network without some of "
-            "the connections, and Plasticity reads the one with all of them. Leave it "
-            "out, and multiply the weights by a mask in the loss function."
         )
