@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.flatten_util import ravel_pytree
 from support.check_on import check_on
 
 import apical
@@ -337,9 +338,9 @@ def test_the_gradient_through_a_scan_of_a_learner_is_that_of_finite_differences(
             "out": {(1, 0, 0, 1): jnp.asarray(0.2), (0, 2, 1, 0): jnp.asarray(-0.1)},
         }
         slopes = jax.jit(jax.grad(meta_loss))(start)
-        flat, unravel = jax.flatten_util.ravel_pytree(start)
+        flat, unravel = ravel_pytree(start)
         after = jax.jit(lambda flat: meta_loss(unravel(flat)))
-        found, _ = jax.flatten_util.ravel_pytree(slopes)
+        found, _ = ravel_pytree(slopes)
         step = 1e-5
         eye = step * jnp.eye(len(flat))
         rough = jax.vmap(lambda e: (after(flat + e) - after(flat - e)) / (2 * step))(
