@@ -29,7 +29,7 @@ class SlidingThreshold(NamedTuple):
     """The threshold of each unit, a running mean of its squared output.
 
     Attributes:
-      total: the weighted sum of squared outputs, `[groups, units]`.
+      total: the weighted sum of squared outputs, of each unit.
       weight: the sum of the weights; 0 before the first call.
     """
 
@@ -75,7 +75,8 @@ def hebbian_update(
     if kind == "bcm":
         assert threshold is not None
         heights, threshold = _thresholds(y, threshold, threshold_rate)
-        return _product(synapse, y * (y - heights[:, None])), threshold
+        heights = heights.reshape(len(y), 1, *y.shape[2:])
+        return _product(synapse, y * (y - heights)), threshold
     if kind == "soft":
         share = jax.nn.softmax(y / temperature, axis=-1)
         kept = jnp.einsum("tqgk,tqgk->gk", share, y)
@@ -102,7 +103,8 @@ def _thresholds(
         )
         return after, after.total / after.weight
 
-    end, heights = jax.lax.scan(step, start, jnp.mean(y**2, axis=1))
+    squares = jnp.mean(y**2, axis=1)
+    end, heights = jax.lax.scan(step, start, squares.reshape(len(squares), -1))
     return heights, end
 
 
