@@ -1,11 +1,11 @@
 """Learning rules found by gradient, evolution and search: `learned_rules.py`.
 
-A life is 15 updates of a small network, on a task of its own: five classes of digits, new
-labels, pixels in a new order. A rule is good if the loss after a life is low. Rules are
+A life is 15 updates of a small network, on a task of its own: five classes of digits,
+new labels, pixels in a new order. A rule is good if the loss after a life is low:
 
     dw = sum A[a, b, c, d] mean(x^a y^b delta^d) w^c
 
-with delta from feedback through fixed random weights.
+with delta from feedback through fixed random weights. Long rules have a price.
 """
 
 import time
@@ -21,15 +21,17 @@ import apical
 from apical.rules import FeedbackAlignment, Plasticity
 
 UPDATES, BATCH, CLASSES = 15, 10, 5
-SHAPE = (2, 3, 2, 2)  # exponents of x below 2, of y below 3, of w below 2, of delta below 2
-START = jnp.zeros(SHAPE).at[1, 0, 0, 1].set(0.1)  # the teacher's own update, slowly
+SHAPE = (2, 3, 2, 2)  # exponents 0 and 1 of x, w and delta; 0, 1 and 2 of y
+START = jnp.zeros(SHAPE).at[1, 0, 0, 1].set(0.3)  # the teacher's own update, slowly
+EVERY, RATE = jnp.ones(SHAPE), (START > 0).astype(float)  # what may be learned
+PRICE, WORST = 0.02, 5.0
 
 
 def images_by_class():
-    """Two arrays `[class, image, pixel]`: images to find rules with, and to test them."""
+    """Images `[class, image, pixel]` to find rules with, and others to test them."""
     images, labels = load_digits(return_X_y=True)
-    every = np.stack([images[labels == c][:170] for c in range(10)]) / 16 - 0.3
-    return jnp.float32(every[:, :120]), jnp.float32(every[:, 120:])
+    by_class = np.stack([images[labels == c][:170] for c in range(10)]) / 16 - 0.3
+    return jnp.float32(by_class[:, :120]), jnp.float32(by_class[:, 120:])
 
 
 def task(key, images):
@@ -47,10 +49,12 @@ def task(key, images):
 
 
 def network(w, x):
+    """The logits of two hidden layers, in plain JAX."""
     return jnp.tanh(jnp.tanh(x @ w["first"]) @ w["second"]) @ w["readout"]
 
 
 def loss_fn(w, x, y):
+    """The cross-entropy."""
     return optax.softmax_cross_entropy(network(w, x), y).mean()
 
 
@@ -75,23 +79,29 @@ def life(coefficients, key, images):
 
     (w, _), _ = jax.lax.scan(update, (w, state), batches)
     right = network(w, x).argmax(-1) == y.argmax(-1)
-    return loss_fn(w, x, y), jnp.mean(right)
+    loss = jnp.nan_to_num(loss_fn(w, x, y), nan=WORST, posinf=WORST)
+    return jnp.minimum(loss, WORST), jnp.mean(right)
 
 
 def mean_loss(coefficients, key, images, tasks):
-    """The loss after a life, its mean over tasks: what is made small."""
+    """The loss after a life, its mean over tasks, and the price of the rule."""
     keys = jax.random.split(key, tasks)
     losses, _ = jax.vmap(life, (None, 0, None))(coefficients, keys, images)
-    return jnp.nan_to_num(jnp.mean(losses), nan=10.0, posinf=10.0)
+    return jnp.mean(losses) + PRICE * jnp.sum(jnp.abs(coefficients))
 
 
-def by_gradient(key, images, updates, tasks=8):
+every = jax.vmap(mean_loss, (0, None, None, None))  # a population of rules
+
+
+def by_gradient(key, images, updates, learned=EVERY, tasks=8):
     """Differentiate through lives; returns the rule, and the lives lived."""
-    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(0.01))
+    rate = optax.cosine_decay_schedule(0.03, updates)
+    safe = optax.zero_nans(), optax.clip_by_global_norm(1.0)
+    optimizer = optax.chain(*safe, optax.adam(rate))
 
     @jax.jit
     def step(coefficients, state, key):
-        slopes = jax.grad(mean_loss)(coefficients, key, images, tasks)
+        slopes = jax.grad(mean_loss)(coefficients, key, images, tasks) * learned
         moved, state = optimizer.update(slopes, state)
         return optax.apply_updates(coefficients, moved), state
 
@@ -106,8 +116,8 @@ def by_evolution(key, images, generations, population=32, tasks=8):
     strategy = Open_ES(
         population_size=population,
         solution=START,
-        optimizer=optax.adam(0.01),
-        std_schedule=optax.constant_schedule(0.02),
+        optimizer=optax.adam(optax.cosine_decay_schedule(0.03, generations)),
+        std_schedule=optax.constant_schedule(0.03),
     )
     settings = strategy.default_params
     state = strategy.init(key, START, settings)
@@ -116,7 +126,7 @@ def by_evolution(key, images, generations, population=32, tasks=8):
     def step(state, key):
         keys = jax.random.split(key, 3)
         rules, state = strategy.ask(keys[0], state, settings)
-        lived = jax.vmap(mean_loss, (0, None, None, None))(rules, keys[1], images, tasks)
+        lived = every(rules, keys[1], images, tasks)
         return strategy.tell(keys[2], rules, lived, state, settings)[0]
 
     for each in jax.random.split(key, generations):
@@ -137,7 +147,7 @@ def by_search(key, images, candidates, tasks=8, terms=3, batch=64):
     @jax.jit
     def try_some(key):
         rules = jax.vmap(draw)(jax.random.split(key, batch))
-        lived = jax.vmap(mean_loss, (0, None, None, None))(rules, tested, images, tasks)
+        lived = every(rules, tested, images, tasks)
         return rules[jnp.argmin(lived)], jnp.min(lived)
 
     tested, *keys = jax.random.split(key, 1 + candidates // batch)
@@ -152,6 +162,7 @@ def main(updates=150, generations=150, candidates=2048, tests=400):
     keys = jax.random.split(jax.random.key(1), tests)
     ways = {
         "start": lambda key: (START, 0),
+        "rate": lambda key: by_gradient(key, images, updates, RATE),
         "gradient": lambda key: by_gradient(key, images, updates),
         "evolution": lambda key: by_evolution(key, images, generations),
         "search": lambda key: by_search(key, images, candidates),

@@ -53,7 +53,7 @@ NOT_COMPARED: dict[str, NotCompared] = {
     ),
     "hebbian": NotCompared(
         RuleSpec(rules.Hebbian),
-        "its hidden layers learn without a label or a loss, and need a step of their own",
+        "its hidden layers learn without a label, by steps of another size",
     ),
     "plasticity": NotCompared(
         RuleSpec(rules.Plasticity), "is what its coefficients and its teacher make it"

@@ -51,7 +51,8 @@ def in_groups(synapse: SynapseActivity) -> jax.Array:
 def first_threshold(synapse: SynapseActivity) -> SlidingThreshold:
     """The threshold before the first step."""
     outputs = in_groups(synapse)
-    return SlidingThreshold(jnp.zeros_like(outputs[0, 0]), jnp.zeros((), outputs.dtype))
+    total = jnp.zeros_like(outputs[0, 0]).reshape(-1)
+    return SlidingThreshold(total, jnp.zeros((), outputs.dtype))
 
 
 def hebbian_update(
