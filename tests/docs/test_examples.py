@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.py"))
+FOLDER = Path(__file__).parents[2] / "examples"
+MODELS = ("bare_jax", "equinox_model", "flax_model", "haiku_model")
+EXAMPLES = [FOLDER / f"{name}.py" for name in MODELS]
 LINE = re.compile(r"(\w+) +loss (\d+\.\d+) -> (\d+\.\d+)")
 
 
@@ -22,8 +24,22 @@ def test_an_example_trains_by_backpropagation_and_two_other_rules(path, capsys):
     assert all(float(last) < 0.97 * float(before[0]) for last in after)
 
 
-def test_there_is_an_example_for_each_way_to_write_a_model():
-    assert {path.stem for path in EXAMPLES} == {
-        *("bare_jax", "equinox_model", "flax_model", "haiku_model")
-    }
+def test_an_example_of_a_way_to_write_a_model_is_short():
     assert all(path.read_text("utf-8").count("\n") <= 60 for path in EXAMPLES)
+
+
+WAY = re.compile(r"(\w+) +lives +(\d+)  loss (\d\.\d+)  accuracy (0\.\d+)")
+
+
+def test_the_example_that_finds_rules_finds_better_ones_in_three_ways(capsys):
+    example = runpy.run_path(str(FOLDER / "learned_rules.py"))
+    few = {"updates": 12, "generations": 10, "candidates": 128, "tests": 100}
+    example["main"](**few, skip=("rate",))
+    lines = capsys.readouterr().out.splitlines()
+    found = [WAY.fullmatch(line).groups() for line in lines[::2]]
+    names, lives, losses, _ = zip(*found, strict=True)
+    assert names == ("start", "gradient", "evolution", "search")
+    assert lives == ("0", "96", "2560", "1024")
+    start, *better = map(float, losses)
+    assert all(loss < 0.95 * start for loss in better)
+    assert all(line.startswith("  dw = ") and "δ" in line for line in lines[1::2])

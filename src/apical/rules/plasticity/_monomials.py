@@ -129,7 +129,8 @@ def printed(terms: Sequence[Monomial], digits: int, smallest: float) -> str:
                 "`jax.jit` and `jax.vmap`, for one rule."
             )
     kept = [(float(t.coefficient), t) for t in terms]
-    kept = [(number, t) for number, t in kept if abs(number) > smallest]
+    # NaN is not left out.
+    kept = [(number, t) for number, t in kept if not abs(number) <= smallest]
     kept.sort(key=lambda pair: -abs(pair[0]))
     text = ""
     for number, term in kept:
