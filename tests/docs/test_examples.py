@@ -33,13 +33,13 @@ WAY = re.compile(r"(\w+) +lives +(\d+)  loss (\d\.\d+)  accuracy (0\.\d+)")
 
 def test_the_example_that_finds_rules_runs_and_finds_better_ones(capsys):
     example = runpy.run_path(str(FOLDER / "learned_rules.py"))
-    few = {"updates": 12, "generations": 4, "candidates": 128, "tests": 100}
+    few = {"updates": 12, "generations": 4, "candidates": 256, "tests": 100}
     example["main"](**few, skip=("rate",))
     lines = capsys.readouterr().out.splitlines()
     found = [WAY.fullmatch(line).groups() for line in lines[::2]]
     names, lives, losses, _ = zip(*found, strict=True)
     assert names == ("start", "gradient", "evolution", "search")
-    assert lives == ("0", "96", "1024", "1024")
+    assert lives == ("0", "96", "1024", "2048")
     start, by_gradient, _, by_search = map(float, losses)  # evolution takes longer
     assert max(by_gradient, by_search) < 0.95 * start
     assert all(line.startswith("  dw = ") and "δ" in line for line in lines[1::2])

@@ -1,4 +1,4 @@
-"""Plasticity with coefficients: equal to its teacher, to hand-written sums, and laws."""
+"""Plasticity with coefficients: its teacher's update, sums by hand, and laws."""
 
 import jax
 import jax.numpy as jnp
