@@ -171,8 +171,14 @@ class Hebbian(Rule):
         """Find the synapses; no threshold yet."""
         del key
         names = self._names(circuit)
-        require_linear_weights(circuit, params, args, names=names, rule="Hebbian")
-        found = self._activity(circuit, params, args)
+        try:
+            require_linear_weights(circuit, params, args, names=names, rule="Hebbian")
+            found = self._activity(circuit, params, args)
+        except ValueError as error:
+            if self.synapses is not None:
+                raise
+            hint = "Name the synapses that are Hebbian to leave this one out."
+            raise ValueError(f"{error} {hint} (`synapses=(...)`)") from error
         require_real(found, "Hebbian")
         require_carry(circuit, args, found.aux, "Hebbian")
         if self.kind != "bcm":
