@@ -112,6 +112,7 @@ def _spiking(rule):
     return Trial(rule, nonlinearity=jax.nn.sigmoid, spikes=True)
 
 
+_TAUGHT = {(1, 0, 0, 1): 0.9, (0, 2, 1, 0): -0.1}
 _LEARNING = RandomFeedback(optax.sgd(0.1))
 TRIALS = {
     "Backpropagation": Trial(rules.Backpropagation()),
@@ -127,6 +128,10 @@ TRIALS = {
     "DirectFeedbackAlignment": Trial(rules.DirectFeedbackAlignment()),
     "DirectFeedbackAlignment, sign": Trial(rules.DirectFeedbackAlignment(error="sign")),
     "DirectRandomTargetProjection": Trial(rules.DirectRandomTargetProjection()),
+    "Hebbian": Trial(rules.Hebbian()),
+    "Hebbian, bcm": Trial(rules.Hebbian("bcm")),
+    "Plasticity": Trial(rules.Plasticity()),
+    "Plasticity, taught": Trial(rules.Plasticity(_TAUGHT, rules.FeedbackAlignment())),
     "ActivationRelaxation": Trial(rules.ActivationRelaxation()),
     "ActivationRelaxation, learned": Trial(
         rules.ActivationRelaxation(feedback=_LEARNING)

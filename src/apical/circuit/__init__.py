@@ -1,5 +1,6 @@
 """Circuits: the nodes and synapses of a loss function, and ways to evaluate them."""
 
+from ._active_synapse import SynapseActivity as SynapseActivity
 from ._analysis._nodes import LOSS as LOSS
 from ._analysis._nodes import Edge as Edge
 from ._analysis._nodes import Node as Node
@@ -40,6 +41,7 @@ from ._marks import bernoulli as bernoulli
 from ._marks import drive_of as drive_of
 from ._marks import node as node
 from ._marks import output as output
+from ._marks import output_of as output_of
 from ._partition import Partition as Partition
 from ._partition import is_array as is_array
 from ._partition import is_weak as is_weak
@@ -50,11 +52,14 @@ from ._queries import nodes_depending_on as nodes_depending_on
 from ._queries import nonlinearity as nonlinearity
 from ._queries import not_holomorphic as not_holomorphic
 from ._queries import stochastic_nodes as stochastic_nodes
+from ._readouts import Readouts as Readouts
+from ._readouts import readout_gradient as readout_gradient
+from ._readouts import readouts as readouts
 from ._rule_requirements import require_reduction as require_reduction
 from ._structure import Structure as Structure
-from ._synapse_activity import SynapseActivity as SynapseActivity
 from ._synapse_activity import SynapticActivity as SynapticActivity
 from ._synapse_activity import require_linear_weights as require_linear_weights
 from ._synapse_activity import synapse_activity as synapse_activity
+from ._synapse_cotangents import synapse_cotangents as synapse_cotangents
 from ._trace import trace as trace
 from ._trace import trace_spec as trace_spec

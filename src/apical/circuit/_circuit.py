@@ -225,8 +225,8 @@ class Circuit:
           args: the arguments after them.
           tap: `"clamp"`, `"offset"`, `"stop"`, `"hold"`, or any function
             `tap(site, computed, injected)` that returns what consumers read.
-          inject: values for the tap, by site: a node's name, `drive_of(name)`, or
-            `"output"`. A node inside a loop has the loop's length in front.
+          inject: values for the tap, by site: a node's name, `drive_of(name)`,
+            `output_of(i)`, or `"output"`. Inside a loop its length stands in front.
           feedback: a second copy of the parameters that only the backward path uses
             (the same pytree; None where the parameter itself is used).
           backward: `backward(synapse, weight, copy)` returns the weight of the backward
@@ -289,7 +289,7 @@ class Circuit:
           held: the value of each node that is held, by name.
           delta: the teaching signals, by site: a node's name (pulled back through its
             prediction), `drive_of(name)` (through its drive: no derivative of the
-            nonlinearity) or `"output"`.
+            nonlinearity), `output_of(i)` or `"output"`.
           loss: the weight of the loss's own gradient (the gradient of the parameters
             after the last nodes).
 

@@ -25,6 +25,25 @@ def drive_of(name: str) -> str:
     return f"{name}{DRIVE}"
 
 
+def output_of(synapse: int) -> str:
+    """The name of the site of a synapse's output, before anything is added to it.
+
+    Args:
+      synapse: its position among `circuit.synapses`.
+
+    Example:
+      >>> import jax.numpy as jnp, apical
+      >>> from apical.circuit import output_of
+      >>> loss_fn = lambda w, x: jnp.mean((x @ w + 1) ** 2)
+      >>> w, x = jnp.ones((2, 1)), jnp.ones((3, 2))
+      >>> circuit = apical.trace(loss_fn)(w, x)
+      >>> site = output_of(0)
+      >>> circuit.run(w, (x,), sites=[site]).sites[site].tolist()
+      [[2.0], [2.0], [2.0]]
+    """
+    return f"{INTERNAL}output of synapse {synapse}"
+
+
 def mark_of(op: Op) -> str | None:
     """The mark of `apical.node`, `apical.bernoulli` or `apical.output`, if any."""
     name = str(op.params["name"]) if op.name == "name" else ""

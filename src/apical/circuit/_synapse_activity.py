@@ -10,170 +10,25 @@ which is `x^T s` for a dense layer and the same on patches for a convolution.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ._active_synapse import SynapseActivity
 from ._circuit import Circuit
 from ._evaluate._synapse_ends import (
+    NODE,
+    POSTS,
+    SYNAPSE,
     SynapseEnds,
     effective_weight,
     evaluate,
     find_ends,
-    in_order,
 )
 from ._jaxpr import Literal, Program, trace_program
-
-
-@dataclass(frozen=True, eq=False)
-class SynapseActivity:
-    """What one synapse read and what its units did, and products of the two.
-
-    Attributes:
-      name: the name of the synapse: the paths of the parameters of its weight.
-      node: the name of the node that it drives.
-      pre: its input, `[steps, *input]`.
-      post: the node, `[steps, *node]`.
-      weight: its effective weight.
-      unit_axes: the axes of the weight along which its output units differ.
-      timed: whether the steps are those of a loop; else there is one.
-      examples: the number of examples.
-      ends: what is known of it from the program.
-    """
-
-    name: str
-    node: str
-    pre: jax.Array
-    post: jax.Array
-    weight: jax.Array
-    unit_axes: tuple[int, ...]
-    timed: bool
-    examples: int
-    ends: SynapseEnds
-
-    def product(self, pre: jax.Array, signal: jax.Array) -> jax.Array:
-        """The sum over steps, examples and positions of `pre` times `signal`.
-
-        Args:
-          pre: of the shape of `self.pre`.
-          signal: of the shape of `self.post`.
-
-        Returns:
-          An array of the shape of the weight.
-        """
-        return self._pulled(pre, self._arranged(signal))
-
-    def product_of_each(self, pre: jax.Array, signal: jax.Array) -> jax.Array:
-        """The product of each example by itself, `[examples, *weight]`.
-
-        Raises:
-          ValueError: where the axis of the examples is not known.
-        """
-        back = self._arranged(signal)
-        if self.examples == 1:
-            return self._pulled(pre, back)[None]
-        first, second, _ = self.example_axes
-
-        def one(pre: jax.Array, back: jax.Array) -> jax.Array:
-            return self._pulled(
-                jnp.expand_dims(pre, first + 1), jnp.expand_dims(back, second + 1)
-            )
-
-        return jax.vmap(one, (first + 1, second + 1))(pre, back)
-
-    def unit_means(self, signal: jax.Array) -> jax.Array:
-        """A signal of the units in each step, `[steps, *broadcastable to the weight]`.
-
-        The mean over the examples and the positions of a convolution.
-        """
-        return self._unit_means(self._arranged(signal))
-
-    def unit_means_of_each(self, signal: jax.Array) -> jax.Array:
-        """The same for each example, `[steps, examples, ...]`."""
-        back = self._arranged(signal)
-        if self.examples == 1:
-            return self._unit_means(back)[:, None]
-        axis = 1 + self.example_axes[1]
-
-        def one(back: jax.Array) -> jax.Array:
-            return self._unit_means(jnp.expand_dims(back, axis))
-
-        return jax.vmap(one, axis, 1)(back)
-
-    def _unit_means(self, back: jax.Array) -> jax.Array:
-        pairs = self.ends.unit_axes_of_output
-        kept = [1 + to for _, to in pairs]
-        rest = tuple(a for a in range(1, back.ndim) if a not in kept)
-        order = [1 + sorted(kept).index(a) for a in kept]
-        mean = jnp.transpose(jnp.mean(back, axis=rest), (0, *order))
-        shape = [1] * self.weight.ndim
-        for (axis, _), size in zip(pairs, mean.shape[1:], strict=True):
-            shape[axis] = size
-        return mean.reshape(-1, *shape)
-
-    @property
-    def used_once(self) -> bool:
-        """Whether each example uses each entry of the weight once in a step."""
-        units = math.prod(self.weight.shape[a] for a in self.unit_axes)
-        dense = self.ends.op.name == "dot_general"
-        return dense and self.post[0].size == units * self.examples
-
-    def in_steps(self, x: jax.Array) -> jax.Array:
-        """A value at the node as a run of the circuit returns it, time on one axis."""
-        return in_order(x, self.ends.loops)
-
-    def along_examples(self, numbers: jax.Array) -> jax.Array:
-        """Numbers `[steps]` or `[steps, examples]`, broadcastable to `post`."""
-        shape = [len(numbers)] + [1] * (self.post.ndim - 1)
-        if numbers.ndim > 1 and self.examples > 1:
-            shape[1 + self.example_axes[2]] = self.examples
-        return numbers.reshape(shape)
-
-    @property
-    def example_axes(self) -> tuple[int, int, int]:
-        """The axis of the examples in a step of the input, the output and the node.
-
-        Raises:
-          ValueError: where one is not known.
-        """
-        first, second, third = self.ends.examples
-        if first is None or second is None or third is None:
-            raise ValueError(
-                f"The axis of the examples at synapse {self.name!r} "
-                f"({self.ends.op.where}) is not known, or is folded into another axis: "
-                "a signal for each example needs it. Keep the examples on an axis of "
-                "their own, and see that `batch_axes` describes the arguments."
-            )
-        return first, second, third
-
-    def _pulled(self, pre: jax.Array, back: jax.Array) -> jax.Array:
-        """The product with a signal that is arranged as the output."""
-        op, weight, time = self.ends.op, self.ends.weight, self.ends.time
-
-        def one(w: jax.Array, x: jax.Array) -> jax.Array:
-            x = x if time is None else jnp.expand_dims(x, time)
-            return op(w, x)[0] if weight == 0 else op(x, w)[0]
-
-        def every(w: jax.Array) -> jax.Array:
-            return jax.vmap(one, (None, 0))(w, pre.astype(self.pre.dtype))
-
-        out, pull = jax.vjp(every, self.weight)
-        return pull(back.astype(out.dtype))[0]
-
-    def _arranged(self, signal: jax.Array) -> jax.Array:
-        """A signal of the node's shape, arranged as the output of the synapse."""
-        return jax.vmap(self._back)(signal)
-
-    def _back(self, step: jax.Array) -> jax.Array:
-        for kind, how in self.ends.back:
-            transpose = kind == "transpose"
-            step = jnp.transpose(step, how) if transpose else step.reshape(how)
-        return step
 
 
 class SynapticActivity(NamedTuple):
@@ -201,8 +56,9 @@ def synapse_activity(
     *,
     names: Sequence[str] | None = None,
     rule: str = "A plasticity rule",
+    post: str = NODE,
 ) -> SynapticActivity:
-    """Evaluate once, with the input, weight and driven node of each synapse in time.
+    """Evaluate once, with the two ends and the weight of each synapse in time.
 
     Args:
       circuit: of the loss function.
@@ -210,13 +66,17 @@ def synapse_activity(
       args: the arguments after them.
       names: the synapses, by name; by default every one.
       rule: who asks, for messages.
+      post: what is read behind a synapse: `"node"`, the node that it drives; `"node or
+        output"`, that or, of a read-out, the output of the network; `"synapse"`, what
+        the synapse itself gives, before a bias or a nonlinearity.
 
     Returns:
       A `SynapticActivity`.
 
     Raises:
       ValueError: for a synapse that drives no node of the shape of its output, or
-        several; for one in a branch; for a weight that changes from step to step.
+        several (not by `post="synapse"`); for one in a branch; for a weight that
+        changes from step to step.
 
     Example:
       >>> import jax, jax.numpy as jnp, apical
@@ -234,8 +94,10 @@ def synapse_activity(
       >>> found.product(found.pre, jnp.ones_like(found.post)).tolist()[0]
       [15.0, 15.0, 15.0, 15.0]
     """
+    if post not in POSTS:
+        raise ValueError(f"`post` must be one of {POSTS}, not {post!r}.")
     structure, batch = circuit.structure, circuit.batch
-    every = find_ends(structure, batch.separation, names, rule)
+    every = find_ends(structure, batch.separation, names, rule, post)
     inputs = circuit.inputs(params, args)
     learned, _ = circuit.leaves.split(params)
     outs, found = evaluate(structure, every, inputs)
@@ -247,10 +109,12 @@ def synapse_activity(
         given = [u.astype(w.dtype) for u, w in zip(updates, weights, strict=True)]
         return circuit.leaves.combine(pull(given)[0])
 
+    number = {id(m.op): i for i, m in enumerate(structure.live_ops)}
     synapses = tuple(
         SynapseActivity(
             name=e.name,
-            node=structure.names[e.node],
+            node=structure.names.get(e.node, ""),
+            number=number[id(e.op)],
             pre=pre,
             post=post,
             weight=weight,
@@ -281,7 +145,7 @@ def require_linear_weights(
       ValueError: for a weight whose derivative by a parameter depends on a parameter.
     """
     structure = circuit.structure
-    every = find_ends(structure, circuit.batch.separation, names, rule)
+    every = find_ends(structure, circuit.batch.separation, names, rule, SYNAPSE)
     inputs = circuit.inputs(params, args)
     learned, _ = circuit.leaves.split(params)
 

@@ -51,6 +51,13 @@ NOT_COMPARED: dict[str, NotCompared] = {
         RuleSpec(_clapp),
         "needs a positive example for each example (`positive=`), and uses no label",
     ),
+    "hebbian": NotCompared(
+        RuleSpec(rules.Hebbian),
+        "its hidden layers learn without a label, by steps of another size",
+    ),
+    "plasticity": NotCompared(
+        RuleSpec(rules.Plasticity), "is what its coefficients and its teacher make it"
+    ),
     "stdp": NotCompared(
         RuleSpec(rules.STDP), "learns without a label or a loss, from spikes in time"
     ),

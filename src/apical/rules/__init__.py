@@ -37,9 +37,11 @@ from .plasticity import STDP as STDP
 from .plasticity import AdditiveBounds as AdditiveBounds
 from .plasticity import AllPairs as AllPairs
 from .plasticity import DivisiveNormalisation as DivisiveNormalisation
+from .plasticity import Hebbian as Hebbian
 from .plasticity import MultiplicativeBounds as MultiplicativeBounds
 from .plasticity import NearestNeighbour as NearestNeighbour
 from .plasticity import NegativeLoss as NegativeLoss
+from .plasticity import Plasticity as Plasticity
 from .plasticity import PresynapticTrace as PresynapticTrace
 from .plasticity import Reward as Reward
 from .plasticity import SubtractiveNormalisation as SubtractiveNormalisation

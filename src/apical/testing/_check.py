@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 from typing import Any, overload
 
 import jax
+import numpy as np
 import optax
 
 from ..rules import Rule
@@ -47,7 +48,12 @@ def _is_a_pytree(rule: Rule) -> None:
     leaves, treedef = jax.tree.flatten(rule)
     if len(leaves) == 1 and leaves[0] is rule:
         raise AssertionError("the class is not a pytree: decorate it with `@rule`")
-    if jax.tree.unflatten(treedef, leaves) != rule:
+    rebuilt = jax.tree.unflatten(treedef, leaves)
+    try:
+        same = bool(rebuilt == rule)
+    except ValueError:  # a field is an array
+        same = all(map(np.array_equal, jax.tree.leaves(rebuilt), leaves))
+    if not same:
         raise AssertionError("flattened and rebuilt, the rule is not equal to itself")
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from .._argument_checks import require_copies, require_mapping, require_values
 from .._batching._batch import Batch
-from .._marks import OUTPUT, drive_of
+from .._marks import OUTPUT, drive_of, output_of
 from .._structure import Structure
 from ._control_flow import ENTER
 from ._interpreter import Backward, Plan, Runner
@@ -180,6 +180,9 @@ class Evaluator:
             if drive_of(name) in sites:
                 drive = structure.drive(number)
                 wanted.setdefault(drive, []).append(drive_of(name))
+        for i, synapse in enumerate(structure.live_ops):
+            if output_of(i) in sites:  # before the node, which it may be
+                wanted.setdefault(synapse.op.outputs[0], []).insert(0, output_of(i))
         if OUTPUT in sites:
             outputs = self.batch.outputs
             for number, name in zip(structure.outputs, outputs.names, strict=True):

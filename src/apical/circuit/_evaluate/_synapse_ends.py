@@ -23,10 +23,12 @@ from .._analysis._synapses import WeightedOp
 from .._analysis._varying_axes import dot_axes
 from .._batching._example_separation import Separation
 from .._jaxpr import Atom, Body, Literal, Loop, Op
-from .._marks import INTERNAL
+from .._marks import INTERNAL, OUTPUT
 from .._structure import Structure
 from ._control_flow import ENTER
 from ._interpreter import Plan, Runner, Scope
+
+NODE, NODE_OR_OUTPUT, SYNAPSE = POSTS = ("node", "node or output", "synapse")
 
 # ---- What is known from the program.
 
@@ -40,9 +42,10 @@ class SynapseEnds:
       weight: the position of the weight among its operands.
       leaves: the parameters that make the weight, by position.
       name: of the synapse.
-      node: the variable of the node that it drives.
+      node: the variable of the node that it drives, or of what stands for it.
       loops: the loops around the node, from the outside.
-      time: the axis of time in its input, where it stands before the loop; else None.
+      time: the axis of time in its input and in its output, where it stands before the
+        loop; else None.
       back: the moves that bring a step of the node into the shape of a step of the
         output: `("reshape", shape)` or `("transpose", permutation)`.
       examples: the axis of the examples in a step of the input, of the output and of
@@ -55,7 +58,7 @@ class SynapseEnds:
     name: str
     node: int
     loops: tuple[Loop, ...]
-    time: int | None
+    time: tuple[int, int] | None
     back: tuple[tuple[str, tuple[int, ...]], ...]
     examples: tuple[int | None, int | None, int | None]
 
@@ -84,8 +87,18 @@ def find_ends(
     separation: Separation | None,
     names: Sequence[str] | None,
     rule: str,
+    post: str = NODE,
 ) -> list[SynapseEnds]:
     """The ends of every synapse, or of those with these names.
+
+    Args:
+      structure: of the loss function.
+      separation: where the examples are.
+      names: the synapses, by name; None: every one.
+      rule: who asks, for messages.
+      post: what counts as the unit behind a synapse: `NODE`, the node that it drives;
+        `NODE_OR_OUTPUT`, that or an output of the network; `SYNAPSE`, the synapse's own
+        output.
 
     Raises:
       ValueError: for a name that no synapse has, and for a synapse whose ends cannot be
@@ -99,7 +112,7 @@ def find_ends(
             f"`synapses` names {missing[0]!r}; the synapses are "
             f"{', '.join(repr(n) for n in dict.fromkeys(known))}."
         )
-    finder = _Finder(structure, separation, rule, selected=names is not None)
+    finder = _Finder(structure, separation, rule, post, selected=names is not None)
     return [
         finder.ends(op, described.name)
         for op, described in every
@@ -115,6 +128,7 @@ class _Finder:
         structure: Structure,
         separation: Separation | None,
         rule: str,
+        post: str,
         *,
         selected: bool,
     ) -> None:
@@ -123,12 +137,17 @@ class _Finder:
         # Whatever `nodes=` says: what enters a synapse, and what is marked.
         units = entering(structure.flow, structure.weighted_ops) | set(structure.marks)
         self.nodes = {n: name for n, name in structure.names.items() if n in units}
+        self.post = post
+        if post == NODE_OR_OUTPUT:
+            self.nodes |= {n: OUTPUT for n in structure.outputs if n not in self.nodes}
         self.around = dict(_surroundings(self.flow.program.body, ()))
 
     def ends(self, found: WeightedOp, name: str) -> SynapseEnds:
         op, weight = found.op, found.weight
         if weight is None or op.name not in ("dot_general", "conv_general_dilated"):
             raise self._refusal(name, op, f"it is a `{op.name}`, with no weight matrix")
+        if op.name == "conv_general_dilated" and weight == 0:
+            raise self._refusal(name, op, "its weight is slid over")
         if self.around[id(op)] is None:
             raise self._refusal(name, op, "it stands in a branch of a `cond`")
         node, way = self._driven(op, name)
@@ -144,19 +163,22 @@ class _Finder:
                 name, op, "it stands outside of the inner of two nested loops"
             )
         back, time = self._back(op, name, node, way)
+        times = None
         if time is not None:
-            time = self._time_of_input(op, weight, name, time)
+            times = self._time_of_input(op, weight, name, time), time
         first = self._examples(op.inputs[1 - weight], name, op)
         rest = (self._examples(v, name, op) for v in (op.outputs[0], node))
-        if first is not None and time is not None:
-            first = None if first == time else first - (time < first)
+        if first is not None and times is not None:
+            first = None if first == times[0] else first - (times[0] < first)
         second, third = rest
         examples = first, second, third
         return SynapseEnds(
-            op, weight, found.leaves, name, node, loops, time, back, examples
+            op, weight, found.leaves, name, node, loops, times, back, examples
         )
 
     def _driven(self, op: Op, name: str) -> tuple[int, Way]:
+        if self.post == SYNAPSE:
+            return op.outputs[0], ()
         found = driven(self.flow, op.outputs[0], self.nodes)
         if not found.ways:
             raise self._no_node(op, name, found)
@@ -363,7 +385,7 @@ def evaluate(
         if e.time is None:
             found.append((in_order(sites[_before(i)], e.loops), node))
         else:
-            moved = jnp.moveaxis(sites[_before(i)], e.time, 0)
+            moved = jnp.moveaxis(sites[_before(i)], e.time[0], 0)
             found.append((in_order(moved, e.loops), node))
     return outs, found
 

@@ -1,9 +1,11 @@
-"""Plasticity from spike times: rules that read the two ends of a synapse in time."""
+"""Plasticity: rules that read the two ends of a synapse, in time where there is one."""
 
 from ._bounds import AbstractBounds as AbstractBounds
 from ._bounds import AdditiveBounds as AdditiveBounds
 from ._bounds import MultiplicativeBounds as MultiplicativeBounds
 from ._bounds import Unbounded as Unbounded
+from ._hebbian import Hebbian as Hebbian
+from ._hebbian import HebbianState as HebbianState
 from ._homeostasis import AbstractHomeostasis as AbstractHomeostasis
 from ._homeostasis import AbstractNormalisation as AbstractNormalisation
 from ._homeostasis import DivisiveNormalisation as DivisiveNormalisation
@@ -14,6 +16,8 @@ from ._pairing import AllPairs as AllPairs
 from ._pairing import NearestNeighbour as NearestNeighbour
 from ._pairing import PresynapticTrace as PresynapticTrace
 from ._pairing import Term as Term
+from ._plasticity import Plasticity as Plasticity
+from ._plasticity import PolynomialInfo as PolynomialInfo
 from ._stdp import STDP as STDP
 from ._synaptic_rule import PlasticityInfo as PlasticityInfo
 from ._synaptic_rule import PlasticityState as PlasticityState

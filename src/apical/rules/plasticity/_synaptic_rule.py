@@ -115,10 +115,7 @@ class SynapticRule(Rule):
         require_linear_weights(circuit, params, args, **asked)
         found = self.activity(circuit, params, args)
         self._require_time(circuit, found)
-        if circuit.spec.carry is not None:
-            position, path = carry_of(circuit.spec, args, self._name)
-            ended = at_path(found.aux, path, _MISSING)
-            require_same_carry(args[position], ended, position, path, dtypes=False)
+        require_carry(circuit, args, found.aux, self._name)
         return PlasticityState(
             self._traces(circuit, found), self._first_rates(found), ()
         )
@@ -231,6 +228,15 @@ class SynapticRule(Rule):
         return cited(
             *more, self.pairing, self.bounds, self.homeostasis, self.normalisation
         )
+
+
+def require_carry(circuit: Circuit, args: Any, aux: Any, name: str) -> None:
+    """Require of a stream that a call returns the state that the next begins with."""
+    if circuit.spec.carry is None:
+        return
+    position, path = carry_of(circuit.spec, args, name)
+    ended = at_path(aux, path, _MISSING)
+    require_same_carry(args[position], ended, position, path, dtypes=False)
 
 
 _PARTS = (AbstractPairing, AbstractBounds, AbstractHomeostasis, AbstractNormalisation)
