@@ -13,7 +13,7 @@ LINE = re.compile(r"(\w+) +loss (\d+\.\d+) -> (\d+\.\d+)")
 
 
 @pytest.mark.grid(keep=4)
-@pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_trains_by_backpropagation_and_two_other_rules(path, capsys):
     runpy.run_path(str(path))["main"](updates=12)
     lines = [LINE.fullmatch(line) for line in capsys.readouterr().out.splitlines()]
