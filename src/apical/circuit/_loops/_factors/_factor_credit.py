@@ -148,7 +148,7 @@ def drive_credit(
                 use=use,
                 taps=loop.taps,
             )
-            return found.carry, found.ys
+            return found.last, found.ys
 
         carry, ys = jax.vmap(one)(
             replaced(before, dict(zip(loop.active, acts, strict=True))),

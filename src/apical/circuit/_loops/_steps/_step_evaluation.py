@@ -23,12 +23,14 @@ class StepResult(NamedTuple):
     """What a step computes.
 
     Attributes:
-      carry: the carries after the step.
+      carry: the carries after the step, as the next step reads them.
+      last: the same, as what follows the loop reads them: through taps.
       ys: its outputs, and the values of its sites.
       inputs: the input of each synapse.
     """
 
     carry: list[Any]
+    last: list[Any]
     ys: list[Any]
     inputs: list[Any]
 
@@ -100,9 +102,9 @@ def evaluate(
       recurrence: what recurrent synapses pass back; by default everything.
       output: `output(i, y)` replaces the output of synapse `i`.
       use: `use(j, w)` replaces the weight in `step.uses[j]`.
-      taps: the sites. Synapses and outputs read a site through its tap. The carry
-        after the step has the derivative of what is there without taps: a unit's own
-        state passes to the next step.
+      taps: the sites. Synapses and outputs read a site through its tap, in this step
+        and at the next one. The carry itself has the derivative of what is there
+        without taps: a unit's own state passes to the next step.
     """
     values = dict(fixed)
     values.update(zip(step.carries, carry, strict=True))
@@ -135,10 +137,11 @@ class _Evaluation:
     `values` are those of the variables. The others hold values of which the derivatives
     differ, and a variable that is missing there has that of the next in line:
 
-    * `tapped`: what synapses and outputs read where a site comes before;
+    * `received`: what synapses and outputs read of a carry that holds values of sites;
+    * `tapped`: what they read where a site of this step comes before;
     * `shadows`: without the derivative by the carry of some groups, for the recurrent
       synapses of these;
-    * `tapped_shadows`: both.
+    * `tapped_shadows`: these through taps.
     """
 
     step: Step
@@ -154,6 +157,9 @@ class _Evaluation:
         self.inputs: list[Any] = [None] * len(self.step.synapses)
         self.sites: dict[str, Any] = {}
         self.tapped: dict[int, Any] = {}
+        self.received = {
+            n: self.taps.received(n, self.values[n]) for n in self.taps.carried
+        }
         self.shadows: dict[frozenset[int], dict[int, Any]] = {}
         self.tapped_shadows: dict[frozenset[int], dict[int, Any]] = {}
         if self.recurrence is not None:
@@ -168,6 +174,10 @@ class _Evaluation:
         if isinstance(atom, Literal):
             return atom.value
         return next((x[atom] for x in first if atom in x), self.values[atom])
+
+    def consumed(self, atom: Atom) -> Any:
+        """A value as what follows reads it, through taps."""
+        return self.read(atom, self.received, self.tapped)
 
     def _computed(self, op: Op, *first: Mapping[int, Any]) -> dict[int, Any]:
         """The results of an operation."""
@@ -185,6 +195,8 @@ class _Evaluation:
         numbers = reads(op)
         if not self.tapped.keys().isdisjoint(numbers):
             self.tapped.update(self._computed(op, self.tapped))
+        if not self.received.keys().isdisjoint(numbers):
+            self.received.update(self._computed(op, self.received, self.tapped))
         for groups, shadow in self.shadows.items():
             assert self.recurrence is not None
             if id(op) not in self.recurrence.before.get(groups, ()):
@@ -194,7 +206,8 @@ class _Evaluation:
             if self.taps.sites:
                 also = self.tapped_shadows[groups]
                 if not also.keys().isdisjoint(numbers):
-                    also.update(self._computed(op, also, self.tapped))
+                    read = also, self.received, self.tapped
+                    also.update(self._computed(op, *read))
 
     def run_synapse(self, op: Op, at: int) -> None:
         """A synapse, with the input and the output that are asked for."""
@@ -202,7 +215,7 @@ class _Evaluation:
         w = self.read(op.inputs[synapse.weight])
         groups = self.recurrence.stopped.get(at) if self.recurrence else None
         first = {} if groups is None else self.tapped_shadows[groups]
-        passed = self.read(synapse.input, first, self.tapped)
+        passed = self.read(synapse.input, first, self.received, self.tapped)
         self.inputs[at] = passed
         copy = self.copies[at] if self.copies else None
         if copy is None:
@@ -230,6 +243,7 @@ class _Evaluation:
             if self.taps.tap is None:
                 continue
             self.tapped[n] = passed
+            self.received.pop(n, None)
             self.values[n] = shifted(self.values[n], passed)
             for groups, shadow in self.shadows.items():
                 if n in shadow:
@@ -240,9 +254,10 @@ class _Evaluation:
 
     def result(self) -> StepResult:
         """What the step computes."""
-        ys = [self.read(a, self.tapped) for a in self.step.ys]
+        ys = [self.consumed(a) for a in self.step.ys]
         return StepResult(
             [self.read(a) for a in self.step.carried],
+            [self.consumed(a) for a in self.step.carried],
             [*ys, *(self.sites[name] for name in self.taps.names)],
             self.inputs,
         )

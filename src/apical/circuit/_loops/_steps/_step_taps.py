@@ -9,9 +9,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from ..._analysis._primitives import STRUCTURAL
 from ..._evaluate._taps import Tap
+from ..._jaxpr import Atom, Literal
 from ._step import Step, reads, resolved
+
+# Structural operations whose operands are all values, and no positions.
+_REARRANGING = STRUCTURAL - {"gather", "dynamic_slice"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,11 +31,14 @@ class StepTaps:
       sites: the variable and the name of each site, in the order of the step.
       tap: as in `Circuit.run`; None if the sites are read only.
       injected: the names of the injected values, in their order.
+      carried: for each carry that holds values of sites, the masks of these: of the
+        step before, whose taps its consumers read through too.
     """
 
     sites: Sequence[tuple[int, str]] = ()
     tap: Tap | None = None
     injected: Sequence[str] = field(default=())
+    carried: Mapping[int, Mapping[int, np.ndarray]] = field(default_factory=dict)
 
     @cached_property
     def at(self) -> dict[int, list[str]]:
@@ -62,6 +71,17 @@ class StepTaps:
                 value = self.tap(name, value, injected.get(name))
         return value
 
+    def received(self, carry: int, value: Any) -> Any:
+        """What the consumers of a carry read at the next step."""
+        for number, mask in self.carried[carry].items():
+            tapped = self.consumed(number, value, self._still(value))
+            value = tapped if mask.all() else jnp.where(mask, tapped, value)
+        return value
+
+    def _still(self, value: Any) -> dict[str, Any]:
+        """Injected values that change nothing."""
+        return {name: jnp.zeros_like(value) for name in self.injected}
+
     def consumed_after(self, step: Step, synapse: int, value: Any) -> Any:
         """What a synapse reads in place of a value, if it reads it through a site."""
         source = step.synapses[synapse].input
@@ -72,8 +92,7 @@ class StepTaps:
         before = [n for n, _ in self.sites if n in needed]
         if not before:
             return value
-        still = {name: jnp.zeros_like(value) for name in self.injected}
-        return self.consumed(before[0], value, still)
+        return self.consumed(before[0], value, self._still(value))
 
 
 def shifted(value: Any, to: Any) -> Any:
@@ -94,7 +113,29 @@ def taps_of(
     """
     found = list(_sites_of(step, sites))
     given = [name for _, name in found if name in injected]
-    return StepTaps(found, tap, given)
+    numbers = {number for number, _ in found} if tap else set()
+    pairs = zip(step.carries, step.carried, strict=True)
+    masks = {carry: _masks(step, end, numbers) for carry, end in pairs}
+    return StepTaps(found, tap, given, {n: m for n, m in masks.items() if m})
+
+
+def _masks(step: Step, end: Atom, sites: set[int]) -> dict[int, np.ndarray]:
+    """Where a value is a rearrangement of sites: a mask for each of these."""
+    maker = {n: op for op in step.ops for n in op.outputs}
+    found: set[int] = set()
+
+    def mask(atom: Atom, site: int | None) -> Any:
+        if isinstance(atom, Literal):
+            return jnp.zeros(atom.value.shape, atom.value.dtype)
+        op = maker.get(atom)
+        if atom in sites or op is None or op.name not in _REARRANGING:
+            found.update(sites & {atom})
+            return jnp.full(step.shape(atom), atom == site, step.dtype(atom))
+        return op(*(mask(a, site) for a in op.inputs))[op.outputs.index(atom)]
+
+    with jax.ensure_compile_time_eval():
+        mask(end, None)
+        return {n: np.asarray(mask(end, n) != 0) for n in sorted(found)}
 
 
 def _sites_of(

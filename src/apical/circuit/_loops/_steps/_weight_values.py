@@ -51,13 +51,20 @@ def plain_scan(
     """The steps as they are written: the last carry, and the outputs."""
     values = fixed_values(step, fixed)
 
-    def body(carry: Any, x: Any) -> Any:
-        found = evaluate(step, values, fixed.copies, carry, x, taps=taps)
-        return found.carry, found.ys
+    def body(state: Any, x: Any) -> Any:
+        found = evaluate(step, values, fixed.copies, state[0], x, taps=taps)
+        return (found.carry, found.last if taps.tap else []), found.ys
 
-    return jax.lax.scan(
-        body, list(carry), list(xs), length=length, reverse=reverse, unroll=unroll
+    begun = list(carry)
+    (last, tapped), ys = jax.lax.scan(
+        body,
+        (begun, begun if taps.tap else []),
+        list(xs),
+        length=length,
+        reverse=reverse,
+        unroll=unroll,
     )
+    return tapped if taps.tap else last, ys
 
 
 def replaced(values: Sequence[Any], new: Mapping[int, Any]) -> list[Any]:

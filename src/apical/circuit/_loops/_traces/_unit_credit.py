@@ -111,7 +111,7 @@ def steps_apart(
             taps=loop.taps,
         )
         made = [outputs[i] for i in range(len(loop.step.synapses))]
-        return found.carry, found.ys, Apart(found.inputs, made)
+        return found.last, found.ys, Apart(found.inputs, made)
 
     return jax.vmap(one)(list(before), list(xs))
 
