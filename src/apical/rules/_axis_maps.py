@@ -208,9 +208,9 @@ def _shared_steps(
     """The axes of steps that the node shares with the output, as pairs.
 
     The output's axes of steps are all its axes except that of the examples and the last
-    one, of its units. The corresponding axis of the node is the first of the same length, in this
-    order: the axis at the same position, the loops, the other axes, and the last axis
-    unless it is the only one.
+    one, of its units. The corresponding axis of the node is the first of the same
+    length, in this order: the axis at the same position, the loops, the other axes, and
+    the last axis unless it is the only one.
     """
     steps = [i for i in range(len(output)) if i != output_examples][:-1]
     loops = [i for i in range(depth) if i != examples]

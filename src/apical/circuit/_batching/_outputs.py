@@ -74,9 +74,7 @@ class Outputs:
         if self.alone:
             return values[0]
         if self.alike:
-            full = [
-                x.reshape(s) for x, s in zip(values, self.with_units, strict=True)
-            ]
+            full = [x.reshape(s) for x, s in zip(values, self.with_units, strict=True)]
             return jnp.concatenate(full, axis=-1)
         rows = [self._rows(i, x) for i, x in enumerate(values)]
         return jnp.concatenate(rows, axis=-1)
