@@ -174,7 +174,7 @@ def has_units(flow: Flow, output: int, synapses: Mapping[int, WeightedOp]) -> bo
       output: the output.
       synapses: the synapses, by the identity of their operations.
     """
-    seen, stack = set[Atom](), [output]
+    seen, stack = set[Atom](), list[Atom]([output])
     while stack:
         atom = stack.pop()
         if isinstance(atom, Literal) or atom in seen or not flow.is_activity(atom):

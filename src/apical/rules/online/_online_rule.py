@@ -84,10 +84,7 @@ class OnlineRule(Rule):
                 f"{type(self.feedback).__name__}: others send signals to nodes inside "
                 "the loop, which is not implemented, or follow time themselves."
             )
-        if (
-            isinstance(self.feedback, BackwardPathRule)
-            and self.feedback.frozen_feedback
-        ):
+        if known and self.feedback.frozen_feedback:
             raise ValueError(
                 f"{name} does not send signals through feedback weights of frozen "
                 "networks: leave out `frozen_feedback`, or make them a part of "
