@@ -189,3 +189,31 @@ def test_an_output_that_is_marked_behind_another_is_refused():
     learner = apical.value_and_grad(loss_fn, RULE)
     with pytest.raises(ValueError, match="One output is computed from another"):
         learner.init(KEY, W, *FLAT)
+
+
+# ---- A head of one unit with an axis of units, and without.
+
+
+def value_with_units(w, x, y, v):
+    _, h = states(w, x)
+    return 0.5 * jnp.sum((h @ w["two"] - v[..., None]) ** 2) + 0.0 * jnp.sum(y)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [rules.DirectRandomTargetProjection(), rules.LocalLosses()],
+    ids=["target", "local"],
+)
+def test_a_head_of_one_unit_learns_the_same_with_its_axis_and_without(rule):
+    given = {"batch_axes": 1, "reduction": "sum"}
+
+    def update(loss_fn, target):
+        learner = apical.value_and_grad(loss_fn, rule, target=target, **given)
+        state = learner.init(KEY, W, X, Y, V)
+        return learner(W, state, X, Y, V).grads
+
+    found = update(value_alone, lambda x, y, v: v)
+    true = update(value_with_units, lambda x, y, v: v[..., None])
+    for leaf in ("a", "u", "two"):
+        np.testing.assert_allclose(found[leaf], true[leaf], rtol=1e-5, atol=1e-7)
+        assert np.any(true[leaf])

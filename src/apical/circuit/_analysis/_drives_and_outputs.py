@@ -118,7 +118,7 @@ def find_outputs(
 def computed_from_another(flow: Flow, outputs: Iterable[int]) -> set[int]:
     """The outputs that a derivative of the loss passes before it reaches another."""
     found, every = set[int](), set(outputs)
-    for number in every:
+    for number in every if len(every) > 1 else ():
         seen, stack = set[int](), flow.after(number)
         while stack:
             at = stack.pop()

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...circuit import OUTPUT, Circuit, Synapse, beside, zeros
-from .._axis_maps import axis_maps_by_output
+from .._axis_maps import AxisMap, axis_maps_by_output
 from .._base import Credit, Signal, rule
 from .._numerics import fold_in_name
 from .._random import draw_matrices
@@ -99,9 +99,9 @@ class DirectProjectionRule(ConnectedRule):
         error = delta.pop(OUTPUT)
         message = self.message(circuit, args, error)
         matrices = self.effective_feedback(state, state.feedback)
-        for name in delta:
+        for name, maps in axis_maps_by_output(circuit).items():
             if name != last:
-                projected = project(circuit, name, matrices[name], message)
+                projected = project(circuit, maps, matrices[name], message)
                 projected = (self.scale * projected).astype(values[name].dtype)
                 delta[name] += beside(projected, delta[name])
         readout = error if last is None else jnp.zeros_like(error)
@@ -124,16 +124,17 @@ def draw_node_matrices(circuit: Circuit, key: jax.Array) -> dict[str, Any]:
     return {name: own[0] if len(own) == 1 else own for name, own in found.items()}
 
 
-def project(circuit: Circuit, name: str, own: Any, message: jax.Array) -> jax.Array:
+def project(
+    circuit: Circuit, maps: list[AxisMap], own: Any, message: jax.Array
+) -> jax.Array:
     """A projection of an array of the output's shape, in the shape of a node.
 
     Args:
       circuit: of the loss function.
-      name: of the node.
+      maps: the node's axes, for all outputs or for each of them.
       own: its matrix, or one for each output.
       message: the array that is sent.
     """
-    maps = axis_maps_by_output(circuit)[name]
     if len(maps) == 1:
         return maps[0].project(own, message)
     parts = zip(maps, own, circuit.batch.outputs.split(message), strict=True)
