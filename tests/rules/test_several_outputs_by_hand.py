@@ -158,3 +158,16 @@ def test_targets_that_do_not_fit_the_outputs_are_refused(name):
     with pytest.raises(ValueError) as told:
         update(loss_fn, APART, RULES["target"], target)
     assert words in str(told.value)
+
+
+def test_a_rule_that_writes_labels_asks_for_the_output_they_are_about():
+    rule = rules.ForwardForward()
+    with pytest.raises(ValueError, match="Mark the one whose labels `target` returns"):
+        update(two_heads, APART, rule, lambda x, y, v: (y, v))
+
+    def of_classes(w, x, y, v):
+        h = jax.nn.relu(jax.nn.relu(x @ w["a"]) @ w["b"])
+        return errors(apical.output(h @ w["one"]), h @ w["two"], y, v)
+
+    found, _ = update(of_classes, APART, rule, lambda x, y, v: y)
+    assert all(map(np.any, found.values()))
