@@ -171,3 +171,12 @@ def test_a_rule_that_writes_labels_asks_for_the_output_they_are_about():
 
     found, _ = update(of_classes, APART, rule, lambda x, y, v: y)
     assert all(map(np.any, found.values()))
+
+
+def test_a_rule_without_the_loss_asks_for_every_head():
+    def of_one(w, x, y, v):
+        h = trunk(w, x)
+        return errors(apical.output(h @ w["one"]), h @ w["two"], y, v)
+
+    with pytest.raises(ValueError, match="beside the outputs that are marked"):
+        update(of_one, APART, RULES["contrastive"], lambda x, y, v: y)

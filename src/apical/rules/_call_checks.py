@@ -243,6 +243,17 @@ def _in_order(circuit: Circuit, target: Any) -> list[Any]:
     return [jnp.asarray(each) for each in found]
 
 
+def require_every_head(circuit: Circuit, rule: str) -> None:
+    """Require that every head of the loss is an output, for rules without the loss."""
+    for head in circuit.structure.heads_beside:
+        raise ValueError(
+            f"{rule} learns from the target of the output alone, and the loss reads "
+            f"`{head.op.name}` at {head.op.where} beside the outputs that are marked: "
+            "what makes it would never learn. Mark it too, and return a tuple of "
+            "targets, or leave it out of the loss."
+        )
+
+
 def squared_error(circuit: Circuit, output: jax.Array, target: jax.Array) -> jax.Array:
     """Half the squared distance of the output to its target, reduced as the loss is."""
     distance = jnp.sum(jnp.square(jnp.abs(output - target)))
