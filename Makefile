@@ -8,9 +8,9 @@ help:
 	@echo 'make demo    compare the learning rules on a small task; the results go to demo/'
 	@echo 'make test    lint, types and tests on the newest Python here, about 8 minutes'
 	@echo '             (make test-3.12: on that one)'
-	@echo 'make test-all  the same, then all tests on the oldest Python, exhaustive sweeps too'
+	@echo 'make test-all  the same, then the tests on the oldest Python, with more cases'
 	@echo 'make bench   measure speed against backpropagation, try 1,000 random graphs,'
-	@echo '             and run whole claims and command lines'
+	@echo '             all cases of all grids, and whole claims and command lines'
 	@echo 'make docs    build the documentation site into build/site; a broken link fails'
 	@echo 'make clean   remove the virtual environments and everything else made here'
 
@@ -20,7 +20,7 @@ demo: .venv/installed-lab
 bench: .venv/installed-bench
 	.venv/bin/python -m benchmarks
 	APICAL_EXAMPLES=1000 .venv/bin/python -m pytest -n 2 -m "not slow" tests/circuit/test_random_graphs.py
-	.venv/bin/python -m pytest -n 2 -m slow tests
+	.venv/bin/python -m pytest -n 2 -m "slow or exhaustive" tests
 
 docs: .venv/installed-docs
 	.venv/bin/zensical build --strict --clean
@@ -30,7 +30,7 @@ docs: .venv/installed-docs
 test:
 	@$(MAKE) --no-print-directory "test-$$(sh tools/pythons.sh newest)"
 
-# The same, then everything on the oldest, the exhaustive sweeps too.
+# The same, then the tests on the oldest, with the sweeps.
 test-all: test
 	@$(MAKE) --no-print-directory "sweep-$$(sh tools/pythons.sh oldest)"
 
@@ -41,7 +41,7 @@ test-%: .venv-%/installed
 	.venv-$*/bin/python -m pytest -n 2 --dist loadfile
 
 sweep-%: .venv-%/installed
-	.venv-$*/bin/python -m pytest -n 2 --dist loadfile -m "not slow"
+	.venv-$*/bin/python -m pytest -n 2 --dist loadfile -m "not slow and not exhaustive"
 
 # A virtual environment holds a stamp for what was installed into it, and is installed
 # into again when pyproject.toml is newer than the stamp. "Eager", for the newest JAX.

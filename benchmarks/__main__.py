@@ -14,6 +14,7 @@ from . import (
     _lines,
     _local_objectives,
     _online,
+    _online_peers,
     _peers,
     _peers_closeness,
     _scalar_feedback,
@@ -82,6 +83,9 @@ def _plan(options: argparse.Namespace) -> Iterator[tuple[Model, str, Measure]]:
     if "online" in options.lines:
         for model in _online.models():
             yield model, "online", _online.measured
+    if "online-peers" in options.lines:
+        for model in _online_peers.models():
+            yield model, "online-peers", _online_peers.measured
     if "peers" in options.lines:
         for model in _peers.models():
             if model.name in options.only:
@@ -104,6 +108,7 @@ def _parse() -> argparse.Namespace:
     )
     lines = [*LINES, "seeds", "settling", "closeness", "online"]
     known = [*lines, "peers", "peers-closeness", "spike-times", "spiking"]
+    known += ["online-peers"]
     # The peers create their own environments, and run only if named.
     parser.add_argument(
         "--lines", type=_names(known), default=lines, help=f"of {known}"

@@ -40,7 +40,11 @@ def pytest_configure(config):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Of a grid, mark as a sweep all cases but every `keep`-th."""
+    """Leave most cases of a grid to longer runs.
+
+    `make test` runs every `keep`-th case, `make test-all` also every one of about twice
+    that density, and `make bench` all.
+    """
     seen: dict[str, int] = {}
     for item in items:
         grid = item.get_closest_marker("grid")
@@ -48,8 +52,11 @@ def pytest_collection_modifyitems(items):
             continue
         function = item.nodeid.partition("[")[0]
         case = seen[function] = seen.get(function, -1) + 1
-        if case % grid.kwargs["keep"]:
+        keep = grid.kwargs["keep"]
+        if case % keep:
             item.add_marker(pytest.mark.sweep)
+            if case % max(1, keep // 2):
+                item.add_marker(pytest.mark.exhaustive)
 
 
 # A first call compiles, so no deadline; the same examples in every run.

@@ -22,6 +22,7 @@ from apical.rules import (
     DirectFeedbackAlignment,
     DirectRandomTargetProjection,
     DualPropagation,
+    EfficientTraces,
     EProp,
     EquilibriumPropagation,
     EvolutionStrategy,
@@ -121,6 +122,7 @@ THROUGH_TIME: dict[str, Rule] = {
     "RFLO()": RFLO(),
     "OTTT()": OTTT(),
     "UORO()": UORO(),
+    "EfficientTraces()": EfficientTraces(),
 }
 FAMILIES = {
     "Feedback and predictive coding": FEEDBACK,

@@ -1,4 +1,4 @@
-"""Sites: values and drives, the output, reachability, and taps."""
+"""Sites: values and drives, reachability, and taps."""
 
 import jax
 import jax.numpy as jnp
@@ -117,78 +117,6 @@ def test_a_signal_at_the_drive_passes_no_derivative_of_the_nonlinearity():
     assert_same(pull("a:drive"), X.T @ delta)
     assert_same(pull("a"), X.T @ (delta * (1 - jnp.tanh(z) ** 2)))
     assert distance(pull("a"), pull("a:drive")) > 0.1
-
-
-# ---------------------------------------------------------------------------- output
-
-
-def pooled_head(params, x):
-    """Class scores everywhere, averaged: the output is what comes after."""
-    scores = network(jnp.tanh, params, jnp.stack([x, 2 * x], axis=1))
-    return jnp.mean(scores, axis=1)
-
-
-OUTPUTS = {
-    "squared error": lambda p, x, y: jnp.mean((network(jnp.tanh, p, x) - y) ** 2),
-    "cross-entropy": lambda p, x, y: (
-        -jnp.mean(y * jax.nn.log_softmax(network(jnp.tanh, p, x)))
-    ),
-    "hinge": lambda p, x, y: jnp.mean(jax.nn.relu(1 - y * network(jnp.tanh, p, x))),
-    "averaged": lambda p, x, y: jnp.mean((pooled_head(p, x) - y) ** 2),
-}
-
-
-@pytest.mark.parametrize("name", OUTPUTS)
-def test_the_output_is_the_end_of_the_affine_tail(name):
-    found = traced(OUTPUTS[name], PARAMS, X, Y)
-    output = found.run(PARAMS, (X, Y), sites=["output"]).sites["output"]
-    expected = (
-        pooled_head if name == "averaged" else lambda p, x: network(jnp.tanh, p, x)
-    )
-    assert_same(output, expected(PARAMS, X))
-    learner = apical.value_and_grad(OUTPUTS[name], Backpropagation())
-    assert_same(learner.predict(PARAMS, (), X, Y), output)
-
-
-def two_heads(mark):
-    def loss_fn(params, x, y):
-        h = jnp.tanh(x @ params["a"])
-        heads = mark(h @ params["c"]), h @ params["d"]
-        return jnp.mean((heads[0] - y) ** 2) + jnp.mean(jnp.sin(heads[1]))
-
-    return traced(loss_fn, {**PARAMS, "d": normal(7, 4, 2)}, X, Y)
-
-
-def test_several_outputs_are_one_side_by_side():
-    found = two_heads(lambda head: head)
-    output = found.run(found.params, found.args, sites=["output"]).sites["output"]
-    hidden = jnp.tanh(X @ PARAMS["a"])
-    heads = hidden @ PARAMS["c"], hidden @ found.params["d"]
-    assert_same(output, jnp.concatenate(heads, axis=1))
-
-
-def test_a_missing_output_is_refused_only_when_it_is_asked_for():
-    with pytest.raises(ValueError, match="no output"):
-        problem("scan_xs").circuit.run(*problem("scan_xs")[1:3], sites=["output"])
-
-
-def test_a_marked_output_is_honoured():
-    found = two_heads(apical.output)
-    output = found.run(found.params, found.args, sites=["output"]).sites["output"]
-    assert_same(output, jnp.tanh(X @ PARAMS["a"]) @ PARAMS["c"])
-    hidden = below_a_synapse(lambda z: apical.output(jnp.tanh(z)))
-    output = hidden.run(PARAMS, (X,), sites=["output"]).sites["output"]
-    assert output.shape == (5, 4)
-
-
-def test_the_output_can_be_disturbed_and_taught():
-    found = traced(OUTPUTS["squared error"], PARAMS, X, Y)
-    error = (network(jnp.tanh, PARAMS, X) - Y) / 5
-    run = found.run(PARAMS, (X, Y), tap="offset", inject={"output": -5 * error})
-    assert run.loss < 1e-10
-    assert found.loss(PARAMS, (X, Y))[0] > 0.1
-    pulled = found.circuit.pull(PARAMS, (X, Y), {}, {"output": error})
-    assert_same(pulled, jax.grad(OUTPUTS["squared error"])(PARAMS, X, Y))
 
 
 # ------------------------------------------------------------------ reach and choices

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import apical
+from apical.rules import DirectFeedbackAlignment, LocalLosses
 from apical.rules._axis_maps import axis_maps, example_axis_maps
 
 
@@ -93,3 +94,29 @@ def test_tables_of_the_output_become_outputs_again():
     np.testing.assert_array_equal(table, output.swapaxes(0, 1).reshape(24, 2))
     again = axes.as_outputs(table[None], output.shape)
     np.testing.assert_array_equal(again, output[None])
+
+
+@pytest.mark.parametrize("rule", [DirectFeedbackAlignment, LocalLosses])
+def test_steps_that_are_reversed_before_the_output_are_refused(rule):
+    def turned(reverse):
+        def loss_fn(w, x, y):
+            def step(h, x):
+                h = jnp.tanh(x @ w["a"] + h @ w["u"])
+                return h, h @ w["c"]
+
+            start = jnp.zeros((5, 4))
+            given = x if reverse else x[::-1]
+            _, out = jax.lax.scan(step, start, given, reverse=reverse)
+            return jnp.mean(((out if reverse else out[::-1]) - y) ** 2)
+
+        return loss_fn
+
+    w = {"a": jnp.ones((3, 4)), "u": jnp.eye(4), "c": jnp.ones((4, 2))}
+    args = w, jnp.ones((6, 5, 3)), jnp.ones((6, 5, 2))
+    for reverse in (True, False):
+        learner = apical.value_and_grad(turned(reverse), rule(), batch_axes=1)
+        if reverse:
+            learner.init(jax.random.key(0), *args)
+            continue
+        with pytest.raises(ValueError, match="an axis is reversed"):
+            learner.init(jax.random.key(0), *args)

@@ -90,9 +90,10 @@ class RecurrentTrial(Trial):
             first, *hidden, last = params
 
             def step(h, x):
-                drive = x @ first["w"] + first["b"] + rho(h) @ first["recurrent"]
+                back = apical.node(rho(h), "back")
+                drive = x @ first["w"] + first["b"] + back @ first["recurrent"]
                 h = 0.8 * h + drive
-                z = rho(h)
+                z = apical.node(rho(h), "first")
                 for each in hidden:
                     z = rho(z @ each["w"] + each["b"])
                 return h, jnp.mean(given(z @ last["w"] + last["b"], y))
@@ -186,6 +187,9 @@ TRIALS |= {
     "EProp": RecurrentTrial(rules.EProp()),
     "EProp, random": RecurrentTrial(rules.EProp("random")),
     "EProp, adaptive": RecurrentTrial(rules.EProp("adaptive")),
+    "EProp, direct": RecurrentTrial(rules.EProp(rules.DirectFeedbackAlignment())),
+    "EProp, local losses": RecurrentTrial(rules.EProp(rules.LocalLosses())),
+    "EfficientTraces": RecurrentTrial(rules.EfficientTraces()),
     "RFLO": RecurrentTrial(rules.RFLO()),
     "OTTT": RecurrentTrial(rules.OTTT()),
     "SnAp": RecurrentTrial(rules.SnAp()),

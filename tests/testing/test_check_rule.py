@@ -15,6 +15,7 @@ from apical.rules import (
     RTRL,
     UORO,
     Backpropagation,
+    EfficientTraces,
     EProp,
     FeedbackAlignment,
     KolenPollack,
@@ -65,10 +66,17 @@ NO_SIGNALS = ("signals", "pull")
 THROUGH_TIME = {
     "SnAp": (SnAp(), NO_SIGNALS),
     "e-prop, adaptive": (EProp("adaptive"), NO_SIGNALS),
+    "efficient traces": (EfficientTraces(), NO_SIGNALS),
     "RTRL": (RTRL(), NO_SIGNALS),
     "UORO": (UORO(), (*NO_SIGNALS, "batch", "through_time")),
 }
-STREAMING = {"e-prop": EProp("random"), "SnAp": SnAp(), "OTTT": OTTT(), "RTRL": RTRL()}
+STREAMING = {
+    "e-prop": EProp("random"),
+    "efficient traces": EfficientTraces(decay=0.6),
+    "SnAp": SnAp(),
+    "OTTT": OTTT(),
+    "RTRL": RTRL(),
+}
 
 
 @pytest.mark.grid(keep=4)

@@ -32,6 +32,8 @@ from ._jaxpr import Op as Op
 from ._jaxpr import Program as Program
 from ._jaxpr import is_concrete as is_concrete
 from ._jaxpr import trace_program as trace_program
+from ._loops._factor_traces import Decays as Decays
+from ._loops._factor_traces import FactorTraces as FactorTraces
 from ._loops._online_loops import Loop as Loop
 from ._loops._rank_one_scan import RankOne as RankOne
 from ._loops._unit_loop import Traces as Traces

@@ -29,9 +29,9 @@ class LossSpec:
             raise ValueError(
                 f"`reduction` must be 'mean' or 'sum', not {self.reduction!r}."
             )
-        if self.nodes not in ("entry", "unit", "marked", "every"):
+        if self.nodes not in ("entry", "step", "unit", "marked", "every"):
             raise ValueError(
-                "`nodes` must be 'entry', 'unit', 'marked' or 'every', not "
+                "`nodes` must be 'entry', 'step', 'unit', 'marked' or 'every', not "
                 f"{self.nodes!r}."
             )
         if not all(map(_is_axis, jax.tree.leaves(self.batch_axes))):

@@ -31,6 +31,12 @@ def mark_of(op: Op) -> str | None:
     return name if name.startswith((*NODE_MARKS, OUTPUT_MARK)) else None
 
 
+def output_key(op: Op) -> str:
+    """The place in the pytree that `apical.output` marked; empty for other values."""
+    mark = mark_of(op) or ""
+    return mark.removeprefix(OUTPUT_MARK) if mark.startswith(OUTPUT_MARK) else ""
+
+
 def draws(op: Op) -> bool:
     """Whether the operation is the mark of a stochastic node."""
     return (mark_of(op) or "").startswith(BERNOULLI_MARK)

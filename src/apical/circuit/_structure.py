@@ -46,9 +46,9 @@ from ._analysis._synapses import (
 from ._evaluate._control_flow import parallel_carries
 from ._evaluate._sharding import in_front
 from ._evaluate._weight_transport_check import Read, weight_reads
-from ._jaxpr import Atom
+from ._jaxpr import Atom, Op
 from ._loss_spec import LossSpec
-from ._marks import OUTPUT_MARK, mark_of
+from ._marks import output_key
 from ._partition import Partition
 
 
@@ -169,8 +169,8 @@ class Structure:
     @cached_property
     def separated(self) -> bool:
         """Whether each synapse's output reaches exactly one node or the loss."""
-        reach = self.reachability.of_value
-        return all(len(reach[m.op.outputs[0]]) == 1 for m in self.live_ops)
+        found, reach = self.reachability, self.reachability.of_value
+        return not any(found.parts(reach[m.op.outputs[0]]) for m in self.live_ops)
 
     @cached_property
     def depth(self) -> int:
@@ -214,8 +214,7 @@ class Structure:
     @cached_property
     def output_keys(self) -> tuple[str, ...]:
         """The place of each output in the pytree that was marked; empty if alone."""
-        ops = (self.flow.maker[n][0] for n in self.outputs)
-        return tuple((mark_of(op) or "").removeprefix(OUTPUT_MARK) for op in ops)
+        return tuple(output_key(self.flow.maker[n][0]) for n in self.outputs)
 
     @cached_property
     def output_units(self) -> tuple[bool, ...]:
@@ -227,9 +226,24 @@ class Structure:
     def heads_beside(self) -> list[WeightedOp]:
         """The last synapses of heads that the loss reads past the marked outputs."""
         reach = self.reachability.of_value
-        last = frozenset({(LOSS_NUMBER, False)})
-        heads = [m for m in self.live_ops if reach[m.op.outputs[0]] == last]
-        return beside(self.flow, self.outputs, heads)
+        return beside(self.flow, self.outputs, self.live_ops, reach)
+
+    def reversals(self, name: str) -> tuple[Op, ...]:
+        """The operations between a node and the output that reverse an axis."""
+        ends, flow = set(self.outputs), self.flow
+        stack = [n for n, other in self.names.items() if other == name]
+        found, seen = list[Op](), set[int]()
+        while stack:
+            number = stack.pop()
+            if number in seen:
+                continue
+            seen.add(number)
+            op = flow.maker[number][0] if number in flow.maker else None
+            if op is not None and op.name == "rev":
+                found.append(op)
+            if number not in ends:
+                stack += [n for n in flow.after(number) if flow.is_activity(n)]
+        return tuple(found)
 
     @property
     def outputs_in_words(self) -> str:

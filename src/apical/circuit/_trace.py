@@ -42,7 +42,7 @@ from ._marks import BERNOULLI_MARK, NODE_MARKS
 from ._partition import Partition, is_array, shapes_of
 from ._structure import Structure
 
-Nodes = Literal["entry", "unit", "marked", "every"]
+Nodes = Literal["entry", "step", "unit", "marked", "every"]
 
 
 def trace(
@@ -64,8 +64,10 @@ def trace(
         an integer, None for an argument that all examples share, or a tuple with one
         entry (a pytree prefix) per argument.
       nodes: `"entry"` (activities that enter a synapse, and those where paths branch),
-        `"unit"` (the subset of these that are a nonlinearity of one activity),
-        `"marked"` (by `apical.node`) or `"every"` (each operation on an activity).
+        `"step"` (the same within one step of a loop: the state of a unit, which leads
+        to one node, now and later, is none), `"unit"` (the subset of the first that
+        are a nonlinearity of one activity), `"marked"` (by `apical.node`) or `"every"`
+        (each operation on an activity).
 
     Returns:
       A function of `(params, *args)` (arrays or `jax.ShapeDtypeStruct`) that returns
@@ -160,8 +162,13 @@ def _structure(
     # A spike also reaches the loss through operations without a derivative.
     stochastic = set(marked(flow, () if spec.derivative else (BERNOULLI_MARK,)))
     chosen = _chosen(flow, spec, found, set(marks))
-    complete = spec.nodes == "entry"
-    reachability = Reachability(flow, chosen, stochastic, complete=complete)
+    reachability = Reachability(
+        flow,
+        chosen,
+        stochastic,
+        complete=spec.nodes in ("entry", "step"),
+        in_step=spec.nodes == "step",
+    )
     reach = reachability.of_value
     if spec.derivative:
         require_loops(flow, leaves.names, reach)

@@ -191,11 +191,22 @@ def _adaptive_eprop() -> rules.EProp:
     return rules.EProp("adaptive")
 
 
+def _direct_eprop() -> rules.EProp:
+    return rules.EProp(rules.DirectFeedbackAlignment())
+
+
+def _decolle() -> rules.EProp:
+    return rules.EProp(rules.LocalLosses(readout="fixed"))
+
+
 # A model without a loop refuses them.
 THROUGH_TIME: dict[str, RuleSpec] = {
     "eprop": RuleSpec(rules.EProp, cost=1.5),
     "eprop-random": RuleSpec(_random_eprop, cost=1.5),
     "eprop-adaptive": RuleSpec(_adaptive_eprop, cost=1.5),
+    "eprop-direct": RuleSpec(_direct_eprop, cost=1.5),
+    "decolle": RuleSpec(_decolle, cost=1.5),
+    "efficient-traces": RuleSpec(rules.EfficientTraces, cost=1.5),
     "rflo": RuleSpec(rules.RFLO, cost=1.5),
     "ottt": RuleSpec(rules.OTTT, cost=1.5),
     "snap": RuleSpec(rules.SnAp, cost=2.0),

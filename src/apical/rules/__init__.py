@@ -26,6 +26,7 @@ from .online import OTTT as OTTT
 from .online import RFLO as RFLO
 from .online import RTRL as RTRL
 from .online import UORO as UORO
+from .online import EfficientTraces as EfficientTraces
 from .online import EProp as EProp
 from .online import SnAp as SnAp
 from .perturbation import EvolutionStrategy as EvolutionStrategy

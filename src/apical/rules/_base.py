@@ -115,7 +115,8 @@ class Rule:
       through_time: whether the rule finds the derivatives of loops forwards in time; a
         loss function without a loop is then one step from its carry, if there is one.
       passes: of such a rule, what a recurrent synapse passes back in time: `"nothing"`,
-        `"own"` (what leads from a unit to itself) or `"everything"`.
+        `"factors"` (nothing, with traces that are products of two factors), `"own"`
+        (what leads from a unit to itself) or `"everything"`.
       rate_scale: the factor by which a sweep multiplies the usual learning rates.
     """
 

@@ -18,7 +18,7 @@ from ._base import Credit, Rule, Signal, TrainState
 from ._call_checks import explaining_misfit, require_key
 from ._trace_cache import CircuitCache
 
-Nodes = Literal["entry", "unit", "marked", "every"]
+Nodes = Literal["entry", "step", "unit", "marked", "every"]
 
 
 class Keywords(TypedDict, total=False):
@@ -225,9 +225,10 @@ def value_and_grad(
         examples share (a mask, a random key, running statistics); or a tuple with one
         entry (a pytree prefix) per argument.
       nodes: the activities that the rule works on: `"entry"` (those that enter a
-        synapse, and those where paths branch), `"unit"` (the subset of these that are a
-        nonlinearity of one activity), `"marked"` (those marked by `apical.node`) or
-        `"every"` (the result of each operation). By default the rule chooses.
+        synapse, and those where paths branch), `"step"` (the same within one step of a
+        loop), `"unit"` (the subset of the first that are a nonlinearity of one
+        activity), `"marked"` (those marked by `apical.node`) or `"every"` (the result
+        of each operation). By default the rule chooses.
       target: a function of the arguments after `params`, as `lambda x, y: y`, that
         returns the target of the output, in the output's shape. For rules that need
         one.

@@ -145,8 +145,8 @@ def test_the_mean_of_uoro_is_the_gradient_also_of_layers_before_the_loop():
 @pytest.mark.parametrize(
     "feedback",
     [
-        *(apical.rules.Backpropagation(), apical.rules.LocalLosses(), EProp(), 0.5),
-        *(apical.rules.DirectFeedbackAlignment(), apical.rules.NodePerturbation()),
+        *(apical.rules.Backpropagation(), EProp(), 0.5),
+        apical.rules.NodePerturbation(),
     ],
 )
 def test_rules_without_a_backward_path_of_their_own_are_refused(feedback):

@@ -1,6 +1,7 @@
 """Online rules equal backpropagation of a loss with stops by hand, on every cell."""
 
 import jax
+import jax.numpy as jnp
 import pytest
 from support.by_hand import distance
 from support.influence import CELLS, own_weight
@@ -62,3 +63,23 @@ def test_parameters_that_learn_within_the_step_alone_are_named(name, recwarn):
     learner.init(jax.random.key(7), case.params, *case.args)
     text = "".join(str(each.message).split(":")[0] for each in recwarn)
     assert {n for n in case.params if f"'{n}'" in text} == LOWER[name]
+
+
+def test_a_learned_start_that_nothing_passes_back_to_is_named():
+    def loss_fn(w, x):
+        def step(h, x):
+            h = jnp.tanh(x + h @ w["recurrent"])
+            return h, h
+
+        start = jnp.broadcast_to(w["start"], (5, 4))
+        return jnp.mean(jax.lax.scan(step, start, x)[1] ** 2)
+
+    def begun(rule):
+        learner = apical.value_and_grad(loss_fn, rule, batch_axes=1)
+        return learner(w, learner.init(jax.random.key(7), w, x), x).grads
+
+    w, x = {"recurrent": jnp.eye(4), "start": jnp.ones(4)}, jnp.ones((3, 5, 4))
+    with pytest.warns(UserWarning, match="gives 'start' a gradient of zero"):
+        grads = begun(EProp())
+    assert not jnp.any(grads["start"]) and jnp.all(grads["recurrent"] != 0)
+    assert jnp.all(begun(SnAp())["start"] != 0)  # and no warning

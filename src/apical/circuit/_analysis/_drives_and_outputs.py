@@ -50,7 +50,7 @@ def _is_read_within(flow: Flow, number: int, crossed: set[int]) -> bool:
     readers = flow.readers.get(number, [])
     inside = all(id(op) in crossed for op in readers)
     named = mark_of(flow.maker[number][0]) is not None
-    return inside and not named and flow.outside(number) is None
+    return inside and not named and not flow.leaves_body(number)
 
 
 def behind(flow: Flow, atom: Atom) -> set[int]:
@@ -132,12 +132,14 @@ def computed_from_another(flow: Flow, outputs: Iterable[int]) -> set[int]:
 def _tail(flow: Flow, number: int) -> int:
     """Follow sums with parameters and other activities, casts and rearrangements."""
     while True:
-        following = flow.outside(number)
         readers = flow.readers.get(number, [])
-        if following is not None and not readers:
-            number = following
+        if flow.leaves_body(number):
+            following = flow.outside(number)
+            if readers or len(following) != 1:
+                return number
+            number = following[0]
             continue
-        if following is not None or len(readers) != 1:
+        if len(readers) != 1:
             return number
         if not _is_affine(flow, readers[0]) or flow.shape(readers[0].outputs[0]) == ():
             return number
@@ -219,9 +221,12 @@ def _units_of(flow: Flow, found: WeightedOp) -> int | None:
 
 
 def beside(
-    flow: Flow, outputs: Iterable[int], found: Iterable[WeightedOp]
+    flow: Flow,
+    outputs: Iterable[int],
+    found: Iterable[WeightedOp],
+    reach: Mapping[int, Reach],
 ) -> list[WeightedOp]:
-    """The synapses from which the loss is reached past every output.
+    """The last synapses of heads from which the loss is reached past every output.
 
     Marks select outputs; the loss may read other heads too.
     """
@@ -238,4 +243,6 @@ def beside(
                 stack += flow.after(number)
         return False
 
-    return [m for m in found if any(map(passes, m.op.outputs))]
+    last = frozenset({(LOSS_NUMBER, False)})
+    heads = [m for m in found if reach.get(m.op.outputs[0]) == last]
+    return [m for m in heads if any(map(passes, m.op.outputs))]

@@ -100,9 +100,14 @@ class Graph:
                 found += [n for atom, n in pairs if atom == number]
         return found
 
-    def outside(self, number: int) -> int | None:
-        """The variable of a value outside of its body; None if it does not leave it."""
-        return next(iter(self._leaving.get(number, ())), None)
+    def leaves_body(self, number: int) -> bool:
+        """Whether a value is returned by a body."""
+        return number in self._leaving
+
+    def outside(self, number: int) -> list[int]:
+        """The variables of a value outside of its body, if the loss depends on them."""
+        found = self._leaving.get(number, ())
+        return [n for n in found if n in self.live and n not in self.entry]
 
     @cached_property
     def _leaving(self) -> dict[int, list[int]]:

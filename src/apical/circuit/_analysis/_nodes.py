@@ -176,6 +176,7 @@ class Reachability:
       chosen: the activities that are nodes.
       stochastic: those that reach the loss even without a derivative.
       complete: whether an activity that reaches two terminals becomes a node too.
+      in_step: whether a node now and the same node at a later step count as one.
 
     Attributes:
       of_value: the terminals that a value reaches; a node reaches itself.
@@ -184,10 +185,16 @@ class Reachability:
     """
 
     def __init__(
-        self, flow: Flow, chosen: set[int], stochastic: set[int], *, complete: bool
+        self,
+        flow: Flow,
+        chosen: set[int],
+        stochastic: set[int],
+        *,
+        complete: bool,
+        in_step: bool = False,
     ) -> None:
         self.flow, self.chosen, self.complete = flow, chosen, complete
-        self.stochastic = stochastic
+        self.stochastic, self.in_step = stochastic, in_step
         self.of_value: dict[int, Reach] = {}
         self.of_node: dict[int, Reach] = {}
         self.added: set[int] = set()
@@ -238,9 +245,13 @@ class Reachability:
         if number in self.chosen or (self.keep and number in self.added):
             return True
         made = self.flow.kind[number] == ACTIVITY and not _origins(self.flow, number)
-        branches = self.complete and made and not op.enterable and len(out) > 1
+        branches = self.complete and made and not op.enterable and self.parts(out)
         (self.added.add if branches else self.added.discard)(number)
         return branches
+
+    def parts(self, out: Reach) -> bool:
+        """Whether paths part: whether more than one terminal is reached."""
+        return len({n for n, _ in out} if self.in_step else out) > 1
 
     def _op(self, op: Op, outs: Sequence[Reach]) -> None:
         if op.name == "scan":

@@ -19,3 +19,11 @@ def zero_cotangent(x: Any) -> Any:
     if jnp.issubdtype(jnp.result_type(x), jnp.inexact):
         return jnp.zeros_like(x)
     return np.zeros(jnp.shape(x), jax.dtypes.float0)
+
+
+def inner(cotangent: Any, value: Any) -> Any:
+    """A cotangent times a value, summed; 0 where there is no cotangent."""
+    if cotangent is None:
+        return jnp.zeros(())
+    # As in `jax.vjp` of complex functions: no conjugate.
+    return jnp.sum(cotangent * value).real.astype(jnp.float32)

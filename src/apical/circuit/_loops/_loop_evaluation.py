@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,9 +43,11 @@ class LoopEvaluation(abc.ABC):
         """Run a scan; one of the loops with its own derivative."""
         for i, loop in enumerate(self.loops):
             if loop.scans.op is op:
-                return self.run(runner, i, scope)
+                return self.run(runner, i, scope, inject)
         return enter_scan(runner, op, scope, inject)
 
     @abc.abstractmethod
-    def run(self, runner: Runner, i: int, scope: Scope) -> Sequence[Any]:
+    def run(
+        self, runner: Runner, i: int, scope: Scope, inject: Mapping[str, Any]
+    ) -> Sequence[Any]:
         """Run one of the loops, by its position."""

@@ -8,7 +8,7 @@ over all steps.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,6 +90,20 @@ class NestedLoop:
         if depth > 1:
             flat = [x.reshape(self.length, *x.shape[depth:]) for x in flat]
         return [starts[p] for p in self.carries], flat
+
+    def flat(self, injected: Mapping[str, Any]) -> dict[str, Any]:
+        """Values with the lengths of all scans in front, as those of all steps."""
+        depth = len(self.ops)
+        return {
+            name: x if depth == 1 else x.reshape(self.length, *x.shape[depth:])
+            for name, x in injected.items()
+        }
+
+    def unflat(self, sites: Mapping[str, Any]) -> dict[str, Any]:
+        """Values of all steps, with the lengths of all scans in front."""
+        if len(self.ops) == 1:
+            return dict(sites)
+        return {n: x.reshape(*self.lengths, *x.shape[1:]) for n, x in sites.items()}
 
     def returned(self, scope: Scope, last: Sequence[Any], ys: Sequence[Any]) -> Any:
         """The outputs of the outermost scan."""

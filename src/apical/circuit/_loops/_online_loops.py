@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .._evaluate._interpreter import Runner, Scope
@@ -16,6 +16,7 @@ from ._readout_filters import ReadoutFilter
 from ._readout_traces import carried_start
 from ._readouts import LoopParts, parts_of
 from ._step_evaluation import Recurrence
+from ._step_taps import taps_of
 from ._unit_loop import UnitLoop
 from ._unit_search import MixedUnitsError, find_units
 from ._weight_values import plain_scan
@@ -38,27 +39,33 @@ class Loop:
     outermost: bool
 
 
-def find_loops(structure: Structure, *, own: bool) -> tuple[Loop, ...]:
+def find_loops(
+    structure: Structure, *, own: bool, memoryless: bool = False
+) -> tuple[Loop, ...]:
     """The loops whose carry depends on parameters, without those inside them.
 
     Args:
       structure: the structure of the loss function.
       own: whether a recurrent synapse passes signals back to the unit that it drives.
+      memoryless: whether what drives carries that only recurrent synapses read, and
+        nothing else, drives units too.
 
     Raises:
       MixedUnitsError: if units depend on each other other than by synapses.
     """
     return tuple(
-        _loop(scans, structure.live, own, outermost)
+        _loop(scans, structure.live, own, memoryless, outermost)
         for scans, outermost in loops_with_states(structure)
     )
 
 
-def _loop(scans: NestedLoop, live: set[int], own: bool, outermost: bool) -> Loop:
+def _loop(
+    scans: NestedLoop, live: set[int], own: bool, memoryless: bool, outermost: bool
+) -> Loop:
     parts = parts_of(scans.step)
     used = [scans.op.outputs[scans.carries[i]] in live for i in parts.unit_carries]
     try:
-        units = find_units(parts.units, own=own, used=used)
+        units = find_units(parts.units, own=own, used=used, memoryless=memoryless)
     except MixedUnitsError as error:
         raise MixedUnitsError(f"The loop at {scans.op.where}: {error}") from error
     loop = UnitLoop(
@@ -85,47 +92,69 @@ class OnlineLoops(LoopEvaluation):
     continues: Sequence[bool] = ()
     filters: Sequence[Sequence[ReadoutFilter]] = ()
 
-    def run(self, runner: Runner, i: int, scope: Scope) -> Sequence[Any]:
+    def run(
+        self, runner: Runner, i: int, scope: Scope, inject: Mapping[str, Any]
+    ) -> Sequence[Any]:
         """Run one of the loops: its units, then its read-outs."""
         loop: Loop = self.loops[i]
         parts, scans = loop.parts, loop.scans
+        injected = scans.flat(runner.injected(scans.op, inject))
+        sites, tap = runner.plan.sites, runner.tap
+        taps = taps_of(parts.units, sites, tap, injected)
+        units = replace(loop.units, taps=taps) if taps.sites else loop.units
         starts, xs = scans.given(scope)
         inner = scans.fixed(runner, scope)
         fixed = fixed_of(runner, parts.units, inner)
         given, filters = None, ()
         if self.traces is not None and self.continues[i]:
             given, filters = self.traces[i], self.filters[i]
-        last, ys, traces = online_scan(
-            loop.units,
+        last, ys, traces = self.scan(
+            units,
             fixed,
             [starts[k] for k in parts.unit_carries],
-            xs,
+            [*xs, *(injected[name] for name in taps.injected)],
             given,
-            self.chunk,
             filters,
         )
         if traces is not None:
             self.after[i] = traces
         ends = dict(zip(parts.unit_carries, last, strict=True))
-        count = len(parts.unit_ys)
-        outs = dict(zip(parts.unit_ys, ys[:count], strict=True))
+        count = len(parts.units.ys)
+        found = dict(zip(taps.names, ys[count:], strict=True))
+        crossing, ys = ys[len(parts.unit_ys) : count], ys[: len(parts.unit_ys)]
+        outs = dict(zip(parts.unit_ys, ys, strict=True))
         if parts.readouts is not None:
             first = dict(enumerate(starts))
-            if given is not None:
+            if given is not None and filters:
                 held = {each.carry: starts[each.carry] for each in filters}
-                first |= carried_start(loop.units, filters, fixed, given.filters, held)
-            begun = [first[k] for k in parts.readout_carries]
-            inputs = [*xs, *ys[count:]]
+                first |= carried_start(units, filters, fixed, given.filters, held)
+            taps = taps_of(parts.readouts, sites, tap, injected)
             last, ys = plain_scan(
                 parts.readouts,
                 fixed_of(runner, parts.readouts, inner),
-                begun,
-                inputs,
+                [first[k] for k in parts.readout_carries],
+                [*xs, *crossing, *(injected[name] for name in taps.injected)],
                 scans.length,
                 reverse=scans.reverse,
                 unroll=scans.unroll,
+                taps=taps,
             )
+            count = len(parts.readout_ys)
             ends.update(zip(parts.readout_carries, last, strict=True))
-            outs.update(zip(parts.readout_ys, ys, strict=True))
+            outs.update(zip(parts.readout_ys, ys[:count], strict=True))
+            found.update(zip(taps.names, ys[count:], strict=True))
+        scope.sites.update(scans.unflat(found))
         carry = [ends[k] for k in range(len(starts))]
         return scans.returned(scope, carry, [outs[j] for j in range(len(outs))])
+
+    def scan(
+        self,
+        units: UnitLoop,
+        fixed: Any,
+        start: Any,
+        xs: Any,
+        traces: Any,
+        filters: Any,
+    ) -> tuple[list[Any], list[Any], Any]:
+        """The units of a loop: the last carry, the outputs, and the traces after it."""
+        return online_scan(units, fixed, start, xs, traces, self.chunk, filters)

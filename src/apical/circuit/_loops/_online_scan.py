@@ -47,16 +47,17 @@ def online_scan(
       loop: the loop.
       fixed: what is the same at every step.
       carry: the first carry.
-      xs: the inputs, stacked.
+      xs: the inputs, stacked, and the values injected at sites.
       traces: the traces that the carry comes with; None at the start of a sequence.
       chunk: the number of steps that are differentiated at once.
       filters: the read-outs that continue, in the order of `traces.filters`.
 
     Returns:
-      The last carry, the outputs, and the traces after it if traces were given.
+      The last carry, the outputs and the values at sites, and the traces after it if
+      traces were given.
     """
     if loop.length == 0:
-        return *_plain(loop, fixed, carry, xs), traces
+        return *plain(loop, fixed, carry, xs), traces
     chunk = min(chunk, loop.length)
 
     @jax.custom_vjp
@@ -64,7 +65,7 @@ def online_scan(
         return primal(fixed, carry, xs, traces)
 
     def primal(fixed: Any, carry: Any, xs: Any, traces: Any) -> Any:
-        last, ys = _plain(loop, fixed, carry, xs)
+        last, ys = plain(loop, fixed, carry, xs)
         after = None
         if traces is not None:
             after = _traces_after(loop, fixed, carry, xs, traces, chunk, filters)
@@ -97,19 +98,27 @@ def online_scan(
     return scan(fixed, list(carry), list(xs), traces)
 
 
-def _plain(loop: UnitLoop, fixed: Fixed, carry: Any, xs: Any) -> tuple[Any, Any]:
+def plain(loop: UnitLoop, fixed: Fixed, carry: Any, xs: Any) -> tuple[Any, Any]:
     """The loop as it is written."""
-    how = {"reverse": loop.reverse, "unroll": loop.unroll}
-    return plain_scan(loop.step, fixed, carry, xs, loop.length, **how)
+    return plain_scan(
+        loop.step,
+        fixed,
+        carry,
+        xs,
+        loop.length,
+        reverse=loop.reverse,
+        unroll=loop.unroll,
+        taps=loop.taps,
+    )
 
 
-def _divided(loop: UnitLoop, chunk: int) -> tuple[int, int]:
+def divided(loop: UnitLoop, chunk: int) -> tuple[int, int]:
     """The number of whole chunks, and of the steps that remain: at least one."""
     count = (loop.length - 1) // chunk
     return count, loop.length - count * chunk
 
 
-def _cut(loop: UnitLoop, stacked: Any, start: Any, length: int) -> Any:
+def cut(loop: UnitLoop, stacked: Any, start: Any, length: int) -> Any:
     """Some steps of stacked arrays, in the order of the steps.
 
     Cut where they are used: a copy of all chunks would grow with the sequence.
@@ -137,7 +146,7 @@ def _traces_after(
         return traces
 
     def step(state: Any, start: Any, length: int) -> Any:
-        (carry, traces), xs = state, _cut(loop, given, start, length)
+        (carry, traces), xs = state, cut(loop, given, start, length)
         last, before = run_steps(loop, fixed, carry, xs, length)
         _, _, apart = steps_apart(loop, fixed, before, xs)
         rows = end_rows(loop, credit=False, slots=True)
@@ -146,7 +155,7 @@ def _traces_after(
         traces = next_traces(loop, apart, along, traces, 0)
         return last, traces._replace(filters=held)
 
-    count, rest = _divided(loop, chunk)
+    count, rest = divided(loop, chunk)
     state, _ = jax.lax.scan(
         lambda state, start: (step(state, start, chunk), None),
         (carry, traces),
@@ -170,7 +179,7 @@ def _pull_forwards(
 
     def step(state: Any, at: Any, last: Any, length: int, final: bool) -> Any:
         carry, found, start, traces, first = state
-        xs, ybar = _cut(loop, stacked, at, length)
+        xs, ybar = cut(loop, stacked, at, length)
         after, before = run_steps(loop, fixed, carry, xs, length)
         within, apart = within_steps(loop, fixed, before, xs, ybar, last)
         direct = [a + b for a, b in zip(found, within.weights, strict=True)]
@@ -196,7 +205,7 @@ def _pull_forwards(
         loop.zero_traces() if traces is None else traces,
         end_rows(loop, credit=False, slots=True),
     )
-    count, rest = _divided(loop, chunk)
+    count, rest = divided(loop, chunk)
     state, moved = jax.lax.scan(
         lambda state, at: step(state, at, none, chunk, False),
         state,
@@ -231,13 +240,13 @@ def _pull_reversed(
 ) -> tuple[list[Any], dict[int, Any], dict[int, Any]]:
     """The same, from the last step on."""
     none, stacked = [None] * len(last), (xs, ybar)
-    count, rest = _divided(loop, chunk)
+    count, rest = divided(loop, chunk)
     at = rest + chunk * jnp.arange(count)  # what remains comes first
-    first_xs, first_ybar = _cut(loop, stacked, 0, rest)
+    first_xs, first_ybar = cut(loop, stacked, 0, rest)
     after, begun = run_steps(loop, fixed, carry, first_xs, rest)
 
     def forward(carry: Any, at: Any) -> Any:
-        xs = _cut(loop, stacked[0], at, chunk)
+        xs = cut(loop, stacked[0], at, chunk)
         return run_steps(loop, fixed, carry, xs, chunk)[0], carry
 
     _, starts = jax.lax.scan(forward, after, at)
@@ -255,7 +264,7 @@ def _pull_reversed(
 
     def chunked(state: Any, given: Any) -> Any:
         start, at, ends = given
-        xs, ybar = _cut(loop, stacked, at, chunk)
+        xs, ybar = cut(loop, stacked, at, chunk)
         _, before = run_steps(loop, fixed, start, xs, chunk)
         return step(state, before, xs, ybar, ends)
 

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 
+from .._analysis._graph import walk
 from .._structure import Structure
+from ._factor_loops import FactorLoops
+from ._factor_traces import Decays, FactorTraces, factor_zeros
 from ._online_loops import Loop, OnlineLoops, find_loops
 from ._rank_one_loops import RankOneLoops, StateLoop, find_state_loops
 from ._rank_one_scan import RankOne
 from ._readout_filters import ReadoutFilter
 from ._readout_traces import zero_traces
+from ._step_taps import taps_of
 from ._streaming import (
     continuing,
     continuing_filters,
     require_streaming,
     require_streaming_states,
     within_step,
+    without_credit,
 )
 from ._unit_loop import Traces
 
@@ -38,16 +44,21 @@ class ProgramLoops:
         """The loops, and their units.
 
         Args:
-          passes: what a recurrent synapse passes back in time: `"nothing"`, or `"own"`
-            for what leads from a unit to itself.
+          passes: what a recurrent synapse passes back in time: `"nothing"`; `"own"` for
+            what leads from a unit to itself; or `"factors"` for nothing, by traces with
+            two factors, which units without a memory have too.
 
         Raises:
           MixedUnitsError: if units depend on each other other than by synapses.
         """
-        if passes not in ("nothing", "own"):
-            raise ValueError(f"`passes` must be 'nothing' or 'own', not {passes!r}.")
+        if passes not in ("nothing", "own", "factors"):
+            raise ValueError(
+                f"`passes` must be 'nothing', 'own' or 'factors', not {passes!r}."
+            )
         if passes not in self._of_units:
-            found = find_loops(self.structure, own=passes == "own")
+            found = find_loops(
+                self.structure, own=passes == "own", memoryless=passes == "factors"
+            )
             self._of_units[passes] = found
         return self._of_units[passes]
 
@@ -66,6 +77,38 @@ class ProgramLoops:
         found = within_step(self.structure, self.of_units(passes))
         return tuple(names[i] for i in found)
 
+    def without_credit(self, passes: str = "nothing") -> tuple[str, ...]:
+        """The names of the parameters that recurrent synapses alone read.
+
+        They are first values of states, and their gradient is zero.
+        """
+        names = self.structure.leaves.names
+        found = without_credit(self.structure, self.of_units(passes))
+        return tuple(names[i] for i in found)
+
+    def require_nodes(self, passes: str, rule: str) -> None:
+        """Require that signals can be sent to every node inside the loops.
+
+        Args:
+          passes: as in `of_units`.
+          rule: the name of the rule, for messages.
+        """
+        names = self.structure.names
+        for loop in self.of_units(passes):
+            parts = [p for p in (loop.parts.units, loop.parts.readouts) if p]
+            every = {n: [name] for n, name in names.items()}
+            found = {name for p in parts for name in taps_of(p, every, None, {}).names}
+            inside = [s for body in loop.scans.op.bodies for s in walk(body)]
+            for site in inside:
+                for n in site.op.outputs:
+                    if n in names and names[n] not in found:
+                        raise ValueError(
+                            f"{rule} cannot send a signal to the node {names[n]!r} at "
+                            f"{site.op.where}: it is inside a loop or a branch within "
+                            "the step, or the same at every step. Use a `feedback` "
+                            "with another backward path, such as 'random'."
+                        )
+
     def require_streaming(self, passes: str | None, rule: str) -> None:
         """Require that what is known of the past can continue from call to call.
 
@@ -79,7 +122,11 @@ class ProgramLoops:
             require_streaming(self.structure, self.of_units(passes), rule)
 
     def online(
-        self, passes: str, chunk: int, traces: Sequence[Traces] | None
+        self,
+        passes: str,
+        chunk: int,
+        traces: Sequence[Any] | None,
+        decays: Decays | None = None,
     ) -> OnlineLoops:
         """An evaluation that finds derivatives by eligibility traces.
 
@@ -90,23 +137,33 @@ class ProgramLoops:
           passes: as in `of_units`.
           chunk: the number of steps that are computed at once.
           traces: what each loop starts with; None for zeros.
+          decays: the filters of traces with two factors.
         """
-        loops = self.of_units(passes)
-        if traces is None:
-            return OnlineLoops(loops, None, chunk)
-        kept = continuing(self.structure, loops)
-        return OnlineLoops(loops, traces, chunk, kept, self._filters(passes))
+        loops, kept, filters = self.of_units(passes), (), ()
+        if traces is not None:
+            kept = continuing(self.structure, loops)
+            filters = self._filters(passes)
+        if decays is not None:
+            return FactorLoops(loops, traces, chunk, kept, filters, decays=decays)
+        return OnlineLoops(loops, traces, chunk, kept, filters)
 
-    def zero_traces(self, passes: str) -> tuple[Traces, ...]:
-        """The traces of each loop at the start of a sequence."""
+    def zero_traces(self, passes: str) -> tuple[Traces | FactorTraces, ...]:
+        """The traces of each loop at the start of a sequence.
+
+        Raises:
+          ValueError: for traces with two factors, if a read-out continues from call to
+            call.
+        """
         pairs = zip(self.of_units(passes), self._filters(passes), strict=True)
+        if passes == "factors":
+            return tuple(factor_zeros(loop.units) for loop, _ in pairs)
         return tuple(zero_traces(loop.units, filters) for loop, filters in pairs)
 
     def trace_bytes(self, passes: str) -> list[int]:
         """The bytes of the traces of each loop."""
         shapes = jax.eval_shape(lambda: self.zero_traces(passes))
 
-        def size(traces: Traces) -> int:
+        def size(traces: Any) -> int:
             leaves = jax.tree.leaves(traces)
             return sum(math.prod(s.shape) * s.dtype.itemsize for s in leaves)
 
@@ -116,7 +173,16 @@ class ProgramLoops:
         """For each loop, the read-outs that continue from call to call."""
         if self.structure.spec.carry is None:
             return [() for _ in self.of_units(passes)]
-        return [continuing_filters(self.structure, x) for x in self.of_units(passes)]
+        found = [continuing_filters(self.structure, x) for x in self.of_units(passes)]
+        for loop, filters in zip(self.of_units(passes), found, strict=True):
+            if filters and passes == "factors":
+                raise ValueError(
+                    f"A read-out of the loop at {loop.scans.op.where} continues from "
+                    "call to call. Its credit needs a filtered trace of each weight, "
+                    "which is not a product of two factors. Start it anew in each "
+                    "call, call with the whole sequence, or use `EProp`."
+                )
+        return found
 
     def rank_one(
         self, key: jax.Array, estimates: Sequence[RankOne] | None

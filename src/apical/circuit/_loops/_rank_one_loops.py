@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,9 +59,22 @@ class RankOneLoops(LoopEvaluation):
 
     key: jax.Array
 
-    def run(self, runner: Runner, i: int, scope: Scope) -> Sequence[Any]:
-        """Run one of the loops."""
+    def run(
+        self, runner: Runner, i: int, scope: Scope, inject: Mapping[str, Any]
+    ) -> Sequence[Any]:
+        """Run one of the loops.
+
+        Raises:
+          ValueError: for a site in the loop.
+        """
+        del inject
         loop: StateLoop = self.loops[i]
+        inside = runner.inner[id(loop.scans.op)]
+        if inside:
+            raise ValueError(
+                f"The site {inside[0]!r} is in a loop whose derivative is estimated "
+                "forwards in time, where no site can be visited: pass `sites=()`."
+            )
         scans, step = loop.scans, loop.plain.step
         starts, xs = scans.given(scope)
         last, ys, after = rank_one_scan(

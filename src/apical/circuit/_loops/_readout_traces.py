@@ -101,6 +101,7 @@ def carried_start(
     for synapse, trace in zip(readout_synapses(filters, values), traces, strict=True):
         each, k = synapse.filter, synapse.filter.carry
         held = _learned_filter(loop, synapse.position, fixed.weights, trace)
+        held = loop.taps.consumed_after(loop.step, synapse.position, held)
         op, position = _operation(loop, synapse.position)
         w = values[op.inputs[position]]
         copy = fixed.copies[synapse.position]

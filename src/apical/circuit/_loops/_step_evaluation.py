@@ -13,7 +13,10 @@ from .._evaluate._feedback_weight import with_feedback_weight
 from .._jaxpr import Atom, Literal, Op
 from ._own_weights import OwnWeights, own_weights
 from ._step import Step, reads
+from ._step_taps import StepTaps, shifted
 from ._units import Units
+
+NO_TAPS = StepTaps()
 
 
 class StepResult(NamedTuple):
@@ -21,7 +24,7 @@ class StepResult(NamedTuple):
 
     Attributes:
       carry: the carries after the step.
-      ys: its outputs.
+      ys: its outputs, and the values of its sites.
       inputs: the input of each synapse.
     """
 
@@ -84,6 +87,7 @@ def evaluate(
     recurrence: Recurrence | None = None,
     output: Callable[[int, Any], Any] | None = None,
     use: Callable[[int, Any], Any] | None = None,
+    taps: StepTaps = NO_TAPS,
 ) -> StepResult:
     """One step.
 
@@ -92,69 +96,156 @@ def evaluate(
       fixed: the values that are the same at every step, by variable.
       copies: the weight of the backward path of each synapse; None for its own.
       carry: the carries before the step.
-      xs: its inputs.
+      xs: its inputs, and the values injected at its sites.
       recurrence: what recurrent synapses pass back; by default everything.
       output: `output(i, y)` replaces the output of synapse `i`.
       use: `use(j, w)` replaces the weight in `step.uses[j]`.
+      taps: the sites. Synapses and outputs read a site through its tap. The carry
+        after the step has the derivative of what is there without taps: a unit's own
+        state passes to the next step.
     """
     values = dict(fixed)
     values.update(zip(step.carries, carry, strict=True))
-    values.update(zip(step.xs, xs, strict=True))
-    # What recurrent synapses read: values without the derivative by some groups' carry.
-    shadows: dict[frozenset[int], dict[int, Any]] = {}
-    if recurrence is not None:
-        for groups in set(recurrence.stopped.values()):
-            numbers = recurrence.carries(groups)
-            shadows[groups] = {n: jax.lax.stop_gradient(values[n]) for n in numbers}
-    inputs: list[Any] = [None] * len(step.synapses)
-
-    def read(atom: Atom, first: Mapping[int, Any] | None = None) -> Any:
-        if isinstance(atom, Literal):
-            return atom.value
-        return first[atom] if first and atom in first else values[atom]
-
-    def operands(op: Op, first: Mapping[int, Any] | None = None) -> list[Any]:
-        found = [read(a, first) for a in op.inputs]
-        if use is not None:
-            for i, value in enumerate(found):
-                j = step.use_at.get((id(op), i))
-                if j is not None:
-                    found[i] = use(j, value)
-        return found
-
+    given, injected = xs[: len(step.xs)], xs[len(step.xs) :]
+    values.update(zip(step.xs, given, strict=True))
+    evaluation = _Evaluation(
+        step=step,
+        copies=copies,
+        recurrence=recurrence,
+        output=output,
+        use=use,
+        taps=taps,
+        injected=dict(zip(taps.injected, injected, strict=True)),
+        values=values,
+    )
     for op in step.ops:
         at = step.synapse_at.get(id(op))
         if at is None:
-            values.update(zip(op.outputs, op(*operands(op)), strict=True))
-            for groups, shadow in shadows.items():
-                assert recurrence is not None
-                near = id(op) in recurrence.before.get(groups, ())
-                if near and not shadow.keys().isdisjoint(reads(op)):
-                    made = op(*operands(op, shadow))
-                    shadow.update(zip(op.outputs, made, strict=True))
-            continue
-        synapse = step.synapses[at]
-        x, w = read(synapse.input), read(op.inputs[synapse.weight])
-        passed: Any = x
-        if recurrence is not None and at in recurrence.stopped:
-            passed = read(synapse.input, shadows[recurrence.stopped[at]])
-        inputs[at] = passed
-        copy = copies[at] if copies else None
+            evaluation.run(op)
+        else:
+            evaluation.run_synapse(op, at)
+        evaluation.visit(op)
+    return evaluation.result()
+
+
+@dataclass(eq=False)
+class _Evaluation:
+    """The values of one evaluation of a step.
+
+    `values` are those of the variables. The others hold values of which the derivatives
+    differ, and a variable that is missing there has that of the next in line:
+
+    * `tapped`: what synapses and outputs read where a site comes before;
+    * `shadows`: without the derivative by the carry of some groups, for the recurrent
+      synapses of these;
+    * `tapped_shadows`: both.
+    """
+
+    step: Step
+    copies: Sequence[Any]
+    recurrence: Recurrence | None
+    output: Callable[[int, Any], Any] | None
+    use: Callable[[int, Any], Any] | None
+    taps: StepTaps
+    injected: Mapping[str, Any]
+    values: dict[int, Any]
+
+    def __post_init__(self) -> None:
+        self.inputs: list[Any] = [None] * len(self.step.synapses)
+        self.sites: dict[str, Any] = {}
+        self.tapped: dict[int, Any] = {}
+        self.shadows: dict[frozenset[int], dict[int, Any]] = {}
+        self.tapped_shadows: dict[frozenset[int], dict[int, Any]] = {}
+        if self.recurrence is not None:
+            for groups in set(self.recurrence.stopped.values()):
+                numbers = self.recurrence.carries(groups)
+                still = {n: jax.lax.stop_gradient(self.values[n]) for n in numbers}
+                self.shadows[groups] = still
+                self.tapped_shadows[groups] = dict(still) if self.taps.sites else still
+
+    def read(self, atom: Atom, *first: Mapping[int, Any]) -> Any:
+        """A value, from the first of some mappings that holds it."""
+        if isinstance(atom, Literal):
+            return atom.value
+        return next((x[atom] for x in first if atom in x), self.values[atom])
+
+    def _computed(self, op: Op, *first: Mapping[int, Any]) -> dict[int, Any]:
+        """The results of an operation."""
+        found = [self.read(a, *first) for a in op.inputs]
+        if self.use is not None:
+            for i, value in enumerate(found):
+                j = self.step.use_at.get((id(op), i))
+                if j is not None:
+                    found[i] = self.use(j, value)
+        return dict(zip(op.outputs, op(*found), strict=True))
+
+    def run(self, op: Op) -> None:
+        """An operation that is no synapse."""
+        self.values.update(self._computed(op))
+        numbers = reads(op)
+        if not self.tapped.keys().isdisjoint(numbers):
+            self.tapped.update(self._computed(op, self.tapped))
+        for groups, shadow in self.shadows.items():
+            assert self.recurrence is not None
+            if id(op) not in self.recurrence.before.get(groups, ()):
+                continue
+            if not shadow.keys().isdisjoint(numbers):
+                shadow.update(self._computed(op, shadow))
+            if self.taps.sites:
+                also = self.tapped_shadows[groups]
+                if not also.keys().isdisjoint(numbers):
+                    also.update(self._computed(op, also, self.tapped))
+
+    def run_synapse(self, op: Op, at: int) -> None:
+        """A synapse, with the input and the output that are asked for."""
+        synapse = self.step.synapses[at]
+        w = self.read(op.inputs[synapse.weight])
+        groups = self.recurrence.stopped.get(at) if self.recurrence else None
+        first = {} if groups is None else self.tapped_shadows[groups]
+        passed = self.read(synapse.input, first, self.tapped)
+        self.inputs[at] = passed
+        copy = self.copies[at] if self.copies else None
         if copy is None:
             y = _apply(op, synapse.weight, passed, w)
         else:
             y = with_feedback_weight(op, synapse.weight, passed, w, copy)
-        y = y if output is None else output(at, y)
-        if recurrence is not None and at in recurrence.own_weights:
-            b = w if copy is None else copy
-            own = recurrence.own_weights[at](x - passed, jax.lax.stop_gradient(b))
+        y = y if self.output is None else self.output(at, y)
+        if self.recurrence is not None and at in self.recurrence.own_weights:
+            assert groups is not None
+            shadow, b = self.shadows[groups], w if copy is None else copy
+            x, alone = self.read(synapse.input), self.read(synapse.input, shadow)
+            own = self.recurrence.own_weights[at](x - alone, jax.lax.stop_gradient(b))
             # What other recurrent synapses of the step read is without this path.
-            shadows[recurrence.stopped[at]][op.outputs[0]] = y
+            shadow[op.outputs[0]] = first[op.outputs[0]] = y
             y = y + own.astype(y.dtype)  # 0, with a derivative
-        values[op.outputs[0]] = y
-    return StepResult(
-        [read(a) for a in step.carried], [read(a) for a in step.ys], inputs
-    )
+        self.values[op.outputs[0]] = y
+
+    def visit(self, op: Op) -> None:
+        """The sites among the results of an operation."""
+        for n in op.outputs:
+            if n not in self.taps.at:
+                continue
+            value = self.read(n, self.tapped)
+            passed = self.taps.consumed(n, value, self.injected, self.sites)
+            if self.taps.tap is None:
+                continue
+            self.tapped[n] = passed
+            self.values[n] = shifted(self.values[n], passed)
+            for groups, shadow in self.shadows.items():
+                if n in shadow:
+                    shadow[n] = shifted(shadow[n], passed)
+                also = self.tapped_shadows[groups]
+                if n in also:
+                    also[n] = self.taps.consumed(n, also[n], self.injected)
+
+    def result(self) -> StepResult:
+        """What the step computes."""
+        ys = [self.read(a, self.tapped) for a in self.step.ys]
+        return StepResult(
+            [self.read(a) for a in self.step.carried],
+            [*ys, *(self.sites[name] for name in self.taps.names)],
+            self.inputs,
+        )
 
 
 def _apply(op: Op, weight: int, x: Any, w: Any) -> Any:

@@ -152,6 +152,29 @@ def within_step(structure: Structure, loops: Sequence[Loop]) -> tuple[int, ...]:
     return tuple(sorted(below - traced))
 
 
+def without_credit(structure: Structure, loops: Sequence[Loop]) -> tuple[int, ...]:
+    """The learned leaves from which every path leads through recurrent synapses.
+
+    They are the first values of states that only recurrent synapses read: if these
+    pass nothing back in time, such leaves have a gradient of zero.
+    """
+    flow, unread = structure.flow, set[int]()
+    for loop in loops:
+        step = loop.units.step
+        active = {step.carries[i] for i in loop.units.active}
+        unread |= set(step.carries) - active
+    found, stack = set[int](), [flow.program.body.outputs[0]]
+    while stack:
+        atom = stack.pop()
+        if isinstance(atom, Literal) or atom in found:
+            continue
+        found.add(atom)
+        before = flow.before(atom)
+        stack += before[1:] if atom in unread else before  # without the first value
+    inputs = flow.program.body.inputs[: len(structure.leaves.learned)]
+    return tuple(i for i, n in enumerate(inputs) if n in flow.live and n not in found)
+
+
 def _leaves_within(flow: Flow, loop: Loop, atom: Atom) -> frozenset[int]:
     """The leaves that a value depends on, other than through the carry."""
     step, xs = loop.units.step, loop.parts.whole.xs

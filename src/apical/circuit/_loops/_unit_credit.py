@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ._cotangents import inner
 from ._step_evaluation import StepResult, evaluate
 from ._synapse_axes import SynapseAxes
 from ._unit_loop import Traces, UnitLoop
@@ -77,7 +78,7 @@ def run_steps(
     values = fixed_values(loop.step, fixed)
 
     def step(carry: Any, x: Any) -> Any:
-        found = evaluate(loop.step, values, fixed.copies, carry, x)
+        found = evaluate(loop.step, values, fixed.copies, carry, x, taps=loop.taps)
         return found.carry, carry
 
     return jax.lax.scan(step, list(carry), list(xs), length=length)
@@ -107,6 +108,7 @@ def steps_apart(
             x,
             recurrence=loop.recurrence,
             output=keep,
+            taps=loop.taps,
         )
         made = [outputs[i] for i in range(len(loop.step.synapses))]
         return found.carry, found.ys, Apart(found.inputs, made)
@@ -132,7 +134,7 @@ def within_steps(
       ybar: the cotangents of the outputs; None where there is none.
       last: the cotangents of the carries after the last step; None alike.
     """
-    learned = [i for i, n in enumerate(loop.step.xs) if loop.step.learns(n)]
+    learned = learned_inputs(loop, xs)
 
     def total(weights: Any, acts: Any, inputs: Any) -> Any:
         carry, ys, apart = steps_apart(
@@ -141,8 +143,8 @@ def within_steps(
             replaced(before, dict(zip(loop.active, acts, strict=True))),
             replaced(xs, inputs),
         )
-        parts = [_inner(b, y) for b, y in zip(ybar, ys, strict=True)]
-        parts += [_inner(b, c[-1]) for b, c in zip(last, carry, strict=True)]
+        parts = [inner(b, y) for b, y in zip(ybar, ys, strict=True)]
+        parts += [inner(b, c[-1]) for b, c in zip(last, carry, strict=True)]
         return sum(parts, start=jnp.zeros(())), apart
 
     acts, inputs = [before[i] for i in loop.active], {i: xs[i] for i in learned}
@@ -150,6 +152,13 @@ def within_steps(
         list(fixed.weights), acts, inputs
     )
     return Within(*slopes), apart
+
+
+def learned_inputs(loop: UnitLoop, xs: Sequence[Any]) -> list[int]:
+    """The positions of the inputs that depend on parameters, or are injected."""
+    step = loop.step
+    learned = [i for i, n in enumerate(step.xs) if step.learns(n)]
+    return [*learned, *range(len(step.xs), len(xs))]
 
 
 def along_units(
@@ -234,6 +243,7 @@ def cut_step(
         recurrence=loop.recurrence if loop.recurrence.own else None,
         output=lambda i, _: outputs[i] + ds[i] if i in ds else outputs[i],
         use=lambda j, w: added(w, du[j]) if j in du else w,
+        taps=loop.taps,
     )
 
 
@@ -348,10 +358,3 @@ def end_rows(loop: UnitLoop, *, credit: bool, slots: bool) -> jax.Array:
         every = np.arange(loop.units.states)[:, None]
         found.append(every == loop.units.slots[None])
     return jnp.asarray(np.concatenate(found), loop.dtype)
-
-
-def _inner(cotangent: Any, value: Any) -> Any:
-    if cotangent is None:
-        return jnp.zeros(())
-    # As in `jax.vjp` of complex functions: no conjugate.
-    return jnp.sum(cotangent * value).real.astype(jnp.float32)

@@ -26,7 +26,8 @@ import numpy as np
 from .._analysis._primitives import is_elementwise
 from ._readouts import is_filter
 from ._step import Step
-from ._step_evaluation import Recurrence
+from ._step_evaluation import NO_TAPS, Recurrence
+from ._step_taps import StepTaps
 from ._synapse_axes import SynapseAxes, synapse_axes
 from ._units import Units
 
@@ -73,6 +74,7 @@ class UnitLoop:
       length: the number of steps.
       reverse: whether the loop runs from the last input to the first.
       unroll: as in `lax.scan`.
+      taps: the sites in the step.
     """
 
     step: Step
@@ -80,6 +82,7 @@ class UnitLoop:
     length: int
     reverse: bool
     unroll: int | bool
+    taps: StepTaps = NO_TAPS
 
     @property
     def units(self) -> Units:

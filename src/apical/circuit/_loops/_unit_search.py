@@ -28,7 +28,9 @@ class MixedUnitsError(ValueError):
     """A loop whose units depend on each other within a step, other than by synapses."""
 
 
-def find_units(step: Step, *, own: bool, used: Sequence[bool]) -> Units:
+def find_units(
+    step: Step, *, own: bool, used: Sequence[bool], memoryless: bool = False
+) -> Units:
     """The units of a step.
 
     Args:
@@ -36,17 +38,27 @@ def find_units(step: Step, *, own: bool, used: Sequence[bool]) -> Units:
       own: whether a recurrent synapse passes signals back to the unit that it drives.
         If not, carries that only recurrent synapses read are states of no unit.
       used: whether the last value of each carry is read after the loop.
+      memoryless: whether what drives such carries alone drives units: all of them are
+        then states.
 
     Raises:
       MixedUnitsError: if units depend on each other other than by synapses.
     """
-    active = step.active
+    every = units = _Finder(step, step.active).units()
     while True:
-        units = _Finder(step, active).units()
-        alive = active if own else tuple(_alive(units, used))
-        if alive == active:
-            return units
-        active = alive
+        alive = units.active if own else tuple(_alive(units, used))
+        if alive == units.active:
+            break
+        units = _Finder(step, alive).units()
+    return every if memoryless and _drives(units) != _drives(every) else units
+
+
+def _drives(units: Units) -> set[int]:
+    """The outputs of synapses and the uses of weights that drive units."""
+    step = units.step
+    found = {s.output for s in step.synapses}
+    found |= {n for op, _ in step.uses for n in op.outputs}
+    return {n for n in found if units.driven(n) is not None}
 
 
 class _Finder:

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from ._step import Step
-from ._step_evaluation import evaluate
+from ._step_evaluation import NO_TAPS, evaluate
+from ._step_taps import StepTaps
 from ._unit_loop import UnitLoop
 
 # A sum over the slowest axis of an array is many times slower on a CPU than the same
@@ -45,12 +46,13 @@ def plain_scan(
     *,
     reverse: bool = False,
     unroll: int | bool = 1,
+    taps: StepTaps = NO_TAPS,
 ) -> tuple[list[Any], list[Any]]:
     """The steps as they are written: the last carry, and the outputs."""
     values = fixed_values(step, fixed)
 
     def body(carry: Any, x: Any) -> Any:
-        found = evaluate(step, values, fixed.copies, carry, x)
+        found = evaluate(step, values, fixed.copies, carry, x, taps=taps)
         return found.carry, found.ys
 
     return jax.lax.scan(

@@ -19,6 +19,8 @@ import optax
 
 from ...circuit import (
     Circuit,
+    Decays,
+    FactorTraces,
     Loop,
     MixedUnitsError,
     Traces,
@@ -30,9 +32,14 @@ from .._base import Credit, Rule, cited, rule, static
 from .._field_checks import check_positive, check_whole
 from ..feedback import FeedbackAlignment, KolenPollack
 from ..feedback._backward_path import BackwardPathRule
+from ..feedback._direct_projection import DirectProjectionRule
 from ..feedback._feedback_weights import through_feedback
+from ..local_objectives import LocalLosses
 
 _FEEDBACK = {"random": FeedbackAlignment, "adaptive": KolenPollack}
+_AT_NODES = DirectProjectionRule, LocalLosses
+# Needs of a rule that sends signals to nodes, which it does not have within a step.
+_BETWEEN_PHASES = frozenset({"separate phases", "stored activities"})
 
 
 class OnlineState(NamedTuple):
@@ -44,7 +51,7 @@ class OnlineState(NamedTuple):
     """
 
     feedback: Any
-    traces: tuple[Traces, ...]
+    traces: tuple[Traces | FactorTraces, ...]
 
 
 @rule
@@ -73,18 +80,19 @@ class OnlineRule(Rule):
             raise TypeError(
                 f"`feedback` must be a rule, not a class: `{self.feedback.__name__}()`."
             )
-        known = isinstance(self.feedback, BackwardPathRule)
+        known = isinstance(self.feedback, (BackwardPathRule, *_AT_NODES))
         if isinstance(self.feedback, (Rule, int, float)) and not (
             known or isinstance(self.feedback, bool)  # as JAX builds empty trees
         ):
             raise ValueError(
-                f"`feedback` of {name} must be a rule with another backward path "
-                "(FeedbackAlignment, SignConcordance, KolenPollack, WeightMirror), "
-                "'symmetric', 'random' or 'adaptive', not "
-                f"{type(self.feedback).__name__}: others send signals to nodes inside "
-                "the loop, which is not implemented, or follow time themselves."
+                f"`feedback` of {name} must be 'symmetric', 'random', 'adaptive', a "
+                "rule with another backward path (FeedbackAlignment, SignConcordance, "
+                "KolenPollack, WeightMirror), or one that sends signals to nodes "
+                "(DirectFeedbackAlignment, DirectRandomTargetProjection, LocalLosses), "
+                f"not {type(self.feedback).__name__}."
             )
-        if known and self.feedback.frozen_feedback:
+        directed = isinstance(self.feedback, BackwardPathRule)
+        if directed and self.feedback.frozen_feedback:
             raise ValueError(
                 f"{name} does not send signals through feedback weights of frozen "
                 "networks: leave out `frozen_feedback`, or make them a part of "
@@ -113,6 +121,8 @@ class OnlineRule(Rule):
         )
         if self.feedback is None:
             return ("weight transport", *found)
+        if self.at_nodes:
+            return tuple(n for n in self.feedback.needs if n not in _BETWEEN_PHASES)
         learned = "second network" in self.feedback.needs
         return (*found, "second network") if learned else found
 
@@ -123,6 +133,23 @@ class OnlineRule(Rule):
         """Whether the feedback moves together with the parameters."""
         return isinstance(self.feedback, Rule) and self.feedback.coupled
 
+    @property
+    def at_nodes(self) -> bool:
+        """Whether the feedback sends signals to nodes, and none passes between them."""
+        return isinstance(self.feedback, _AT_NODES)
+
+    @property
+    def nodes(  # pyright: ignore[reportIncompatibleVariableOverride]
+        self,
+    ) -> str:
+        """Signals are sent to what enters a synapse, not to the states of a unit."""
+        return "step" if self.at_nodes else "entry"
+
+    @property
+    def decays(self) -> Decays | None:
+        """The filters of traces with two factors; None for other traces."""
+        return None
+
     # ---- The protocol of rules.
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
@@ -132,7 +159,9 @@ class OnlineRule(Rule):
         if streams:
             require_continuing(circuit, params, args, self.passes, type(self).__name__)
         self._require_memory(circuit, loops)
-        self._warn_of_lower_layers(circuit)
+        self._warn_of_parameters(circuit)
+        if self.at_nodes:
+            circuit.loops.require_nodes(self.passes, type(self).__name__)
         traces = circuit.loops.zero_traces(self.passes) if streams else ()
         view = self.view(circuit, None)
         inner = ()
@@ -159,6 +188,17 @@ class OnlineRule(Rule):
         else:
             found = self.feedback.credit(view, params, state.feedback, args)
         return self._with_traces(found, state)
+
+    def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
+        """The signal at each node, if the feedback sends signals to nodes.
+
+        Raises:
+          ValueError: if it does not.
+        """
+        if not self.at_nodes:
+            return super().signals(circuit, params, state, args)
+        view = self.view(circuit, state._replace(traces=()))
+        return self.feedback.signals(view, params, state.feedback, args)
 
     def train(
         self,
@@ -218,7 +258,7 @@ class OnlineRule(Rule):
     def view(self, circuit: Circuit, state: Any) -> Circuit:
         """The circuit with derivatives found forwards in time."""
         traces = state.traces if state is not None and state.traces else None
-        online = circuit.loops.online(self.passes, self.chunk, traces)
+        online = circuit.loops.online(self.passes, self.chunk, traces, self.decays)
         return circuit.with_loops(online)
 
     def _with_traces(self, found: Credit, state: OnlineState) -> Credit:
@@ -236,13 +276,23 @@ class OnlineRule(Rule):
             raise ValueError(
                 f"The eligibility traces would take {needed / 1e9:.2g} GB (most of it "
                 f"in the loop at {largest.scans.op.where}), and `memory_limit` is "
-                f"{self.memory_limit / 1e9:.2g} GB. Use fewer examples at a time, a "
-                "unit whose state decays by one number (its traces factor: `OTTT`), "
-                "or raise `memory_limit`."
+                f"{self.memory_limit / 1e9:.2g} GB. Use fewer examples at a time, "
+                "`EfficientTraces`, a unit whose state decays by one number (its "
+                "traces factor: `OTTT`), or raise `memory_limit`."
             )
 
-    def _warn_of_lower_layers(self, circuit: Circuit) -> None:
-        """Warn of parameters that reach units only through another synapse."""
+    def _warn_of_parameters(self, circuit: Circuit) -> None:
+        """Warn of parameters that have no trace, or no gradient at all."""
+        unread = circuit.loops.without_credit(self.passes)
+        if unread:
+            warnings.warn(
+                f"{type(self).__name__} gives {', '.join(map(repr, unread))} a "
+                "gradient of zero: only recurrent synapses read the states that begin "
+                "with these values, and they pass nothing back in time. Use `SnAp`, "
+                "`RTRL` or `UORO` to learn them.",
+                UserWarning,
+                stacklevel=3,
+            )
         names = circuit.loops.within_step(self.passes)
         if names:
             warnings.warn(
