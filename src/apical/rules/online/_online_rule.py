@@ -91,8 +91,8 @@ class OnlineRule(Rule):
                 "(DirectFeedbackAlignment, DirectRandomTargetProjection, LocalLosses), "
                 f"not {type(self.feedback).__name__}."
             )
-        directed = isinstance(self.feedback, BackwardPathRule)
-        if directed and self.feedback.frozen_feedback:
+        given = self.feedback
+        if isinstance(given, BackwardPathRule) and given.frozen_feedback:
             raise ValueError(
                 f"{name} does not send signals through feedback weights of frozen "
                 "networks: leave out `frozen_feedback`, or make them a part of "
