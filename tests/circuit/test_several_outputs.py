@@ -199,7 +199,7 @@ def test_a_target_of_one_of_several_outputs_says_which_to_mark():
     rule = rules.DirectRandomTargetProjection()
     keywords = {"target": lambda x, v: jax.nn.one_hot(LABELS, 3)}
     learner = apical.value_and_grad(two_heads, rule, **keywords)
-    with pytest.raises(ValueError, match=r"reads 2 outputs side by side; mark the one"):
+    with pytest.raises(ValueError, match=r"reads 2 outputs, side by side"):
         learner.init(KEYS[7], W, X, V)
 
 

@@ -50,6 +50,12 @@ def mark_of(op: Op) -> str | None:
     return name if name.startswith((*NODE_MARKS, OUTPUT_MARK)) else None
 
 
+def output_key(op: Op) -> str:
+    """The place in the pytree that `apical.output` marked; empty for other values."""
+    mark = mark_of(op) or ""
+    return mark.removeprefix(OUTPUT_MARK) if mark.startswith(OUTPUT_MARK) else ""
+
+
 def draws(op: Op) -> bool:
     """Whether the operation is the mark of a stochastic node."""
     return (mark_of(op) or "").startswith(BERNOULLI_MARK)
@@ -103,7 +109,8 @@ def output(y: Any) -> Any:
 
     Needed only if the output is not the end of the affine operations after a synapse
     that reaches only the loss. Rules treat several outputs (heads, an actor and its
-    critic) as one, concatenated per example; marks select some of them.
+    critic) as one, concatenated per example; marks select some of them. Of a pytree the
+    keys are kept, so that `target=` may return a dictionary with the same keys.
 
     Args:
       y: an activity inside a loss function: an array, or a pytree of them.
@@ -116,9 +123,12 @@ def output(y: Any) -> Any:
       >>> float(apical.output(jnp.float32(2.0)))
       2.0
     """
-    return jax.tree.map(
-        lambda each: jax.ad_checkpoint.checkpoint_name(each, OUTPUT_MARK), y
-    )
+
+    def mark(path: Any, each: Any) -> Any:
+        name = OUTPUT_MARK + jax.tree_util.keystr(path)
+        return jax.ad_checkpoint.checkpoint_name(each, name)
+
+    return jax.tree_util.tree_map_with_path(mark, y)
 
 
 def bernoulli(probability: Any, name: str = "") -> Any:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ._analysis._drives_and_outputs import computed_from_another
 from ._analysis._graph import walk
 from ._analysis._loss_checks import REVERSIBLE
 from ._analysis._nodes import LOSS, Edge, Node, marked_outputs
@@ -111,13 +112,22 @@ def require_output(structure: Structure) -> None:
                 "with `apical.output`, or choose the nodes by `nodes=`. (Outputs "
                 f"found: {structure.outputs_in_words}.)"
             )
+    second = computed_from_another(structure.flow, outputs)
+    if second:
+        raise ValueError(
+            f"One output is computed from another (outputs: "
+            f"{structure.outputs_in_words}), so that its error would count twice or "
+            "not at all. Mark only the first of them with `apical.output`, where the "
+            "loss reads it."
+        )
     marks = marked_outputs(structure.flow)
     nodes = [names[n] for n in (*marks, *outputs) if n in names]
     if nodes and len(outputs) > 1:
         raise ValueError(
             f"The loss reads {len(outputs)} outputs ({structure.outputs_in_words}), "
             f"and one of them is the node {nodes[0]!r}. Where there are several, "
-            "each must be an activity that no synapse reads: mark these."
+            "none may be a node: take away `apical.node` there (or `nodes='every'`), "
+            "and mark only activities that no synapse reads."
         )
 
 

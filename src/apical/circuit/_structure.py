@@ -9,7 +9,12 @@ from functools import cached_property
 import jax
 
 from ._analysis._dataflow import ACTIVITY, Flow
-from ._analysis._drives_and_outputs import find_drive, find_outputs
+from ._analysis._drives_and_outputs import (
+    beside,
+    find_drive,
+    find_outputs,
+    has_units,
+)
 from ._analysis._effective_weights import NOT_LEARNED, Frozen, frozen, products_of
 from ._analysis._gain_or_synapse import Products
 from ._analysis._graph import walk
@@ -43,6 +48,7 @@ from ._evaluate._sharding import in_front
 from ._evaluate._weight_transport_check import Read, weight_reads
 from ._jaxpr import Atom, Op
 from ._loss_spec import LossSpec
+from ._marks import output_key
 from ._partition import Partition
 
 
@@ -204,6 +210,23 @@ class Structure:
         given = marked_outputs(self.flow).values()
         reach = self.reachability.of_value
         return tuple(given) or tuple(find_outputs(self.flow, self.live_ops, reach))
+
+    @cached_property
+    def output_keys(self) -> tuple[str, ...]:
+        """The place of each output in the pytree that was marked; empty if alone."""
+        return tuple(output_key(self.flow.maker[n][0]) for n in self.outputs)
+
+    @cached_property
+    def output_units(self) -> tuple[bool, ...]:
+        """Whether each output has an axis of units, its last one."""
+        synapses = {id(m.op): m for m in self.live_ops}
+        return tuple(has_units(self.flow, n, synapses) for n in self.outputs)
+
+    @cached_property
+    def heads_beside(self) -> list[WeightedOp]:
+        """The last synapses of heads that the loss reads past the marked outputs."""
+        reach = self.reachability.of_value
+        return beside(self.flow, self.outputs, self.live_ops, reach)
 
     def reversals(self, name: str) -> tuple[Op, ...]:
         """The operations between a node and the output that reverse an axis."""

@@ -11,7 +11,9 @@
 | a loop that the output does not have       | loops      | the same in each turn |
 | every other axis (units, pixels, tokens)   | units      | a row of the matrix   |
 
-All axes of the output that are not rows are columns, over which a projection sums.
+All axes of the output that are not rows are columns, over which a projection sums. The
+last axis of the output is that of its units; where a head of one unit lacks it
+(`(h @ w)[..., 0]`), an axis of one column is added.
 """
 
 from __future__ import annotations
@@ -120,8 +122,29 @@ class AxisMap(NamedTuple):
 
 def axis_maps(circuit: Circuit) -> dict[str, AxisMap]:
     """The axes of each node; its rows are the examples and the output's steps."""
-    output = circuit.unfolded(OUTPUT, circuit.output_shape.shape)
-    return {n.name: _with_output(circuit, n, output) for n in circuit.nodes}
+    outputs = circuit.batch.outputs
+    shape = circuit.unfolded(OUTPUT, circuit.output_shape.shape)
+    if outputs.alone and outputs.shape.shape != outputs.with_units[0]:
+        shape = (*shape, 1)  # a single unit, without an axis
+    there = circuit.example_axes[OUTPUT]
+    return {n.name: _with_output(circuit, n, shape, there) for n in circuit.nodes}
+
+
+def axis_maps_by_output(circuit: Circuit) -> dict[str, list[AxisMap]]:
+    """The axes of each node, for each output by itself.
+
+    Outputs that differ only in their units count as one. Of others, each keeps its own
+    steps: the error of a head at every step is that of the same step, whatever other
+    heads there are.
+    """
+    outputs = circuit.batch.outputs
+    if outputs.alone or outputs.alike:
+        return {name: [axes] for name, axes in axis_maps(circuit).items()}
+    forms = outputs.unfolded_forms()
+    return {
+        n.name: [_with_output(circuit, n, shape, axis) for shape, axis in forms]
+        for n in circuit.nodes
+    }
 
 
 def example_axis_maps(circuit: Circuit) -> dict[str, AxisMap]:
@@ -158,8 +181,10 @@ def _axis_map(
     )
 
 
-def _with_output(circuit: Circuit, node: Node, output: tuple[int, ...]) -> AxisMap:
-    here, there = (circuit.example_axes[site] for site in (node.name, OUTPUT))
+def _with_output(
+    circuit: Circuit, node: Node, output: tuple[int, ...], there: int | None
+) -> AxisMap:
+    here = circuit.example_axes[node.name]
     if (here is None) != (there is None):
         which = f"Node {node.name!r}" if here is None else "The output"
         raise ValueError(
@@ -192,9 +217,9 @@ def _shared_steps(
     """The axes of steps that the node shares with the output, as pairs.
 
     The output's axes of steps are all its axes except that of the examples and the last
-    one. The corresponding axis of the node is the first of the same length, in this
-    order: the axis at the same position, the loops, the other axes, and the last axis
-    unless it is the only one.
+    one, of its units. The corresponding axis of the node is the first of the same
+    length, in this order: the axis at the same position, the loops, the other axes, and
+    the last axis unless it is the only one.
     """
     steps = [i for i in range(len(output)) if i != output_examples][:-1]
     loops = [i for i in range(depth) if i != examples]

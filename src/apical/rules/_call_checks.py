@@ -179,26 +179,79 @@ def target_of(circuit: Circuit, args: tuple[Any, ...], rule: str) -> jax.Array:
         f"`target` cannot be called with the {len(args)} arguments after `params`: "
         "write it as `target=lambda x, y: y`, without `params`",
     )
-    target = circuit.spec.target(*args)
-    output = circuit.output_shape
+    return _joined(circuit, circuit.spec.target(*args))
+
+
+def _joined(circuit: Circuit, target: Any) -> jax.Array:
+    """The targets of all outputs as one array of the output's shape."""
+    outputs, shape = circuit.batch.outputs, circuit.output_shape
     if not hasattr(target, "shape"):
-        raise ValueError(
-            f"`target` returned a {type(target).__name__}, and should return an array "
-            f"of the output's shape, {output.shape}."
-        )
+        target = outputs.join(_in_order(circuit, target))
     several = ""
-    if not circuit.batch.outputs.alone:
+    if not outputs.alone:
+        single = ", ".join(str(s.shape) for s in outputs.shapes)
         several = (
-            f" The loss reads {len(circuit.structure.outputs)} outputs side by side; "
-            "mark the one that `target` is about: `y = apical.output(y)`."
+            f" The loss reads {len(outputs.shapes)} outputs, side by side "
+            f"({circuit.structure.outputs_in_words}): return a tuple of their targets "
+            f"in this order, of shapes {single}; or mark the one that `target` is "
+            "about: `y = apical.output(y)`."
         )
-    if jnp.shape(target) != output.shape:
+    if jnp.shape(target) != shape.shape:
         raise ValueError(
             f"`target` returned shape {jnp.shape(target)}, and the output has shape "
-            f"{output.shape}. (Labels that are numbers of classes become targets by "
+            f"{shape.shape}. (Labels that are numbers of classes become targets by "
             f"`jax.nn.one_hot(labels, classes)`.){several}"
         )
-    return jnp.asarray(target).astype(output.dtype)
+    return jnp.asarray(target).astype(shape.dtype)
+
+
+def _in_order(circuit: Circuit, target: Any) -> list[Any]:
+    """The targets in a pytree, in the order of the outputs.
+
+    They are paired by their keys where the outputs were marked as such a pytree; a
+    tuple or list is otherwise in the order of the loss function.
+    """
+    outputs, keys = circuit.batch.outputs, circuit.structure.output_keys
+    pairs = jax.tree_util.tree_leaves_with_path(target)
+    given = {jax.tree_util.keystr(path): leaf for path, leaf in pairs}
+    if len(set(keys)) == len(keys) and set(keys) == set(given) and any(keys):
+        found = [given[key] for key in keys]
+    elif isinstance(target, (tuple, list)) and len(target) == len(given) == len(keys):
+        found = list(given.values())
+    else:
+        names = ", ".join(given) or "nothing"
+        raise ValueError(
+            f"`target` returned a {type(target).__name__} with {names}, and should "
+            f"return an array of the output's shape, {circuit.output_shape.shape}"
+            + (
+                "."
+                if outputs.alone
+                else f", or a tuple of {len(keys)}, one for each output in the order "
+                f"of the loss function ({circuit.structure.outputs_in_words}). For a "
+                "dictionary, mark the outputs as one with the same keys: "
+                "`apical.output({'classes': logits, 'value': value})`."
+            )
+        )
+    for each, output, key in zip(found, outputs.shapes, keys, strict=True):
+        if jnp.shape(each) != output.shape:
+            raise ValueError(
+                f"`target` returned an array of shape {jnp.shape(each)}"
+                f"{f' at {key}' if key else ''} for an output of shape {output.shape}."
+                " (Labels that are numbers of classes become targets by "
+                "`jax.nn.one_hot(labels, classes)`.)"
+            )
+    return [jnp.asarray(each) for each in found]
+
+
+def require_every_head(circuit: Circuit, rule: str) -> None:
+    """Require that every head of the loss is an output, for rules without the loss."""
+    for head in circuit.structure.heads_beside:
+        raise ValueError(
+            f"{rule} learns from the target of the output alone, and the loss reads "
+            f"`{head.op.name}` at {head.op.where} beside the outputs that are marked: "
+            "what makes it would never learn. Mark it too, and return a tuple of "
+            "targets, or leave it out of the loss."
+        )
 
 
 def squared_error(circuit: Circuit, output: jax.Array, target: jax.Array) -> jax.Array:

@@ -2,6 +2,7 @@
 
 from ..circuit import LOSS as LOSS
 from ..circuit import Edge as Edge
+from ..circuit import WithFrozen as WithFrozen
 from ._base import NEEDS as NEEDS
 from ._base import local_signals as local_signals
 from ._base import static as static

@@ -6,6 +6,7 @@ the end of the affine operations after a synapse that reaches only the loss.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 
 from .._jaxpr import Atom, Literal, Op
@@ -97,13 +98,35 @@ def _is_nonlinear(flow: Flow, op: Op) -> bool:
 def find_outputs(
     flow: Flow, found: Iterable[WeightedOp], reach: Mapping[int, Reach]
 ) -> list[int]:
-    """The ends of the affine operations after synapses that reach only the loss."""
-    ends: dict[int, None] = {}
-    for synapse in found:
-        number = synapse.op.outputs[0]
-        if reach.get(number) == frozenset({(LOSS_NUMBER, False)}):
-            ends[_tail(flow, number)] = None
-    return list(ends)
+    """The ends of the affine operations after synapses that reach only the loss.
+
+    No output is computed from another: where the loss reads one head and a sum of it
+    with a second one (a state's value plus advantages), both heads are outputs.
+    """
+    last = frozenset({(LOSS_NUMBER, False)})
+    starts = [m.op.outputs[0] for m in found if reach.get(m.op.outputs[0]) == last]
+    ends = {number: _tail(flow, number) for number in starts}
+    while behind := computed_from_another(flow, ends.values()):
+        earlier = {n: n if end in behind else end for n, end in ends.items()}
+        if earlier == ends:  # a head scales the weights of another: the other is last
+            kept = [end for end in ends.values() if end in behind]
+            return list(dict.fromkeys(kept))
+        ends = earlier
+    return list(dict.fromkeys(ends.values()))
+
+
+def computed_from_another(flow: Flow, outputs: Iterable[int]) -> set[int]:
+    """The outputs that a derivative of the loss passes before it reaches another."""
+    found, every = set[int](), set(outputs)
+    for number in every if len(every) > 1 else ():
+        seen, stack = set[int](), flow.after(number)
+        while stack:
+            at = stack.pop()
+            if at not in seen and at in flow.live and flow.is_activity(at):
+                seen.add(at)
+                stack += flow.after(at)
+        found |= (seen & every) - {number}
+    return found
 
 
 def _tail(flow: Flow, number: int) -> int:
@@ -140,3 +163,86 @@ def _is_affine(flow: Flow, op: Op) -> bool:
 def _is_entry_of_data(flow: Flow, atom: Atom) -> bool:
     """Whether a constant differs along the first axis, as labels do, and no bias."""
     return flow.kind_of(atom) == CONSTANT and 0 in flow.axes.of(atom)
+
+
+def has_units(flow: Flow, output: int, synapses: Mapping[int, WeightedOp]) -> bool:
+    """Whether an axis of an output is that of its units.
+
+    A head of one unit may have lost this axis (`(h @ w)[:, 0]`): all other axes are
+    then positions, such as steps.
+
+    Args:
+      flow: the dataflow of the loss function.
+      output: the output.
+      synapses: the synapses, by the identity of their operations.
+    """
+    seen, stack = set[Atom](), list[Atom]([output])
+    while stack:
+        atom = stack.pop()
+        if isinstance(atom, Literal) or atom in seen or not flow.is_activity(atom):
+            continue
+        seen.add(atom)
+        if atom in flow.entry:  # an activity enters a body: some other computation
+            return True
+        op, i = flow.maker[atom]
+        if id(op) in synapses:
+            if _units_of(flow, synapses[id(op)]) != 1:
+                return True
+        elif op.enterable:
+            stack += [body.outputs[i] for body in op.bodies]
+        elif _regroups(flow, op) or not (is_identity(op) or is_elementwise(op)):
+            return True
+        else:
+            stack += op.inputs
+    return 1 in flow.shape(output)[-1:]
+
+
+def _regroups(flow: Flow, op: Op) -> bool:
+    """Whether an operation joins axes, or joins values along an axis."""
+    if op.name == "reshape":
+        before, after = (flow.shape(a) for a in (op.inputs[0], op.outputs[0]))
+        return [n for n in before if n > 1] != [n for n in after if n > 1]
+    return op.name in ("concatenate", "stack", "pad")
+
+
+def _units_of(flow: Flow, found: WeightedOp) -> int | None:
+    """The number of output units of a matrix product or convolution."""
+    op, weight = found.op, found.weight
+    if weight is None:
+        return None
+    shape = flow.shape(op.inputs[weight])
+    if op.name == "dot_general":
+        contracted, shared = op.params["dimension_numbers"]
+        rest = {*range(len(shape))} - {*contracted[weight], *shared[weight]}
+        return math.prod(shape[i] for i in rest)
+    if op.name == "conv_general_dilated":
+        return shape[op.params["dimension_numbers"].rhs_spec[0]]
+    return None
+
+
+def beside(
+    flow: Flow,
+    outputs: Iterable[int],
+    found: Iterable[WeightedOp],
+    reach: Mapping[int, Reach],
+) -> list[WeightedOp]:
+    """The last synapses of heads from which the loss is reached past every output.
+
+    Marks select outputs; the loss may read other heads too.
+    """
+    ends, loss = set(outputs), flow.program.body.outputs[0]
+
+    def passes(start: int) -> bool:
+        seen, stack = set[int](), [start]
+        while stack:
+            number = stack.pop()
+            if number == loss:
+                return True
+            if number not in seen and number not in ends and number in flow.live:
+                seen.add(number)
+                stack += flow.after(number)
+        return False
+
+    last = frozenset({(LOSS_NUMBER, False)})
+    heads = [m for m in found if reach.get(m.op.outputs[0]) == last]
+    return [m for m in heads if any(map(passes, m.op.outputs))]

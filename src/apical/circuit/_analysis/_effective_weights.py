@@ -185,11 +185,19 @@ NOT_LEARNED = ([DATA, ACTIVITY], [CONSTANT, ACTIVITY])
 
 
 class Frozen(NamedTuple):
-    """An array that all examples share, and an operation in which it is a weight."""
+    """An array that all examples share, and an operation in which it is a weight.
+
+    Attributes:
+      array: the array, as worded in messages.
+      operation: the operation.
+      where: its line.
+      path: of the array among the arguments; None if the loss function closes over it.
+    """
 
     array: str
     operation: str
     where: str
+    path: str | None
 
     def __str__(self) -> str:
         return f"{self.array} in `{self.operation}` at {self.where}"
@@ -205,9 +213,9 @@ def frozen(flow: Flow, paths: Sequence[str], live: set[int]) -> tuple[Frozen, ..
       live: the variables from which the loss is reached.
     """
     program = flow.program
-    names = dict.fromkeys(program.constants, "what the loss function closes over")
     given = program.body.inputs[len(program.body.inputs) - len(paths) :]
-    names |= dict(zip(given, map(_argument, paths), strict=True))
+    at: dict[int, str | None] = dict.fromkeys(program.constants)
+    at |= dict(zip(given, paths, strict=True))
     found: dict[Frozen, None] = {}
     for site in walk(flow.program.body):
         op, pair = site.op, site.op.inputs[:2]
@@ -218,8 +226,9 @@ def frozen(flow: Flow, paths: Sequence[str], live: set[int]) -> tuple[Frozen, ..
         if flow.varies(weight) or not live.intersection(op.outputs):
             continue
         for number in _sources(flow, weight):
-            if number in names and _is_real(flow, number):
-                found[Frozen(names[number], op.name, op.where)] = None
+            if number in at and _is_real(flow, number):
+                path = at[number]
+                found[Frozen(_in_words(path), op.name, op.where, path)] = None
     return tuple(found)
 
 
@@ -259,7 +268,9 @@ def _is_real(flow: Flow, number: int) -> bool:
     return jnp.issubdtype(flow.program.shapes[number].dtype, jnp.inexact)
 
 
-def _argument(path: str) -> str:
+def _in_words(path: str | None) -> str:
     """The leaf `1.w` of the arguments, as worded in messages."""
+    if path is None:
+        return "what the loss function closes over"
     position, _, rest = path.partition(".")
     return f"argument {position}" + (f" ({rest!r})" if rest else "")

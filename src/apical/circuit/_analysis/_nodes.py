@@ -136,7 +136,7 @@ def marked_outputs(flow: Flow) -> dict[int, int]:
     """
     found: dict[int, int] = {}
     for site in walk(flow.program.body):
-        if mark_of(site.op) == OUTPUT_MARK:
+        if (mark_of(site.op) or "").startswith(OUTPUT_MARK):
             value = site.op.outputs[0]
             made = _marked_sources(flow, site.op, OUTPUT_MARK, joined=True)
             found[made.pop() if len(made) == 1 else value] = value

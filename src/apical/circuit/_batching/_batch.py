@@ -102,7 +102,7 @@ class Batch:
                 "which are joined for each example, and not all of them have an axis "
                 "of examples. Mark those that have: `y = apical.output(y)`."
             )
-        return Outputs(shapes, places, self.size)
+        return Outputs(shapes, places, self.size, structure.output_units)
 
     def split_outputs(self, output: jax.Array) -> Any:
         """The output, or a tuple of all outputs if there are several."""

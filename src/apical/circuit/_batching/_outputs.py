@@ -1,8 +1,9 @@
 """Several outputs as one array, concatenated per example.
 
 Rules treat several outputs (two heads, an actor and a critic, boxes and classes) as one
-array. Outputs that differ only in their last axis are concatenated along it (so that
-time steps remain an axis); others are first flattened per example.
+array. Outputs that differ only in their units, the last axis, are concatenated along it
+(so that time steps remain an axis); others are first flattened per example. A head of
+one unit may lack that axis: `(h @ w)[..., 0]`.
 """
 
 from __future__ import annotations
@@ -27,9 +28,11 @@ class Outputs:
       shapes: the shape of each, with the loops around it as leading axes.
       places: the place of the examples in each; None if it has none.
       count: the number of examples.
+      units: whether each has an axis of units, its last one.
 
     Attributes:
       names: the name of each one's site.
+      alike: whether all differ only in their units, and so keep their other axes.
       shape: shape and dtype of all as one.
       place: the place of the examples in it.
     """
@@ -39,12 +42,16 @@ class Outputs:
         shapes: Sequence[jax.ShapeDtypeStruct],
         places: Sequence[Place | None],
         count: int,
+        units: Sequence[bool],
     ) -> None:
         self.shapes, self.places, self.count = shapes, places, count
         self.alone = len(shapes) == 1
+        pairs = zip(shapes, units, strict=True)
+        self.with_units = [s.shape if u else (*s.shape, 1) for s, u in pairs]
+        self.alike = self._are_alike()
         several = [f"{INTERNAL}{OUTPUT} {k}" for k in range(len(shapes))]
         self.names = [OUTPUT] if self.alone else several
-        self.place = places[0] if self.alone or self._alike else Place(0)
+        self.place = places[0] if self.alone or self.alike else Place(0)
         self.shape = (
             shapes[0]
             if self.alone
@@ -53,13 +60,12 @@ class Outputs:
             )
         )
 
-    @property
-    def _alike(self) -> bool:
-        """Whether all outputs differ only in their last axis."""
-        place, rank = self.places[0], len(self.shapes[0].shape)
+    def _are_alike(self) -> bool:
+        """Whether all outputs differ only in their units."""
+        place, rank = self.places[0], len(self.with_units[0])
         return (
-            len(set(self.places)) == len({s.shape[:-1] for s in self.shapes}) == 1
-            and all(len(s.shape) == rank for s in self.shapes)
+            len(set(self.places)) == len({s[:-1] for s in self.with_units}) == 1
+            and all(len(s) == rank for s in self.with_units)
             and (place is None or place.axis < rank - 1)
         )
 
@@ -67,8 +73,9 @@ class Outputs:
         """All outputs as one array."""
         if self.alone:
             return values[0]
-        if self._alike:
-            return jnp.concatenate(values, axis=-1)
+        if self.alike:
+            full = [x.reshape(s) for x, s in zip(values, self.with_units, strict=True)]
+            return jnp.concatenate(full, axis=-1)
         rows = [self._rows(i, x) for i, x in enumerate(values)]
         return jnp.concatenate(rows, axis=-1)
 
@@ -76,13 +83,16 @@ class Outputs:
         """The outputs in one array, each with its shape and dtype."""
         if self.alone:
             return [joined]
-        sizes = [s.shape[-1] for s in self.shapes]
-        if not self._alike:
+        sizes = [s[-1] for s in self.with_units]
+        if not self.alike:
             sizes = [math.prod(s.shape) // self.count for s in self.shapes]
         parts = jnp.split(joined, list(accumulate(sizes))[:-1], axis=-1)
-        if not self._alike:
+        if not self.alike:
             parts = [self._from_rows(i, x) for i, x in enumerate(parts)]
-        return [x.astype(s.dtype) for x, s in zip(parts, self.shapes, strict=True)]
+        return [
+            x.reshape(s.shape).astype(s.dtype)
+            for x, s in zip(parts, self.shapes, strict=True)
+        ]
 
     def _rows(self, i: int, value: jax.Array) -> jax.Array:
         form, axis = self._form(i)
@@ -94,8 +104,17 @@ class Outputs:
         moved = jnp.moveaxis(rows.reshape(self.count, *rest), 0, axis)
         return moved.reshape(self.shapes[i].shape)
 
+    def unfolded_forms(self) -> list[tuple[tuple[int, ...], int]]:
+        """Of each, the shape with axes of examples and units, and that of examples."""
+        pairs = zip(self.with_units, self.places, strict=True)
+        return [self._unfolded(shape, place) for shape, place in pairs]
+
     def _form(self, i: int) -> tuple[tuple[int, ...], int]:
-        place, shape = self.places[i], self.shapes[i].shape
+        return self._unfolded(self.shapes[i].shape, self.places[i])
+
+    def _unfolded(
+        self, shape: tuple[int, ...], place: Place | None
+    ) -> tuple[tuple[int, ...], int]:
         if place is None:  # a batch of one example
             return (1, *shape), 0
         return unfolded(place, shape, self.count), unfolded_axis(place)

@@ -21,6 +21,7 @@ from .._call_checks import (
     SQUARED_ERROR,
     default_steps,
     matching,
+    require_every_head,
     target_of,
     warn_of_unreached_nodes,
 )
@@ -128,6 +129,7 @@ class ClampedNetwork(FreeNetwork):
         """Check for units, an output and a target."""
         state = super().init(circuit, key, params, args)
         circuit.require_output()
+        require_every_head(circuit, type(self).__name__)
         target_of(circuit, args, type(self).__name__)
         if (steps := self.clamped_steps) is not None:
             name = type(self).__name__

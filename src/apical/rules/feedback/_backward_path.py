@@ -1,13 +1,26 @@
 """The base of rules whose backward pass goes through feedback weights.
 
 delta_l = (phi_{l+1} delta_{l+1}) * rho'(z_l),      phi in place of theta^T
+
+With `frozen_feedback` the same holds at the weights of frozen networks, which are
+arguments: `W_frozen^T` is replaced too.
 """
 
 from __future__ import annotations
 
+from dataclasses import field
 from typing import Any
 
-from ...circuit import Circuit
+import jax
+
+from ...circuit import (
+    Circuit,
+    WithFrozen,
+    beside_params,
+    frozen_paths,
+    same_nodes,
+    with_frozen,
+)
 from .._base import Credit, local_signals, rule
 from ._connection_masks import ConnectedRule
 from ._feedback_weights import through_feedback
@@ -15,7 +28,52 @@ from ._feedback_weights import through_feedback
 
 @rule
 class BackwardPathRule(ConnectedRule):
-    """A rule that differs from backpropagation by the weights of the backward path."""
+    """A rule that differs from backpropagation by the weights of the backward path.
+
+    A subclass draws its state in `draw`, in place of `init`. The circuit and the
+    parameters that `draw` and `backward_path` receive include the weights of frozen
+    networks (`WithFrozen`) where these have feedback weights.
+
+    Args:
+      frozen_feedback: which frozen networks, given as arguments, have feedback
+        weights: True for all, a tuple of positions after `params`, or False for none.
+        None: none, with a warning.
+    """
+
+    frozen_feedback: bool | tuple[int, ...] | None = field(
+        default=None, kw_only=True, metadata={"static": True}
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        given = self.frozen_feedback
+        if given is not None and not isinstance(given, bool) and not _positions(given):
+            raise ValueError(
+                "`frozen_feedback` must be True, False, None, or a tuple of the "
+                "positions of arguments after `params`, as `(0,)` for the first of "
+                f"them, not {given!r}."
+            )
+
+    @property
+    def warns_of_frozen(self) -> bool:
+        """Whether true weights of a frozen network in the backward path are named."""
+        return self.frozen_feedback is None or self.frozen_feedback is True
+
+    def draw(self, circuit: Circuit, key: jax.Array, params: Any) -> Any:
+        """The state before the first call: feedback weights and connections."""
+        raise NotImplementedError
+
+    def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
+        """Draw the feedback weights and the connections."""
+        circuit.require_feedback()
+        whole, everything = self.whole(circuit, params, args)
+        if whole is not circuit:
+            whole.require_feedback()
+        state = self.draw(whole, key, everything)
+        there = state.connections  # nothing is removed from a frozen network
+        return state._replace(
+            connections=there._replace(forward=of_params(there.forward))
+        )
 
     def backward_path(
         self, circuit: Circuit, params: Any, state: Any
@@ -28,12 +86,44 @@ class BackwardPathRule(ConnectedRule):
         self, circuit: Circuit, params: Any, state: Any, args: Any
     ) -> Credit:
         """One backward pass through the feedback weights."""
-        path = self.backward_path(circuit, params, state)
-        return through_feedback(circuit, params, args, state, **path)
+        whole, everything = self.whole(circuit, params, args)
+        path = self.backward_path(whole, everything, state)
+        credit = through_feedback(whole, everything, args, state, **path)
+        return credit._replace(grads=of_params(credit.grads))
 
     def masked_signals(
         self, circuit: Circuit, params: Any, state: Any, args: Any
     ) -> Any:
         """The cotangent through the feedback weights, at each node."""
-        path = self.backward_path(circuit, params, state)
-        return local_signals(circuit, params, args, **path)
+        whole, everything = self.whole(circuit, params, args)
+        path = self.backward_path(whole, everything, state)
+        found = local_signals(whole, everything, args, **path)
+        if whole is circuit:
+            return found
+        return {name: found[its] for name, its in same_nodes(circuit, whole).items()}
+
+    def whole(self, circuit: Circuit, params: Any, args: Any) -> tuple[Circuit, Any]:
+        """The circuit and parameters, with the frozen weights that have feedback."""
+        given = self.frozen_feedback
+        if given is None or given is False:
+            return circuit, params
+        paths = frozen_paths(circuit, None if given is True else given)
+        if not paths:
+            return circuit, params
+        whole = with_frozen(circuit, params, args, paths)
+        return whole, beside_params(circuit, params, args, paths)
+
+
+def of_params(tree: Any) -> Any:
+    """The part of a tree that belongs to the parameters."""
+    return tree.params if isinstance(tree, WithFrozen) else tree
+
+
+def _positions(given: Any) -> bool:
+    """Whether these are whole numbers of at least 0, each once."""
+    return (
+        isinstance(given, tuple)
+        and 0 < len(given) == len(set(given))
+        and all(isinstance(i, int) and not isinstance(i, bool) for i in given)
+        and min(given) >= 0
+    )

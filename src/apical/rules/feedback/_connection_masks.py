@@ -73,6 +73,7 @@ def connect(
     backward: Any = 0.0,
     noise: Any = 0.0,
     matrices: Any = None,
+    warn: bool = True,
 ) -> Connections:
     """Draw the masks of the weights, and of the feedback weights.
 
@@ -86,8 +87,10 @@ def connect(
       backward: the fraction of backward connections that are removed.
       noise: the relative standard deviation of the feedback weights.
       matrices: the feedback weights; None: copies of the weights.
+      warn: whether to warn about weights that are not learned.
     """
-    warn_of_frozen(circuit)
+    if warn:
+        warn_of_frozen(circuit)
     own = fold_in_name(key, "apical.connections")
     keys, weights = jax.random.split(own, 3), replaceable_weights(circuit, params)
     found = Connections()
@@ -156,6 +159,11 @@ class ConnectedRule(Rule):
         check_fraction(self.removed_backward, "removed_backward")
         check_positive(self.backward_noise, "backward_noise", or_zero=True)
 
+    @property
+    def warns_of_frozen(self) -> bool:
+        """Whether true weights of a frozen network in the backward path are named."""
+        return True
+
     def connect(
         self, circuit: Circuit, key: jax.Array, params: Any, matrices: Any = None
     ) -> Connections:
@@ -168,6 +176,7 @@ class ConnectedRule(Rule):
             backward=self.removed_backward,
             noise=self.backward_noise,
             matrices=matrices,
+            warn=self.warns_of_frozen,
         )
 
     def effective_feedback(self, state: Any, feedback: Any) -> Any:

@@ -38,13 +38,18 @@ class DirectFeedbackAlignment(DirectProjectionRule):
     | every other (units, pixels, tokens) | a row of B for each of its entries     |
 
     The output's axes of steps are all its axes except that of the examples and the last
-    one. The corresponding axis of a node is the first of the same length, in this
-    order: the same position, the loops, the other axes. A scan over layers is a loop
-    too: its layers share one B.
+    one, of its units (which a head of one unit may lack). The corresponding axis of a
+    node is the first of the same length, in this order: the same position, the loops,
+    the other axes. A scan over layers is a loop too: its layers share one B.
+
+    Several outputs are concatenated, e = (e_1, e_2, ...). Where they differ in more
+    than their units, each has its own steps, and delta_n = sum_k B_nk e_k. A head that
+    is not an output, because others are marked, sends nothing back.
 
     State: `FeedbackState(feedback, connections)`: for each node, by name, a matrix
-    `[units, outputs]`, uniform within 1/sqrt(units), as in Nøkland's published code:
-    signals are then about as large as through weights drawn with 1/sqrt(fan in).
+    `[units, outputs]` (or a tuple of the B_nk), uniform within 1/sqrt(units), as in
+    Nøkland's published code: signals are then about as large as through weights drawn
+    with 1/sqrt(fan in).
 
     Args:
       scale: the size of every B, relative to that.

@@ -3,7 +3,7 @@
     delta_n = scale B_n s + dL/dn,      dW_n = the pull-back of delta_n,
 
 with s the array that is sent (of the output's shape), B_n fixed and random, and dL/dn
-the gradient of terms of the loss that read the node directly, not through the output (a
+the gradient of terms of the loss that read the node directly, not through a synapse (a
 penalty on activity; usually 0). `_axis_maps` maps the axes of the output to those of a
 node.
 """
@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ...circuit import OUTPUT, Circuit, beside, zeros
-from .._axis_maps import axis_maps
+from ...circuit import OUTPUT, Circuit, Synapse, beside, zeros
+from .._axis_maps import AxisMap, axis_maps_by_output
 from .._base import Credit, Signal, rule
 from .._numerics import fold_in_name
 from .._random import draw_matrices
@@ -39,7 +39,7 @@ class DirectProjectionRule(ConnectedRule):
     """A rule that sends a random projection of one array to every node.
 
     State: `FeedbackState(feedback, connections)`, with a matrix `[units, columns]` for
-    each node, by name.
+    each node, by name; a tuple of matrices where several outputs have other steps.
     """
 
     scale: float = 1.0
@@ -53,6 +53,7 @@ class DirectProjectionRule(ConnectedRule):
         del args
         circuit.require_layers_apart()
         circuit.require_output()
+        _require_heads_that_can_be_cut(circuit)
         own = fold_in_name(key, f"apical.{type(self).__name__}")
         matrices = draw_node_matrices(circuit, own)
         return FeedbackState(matrices, self.connect(circuit, key, params, matrices))
@@ -78,6 +79,7 @@ class DirectProjectionRule(ConnectedRule):
         learned, fixed = circuit.leaves.split(params)
         # A node that is the output receives the error directly.
         last = circuit.output_node
+        path = _without_other_heads(circuit)
 
         def tap(site: str, computed: Any, injected: Any) -> Any:
             passes = site == OUTPUT and last is not None
@@ -85,7 +87,7 @@ class DirectProjectionRule(ConnectedRule):
 
         def network(learned: Any, errors: Any) -> Any:
             here = circuit.leaves.combine(learned, fixed)
-            run = circuit.run(here, args, tap=tap, inject=errors)
+            run = circuit.run(here, args, tap=tap, inject=errors, **path)
             return (run.loss, run.sites), run.aux
 
         start = {**circuit.zeros(), OUTPUT: zeros(circuit.output_shape)}
@@ -97,10 +99,10 @@ class DirectProjectionRule(ConnectedRule):
         error = delta.pop(OUTPUT)
         message = self.message(circuit, args, error)
         matrices = self.effective_feedback(state, state.feedback)
-        for name, axes in axis_maps(circuit).items():
+        for name, maps in axis_maps_by_output(circuit).items():
             if name != last:
-                projected = self.scale * axes.project(matrices[name], message)
-                projected = projected.astype(values[name].dtype)
+                projected = project(circuit, maps, matrices[name], message)
+                projected = (self.scale * projected).astype(values[name].dtype)
                 delta[name] += beside(projected, delta[name])
         readout = error if last is None else jnp.zeros_like(error)
         grads = transposed((one, {**delta, OUTPUT: readout}))[0]
@@ -108,9 +110,61 @@ class DirectProjectionRule(ConnectedRule):
         return DirectSignals(value, aux, grads, values, delta)
 
 
-def draw_node_matrices(circuit: Circuit, key: jax.Array) -> dict[str, jax.Array]:
-    """For each node a matrix `[units, columns]`, uniform within 1/sqrt(units)."""
-    maps = axis_maps(circuit)
-    shapes = [(axes.unit_count, axes.column_count) for axes in maps.values()]
-    dtypes = [np.zeros((), axes.dtype).real.dtype for axes in maps.values()]
-    return dict(zip(maps, draw_matrices(key, shapes, dtypes), strict=True))
+def draw_node_matrices(circuit: Circuit, key: jax.Array) -> dict[str, Any]:
+    """For each node a matrix `[units, columns]`, uniform within 1/sqrt(units).
+
+    Where several outputs differ in more than their units, a tuple: one for each output.
+    """
+    maps = axis_maps_by_output(circuit)
+    flat = [axes for each in maps.values() for axes in each]
+    shapes = [(axes.unit_count, axes.column_count) for axes in flat]
+    dtypes = [np.zeros((), axes.dtype).real.dtype for axes in flat]
+    drawn = iter(draw_matrices(key, shapes, dtypes))
+    found = {name: tuple(next(drawn) for _ in each) for name, each in maps.items()}
+    return {name: own[0] if len(own) == 1 else own for name, own in found.items()}
+
+
+def project(
+    circuit: Circuit, maps: list[AxisMap], own: Any, message: jax.Array
+) -> jax.Array:
+    """A projection of an array of the output's shape, in the shape of a node.
+
+    Args:
+      circuit: of the loss function.
+      maps: the node's axes, for all outputs or for each of them.
+      own: its matrix, or one for each output.
+      message: the array that is sent.
+    """
+    if len(maps) == 1:
+        return maps[0].project(own, message)
+    parts = zip(maps, own, circuit.batch.outputs.split(message), strict=True)
+    first, *rest = (axes.project(matrix, part) for axes, matrix, part in parts)
+    return sum(rest, start=first)
+
+
+# ---- Heads that the loss reads beside the outputs that are marked.
+# They learn from the loss, but send no signal back: it would pass their true weights.
+
+
+def _without_other_heads(circuit: Circuit) -> dict[str, Any]:
+    """The arguments of `Circuit.run` with which heads that are not outputs are cut."""
+    heads = circuit.structure.heads_beside
+    if not heads:
+        return {}
+    cut = set(circuit.structure.described(heads))
+
+    def backward(synapse: Synapse, weight: jax.Array, copy: Any) -> jax.Array:
+        del copy
+        return jnp.zeros_like(weight) if synapse in cut else weight
+
+    return {"backward": backward}
+
+
+def _require_heads_that_can_be_cut(circuit: Circuit) -> None:
+    for head in circuit.structure.heads_beside:
+        if head.weight is None:
+            raise ValueError(
+                f"The loss reads `{head.op.name}` at {head.op.where} beside the "
+                "outputs that are marked, and a signal would pass back through its "
+                "true weights. Mark its result too: `y = apical.output(y)`."
+            )

@@ -43,6 +43,10 @@ class FeedbackAlignment(BackwardPathRule):
       removed_backward: the fraction of backward connections that are removed.
       backward_noise: the standard deviation of the noise in feedback weights, drawn
         anew at every call, relative to their size.
+      frozen_feedback: which frozen networks, given as arguments (None in `batch_axes`),
+        have feedback weights of their own: True for all, a tuple of positions after
+        `params`, or False for none. None: none, with a warning. The trees in the state
+        are then `WithFrozen(params, frozen)`.
 
     Example:
       >>> import jax, jax.numpy as jnp, apical
@@ -84,10 +88,8 @@ class FeedbackAlignment(BackwardPathRule):
         super().__post_init__()
         check_choice(self.gains, "gains", ("forward", "feedback"))
 
-    def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
+    def draw(self, circuit: Circuit, key: jax.Array, params: Any) -> Any:
         """Draw the feedback weights, at the scale of the forward weights."""
-        del args
-        circuit.require_feedback()
         own = fold_in_name(key, "apical.FeedbackAlignment")
         keys = jax.random.split(own, 3)
         gains = circuit.structure.gain_leaves if self.gains == "feedback" else ()

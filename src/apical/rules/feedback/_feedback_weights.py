@@ -113,22 +113,34 @@ def require_direct(
             )
 
 
+_NAMED = 3
+
+
 def warn_of_frozen(circuit: Circuit) -> None:
-    """Warn where a signal passes back through a weight that is not learned."""
-    for found in circuit.structure.frozen:
-        warnings.warn(
-            f"Signals pass back through {found.array} itself, in the "
-            f"`{found.operation}` at {found.where} (arguments are counted from 0 after "
-            "`params`): all examples share it, so that it acts as a weight there, and "
-            "what is not learned has no feedback weights. If it is a frozen network, "
-            "make it a part of `params` and let the optimiser freeze it "
-            "(`optax.multi_transform` with `optax.set_to_zero`). If it is data, as an "
-            "adjacency matrix is, this is as it should be: "
-            "`warnings.filterwarnings('ignore', 'Signals pass back through')`. "
-            "`print(circuit)` lists all of these.",
-            UserWarning,
-            stacklevel=2,
-        )
+    """Warn, once, where a signal passes back through a weight that is not learned."""
+    found = circuit.structure.frozen
+    if not found:
+        return
+    more = len(found) - _NAMED
+    listed = ", ".join(
+        f"{each.array} itself, in the `{each.operation}` at {each.where}"
+        for each in found[:_NAMED]
+    )
+    warnings.warn(
+        f"Signals pass back through {listed}{f', and {more} more' if more > 0 else ''} "
+        "(arguments are counted from 0 after `params`): all examples share it, so that "
+        "it acts as a weight there, and what is not learned has no feedback weights. "
+        "If it is a frozen network, `frozen_feedback=True` gives feedback weights to "
+        "it where it is an argument (`FeedbackAlignment`, `SignConcordance`, "
+        "`KolenPollack`, `WeightMirror`); for other rules make it a part of `params` "
+        "and let the optimiser freeze it (`optax.multi_transform` with "
+        "`optax.set_to_zero`). If it is data, as an adjacency matrix is, this is as it "
+        "should be: say `frozen_feedback=False`, or "
+        "`warnings.filterwarnings('ignore', 'Signals pass back through')`. "
+        "`print(circuit)` lists all of these.",
+        UserWarning,
+        stacklevel=2,
+    )
 
 
 def require_different(circuit: Circuit, params: Any, feedback: Any) -> None:

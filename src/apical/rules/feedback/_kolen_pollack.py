@@ -16,12 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ...circuit import Circuit
+from ...circuit import Circuit, WithFrozen
 from .._base import Credit, SearchSpace, cited, rule
 from .._field_checks import check_fraction
 from .._inner_optimizers import updates_of
 from .._numerics import fold_in_name
-from ._backward_path import BackwardPathRule
+from ._backward_path import BackwardPathRule, of_params
 from ._connection_masks import FeedbackState, multiply
 from ._feedback_weights import (
     draw_leaves,
@@ -60,6 +60,10 @@ class KolenPollack(BackwardPathRule):
       removed_backward: the fraction of backward connections that are removed.
       backward_noise: the standard deviation of the noise in feedback weights, drawn
         anew at every call, relative to their size.
+      frozen_feedback: which frozen networks, given as arguments (None in `batch_axes`),
+        have feedback weights of their own: True for all, a tuple of positions after
+        `params`, or False for none. None: none, with a warning. The trees in the state
+        are then `WithFrozen(params, frozen)`.
 
     Example:
       >>> import jax, jax.numpy as jnp, optax, apical
@@ -105,10 +109,8 @@ class KolenPollack(BackwardPathRule):
         super().__post_init__()
         check_fraction(self.decay, "decay")
 
-    def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
+    def draw(self, circuit: Circuit, key: jax.Array, params: Any) -> Any:
         """Draw the feedback weights, at the scale of the forward weights."""
-        del args
-        circuit.require_feedback()
         own = fold_in_name(key, "apical.KolenPollack")
         leaves = circuit.structure.carrying_leaves
         feedback = draw_leaves(circuit, own, params, leaves, like_forward)
@@ -134,13 +136,16 @@ class KolenPollack(BackwardPathRule):
 
         updates, memory = updates_for(credit.grads)
         nonzero = jax.tree.map(lambda g: jnp.where(g == 0, 1, g), credit.grads)
-        applied = leaves_with_feedback(state.feedback, updates_for(nonzero)[0])
+        copies = of_params(state.feedback)  # those of a frozen network do not move
+        applied = leaves_with_feedback(copies, updates_for(nonzero)[0])
         lost = jax.tree.map(lambda m: jnp.where(m == 0, 0, self.decay), applied)
         # A removed forward weight does not change; it acts as 0.
         lost_here = multiply(lost, credit.state.connections.forward)
         moved = optax.apply_updates(_shrunk(learned, lost_here), updates)
-        same = leaves_with_feedback(state.feedback, updates)
-        feedback = optax.apply_updates(_shrunk(state.feedback, lost), same)
+        same = leaves_with_feedback(copies, updates)
+        feedback = optax.apply_updates(_shrunk(copies, lost), same)
+        if isinstance(state.feedback, WithFrozen):
+            feedback = state.feedback._replace(params=feedback)
         after = credit.state._replace(feedback=feedback)
         params = circuit.merged(params, moved)
         return params, memory, credit._replace(state=after)

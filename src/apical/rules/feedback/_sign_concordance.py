@@ -25,7 +25,6 @@ from ._feedback_weights import (
     draw_leaves,
     replaceable_weights,
     require_direct,
-    through_feedback,
 )
 
 
@@ -69,6 +68,10 @@ class SignConcordance(BackwardPathRule):
       removed_backward: the fraction of backward connections that are removed.
       backward_noise: the standard deviation of the noise in feedback weights, drawn
         anew at every call, relative to their size.
+      frozen_feedback: which frozen networks, given as arguments (None in `batch_axes`),
+        have feedback weights of their own: True for all, a tuple of positions after
+        `params`, or False for none. None: none, with a warning. The trees in the state
+        are then `WithFrozen(params, frozen)`.
 
     Example:
       >>> import jax, jax.numpy as jnp, apical
@@ -109,10 +112,8 @@ class SignConcordance(BackwardPathRule):
         check_choice(self.magnitude, "magnitude", ("uniform", "fixed", "batch"))
         check_fraction(self.concordance, "concordance")
 
-    def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
+    def draw(self, circuit: Circuit, key: jax.Array, params: Any) -> Any:
         """Draw the agreeing signs, fixed magnitudes and connection masks."""
-        del args
-        circuit.require_feedback()
         own = fold_in_name(key, "apical.SignConcordance")
         signs, sizes, later = jax.random.split(own, 3)
         agreement = magnitude = None
@@ -178,9 +179,9 @@ class SignConcordance(BackwardPathRule):
         self, circuit: Circuit, params: Any, state: Any, args: Any
     ) -> Credit:
         """One backward pass through the signs of the effective weights."""
-        path = self.backward_path(circuit, params, state)
+        credit = super().masked_credit(circuit, params, state, args)
         key = None if state.key is None else jax.random.split(state.key)[0]
-        return through_feedback(circuit, params, args, state._replace(key=key), **path)
+        return credit._replace(state=state._replace(key=key))
 
 
 def _magnitudes(circuit: Circuit, key: jax.Array, params: Any) -> Any:

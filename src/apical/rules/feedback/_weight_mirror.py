@@ -75,6 +75,10 @@ class WeightMirror(BackwardPathRule):
       removed_backward: the fraction of backward connections that are removed.
       backward_noise: the standard deviation of the noise in feedback weights, drawn
         anew at every call, relative to their size.
+      frozen_feedback: which frozen networks, given as arguments (None in `batch_axes`),
+        have feedback weights of their own: True for all, a tuple of positions after
+        `params`, or False for none. None: none, with a warning. The trees in the state
+        are then `WithFrozen(params, frozen)`.
 
     Example:
       >>> import jax, jax.numpy as jnp, apical
@@ -123,10 +127,8 @@ class WeightMirror(BackwardPathRule):
         check_fraction(self.decay, "decay")
         check_positive(self.noise, "noise")
 
-    def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
+    def draw(self, circuit: Circuit, key: jax.Array, params: Any) -> Any:
         """Draw the feedback weights, at the scale of the forward weights."""
-        del args
-        circuit.require_feedback()
         require_direct(circuit, "A mirror", "Make")
         first, later = jax.random.split(fold_in_name(key, "apical.WeightMirror"))
         leaves = circuit.feedback_leaves
@@ -139,7 +141,8 @@ class WeightMirror(BackwardPathRule):
     ) -> Credit:
         """One backward pass through the mirrored weights, then one mirror step."""
         credit = super().masked_credit(circuit, params, state, args)
-        return credit._replace(state=self._mirrored(circuit, params, state, args))
+        whole, everything = self.whole(circuit, params, args)
+        return credit._replace(state=self._mirrored(whole, everything, state, args))
 
     def _mirrored(
         self, circuit: Circuit, params: Any, state: MirrorState, args: Any

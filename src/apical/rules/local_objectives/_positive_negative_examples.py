@@ -91,6 +91,12 @@ def require_labels(
     """Require that a label for each example can be written over the input."""
     inputs, fix = inputs_of(circuit, args, rule), "Pass `positive` and `negative`."
     target = target_of(circuit, args, rule)
+    if not circuit.batch.outputs.alone:
+        raise ValueError(
+            f"{rule} writes one label over each example, and the loss reads several "
+            f"outputs ({circuit.structure.outputs_in_words}). Mark the one whose "
+            f"labels `target` returns: `logits = apical.output(logits)`. {fix}"
+        )
     if target.ndim != 2 or target.shape[1] < 2:
         raise ValueError(
             f"{rule} writes a label over each example, which must be a class, and "

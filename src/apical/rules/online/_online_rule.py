@@ -91,6 +91,13 @@ class OnlineRule(Rule):
                 "(DirectFeedbackAlignment, DirectRandomTargetProjection, LocalLosses), "
                 f"not {type(self.feedback).__name__}."
             )
+        given = self.feedback
+        if isinstance(given, BackwardPathRule) and given.frozen_feedback:
+            raise ValueError(
+                f"{name} does not send signals through feedback weights of frozen "
+                "networks: leave out `frozen_feedback`, or make them a part of "
+                "`params` and let the optimiser freeze them."
+            )
         check_whole(self.chunk, "chunk")
         check_positive(self.memory_limit, "memory_limit")
 
