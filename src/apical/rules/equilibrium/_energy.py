@@ -18,6 +18,7 @@ from functools import cache
 from typing import Any
 
 from ...circuit import LOSS, Circuit, chains, require_reduction
+from ._replaced_derivatives import require_own_derivatives
 
 
 def require_units(circuit: Circuit, params: Any, args: Any, rule: str) -> None:
@@ -27,6 +28,7 @@ def require_units(circuit: Circuit, params: Any, args: Any, rule: str) -> None:
     if circuit.batch_size > 1:
         _require_axes(circuit, rule)
     circuit.require_separate(rule)
+    require_own_derivatives(circuit, params, args, rule)
     require_reduction(circuit, params, args)
 
 
