@@ -108,9 +108,15 @@ def test_a_weight_chosen_by_the_data_is_refused():
 
 
 def test_without_a_synapse_there_is_no_path_for_feedback():
+    def closed_over(params, x):
+        return jnp.mean(jnp.tanh(X @ params["a"]) @ params["c"]) + jnp.mean(
+            params["c"] * x[:, :1]
+        )
+
     with pytest.raises(ValueError, match="No synapse was found"):
-        init(FeedbackAlignment(), lambda w, x: jnp.mean((w * x) ** 2), X[0], X)
+        init(FeedbackAlignment(), closed_over, PARAMS, X[:1])
     init(FeedbackAlignment(), lambda w, x: jnp.mean(x @ w), X[0], X)
+    init(FeedbackAlignment(), lambda w, x: jnp.mean((w * x) ** 2), X[0], X)
 
 
 def product_then_sum(h, weight):

@@ -13,6 +13,7 @@ from ._analysis._drives_and_outputs import find_drive, find_outputs
 from ._analysis._effective_weights import NOT_LEARNED, Frozen, frozen, products_of
 from ._analysis._gain_or_synapse import Products
 from ._analysis._graph import walk
+from ._analysis._hidden_layers import hidden_layers
 from ._analysis._naming import Layer, find_layers
 from ._analysis._nodes import (
     LOSS,
@@ -327,6 +328,16 @@ class Structure:
     def has_convolution(self) -> bool:
         """Whether a synapse is a convolution (slow in a rolled loop on a CPU)."""
         return any(m.op.name == "conv_general_dilated" for m in self.live_ops)
+
+    @cached_property
+    def is_flat(self) -> bool:
+        """Whether there is no hidden layer, so that every signal is the gradient.
+
+        No activity enters a synapse, also if arrays that are no examples were data, and
+        apical can read all operations.
+        """
+        hidden = entering(self.flow, self.weighted_ops) or hidden_layers(self.flow)
+        return not (hidden or self.refusals or self.unknown)
 
     @cached_property
     def has_loop(self) -> bool:

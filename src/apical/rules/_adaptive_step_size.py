@@ -71,7 +71,7 @@ class PerExample(NamedTuple):
         parts = jax.tree.leaves(
             jax.tree.map(lambda at, a, b: _summed(at, a * b), self.layout, one, other)
         )
-        return sum(parts[1:], start=parts[0])
+        return sum(parts[1:], start=parts[0]) if parts else jnp.zeros(())
 
     def times(self, numbers: jax.Array, tree: Any) -> Any:
         """A tree with the entries of each example multiplied by its number."""

@@ -53,6 +53,7 @@ class Flow(Graph):
     weights computed with them, and `parts` the values these are computed from, both by
     variable (`_effective_weights`): they count as parameters. `sums` are the products,
     by identity, whose entries are summed, which are synapses too (`_gain_or_synapse`).
+    `closed_over` arrays are constants, or data if it is True.
     """
 
     def __init__(
@@ -65,10 +66,12 @@ class Flow(Graph):
         parts: frozenset[int] = frozenset(),
         sums: frozenset[int] = frozenset(),
         axes: VaryingAxes | None = None,
+        closed_over: bool = False,
     ) -> None:
         super().__init__(program)
         self.derived, self.parts, self.sums = derived, parts, sums
         self._given = parameters, constants, shared
+        self.closed_over = closed_over
         self.axes = VaryingAxes(program) if axes is None else axes
         self.varying: set[int] = set()
         self.modulated: set[int] = set()
@@ -77,7 +80,8 @@ class Flow(Graph):
         self.kind: dict[int, int] = {}
         self.raw: dict[int, frozenset[int]] = {}
         for number in program.constants:
-            self._set(number, CONSTANT, frozenset(), False)
+            kind = DATA if closed_over and self.shape(number) else CONSTANT
+            self._set(number, kind, frozenset(), kind == DATA)
         for i, number in enumerate(program.body.inputs):
             kind = PARAMETER if i < parameters else DATA
             kind = CONSTANT if parameters <= i < parameters + constants else kind
@@ -97,7 +101,12 @@ class Flow(Graph):
         if not (derived or parts or sums):
             return self
         more = self.derived | derived, self.parts | parts, self.sums | sums
-        return Flow(self.program, *self._given, *more, self.axes)
+        return Flow(self.program, *self._given, *more, self.axes, self.closed_over)
+
+    def with_every_array_as_data(self) -> Flow:
+        """The same program, if shared and closed-over arrays were examples."""
+        first, second, _ = self._given
+        return Flow(self.program, first, second, axes=self.axes, closed_over=True)
 
     def kind_of(self, atom: Atom) -> int:
         """The kind of a value; a literal is constant."""
