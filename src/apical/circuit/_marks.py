@@ -31,6 +31,11 @@ def mark_of(op: Op) -> str | None:
     return name if name.startswith((*NODE_MARKS, OUTPUT_MARK)) else None
 
 
+def marks_node(op: Op) -> bool:
+    """Whether the operation is the mark of a node, stochastic or not."""
+    return (mark_of(op) or "").startswith(NODE_MARKS)
+
+
 def draws(op: Op) -> bool:
     """Whether the operation is the mark of a stochastic node."""
     return (mark_of(op) or "").startswith(BERNOULLI_MARK)

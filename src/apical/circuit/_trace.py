@@ -104,6 +104,14 @@ def trace_spec(
     loss_fn: Callable[..., Any], spec: LossSpec, params: Any, args: tuple[Any, ...]
 ) -> Circuit:
     """Trace a loss function that a `LossSpec` describes."""
+    circuit = _trace(loss_fn, spec, params, args)
+    circuit.batch.require_examples_at_priors()
+    return circuit
+
+
+def _trace(
+    loss_fn: Callable[..., Any], spec: LossSpec, params: Any, args: tuple[Any, ...]
+) -> Circuit:
     leaves, given = Partition.of(params), Partition.of(args, learn=False)
     if not leaves.learned:
         raise ValueError(
@@ -145,7 +153,7 @@ def trace_spec(
     structure = _structure(flow, products, spec, leaves, given)
 
     def retrace(params: Any, args: Any) -> Batch:
-        return trace_spec(loss_fn, spec, params, args).batch
+        return _trace(loss_fn, spec, params, args).batch
 
     batch = Batch(structure, retrace)
     return Circuit(on_copies(loss_fn), structure, batch, aux_structure[-1])

@@ -14,6 +14,9 @@ between*. A weight times an argument is an activity that is raw in the weight. I
 enters a later linear operation with data, the weight can no longer be separated from
 the activity: that is a `Refusal`.
 
+A value of parameters alone that is marked as a node (a prior, a bias that generates) is
+an activity from the mark on: a rule may hold another value there for each example.
+
 Two kinds of effective weight are computed with arguments:
 
 * `derived`: a parameter combined with values that all examples share (by `batch_axes`):
@@ -30,7 +33,7 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 
 from .._jaxpr import Atom, Body, Literal, Op, Program
-from .._marks import mark_of
+from .._marks import mark_of, marks_node
 from ._graph import Graph
 from ._primitives import (
     ELEMENTWISE_LINEAR,
@@ -74,6 +77,7 @@ class Flow(Graph):
         self.closed_over = closed_over
         self.axes = VaryingAxes(program) if axes is None else axes
         self.varying: set[int] = set()
+        self.priors: set[int] = set()  # marks of parameters alone
         self.modulated: set[int] = set()
         # Leaves that are a weight in a linear operation: an inner step may update them.
         self._met = self.moved_leaves = frozenset[int]()
@@ -256,6 +260,9 @@ class Flow(Graph):
             self._met |= self._raw_of_weights(op)
         if op.name == "stop_gradient" and kind == ACTIVITY:
             kind, raw = DATA, frozenset()
+        if kind == PARAMETER and marks_node(op):
+            kind, varies = ACTIVITY, True
+            self.priors.update(op.outputs)
         modulated = kind == ACTIVITY and self._is_modulated(op)
         if modulated:
             raw = self._raw_of_weights(op)
