@@ -109,9 +109,8 @@ def test_a_weight_chosen_by_the_data_is_refused():
 
 def test_without_a_synapse_there_is_no_path_for_feedback():
     def closed_over(params, x):
-        return jnp.mean(jnp.tanh(X @ params["a"]) @ params["c"]) + jnp.mean(
-            params["c"] * x[:, :1]
-        )
+        beside = jnp.mean((params["b"][0, 0] * x) ** 2)
+        return jnp.mean(jnp.tanh(X @ params["a"]) @ params["c"]) + beside
 
     with pytest.raises(ValueError, match="No synapse was found"):
         init(FeedbackAlignment(), closed_over, PARAMS, X[:1])

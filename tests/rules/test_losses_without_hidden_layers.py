@@ -1,4 +1,4 @@
-"""Losses without any hidden layer: every rule whose signals are gradients takes them."""
+"""Losses without a hidden layer: every rule whose signals are gradients takes them."""
 
 import itertools
 
@@ -179,5 +179,5 @@ def test_an_operation_that_cannot_be_read_is_no_flat_loss():
         return jnp.mean((network(x, p["a"], p["b"]) - x) ** 2)
 
     learner = apical.value_and_grad(loss_fn, rules.PredictiveCoding())
-    with pytest.raises(ValueError, match="No node was found|several layers"):
+    with pytest.raises(ValueError, match=r"No node was found|several layers"):
         learner.init(KEYS[0], DEEP, DATA)

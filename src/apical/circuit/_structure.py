@@ -8,7 +8,7 @@ from functools import cached_property
 
 import jax
 
-from ._analysis._dataflow import ACTIVITY, Flow
+from ._analysis._dataflow import ACTIVITY, DATA, Flow
 from ._analysis._drives_and_outputs import find_drive, find_outputs
 from ._analysis._effective_weights import NOT_LEARNED, Frozen, frozen, products_of
 from ._analysis._gain_or_synapse import Products
@@ -29,6 +29,7 @@ from ._analysis._nodes import (
     parents,
 )
 from ._analysis._path_lengths import distances, longest_path
+from ._analysis._primitives import SYNAPTIC
 from ._analysis._synapses import (
     Refusal,
     Synapse,
@@ -328,6 +329,15 @@ class Structure:
     def has_convolution(self) -> bool:
         """Whether a synapse is a convolution (slow in a rolled loop on a CPU)."""
         return any(m.op.name == "conv_general_dilated" for m in self.live_ops)
+
+    def acts(self, number: int) -> bool:
+        """Whether a linear operation joins the activity and values made from data."""
+        flow = self.flow
+        for op in flow.readers.get(number, []):
+            others = [a for a in op.inputs if a != number]
+            if op.name in SYNAPTIC and any(flow.kind_of(a) & DATA for a in others):
+                return True
+        return False
 
     @cached_property
     def is_flat(self) -> bool:

@@ -1,7 +1,8 @@
 """The gradient of the loss, for rules on a loss function without any hidden layer.
 
-Where no activity enters a synapse no teaching signal is sent, and every parameter takes
-the derivative of the loss itself: a penalty, a partition function, a model of one layer.
+Where no activity enters a synapse no teaching signal is sent, so every parameter takes
+the derivative of the loss itself: in a penalty, a partition function, or a model of one
+layer.
 """
 
 from __future__ import annotations

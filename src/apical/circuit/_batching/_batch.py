@@ -85,9 +85,12 @@ class Batch:
         return found
 
     def require_examples_at_priors(self) -> None:
-        """Require an axis of the examples at nodes made of parameters alone."""
+        """Require an axis of the examples at nodes made of parameters alone.
+
+        Where no argument has one, require that the node is not used as a weight.
+        """
         for number, place in self.priors.items():
-            if self._counted and place is None:
+            if place is None and (self._counted or self.structure.acts(number)):
                 name, op = (
                     self.structure.names[number],
                     self.structure.flow.maker[number][0],
