@@ -63,6 +63,9 @@ def _require_name(name: Any, call: str) -> None:
 def node(x: Any, name: str) -> Any:
     """Mark an activity as a node, by name; an identity.
 
+    A parameter alone may be a node too (a prior, a bias that generates), with a value
+    for each example: `node(jnp.broadcast_to(prior, (len(x), *prior.shape)), "prior")`.
+
     Args:
       x: an activity (an array) inside a loss function.
       name: the node's name; each mark needs a different one.

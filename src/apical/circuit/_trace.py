@@ -72,9 +72,9 @@ def trace(
       the `Circuit`. The loss function is only traced, not computed.
 
     Raises:
-      ValueError: if the loss is not a real scalar, does not depend on both the
-        parameters and the arguments, holds a synapse in a loop that JAX cannot
-        reverse, or loses a mark.
+      ValueError: if the loss is not a real scalar, does not depend on the parameters,
+        has a hidden layer above data that it closes over, holds a synapse in a loop
+        that JAX cannot reverse, or loses a mark.
 
     Example:
       >>> import jax.numpy as jnp, apical

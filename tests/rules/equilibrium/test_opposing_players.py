@@ -156,7 +156,7 @@ def test_a_layer_that_no_signal_passes_is_reported():
 
     info, share = at(20.0)
     assert jnp.all(info.settled) and share < 1e-3
-    assert info.unresponsive["generator.b"] > 0.99
+    assert all(0.7 < each <= 1 for each in info.unresponsive.values())
     info, share = at(0.5)
     assert share > 0.1
     assert all(each == 0 for each in info.unresponsive.values())
