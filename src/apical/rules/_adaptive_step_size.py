@@ -68,7 +68,7 @@ class PerExample(NamedTuple):
 
     def dot(self, one: Any, other: Any) -> jax.Array:
         """The inner product of two trees, per example (or of the whole batch)."""
-        parts = jax.tree.leaves(
+        parts: list[jax.Array] = jax.tree.leaves(
             jax.tree.map(lambda at, a, b: _summed(at, a * b), self.layout, one, other)
         )
         return sum(parts[1:], start=parts[0]) if parts else jnp.zeros(())

@@ -208,7 +208,7 @@ class LatentErrorSpaceEnergy(AbstractEnergy):
         return found._replace(arguments=terms.args)
 
 
-def _layout(terms: EnergyTerms, masks: ArgumentMasks) -> tuple[Any, list[ExampleAxis]]:
+def _layout(terms: EnergyTerms, masks: ArgumentMasks) -> tuple[Any, Any]:
     """The axes of the examples of the nodes and of the free arguments."""
     batch = terms.circuit.batch
     axes = dict(zip(batch.structure.args.arrays, batch.examples.axes, strict=True))
