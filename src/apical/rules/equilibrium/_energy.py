@@ -18,7 +18,7 @@ from functools import cache
 from typing import Any
 
 from ...circuit import LOSS, Circuit, chains, require_reduction
-from ._replaced_derivatives import require_own_derivatives
+from ._reversed_derivatives import require_no_reversal
 
 
 def require_units(
@@ -36,7 +36,7 @@ def require_units(
     if circuit.batch_size > 1:
         _require_axes(circuit, rule)
     circuit.require_separate(rule)
-    require_own_derivatives(circuit, params, args, rule)
+    require_no_reversal(circuit, params, args, rule)
     require_reduction(circuit, params, args)
 
 

@@ -108,10 +108,9 @@ class EquilibriumPropagation(FreeNetwork):
 
     Raises:
       ValueError: in `init`, for a hidden layer without units; if two synapses follow
-        each other with no unit between; if a unit's nonlinearity has a derivative that
-        is not its own (a reversed gradient, a surrogate), which would have no effect;
-        if examples depend on each other (batch norm); with `Holomorphic`, if an
-        operation is not holomorphic.
+        each other with no unit between; if a unit's nonlinearity has a reversed
+        gradient, which would have no effect; if examples depend on each other (batch
+        norm); with `Holomorphic`, if an operation is not holomorphic.
 
     Source: Scellier & Bengio 2017, Frontiers in Computational Neuroscience 11:24;
     Laborieux et al. 2021, Frontiers in Neuroscience 15:633674; Laborieux & Zenke 2022,

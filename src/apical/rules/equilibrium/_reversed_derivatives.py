@@ -1,9 +1,10 @@
-"""Units whose nonlinearity has a derivative that the user wrote in place of its own.
+"""Units whose nonlinearity has a derivative of the opposite sign.
 
 A unit responds to feedback by its nonlinearity, s_n = rho_n(z_n + ...), of which no
-derivative is taken. So a reversed gradient (of players that oppose each other), a
-surrogate or a straight-through estimator inside rho_n would have no effect, and the
-update would be that of rho_n as it is.
+derivative is taken. So a derivative that the user wrote inside rho_n has no effect. A
+surrogate or a clipped gradient only approximates what the unit does; but a reversed
+gradient (of players that oppose each other) would be lost, and the update would ascend
+where it should descend.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from ...circuit import Circuit, Op, is_concrete, nonlinearity, trace_program
 _DRIVES = (0.7, -0.6, 1.9, -1.7, 0.23, -0.31, 3.1, -2.8)
 
 
-def require_own_derivatives(
+def require_no_reversal(
     circuit: Circuit, params: Any, args: tuple[Any, ...], rule: str
 ) -> None:
-    """Raise for a unit whose derivative is not that of its nonlinearity."""
+    """Raise for a unit whose derivative is opposite to that of its nonlinearity."""
     for node in circuit.nodes:
         shape = node.shape[len(node.loops) :]
         rho = nonlinearity(circuit, params, args, node.name)
@@ -33,15 +34,13 @@ def require_own_derivatives(
         except ValueError:  # another nonlinearity at every step of a loop
             continue
         written = _written(program.body.ops)
-        if written is not None and _is_replaced(rho, shape, node.dtype):
+        if written is not None and _is_reversed(rho, shape, node.dtype):
             raise ValueError(
-                f"{rule} takes no derivative of a unit's nonlinearity, so the one "
-                f"that `{written.name}` at {written.where} puts in its place (a "
-                "reversed gradient? a surrogate? a straight-through estimator?) would "
-                f"have no effect at the unit {node.name!r}. For players that oppose "
-                "each other write one term for each, with `jax.lax.stop_gradient` on "
-                "the parameters and values of the others; else use a rule that takes "
-                "derivatives."
+                f"{rule} takes no derivative of a unit's nonlinearity, so the reversed "
+                f"one of `{written.name}` at {written.where} would have no effect at "
+                f"the unit {node.name!r}. For players that oppose each other write one "
+                "term for each, with `jax.lax.stop_gradient` on the parameters and "
+                "values of the others; else use a rule that takes derivatives."
             )
 
 
@@ -53,14 +52,13 @@ def _written(ops: Sequence[Op]) -> Op | None:
     return None
 
 
-def _is_replaced(rho: Callable[..., Any], shape: tuple[int, ...], dtype: Any) -> bool:
-    """Whether the derivative differs from central differences at most drives."""
+def _is_reversed(rho: Callable[..., Any], shape: tuple[int, ...], dtype: Any) -> bool:
+    """Whether the derivative opposes central differences at many drives."""
     step = float(jnp.finfo(dtype).eps) ** (1 / 3)
     with jax.ensure_compile_time_eval():  # the numbers are known under `jit` too
         drives = jnp.asarray(np.resize(_DRIVES, shape), dtype)
         value, back = jax.vjp(rho, drives)
         (derivative,) = back(jnp.ones_like(value))
         change = (rho(drives + step) - rho(drives - step)) / (2 * step)
-        apart = jnp.abs(derivative - change) > 0.1 * jnp.maximum(1, jnp.abs(change))
-        found = jnp.mean(apart) > 0.25
+        found = jnp.mean(derivative * change < -1e-3) > 0.25
     return bool(found) if is_concrete(found) else False
