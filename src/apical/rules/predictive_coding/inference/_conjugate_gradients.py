@@ -118,8 +118,10 @@ def _solve(
         largest = jnp.maximum(at.largest, ratio(along, size, 0.0))
         # Where there is no positive curvature the example keeps its solution: a free
         # argument that changes nothing has none, and rounding must not move it.
-        floor = _ROUNDING * jnp.finfo(along.dtype).eps * largest * size
-        going = at.going & (along > floor)
+        rounding = jnp.finfo(along.dtype).eps
+        curved = along > _ROUNDING * rounding * largest * size
+        # Nor does it move on once the residual is a rounding error.
+        going = at.going & curved & (at.square > rounding**2 * first)
         length = jnp.where(going, ratio(at.square, along, 0.0), 0)
         solution = _plus(at.solution, by_example.times(length, at.direction))
         residual = _plus(at.residual, by_example.times(-length, image))
@@ -129,9 +131,9 @@ def _solve(
         return Iterate(solution, residual, direction, square, largest, going)
 
     zeros = jax.tree.map(jnp.zeros_like, right)
-    square = by_example.dot(right, right)
-    going, none = jnp.ones_like(square, bool), jnp.zeros_like(square)
-    begin = Iterate(zeros, right, right, square, none, going)
+    first = by_example.dot(right, right)
+    going, none = jnp.ones_like(first, bool), jnp.zeros_like(first)
+    begin = Iterate(zeros, right, right, first, none, going)
     return repeat(energy.circuit, advance, begin, iterations).solution
 
 
