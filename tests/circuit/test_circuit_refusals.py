@@ -259,7 +259,7 @@ UNMARKABLE = {
     "data": (lambda params, x: apical.node(x, "here") @ params["a"], "does not depend"),
     "weight": (
         lambda params, x: x @ apical.node(params["a"], "here"),
-        "does not depend",
+        "one for all examples.*if it is a weight, remove the mark",
     ),
     "several": (
         lambda params, x: apical.node(
