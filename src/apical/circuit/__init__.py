@@ -56,6 +56,7 @@ from ._queries import drive_sites as drive_sites
 from ._queries import nodes_depending_on as nodes_depending_on
 from ._queries import nonlinearity as nonlinearity
 from ._queries import not_holomorphic as not_holomorphic
+from ._queries import reversals as reversals
 from ._queries import stochastic_nodes as stochastic_nodes
 from ._readouts import Readouts as Readouts
 from ._readouts import readout_gradient as readout_gradient

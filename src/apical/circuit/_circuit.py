@@ -150,13 +150,13 @@ class Circuit:
 
     # ---- Requirements of rules; each raises ValueError (`_rule_requirements`).
 
-    def require_nodes(self) -> None:
-        """Require nodes, and that no path bypasses a node."""
-        requirements.require_nodes(self.structure)
+    def require_nodes(self, or_flat: bool = False) -> None:
+        """Require nodes (or no hidden layer), and that no path bypasses a node."""
+        requirements.require_nodes(self.structure, or_flat)
 
-    def require_layers_apart(self) -> None:
+    def require_layers_apart(self, or_flat: bool = False) -> None:
         """Require what `require_nodes` does, and at most one layer per operation."""
-        requirements.require_layers_apart(self.structure)
+        requirements.require_layers_apart(self.structure, or_flat)
 
     def require_feedback(self) -> None:
         """Require that the feedback path reads no forward weight."""

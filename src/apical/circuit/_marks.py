@@ -56,6 +56,11 @@ def output_key(op: Op) -> str:
     return mark.removeprefix(OUTPUT_MARK) if mark.startswith(OUTPUT_MARK) else ""
 
 
+def marks_node(op: Op) -> bool:
+    """Whether the operation is the mark of a node, stochastic or not."""
+    return (mark_of(op) or "").startswith(NODE_MARKS)
+
+
 def draws(op: Op) -> bool:
     """Whether the operation is the mark of a stochastic node."""
     return (mark_of(op) or "").startswith(BERNOULLI_MARK)
@@ -82,6 +87,9 @@ def _require_name(name: Any, call: str) -> None:
 
 def node(x: Any, name: str) -> Any:
     """Mark an activity as a node, by name; an identity.
+
+    A parameter alone may be a node too (a prior, a bias that generates), with a value
+    for each example: `node(jnp.broadcast_to(prior, (len(x), *prior.shape)), "prior")`.
 
     Args:
       x: an activity (an array) inside a loss function.

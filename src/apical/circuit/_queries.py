@@ -202,6 +202,25 @@ _HOLOMORPHIC = (
 )
 
 
+def reversals(circuit: Circuit, name: str) -> tuple[str, ...]:
+    """The lines between a node and the output that reverse an axis."""
+    structure, flow = circuit.structure, circuit.structure.flow
+    ends, found = set(structure.outputs), dict[str, None]()
+    stack = [n for n, other in structure.names.items() if other == name]
+    seen = set[int]()
+    while stack:
+        number = stack.pop()
+        if number in seen:
+            continue
+        seen.add(number)
+        op = flow.maker[number][0] if number in flow.maker else None
+        if op is not None and op.name == "rev":
+            found[op.where] = None
+        if number not in ends:
+            stack += [n for n in flow.after(number) if flow.is_activity(n)]
+    return tuple(found)
+
+
 def not_holomorphic(circuit: Circuit) -> tuple[str, ...]:
     """The operations on the way to the loss that are not known to be holomorphic.
 

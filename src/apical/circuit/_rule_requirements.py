@@ -31,10 +31,16 @@ def require_reversible(structure: Structure) -> None:
             )
 
 
-def require_nodes(structure: Structure) -> None:
-    """Require nodes, and that no path bypasses a node."""
+def require_nodes(structure: Structure, or_flat: bool = False) -> None:
+    """Require nodes, and that no path bypasses a node.
+
+    With `or_flat` a loss without any hidden layer will do: a penalty, a partition
+    function, a model of one layer. The update is its gradient.
+    """
     require_reversible(structure)
-    if not structure.nodes:
+    if or_flat and not structure.nodes:
+        _require_one_layer_per_operation(structure)
+    if not structure.nodes and not (or_flat and structure.is_flat):
         hidden = [r.message(structure.leaves.names) for r in structure.refusals]
         advice = "Mark one with `apical.node`, or pass `nodes='every'`."
         raise ValueError(
@@ -49,13 +55,17 @@ def require_nodes(structure: Structure) -> None:
         )
 
 
-def require_layers_apart(structure: Structure) -> None:
+def require_layers_apart(structure: Structure, or_flat: bool = False) -> None:
     """Require what `require_nodes` does, and at most one layer per operation.
 
     In an operation with several layers a signal passes back through the true weights of
     the upper ones, so the lower ones would learn by backpropagation.
     """
-    require_nodes(structure)
+    require_nodes(structure, or_flat)
+    _require_one_layer_per_operation(structure)
+
+
+def _require_one_layer_per_operation(structure: Structure) -> None:
     names = structure.leaves.names
     for synapse in structure.live_ops:
         op = synapse.op
@@ -85,7 +95,7 @@ def require_feedback(structure: Structure) -> None:
     for refusal in structure.refusals:
         raise ValueError(refusal.message(names))
     structure.products.require_one_kind()
-    if not structure.feedback_leaves:
+    if not structure.feedback_leaves and not structure.is_flat:
         raise ValueError(
             "No synapse was found: nothing in `params` meets data in a matrix "
             "product or a convolution, so there is no path for feedback. (Is the "

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import jax
 
-from ._analysis._dataflow import ACTIVITY, Flow
+from ._analysis._dataflow import ACTIVITY, DATA, Flow
 from ._analysis._drives_and_outputs import (
     beside,
     find_drive,
@@ -18,6 +18,7 @@ from ._analysis._drives_and_outputs import (
 from ._analysis._effective_weights import NOT_LEARNED, Frozen, frozen, products_of
 from ._analysis._gain_or_synapse import Products
 from ._analysis._graph import walk
+from ._analysis._hidden_layers import hidden_layers
 from ._analysis._naming import Layer, find_layers
 from ._analysis._nodes import (
     LOSS,
@@ -33,6 +34,7 @@ from ._analysis._nodes import (
     parents,
 )
 from ._analysis._path_lengths import distances, longest_path
+from ._analysis._primitives import SYNAPTIC
 from ._analysis._synapses import (
     Refusal,
     Synapse,
@@ -46,7 +48,7 @@ from ._analysis._synapses import (
 from ._evaluate._control_flow import parallel_carries
 from ._evaluate._sharding import in_front
 from ._evaluate._weight_transport_check import Read, weight_reads
-from ._jaxpr import Atom, Op
+from ._jaxpr import Atom
 from ._loss_spec import LossSpec
 from ._marks import output_key
 from ._partition import Partition
@@ -228,23 +230,6 @@ class Structure:
         reach = self.reachability.of_value
         return beside(self.flow, self.outputs, self.live_ops, reach)
 
-    def reversals(self, name: str) -> tuple[Op, ...]:
-        """The operations between a node and the output that reverse an axis."""
-        ends, flow = set(self.outputs), self.flow
-        stack = [n for n, other in self.names.items() if other == name]
-        found, seen = list[Op](), set[int]()
-        while stack:
-            number = stack.pop()
-            if number in seen:
-                continue
-            seen.add(number)
-            op = flow.maker[number][0] if number in flow.maker else None
-            if op is not None and op.name == "rev":
-                found.append(op)
-            if number not in ends:
-                stack += [n for n in flow.after(number) if flow.is_activity(n)]
-        return tuple(found)
-
     @property
     def outputs_in_words(self) -> str:
         """The operations and lines of the outputs, for messages."""
@@ -367,6 +352,25 @@ class Structure:
     def has_convolution(self) -> bool:
         """Whether a synapse is a convolution (slow in a rolled loop on a CPU)."""
         return any(m.op.name == "conv_general_dilated" for m in self.live_ops)
+
+    def acts(self, number: int) -> bool:
+        """Whether a linear operation joins the activity and values made from data."""
+        flow = self.flow
+        for op in flow.readers.get(number, []):
+            others = [a for a in op.inputs if a != number]
+            if op.name in SYNAPTIC and any(flow.kind_of(a) & DATA for a in others):
+                return True
+        return False
+
+    @cached_property
+    def is_flat(self) -> bool:
+        """Whether there is no hidden layer, so that every signal is the gradient.
+
+        No activity enters a synapse, also if arrays that are no examples were data, and
+        apical can read all operations.
+        """
+        hidden = entering(self.flow, self.weighted_ops) or hidden_layers(self.flow)
+        return not (hidden or self.refusals or self.unknown)
 
     @cached_property
     def has_loop(self) -> bool:

@@ -74,9 +74,9 @@ def trace(
       the `Circuit`. The loss function is only traced, not computed.
 
     Raises:
-      ValueError: if the loss is not a real scalar, does not depend on both the
-        parameters and the arguments, holds a synapse in a loop that JAX cannot
-        reverse, or loses a mark.
+      ValueError: if the loss is not a real scalar, does not depend on the parameters,
+        has a hidden layer above data that it closes over, holds a synapse in a loop
+        that JAX cannot reverse, or loses a mark.
 
     Example:
       >>> import jax.numpy as jnp, apical
@@ -106,6 +106,14 @@ def trace_spec(
     loss_fn: Callable[..., Any], spec: LossSpec, params: Any, args: tuple[Any, ...]
 ) -> Circuit:
     """Trace a loss function that a `LossSpec` describes."""
+    circuit = _trace(loss_fn, spec, params, args)
+    circuit.batch.require_examples_at_priors()
+    return circuit
+
+
+def _trace(
+    loss_fn: Callable[..., Any], spec: LossSpec, params: Any, args: tuple[Any, ...]
+) -> Circuit:
     leaves, given = Partition.of(params), Partition.of(args, learn=False)
     if not leaves.learned:
         raise ValueError(
@@ -147,7 +155,7 @@ def trace_spec(
     structure = _structure(flow, products, spec, leaves, given)
 
     def retrace(params: Any, args: Any) -> Batch:
-        return trace_spec(loss_fn, spec, params, args).batch
+        return _trace(loss_fn, spec, params, args).batch
 
     batch = Batch(structure, retrace)
     return Circuit(on_copies(loss_fn), structure, batch, aux_structure[-1])

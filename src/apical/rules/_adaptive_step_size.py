@@ -9,6 +9,7 @@ their gradients, which plain steps need too. Malitsky & Mishchenko 2020, ICML.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -19,59 +20,75 @@ from ..circuit import Circuit
 from ._numerics import NodeArrays, upcast
 
 
+@dataclass(frozen=True)
+class ExampleAxis:
+    """The axis of the examples in an array: `axis` of its shape `form`, or none."""
+
+    form: tuple[int, ...]
+    axis: int | None
+
+
 class PerExample(NamedTuple):
     """Inner products and scalar multiples of trees, computed per example.
 
-    If an activity has no axis of examples, the whole batch counts as one example.
+    If some array has no axis of examples, the whole batch counts as one example.
 
     Attributes:
-      axes: the axis of the examples of each node, in its shape of `forms`.
-      forms: each node's shape with a separate axis for the examples.
+      layout: a tree with the `ExampleAxis` of each array; its form is the shape of the
+        array with a separate axis for the examples.
     """
 
-    axes: dict[str, int | None]
-    forms: dict[str, tuple[int, ...]]
+    layout: Any
 
     @classmethod
     def of(cls, circuit: Circuit) -> PerExample:
         """For the nodes of a circuit."""
-        names = [n.name for n in circuit.nodes]
-        found = {n: circuit.example_axes[n] for n in names}
-        if any(axis is None for axis in found.values()):
-            return cls.whole_batch(circuit)
-        return cls(found, _forms(circuit))
+        axes = circuit.example_axes
+        return cls(
+            {
+                n.name: ExampleAxis(circuit.unfolded(n.name, n.shape), axes[n.name])
+                for n in circuit.nodes
+            }
+        ).or_whole_batch
 
     @classmethod
     def whole_batch(cls, circuit: Circuit) -> PerExample:
         """One inner product for the whole batch."""
-        return cls(dict.fromkeys(n.name for n in circuit.nodes), _forms(circuit))
+        return cls({n.name: ExampleAxis(n.shape, None) for n in circuit.nodes})
 
-    def dot(self, one: NodeArrays, other: NodeArrays) -> jax.Array:
+    @property
+    def or_whole_batch(self) -> PerExample:
+        """For the whole batch if some array has no axis of examples."""
+        found = jax.tree.leaves(self.layout)
+        if all(each.axis is not None for each in found):
+            return self
+        return PerExample(
+            jax.tree.map(lambda each: replace(each, axis=None), self.layout)
+        )
+
+    def dot(self, one: Any, other: Any) -> jax.Array:
         """The inner product of two trees, per example (or of the whole batch)."""
-        parts = [self._summed(n, one[n] * other[n]) for n in one]
-        return sum(parts[1:], start=parts[0])
+        parts: list[jax.Array] = jax.tree.leaves(
+            jax.tree.map(lambda at, a, b: _summed(at, a * b), self.layout, one, other)
+        )
+        return sum(parts[1:], start=parts[0]) if parts else jnp.zeros(())
 
-    def _summed(self, name: str, product: jax.Array) -> jax.Array:
-        form, axis = self.forms[name], self.axes[name]
-        rest = [i for i in range(len(form)) if i != axis]
-        return jnp.sum(product.reshape(form), rest)
-
-    def times(self, numbers: jax.Array, tree: NodeArrays) -> NodeArrays:
+    def times(self, numbers: jax.Array, tree: Any) -> Any:
         """A tree with the entries of each example multiplied by its number."""
-        return {n: self._times(n, numbers, x) for n, x in tree.items()}
-
-    def _times(self, name: str, numbers: jax.Array, value: jax.Array) -> jax.Array:
-        form, axis = self.forms[name], self.axes[name]
-        numbers = numbers.astype(value.dtype)
-        if axis is None:
-            return numbers * value
-        shape = [-1 if i == axis else 1 for i in range(len(form))]
-        return (numbers.reshape(shape) * value.reshape(form)).reshape(value.shape)
+        return jax.tree.map(lambda at, x: _times(at, numbers, x), self.layout, tree)
 
 
-def _forms(circuit: Circuit) -> dict[str, tuple[int, ...]]:
-    """Each node's shape with a separate axis for the examples."""
-    return {n.name: circuit.unfolded(n.name, n.shape) for n in circuit.nodes}
+def _summed(at: ExampleAxis, product: jax.Array) -> jax.Array:
+    rest = [i for i in range(len(at.form)) if i != at.axis]
+    return jnp.sum(product.reshape(at.form), rest)
+
+
+def _times(at: ExampleAxis, numbers: jax.Array, value: jax.Array) -> jax.Array:
+    numbers = numbers.astype(value.dtype)
+    if at.axis is None:
+        return numbers * value
+    shape = [-1 if i == at.axis else 1 for i in range(len(at.form))]
+    return (numbers.reshape(shape) * value.reshape(at.form)).reshape(value.shape)
 
 
 def ratio(above: jax.Array, below: jax.Array, otherwise: Any) -> jax.Array:

@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..circuit import OUTPUT, Circuit, Node
+from ..circuit import OUTPUT, Circuit, Node, reversals
 
 
 class AxisMap(NamedTuple):
@@ -195,11 +195,11 @@ def _with_output(
     unfolded = circuit.unfolded(node.name, node.shape)
     examples = [] if here is None or there is None else [(here, there)]
     steps = _shared_steps(unfolded, len(node.loops), here, output, there)
-    turned = circuit.structure.reversals(node.name) if steps else ()
+    turned = reversals(circuit, node.name) if steps else ()
     if turned:
         raise ValueError(
             f"Between node {node.name!r} and the output an axis is reversed, at "
-            f"{turned[0].where}, so the error of a step cannot be told from the "
+            f"{turned[0]}, so the error of a step cannot be told from the "
             "position in the output. Run the loop backwards (`lax.scan(..., "
             "reverse=True)`) in place of reversing its inputs and outputs, or mark the "
             "output before that line with `apical.output`."

@@ -164,7 +164,11 @@ def ending(last):
 HOLOMORPHIC = EP(estimate=Holomorphic(4))
 REAL_LOSS = (HOLOMORPHIC, "makes a complex loss real")
 REFUSED = {
-    "no units": (mean_of(lambda p, x: x @ p["a"]), None, "needs units, and none"),
+    "no units": (
+        mean_of(lambda p, x: x @ p["a"] @ p["b"]),
+        None,
+        "needs units, and none",
+    ),
     "chain": (mean_of(chained), None, "between 'a' and 'b' (", "apical.node"),
     "stream": (mean_of(stream), None, "unit between one synapse and the next"),
     "batch norm": (mean_of(normalised), None, "examples meet in `sub` at"),

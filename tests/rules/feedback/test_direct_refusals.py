@@ -119,15 +119,6 @@ def test_a_node_that_is_the_output_takes_the_error_itself(shape):
     assert not jnp.allclose(found[0]["w"], true[0]["w"], atol=1e-2)
 
 
-def test_a_network_without_a_node_is_refused():
-    refuses(
-        "No node was found",
-        ERROR,
-        lambda w, x, y: jnp.mean((x @ w - y) ** 2),
-        jnp.ones((5, 3)),
-    )
-
-
 def test_another_error_is_refused():
     with pytest.raises(ValueError, match="`error` must be one of"):
         DirectFeedbackAlignment(error="half")

@@ -283,7 +283,7 @@ def test_missing_requirements_are_named():
     refuses("It needs two of each", SIMILARITY, params=layers(5, 7, 1), **labels)
     alone = {"target": second, "data": batch(1, 5, 3)}
     refuses(r"gives \(1, 3\): 1 rows of 3 numbers", SIMILARITY, **alone)
-    refuses("No node was found", params=layers(5, 3))
+    refuses("No node was found", LocalLosses(blocks=("x",)), params=layers(5, 3))
 
     def marked(params, x, y):
         out = apical.output(apical.node(jnp.tanh(x @ params[0]["w"]), "out"))

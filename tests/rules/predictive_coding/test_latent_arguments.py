@@ -15,10 +15,10 @@ from apical.rules import (
     AmortisedStart,
     DecayingPrecision,
     DifferentialEquation,
-    ErrorRelaxation,
     Nudge,
     PredictiveCoding,
     RandomFeedback,
+    Sweep,
 )
 
 KEYS = jax.random.split(jax.random.key(3), 8)
@@ -261,7 +261,7 @@ def test_one_step_of_the_network_equals_the_step_by_hand():
     [
         ({"prediction": "fixed"}, ValueError, "needs `prediction='free'`"),
         ({"free": True}, TypeError, "must be a tuple"),
-        ({"inference": ErrorRelaxation()}, ValueError, "`ErrorRelaxation` moves"),
+        ({"inference": Sweep()}, ValueError, "`Sweep` moves the values of nodes"),
         ({"nudge": Nudge(0.1, "positive")}, ValueError, "descend the energy itself"),
         ({"feedback": RandomFeedback()}, ValueError, "descend the energy itself"),
         ({"derivative": False}, ValueError, "descend the energy itself"),

@@ -21,7 +21,7 @@ from support.predictive_coding_by_hand import (
 
 import apical
 from apical.rules import AmortisedStart, PredictiveCoding, RandomFeedback
-from apical.rules.tools import AbstractInference, Reach, repeat
+from apical.rules.tools import AbstractEnergy, AbstractInference, Reach, repeat
 
 # ------------------------------------------------------------------------- inference
 
@@ -237,14 +237,22 @@ def test_an_inference_without_settle_cannot_be_made():
         type("Empty", (AbstractInference,), {})()
 
 
-def test_an_energy_of_free_arguments_is_none_of_errors():
-    rule = free(free=(True, False), amortised=AmortisedStart(Guess(), optax.sgd(0.1)))
-    learner = apical.value_and_grad(loss_fn, rule)
-    state = learner.init(KEY, PARAMS, *DATA)
-    circuit = apical.trace(loss_fn)(PARAMS, *DATA)
-    energy = rule.energy(circuit, PARAMS, state, DATA)
-    with pytest.raises(ValueError, match="no function of the errors"):
-        _ = energy.in_error_space
-    for plain in (free(), PredictiveCoding()):
-        energy = plain.energy(circuit, PARAMS, (), DATA).in_error_space
-        assert energy.in_error_space is energy
+def test_every_energy_has_a_form_in_the_errors():
+    filled = free(free=(True, False), amortised=AmortisedStart(Guess(), optax.sgd(0.1)))
+    for rule in (filled, free(), PredictiveCoding()):
+        learner = apical.value_and_grad(loss_fn, rule)
+        state = learner.init(KEY, PARAMS, *DATA)
+        circuit = learner.circuit(PARAMS, *DATA)
+        energy = rule.energy(circuit, PARAMS, state, DATA)
+        errors = energy.in_error_space
+        assert errors.in_error_space is errors
+        apart = {n: v for n, v in jax.tree.leaves_with_path(errors.start)}
+        assert len(apart) == len(NAMES) + (rule is filled)
+
+
+def test_an_energy_without_a_form_in_the_errors_is_refused():
+    class Mine(AbstractEnergy):
+        start = slope = settled = None
+
+    with pytest.raises(ValueError, match="`Mine` has no form in the errors"):
+        _ = Mine(None).in_error_space

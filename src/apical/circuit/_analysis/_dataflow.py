@@ -14,6 +14,9 @@ between*. A weight times an argument is an activity that is raw in the weight. I
 enters a later linear operation with data, the weight can no longer be separated from
 the activity: that is a `Refusal`.
 
+A value of parameters alone that is marked as a node (a prior, a bias that generates) is
+an activity from the mark on: a rule may hold another value there for each example.
+
 Two kinds of effective weight are computed with arguments:
 
 * `derived`: a parameter combined with values that all examples share (by `batch_axes`):
@@ -30,7 +33,7 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 
 from .._jaxpr import Atom, Body, Literal, Op, Program
-from .._marks import mark_of
+from .._marks import mark_of, marks_node
 from ._graph import Graph
 from ._primitives import (
     ELEMENTWISE_LINEAR,
@@ -53,6 +56,7 @@ class Flow(Graph):
     weights computed with them, and `parts` the values these are computed from, both by
     variable (`_effective_weights`): they count as parameters. `sums` are the products,
     by identity, whose entries are summed, which are synapses too (`_gain_or_synapse`).
+    `closed_over` arrays are constants, or data if it is True.
     """
 
     def __init__(
@@ -65,19 +69,23 @@ class Flow(Graph):
         parts: frozenset[int] = frozenset(),
         sums: frozenset[int] = frozenset(),
         axes: VaryingAxes | None = None,
+        closed_over: bool = False,
     ) -> None:
         super().__init__(program)
         self.derived, self.parts, self.sums = derived, parts, sums
         self._given = parameters, constants, shared
+        self.closed_over = closed_over
         self.axes = VaryingAxes(program) if axes is None else axes
         self.varying: set[int] = set()
+        self.priors: set[int] = set()  # marks of parameters alone
         self.modulated: set[int] = set()
         # Leaves that are a weight in a linear operation: an inner step may update them.
         self._met = self.moved_leaves = frozenset[int]()
         self.kind: dict[int, int] = {}
         self.raw: dict[int, frozenset[int]] = {}
         for number in program.constants:
-            self._set(number, CONSTANT, frozenset(), False)
+            kind = DATA if closed_over and self.shape(number) else CONSTANT
+            self._set(number, kind, frozenset(), kind == DATA)
         for i, number in enumerate(program.body.inputs):
             kind = PARAMETER if i < parameters else DATA
             kind = CONSTANT if parameters <= i < parameters + constants else kind
@@ -97,7 +105,12 @@ class Flow(Graph):
         if not (derived or parts or sums):
             return self
         more = self.derived | derived, self.parts | parts, self.sums | sums
-        return Flow(self.program, *self._given, *more, self.axes)
+        return Flow(self.program, *self._given, *more, self.axes, self.closed_over)
+
+    def with_every_array_as_data(self) -> Flow:
+        """The same program, if shared and closed-over arrays were examples."""
+        first, second, _ = self._given
+        return Flow(self.program, first, second, axes=self.axes, closed_over=True)
 
     def kind_of(self, atom: Atom) -> int:
         """The kind of a value; a literal is constant."""
@@ -247,6 +260,9 @@ class Flow(Graph):
             self._met |= self._raw_of_weights(op)
         if op.name == "stop_gradient" and kind == ACTIVITY:
             kind, raw = DATA, frozenset()
+        if kind == PARAMETER and marks_node(op):
+            kind, varies = ACTIVITY, True
+            self.priors.update(op.outputs)
         modulated = kind == ACTIVITY and self._is_modulated(op)
         if modulated:
             raw = self._raw_of_weights(op)

@@ -8,6 +8,7 @@ from .._jaxpr import Body, Op, Program
 from .._marks import mark_of
 from ._dataflow import ACTIVITY, PARAMETER, Flow
 from ._graph import walk
+from ._hidden_layers import hidden_layers
 from ._nodes import Reach, Reachability
 from ._primitives import holds_synaptic
 
@@ -19,16 +20,19 @@ _MUTABLE = frozenset({"new_ref", "get", "swap", "addupdate", "freeze"})
 
 
 def require_dependence(flow: Flow) -> None:
-    """Require a loss that depends on both parameters and arguments."""
+    """Require a loss that depends on parameters, and no layers above hidden data."""
     kind = flow.kind_of(flow.program.body.outputs[0])
     if kind == ACTIVITY:
         return
     if kind == PARAMETER:
-        raise ValueError(
-            "The loss depends on `params` alone, not on the arguments after it. If "
-            "`loss_fn` closes over its data, pass them as arguments: apical has to "
-            "tell data from parameters."
-        )
+        if found := hidden_layers(flow):
+            raise ValueError(
+                "The loss depends on `params` alone, not on the arguments after it, "
+                "and it has a hidden layer over an array that is no parameter (at "
+                f"{found[0]}). If `loss_fn` closes over its data, pass them as "
+                "arguments: apical has to tell data from parameters."
+            )
+        return
     raise ValueError(
         "The loss does not depend on `params` through a derivative. Rules that read "
         "nothing but losses (`EvolutionStrategy`, `WeightPerturbation`, and "

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 
 from .._jaxpr import Atom, Body, Literal, Op
 from .._marks import OUTPUT_MARK, draws, mark_of
-from ._dataflow import ACTIVITY, DATA, Flow
+from ._dataflow import ACTIVITY, DATA, PARAMETER, Flow
 from ._graph import bound, walk
 from ._primitives import is_identity
 from ._synapses import WeightedOp
@@ -148,7 +148,11 @@ def _marked_sources(flow: Flow, op: Op, mark: str, *, joined: bool = False) -> s
     if len(found) == 1 or (found and joined):
         return found
     if not found:
-        problem = "does not depend on both the parameters and the data"
+        problem = (
+            "depends on parameters alone, and an output is computed from data"
+            if flow.kind_of(op.inputs[0]) == PARAMETER
+            else "does not depend on the parameters through a derivative"
+        )
     else:
         problem = "joins several activities; mark each of them before they are joined"
     raise ValueError(

@@ -60,7 +60,54 @@ class Batch:
             None if axis is None else Place(axis % rank)
             for axis, rank in zip(examples.axes, ranks, strict=True)
         ]
-        return Separation(self.structure.flow, [*none, *places], examples.size)
+        priors = {
+            number: place.at(place.axis - len(self.structure.loops_around(number)))
+            if place
+            else None
+            for number, place in self.priors.items()
+        }
+        return Separation(self.structure.flow, [*none, *places], examples.size, priors)
+
+    @cached_property
+    def priors(self) -> dict[int, Place | None]:
+        """The place of the examples in each node made of parameters alone."""
+        structure, found = self.structure, dict[int, Place | None]()
+        for number, name in structure.names.items():
+            if number not in structure.flow.priors:
+                continue
+            found[number] = None
+            if self._counted:
+                twice = self._twice
+                other = twice.structure.shape(twice.sites[name]).shape
+                shape = structure.shape(number).shape
+                axis = self.examples.axis(f"node {name!r}", shape, other)
+                found[number] = None if axis is None else Place(axis)
+        return found
+
+    def require_examples_at_priors(self) -> None:
+        """Require an axis of the examples at nodes made of parameters alone.
+
+        Where no argument has one, require that the node is not used as a weight.
+        """
+        for number, place in self.priors.items():
+            if place is None and (self._counted or self.structure.acts(number)):
+                name, op = (
+                    self.structure.names[number],
+                    self.structure.flow.maker[number][0],
+                )
+                raise ValueError(
+                    f"The value marked {name!r} at {op.where} depends on parameters "
+                    "alone and is one for all examples, and a node has a value for "
+                    "each of them. If it is a prior, or a bias that generates, mark "
+                    "`jnp.broadcast_to(prior, (len(x), *prior.shape))`, outside of "
+                    "`jax.vmap`, with an argument `x` that has examples; if it is a "
+                    "weight, remove the mark."
+                )
+
+    @property
+    def _counted(self) -> bool:
+        """Whether some argument has an axis of the examples."""
+        return any(axis is not None for axis in self.examples.axes)
 
     @cached_property
     def per_example_loss(self) -> PerExampleLoss:
@@ -151,11 +198,13 @@ class Batch:
     def place(self, site: str | int) -> Place | None:
         """The place of the examples in one site."""
         number, structure = self.sites[site], self.structure
+        if number in self.priors:
+            return self.priors[number]
         place = self.separation and self.separation.of[number].place
         if place is not None:
             return place.at(place.axis + len(structure.loops_around(number)))
-        counted = any(axis is not None for axis in self.examples.axes)
-        return self._grown(site) if counted and structure.flow.varies(number) else None
+        grows = self._counted and structure.flow.varies(number)
+        return self._grown(site) if grows else None
 
     def _grown(self, site: str | int) -> Place | None:
         """The axis that grows with twice as many examples."""

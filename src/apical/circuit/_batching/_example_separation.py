@@ -17,7 +17,7 @@ several examples may be joined, because they are not active.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -69,10 +69,17 @@ class Separation:
       flow: the dataflow of the program.
       places: the place of the examples in each input of the program.
       count: the number of examples, at least 2.
+      priors: the place of the examples in each node made of parameters alone.
     """
 
-    def __init__(self, flow: Flow, places: Sequence[Place | None], count: int) -> None:
-        self.flow, self.count = flow, count
+    def __init__(
+        self,
+        flow: Flow,
+        places: Sequence[Place | None],
+        count: int,
+        priors: Mapping[int, Place | None],
+    ) -> None:
+        self.flow, self.count, self.priors = flow, count, priors
         self.of: dict[int, ExampleInfo] = {}
         self.sums: dict[int, Sum] = {}
         body = flow.program.body
@@ -121,6 +128,9 @@ class Separation:
             if s.place is not None
         }
         for k, number in enumerate(op.outputs):
+            if number in self.priors:
+                self.of[number] = ExampleInfo(self.priors[number], True)
+                continue
             if not self._active(number, given):
                 place = _first([f[k] for f in followed.values()])
                 self.of[number] = ExampleInfo(place or self._guessed(op, k, given))

@@ -128,7 +128,7 @@ class ActivationRelaxation(Rule):
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
         """Check that nodes are separated; draw the feedback weights."""
         del args
-        circuit.require_nodes()
+        circuit.require_nodes(or_flat=True)
         _ = circuit.scale
         if self.steps is not None:
             warn_of_unreached_nodes(type(self).__name__, self.steps, circuit.distances)

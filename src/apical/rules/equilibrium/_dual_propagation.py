@@ -104,7 +104,7 @@ class DualPropagation(Rule):
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
         """Check that every synapse drives one unit, or the loss."""
         del key
-        require_units(circuit, params, args, type(self).__name__)
+        require_units(circuit, params, args, type(self).__name__, may_be_flat=True)
         if self.steps is not None:
             warn_of_unreached_nodes(type(self).__name__, self.steps, circuit.distances)
         return ()

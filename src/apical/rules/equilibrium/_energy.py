@@ -18,15 +18,25 @@ from functools import cache
 from typing import Any
 
 from ...circuit import LOSS, Circuit, chains, require_reduction
+from ._reversed_derivatives import require_no_reversal
 
 
-def require_units(circuit: Circuit, params: Any, args: Any, rule: str) -> None:
-    """Raise for circuits without an energy of units for each example."""
+def require_units(
+    circuit: Circuit, params: Any, args: Any, rule: str, may_be_flat: bool = False
+) -> None:
+    """Raise for circuits without an energy of units for each example.
+
+    With `may_be_flat` a loss without any hidden layer will do: its energy is the loss.
+    """
+    if not circuit.nodes and may_be_flat and circuit.structure.is_flat:
+        circuit.require_nodes(or_flat=True)
+        return
     _require_units_alone(circuit, rule)
     circuit.require_nodes()
     if circuit.batch_size > 1:
         _require_axes(circuit, rule)
     circuit.require_separate(rule)
+    require_no_reversal(circuit, params, args, rule)
     require_reduction(circuit, params, args)
 
 

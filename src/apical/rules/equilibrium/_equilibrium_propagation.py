@@ -74,6 +74,8 @@ class EquilibriumPropagation(FreeNetwork):
     gain below 1. One-sided estimates are then poor. (On handwritten digits two hidden
     layers learn about as well as by backpropagation with a gain of 0.3; at gain 1 they
     do so with tanh and weights of half the usual size, while ReLU units do not learn.)
+    Layers that excite each other (a generator below a discriminator) may settle where
+    units are saturated and no signal passes: `credit.info.unresponsive` is then near 1.
 
     Args:
       nudge: b above.
@@ -105,9 +107,10 @@ class EquilibriumPropagation(FreeNetwork):
       True
 
     Raises:
-      ValueError: in `init`, without units; if two synapses follow each other with no
-        unit between; if examples depend on each other (batch norm); with
-        `Holomorphic`, if an operation is not holomorphic.
+      ValueError: in `init`, for a hidden layer without units; if two synapses follow
+        each other with no unit between; if a unit's nonlinearity has a reversed
+        gradient, which would have no effect; if examples depend on each other (batch
+        norm); with `Holomorphic`, if an operation is not holomorphic.
 
     Source: Scellier & Bengio 2017, Frontiers in Computational Neuroscience 11:24;
     Laborieux et al. 2021, Frontiers in Neuroscience 15:633674; Laborieux & Zenke 2022,
@@ -157,10 +160,12 @@ class EquilibriumPropagation(FreeNetwork):
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
         """Settle to the free and nudged states, and contrast them."""
         found = self._contrast(circuit, params, state, args)
-        rest = self.units(circuit, params, args).at_rest(found.free.values)
+        units = self.units(circuit, params, args)
+        rest = units.at_rest(found.free.values)
         grads = self._gradient(found)
         after = jax.random.split(state)[1] if self.estimate == "random sign" else state
         info = settling(found.units, found.free, found.nudged)
+        info = info._replace(unresponsive=units.unresponsive(found.free.values))
         return Credit(rest.loss, rest.aux, circuit.leaves.combine(grads), after, info)
 
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:

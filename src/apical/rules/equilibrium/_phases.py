@@ -49,7 +49,8 @@ class FreeNetwork(Rule):
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
         """Check that the units have an energy."""
         del key
-        require_units(circuit, params, args, type(self).__name__)
+        may_be_flat = self.descends == "loss"
+        require_units(circuit, params, args, type(self).__name__, may_be_flat)
         return ()
 
     def units(self, circuit: Circuit, params: Any, args: Any) -> Units:

@@ -24,6 +24,8 @@ from .._numerics import NodeArrays, root_of_ratio, squared_norm
 
 # At this residual, slow units may still be ten times as far from the equilibrium.
 SETTLED = 1e-3
+# The change of a drive that measures a unit's response, and the least response.
+_PROBE, _UNRESPONSIVE = 0.1, 1e-3
 
 
 class Settling(NamedTuple):
@@ -35,10 +37,15 @@ class Settling(NamedTuple):
         The relative error of the update is about as large, or larger if units settle
         slowly.
       settled: whether the residual is below 1e-3 (never if numbers are not finite).
+      unresponsive: of each node, the share of its units whose response to a change of
+        drive is below 1e-3 of it, in the free state: saturated units, or ReLU units at
+        0. Where it is 1 no signal passes the node, so that nothing before it learns.
+        Empty for rules that do not measure it.
     """
 
     residual: jax.Array
     settled: jax.Array
+    unresponsive: Any = ()
 
 
 class Read(NamedTuple):
@@ -106,6 +113,21 @@ class Units:
             parallel=True,
         )
         return {n: run.sites[n] for n in self.names}
+
+    def unresponsive(self, values: NodeArrays) -> NodeArrays:
+        """The share of units of each node that do not respond to their drive."""
+        drives, feedback = self.feedback(values, self.scaled(values))
+
+        def moved(change: float) -> NodeArrays:
+            total = {
+                n: z + change + _times(1 / self.strength[n], feedback[n])
+                for n, z in drives.items()
+            }
+            return self.respond(values, total)
+
+        ends = moved(_PROBE), moved(-_PROBE)
+        slopes = jax.tree.map(lambda a, b: jnp.abs(a - b) / (2 * _PROBE), *ends)
+        return {n: jnp.mean(s < _UNRESPONSIVE) for n, s in slopes.items()}
 
     def scaled(self, values: NodeArrays) -> NodeArrays:
         """c_n s_n."""

@@ -19,6 +19,7 @@ import numpy as np
 from ...circuit import OUTPUT, Circuit, Synapse, beside, zeros
 from .._axis_maps import AxisMap, axis_maps_by_output
 from .._base import Credit, Signal, rule
+from .._gradient_alone import gradient_alone
 from .._numerics import fold_in_name
 from .._random import draw_matrices
 from ._connection_masks import ConnectedRule, FeedbackState
@@ -51,11 +52,12 @@ class DirectProjectionRule(ConnectedRule):
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
         """Draw a matrix for each node."""
         del args
-        circuit.require_layers_apart()
-        circuit.require_output()
-        _require_heads_that_can_be_cut(circuit)
+        circuit.require_layers_apart(or_flat=True)
+        if circuit.nodes:
+            circuit.require_output()
+            _require_heads_that_can_be_cut(circuit)
         own = fold_in_name(key, f"apical.{type(self).__name__}")
-        matrices = draw_node_matrices(circuit, own)
+        matrices = draw_node_matrices(circuit, own) if circuit.nodes else {}
         return FeedbackState(matrices, self.connect(circuit, key, params, matrices))
 
     def masked_credit(
@@ -76,6 +78,8 @@ class DirectProjectionRule(ConnectedRule):
     def _evaluate(
         self, circuit: Circuit, params: Any, state: Any, args: Any
     ) -> DirectSignals:
+        if not circuit.nodes:
+            return DirectSignals(*gradient_alone(circuit, params, args), {}, {})
         learned, fixed = circuit.leaves.split(params)
         # A node that is the output receives the error directly.
         last = circuit.output_node

@@ -28,6 +28,7 @@ from .._field_checks import (
     check_transformation,
     check_whole,
 )
+from .._gradient_alone import gradient_alone
 from .._inner_optimizers import init_optimizer
 from .._numerics import fold_in_name
 from ._block_objectives import prediction, similarity
@@ -162,8 +163,9 @@ class LocalLosses(Rule):
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
         """Find the blocks, and draw a read-out for the end of each."""
-        circuit.require_layers_apart()
-        circuit.require_output()
+        circuit.require_layers_apart(or_flat=isinstance(self.blocks, int))
+        if circuit.nodes:
+            circuit.require_output()
         require_reduction(circuit, params, args)
         found = self._axes(circuit)
         if "similarity" in self._uses:
@@ -186,6 +188,10 @@ class LocalLosses(Rule):
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
         """One forward pass, and one backward pass inside each block."""
+        if not circuit.nodes:
+            found = gradient_alone(circuit, params, args)
+            grads = circuit.leaves.combine(found.grads)
+            return Credit(found.value, found.aux, grads, state, Objectives({}))
         found = self._blocks(circuit, params, args).gradients(state.weights)
         if self.readout == "learned":
             state = update_readouts(circuit, self._optimizer, state, found.readouts)
@@ -194,6 +200,8 @@ class LocalLosses(Rule):
 
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
         """The gradient of a block's objective, at each of its nodes."""
+        if not circuit.nodes:
+            return {}
         blocks = self._blocks(circuit, params, args)
         values, teaching = blocks.signals(state.weights)
         return {n: Signal(v, v, teaching[n]) for n, v in values.items()}
@@ -227,6 +235,8 @@ class LocalLosses(Rule):
 
     def _axes(self, circuit: Circuit) -> dict[str, AxisMap]:
         """The axes of the node at the end of each block."""
+        if not circuit.nodes:
+            return {}
         ends, found = block_ends(circuit, self.blocks), axis_maps(circuit)
         require_real_nodes(circuit, _NAME)
         return {n: found[n] for n in ends}

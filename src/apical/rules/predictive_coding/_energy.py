@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from ...circuit import Circuit
+from .._adaptive_step_size import PerExample
 from .._local_derivatives import error_sites
 from .._numerics import NodeArrays, relative_norm, squared_norm
 
@@ -89,7 +90,7 @@ class AbstractEnergy(abc.ABC):
     """The energy that inference descends: its start, its slope, and its result.
 
     A *point* is a pytree of arrays: the values of the nodes by name (free predictions),
-    their errors (fixed ones), or values and free arguments.
+    their errors (fixed ones), and with them the free arguments, if there are any.
 
     Attributes:
       terms: the circuit, the parameters and the other terms of the energy.
@@ -120,10 +121,13 @@ class AbstractEnergy(abc.ABC):
 
     @property
     def in_error_space(self) -> AbstractEnergy:
-        """The same energy as a function of the errors, if it has this form."""
-        raise ValueError(
-            "An energy of free arguments is no function of the errors of nodes alone."
-        )
+        """The same energy as a function of the errors (and of the free arguments)."""
+        raise ValueError(f"A `{type(self).__name__}` has no form in the errors.")
+
+    @property
+    def by_example(self) -> PerExample:
+        """Inner products of points, for each example."""
+        return PerExample.of(self.circuit)
 
     def residual(self, point: Any) -> jax.Array:
         """The norm of the slope at a point, relative to that at the start."""

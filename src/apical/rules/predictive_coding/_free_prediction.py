@@ -24,7 +24,7 @@ from .._iteration import written_out
 from .._local_derivatives import visited
 from .._numerics import NodeArrays, cast_to_nodes, upcast
 from ._active_front import ActiveFront, stages
-from ._energy import AbstractEnergy, Settled, Stage
+from ._energy import AbstractEnergy, EnergyTerms, Settled, Stage
 
 
 @dataclass(frozen=True)
@@ -136,6 +136,18 @@ class FreePredictionEnergy(AbstractEnergy):
         return weighted + self.circuit.scale * pulled
 
 
+def loss_at(terms: EnergyTerms, errors: NodeArrays) -> jax.Array:
+    """The loss at the values with these errors."""
+    run = terms.circuit.run(
+        terms.params,
+        terms.args,
+        tap="offset",
+        inject=cast_to_nodes(terms.circuit, errors),
+        feedback=terms.feedback,
+    )
+    return run.loss
+
+
 @dataclass(frozen=True)
 class ErrorSpaceEnergy(AbstractEnergy):
     """The energy with free predictions as a function of the errors."""
@@ -152,21 +164,10 @@ class ErrorSpaceEnergy(AbstractEnergy):
 
     def slope(self, point: NodeArrays, step: Any = None) -> NodeArrays:
         """dE/de of each example: pi e plus the total derivative of the loss."""
-        pulled = jax.grad(self._loss)(point)
+        pulled = jax.grad(lambda errors: loss_at(self.terms, errors))(point)
         weighted = self.terms.weighted(point, step)
         factor = self.terms.pull * self.circuit.scale
         return jax.tree.map(lambda e, p: e + factor * p, weighted, pulled)
-
-    def _loss(self, errors: NodeArrays) -> jax.Array:
-        terms = self.terms
-        run = self.circuit.run(
-            terms.params,
-            terms.args,
-            tap="offset",
-            inject=cast_to_nodes(self.circuit, errors),
-            feedback=terms.feedback,
-        )
-        return run.loss
 
     def settled(self, point: NodeArrays, residual: Any, steps: Any) -> Settled:
         """The result of inference; one more run computes values and gradients."""

@@ -115,7 +115,7 @@ class IncrementalPredictiveCoding(Rule):
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
         """With `streaming`, the feed-forward values; otherwise no state."""
         del key
-        circuit.require_nodes()
+        circuit.require_nodes(or_flat=True)
         _ = circuit.scale  # raises if the number of examples is unknown
         require_reduction(circuit, params, args)
         if self.steps is not None and not self.streaming:

@@ -6,7 +6,10 @@
 
 The entries of the arguments u that a mask marks as free descend the energy. With a free
 cause of the data the network is generative (Rao & Ballard 1999); with a part of the
-data free it is an associative memory (Salvatori et al. 2021).
+data free it is an associative memory (Salvatori et al. 2021). With the errors in place
+of the values, v_n = p_n(v, u) + e_n, a change of u changes all values below it at once:
+
+    E(e, u) = sum_n pi_n |e_n|^2 / 2 + pull L(v(e, u), u)
 """
 
 from __future__ import annotations
@@ -20,9 +23,10 @@ import jax
 import jax.numpy as jnp
 
 from ...circuit import inner, require_arguments
-from .._numerics import NodeArrays
-from ._energy import AbstractEnergy, Settled
-from ._free_prediction import FreePredictionEnergy
+from .._adaptive_step_size import ExampleAxis, PerExample
+from .._numerics import NodeArrays, upcast
+from ._energy import AbstractEnergy, EnergyTerms, Settled
+from ._free_prediction import ErrorSpaceEnergy, FreePredictionEnergy, loss_at
 
 # A pytree prefix of the arguments with True, False or arrays of these; or a function
 # of the arguments that returns one.
@@ -33,6 +37,13 @@ class ValuesAndArguments(NamedTuple):
     """A point of inference: the values of the nodes, and the free arguments."""
 
     values: NodeArrays
+    arguments: list[jax.Array]
+
+
+class ErrorsAndArguments(NamedTuple):
+    """A point of inference: the errors of the nodes, and the free arguments."""
+
+    errors: NodeArrays
     arguments: list[jax.Array]
 
 
@@ -110,6 +121,17 @@ class LatentArgumentEnergy(AbstractEnergy):
         guess = self.masks.given if self.guess is None else self.guess
         return ValuesAndArguments(self._at(guess).start, guess)
 
+    @property
+    def in_error_space(self) -> LatentErrorSpaceEnergy:
+        """The same energy as a function of the errors and the free arguments."""
+        return LatentErrorSpaceEnergy(self.terms, self.masks, self.guess)
+
+    @property
+    def by_example(self) -> PerExample:
+        """Inner products of points, for each example."""
+        layout = ValuesAndArguments(*_layout(self.terms, self.masks))
+        return PerExample(layout).or_whole_batch
+
     def _at(self, arguments: list[jax.Array]) -> FreePredictionEnergy:
         return FreePredictionEnergy(
             self.terms._replace(args=self.masks.filled(arguments))
@@ -136,6 +158,67 @@ class LatentArgumentEnergy(AbstractEnergy):
         end = self._at(point.arguments)
         found = end.settled(point.values, residual, steps)
         return found._replace(arguments=end.terms.args)
+
+
+@dataclass(frozen=True)
+class LatentErrorSpaceEnergy(AbstractEnergy):
+    """The same energy as a function of the errors and the free arguments."""
+
+    masks: ArgumentMasks
+    guess: list[jax.Array] | None = None
+
+    @property
+    def start(self) -> ErrorsAndArguments:
+        """Errors of 0, and the free arguments as given or guessed."""
+        guess = self.masks.given if self.guess is None else self.guess
+        return ErrorsAndArguments(upcast(self.circuit.zeros()), guess)
+
+    @property
+    def in_error_space(self) -> LatentErrorSpaceEnergy:
+        """The energy itself."""
+        return self
+
+    @property
+    def by_example(self) -> PerExample:
+        """Inner products of points, for each example."""
+        layout = ErrorsAndArguments(*_layout(self.terms, self.masks))
+        return PerExample(layout).or_whole_batch
+
+    def _at(self, arguments: list[jax.Array]) -> EnergyTerms:
+        return self.terms._replace(args=self.masks.filled(arguments))
+
+    def slope(self, point: ErrorsAndArguments, step: Any = None) -> ErrorsAndArguments:
+        """dE/de = pi e plus the total derivative of the loss; dE/du where u is free."""
+
+        def loss(errors: NodeArrays, arguments: list[jax.Array]) -> jax.Array:
+            return loss_at(self._at(arguments), errors)
+
+        pulled, found = jax.grad(loss, argnums=(0, 1))(*point)
+        weighted = self.terms.weighted(point.errors, step)
+        factor = self.terms.pull * self.circuit.scale
+        return ErrorsAndArguments(
+            jax.tree.map(lambda e, p: e + factor * p, weighted, pulled),
+            [factor * x for x in self.masks.kept(found)],
+        )
+
+    def settled(self, point: ErrorsAndArguments, residual: Any, steps: Any) -> Settled:
+        """The result of inference; the loss is evaluated at the inferred arguments."""
+        terms = self._at(point.arguments)
+        found = ErrorSpaceEnergy(terms).settled(point.errors, residual, steps)
+        return found._replace(arguments=terms.args)
+
+
+def _layout(terms: EnergyTerms, masks: ArgumentMasks) -> tuple[Any, Any]:
+    """The axes of the examples of the nodes and of the free arguments."""
+    batch = terms.circuit.batch
+    axes = dict(zip(batch.structure.args.arrays, batch.examples.axes, strict=True))
+    found: list[ExampleAxis] = []
+    for i, mask in masks.masks.items():
+        axis = axes.get(i)
+        found.append(
+            ExampleAxis(mask.shape, None if axis is None else axis % mask.ndim)
+        )
+    return PerExample.of(terms.circuit).layout, found
 
 
 def _spread(free: FreeArguments, args: tuple[Any, ...]) -> list[Any]:

@@ -202,11 +202,12 @@ class PredictiveCoding(Rule):
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
         """The states of the parts; raise for a circuit that they do not support."""
         if circuit.nodes or self.free is None:  # free arguments alone have an energy
-            circuit.require_nodes()
+            circuit.require_nodes(or_flat=True)
         _ = circuit.scale
         if self.prediction == "free":  # errors and loss need the same scale
             require_reduction(circuit, params, args)
-        if not self._is_one_reverse_pass:
+        settles = circuit.nodes or self.free is not None
+        if settles and not self._is_one_reverse_pass:
             scheme = self._scheme
             scheme.check(circuit)
             if reach := scheme.reach(circuit, self.prediction == "free", self.steps):
@@ -334,6 +335,8 @@ class PredictiveCoding(Rule):
 
     def _settle_nodes(self, terms: EnergyTerms, budget: Budget) -> Settled:
         """Settle the values of nodes, by the cheapest exact computation."""
+        if not terms.circuit.nodes:  # the energy is the loss
+            return sweep_exactly(terms)
         if self.prediction == "free":
             return self._scheme.settle(FreePredictionEnergy(terms), budget)
         if self._is_one_reverse_pass:

@@ -144,7 +144,7 @@ class SyntheticGradients(Rule):
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
         """Initialise the critics."""
-        circuit.require_nodes()
+        circuit.require_nodes(or_flat=True)
         require_reduction(circuit, params, args)
         label, critic = self._label(circuit, args), as_critic(self.critic)
         own, weights = fold_in_name(key, "apical.SyntheticGradients"), {}

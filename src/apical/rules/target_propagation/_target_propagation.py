@@ -33,6 +33,7 @@ from .._field_checks import (
     check_transformation,
     check_whole,
 )
+from .._gradient_alone import gradient_alone
 from .._inner_optimizers import adam, apply_optimizer, init_optimizer
 from .._iteration import repeat
 from .._numerics import NodeArrays, fold_in_name
@@ -185,7 +186,9 @@ class TargetPropagation(Rule):
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
         """Draw the inverses."""
         self._check_training()
-        circuit.require_nodes()
+        circuit.require_nodes(or_flat=True)
+        if not circuit.nodes:
+            return ()
         sites = self._target_sites(circuit)
         own, noise = jax.random.split(fold_in_name(key, "apical.TargetPropagation"))
         if self.inverse is None:
@@ -255,6 +258,10 @@ class TargetPropagation(Rule):
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
         """Targets, then the local product at each node; then train the inverses."""
+        if not circuit.nodes:
+            alone = gradient_alone(circuit, params, args)
+            grads = circuit.leaves.combine(alone.grads)
+            return Credit(alone.value, alone.aux, grads, state, ())
         found = self._send_targets(circuit, params, state, args)
         held, delta = self._signals(circuit, found)
         grads = circuit.pull(params, args, held, delta, loss=1.0)
@@ -263,6 +270,8 @@ class TargetPropagation(Rule):
 
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
         """Values, and (s - t) / target_step as each example's share of the loss."""
+        if not circuit.nodes:
+            return {}
         found = self._send_targets(circuit, params, state, args)
         values, delta = self._signals(circuit, found)
         return {n: Signal(v, v, delta[n]) for n, v in values.items()}

@@ -4,8 +4,9 @@
 
 If the network is linear, H of one example is 1 (or pi) plus a matrix whose rank is the
 size of the output, so conjugate gradients are exact after one more iteration than that
-size. Each example is solved separately; a direction of negative curvature ends its
-iterations.
+size. Free arguments u are unknowns beside the errors; on a quadratic energy as many
+iterations as unknowns are exact. Each example is solved separately; a direction of
+negative curvature ends its iterations.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from ....circuit import Circuit
 from ..._adaptive_step_size import PerExample, ratio
 from ..._field_checks import check_whole
 from ..._iteration import repeat
-from ..._numerics import NodeArrays
 from .._energy import AbstractEnergy, Settled
 from ._abstract import AbstractInference, Budget
 
@@ -50,6 +50,7 @@ class ConjugateGradients(AbstractInference):
 
     requires_prediction = "free"
     requires_derivative = True
+    supports_free_arguments = True
     reaches_all_nodes = True
     needs = ("global error",)
     citation: ClassVar[str] = (
@@ -67,10 +68,11 @@ class ConjugateGradients(AbstractInference):
         _ = circuit.example_axes
 
     def settle(self, energy: AbstractEnergy, budget: Budget) -> Settled:
-        """Newton's method from errors of 0."""
-        errors, by_example = energy.in_error_space, PerExample.of(energy.circuit)
+        """Newton's method from errors of 0, and the free arguments as given."""
+        errors = energy.in_error_space
+        by_example = errors.by_example
 
-        def advance(point: NodeArrays) -> NodeArrays:
+        def advance(point: Any) -> Any:
             slope, product = jax.linearize(errors.slope, point)
             found = _solve(errors, by_example, product, slope, budget.steps)
             return jax.tree.map(jnp.subtract, point, found)
@@ -82,40 +84,58 @@ class ConjugateGradients(AbstractInference):
         return errors.settled(point, errors.residual(point), steps)
 
 
-class Iterate(NamedTuple):
-    """One iteration: solution, residual, direction, and the residual's square."""
+# A curvature below this many rounding errors of the largest one counts as 0.
+_ROUNDING = 32
 
-    solution: NodeArrays
-    residual: NodeArrays
-    direction: NodeArrays
+
+class Iterate(NamedTuple):
+    """One iteration: solution, residual, direction, and the residual's square.
+
+    `largest` is the largest curvature so far; `going` whether iterations go on.
+    """
+
+    solution: Any
+    residual: Any
+    direction: Any
     square: jax.Array
+    largest: jax.Array
+    going: jax.Array
 
 
 def _solve(
     energy: AbstractEnergy,
     by_example: PerExample,
     product: Any,
-    right: NodeArrays,
+    right: Any,
     iterations: int,
-) -> NodeArrays:
+) -> Any:
     """Solve `H x = right` for each example separately."""
 
     def advance(at: Iterate) -> Iterate:
         image = product(at.direction)
-        curvature = by_example.dot(at.direction, image)
-        # At negative curvature the example keeps its current solution.
-        length = ratio(at.square, curvature, 0.0)
+        along = by_example.dot(at.direction, image)
+        size = by_example.dot(at.direction, at.direction)
+        largest = jnp.maximum(at.largest, ratio(along, size, 0.0))
+        # Where there is no positive curvature the example keeps its solution: a free
+        # argument that changes nothing has none, and rounding must not move it.
+        rounding = jnp.finfo(along.dtype).eps
+        curved = along > _ROUNDING * rounding * largest * size
+        # Nor does it move on once the residual is a rounding error.
+        going = at.going & curved & (at.square > rounding**2 * first)
+        length = jnp.where(going, ratio(at.square, along, 0.0), 0)
         solution = _plus(at.solution, by_example.times(length, at.direction))
         residual = _plus(at.residual, by_example.times(-length, image))
         square = by_example.dot(residual, residual)
         turn = ratio(square, at.square, 0.0)
         direction = _plus(residual, by_example.times(turn, at.direction))
-        return Iterate(solution, residual, direction, square)
+        return Iterate(solution, residual, direction, square, largest, going)
 
     zeros = jax.tree.map(jnp.zeros_like, right)
-    begin = Iterate(zeros, right, right, by_example.dot(right, right))
+    first = by_example.dot(right, right)
+    going, none = jnp.ones_like(first, bool), jnp.zeros_like(first)
+    begin = Iterate(zeros, right, right, first, none, going)
     return repeat(energy.circuit, advance, begin, iterations).solution
 
 
-def _plus(one: NodeArrays, other: NodeArrays) -> NodeArrays:
+def _plus(one: Any, other: Any) -> Any:
     return jax.tree.map(jnp.add, one, other)

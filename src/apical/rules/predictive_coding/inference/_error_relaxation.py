@@ -13,7 +13,7 @@ Borwein measure it:
 
 for each example separately, so that none depends on its batch. Where <s, y> <= 0 the
 step has the initial rate. In deep trained networks these steps can overshoot, so their
-norm is bounded.
+norm is bounded. Free arguments descend the same energy beside the errors.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ import optax
 from ....circuit import Circuit
 from ..._adaptive_step_size import PerExample, ratio
 from ..._field_checks import check_positive, check_transformation
-from ..._numerics import NodeArrays
 from .._energy import AbstractEnergy, Settled
 from ._abstract import AbstractInference, Budget
 from ._gradient_descent import GradientDescent
@@ -45,8 +44,8 @@ class ErrorRelaxation(AbstractInference):
 
     Args:
       optimizer: any optax transformation; None: steps of Barzilai & Borwein.
-      longest: the maximum norm of a Barzilai-Borwein step, over all errors of an
-        example, in units of activities.
+      longest: the maximum norm of a Barzilai-Borwein step, over all errors and free
+        arguments of an example, in units of activities.
 
     Example:
       >>> import apical
@@ -64,6 +63,7 @@ class ErrorRelaxation(AbstractInference):
     requires_prediction = "free"
     requires_derivative = True
     supports_tolerance = True
+    supports_free_arguments = True
     reaches_all_nodes = True
     default_rate = 0.3
     needs = ("global error",)
@@ -84,19 +84,19 @@ class ErrorRelaxation(AbstractInference):
         _ = circuit.example_axes
 
     def settle(self, energy: AbstractEnergy, budget: Budget) -> Settled:
-        """Descend from errors of 0, the feed-forward values."""
-        by_example = PerExample.of(energy.circuit)
+        """Descend from errors of 0, the feed-forward values; free arguments too."""
+        errors = energy.in_error_space
         steps = self.optimizer or barzilai_borwein(
-            by_example, budget.rate, self.longest
+            errors.by_example, budget.rate, self.longest
         )
-        return GradientDescent(steps).settle(energy.in_error_space, budget)
+        return GradientDescent(steps).settle(errors, budget)
 
 
 class Memory(NamedTuple):
     """The last point and slope, and the number of steps taken."""
 
-    point: NodeArrays
-    slope: NodeArrays
+    point: Any
+    slope: Any
     taken: jax.Array
 
 
