@@ -124,7 +124,7 @@ def main(rule, updates=8000, batch=64):
         return jnp.asarray(x)[chosen], awake, asleep
 
     before = machine(jax.random.key(0))
-    adam = optax.adam(optax.cosine_decay_schedule(5e-3, updates))
+    adam = optax.adam(optax.cosine_decay_schedule(5e-2, updates))
     step = apical.train_step(wake_sleep_loss, rule, adam)
     after, _ = fit(step, jax.random.key(1), before, drawn, updates)
     found = missing(after, x, probability)
@@ -137,7 +137,7 @@ def main(rule, updates=8000, batch=64):
         adam,
         batch_axes=None,
     )
-    bound, _ = fit(exact, jax.random.key(1), before, lambda key: (x,), updates // 2)
+    bound, _ = fit(exact, jax.random.key(1), before, lambda key: (x,), updates // 8)
     print(f"by the exact gradient of the ELBO: {missing(bound, x, probability):.3f} nats")
     return found, apart
 
