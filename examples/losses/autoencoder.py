@@ -6,6 +6,8 @@ If both halves are linear, the least loss is known: the variance that the first
 principal components leave (Baldi & Hornik 1989). With hidden layers it can be lower.
 """
 
+from itertools import pairwise
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,7 +22,7 @@ CODE = 6
 def layers(key, sizes):
     """Initial parameters of layers between these sizes."""
     keys = jax.random.split(key, len(sizes) - 1)
-    return [dense(k, *pair) for k, pair in zip(keys, zip(sizes, sizes[1:]))]
+    return [dense(k, *pair) for k, pair in zip(keys, pairwise(sizes), strict=True)]
 
 
 def linear_loss(params, x):

@@ -63,7 +63,7 @@ ALL = np.array(list(product((0.0, 1.0), repeat=PIXELS)), np.float32)
 
 
 def log_likelihood(params, x):
-    """log p(x) = -F(x) - log Z, with Z summed over all 2^9 images."""
+    """The logarithm of p(x) = exp(-F(x)) / Z, with Z summed over all 2^9 images."""
     log_z = jax.nn.logsumexp(-free_energy(params, ALL))
     return -free_energy(params, x) - log_z
 

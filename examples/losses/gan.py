@@ -17,10 +17,10 @@ from common import affine, dense, digits, fit, rows_of, run
 
 import apical
 
-CAUSES = 8
+CAUSES = 16
 
 
-def networks(key, hidden=64):
+def networks(key, hidden=128):
     """Initial parameters of both networks."""
     keys = jax.random.split(key, 4)
     return {
@@ -42,7 +42,7 @@ def discriminate(discriminator, images):
 
 
 def reverse(x):
-    """x itself, with a derivative of -1."""
+    """The argument itself, with a derivative of -1."""
     return 2 * jax.lax.stop_gradient(x) - x
 
 
@@ -59,7 +59,7 @@ def loss_fn(params, real, causes):
 
 
 def frechet_distance(x, y):
-    """|m_x - m_y|^2 + trace(C_x + C_y - 2 (C_x C_y)^(1/2)): Gaussians fitted to each."""
+    """|m_x - m_y|^2 + trace(C_x + C_y - 2 (C_x C_y)^(1/2)), of fitted Gaussians."""
     x, y = np.float64(x), np.float64(y)
     one, other = np.cov(x.T), np.cov(y.T)
     # The eigenvalues of C_x C_y are real and not negative.

@@ -25,7 +25,7 @@ PRECISION = {"u": 2.0, "a": 4.0, "x": 2.0, "y": 3.0}
 
 
 def loss_fn(params, s, x, y):
-    """Half the squared errors of x and y, each times its precision; mean of examples."""
+    """Half the squared errors of x and y times their precisions, mean of examples."""
     u = s @ params["u"]
     a = u @ params["a"]
     of_x = PRECISION["x"] * jnp.sum((x - a @ params["x"]) ** 2, -1)
@@ -138,10 +138,15 @@ def main(rule, examples=256):
         signal = signals[name]
         found[name] = float(np.abs(signal.value - mean).max())
         apart = np.abs(messages[name] - mean).max()
-        print(f"{name}: values to posterior means {found[name]:.1e}, messages {apart:.1e}")
+        print(
+            f"{name}: values to posterior means {found[name]:.1e}, messages {apart:.1e}"
+        )
 
     grads = jax.jit(learner.credit)(params, state, *data).grads
-    for name, log_det in (("likelihood", True), ("likelihood, no log-determinant", False)):
+    for name, log_det in (
+        ("likelihood", True),
+        ("likelihood, no log-determinant", False),
+    ):
         gradient = jax.grad(negative_log_likelihood)(params, *data, log_det)
         found[name] = cosine(grads, gradient)
         print(f"update to the gradient of the {name}: cosine {found[name]:.6f}")

@@ -98,14 +98,16 @@ def downhill(loss_fn, prior, x, step=1e-3):
 
 
 def main(rule, prior=1.0):
-    """Print the share of each surprise that the belief takes, beside the exact share."""
+    """Print the share of each surprise that the belief takes, and the exact share."""
     print("surprise  " + " ".join(f"{surprise:6g}" for surprise in SURPRISES))
     found = {}
     for loss_fn in MODELS:
         belief, _ = perceive(loss_fn, rule, prior, prior + SURPRISES)
         exact = [downhill(loss_fn, prior, prior + float(s)) for s in SURPRISES]
         name = loss_fn.__name__
-        found[name] = [(b - prior) / SURPRISES for b in (np.array(belief), np.array(exact))]
+        found[name] = [
+            (b - prior) / SURPRISES for b in (np.array(belief), np.array(exact))
+        ]
         for label, share in zip((name, "  exact"), found[name], strict=True):
             print(f"{label:9} " + " ".join(f"{each:6.2f}" for each in share))
     return found

@@ -63,9 +63,7 @@ def overlap(weights, patterns, key):
 def hebb(rule, patterns):
     """The weights after one update by a rule, W = Σ s sᵀ / n, and the rule's state."""
     # A weight and its mirror image share the energy of a pair, hence the 2.
-    step = apical.train_step(
-        learning_loss, rule, optax.sgd(2 / UNITS), reduction="sum"
-    )
+    step = apical.train_step(learning_loss, rule, optax.sgd(2 / UNITS), reduction="sum")
     weights = jnp.zeros((UNITS, UNITS))
     state = step.init(jax.random.key(0), weights, patterns)
     return step(weights, state, patterns)[0]

@@ -12,10 +12,12 @@ grows the feedback connectome. Trained in two ways:
                it, by `jax.grad` through the learner: a proxy for evolution
 """
 
+from itertools import pairwise
+
 import jax
 import jax.numpy as jnp
 import optax
-from common import dense, digits, fit, rows_of, run
+from common import dense, digits, fit, run
 
 import apical
 from apical.rules import Backpropagation
@@ -26,8 +28,12 @@ SIZES, GENE = (64, 32, 10), 6
 def genome(key, hidden=16):
     """A gene for each neuron, and the network that makes a weight of two genes."""
     keys = jax.random.split(key, 5)
+    each = zip(keys[:3], SIZES, strict=True)
     return {
-        "genes": [jax.random.normal(k, (n, GENE)) for k, n in zip(keys, SIZES)],
+        "genes": [
+            jax.random.normal(k, (n, GENE))
+            for k, n in zip(keys[:3], SIZES, strict=True)
+        ],
         "g": [dense(keys[3], 2 * GENE, hidden), dense(keys[4], hidden, 1)],
     }
 
@@ -43,7 +49,7 @@ def grow(params):
         return w[..., 0] / len(before) ** 0.5
 
     genes = params["genes"]
-    return [between(*pair) for pair in zip(genes, genes[1:])]
+    return [between(*pair) for pair in pairwise(genes)]
 
 
 def network_loss(weights, x, labels):
@@ -76,7 +82,7 @@ def learn(rule, weights, state, x, labels, rate=0.5):
 
 
 def lifetime_loss(rule, state):
-    """The loss of the genome after its network has learned, on images it has not seen."""
+    """The loss of a genome after its network has learned, on other images."""
 
     def loss(params, x, labels):
         weights = learn(rule, grow(params), state, x[1:], labels[1:])
@@ -90,7 +96,7 @@ def main(rule, updates=2000, lifetime=10, batch=64):
     x, labels, test, test_labels = digits()
     before = genome(jax.random.key(0))
     count = sum(leaf.size for leaf in jax.tree.leaves(before))
-    synapses = sum(a * b for a, b in zip(SIZES, SIZES[1:]))
+    synapses = sum(a * b for a, b in pairwise(SIZES))
     print(f"genome {count} numbers, connectome {synapses} synapses")
 
     def draw(key, batches=()):
@@ -108,7 +114,11 @@ def main(rule, updates=2000, lifetime=10, batch=64):
         lifetime_loss(rule, state), Backpropagation(), adam, batch_axes=None
     )
     genomes["lifetime"], _ = fit(
-        evolved, jax.random.key(1), before, lambda k: draw(k, (lifetime + 1,)), updates // 5
+        evolved,
+        jax.random.key(1),
+        before,
+        lambda k: draw(k, (lifetime + 1,)),
+        updates // 5,
     )
     found = {}
     for name, params in genomes.items():

@@ -33,7 +33,9 @@ WHOM = {
     "chases": {"birds": 0.3, "mice": 0.7},
     "watches": {"birds": 0.8, "houses": 0.2},
 }
-WORDS = sorted({*WHO, *HOW, *WHOM, *(word for chances in WHOM.values() for word in chances)})
+WORDS = sorted(
+    {*WHO, *HOW, *WHOM, *(word for chances in WHOM.values() for word in chances)}
+)
 
 
 def sentences():
@@ -91,7 +93,9 @@ def without(sentence, place):
     """The contexts of sentences [n, 4] without the word at a place [n]; that word."""
     gone = jnp.arange(4) == place[:, None]
     numbers = jnp.where(gone, len(WORDS), sentence)
-    return jax.nn.one_hot(numbers, len(WORDS) + 1), sentence[jnp.arange(len(sentence)), place]
+    return jax.nn.one_hot(numbers, len(WORDS) + 1), sentence[
+        jnp.arange(len(sentence)), place
+    ]
 
 
 def main(rule, updates=4000, batch=64):
@@ -100,8 +104,12 @@ def main(rule, updates=4000, batch=64):
 
     def draw(key):
         which, where = jax.random.split(key)
-        chosen = jax.random.choice(which, len(every), (batch,), p=jnp.array(probability))
-        return without(jnp.array(every)[chosen], jax.random.randint(where, (batch,), 0, 4))
+        chosen = jax.random.choice(
+            which, len(every), (batch,), p=jnp.array(probability)
+        )
+        return without(
+            jnp.array(every)[chosen], jax.random.randint(where, (batch,), 0, 4)
+        )
 
     before = network(jax.random.key(0))
     adam = optax.adam(optax.cosine_decay_schedule(1e-2, updates))
@@ -111,11 +119,15 @@ def main(rule, updates=4000, batch=64):
     def loss(params):
         of = [
             optax.softmax_cross_entropy_with_integer_labels(logits(params, c), w)
-            for c, w in (without(jnp.array(every), np.full(len(every), i)) for i in range(4))
+            for c, w in (
+                without(jnp.array(every), np.full(len(every), i)) for i in range(4)
+            )
         ]
         return float(jnp.mean(jnp.array(of), 0) @ probability)
 
-    print(f"loss {loss(before):.3f} -> {loss(params):.3f} nats; least {least_loss():.3f}")
+    print(
+        f"loss {loss(before):.3f} -> {loss(params):.3f} nats; least {least_loss():.3f}"
+    )
     for text, place in (("girl _ often birds", 1), ("_ chases never mice", 0)):
         words = text.replace("_", "girl").split()
         numbers = jnp.array([[WORDS.index(word) for word in words]])

@@ -24,7 +24,7 @@ PARTS = 5  # mixtures of each region
 
 
 def network(key, pixels, repeats):
-    """Initial parameters: logits of the leaves, of the mixtures of each level, the root.
+    """Initial parameters: logits of leaves, of mixtures by level, and of the root.
 
     Args:
       key: a random key.
@@ -35,7 +35,10 @@ def network(key, pixels, repeats):
     keys = jax.random.split(key, levels + 2)
     shapes = [(repeats, 2**level, PARTS**2, PARTS) for level in reversed(range(levels))]
     shapes[-1] = (*shapes[-1][:3], 1)
-    sums = [jax.random.normal(k, shape) / 2 for k, shape in zip(keys, shapes)]
+    sums = [
+        jax.random.normal(k, shape) / 2
+        for k, shape in zip(keys[:levels], shapes, strict=True)
+    ]
     leaves = jax.random.normal(keys[-2], (repeats, pixels, PARTS))
     return {"leaf": leaves, "sum": sums, "root": jnp.zeros(repeats)}
 
@@ -47,7 +50,7 @@ def orders(pixels, repeats):
 
 
 def mixture(logits, log_parts):
-    """log Σ_k w_k S_k, with the weights w = softmax(logits)."""
+    """The logarithm of Σ_k w_k S_k, with the weights w = softmax(logits)."""
     top = jax.lax.stop_gradient(log_parts.max(-1, keepdims=True))
     weights = jax.nn.softmax(logits, axis=-2)
     mixed = jnp.einsum("brnk,rnko->brno", jnp.exp(log_parts - top), weights)
@@ -55,7 +58,7 @@ def mixture(logits, log_parts):
 
 
 def log_value(params, evidence):
-    """log S of each example.
+    """The logarithm of S at the root, of each example.
 
     Args:
       params: made by `network`.

@@ -1,6 +1,7 @@
 """A variational autoencoder: `python variational_autoencoder.py --rule NAME`.
 
-    loss = -ELBO = E_q [-log p(x | z)] + KL(q(z | x) || N(0, I)),   q = N(mean, exp(log_var))
+    loss = -ELBO = E_q [-log p(x | z)] + KL(q(z | x) || N(0, I))
+    q(z | x) = N(mean, exp(log_var)), both made of x by the encoder
 
 Written with the noise as an argument, z = mean + exp(log_var / 2) noise, it is an
 ordinary loss of parameters and data. If encoder and decoder are linear, the optimum is
@@ -42,7 +43,7 @@ def linear(key, pixels, causes):
 
 
 def exact_linear_loss(params, x):
-    """`linear_loss` averaged over all noise: the noise adds Σ_j s_j² |w_j|² / σ² / 2."""
+    """`linear_loss` averaged over the noise, which adds Σ_j s_j² |w_j|² / (2 σ²)."""
     scale = jnp.exp(params["log_var"] / 2)[:, None] * params["out"]["w"]
     spread = jnp.sum(scale**2) / jnp.exp(params["pixel_log_var"]) / 2
     return linear_loss(params, x, 0.0) + spread

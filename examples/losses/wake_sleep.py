@@ -51,13 +51,15 @@ def log_p(logits, states):
 
 
 def generator(params, x, h, t):
-    """log p(x, h, t)."""
-    below = log_p(affine(params["down"][0], h), x) + log_p(affine(params["down"][1], t), h)
+    """The logarithm of p(x, h, t)."""
+    below = log_p(affine(params["down"][0], h), x) + log_p(
+        affine(params["down"][1], t), h
+    )
     return below + log_p(params["top"], t)
 
 
 def recogniser(params, x, h, t):
-    """log q(h, t | x)."""
+    """The logarithm of q(h, t | x)."""
     return log_p(affine(params["up"][0], x), h) + log_p(affine(params["up"][1], h), t)
 
 
@@ -88,7 +90,7 @@ T = np.array(list(product((0.0, 1.0), repeat=TOP)), np.float32)
 
 
 def log_likelihood(params, x):
-    """log p(x) of each image: the sum of p(x, h, t) over all 2^11 states h, t."""
+    """The logarithm of p(x), a sum of p(x, h, t) over all 2^11 states, by image."""
     joint = jax.vmap(lambda image: generator(params, image, H, T))(x)
     return jax.nn.logsumexp(joint, axis=(1, 2))
 
@@ -138,7 +140,9 @@ def main(rule, updates=8000, batch=64):
         batch_axes=None,
     )
     bound, _ = fit(exact, jax.random.key(1), before, lambda key: (x,), updates // 8)
-    print(f"by the exact gradient of the ELBO: {missing(bound, x, probability):.3f} nats")
+    print(
+        f"by the exact gradient of the ELBO: {missing(bound, x, probability):.3f} nats"
+    )
     return found, apart
 
 
