@@ -85,9 +85,9 @@ def dream(rule, weights, key, nights, strength=0.02, dreams=20):
     return jax.lax.scan(night, (weights, state), jax.random.split(key, nights))[1]
 
 
-def main(rule, nights=40):
+def main(rule, nights=80):
     """Print the overlap at recall, by the number of patterns and of nights."""
-    shown = [night - 1 for night in (5, 10, 20, 40) if night <= nights]
+    shown = [night - 1 for night in (5, 10, 20, 40, 80) if night <= nights]
 
     @jax.jit
     def recall(patterns, key):

@@ -30,10 +30,7 @@ def genome(key, hidden=16):
     keys = jax.random.split(key, 5)
     each = zip(keys[:3], SIZES, strict=True)
     return {
-        "genes": [
-            jax.random.normal(k, (n, GENE))
-            for k, n in zip(keys[:3], SIZES, strict=True)
-        ],
+        "genes": [jax.random.normal(k, (n, GENE)) for k, n in each],
         "g": [dense(keys[3], 2 * GENE, hidden), dense(keys[4], hidden, 1)],
     }
 
@@ -120,13 +117,17 @@ def main(rule, updates=2000, lifetime=10, batch=64):
         lambda k: draw(k, (lifetime + 1,)),
         updates // 5,
     )
+    newborn = {name: grow(params) for name, params in genomes.items()}
+    keys = jax.random.split(jax.random.key(3))
+    newborn["no genome"] = [
+        dense(k, *pair)["w"] for k, pair in zip(keys, pairwise(SIZES), strict=True)
+    ]
     found = {}
-    for name, params in genomes.items():
-        born = grow(params)
-        grown = learn(rule, born, state, *draw(jax.random.key(3), (lifetime,)))
-        found[name] = [accuracy(w, test, test_labels) for w in (born, grown)]
-        at_birth, later = found[name]
-        print(f"{name:8} at birth {at_birth:.1%}, after {lifetime} updates {later:.1%}")
+    for name, weights in newborn.items():
+        grown = learn(rule, weights, state, *draw(jax.random.key(4), (lifetime,)))
+        at_birth, later = (accuracy(w, test, test_labels) for w in (weights, grown))
+        print(f"{name:9} at birth {at_birth:.1%}, after {lifetime} updates {later:.1%}")
+        found[name] = at_birth, later
     return found
 
 
