@@ -17,6 +17,8 @@ from common import affine, dense, digits, fit, rows_of, run
 import apical
 
 CODE = 6
+# For the rules that use them: the images are the target, and the input.
+DESCRIPTION = {"target": lambda x: x, "input_argnums": 0}
 
 
 def layers(key, sizes):
@@ -57,7 +59,7 @@ def main(rule, updates=4000, batch=128):
     for name, (loss_fn, sizes) in models.items():
         params = layers(jax.random.key(0), sizes)
         adam = optax.adam(optax.cosine_decay_schedule(1e-2, updates))
-        step = apical.train_step(loss_fn, rule, adam)
+        step = apical.train_step(loss_fn, rule, adam, **DESCRIPTION)
         params, _ = fit(
             step, jax.random.key(1), params, lambda k: (rows_of(x, k, batch),), updates
         )

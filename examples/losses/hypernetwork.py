@@ -23,6 +23,11 @@ import apical
 from apical.rules import Backpropagation
 
 SIZES, GENE = (64, 32, 10), 6
+# For the rules that use them: the target of the output, and the input.
+DESCRIPTION = {
+    "target": lambda x, labels: jax.nn.one_hot(labels, SIZES[-1]),
+    "input_argnums": 0,
+}
 
 
 def genome(key, hidden=16):
@@ -67,7 +72,7 @@ def accuracy(weights, x, labels):
 
 def learn(rule, weights, state, x, labels, rate=0.5):
     """One update for each batch: x is [steps, batch, 64]."""
-    learner = apical.value_and_grad(network_loss, rule)
+    learner = apical.value_and_grad(network_loss, rule, **DESCRIPTION)
 
     def update(carry, batch):
         weights, state = carry
@@ -101,11 +106,11 @@ def main(rule, updates=2000, lifetime=10, batch=64):
         return jnp.asarray(x)[rows], jnp.asarray(labels)[rows]
 
     adam = optax.adam(optax.cosine_decay_schedule(1e-2, updates))
-    innate = apical.train_step(loss_fn, rule, adam)
+    innate = apical.train_step(loss_fn, rule, adam, **DESCRIPTION)
     genomes = {"random": before}
     genomes["innate"] = fit(innate, jax.random.key(1), before, draw, updates)[0]
 
-    learner = apical.value_and_grad(network_loss, rule)
+    learner = apical.value_and_grad(network_loss, rule, **DESCRIPTION)
     state = learner.init(jax.random.key(2), grow(before), x[:batch], labels[:batch])
     evolved = apical.train_step(
         lifetime_loss(rule, state), Backpropagation(), adam, batch_axes=None

@@ -89,6 +89,13 @@ def loss_fn(params, context, word):
     return optax.softmax_cross_entropy_with_integer_labels(scores, word).mean()
 
 
+# For the rules that use them: the target of the output, and the input.
+DESCRIPTION = {
+    "target": lambda context, word: jax.nn.one_hot(word, len(WORDS)),
+    "input_argnums": 0,
+}
+
+
 def without(sentence, place):
     """The contexts of sentences [n, 4] without the word at a place [n]; that word."""
     gone = jnp.arange(4) == place[:, None]
@@ -113,7 +120,7 @@ def main(rule, updates=4000, batch=64):
 
     before = network(jax.random.key(0))
     adam = optax.adam(optax.cosine_decay_schedule(1e-2, updates))
-    step = apical.train_step(loss_fn, rule, adam)
+    step = apical.train_step(loss_fn, rule, adam, **DESCRIPTION)
     params, _ = fit(step, jax.random.key(1), before, draw, updates)
 
     def loss(params):

@@ -104,7 +104,7 @@ def enumerated_marginals(params, x, seen):
     return agree @ (chance[:, None] * every) / (agree @ chance)[:, None], chance.sum()
 
 
-def main(rule, updates=1500, batch=64):
+def main(rule, updates=1500, batch=64, repeats=8):
     """Check a small network against enumeration; train one on binary digits."""
     small = network(jax.random.key(0), 8, 3)
     x, seen = np.eye(8, dtype=int)[:3], np.arange(8) < 3
@@ -114,7 +114,7 @@ def main(rule, updates=1500, batch=64):
     print(f"8 pixels: all probabilities sum to {total:.6f}; marginals to {missed:.1e}")
 
     x, _, test, _ = (part > 0.4 for part in digits())
-    before = network(jax.random.key(1), 64, 8)
+    before = network(jax.random.key(1), 64, repeats)
     step = apical.train_step(loss_fn, rule, optax.adam(3e-2))
     draw = lambda key: (indicators(rows_of(x, key, batch)),)  # noqa: E731
     after, _ = fit(step, jax.random.key(2), before, draw, updates)

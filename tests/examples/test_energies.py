@@ -72,18 +72,13 @@ def test_gibbs_sampling_draws_from_the_machine(machine):
     np.testing.assert_allclose(drawn.mean(0), chance.sum(1) @ v, atol=0.015)
 
 
-def test_contrastive_divergence_learns_by_every_rule_that_takes_it_and_alike():
-    before = rbm.missing(rbm.machine(jax.random.key(0)), *rbm.bars())
-    found = [
-        rbm.missing(rbm.train(rbm.contrastive_loss, rule, 1, True, 300), *rbm.bars())
-        for rule in (Backpropagation(), FeedbackAlignment())
-    ]
-    assert found[0] == found[1] < before - 1
-    worse = rbm.train(rbm.only_data_loss, Backpropagation(), 1, False, 300)
-    assert rbm.missing(worse, *rbm.bars()) > before + 1
-
-
 # ---- Hopfield network
+
+
+def outer(states):
+    """The sum of s sᵀ, without the diagonal."""
+    states = np.float64(states)
+    return states.T @ states - len(states) * np.eye(states.shape[1])
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +87,7 @@ def patterns():
 
 
 def test_the_update_of_the_energy_is_hebbs_rule(patterns):
-    by_hand = np.float64(patterns).T @ patterns / hopfield.UNITS
-    np.fill_diagonal(by_hand, 0)
+    by_hand = outer(patterns) / hopfield.UNITS
     for rule in (Backpropagation(), FeedbackAlignment()):
         np.testing.assert_allclose(hopfield.hebb(rule, patterns), by_hand, atol=1e-6)
 
@@ -101,9 +95,11 @@ def test_the_update_of_the_energy_is_hebbs_rule(patterns):
 def test_the_network_settles_where_no_unit_would_change(patterns):
     weights = hopfield.hebb(Backpropagation(), patterns)
     start = hopfield.random_states(jax.random.key(2), 5)
-    end = jax.jit(hopfield.settle)(weights, start, jax.random.key(3))
-    assert jnp.all(jnp.sign(end @ weights) * end >= 0)
-    assert not jnp.all(jnp.sign(start @ weights) * start >= 0)
+    end = jax.jit(hopfield.settle, static_argnums=3)(
+        weights, start, jax.random.key(3), 40
+    )
+    assert jnp.all(end @ weights * end > -1e-5)
+    assert not jnp.all(start @ weights * start > -1e-5)
     assert jnp.all(hopfield.energy(weights, end) < hopfield.energy(weights, start))
 
 
@@ -113,8 +109,7 @@ def test_a_dream_lowers_what_was_dreamt_by_hand(patterns, key):
     change = np.float64(after - weights)
     start, order = jax.random.split(jax.random.split(key, 1)[0])
     dreams = hopfield.settle(weights, hopfield.random_states(start, 20), order)
-    by_hand = -0.02 * np.float64(dreams).T @ dreams / hopfield.UNITS
-    np.fill_diagonal(by_hand, 0)
+    by_hand = -0.02 * outer(dreams) / hopfield.UNITS
     np.testing.assert_allclose(change, by_hand, atol=1e-6)
 
 

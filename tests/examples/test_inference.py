@@ -1,4 +1,4 @@
-"""Bayes net, perception, sum-product network and missing word against exact posteriors."""
+"""Bayes net, perception, sum-product network, missing word: exact posteriors."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,6 @@ from support.examples import example
 
 from apical.rules import (
     Backpropagation,
-    FeedbackAlignment,
     PredictiveCoding,
 )
 
@@ -58,7 +57,10 @@ def test_the_likelihood_is_that_of_the_joint_normal_density(bayes):
     params, (s, x, y) = bayes
     w = {name: np.float64(leaf) for name, leaf in params.items()}
     draw = np.random.default_rng(0)
-    noise = lambda n: draw.normal(size=(200000, net.SIZE[n])) / net.PRECISION[n] ** 0.5
+
+    def noise(name):
+        return draw.normal(size=(200000, net.SIZE[name])) / net.PRECISION[name] ** 0.5
+
     a = (s[0] @ w["u"] + noise("u")) @ w["a"] + noise("a")
     drawn = np.hstack([a @ w[n] + noise(n) for n in "xy"])
     apart = np.hstack([x[0], y[0]]) - drawn.mean(0)
@@ -86,14 +88,14 @@ def test_the_belief_stops_where_the_energy_first_does(loss_fn, settled):
     np.testing.assert_allclose(stays, 1.0, atol=1e-6)
 
 
-def test_a_gaussian_belief_weighs_prior_and_evidence_by_precision(settled, monkeypatch):
+def test_a_gaussian_belief_weighs_both_by_precision(settled, monkeypatch):
     x = np.float32([-3.0, 0.5, 4.0])
     for precision in (0.5, 1.0, 4.0):
         monkeypatch.setitem(perception.MODELS, perception.gaussian, precision)
         belief, update = perception.perceive(perception.gaussian, settled, 2.0, x)
         exact = perception.gaussian_belief(2.0, x, precision)
         np.testing.assert_allclose(belief, exact, atol=2e-3)
-        # The update of the prior is that of the likelihood, of variance 1 + 1/precision.
+        # The update of the prior is that of the likelihood, of this variance.
         by_hand = np.mean(2.0 - x) / (1 + 1 / precision)
         np.testing.assert_allclose(update, by_hand, atol=2e-3)
 
@@ -119,7 +121,7 @@ def test_the_backward_pass_of_a_sum_product_network_is_every_marginal(key):
     np.testing.assert_allclose(total, 1, rtol=1e-5)
     np.testing.assert_allclose(found, exact, atol=1e-5)
     prior = spn.marginals(params, spn.indicators(x, np.zeros(8, bool)))
-    assert np.abs(prior - exact)[:, ~seen].max() > 0.05  # the control: nothing is seen
+    assert np.abs(prior - exact)[:, ~seen].max() > 0.02  # the control: nothing is seen
 
 
 def test_a_marginal_of_64_pixels_is_the_ratio_of_two_likelihoods(key):
@@ -133,19 +135,16 @@ def test_a_marginal_of_64_pixels_is_the_ratio_of_two_likelihoods(key):
     np.testing.assert_allclose(found, ratio, rtol=1e-3)
 
 
-def test_a_sum_product_network_learns_by_feedback_alignment():
-    found = spn.main(FeedbackAlignment(), updates=60)
-    assert found["marginals"] < 1e-5
-    assert found["test"] < 40
-
-
 # ---- Missing word
 
 
 def test_the_least_loss_is_the_conditional_entropy():
     every, probability = words.sentences()
     np.testing.assert_allclose(probability.sum(), 1)
-    entropy = lambda p: -np.sum(p * np.log(p))
+
+    def entropy(p):
+        return -np.sum(p * np.log(p))
+
     least = []
     for place in range(4):  # H(sentence) - H(context)
         contexts = np.delete(every, place, axis=1)
@@ -162,8 +161,3 @@ def test_a_posterior_is_that_of_bayes_rule_by_hand():
     girl, boy = 0.3 * 0.2 * 0.6, 0.3 * 0.5 * 0.6
     assert np.isclose(chance[words.WORDS.index("girl")], girl / (girl + boy))
     assert np.isclose(chance[words.WORDS.index("boy")], boy / (girl + boy))
-
-
-def test_a_missing_word_is_learned_by_feedback_alignment():
-    found, least = words.main(FeedbackAlignment(), updates=400)
-    assert least < found < least + 0.3

@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 from support.examples import example
 
-from apical.rules import Backpropagation, FeedbackAlignment
-
 auto, common = example("autoencoder"), example("common")
 vae, ws = example("variational_autoencoder"), example("wake_sleep")
 
@@ -30,18 +28,14 @@ def test_principal_components_reach_the_least_error_of_the_linear_autoencoder():
         {"w": jnp.array(vectors), "b": jnp.array(-mean @ vectors)},
         {"w": jnp.array(vectors.T), "b": jnp.array(mean)},
     ]
-    for images, least in zip((x, test), auto.principal_components(x, test, 6)):
+    for images, least in zip(
+        (x, test), auto.principal_components(x, test, 6), strict=False
+    ):
         np.testing.assert_allclose(auto.linear_loss(params, images), least, rtol=1e-4)
     slope = jax.grad(auto.linear_loss)(params, x)
     assert all(jnp.abs(leaf).max() < 1e-5 for leaf in jax.tree.leaves(slope))
     turned = [{**params[0], "w": params[0]["w"] * 1.1}, params[1]]
     assert auto.linear_loss(turned, x) > auto.linear_loss(params, x) + 0.01
-
-
-def test_autoencoders_learn_by_feedback_alignment():
-    found = auto.main(FeedbackAlignment(), updates=300)
-    assert found["principal components"][0] < found["linear"][0]
-    assert found["deep"][0] < 6
 
 
 # ---- Variational autoencoder
@@ -95,12 +89,6 @@ def test_the_divergence_is_that_of_two_normal_densities():
     np.testing.assert_allclose(vae.divergence(mean, log_var), integral, rtol=1e-5)
 
 
-def test_variational_autoencoders_learn_by_feedback_alignment():
-    linear, least, deep = vae.main(FeedbackAlignment(), updates=300)
-    assert least < linear < least + 8
-    assert deep < 33
-
-
 # ---- Wake-sleep
 
 
@@ -151,14 +139,10 @@ def test_the_mean_update_is_the_exact_one_of_both_phases(trained, key):
     wake = jax.jit(jax.grad(lambda p: -ws.exact_bound(p, x, probability)))(trained)
     sleep = jax.jit(jax.grad(exact_sleep))(trained)
     for name, exact in (("down", wake), ("top", wake), ("up", sleep)):
-        for one, other in zip(*map(jax.tree.leaves, (found[name], exact[name]))):
+        for one, other in zip(
+            *map(jax.tree.leaves, (found[name], exact[name])), strict=False
+        ):
             np.testing.assert_allclose(one, other, atol=0.012)
     # The control: the recogniser does not ascend the bound.
     apart = found["up"][0]["w"] - wake["up"][0]["w"]
     assert jnp.abs(apart).max() > 0.05
-
-
-def test_wake_sleep_needs_no_other_teacher_so_every_rule_that_takes_it_agrees(capsys):
-    found = [ws.main(rule, 150)[0] for rule in (Backpropagation(), FeedbackAlignment())]
-    assert found[0] == found[1] < 3.5
-    assert "independent pixels: 3.639 nats" in capsys.readouterr().out

@@ -37,15 +37,11 @@ def test_the_generator_ascends_what_the_discriminator_descends(key, monkeypatch)
     plain = jax.grad(gan.loss_fn)(params, *args)
     signs = {"generator": -1, "discriminator": 1}
     for name, sign in signs.items():
-        for one, other in zip(*map(jax.tree.leaves, (found[name], plain[name]))):
+        for one, other in zip(
+            *map(jax.tree.leaves, (found[name], plain[name])), strict=False
+        ):
             np.testing.assert_allclose(one, sign * other, atol=1e-7)
             assert jnp.abs(other).max() > 1e-5
-
-
-def test_a_generator_learns_by_feedback_alignment():
-    found = gan.main(FeedbackAlignment(), updates=300)
-    assert found["trained generator"] < 0.7 * found["untrained generator"]
-    assert found["test images"] < found["independent pixels"]
 
 
 # ---- Genome
@@ -97,17 +93,14 @@ def test_the_gradient_through_a_lifetime_is_that_of_finite_differences(rule, dat
     loss = jax.jit(hyper.lifetime_loss(rule, state))
     slope = jax.grad(loss)(params, *data)
     way = jax.tree.map(lambda g: g / 3, slope)
-    along = sum(jnp.vdot(a, b) for a, b in zip(*map(jax.tree.leaves, (slope, way))))
-    step = 1e-2
-    ahead, behind = (
-        loss(jax.tree.map(lambda p, w: p + sign * step * w, params, way), *data)
-        for sign in (1, -1)
+    along = sum(
+        jnp.vdot(a, b)
+        for a, b in zip(*map(jax.tree.leaves, (slope, way)), strict=False)
     )
+    step = 1e-2
+
+    def moved(length):
+        return jax.tree.map(lambda p, w: p + length * w, params, way)
+
+    ahead, behind = loss(moved(step), *data), loss(moved(-step), *data)
     np.testing.assert_allclose((ahead - behind) / 2 / step, along, rtol=0.02)
-
-
-def test_a_genome_learns_by_feedback_alignment_before_birth_and_for_life():
-    found = hyper.main(FeedbackAlignment(), updates=150, lifetime=3)
-    assert found["innate"][0] > 0.4
-    assert found["lifetime"][1] > found["random"][1]
-    assert found["random"][0] < 0.3
