@@ -31,21 +31,22 @@ def cauchy(missed, precision):
 
 def gaussian(params, context, x):
     """The prior is as precise as the evidence."""
-    belief = apical.node(context @ params, "belief")
-    return jnp.mean((x - belief) ** 2) / 2
+    belief = apical.node(context @ params["prior"], "belief")
+    return jnp.mean((x - belief @ params["sight"]) ** 2) / 2
 
 
 def outliers(params, context, x):
     """The evidence is mostly precise, and sometimes noise."""
-    belief = apical.node(context @ params, "belief")
-    return jnp.mean(cauchy(x - belief, 4.0))
+    belief = apical.node(context @ params["prior"], "belief")
+    return jnp.mean(cauchy(x - belief @ params["sight"], 4.0))
 
 
 def change(params, context, x):
     """The prior is mostly precise, and sometimes void: its tails are in the loss."""
-    belief = apical.node(context @ params, "belief")
-    shift = belief - context @ params  # the prior once more: another activity
-    return jnp.mean(cauchy(shift, 4.0) + 0.25 * (x - belief) ** 2 / 2)
+    belief = apical.node(context @ params["prior"], "belief")
+    shift = belief - context @ params["prior"]  # once more: another activity
+    missed = x - belief @ params["sight"]
+    return jnp.mean(cauchy(shift, 4.0) + 0.25 * missed**2 / 2)
 
 
 # Each with the precision of the prior in the energy of predictive coding; the last
@@ -70,10 +71,12 @@ def perceive(loss_fn, rule, prior, x):
       x: the evidence, one for each example, [n].
     """
     learner = apical.value_and_grad(loss_fn, with_precision(rule, MODELS[loss_fn]))
-    args = jnp.full((1, 1), prior), jnp.ones((len(x), 1)), x[:, None]
+    params = {"prior": jnp.full((1, 1), prior), "sight": jnp.ones((1, 1))}
+    args = params, jnp.ones((len(x), 1)), jnp.asarray(x)[:, None]
     state = learner.init(jax.random.key(0), *args)
-    belief = jax.jit(learner.signals)(args[0], state, *args[1:])["belief"].value
-    return belief[:, 0], jax.jit(learner.credit)(args[0], state, *args[1:]).grads[0, 0]
+    belief = jax.jit(learner.signals)(params, state, *args[1:])["belief"].value
+    update = jax.jit(learner.credit)(params, state, *args[1:]).grads["prior"]
+    return belief[:, 0], update[0, 0]
 
 
 # ---- The truth: a closed form for the Gaussian case, and a walk downhill for each

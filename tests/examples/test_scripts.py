@@ -92,7 +92,7 @@ def test_a_script_is_short_and_uses_what_is_public(name):
 def test_every_rule_of_the_lab_can_be_named():
     assert set(common.SPECS) == {*RULES, *NOT_COMPARED}
     assert isinstance(common.rule_named("feedback-alignment"), FeedbackAlignment)
-    with pytest.raises(ValueError, match="no rule is named 'backprop'.*kolen-pollack"):
+    with pytest.raises(ValueError, match=r"no rule is named 'backprop'.*kolen-pollack"):
         common.rule_named("backprop")
 
 
@@ -121,7 +121,7 @@ def test_a_wrong_name_ends_the_script_with_the_names_there_are(monkeypatch, caps
 
 
 def test_a_rule_that_refuses_a_script_says_so():
-    with pytest.raises(ValueError, match="score-function|bernoulli"):
+    with pytest.raises(ValueError, match=r"score-function|bernoulli"):
         example("gan").main(common.rule_named("score-function"), updates=1)
 
 
