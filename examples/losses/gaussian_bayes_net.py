@@ -135,18 +135,13 @@ def main(rule, examples=256):
     signals = jax.jit(learner.signals)(params, state, *data)
     found = {}
     for name, mean in exact.items():
-        signal = signals[name]
-        found[name] = float(np.abs(signal.value - mean).max())
+        found[name] = float(np.abs(signals[name].value - mean).max())
         apart = np.abs(messages[name] - mean).max()
-        print(
-            f"{name}: values to posterior means {found[name]:.1e}, messages {apart:.1e}"
-        )
+        print(f"{name}: to posterior means {found[name]:.1e}, messages {apart:.1e}")
 
     grads = jax.jit(learner.credit)(params, state, *data).grads
-    for name, log_det in (
-        ("likelihood", True),
-        ("likelihood, no log-determinant", False),
-    ):
+    kinds = {"likelihood": True, "likelihood, no log-determinant": False}
+    for name, log_det in kinds.items():
         gradient = jax.grad(negative_log_likelihood)(params, *data, log_det)
         found[name] = cosine(grads, gradient)
         print(f"update to the gradient of the {name}: cosine {found[name]:.6f}")

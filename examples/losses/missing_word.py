@@ -33,9 +33,7 @@ WHOM = {
     "chases": {"birds": 0.3, "mice": 0.7},
     "watches": {"birds": 0.8, "houses": 0.2},
 }
-WORDS = sorted(
-    {*WHO, *HOW, *WHOM, *(word for chances in WHOM.values() for word in chances)}
-)
+WORDS = sorted({*WHO, *HOW, *WHOM}.union(*WHOM.values()))
 
 
 def sentences():
@@ -98,25 +96,19 @@ DESCRIPTION = {
 
 def without(sentence, place):
     """The contexts of sentences [n, 4] without the word at a place [n]; that word."""
-    gone = jnp.arange(4) == place[:, None]
-    numbers = jnp.where(gone, len(WORDS), sentence)
-    return jax.nn.one_hot(numbers, len(WORDS) + 1), sentence[
-        jnp.arange(len(sentence)), place
-    ]
+    rows = jnp.arange(len(sentence))
+    context = sentence.at[rows, place].set(len(WORDS))
+    return jax.nn.one_hot(context, len(WORDS) + 1), sentence[rows, place]
 
 
 def main(rule, updates=4000, batch=64):
     """Train by a rule; print the loss beside the least one, and a few predictions."""
-    every, probability = sentences()
+    every, probability = map(jnp.array, sentences())
 
     def draw(key):
         which, where = jax.random.split(key)
-        chosen = jax.random.choice(
-            which, len(every), (batch,), p=jnp.array(probability)
-        )
-        return without(
-            jnp.array(every)[chosen], jax.random.randint(where, (batch,), 0, 4)
-        )
+        chosen = jax.random.choice(which, len(every), (batch,), p=probability)
+        return without(every[chosen], jax.random.randint(where, (batch,), 0, 4))
 
     before = network(jax.random.key(0))
     adam = optax.adam(optax.cosine_decay_schedule(1e-2, updates))
@@ -124,17 +116,15 @@ def main(rule, updates=4000, batch=64):
     params, _ = fit(step, jax.random.key(1), before, draw, updates)
 
     def loss(params):
-        of = [
-            optax.softmax_cross_entropy_with_integer_labels(logits(params, c), w)
-            for c, w in (
-                without(jnp.array(every), np.full(len(every), i)) for i in range(4)
-            )
-        ]
-        return float(jnp.mean(jnp.array(of), 0) @ probability)
+        total = 0.0
+        for place in range(4):
+            context, word = without(every, jnp.full(len(every), place))
+            log_q = jax.nn.log_softmax(logits(params, context))
+            total -= probability @ log_q[jnp.arange(len(every)), word] / 4
+        return float(total)
 
-    print(
-        f"loss {loss(before):.3f} -> {loss(params):.3f} nats; least {least_loss():.3f}"
-    )
+    start, end, least = loss(before), loss(params), least_loss()
+    print(f"loss {start:.3f} -> {end:.3f} nats; least {least:.3f}")
     for text, place in (("girl _ often birds", 1), ("_ chases never mice", 0)):
         words = text.replace("_", "girl").split()
         numbers = jnp.array([[WORDS.index(word) for word in words]])
@@ -144,7 +134,7 @@ def main(rule, updates=4000, batch=64):
         likely = [i for i in np.argsort(-exact) if exact[i] > 0]
         said = ", ".join(f"{WORDS[i]} {chance[i]:.2f} ({exact[i]:.2f})" for i in likely)
         print(f"{text}: {said}")
-    return loss(params), least_loss()
+    return end, least
 
 
 if __name__ == "__main__":
