@@ -16,6 +16,9 @@ from common import affine, dense, digits, fit, rows_of, run
 
 import apical
 
+# For the rules that use them: the images are the target, and the input.
+DESCRIPTION = {"target": lambda x, noise: x, "input_argnums": 0}
+
 
 def divergence(mean, log_var):
     """KL(N(mean, exp(log_var)) || N(0, I)) of each example, in nats."""
@@ -90,7 +93,7 @@ def train(loss_fn, rule, params, x, causes, updates, batch=128):
         return rows_of(x, rows, batch), jax.random.normal(noise, (batch, causes))
 
     rate = optax.cosine_decay_schedule(1e-2, updates)
-    step = apical.train_step(loss_fn, rule, optax.adam(rate))
+    step = apical.train_step(loss_fn, rule, optax.adam(rate), **DESCRIPTION)
     return fit(step, jax.random.key(1), params, draw, updates)[0]
 
 
