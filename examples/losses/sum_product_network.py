@@ -99,7 +99,7 @@ def enumerated_marginals(params, x, seen):
     """The same by a sum over all images that agree with what is seen."""
     pixels = len(seen)
     every = np.array(list(product((0, 1), repeat=pixels)))
-    chance = np.exp(np.float64(log_value(params, indicators(every))))
+    chance = np.exp(np.float64(jax.jit(log_value)(params, indicators(every))))
     agree = (every[None, :, seen] == np.asarray(x)[:, None, seen]).all(-1)
     return agree @ (chance[:, None] * every) / (agree @ chance)[:, None], chance.sum()
 
@@ -109,7 +109,7 @@ def main(rule, updates=1500, batch=64, repeats=8):
     small = network(jax.random.key(0), 8, 3)
     x, seen = np.eye(8, dtype=int)[:3], np.arange(8) < 3
     exact, total = enumerated_marginals(small, x, seen)
-    found = marginals(small, indicators(x, seen))
+    found = jax.jit(marginals)(small, indicators(x, seen))
     missed = np.abs(np.float64(found) - exact).max()
     print(f"8 pixels: all probabilities sum to {total:.6f}; marginals to {missed:.1e}")
 
@@ -120,7 +120,7 @@ def main(rule, updates=1500, batch=64, repeats=8):
     after, _ = fit(step, jax.random.key(2), before, draw, updates)
     rate = (x.sum(0) + 1) / (len(x) + 2)
     apart = -np.mean(np.log(np.where(test, rate, 1 - rate)).sum(1))
-    start, end = (float(loss_fn(p, indicators(test))) for p in (before, after))
+    start, end = (float(jax.jit(loss_fn)(p, indicators(test))) for p in (before, after))
     print(f"digits, test images: {start:.2f} -> {end:.2f} nats")
     print(f"independent pixels: {apart:.2f} nats")
     return {"marginals": missed, "total": total, "test": end, "independent": apart}
