@@ -70,15 +70,18 @@ def accuracy(weights, x, labels):
     return float(jnp.mean((jnp.tanh(x @ weights[0]) @ weights[1]).argmax(-1) == labels))
 
 
-def learn(rule, weights, state, x, labels, rate=0.5):
+def lifetime_step(rule, rate=0.5):
+    """One update of the weights by a rule."""
+    return apical.train_step(network_loss, rule, optax.sgd(rate), **DESCRIPTION)
+
+
+def learn(rule, weights, state, x, labels):
     """One update for each batch: x is [steps, batch, 64]."""
-    learner = apical.value_and_grad(network_loss, rule, **DESCRIPTION)
+    step = lifetime_step(rule)
 
     def update(carry, batch):
-        weights, state = carry
-        credit = learner(weights, state, *batch)
-        weights = jax.tree.map(lambda w, g: w - rate * g, weights, credit.grads)
-        return (weights, credit.state), None
+        weights, state, _ = step(*carry, *batch)
+        return (weights, state), None
 
     return jax.lax.scan(update, (weights, state), (x, labels))[0][0]
 
@@ -110,8 +113,8 @@ def main(rule, updates=2000, lifetime=10, batch=64):
     genomes = {"random": before}
     genomes["innate"] = fit(innate, jax.random.key(1), before, draw, updates)[0]
 
-    learner = apical.value_and_grad(network_loss, rule, **DESCRIPTION)
-    state = learner.init(jax.random.key(2), grow(before), x[:batch], labels[:batch])
+    batch_of = x[:batch], labels[:batch]
+    state = lifetime_step(rule).init(jax.random.key(2), grow(before), *batch_of)
     evolved = apical.train_step(
         lifetime_loss(rule, state), Backpropagation(), adam, batch_axes=None
     )
