@@ -83,6 +83,12 @@ def fit(step, key, params, draw, updates):
     return params, values
 
 
+def say_if_unsettled(credit):
+    """Say so if a rule that infers values has not come to their equilibrium."""
+    if not getattr(credit.info, "settled", True):
+        print("the values have not settled: take more or smaller steps")
+
+
 def rows_of(data, key, batch):
     """A batch of rows, drawn with replacement."""
     return jnp.asarray(data)[jax.random.randint(key, (batch,), 0, len(data))]

@@ -15,7 +15,7 @@ import jax
 import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
-from common import run
+from common import run, say_if_unsettled
 
 import apical
 
@@ -139,11 +139,12 @@ def main(rule, examples=256):
         apart = np.abs(messages[name] - mean).max()
         print(f"{name}: to posterior means {found[name]:.1e}, messages {apart:.1e}")
 
-    grads = jax.jit(learner.credit)(params, state, *data).grads
+    credit = jax.jit(learner.credit)(params, state, *data)
+    say_if_unsettled(credit)
     kinds = {"likelihood": True, "likelihood, no log-determinant": False}
     for name, log_det in kinds.items():
         gradient = jax.grad(negative_log_likelihood)(params, *data, log_det)
-        found[name] = cosine(grads, gradient)
+        found[name] = cosine(credit.grads, gradient)
         print(f"update to the gradient of the {name}: cosine {found[name]:.6f}")
     return found
 

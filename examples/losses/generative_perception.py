@@ -17,7 +17,7 @@ from dataclasses import fields, replace
 import jax
 import jax.numpy as jnp
 import numpy as np
-from common import run
+from common import run, say_if_unsettled
 
 import apical
 
@@ -75,8 +75,9 @@ def perceive(loss_fn, rule, prior, x):
     args = params, jnp.ones((len(x), 1)), jnp.asarray(x)[:, None]
     state = learner.init(jax.random.key(0), *args)
     belief = jax.jit(learner.signals)(params, state, *args[1:])["belief"].value
-    update = jax.jit(learner.credit)(params, state, *args[1:]).grads["prior"]
-    return belief[:, 0], update[0, 0]
+    credit = jax.jit(learner.credit)(params, state, *args[1:])
+    say_if_unsettled(credit)
+    return belief[:, 0], credit.grads["prior"][0, 0]
 
 
 # ---- The truth: a closed form for the Gaussian case, and a walk downhill for each

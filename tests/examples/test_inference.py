@@ -53,6 +53,13 @@ def test_another_precision_or_rule_does_not(bayes, monkeypatch):
     assert net.main(net.EXACT, examples=32)["u"] > 0.01
 
 
+def test_values_that_have_not_settled_are_said_to_have_not(capsys):
+    few = replace(net.EXACT, steps=2)
+    for rule, said in ((few, True), (net.EXACT, False), (Backpropagation(), False)):
+        net.main(rule, examples=16)
+        assert ("have not settled" in capsys.readouterr().out) == said
+
+
 def test_the_likelihood_is_that_of_the_joint_normal_density(bayes):
     params, (s, x, y) = bayes
     w = {name: np.float64(leaf) for name, leaf in params.items()}
