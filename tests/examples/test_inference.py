@@ -1,5 +1,7 @@
 """Bayes net, perception, sum-product network, missing word: exact posteriors."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
