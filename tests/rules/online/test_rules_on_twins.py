@@ -83,3 +83,56 @@ def test_a_learned_start_that_nothing_passes_back_to_is_named():
         grads = begun(EProp())
     assert not jnp.any(grads["start"]) and jnp.all(grads["recurrent"] != 0)
     assert jnp.all(begun(SnAp())["start"] != 0)  # and no warning
+
+
+def test_a_layer_that_is_heard_two_steps_later_is_named():
+    def loss_fn(w, x):
+        def step(state, x):
+            h, k = state
+            out = k @ w["out"]
+            drive = h @ w["mid"]
+            return (jnp.tanh(h + x @ w["in"]), jnp.tanh(k + drive)), out
+
+        start = jnp.zeros((5, 4)), jnp.zeros((5, 4))
+        return jnp.mean(jax.lax.scan(step, start, x)[1] ** 2)
+
+    w = {name: jnp.eye(4) for name in ("in", "mid", "out")}
+    learner = apical.value_and_grad(loss_fn, EProp(), batch_axes=1)
+    x = jnp.ones((4, 5, 4))
+    with pytest.warns(UserWarning, match="gives 'in' a gradient of zero"):
+        state = learner.init(jax.random.key(7), w, x)
+    grads = learner(w, state, x).grads
+    assert not jnp.any(grads["in"])
+    assert jnp.any(grads["mid"]) and jnp.any(grads["out"])
+
+
+@pytest.mark.parametrize("rule", [EProp(chunk=3), SnAp(chunk=3)], ids=["EProp", "SnAp"])
+def test_layers_packed_into_one_state_learn_as_layers_apart(rule):
+    def loss(packed):
+        def loss_fn(w, x):
+            def step(state, x):
+                v, u = (state[:, :4], state[:, 4:]) if packed else state
+                v = 0.9 * v + x @ w["in"] + jnp.tanh(v) @ w["back"]
+                u = 0.8 * u + jnp.tanh(v) @ w["mid"] + jnp.tanh(u) @ w["again"]
+                out = jnp.tanh(u) @ w["out"]
+                return jnp.concatenate([v, u], 1) if packed else (v, u), out
+
+            start = jnp.zeros((5, 4)), jnp.zeros((5, 3))
+            start = jnp.concatenate(start, 1) if packed else start
+            return jnp.mean((jax.lax.scan(step, start, x)[1] - 1) ** 2)
+
+        return loss_fn
+
+    shapes = {"in": (3, 4), "back": (4, 4), "mid": (4, 3), "again": (3, 3)}
+    keys = jax.random.split(jax.random.key(2), 6)
+    pairs = zip(keys, [*shapes.items(), ("out", (3, 2))], strict=False)
+    w = {name: jax.random.normal(key, shape) / 2 for key, (name, shape) in pairs}
+    x = jax.random.normal(keys[5], (7, 5, 3))
+    found = []
+    for packed in (False, True):
+        learner = apical.value_and_grad(loss(packed), rule, batch_axes=1)
+        state = learner.init(jax.random.key(7), w, x)
+        found.append(jax.jit(learner)(w, state, x).grads)
+    assert distance(*found) < 1e-12
+    exact = jax.grad(loss(True))(w, x)
+    assert distance(found[1]["mid"], exact["mid"]) > 0.01

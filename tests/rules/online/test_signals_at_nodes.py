@@ -352,5 +352,5 @@ def test_signals_pass_back_through_no_weight(name):
 
     assert below(EProp(DirectRandomTargetProjection(), 3)) == 0
     assert below(EProp(LocalLosses(readout="fixed"), 3)) == 0
-    if name != "packed":  # there the layers are one group of units
+    if name != "packed":  # there e-prop passes nothing to the lower layer
         assert below(EProp()) > 0.01

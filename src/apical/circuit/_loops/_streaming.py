@@ -153,26 +153,40 @@ def within_step(structure: Structure, loops: Sequence[Loop]) -> tuple[int, ...]:
 
 
 def without_credit(structure: Structure, loops: Sequence[Loop]) -> tuple[int, ...]:
-    """The learned leaves from which every path leads through recurrent synapses.
+    """The learned leaves that no credit reaches, if recurrent synapses pass nothing.
 
-    They are the first values of states that only recurrent synapses read: if these
-    pass nothing back in time, such leaves have a gradient of zero.
+    Such are first values of states that only recurrent synapses read, and weights of
+    units that act on the loss only through other units at a later step: back in time,
+    credit follows a unit, and passes through a synapse to its weight alone.
     """
-    flow, unread = structure.flow, set[int]()
+    flow, found = structure.flow, set[tuple[Atom, bool]]()
+    synapses = {s.output: s for x in loops for s in x.units.step.synapses}
+    units, unread = set[int](), set[int]()
     for loop in loops:
         step = loop.units.step
         active = {step.carries[i] for i in loop.units.active}
-        unread |= set(step.carries) - active
-    found, stack = set[int](), [flow.program.body.outputs[0]]
+        units, unread = units | active, unread | (set(step.carries) - active)
+    stack: list[tuple[Atom, bool]] = [(flow.program.body.outputs[0], False)]
     while stack:
-        atom = stack.pop()
-        if isinstance(atom, Literal) or atom in found:
+        atom, earlier = stack.pop()
+        if isinstance(atom, Literal) or (atom, earlier) in found:
             continue
-        found.add(atom)
+        found.add((atom, earlier))
         before = flow.before(atom)
-        stack += before[1:] if atom in unread else before  # without the first value
+        if atom in synapses and earlier:
+            weight = synapses[atom].op.inputs[synapses[atom].weight]
+            stack.append((weight, False))
+        elif atom in units:
+            start, end = before
+            stack += [(start, False), (end, True)]
+        elif atom in unread:
+            stack += [(a, earlier) for a in before[1:]]  # without the first value
+        else:
+            inside = earlier and atom not in flow.entry
+            stack += [(a, inside) for a in before]
+    reached = {atom for atom, _ in found}
     inputs = flow.program.body.inputs[: len(structure.leaves.learned)]
-    return tuple(i for i, n in enumerate(inputs) if n in flow.live and n not in found)
+    return tuple(i for i, n in enumerate(inputs) if n in flow.live and n not in reached)
 
 
 def _leaves_within(flow: Flow, loop: Loop, atom: Atom) -> frozenset[int]:

@@ -287,9 +287,9 @@ class OnlineRule(Rule):
         if unread:
             warnings.warn(
                 f"{type(self).__name__} gives {', '.join(map(repr, unread))} a "
-                "gradient of zero: only recurrent synapses read the states that begin "
-                "with these values, and they pass nothing back in time. Use `SnAp`, "
-                "`RTRL` or `UORO` to learn them.",
+                "gradient of zero: they act on the loss only through other units at a "
+                "later step, and back in time signals pass through no synapse. `RTRL` "
+                "and `UORO` have no such limit.",
                 UserWarning,
                 stacklevel=3,
             )

@@ -8,6 +8,8 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from ..._evaluate._feedback_weight import with_feedback_weight
 from ..._jaxpr import Atom, Literal, Op
@@ -73,10 +75,15 @@ class Recurrence:
                     found.setdefault(groups, set()).add(id(op))
         return found
 
-    def carries(self, groups: frozenset[int]) -> list[int]:
-        """The variables of the carries of some groups."""
-        every = self.units.groups.items()
-        return [self.units.step.carries[i] for i, g in every if g in groups]
+    def carries(self, groups: frozenset[int]) -> dict[int, np.ndarray]:
+        """The carries that hold states of some groups, and where they do."""
+        units, found = self.units, dict[int, np.ndarray]()
+        for i in units.active:
+            number = units.step.carries[i]
+            mask = np.isin(units.group_of_unit[units.of[number]], list(groups))
+            if mask.any():
+                found[number] = mask
+        return found
 
 
 def evaluate(
@@ -164,8 +171,10 @@ class _Evaluation:
         self.tapped_shadows: dict[frozenset[int], dict[int, Any]] = {}
         if self.recurrence is not None:
             for groups in set(self.recurrence.stopped.values()):
-                numbers = self.recurrence.carries(groups)
-                still = {n: jax.lax.stop_gradient(self.values[n]) for n in numbers}
+                still = {
+                    n: _stopped(self.values[n], mask)
+                    for n, mask in self.recurrence.carries(groups).items()
+                }
                 self.shadows[groups] = still
                 self.tapped_shadows[groups] = dict(still) if self.taps.sites else still
 
@@ -261,6 +270,12 @@ class _Evaluation:
             [*ys, *(self.sites[name] for name in self.taps.names)],
             self.inputs,
         )
+
+
+def _stopped(value: Any, mask: np.ndarray) -> Any:
+    """A value without derivatives where a mask says so."""
+    still = jax.lax.stop_gradient(value)
+    return still if mask.all() else jnp.where(mask, still, value)
 
 
 def _apply(op: Op, weight: int, x: Any, w: Any) -> Any:

@@ -152,7 +152,7 @@ class UnitLoop:
             is_filter(step, step.synapses[j].output, step.carried[i])
             for j in self.traced
             for i in self.active
-            if groups[j] == self.units.groups[i]
+            if groups[j] in self.units.groups_of(i)
         )
 
     @property

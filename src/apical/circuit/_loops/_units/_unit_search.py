@@ -306,7 +306,7 @@ def _alive(units: Units, used: Sequence[bool]) -> Iterator[int]:
             if at is None:
                 found.update(n for n in op.outputs if step.inexact(n))
             else:
-                synapse |= units.groups[i] not in units.recurrent[at]
+                synapse |= not units.groups_of(i) <= units.recurrent[at]
         return found, synapse
 
     reach = {i: reached(i) for i in units.active}

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..._jaxpr import Literal
 from .._steps._step import Step, reads
-from ._entry_groups import NONE
+from ._entry_groups import NONE, SEVERAL
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,29 +81,37 @@ class Units:
         return None if found is None or (found == NONE).all() else found
 
     @cached_property
-    def groups(self) -> dict[int, int]:
-        """The group of each active carry: carries that share units are one group."""
-        leader = {i: i for i in self.active}
-
-        def find(i: int) -> int:
-            while leader[i] != i:
-                i = leader[i]
-            return i
-
-        first: dict[int, int] = {}
-        for i in self.active:
-            for unit in np.unique(self.of[self.step.carries[i]]):
-                other = first.setdefault(int(unit), i)
-                leader[find(i)] = find(other)
-        return {i: find(i) for i in self.active}
-
-    @cached_property
     def group_of_unit(self) -> np.ndarray:
-        """The group that each unit belongs to."""
-        found = np.full(len(self.sizes), NONE)
-        for i, group in self.groups.items():
-            found[self.of[self.step.carries[i]].ravel()] = group
-        return found
+        """The group of each unit: a layer.
+
+        Units that one synapse drives are one group, and so are those of a carry that no
+        synapse drives. Layers that are packed into one carry are apart.
+        """
+        leader = np.arange(len(self.sizes))
+
+        def join(units: np.ndarray) -> None:
+            old = np.unique(leader[units[units >= 0]])
+            if len(old):
+                leader[np.isin(leader, old)] = old[0]
+
+        driven = np.zeros(0, int)
+        for synapse in self.step.synapses:
+            units = self.driven(synapse.output)
+            if units is not None:
+                join(units.ravel())
+                driven = np.append(driven, units)
+        for i in self.active:
+            units = self.of[self.step.carries[i]].ravel()
+            join(units[~np.isin(units, driven)])
+        return leader
+
+    def groups_in(self, units: np.ndarray) -> frozenset[int]:
+        """The groups of some units; entries below 0 are of no unit."""
+        return frozenset(self.group_of_unit[units[units >= 0]].ravel().tolist())
+
+    def groups_of(self, carry: int) -> frozenset[int]:
+        """The groups of the states in an active carry, by its position."""
+        return self.groups_in(self.of[self.step.carries[carry]])
 
     @cached_property
     def driven_groups(self) -> tuple[int | None, ...]:
@@ -118,18 +126,23 @@ class Units:
     @cached_property
     def reached_groups(self) -> tuple[frozenset[int], ...]:
         """The groups of units that each synapse reaches within a step, by any path."""
-        step, found = self.step, dict[int, frozenset[int]]()
-        for i in self.active:
-            after = step.carried[i]
-            if not isinstance(after, Literal):
-                group = frozenset({self.groups[i]})
-                found[after] = found.get(after, frozenset()) | group
-        for op in reversed(step.ops):
-            if op.name != "stop_gradient":
-                groups = frozenset[int]().union(*(found.get(n, ()) for n in op.outputs))
-                for a in reads(op) if groups else ():
-                    found[a] = found.get(a, frozenset()) | groups
-        return tuple(found.get(s.output, frozenset()) for s in step.synapses)
+        step = self.step
+        found: list[frozenset[int]] = [frozenset()] * len(step.synapses)
+        for i in reversed(range(len(step.synapses))):
+            output = step.synapses[i].output
+            units = self.driven(output)
+            reached = frozenset[int]() if units is None else self.groups_in(units)
+            after = {output}
+            for op in step.ops:
+                if after.isdisjoint(reads(op)) or op.name == "stop_gradient":
+                    continue
+                at = step.synapse_at.get(id(op))
+                if at is None:
+                    after.update(op.outputs)
+                else:
+                    reached |= found[at]
+            found[i] = reached
+        return tuple(found)
 
     @cached_property
     def recurrent(self) -> tuple[frozenset[int], ...]:
@@ -142,15 +155,24 @@ class Units:
         return tuple(
             frozenset()
             if isinstance(synapse.input, Literal)
-            else reached & self.stale.get(synapse.input, frozenset())
+            else reached & self._read_groups(synapse.input)
             for synapse, reached in pairs
         )
 
+    def _read_groups(self, number: int) -> frozenset[int]:
+        """The groups whose carry a value depends on without a synapse in between."""
+        origin = self.origin.get(number)
+        if origin is None:
+            return frozenset()
+        if (origin == SEVERAL).any():  # of which units is not known
+            return self.stale.get(number, frozenset())
+        return self.groups_in(origin)
+
     @cached_property
     def stale(self) -> dict[int, frozenset[int]]:
-        """The groups whose carry a value depends on without a synapse in between."""
+        """The same for whole variables: all groups of the carries before each."""
         step = self.step
-        found = {step.carries[i]: frozenset({self.groups[i]}) for i in self.active}
+        found = {step.carries[i]: self.groups_of(i) for i in self.active}
         for op in step.ops:
             if id(op) in step.synapse_at or op.name == "stop_gradient":
                 continue
