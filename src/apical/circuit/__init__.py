@@ -53,6 +53,7 @@ from ._partition import is_weak as is_weak
 from ._partition import shapes_of as shapes_of
 from ._queries import chains as chains
 from ._queries import drive_sites as drive_sites
+from ._queries import moved_steps as moved_steps
 from ._queries import nodes_depending_on as nodes_depending_on
 from ._queries import nonlinearity as nonlinearity
 from ._queries import not_holomorphic as not_holomorphic

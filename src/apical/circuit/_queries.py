@@ -204,21 +204,55 @@ _HOLOMORPHIC = (
 
 def reversals(circuit: Circuit, name: str) -> tuple[str, ...]:
     """The lines between a node and the output that reverse an axis."""
+    found = (op.where for op in _after(circuit, name) if op.name == "rev")
+    return tuple(dict.fromkeys(found))
+
+
+def moved_steps(circuit: Circuit, name: str, steps: int) -> tuple[str, ...]:
+    """The lines between a node and the output that move or drop some of its steps.
+
+    Args:
+      circuit: the circuit.
+      name: of a node in a loop.
+      steps: the number of steps.
+    """
+
+    def moves(op: Op) -> bool:
+        shapes = [circuit.structure.flow.shape(a) for a in (op.inputs[0], *op.outputs)]
+        if steps not in (n for shape in shapes for n in shape):
+            return False
+        if op.name in ("concatenate", "rev", *_ACCUMULATIONS):
+            axes = op.params.get("dimensions", [op.params.get("dimension")])
+            axes = [op.params["axis"]] if "axis" in op.params else axes
+            return any(shapes[-1][axis] == steps for axis in axes)
+        changed = (m != n for m, n in zip(shapes[0], shapes[-1], strict=False))
+        axis = next((k for k, new in enumerate(changed) if new), None)
+        sizes = () if axis is None else (shapes[0][axis], shapes[-1][axis])
+        return op.name in _SELECTIONS and (steps in sizes or op.name == "gather")
+
+    found = (op.where for op in _after(circuit, name) if op.inputs and moves(op))
+    return tuple(dict.fromkeys(found))
+
+
+_SELECTIONS = frozenset({"slice", "dynamic_slice", "gather", "pad"})
+_ACCUMULATIONS = frozenset({"cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp"})
+
+
+def _after(circuit: Circuit, name: str) -> Iterator[Op]:
+    """The operations between a node and the output."""
     structure, flow = circuit.structure, circuit.structure.flow
-    ends, found = set(structure.outputs), dict[str, None]()
     stack = [n for n, other in structure.names.items() if other == name]
-    seen = set[int]()
+    ends, seen = set(structure.outputs), set[int](stack)
     while stack:
         number = stack.pop()
-        if number in seen:
+        if number in ends:
             continue
-        seen.add(number)
-        op = flow.maker[number][0] if number in flow.maker else None
-        if op is not None and op.name == "rev":
-            found[op.where] = None
-        if number not in ends:
-            stack += [n for n in flow.after(number) if flow.is_activity(n)]
-    return tuple(found)
+        for after in flow.after(number):
+            if after not in seen and flow.is_activity(after):
+                seen.add(after)
+                stack.append(after)
+                if after in flow.maker:
+                    yield flow.maker[after][0]
 
 
 def not_holomorphic(circuit: Circuit) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from ._analysis._loss_checks import (
 )
 from ._analysis._naming import node_names
 from ._analysis._nodes import Reachability, entering, everything, marked
+from ._analysis._step_nodes import entering_in_step
 from ._analysis._synapses import WeightedOp, weighted_ops
 from ._argument_checks import (
     call_loss,
@@ -175,7 +176,7 @@ def _structure(
         chosen,
         stochastic,
         complete=spec.nodes in ("entry", "step"),
-        in_step=spec.nodes == "step",
+        in_step=spec.nodes in ("step", "marked"),
     )
     reach = reachability.of_value
     if spec.derivative:
@@ -197,6 +198,8 @@ def _chosen(
         return marks
     if spec.nodes == "every":
         return everything(flow) | marks
+    if spec.nodes == "step":
+        return entering_in_step(flow, found) | marks
     entry = entering(flow, found) | marks
     if spec.nodes == "unit":
         return {n for n in entry if find_drive(flow, n) is not None}

@@ -196,6 +196,8 @@ def _joined(circuit: Circuit, target: Any) -> jax.Array:
             f"in this order, of shapes {single}; or mark the one that `target` is "
             "about: `y = apical.output(y)`."
         )
+    if circuit.spec.stepwise and (1, *jnp.shape(target)) == shape.shape:
+        target = jnp.asarray(target)[None]  # of a loss that is one step of a loop
     if jnp.shape(target) != shape.shape:
         raise ValueError(
             f"`target` returned shape {jnp.shape(target)}, and the output has shape "

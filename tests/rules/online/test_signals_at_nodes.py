@@ -9,7 +9,6 @@ from support.stepped_networks import (
     EXAMPLES,
     KEYS,
     NETWORKS,
-    SHAPES,
     TIME,
     gated,
     gradients,
@@ -290,67 +289,3 @@ def test_efficient_traces_take_signals_at_nodes():
     )
     assert distance(found, gradients(loss_fn, EProp(direct), w, x, y)) < 1e-12
     assert distance(found, gradients(loss_fn, EProp(), w, x, y)) > 0.1
-
-
-# ------------------------------------------------ weights that no signal may pass back
-
-
-def delayed(packed):
-    """Two layers, of which the upper one reads the lower one's state of a step ago."""
-
-    def step(w, state, x):
-        v, u = (state[:, :4], state[:, 4:]) if packed else state
-        out = jnp.tanh(u) @ w["out"]
-        drive = jnp.tanh(x @ w["in"] + v @ w["rec"])
-        u = 0.8 * u + v @ w["mid"]
-        v = 0.7 * v + drive
-        return jnp.concatenate([v, u], 1) if packed else (v, u), out
-
-    def loss_fn(w, x, y):
-        start = (
-            jnp.zeros((EXAMPLES, 10))
-            if packed
-            else (jnp.zeros((EXAMPLES, 4)), jnp.zeros((EXAMPLES, 6)))
-        )
-        _, out = jax.lax.scan(lambda state, x: step(w, state, x), start, x)
-        return jnp.mean((out - y) ** 2)
-
-    return loss_fn
-
-
-def last_state(w, x, y):
-    step, start = gated()
-    h, _ = jax.lax.scan(lambda h, x: step(w, h, x), start(), x)
-    return jnp.mean((h @ w["out"] - y) ** 2)
-
-
-UPPER = {
-    "read at the next step": (delayed(False), ("mid",)),
-    "packed": (delayed(True), ("mid",)),
-    "the last state": (last_state, ("out",)),
-}
-
-
-@pytest.mark.parametrize("name", UPPER)
-def test_signals_pass_back_through_no_weight(name):
-    """With other weights above, the update below stays the same."""
-    loss_fn, above = UPPER[name]
-    w = weights(**{"in": (3, 4), "rec": (4, 4), "mid": (4, 6), "out": (6, 2)})
-    _, _, x, y = problem("gated")
-    if name == "the last state":
-        w, y = weights(**SHAPES["gated"]), y[-1]
-
-    def below(rule):
-        found = [
-            gradients(
-                *(loss_fn, rule, {**w, **{n: k * w[n] for n in above}}, x, y),
-                batch_axes=(1, y.ndim - 2),
-            )
-            for k in (1, 3)
-        ]
-        return distance(found[0]["in"], found[1]["in"])
-
-    assert below(EProp(DirectRandomTargetProjection(), 3)) == 0
-    assert below(EProp(LocalLosses(readout="fixed"), 3)) == 0
-    if name != "packed":  # there e-prop passes nothing to the lower layer
-        assert below(EProp()) > 0.01

@@ -116,7 +116,8 @@ class EfficientTraces(OnlineRule):
 def _check_decay(value: Any, name: str) -> None:
     """Require a number in [0, 1); traced numbers are not checked."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if (number and not 0 <= value < 1) or isinstance(value, (str, list, tuple)):
+    wrong = value is None or isinstance(value, (str, list, tuple))
+    if wrong or (number and not 0 <= float(value) < 1):
         raise ValueError(
             f"`{name}` must be a number of at least 0 and below 1, not {value!r}."
         )

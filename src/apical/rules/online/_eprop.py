@@ -54,8 +54,8 @@ class EProp(OnlineRule):
         weights), `"random"` (`FeedbackAlignment()`), `"adaptive"` (`KolenPollack()`,
         which needs `apical.train_step`), or a rule with another backward path
         (`SignConcordance()`, `WeightMirror()`). Or a rule that sends a signal to every
-        node, and nothing between nodes: `DirectFeedbackAlignment()`, or `LocalLosses()`
-        (then this is DECOLLE, Kaiser et al. 2020).
+        node, and nothing between nodes: `DirectFeedbackAlignment()`, or
+        `LocalLosses(readout="fixed")`, which is DECOLLE (Kaiser et al. 2020).
       chunk: the number of steps that are computed at once. The result does not depend
         on it; longer chunks are faster, and need memory for the states in the chunk.
       memory_limit: the largest number of bytes of the traces.

@@ -35,9 +35,16 @@ from ..feedback._backward_path import BackwardPathRule
 from ..feedback._direct_projection import DirectProjectionRule
 from ..feedback._feedback_weights import through_feedback
 from ..local_objectives import LocalLosses
+from ._step_signals import require_same_steps
 
 _FEEDBACK = {"random": FeedbackAlignment, "adaptive": KolenPollack}
 _AT_NODES = DirectProjectionRule, LocalLosses
+_KAISER = (
+    "@article{kaiser2020synaptic, title={Synaptic Plasticity Dynamics for Deep "
+    "Continuous Local Learning (DECOLLE)}, author={Kaiser, Jacques and Mostafa, "
+    "Hesham and Neftci, Emre}, journal={Frontiers in Neuroscience}, volume={14}, "
+    "year={2020}}"
+)
 # Needs of a rule that sends signals to nodes, which it does not have within a step.
 _BETWEEN_PHASES = frozenset({"separate phases", "stored activities"})
 
@@ -106,7 +113,8 @@ class OnlineRule(Rule):
         self,
     ) -> str:
         """The rule's paper, and that of the feedback."""
-        return cited(self.source, self.feedback)
+        local = _KAISER if isinstance(self.feedback, LocalLosses) else ""
+        return cited(self.source, local, self.feedback)
 
     @property
     def needs(  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -162,6 +170,7 @@ class OnlineRule(Rule):
         self._warn_of_parameters(circuit)
         if self.at_nodes:
             circuit.loops.require_nodes(self.passes, type(self).__name__)
+            require_same_steps(circuit, type(self).__name__)
         traces = circuit.loops.zero_traces(self.passes) if streams else ()
         view = self.view(circuit, None)
         inner = ()
