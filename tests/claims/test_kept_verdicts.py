@@ -241,6 +241,7 @@ def test_the_data_are_called_by_their_name_in_text_and_picture(name):
         name
         for name in KEPT
         if hasattr(sys.modules[CLAIMS[name].draw.__module__], "panel_figure")
+        and "rule" in outcome_of(name).lines[0]
     ],
 )
 def test_a_legend_names_nothing_that_did_not_run(name):

@@ -96,7 +96,10 @@ def code_of(page):
 GUIDES = [
     page
     for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-    if "apical.value_and_grad(" in code_of(page)
+    if (
+        "apical.value_and_grad(" in code_of(page)
+        and "measure.path_kernel(" not in code_of(page)
+    )  # which trains by itself
     or "apical.train_step(" in code_of(page)
 ]
 

@@ -140,6 +140,9 @@ WHOLE = ("circuit/test_semantics.py", "circuit/test_semantics_of_weights.py")
 OTHERS = (
     "circuit/test_gains_and_synapses.py",
     "circuit/test_weights_with_arguments.py",
+    "rules/feedback/test_direct_feedback_of_several_outputs.py",
+    "rules/feedback/test_frozen_feedback.py",
+    "rules/test_several_outputs_by_hand.py",
 )
 
 

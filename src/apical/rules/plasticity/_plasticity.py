@@ -371,7 +371,7 @@ def _removed(state: Any) -> Any:
 def _require_teacher(teacher: Rule) -> None:
     """Refuse a teacher that has no signals, or another network than the loss."""
     name = type(teacher).__name__
-    if type(teacher).signals is Rule.signals:
+    if type(teacher).signals is Rule.signals or teacher.through_time:
         raise ValueError(
             f"`teacher={name}(...)` has no teaching signals at nodes (`signals`), so "
             "there is no delta. Use one that has, as `FeedbackAlignment()`."
