@@ -79,3 +79,10 @@ def test_one_update_for_errors_of_several_agents_is_refused():
 def test_a_discount_that_is_no_fraction_is_refused(discount):
     with pytest.raises(ValueError, match="`discount`"):
         eligibility_trace(discount)
+
+
+def test_an_episode_ends_for_one_agent_at_a_time():
+    optimizer = eligibility_trace(0.5)
+    w = jnp.zeros(2)
+    with pytest.raises(ValueError, match="`last` must be one number"):
+        optimizer.update(w, optimizer.init(w), w, td_error=1.0, last=jnp.zeros(2, bool))

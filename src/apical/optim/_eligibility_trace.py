@@ -60,7 +60,7 @@ def eligibility_trace(discount: float) -> optax.GradientTransformationExtraArgs:
 
     Raises:
       ValueError: for a discount outside [0, 1]; in `update`, without `td_error`, or if
-        it is not one number.
+        it or `last` is not one number.
 
     Example:
       >>> import jax.numpy as jnp, optax, apical
@@ -99,11 +99,12 @@ def eligibility_trace(discount: float) -> optax.GradientTransformationExtraArgs:
                 "`eligibility_trace` multiplies its trace by an error: call "
                 "`optimizer.update(grads, state, params, td_error=error)`."
             )
-        if jnp.ndim(td_error):
-            raise ValueError(
-                f"`td_error` must be one number, not of shape {jnp.shape(td_error)}: "
-                "each agent has a trace of its own. Use `jax.vmap` over agents."
-            )
+        for name, value in (("td_error", td_error), ("last", last)):
+            if jnp.ndim(value):
+                raise ValueError(
+                    f"`{name}` must be one number, not of shape {jnp.shape(value)}: "
+                    "each agent has a trace of its own. Use `jax.vmap` over agents."
+                )
 
         def moved(f: jax.Array, g: jax.Array) -> jax.Array:
             return (discount * f + g).astype(f.dtype)
