@@ -204,8 +204,9 @@ def _carried_back(
 
     def step(first: Any, given: Any) -> Any:
         through, row = given
-        back = jnp.sum(row * first, 0)
-        return jnp.sum(through * first[None], 1), back
+        slots = range(len(first))
+        back = sum(row[q] * first[q] for q in slots)
+        return sum(through[:, q] * first[q] for q in slots), back
 
     given = at_slots(loop, paths.through, units), at_slots(loop, rows, units)
     first, back = jax.lax.scan(step, first, given)

@@ -156,10 +156,11 @@ def filtered_derivatives(
         weight = (decay * weight + (1 - decay)).astype(weight.dtype)
         credit, after = [], []
         for h, each in zip(held, steps, strict=True):
-            kept = jnp.sum(each.through * h[None], 1)
+            # Over the few states of a unit: many times faster than `jnp.sum`.
+            kept = sum(each.through[:, q] * h[q] for q in range(len(h)))
             after.append((decay * kept + (1 - decay) * each.fresh).astype(h.dtype))
             if each.before is not None:
-                past = jnp.sum(each.before * h, 0)
+                past = sum(each.before[q] * h[q] for q in range(len(h)))
                 credit.append((decay * past + (1 - decay) * each.here) / weight)
         return (after, weight), credit
 
