@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from .._evaluate._control_flow import enter_scan
 from .._evaluate._interpreter import Runner, Scope
@@ -21,8 +21,10 @@ class LoopEvaluation(abc.ABC):
       traces: what is known of the past at the start of each loop; None at the start of
         a sequence.
       after: the same at the end of each loop that continues, once it has run.
+      has_sites: whether sites in the loops can be visited.
     """
 
+    has_sites: ClassVar[bool] = False
     loops: Sequence[Any]
     traces: Sequence[Any] | None
     after: dict[int, Any] = field(default_factory=dict, init=False)
@@ -40,10 +42,21 @@ class LoopEvaluation(abc.ABC):
         return [self.after.get(i, start) for i, start in enumerate(self.traces)]
 
     def enter(self, runner: Runner, op: Op, scope: Scope, inject: Any) -> Sequence[Any]:
-        """Run a scan; one of the loops with its own derivative."""
+        """Run a scan; one of the loops with its own derivative.
+
+        Raises:
+          ValueError: for a site in one of these, where none can be visited.
+        """
         for i, loop in enumerate(self.loops):
-            if loop.scans.op is op:
-                return self.run(runner, i, scope, inject)
+            if loop.scans.op is not op:
+                continue
+            inside = runner.inner[id(op)]
+            if inside and not self.has_sites:
+                raise ValueError(
+                    f"The site {inside[0]!r} is in a loop whose derivative is found "
+                    "forwards in time without visiting sites: pass `sites=()`."
+                )
+            return self.run(runner, i, scope, inject)
         return enter_scan(runner, op, scope, inject)
 
     @abc.abstractmethod

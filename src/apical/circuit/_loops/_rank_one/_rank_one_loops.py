@@ -62,19 +62,9 @@ class RankOneLoops(LoopEvaluation):
     def run(
         self, runner: Runner, i: int, scope: Scope, inject: Mapping[str, Any]
     ) -> Sequence[Any]:
-        """Run one of the loops.
-
-        Raises:
-          ValueError: for a site in the loop.
-        """
+        """Run one of the loops."""
         del inject
         loop: StateLoop = self.loops[i]
-        inside = runner.inner[id(loop.scans.op)]
-        if inside:
-            raise ValueError(
-                f"The site {inside[0]!r} is in a loop whose derivative is estimated "
-                "forwards in time, where no site can be visited: pass `sites=()`."
-            )
         scans, step = loop.scans, loop.plain.step
         starts, xs = scans.given(scope)
         last, ys, after = rank_one_scan(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from ..._evaluate._interpreter import Runner, Scope
 from ..._structure import Structure
@@ -87,6 +87,8 @@ class OnlineLoops(LoopEvaluation):
       continues: for each loop, whether its traces go on from call to call.
       filters: for each loop, the read-outs that continue from call to call.
     """
+
+    has_sites: ClassVar[bool] = True
 
     chunk: int
     continues: Sequence[bool] = ()
