@@ -55,7 +55,7 @@ def pytest_collection_modifyitems(items):
         keep = grid.kwargs["keep"]
         if case % keep:
             item.add_marker(pytest.mark.sweep)
-            if case % max(1, keep // 2):
+            if case % ((keep + 1) // 2):
                 item.add_marker(pytest.mark.exhaustive)
 
 

@@ -99,6 +99,7 @@ def through_scan(spike, u):
     return jax.lax.scan(lambda s, each: (s, spike(each)), 0, u)[1].sum()
 
 
+@pytest.mark.sweep
 def test_every_transformation_gives_the_same_derivative():
     spike, formula = FORMULAE["fast_sigmoid"]
     u = jnp.asarray(U[::7])
@@ -118,6 +119,7 @@ def test_every_transformation_gives_the_same_derivative():
         np.testing.assert_allclose(found, expected, rtol=1e-5, err_msg=way)
 
 
+@pytest.mark.sweep
 def test_the_second_derivative_is_that_of_the_surrogate():
     spike, formula = FORMULAE["arctan"]
     u, step = U[5:-5:10].astype(float), 1e-5
