@@ -65,6 +65,8 @@ def on_sequences(name, model):
     return Trainer(TrainSetup(config), RULES[name], runs)
 
 
+# The network has one output, of the mean of its units over time.
+@pytest.mark.filterwarnings("ignore:The output has no axis of steps")
 @pytest.mark.grid(keep=4)
 @pytest.mark.parametrize("name", THROUGH_TIME)
 def test_a_row_through_time_learns_on_leaky_units(name):
