@@ -115,9 +115,11 @@ class EfficientTraces(OnlineRule):
 
 def _check_decay(value: Any, name: str) -> None:
     """Require a number in [0, 1); traced numbers are not checked."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
     wrong = value is None or isinstance(value, (str, list, tuple))
-    if wrong or (number and not 0 <= float(value) < 1):
+    # A bool is a placeholder of JAX, in a tree of a rule's leaves.
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        wrong = not 0 <= value < 1
+    if wrong:
         raise ValueError(
             f"`{name}` must be a number of at least 0 and below 1, not {value!r}."
         )
