@@ -68,17 +68,8 @@ def run_apart(
     values = fixed_values(loop.step, fixed)
 
     def step(carry: Any, x: Any) -> Any:
-        outputs: dict[int, Any] = {}
-
-        def keep(i: int, y: Any) -> Any:
-            outputs[i] = y
-            return y
-
-        found = evaluate(
-            loop.step, values, fixed.copies, carry, x, output=keep, taps=loop.taps
-        )
-        made = [outputs[i] for i in range(len(loop.step.synapses))]
-        return found.carry, (carry, Apart(found.inputs, made))
+        found = evaluate(loop.step, values, fixed.copies, carry, x, taps=loop.taps)
+        return found.carry, (carry, Apart(found.inputs, found.outputs))
 
     last, (before, apart) = jax.lax.scan(step, list(carry), list(xs), length=length)
     return last, before, apart

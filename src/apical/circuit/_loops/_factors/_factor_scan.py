@@ -14,9 +14,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .._steps._cotangents import given_cotangent, zero_cotangent
 from .._steps._weight_values import Fixed
-from .._traces._online_scan import cut, divided, plain
+from .._traces._chunked_scan import along_chunks, chunked_scan, cut
 from .._traces._unit_credit import end_rows
 from .._traces._unit_loop import UnitLoop
 from ._factor_credit import (
@@ -61,46 +60,16 @@ def factor_scan(
     Returns:
       The last carry, the outputs, and the traces after it if traces were given.
     """
-    if loop.length == 0:
-        return *plain(loop, fixed, carry, xs), traces
     chunk = min(chunk, loop.length)
 
-    @jax.custom_vjp
-    def scan(fixed: Any, carry: Any, xs: Any, traces: Any, decays: Any) -> Any:
-        return primal(fixed, carry, xs, traces, decays)
+    def pull(given: Any, ys: Any, last: Any) -> Any:
+        fixed, carry, xs, traces, decays = given
+        return _pull(loop, fixed, carry, xs, ys, last, traces, decays, chunk)
 
-    def primal(fixed: Any, carry: Any, xs: Any, traces: Any, decays: Any) -> Any:
-        last, ys = plain(loop, fixed, carry, xs)
-        after = None
-        if traces is not None:
-            after = _traces_after(loop, fixed, carry, xs, traces, decays, chunk)
-        return last, ys, after
+    def after(fixed: Any, carry: Any, xs: Any, traces: Any, decays: Any) -> Any:
+        return _traces_after(loop, fixed, carry, xs, traces, decays, chunk)
 
-    def forward(*args: Any) -> Any:
-        return primal(*args), args
-
-    def backward(args: Any, cotangents: Any) -> Any:
-        fixed, carry, xs, traces, decays = args
-        last, ys, _ = cotangents
-        last, ys = ([given_cotangent(x) for x in each] for each in (last, ys))
-        weights, start, moved = _pull(
-            loop, fixed, carry, xs, ys, last, traces, decays, chunk
-        )
-        zeros = jax.tree.map(zero_cotangent, args)
-        moved = {i: x[::-1] if loop.reverse else x for i, x in moved.items()}
-        first = [
-            start[i].astype(c.dtype) if i in start else z
-            for i, (z, c) in enumerate(zip(zeros[1], carry, strict=True))
-        ]
-        return (
-            zeros[0]._replace(weights=weights),
-            first,
-            [moved.get(i, z) for i, z in enumerate(zeros[2])],
-            *zeros[3:],
-        )
-
-    scan.defvjp(forward, backward)
-    return scan(fixed, list(carry), list(xs), traces, decays)
+    return chunked_scan(loop, fixed, carry, xs, traces, decays, pull=pull, after=after)
 
 
 def _traces_after(
@@ -113,10 +82,9 @@ def _traces_after(
     chunk: int,
 ) -> FactorTraces:
     """The traces after the last step."""
-    if not loop.active:
-        return traces
 
-    def step(state: Any, start: Any, length: int) -> Any:
+    def step(state: Any, start: Any, length: int, final: bool) -> Any:
+        del final
         (carry, traces), xs = state, cut(loop, given, start, length)
         last, before, apart = run_apart(loop, fixed, carry, xs, length)
         paths = unit_paths(loop, fixed, before, xs, apart)
@@ -124,15 +92,9 @@ def _traces_after(
         held, weight, _ = filtered_derivatives(traces, drives, decays.derivative)
         read = [apart.inputs[i] for i in loop.traced]
         inputs, _ = filtered_inputs(traces.inputs, read, decays.input)
-        return last, FactorTraces(inputs, held, weight)
+        return (last, FactorTraces(inputs, held, weight)), None
 
-    count, rest = divided(loop, chunk)
-    state, _ = jax.lax.scan(
-        lambda state, start: (step(state, start, chunk), None),
-        (list(carry), traces),
-        chunk * jnp.arange(count),
-    )
-    return jax.lax.stop_gradient(step(state, count * chunk, rest)[1])
+    return along_chunks(loop, chunk, (carry, traces), step)[0][1]
 
 
 def _pull(
@@ -149,11 +111,12 @@ def _pull(
     """The cotangents of weights, first carry and inputs."""
     none, stacked = [None] * len(last), (xs, ybar)
 
-    def step(state: Any, at: Any, last: Any, length: int) -> Any:
+    def step(state: Any, at: Any, length: int, final: bool) -> Any:
         carry, found, start, traces, first = state
         xs, ybar = cut(loop, stacked, at, length)
         after, before, apart = run_apart(loop, fixed, carry, xs, length)
-        credit = drive_credit(loop, fixed, before, xs, apart, ybar, last)
+        ends = last if final else none
+        credit = drive_credit(loop, fixed, before, xs, apart, ybar, ends)
         found = [a + b for a, b in zip(found, credit.weights, strict=True)]
         if not loop.active:
             return (after, found, start, traces, first), credit.xs
@@ -176,17 +139,7 @@ def _pull(
         factor_zeros(loop) if traces is None else traces,
         end_rows(loop, credit=False, slots=True),
     )
-    count, rest = divided(loop, chunk)
-    state, moved = jax.lax.scan(
-        lambda state, at: step(state, at, none, chunk),
-        state,
-        chunk * jnp.arange(count),
-    )
-    (_, found, start, *_), ended = step(state, count * chunk, last, rest)
-    moved = {
-        i: jnp.concatenate([x.reshape(-1, *x.shape[2:]), ended[i]])
-        for i, x in moved.items()
-    }
+    (_, found, start, *_), moved = along_chunks(loop, chunk, state, step)
     for i in loop.driving_inputs:
         moved[i] = _filtered_back(moved[i], decays.input)
     return found, dict(zip(loop.active, loop.unflat(start), strict=True)), moved

@@ -29,12 +29,14 @@ class StepResult(NamedTuple):
       last: the same, as what follows the loop reads them: through taps.
       ys: its outputs, and the values of its sites.
       inputs: the input of each synapse.
+      outputs: the output of each synapse, as it is computed.
     """
 
     carry: list[Any]
     last: list[Any]
     ys: list[Any]
     inputs: list[Any]
+    outputs: list[Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,6 +164,7 @@ class _Evaluation:
 
     def __post_init__(self) -> None:
         self.inputs: list[Any] = [None] * len(self.step.synapses)
+        self.outputs: list[Any] = [None] * len(self.step.synapses)
         self.sites: dict[str, Any] = {}
         self.tapped: dict[int, Any] = {}
         self.received = {
@@ -231,6 +234,7 @@ class _Evaluation:
             y = _apply(op, synapse.weight, passed, w)
         else:
             y = with_feedback_weight(op, synapse.weight, passed, w, copy)
+        self.outputs[at] = y
         y = y if self.output is None else self.output(at, y)
         if self.recurrence is not None and at in self.recurrence.own_weights:
             assert groups is not None
@@ -269,6 +273,7 @@ class _Evaluation:
             [self.consumed(a) for a in self.step.carried],
             [*ys, *(self.sites[name] for name in self.taps.names)],
             self.inputs,
+            self.outputs,
         )
 
 

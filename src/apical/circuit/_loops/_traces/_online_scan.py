@@ -17,8 +17,8 @@ import jax.numpy as jnp
 
 from .._readouts._readout_filters import ReadoutFilter
 from .._readouts._readout_traces import next_filters
-from .._steps._cotangents import given_cotangent, zero_cotangent
-from .._steps._weight_values import Fixed, plain_scan
+from .._steps._weight_values import Fixed
+from ._chunked_scan import along_chunks, chunked_scan, cut, divided
 from ._unit_credit import (
     along_units,
     end_rows,
@@ -56,80 +56,17 @@ def online_scan(
       The last carry, the outputs and the values at sites, and the traces after it if
       traces were given.
     """
-    if loop.length == 0:
-        return *plain(loop, fixed, carry, xs), traces
     chunk = min(chunk, loop.length)
+    pulled = _pull_reversed if loop.driving_inputs else _pull_forwards
 
-    @jax.custom_vjp
-    def scan(fixed: Any, carry: Any, xs: Any, traces: Any) -> Any:
-        return primal(fixed, carry, xs, traces)
+    def pull(given: Any, ys: Any, last: Any) -> Any:
+        fixed, carry, xs, traces, _ = given
+        return pulled(loop, fixed, carry, xs, ys, last, traces, chunk)
 
-    def primal(fixed: Any, carry: Any, xs: Any, traces: Any) -> Any:
-        last, ys = plain(loop, fixed, carry, xs)
-        after = None
-        if traces is not None:
-            after = _traces_after(loop, fixed, carry, xs, traces, chunk, filters)
-        return last, ys, after
+    def after(fixed: Any, carry: Any, xs: Any, traces: Any, _: Any) -> Any:
+        return _traces_after(loop, fixed, carry, xs, traces, chunk, filters)
 
-    def forward(*args: Any) -> Any:
-        return primal(*args), args
-
-    def backward(args: Any, cotangents: Any) -> Any:
-        fixed, carry, xs, traces = args
-        last, ys, _ = cotangents
-        last, ys = ([given_cotangent(x) for x in each] for each in (last, ys))
-        pull = _pull_reversed if loop.driving_inputs else _pull_forwards
-        weights, start, moved = pull(loop, fixed, carry, xs, ys, last, traces, chunk)
-        zeros = jax.tree.map(zero_cotangent, args)
-        moved = {i: x[::-1] if loop.reverse else x for i, x in moved.items()}
-        pairs = zip(zeros[1], carry, strict=True)
-        first = [
-            s.astype(c.dtype) if (s := start.get(i)) is not None else z
-            for i, (z, c) in enumerate(pairs)
-        ]
-        return (
-            zeros[0]._replace(weights=weights),
-            first,
-            [moved.get(i, z) for i, z in enumerate(zeros[2])],
-            zeros[3],
-        )
-
-    scan.defvjp(forward, backward)
-    return scan(fixed, list(carry), list(xs), traces)
-
-
-def plain(loop: UnitLoop, fixed: Fixed, carry: Any, xs: Any) -> tuple[Any, Any]:
-    """The loop as it is written."""
-    return plain_scan(
-        loop.step,
-        fixed,
-        carry,
-        xs,
-        loop.length,
-        reverse=loop.reverse,
-        unroll=loop.unroll,
-        taps=loop.taps,
-    )
-
-
-def divided(loop: UnitLoop, chunk: int) -> tuple[int, int]:
-    """The number of whole chunks, and of the steps that remain: at least one."""
-    count = (loop.length - 1) // chunk
-    return count, loop.length - count * chunk
-
-
-def cut(loop: UnitLoop, stacked: Any, start: Any, length: int) -> Any:
-    """Some steps of stacked arrays, in the order of the steps.
-
-    Cut where they are used: a copy of all chunks would grow with the sequence.
-    """
-    at = loop.length - start - length if loop.reverse else start
-
-    def part(x: Any) -> Any:
-        found = jax.lax.dynamic_slice_in_dim(x, at, length)
-        return found[::-1] if loop.reverse else found
-
-    return jax.tree.map(part, stacked)
+    return chunked_scan(loop, fixed, carry, xs, traces, None, pull=pull, after=after)
 
 
 def _traces_after(
@@ -142,10 +79,9 @@ def _traces_after(
     filters: Sequence[ReadoutFilter],
 ) -> Traces:
     """The traces after the last step."""
-    if not loop.active:
-        return traces
 
-    def step(state: Any, start: Any, length: int) -> Any:
+    def step(state: Any, start: Any, length: int, final: bool) -> Any:
+        del final
         (carry, traces), xs = state, cut(loop, given, start, length)
         last, before = run_steps(loop, fixed, carry, xs, length)
         _, _, apart = steps_apart(loop, fixed, before, xs)
@@ -153,15 +89,9 @@ def _traces_after(
         along = along_units(loop, fixed, before, xs, apart, rows, None)
         held = next_filters(loop, filters, fixed, before, xs, apart, traces, length)
         traces = next_traces(loop, apart, along, traces, 0)
-        return last, traces._replace(filters=held)
+        return (last, traces._replace(filters=held)), None
 
-    count, rest = divided(loop, chunk)
-    state, _ = jax.lax.scan(
-        lambda state, start: (step(state, start, chunk), None),
-        (carry, traces),
-        chunk * jnp.arange(count),
-    )
-    return jax.lax.stop_gradient(step(state, count * chunk, rest)[1])
+    return along_chunks(loop, chunk, (carry, traces), step)[0][1]
 
 
 def _pull_forwards(
@@ -177,11 +107,12 @@ def _pull_forwards(
     """The cotangents of weights, first carry and inputs, from the first step on."""
     none, stacked = [None] * len(last), (xs, ybar)
 
-    def step(state: Any, at: Any, last: Any, length: int, final: bool) -> Any:
+    def step(state: Any, at: Any, length: int, final: bool) -> Any:
         carry, found, start, traces, first = state
         xs, ybar = cut(loop, stacked, at, length)
         after, before = run_steps(loop, fixed, carry, xs, length)
-        within, apart = within_steps(loop, fixed, before, xs, ybar, last)
+        ends = last if final else none
+        within, apart = within_steps(loop, fixed, before, xs, ybar, ends)
         direct = [a + b for a, b in zip(found, within.weights, strict=True)]
         if not loop.active:
             return (after, direct, start, traces, first), within.xs
@@ -197,25 +128,14 @@ def _pull_forwards(
             )
         return (after, direct, start, traces, first), within.xs
 
-    found = [jnp.zeros_like(w) for w in fixed.weights]
     state = (
         list(carry),
-        found,
+        [jnp.zeros_like(w) for w in fixed.weights],
         jnp.zeros((len(loop.units.slots),), loop.dtype),
         loop.zero_traces() if traces is None else traces,
         end_rows(loop, credit=False, slots=True),
     )
-    count, rest = divided(loop, chunk)
-    state, moved = jax.lax.scan(
-        lambda state, at: step(state, at, none, chunk, False),
-        state,
-        chunk * jnp.arange(count),
-    )
-    (_, found, start, *_), ended = step(state, count * chunk, last, rest, True)
-    moved = {
-        i: jnp.concatenate([x.reshape(-1, *x.shape[2:]), ended[i]])
-        for i, x in moved.items()
-    }
+    (_, found, start, *_), moved = along_chunks(loop, chunk, state, step)
     return found, dict(zip(loop.active, loop.unflat(start), strict=True)), moved
 
 

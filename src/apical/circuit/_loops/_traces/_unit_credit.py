@@ -94,12 +94,6 @@ def steps_apart(
     values = fixed_values(loop.step, fixed)
 
     def one(carry: Any, x: Any) -> Any:
-        outputs: dict[int, Any] = {}
-
-        def keep(i: int, y: Any) -> Any:
-            outputs[i] = y
-            return y
-
         found = evaluate(
             loop.step,
             values,
@@ -107,11 +101,9 @@ def steps_apart(
             carry,
             x,
             recurrence=loop.recurrence,
-            output=keep,
             taps=loop.taps,
         )
-        made = [outputs[i] for i in range(len(loop.step.synapses))]
-        return found.last, found.ys, Apart(found.inputs, made)
+        return found.last, found.ys, Apart(found.inputs, found.outputs)
 
     return jax.vmap(one)(list(before), list(xs))
 
