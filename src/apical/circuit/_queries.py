@@ -204,6 +204,8 @@ _HOLOMORPHIC = (
 
 def reversals(circuit: Circuit, name: str) -> tuple[str, ...]:
     """The lines between a node and the output that reverse an axis."""
+    if not circuit.structure.flow.reverses:  # as in most: asked for at every call
+        return ()
     found = (op.where for op in _after(circuit, name) if op.name == "rev")
     return tuple(dict.fromkeys(found))
 

@@ -62,6 +62,11 @@ class Graph:
         return [(op, body) for op in ops if op.enterable for body in op.bodies]
 
     @cached_property
+    def reverses(self) -> bool:
+        """Whether some operation reverses an axis."""
+        return any(site.op.name == "rev" for site in walk(self.program.body))
+
+    @cached_property
     def live(self) -> frozenset[int]:
         """The values from which a derivative leads to the loss."""
         found, stack = set[int](), [self.program.body.outputs[0]]
