@@ -124,3 +124,17 @@ def test_nodes_of_a_step_are_not_the_states_of_units():
         names[nodes] = [node.name for node in circuit.nodes]
         assert circuit.separated
     assert names == {"entry": ["a", "a/tanh"], "step": ["a"]}
+
+
+def test_a_carry_that_is_set_to_a_number_has_nodes_of_a_step():
+    def loss_fn(params, x):
+        def step(state, x):
+            h, gain = state
+            h = jnp.tanh(x @ params["a"] + h + gain)
+            return (h, 1.0), (h + jnp.tanh(gain)) @ params["c"]
+
+        start = jnp.zeros((5, 4)), jnp.tanh(jnp.sum(params["b"]) * x[0, 0])
+        return jnp.mean(jax.lax.scan(step, start, jnp.stack([x, x]))[1] ** 2)
+
+    circuit = apical.trace(loss_fn, nodes="step")(PARAMS, X)
+    assert "a" in [node.name for node in circuit.nodes]

@@ -9,7 +9,7 @@ traced back, so that one activity is one node, regardless of how it is read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final, NamedTuple
@@ -82,19 +82,35 @@ Terminal = tuple[int, bool]
 Reach = frozenset[Terminal]
 
 
-def sources(flow: Flow, atom: Atom, seen: set[int] | None = None) -> set[int]:
-    """The activities of which a value is a copy, a cast or a rearrangement."""
+# Finds the values that an operation selects from; None where it reads its operands.
+Picks = Callable[[Flow, Op, int], "list[Atom] | None"]
+
+
+def sources(
+    flow: Flow,
+    atom: Atom,
+    seen: set[int] | None = None,
+    picks: Picks | None = None,
+) -> set[int]:
+    """The activities of which a value is a copy, a cast or a rearrangement.
+
+    Args:
+      flow: the program.
+      atom: the value.
+      seen: the variables that were visited.
+      picks: `picks(flow, op, i)` narrows the operands of an operation that selects.
+    """
     seen = set() if seen is None else seen
     if isinstance(atom, Literal) or atom in seen or flow.kind[atom] != ACTIVITY:
         return set()
     seen.add(atom)
-    origins = _origins(flow, atom)
+    origins = _origins(flow, atom, picks)
     if not origins:
         return {atom}
-    return set().union(*(sources(flow, o, seen) for o in origins))
+    return set().union(*(sources(flow, o, seen, picks) for o in origins))
 
 
-def _origins(flow: Flow, number: int) -> list[Atom]:
+def _origins(flow: Flow, number: int, picks: Picks | None = None) -> list[Atom]:
     """The values that an operation only copies or rearranges; empty for others."""
     if number in flow.entry:
         op, body, i = flow.entry[number]
@@ -105,7 +121,10 @@ def _origins(flow: Flow, number: int) -> list[Atom]:
     if draws(op):  # a spike and its probability are two activities
         return []
     if mark_of(op) or is_identity(op):
-        return [a for a in op.inputs if flow.is_activity(a)]
+        picked = None if picks is None else picks(flow, op, i)
+        return (
+            [a for a in op.inputs if flow.is_activity(a)] if picked is None else picked
+        )
     return []
 
 

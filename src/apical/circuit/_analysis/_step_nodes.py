@@ -16,10 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._jaxpr import Atom, Body, Literal, Op
-from .._marks import draws, mark_of
 from ._dataflow import Flow
 from ._graph import bound
-from ._primitives import is_identity
+from ._nodes import sources
 from ._synapses import WeightedOp
 
 _SELECTIONS = frozenset({"slice", "dynamic_slice", "gather", "split", "unstack"})
@@ -28,7 +27,7 @@ _UNCHANGED = frozenset({"convert_element_type", "copy", "copy_p", "name"})
 
 def entering_in_step(flow: Flow, found: Sequence[WeightedOp]) -> set[int]:
     """The activities that enter a synapse in one step of a loop."""
-    roots = (_sources(flow, a, set()) for m in found for a in m.activities)
+    roots = (sources(flow, a, picks=_picked) for m in found for a in m.activities)
     every = set[int]().union(*roots)
     outputs = {n for m in found for n in m.op.outputs}
     for op, body in flow.bodies:
@@ -37,35 +36,10 @@ def entering_in_step(flow: Flow, found: Sequence[WeightedOp]) -> set[int]:
     return every
 
 
-def _sources(flow: Flow, atom: Atom, seen: set[int]) -> set[int]:
-    """The activities that a value rearranges, those alone that a slice reads."""
-    if isinstance(atom, Literal) or atom in seen or not flow.is_activity(atom):
-        return set()
-    seen.add(atom)
-    origins = _origins(flow, atom)
-    if not origins:
-        return {atom}
-    return set[int]().union(*(_sources(flow, a, seen) for a in origins))
-
-
-def _origins(flow: Flow, number: int) -> list[Atom]:
-    if number in flow.entry:
-        return list(bound(*flow.entry[number]))
-    op, i = flow.maker[number]
-    if op.enterable:
-        return [body.outputs[i] for body in op.bodies]
-    if draws(op) or not (mark_of(op) or is_identity(op)):
-        return []
-    picked = _picked(flow, op, i) if op.name in _SELECTIONS else None
-    if picked is not None:
-        return picked
-    return [a for a in op.inputs if flow.is_activity(a)]
-
-
 def _picked(flow: Flow, op: Op, i: int) -> list[Atom] | None:
     """The operands of a concatenation that a selection from it reads."""
     rest = op.inputs[1:]
-    if not all(isinstance(a, Literal) for a in rest):
+    if op.name not in _SELECTIONS or not all(isinstance(a, Literal) for a in rest):
         return None
     join, starts = _joined(flow, op.inputs[0])
     if join is None:
@@ -108,7 +82,8 @@ def _repeated(
     """The nodes of a loop whose values are those of nodes of the step before."""
     assert op.loop is not None
     first = op.loop.consts
-    ends = dict(zip(body.inputs[first:], body.outputs[: op.loop.carry], strict=False))
+    pairs = zip(body.inputs[first:], body.outputs[: op.loop.carry], strict=False)
+    ends = {n: a for n, a in pairs if not isinstance(a, Literal)}
     here = {n for each in body.ops for n in each.outputs}
     carries: dict[int, set[int]] = {}
     for number in nodes & here:
