@@ -131,7 +131,8 @@ def test_a_carry_that_is_set_to_a_number_has_nodes_of_a_step():
         def step(state, x):
             h, gain = state
             h = jnp.tanh(x @ params["a"] + h + gain)
-            return (h, 1.0), (h + jnp.tanh(gain)) @ params["c"]
+            gains = jnp.tanh(gain) * jnp.ones((5, 4))
+            return (h, 1.0), h @ params["c"] + gains @ params["c"]
 
         start = jnp.zeros((5, 4)), jnp.tanh(jnp.sum(params["b"]) * x[0, 0])
         return jnp.mean(jax.lax.scan(step, start, jnp.stack([x, x]))[1] ** 2)

@@ -97,20 +97,20 @@ class ProgramLoops:
           rule: the name of the rule, for messages.
         """
         names = self.structure.names
+        every = {n: [name] for n, name in names.items()}
         for loop in self.of_units(passes):
             parts = [p for p in (loop.parts.units, loop.parts.readouts) if p]
-            every = {n: [name] for n, name in names.items()}
             found = {name for p in parts for name in taps_of(p, every, None, {}).names}
-            inside = [s for body in loop.scans.op.bodies for s in walk(body)]
-            for site in inside:
-                for n in site.op.outputs:
-                    if n in names and names[n] not in found:
-                        raise ValueError(
-                            f"{rule} cannot send a signal to the node {names[n]!r} at "
-                            f"{site.op.where}: it is inside a loop or a branch within "
-                            "the step, or the same at every step. Use a `feedback` "
-                            "with another backward path, such as 'random'."
-                        )
+            inside = (s.op for body in loop.scans.op.bodies for s in walk(body))
+            made = ((names.get(n), op) for op in inside for n in op.outputs)
+            for name, op in made:
+                if name is not None and name not in found:
+                    raise ValueError(
+                        f"{rule} cannot send a signal to the node {name!r} at "
+                        f"{op.where}: it is inside a loop or a branch within the step, "
+                        "or the same at every step. Use a `feedback` with another "
+                        "backward path, such as 'random'."
+                    )
 
     def require_streaming(self, passes: str | None, rule: str) -> None:
         """Require that what is known of the past can continue from call to call.
