@@ -52,8 +52,12 @@ def mark_of(op: Op) -> str | None:
 
 def output_key(op: Op) -> str:
     """The place in the pytree that `apical.output` marked; empty for other values."""
-    mark = mark_of(op) or ""
-    return mark.removeprefix(OUTPUT_MARK) if mark.startswith(OUTPUT_MARK) else ""
+    return str(op.params["name"]).removeprefix(OUTPUT_MARK) if marks_output(op) else ""
+
+
+def marks_output(op: Op) -> bool:
+    """Whether the operation is the mark of an output."""
+    return (mark_of(op) or "").startswith(OUTPUT_MARK)
 
 
 def marks_node(op: Op) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from ._analysis._nodes import LOSS_NUMBER, Reachability, entering
+from ._analysis._nodes import LOSS_NUMBER, Reachability
 from ._circuit import Circuit
 from ._evaluate._control_flow import ENTER
 from ._evaluate._interpreter import Plan, Runner
@@ -46,7 +46,7 @@ def readouts(circuit: Circuit) -> Readouts:
     structure = circuit.structure
     reach = Reachability(
         structure.flow,
-        _entries(circuit),
+        structure.entries,
         structure.reachability.stochastic,
         complete=False,
     ).of_value
@@ -79,7 +79,7 @@ def readout_gradient(circuit: Circuit, params: Any, args: tuple[Any, ...]) -> An
       ...     jnp.max(jnp.abs(found["a"])))
       (True, 0.0)
     """
-    plan = Plan({n: [f"{INTERNAL}entry {n}"] for n in _entries(circuit)})
+    plan = Plan({n: [f"{INTERNAL}entry {n}"] for n in circuit.structure.entries})
     learned, fixed = circuit.leaves.split(params)
 
     def loss(learned: Any) -> jax.Array:
@@ -89,7 +89,3 @@ def readout_gradient(circuit: Circuit, params: Any, args: tuple[Any, ...]) -> An
         return value
 
     return circuit.leaves.combine(jax.grad(loss)(learned))
-
-
-def _entries(circuit: Circuit) -> set[int]:
-    return entering(circuit.structure.flow, circuit.structure.weighted_ops)

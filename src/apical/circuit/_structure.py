@@ -9,12 +9,7 @@ from functools import cached_property
 import jax
 
 from ._analysis._dataflow import ACTIVITY, DATA, Flow
-from ._analysis._drives_and_outputs import (
-    beside,
-    find_drive,
-    find_outputs,
-    has_units,
-)
+from ._analysis._drives_and_outputs import beside, find_drive, find_outputs, has_units
 from ._analysis._effective_weights import NOT_LEARNED, Frozen, frozen, products_of
 from ._analysis._gain_or_synapse import Products
 from ._analysis._graph import walk
@@ -195,12 +190,15 @@ class Structure:
         return {n for n, reach in self.reachability.of_value.items() if reach}
 
     @cached_property
+    def entries(self) -> set[int]:
+        """The activities that enter a synapse, whatever `nodes=` says."""
+        return entering(self.flow, self.weighted_ops)
+
+    @cached_property
     def layers(self) -> tuple[Layer, ...]:
         """The learned leaves grouped into layers, in forward order."""
-        flow = self.flow
-        entry = entering(flow, self.weighted_ops)
-        stochastic = self.reachability.stochastic
-        reach = Reachability(flow, entry, stochastic, complete=True).of_value
+        flow, stochastic = self.flow, self.reachability.stochastic
+        reach = Reachability(flow, self.entries, stochastic, complete=True).of_value
         inputs = flow.program.body.inputs[: len(self.leaves.learned)]
         return find_layers([reach[n] for n in inputs], self.leaves.keys, flow.order)
 
@@ -355,12 +353,9 @@ class Structure:
 
     def acts(self, number: int) -> bool:
         """Whether a linear operation joins the activity and values made from data."""
-        flow = self.flow
-        for op in flow.readers.get(number, []):
-            others = [a for a in op.inputs if a != number]
-            if op.name in SYNAPTIC and any(flow.kind_of(a) & DATA for a in others):
-                return True
-        return False
+        linear = (o for o in self.flow.readers.get(number, []) if o.name in SYNAPTIC)
+        others = (a for op in linear for a in op.inputs if a != number)
+        return any(self.flow.kind_of(a) & DATA for a in others)
 
     @cached_property
     def is_flat(self) -> bool:
@@ -369,7 +364,7 @@ class Structure:
         No activity enters a synapse, also if arrays that are no examples were data, and
         apical can read all operations.
         """
-        hidden = entering(self.flow, self.weighted_ops) or hidden_layers(self.flow)
+        hidden = self.entries or hidden_layers(self.flow)
         return not (hidden or self.refusals or self.unknown)
 
     @cached_property

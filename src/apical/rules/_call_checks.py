@@ -182,6 +182,12 @@ def target_of(circuit: Circuit, args: tuple[Any, ...], rule: str) -> jax.Array:
     return _joined(circuit, circuit.spec.target(*args))
 
 
+_LABELS = (
+    "(Labels that are numbers of classes become targets by "
+    "`jax.nn.one_hot(labels, classes)`.)"
+)
+
+
 def _joined(circuit: Circuit, target: Any) -> jax.Array:
     """The targets of all outputs as one array of the output's shape."""
     outputs, shape = circuit.batch.outputs, circuit.output_shape
@@ -201,8 +207,7 @@ def _joined(circuit: Circuit, target: Any) -> jax.Array:
     if jnp.shape(target) != shape.shape:
         raise ValueError(
             f"`target` returned shape {jnp.shape(target)}, and the output has shape "
-            f"{shape.shape}. (Labels that are numbers of classes become targets by "
-            f"`jax.nn.one_hot(labels, classes)`.){several}"
+            f"{shape.shape}. {_LABELS}{several}"
         )
     return jnp.asarray(target).astype(shape.dtype)
 
@@ -239,8 +244,7 @@ def _in_order(circuit: Circuit, target: Any) -> list[Any]:
             raise ValueError(
                 f"`target` returned an array of shape {jnp.shape(each)}"
                 f"{f' at {key}' if key else ''} for an output of shape {output.shape}."
-                " (Labels that are numbers of classes become targets by "
-                "`jax.nn.one_hot(labels, classes)`.)"
+                f" {_LABELS}"
             )
     return [jnp.asarray(each) for each in found]
 

@@ -9,6 +9,9 @@ import numpy as np
 import optax
 import pytest
 from support.by_hand import assert_close, distance
+from support.latent_causes import KEYS, X
+from support.latent_causes import U as Z
+from support.latent_causes import W as PARAMS
 
 import apical
 from apical.rules import (
@@ -21,13 +24,6 @@ from apical.rules import (
     Sweep,
 )
 
-KEYS = jax.random.split(jax.random.key(3), 8)
-PARAMS = {
-    "a": jax.random.normal(KEYS[0], (2, 4)),
-    "b": jax.random.normal(KEYS[1], (4, 3)) / 2,
-}
-Z = jax.random.normal(KEYS[2], (5, 2))
-X = jax.random.normal(KEYS[3], (5, 3))
 CAUSE = (True, False)
 generative = functools.partial(PredictiveCoding, prediction="free", free=CAUSE)
 

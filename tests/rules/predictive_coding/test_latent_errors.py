@@ -6,17 +6,11 @@ import numpy as np
 import optax
 import pytest
 from support.by_hand import assert_close, distance
+from support.latent_causes import KEYS, U, W, X
 
 import apical
 from apical.rules import ConjugateGradients, ErrorRelaxation, PredictiveCoding
 
-KEYS = jax.random.split(jax.random.key(3), 8)
-W = {
-    "a": jax.random.normal(KEYS[0], (2, 4)),
-    "b": jax.random.normal(KEYS[1], (4, 3)) / 2,
-}
-U = jax.random.normal(KEYS[2], (5, 2))
-X = jax.random.normal(KEYS[3], (5, 3))
 PRIOR, INNER, DATA = 0.5, 2.0, 3.0  # precisions of the cause, the node and the data
 
 

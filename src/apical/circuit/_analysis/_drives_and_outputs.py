@@ -7,7 +7,7 @@ the end of the affine operations after a synapse that reaches only the loss.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from .._jaxpr import Atom, Literal, Op
 from .._marks import mark_of
@@ -103,13 +103,12 @@ def find_outputs(
     No output is computed from another: where the loss reads one head and a sum of it
     with a second one (a state's value plus advantages), both heads are outputs.
     """
-    last = frozenset({(LOSS_NUMBER, False)})
-    starts = [m.op.outputs[0] for m in found if reach.get(m.op.outputs[0]) == last]
+    starts = [m.op.outputs[0] for m in _last_synapses(found, reach)]
     ends = {number: _tail(flow, number) for number in starts}
-    while behind := computed_from_another(flow, ends.values()):
-        earlier = {n: n if end in behind else end for n, end in ends.items()}
+    while second := computed_from_another(flow, ends.values()):
+        earlier = {n: n if end in second else end for n, end in ends.items()}
         if earlier == ends:  # a head scales the weights of another: the other is last
-            kept = [end for end in ends.values() if end in behind]
+            kept = [end for end in ends.values() if end in second]
             return list(dict.fromkeys(kept))
         ends = earlier
     return list(dict.fromkeys(ends.values()))
@@ -119,14 +118,30 @@ def computed_from_another(flow: Flow, outputs: Iterable[int]) -> set[int]:
     """The outputs that a derivative of the loss passes before it reaches another."""
     found, every = set[int](), set(outputs)
     for number in every if len(every) > 1 else ():
-        seen, stack = set[int](), flow.after(number)
-        while stack:
-            at = stack.pop()
-            if at not in seen and at in flow.live and flow.is_activity(at):
-                seen.add(at)
-                stack += flow.after(at)
-        found |= (seen & every) - {number}
+        later = _onward(flow, flow.after(number), flow.is_activity)
+        found |= (later & every) - {number}
     return found
+
+
+def _last_synapses(
+    found: Iterable[WeightedOp], reach: Mapping[int, Reach]
+) -> list[WeightedOp]:
+    """The synapses that reach only the loss."""
+    last = frozenset({(LOSS_NUMBER, False)})
+    return [m for m in found if reach.get(m.op.outputs[0]) == last]
+
+
+def _onward(
+    flow: Flow, starts: Iterable[int], passes: Callable[[int], bool]
+) -> set[int]:
+    """These values and those after them that pass, and from which the loss follows."""
+    seen, stack = set[int](), list(starts)
+    while stack:
+        number = stack.pop()
+        if number not in seen and number in flow.live and passes(number):
+            seen.add(number)
+            stack += flow.after(number)
+    return seen
 
 
 def _tail(flow: Flow, number: int) -> int:
@@ -230,19 +245,10 @@ def beside(
 
     Marks select outputs; the loss may read other heads too.
     """
-    ends, loss = set(outputs), flow.program.body.outputs[0]
+    loss = flow.program.body.outputs[0]
+    ends = {*outputs} - {loss}
 
-    def passes(start: int) -> bool:
-        seen, stack = set[int](), [start]
-        while stack:
-            number = stack.pop()
-            if number == loss:
-                return True
-            if number not in seen and number not in ends and number in flow.live:
-                seen.add(number)
-                stack += flow.after(number)
-        return False
+    def reaches_loss(head: WeightedOp) -> bool:
+        return loss in _onward(flow, head.op.outputs, lambda n: n not in ends)
 
-    last = frozenset({(LOSS_NUMBER, False)})
-    heads = [m for m in found if reach.get(m.op.outputs[0]) == last]
-    return [m for m in heads if any(map(passes, m.op.outputs))]
+    return [m for m in _last_synapses(found, reach) if reaches_loss(m)]

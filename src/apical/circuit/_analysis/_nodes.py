@@ -15,7 +15,7 @@ from enum import Enum
 from typing import Any, Final, NamedTuple
 
 from .._jaxpr import Atom, Body, Literal, Op
-from .._marks import OUTPUT_MARK, draws, mark_of
+from .._marks import OUTPUT_MARK, draws, mark_of, marks_output
 from ._dataflow import ACTIVITY, DATA, PARAMETER, Flow
 from ._graph import bound, walk
 from ._primitives import is_identity
@@ -155,7 +155,7 @@ def marked_outputs(flow: Flow) -> dict[int, int]:
     """
     found: dict[int, int] = {}
     for site in walk(flow.program.body):
-        if (mark_of(site.op) or "").startswith(OUTPUT_MARK):
+        if marks_output(site.op):
             value = site.op.outputs[0]
             made = _marked_sources(flow, site.op, OUTPUT_MARK, joined=True)
             found[made.pop() if len(made) == 1 else value] = value

@@ -18,7 +18,6 @@ import numpy as np
 from .._analysis._dataflow import Flow
 from .._analysis._driven_node import Driven, Way, driven
 from .._analysis._graph import bound
-from .._analysis._nodes import entering
 from .._analysis._synapses import WeightedOp
 from .._analysis._varying_axes import dot_axes
 from .._batching._example_separation import Separation
@@ -135,7 +134,7 @@ class _Finder:
         self.structure, self.separation = structure, separation
         self.flow, self.rule, self.selected = structure.flow, rule, selected
         # Whatever `nodes=` says: what enters a synapse, and what is marked.
-        units = entering(structure.flow, structure.weighted_ops) | set(structure.marks)
+        units = structure.entries | set(structure.marks)
         self.nodes = {n: name for n, name in structure.names.items() if n in units}
         self.post = post
         if post == NODE_OR_OUTPUT:

@@ -19,10 +19,10 @@ import numpy as np
 from ...circuit import OUTPUT, Circuit, Synapse, beside, zeros
 from .._axis_maps import AxisMap, axis_maps_by_output
 from .._base import Credit, Signal, rule
-from .._gradient_alone import gradient_alone
 from .._numerics import fold_in_name
 from .._random import draw_matrices
 from ._connection_masks import ConnectedRule, FeedbackState
+from ._feedback_weights import through_feedback
 
 
 class DirectSignals(NamedTuple):
@@ -64,6 +64,8 @@ class DirectProjectionRule(ConnectedRule):
         self, circuit: Circuit, params: Any, state: Any, args: Any
     ) -> Credit:
         """One forward pass, and one local step at every node."""
+        if not circuit.nodes:
+            return through_feedback(circuit, params, args, state)
         found = self._evaluate(circuit, params, state, args)
         grads = circuit.leaves.combine(found.grads)
         return Credit(found.value, found.aux, grads, state, ())
@@ -72,14 +74,14 @@ class DirectProjectionRule(ConnectedRule):
         self, circuit: Circuit, params: Any, state: Any, args: Any
     ) -> Any:
         """The projected signal at each node."""
+        if not circuit.nodes:
+            return {}
         found = self._evaluate(circuit, params, state, args)
         return {n: Signal(v, v, found.delta[n]) for n, v in found.values.items()}
 
     def _evaluate(
         self, circuit: Circuit, params: Any, state: Any, args: Any
     ) -> DirectSignals:
-        if not circuit.nodes:
-            return DirectSignals(*gradient_alone(circuit, params, args), {}, {})
         learned, fixed = circuit.leaves.split(params)
         # A node that is the output receives the error directly.
         last = circuit.output_node

@@ -71,6 +71,7 @@ def through_feedback(
       args: the arguments after them.
       state: the `state` of the returned credit.
       **feedback: as `Circuit.run` takes them (`feedback=`, `gains=`, `backward=`).
+        With none of them the gradient is that of the loss itself.
     """
     learned, fixed = circuit.leaves.split(params)
 

@@ -28,9 +28,9 @@ from .._field_checks import (
     check_transformation,
     check_whole,
 )
-from .._gradient_alone import gradient_alone
 from .._inner_optimizers import init_optimizer
 from .._numerics import fold_in_name
+from ..feedback._feedback_weights import through_feedback
 from ._block_objectives import prediction, similarity
 from ._blocks import BlockObjectives, block_ends
 from ._readouts import ReadoutState, draw_readouts, update_readouts
@@ -189,9 +189,8 @@ class LocalLosses(Rule):
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
         """One forward pass, and one backward pass inside each block."""
         if not circuit.nodes:
-            found = gradient_alone(circuit, params, args)
-            grads = circuit.leaves.combine(found.grads)
-            return Credit(found.value, found.aux, grads, state, Objectives({}))
+            alone = through_feedback(circuit, params, args, state)
+            return alone._replace(info=Objectives({}))
         found = self._blocks(circuit, params, args).gradients(state.weights)
         if self.readout == "learned":
             state = update_readouts(circuit, self._optimizer, state, found.readouts)

@@ -33,17 +33,10 @@ from ._free_prediction import ErrorSpaceEnergy, FreePredictionEnergy, loss_at
 FreeArguments = tuple[Any, ...] | Callable[..., Any]
 
 
-class ValuesAndArguments(NamedTuple):
-    """A point of inference: the values of the nodes, and the free arguments."""
+class NodesAndArguments(NamedTuple):
+    """A point of inference: the nodes' values or errors, and the free arguments."""
 
-    values: NodeArrays
-    arguments: list[jax.Array]
-
-
-class ErrorsAndArguments(NamedTuple):
-    """A point of inference: the errors of the nodes, and the free arguments."""
-
-    errors: NodeArrays
+    nodes: NodeArrays
     arguments: list[jax.Array]
 
 
@@ -100,8 +93,8 @@ class ArgumentMasks:
 
 
 @dataclass(frozen=True)
-class LatentArgumentEnergy(AbstractEnergy):
-    """The energy with free predictions; its points are values and arguments.
+class _LatentEnergy(AbstractEnergy):
+    """An energy whose points are pairs of nodes and free arguments.
 
     Attributes:
       masks: which entries of the arguments are free.
@@ -112,99 +105,98 @@ class LatentArgumentEnergy(AbstractEnergy):
     guess: list[jax.Array] | None = None
 
     @property
-    def start(self) -> ValuesAndArguments:
+    def first(self) -> list[jax.Array]:
+        """The free arguments as given or guessed."""
+        return self.masks.given if self.guess is None else self.guess
+
+    @property
+    def by_example(self) -> PerExample:
+        """Inner products of points, for each example."""
+        layout = NodesAndArguments(*_layout(self.terms, self.masks))
+        return PerExample(layout).or_whole_batch
+
+    def terms_at(self, arguments: list[jax.Array]) -> EnergyTerms:
+        """The terms of the energy, with these free arguments."""
+        return self.terms._replace(args=self.masks.filled(arguments))
+
+
+@dataclass(frozen=True)
+class LatentArgumentEnergy(_LatentEnergy):
+    """The energy with free predictions; its points are values and arguments."""
+
+    @property
+    def start(self) -> NodesAndArguments:
         """The free arguments as given or guessed, and the feed-forward values."""
         return self._start
 
     @cached_property
-    def _start(self) -> ValuesAndArguments:
-        guess = self.masks.given if self.guess is None else self.guess
-        return ValuesAndArguments(self._at(guess).start, guess)
+    def _start(self) -> NodesAndArguments:
+        first = self.first
+        return NodesAndArguments(self._at(first).start, first)
 
     @property
     def in_error_space(self) -> LatentErrorSpaceEnergy:
         """The same energy as a function of the errors and the free arguments."""
         return LatentErrorSpaceEnergy(self.terms, self.masks, self.guess)
 
-    @property
-    def by_example(self) -> PerExample:
-        """Inner products of points, for each example."""
-        layout = ValuesAndArguments(*_layout(self.terms, self.masks))
-        return PerExample(layout).or_whole_batch
-
     def _at(self, arguments: list[jax.Array]) -> FreePredictionEnergy:
-        return FreePredictionEnergy(
-            self.terms._replace(args=self.masks.filled(arguments))
-        )
+        return FreePredictionEnergy(self.terms_at(arguments))
 
-    def energy(self, point: ValuesAndArguments, step: Any = None) -> jax.Array:
+    def energy(self, point: NodesAndArguments, step: Any = None) -> jax.Array:
         """E, summed over the examples."""
         terms, args = self.terms, self.masks.filled(point.arguments)
         run = self.circuit.run(
-            terms.params, args, tap="clamp", inject=point.values, parallel=True
+            terms.params, args, tap="clamp", inject=point.nodes, parallel=True
         )
-        errors = {n: v - run.sites[n] for n, v in point.values.items()}
+        errors = {n: v - run.sites[n] for n, v in point.nodes.items()}
         weighted = terms.weighted(errors, step)
         halves = (inner(weighted[n], e) / 2 for n, e in errors.items())
         return sum(halves, start=terms.pull * self.circuit.scale * run.loss)
 
-    def slope(self, point: ValuesAndArguments, step: Any = None) -> ValuesAndArguments:
+    def slope(self, point: NodesAndArguments, step: Any = None) -> NodesAndArguments:
         """dE/dv, and dE/du where u is free."""
         found = jax.grad(self.energy)(point, step)
         return found._replace(arguments=self.masks.kept(found.arguments))
 
-    def settled(self, point: ValuesAndArguments, residual: Any, steps: Any) -> Settled:
+    def settled(self, point: NodesAndArguments, residual: Any, steps: Any) -> Settled:
         """The result of inference; the loss is evaluated at the inferred arguments."""
         end = self._at(point.arguments)
-        found = end.settled(point.values, residual, steps)
+        found = end.settled(point.nodes, residual, steps)
         return found._replace(arguments=end.terms.args)
 
 
 @dataclass(frozen=True)
-class LatentErrorSpaceEnergy(AbstractEnergy):
+class LatentErrorSpaceEnergy(_LatentEnergy):
     """The same energy as a function of the errors and the free arguments."""
 
-    masks: ArgumentMasks
-    guess: list[jax.Array] | None = None
-
     @property
-    def start(self) -> ErrorsAndArguments:
+    def start(self) -> NodesAndArguments:
         """Errors of 0, and the free arguments as given or guessed."""
-        guess = self.masks.given if self.guess is None else self.guess
-        return ErrorsAndArguments(upcast(self.circuit.zeros()), guess)
+        return NodesAndArguments(upcast(self.circuit.zeros()), self.first)
 
     @property
     def in_error_space(self) -> LatentErrorSpaceEnergy:
         """The energy itself."""
         return self
 
-    @property
-    def by_example(self) -> PerExample:
-        """Inner products of points, for each example."""
-        layout = ErrorsAndArguments(*_layout(self.terms, self.masks))
-        return PerExample(layout).or_whole_batch
-
-    def _at(self, arguments: list[jax.Array]) -> EnergyTerms:
-        return self.terms._replace(args=self.masks.filled(arguments))
-
-    def slope(self, point: ErrorsAndArguments, step: Any = None) -> ErrorsAndArguments:
+    def slope(self, point: NodesAndArguments, step: Any = None) -> NodesAndArguments:
         """dE/de = pi e plus the total derivative of the loss; dE/du where u is free."""
 
         def loss(errors: NodeArrays, arguments: list[jax.Array]) -> jax.Array:
-            return loss_at(self._at(arguments), errors)
+            return loss_at(self.terms_at(arguments), errors)
 
         pulled, found = jax.grad(loss, argnums=(0, 1))(*point)
-        weighted = self.terms.weighted(point.errors, step)
+        weighted = self.terms.weighted(point.nodes, step)
         factor = self.terms.pull * self.circuit.scale
-        return ErrorsAndArguments(
+        return NodesAndArguments(
             jax.tree.map(lambda e, p: e + factor * p, weighted, pulled),
             [factor * x for x in self.masks.kept(found)],
         )
 
-    def settled(self, point: ErrorsAndArguments, residual: Any, steps: Any) -> Settled:
+    def settled(self, point: NodesAndArguments, residual: Any, steps: Any) -> Settled:
         """The result of inference; the loss is evaluated at the inferred arguments."""
-        terms = self._at(point.arguments)
-        found = ErrorSpaceEnergy(terms).settled(point.errors, residual, steps)
+        terms = self.terms_at(point.arguments)
+        found = ErrorSpaceEnergy(terms).settled(point.nodes, residual, steps)
         return found._replace(arguments=terms.args)
 
 
@@ -212,12 +204,11 @@ def _layout(terms: EnergyTerms, masks: ArgumentMasks) -> tuple[Any, Any]:
     """The axes of the examples of the nodes and of the free arguments."""
     batch = terms.circuit.batch
     axes = dict(zip(batch.structure.args.arrays, batch.examples.axes, strict=True))
-    found: list[ExampleAxis] = []
-    for i, mask in masks.masks.items():
-        axis = axes.get(i)
-        found.append(
-            ExampleAxis(mask.shape, None if axis is None else axis % mask.ndim)
-        )
+    pairs = ((axes.get(i), mask) for i, mask in masks.masks.items())
+    found = [
+        ExampleAxis(mask.shape, None if axis is None else axis % mask.ndim)
+        for axis, mask in pairs
+    ]
     return PerExample.of(terms.circuit).layout, found
 
 

@@ -33,10 +33,10 @@ from .._field_checks import (
     check_transformation,
     check_whole,
 )
-from .._gradient_alone import gradient_alone
 from .._inner_optimizers import adam, apply_optimizer, init_optimizer
 from .._iteration import repeat
 from .._numerics import NodeArrays, fold_in_name
+from ..feedback._feedback_weights import through_feedback
 from ._inverse import AbstractInverse, GivenInverse, as_inverse_functions
 from ._pull_back import PullBackInverse
 from ._reconstruction import (
@@ -259,9 +259,7 @@ class TargetPropagation(Rule):
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
         """Targets, then the local product at each node; then train the inverses."""
         if not circuit.nodes:
-            alone = gradient_alone(circuit, params, args)
-            grads = circuit.leaves.combine(alone.grads)
-            return Credit(alone.value, alone.aux, grads, state, ())
+            return through_feedback(circuit, params, args, state)
         found = self._send_targets(circuit, params, state, args)
         held, delta = self._signals(circuit, found)
         grads = circuit.pull(params, args, held, delta, loss=1.0)
