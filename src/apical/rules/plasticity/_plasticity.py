@@ -17,6 +17,7 @@ import jax
 from ...circuit import (
     Circuit,
     SynapticActivity,
+    UnknownUnitError,
     readout_gradient,
     readouts,
     require_linear_weights,
@@ -334,8 +335,8 @@ class Plasticity(Rule):
         """The activity; where no node follows a synapse, the other choice of y."""
         try:
             return self._activity(circuit, params, args, terms)
-        except ValueError as error:
-            if self.post == "output" or "it cannot tell" not in str(error):
+        except UnknownUnitError as error:
+            if self.post == "output":
                 raise
             other = "Or let y be what the synapse itself gives: `post='output'`."
             raise ValueError(f"{error} {other}") from error
