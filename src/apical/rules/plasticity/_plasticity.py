@@ -213,9 +213,7 @@ class Plasticity(Rule):
         mask = _removed(state)
         here = circuit.merged(params, multiply(circuit.learned(params), mask))
         found = self._activity(circuit, here, args, terms)
-        taught = None
-        if self.teacher is not None:
-            taught = self.teacher.credit(circuit, params, state, args)
+        taught = self._taught(circuit, params, state, args, found)
         signals: list[Any] = [None] * len(found.synapses)
         if reads_signals(terms):
             signals = self._signals(circuit, here, state, args, found)
@@ -224,16 +222,10 @@ class Plasticity(Rule):
             -share * polynomial(synapse.at_output(), signal, terms[synapse.name])
             for synapse, signal in zip(found.synapses, signals, strict=True)
         ]
-        rest = readout_gradient(circuit, params, args) if taught is None else taught[2]
-        rest = jax.tree.map(lambda g: (self.others * g).astype(g.dtype), rest)
+        rest = jax.tree.map(lambda g: (self.others * g).astype(g.dtype), taught.grads)
         grads = with_rest(circuit, _covered(circuit, terms), found.pull(updates), rest)
-        info = PolynomialInfo(
-            self.not_updated(circuit), () if taught is None else taught.info
-        )
-        grads = multiply(grads, mask)
-        after = () if taught is None else taught.state
-        loss, aux = (found.loss, found.aux) if taught is None else taught[:2]
-        return Credit(loss, aux, grads, after, info)
+        info = PolynomialInfo(self.not_updated(circuit), taught.info)
+        return taught._replace(grads=multiply(grads, mask), info=info)
 
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
         """Those of the teacher."""
@@ -286,6 +278,20 @@ class Plasticity(Rule):
             for name, layer in self.coefficients.items()
         )
         return "\n".join(lines)
+
+    def _taught(
+        self,
+        circuit: Circuit,
+        params: Any,
+        state: Any,
+        args: Any,
+        found: SynapticActivity,
+    ) -> Credit:
+        """The credit of the teacher; without one, that of the read-outs."""
+        if self.teacher is not None:
+            return self.teacher.credit(circuit, params, state, args)
+        grads = readout_gradient(circuit, params, args)
+        return Credit(found.loss, found.aux, grads, (), ())
 
     # ---- Terms, ends and signals of the synapses that have coefficients.
 
