@@ -37,7 +37,13 @@ from ._monomials import (
     reads_signals,
     require_exponents,
 )
-from ._synaptic_rule import NO_LOSS, require_carry
+from ._synaptic_rule import (
+    NO_LOSS,
+    leaves_of,
+    names_without,
+    no_descent,
+    require_carry,
+)
 
 _POST = {"node": "node or output", "output": "synapse"}
 _SOURCES = (
@@ -242,10 +248,7 @@ class Plasticity(Rule):
     def descended(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
         """What the teacher descends."""
         if self.teacher is None:
-            raise ValueError(
-                "Plasticity without a teacher descends no loss, so its update has no "
-                "gradient to be compared with."
-            )
+            raise no_descent("Plasticity without a teacher")
         return self.teacher.descended(circuit, params, state, args)
 
     def not_updated(self, circuit: Circuit) -> tuple[str, ...]:
@@ -253,8 +256,7 @@ class Plasticity(Rule):
         if self.teacher is not None:
             return ()
         taken = _covered(circuit, self._terms(circuit))
-        taken = {*taken, *readouts(circuit).leaves}
-        return tuple(n for i, n in enumerate(circuit.leaves.names) if i not in taken)
+        return names_without(circuit, {*taken, *readouts(circuit).leaves})
 
     def formula(self, digits: int = 3, smallest: float = 0.0) -> str:
         """The rule as an equation, the largest terms first; a line for each layer.
@@ -367,7 +369,7 @@ class Plasticity(Rule):
 
 def _covered(circuit: Circuit, terms: Mapping[str, Any]) -> set[int]:
     """The positions of the leaves that have coefficients."""
-    return {leaf for s in circuit.synapses if s.name in terms for leaf in s.leaves}
+    return leaves_of(s for s in circuit.synapses if s.name in terms)
 
 
 def _removed(state: Any) -> Any:
