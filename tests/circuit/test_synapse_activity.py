@@ -4,48 +4,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support.synapses_in_time import B, T, convolved, heads, numbers, scanned
 
 import apical
 from apical.circuit import require_linear_weights, synapse_activity
 
 pytestmark = pytest.mark.grid(keep=3)
 
-T, B, IN, OUT = 4, 3, 5, 2
-
-
-def numbers(seed, *shape):
-    return jnp.asarray(np.random.default_rng((seed, *shape)).normal(size=shape), float)
-
-
+IN, OUT = 5, 2
 X = numbers(1, T, B, IN)
-
-
-def scanned(drive, shape):
-    """A loop whose unit is the hyperbolic tangent of what a synapse drives."""
-
-    def loss_fn(w, x):
-        def step(v, x):
-            v = 0.5 * v + drive(w, x)
-            return v, apical.node(jnp.tanh(v), "unit")
-
-        return jnp.sum(jax.lax.scan(step, jnp.zeros(shape), x)[1] ** 2) / B
-
-    return loss_fn
-
-
-def heads(w, x):
-    return jnp.einsum("bhi,hij->bhj", x, w)
-
-
 HEADS = numbers(2, T, B, 2, IN)
 SIX = numbers(3, T, B, 6, 6, 2)
-
-
-def convolved(w, x):
-    return jax.lax.conv_general_dilated(
-        x, w, (2, 2), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
-
 
 # How a weight meets its input: loss, weight, inputs, and product and means by hand.
 SPELLINGS = {

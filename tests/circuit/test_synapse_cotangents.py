@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support.synapses_in_time import B, T, convolved, heads, numbers, scanned
 
 import apical
 from apical.circuit import (
@@ -16,12 +17,6 @@ from apical.circuit import (
     synapse_activity,
     synapse_cotangents,
 )
-
-T, B = 4, 3
-
-
-def numbers(seed, *shape):
-    return jnp.asarray(np.random.default_rng((seed, *shape)).normal(size=shape), float)
 
 
 def close(found, expected):
@@ -52,17 +47,6 @@ def circuit_of(loss_fn, w=PARAMS, x=X, **told):
 # ------------------------------------------------------------ outputs and transposes
 
 
-def scanned(drive, shape):
-    def loss_fn(w, x):
-        def step(v, x):
-            v = 0.5 * v + drive(w, x)
-            return v, apical.node(jnp.tanh(v), "unit")
-
-        return jnp.sum(jax.lax.scan(step, jnp.zeros(shape), x)[1] ** 2) / B
-
-    return loss_fn
-
-
 def at_once(w, x):
     """The synapse stands before the loop, with time as an axis of its own."""
 
@@ -73,17 +57,11 @@ def at_once(w, x):
     return jnp.sum(jax.lax.scan(step, jnp.zeros((B, 2)), x @ w)[1] ** 2) / B
 
 
-def sliding(w, x):
-    return jax.lax.conv_general_dilated(
-        x, w, (2, 2), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
-
-
 SPELLINGS = {
     "x @ w": (scanned(lambda w, x: x @ w, (B, 2)), (5, 2), (T, B, 5), "tbi,ij->tbj"),
     "w @ x": (scanned(lambda w, x: w @ x, (2, B)), (2, 5), (T, 5, B), "tib,ji->tjb"),
     "heads": (
-        scanned(lambda w, x: jnp.einsum("bhi,hij->bhj", x, w), (B, 2, 2)),
+        scanned(heads, (B, 2, 2)),
         *((2, 5, 2), (T, B, 2, 5), "tbhi,hij->tbhj"),
     ),
     "before the loop": (at_once, (5, 2), (T, B, 5), "tbi,ij->tbj"),
@@ -128,11 +106,11 @@ def test_units_and_places_have_axes_of_their_own():
     w, x = numbers(8, 3, 3, 2, 4), numbers(9, B, 5, 5, 2)
 
     def loss(w, x):
-        return jnp.mean(jnp.tanh(sliding(w, x)) ** 2)
+        return jnp.mean(jnp.tanh(convolved(w, x)) ** 2)
 
     circuit = apical.trace(loss)(w, x)
     (synapse,) = synapse_activity(circuit, w, (x,), post="synapse").synapses
-    y = sliding(w, x)
+    y = convolved(w, x)
     by_unit = synapse.by_unit(synapse.post)
     assert close(by_unit, y.reshape(1, -1, 4))
     assert close(synapse.from_units(by_unit)[0], y)

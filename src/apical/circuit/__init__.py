@@ -21,6 +21,7 @@ from ._evaluate._sharding import beside as beside
 from ._evaluate._sharding import gathered as gathered
 from ._evaluate._sharding import inner as inner
 from ._evaluate._sharding import zeros as zeros
+from ._evaluate._synapse_ends import UnknownUnitError as UnknownUnitError
 from ._frozen_networks import WithFrozen as WithFrozen
 from ._frozen_networks import beside_params as beside_params
 from ._frozen_networks import frozen_paths as frozen_paths

@@ -67,8 +67,8 @@ class SynapseActivity:
         Returns:
           An array of the shape of `self.pre`: `signal W^T` for a dense layer.
         """
-        _, pull = jax.vjp(lambda x: self._outputs(self.weight, x), self.pre)
-        return pull(self._arranged(signal).astype(self.output.dtype))[0]
+        out, pull = jax.vjp(lambda x: self._outputs(self.weight, x), self.pre)
+        return pull(self._arranged(signal).astype(out.dtype))[0]
 
     @property
     def output(self) -> jax.Array:
@@ -118,7 +118,7 @@ class SynapseActivity:
 
     def from_units(self, signal: jax.Array) -> jax.Array:
         """The inverse of `by_unit`, of the shape of `output`."""
-        shape = self.output.shape
+        shape = jax.eval_shape(self._outputs, self.weight, self.pre).shape
         rest, units = self._places_and_units(len(shape))
         order = (0, *rest, *units)
         moved = signal.reshape([len(signal), *(shape[a] for a in order[1:])])
@@ -182,13 +182,11 @@ class SynapseActivity:
         return jax.vmap(one, axis, 1)(back)
 
     def _unit_means(self, back: jax.Array) -> jax.Array:
-        pairs = self.ends.unit_axes_of_output
-        kept = [1 + to for _, to in pairs]
-        rest = tuple(a for a in range(1, back.ndim) if a not in kept)
-        order = [1 + sorted(kept).index(a) for a in kept]
-        mean = jnp.transpose(jnp.mean(back, axis=rest), (0, *order))
+        rest, units = self._places_and_units(back.ndim)
+        order = [1 + sorted(units).index(a) for a in units]
+        mean = jnp.transpose(jnp.mean(back, axis=tuple(rest)), (0, *order))
         shape = [1] * self.weight.ndim
-        for (axis, _), size in zip(pairs, mean.shape[1:], strict=True):
+        for axis, size in zip(self.unit_axes, mean.shape[1:], strict=True):
             shape[axis] = size
         return mean.reshape(-1, *shape)
 

@@ -74,9 +74,9 @@ def synapse_activity(
       A `SynapticActivity`.
 
     Raises:
-      ValueError: for a synapse that drives no node of the shape of its output, or
-        several (not by `post="synapse"`); for one in a branch; for a weight that
-        changes from step to step.
+      UnknownUnitError: for a synapse that drives no node of the shape of its output, or
+        several (not by `post="synapse"`); for one in a branch.
+      ValueError: for a weight that changes from step to step.
 
     Example:
       >>> import jax, jax.numpy as jnp, apical

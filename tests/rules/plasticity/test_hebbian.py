@@ -7,15 +7,12 @@ import optax
 import pytest
 from sklearn.datasets import load_digits
 from support.check_on import check_on
+from support.synapses_in_time import numbers
 
 import apical
 from apical.rules import Backpropagation, Hebbian
 
 KINDS = ("oja", "sanger", "subspace", "bcm", "soft")
-
-
-def numbers(seed, *shape):
-    return jnp.asarray(np.random.default_rng((seed, *shape)).normal(size=shape), float)
 
 
 def loss_fn(params, x, y):

@@ -6,16 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support.synapses_in_time import numbers
 
 import apical
 from apical.rules import Hebbian
 
 KINDS = ("oja", "sanger", "subspace", "bcm", "soft")
 pytestmark = pytest.mark.grid(keep=3)
-
-
-def numbers(seed, *shape):
-    return jnp.asarray(np.random.default_rng((seed, *shape)).normal(size=shape), float)
 
 
 def change(rule, loss_fn, params, *args, **told):

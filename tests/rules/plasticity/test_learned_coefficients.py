@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 from support.check_on import check_on
+from support.synapses_in_time import numbers
 
 import apical
 from apical.rules import (
@@ -22,10 +23,6 @@ pytestmark = pytest.mark.grid(keep=3)
 TAUGHT = {(1, 0, 0, 1): 1.0}
 OJA = {(1, 1, 0, 0): 1.0, (0, 2, 1, 0): -1.0}
 ROUNDING = {"rtol": 1e-5, "atol": 1e-6}
-
-
-def numbers(seed, *shape):
-    return jnp.asarray(np.random.default_rng((seed, *shape)).normal(size=shape), float)
 
 
 PARAMS = {

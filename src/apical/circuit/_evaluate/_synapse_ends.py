@@ -29,6 +29,11 @@ from ._interpreter import Plan, Runner, Scope
 
 NODE, NODE_OR_OUTPUT, SYNAPSE = POSTS = ("node", "node or output", "synapse")
 
+
+class UnknownUnitError(ValueError):
+    """It cannot be told what the unit behind a synapse did."""
+
+
 # ---- What is known from the program.
 
 
@@ -100,8 +105,8 @@ def find_ends(
         output.
 
     Raises:
-      ValueError: for a name that no synapse has, and for a synapse whose ends cannot be
-        told.
+      UnknownUnitError: for a synapse whose ends cannot be told.
+      ValueError: for a name that no synapse has.
     """
     every = list(zip(structure.live_ops, structure.synapses, strict=True))
     known = [described.name for _, described in every]
@@ -209,19 +214,17 @@ class _Finder:
             "`apical.node(spikes, 'name')`",
         )
 
-    def _refusal(self, name: str, op: Op, why: str) -> ValueError:
-        rest = (
-            ""
-            if self.selected
-            else (
+    def _refusal(self, name: str, op: Op, why: str) -> UnknownUnitError:
+        told = (
+            f"{self.rule} needs what the unit behind each synapse did, and for "
+            f"{name!r} at {op.where} it cannot tell: {why}."
+        )
+        if not self.selected:
+            told += (
                 " Or choose the synapses that it updates: `synapses=(...)`, as they "
                 "are called in `print(circuit)`."
             )
-        )
-        return ValueError(
-            f"{self.rule} needs what the unit behind each synapse did, and for "
-            f"{name!r} at {op.where} it cannot tell: {why}.{rest}"
-        )
+        return UnknownUnitError(told)
 
     # ---- Axes: from a step of the node back to a step of the output.
 
@@ -380,12 +383,10 @@ def evaluate(
     outs, sites = runner(inputs, [])
     found = []
     for i, e in enumerate(every):
-        node = in_order(sites[_after(e.node)], e.loops)
-        if e.time is None:
-            found.append((in_order(sites[_before(i)], e.loops), node))
-        else:
-            moved = jnp.moveaxis(sites[_before(i)], e.time[0], 0)
-            found.append((in_order(moved, e.loops), node))
+        before, node = sites[_before(i)], in_order(sites[_after(e.node)], e.loops)
+        if e.time is not None:
+            before = jnp.moveaxis(before, e.time[0], 0)
+        found.append((in_order(before, e.loops), node))
     return outs, found
 
 

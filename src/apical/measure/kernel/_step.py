@@ -21,6 +21,7 @@ import numpy as np
 from ...rules._base import TrainState
 from ...rules._inner_optimizers import updates_of
 from ...rules._learner import Learner
+from ...rules._numerics import squared_norm
 from ...rules._train_step import Trainer
 from ._example_updates import (
     example_gradient,
@@ -250,7 +251,7 @@ def _over(off: jax.Array, size: jax.Array) -> jax.Array:
 
 
 def _norm(leaves: Leaves) -> jax.Array:
-    return jnp.sqrt(sum((jnp.sum(jnp.abs(x) ** 2) for x in leaves), jnp.zeros(())))
+    return jnp.sqrt(squared_norm(leaves))
 
 
 def _added(sums: Sums, indices: jax.Array, each: _Example) -> Sums:

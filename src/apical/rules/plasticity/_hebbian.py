@@ -23,7 +23,15 @@ from ...circuit import (
 from .._base import Credit, Rule, SearchSpace, rule, static
 from .._field_checks import check_choice, check_fraction, check_positive
 from ._hebbian_updates import KINDS, first_threshold, hebbian_update
-from ._synaptic_rule import NO_LOSS, PlasticityInfo, require_carry
+from ._synaptic_rule import (
+    NO_LOSS,
+    check_names,
+    info_of,
+    leaves_of,
+    names_without,
+    no_descent,
+    require_carry,
+)
 
 _SOURCES = {
     "oja": (
@@ -148,10 +156,7 @@ class Hebbian(Rule):
         check_positive(self.threshold_rate, "threshold_rate")
         check_fraction(self.threshold_rate, "threshold_rate")
         check_positive(self.temperature, "temperature")
-        if isinstance(self.synapses, str):
-            raise ValueError(
-                f"`synapses` must be a tuple of names: `synapses=({self.synapses!r},)`."
-            )
+        check_names(self.synapses)
 
     @property
     def citation(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -208,26 +213,19 @@ class Hebbian(Rule):
             found.pull(updates),
             readout_gradient(circuit, params, args),
         )
-        info = PlasticityInfo(
-            self.not_updated(circuit),
-            tuple(jnp.mean(s.pre) for s in found.synapses),
-            tuple(jnp.mean(s.post) for s in found.synapses),
-        )
+        info = info_of(found, self.not_updated(circuit))
         after = HebbianState(tuple(thresholds) if self.kind == "bcm" else ())
         return Credit(found.loss, found.aux, grads, after, info)
 
     def not_updated(self, circuit: Circuit) -> tuple[str, ...]:
         """The names of the learned parameters whose direction is always 0."""
         updated = {*_leaves(circuit, self._chosen(circuit)), *readouts(circuit).leaves}
-        return tuple(n for i, n in enumerate(circuit.leaves.names) if i not in updated)
+        return names_without(circuit, updated)
 
     def descended(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
         """There is no such loss."""
         del circuit, params, state, args
-        raise ValueError(
-            "Hebbian descends no loss, so its update has no gradient to be compared "
-            "with."
-        )
+        raise no_descent("Hebbian")
 
     def _activity(self, circuit: Circuit, params: Any, args: Any) -> SynapticActivity:
         return synapse_activity(
@@ -282,4 +280,4 @@ def with_rest(circuit: Circuit, taken: set[int], first: Any, rest: Any) -> Any:
 
 
 def _leaves(circuit: Circuit, chosen: frozenset[int]) -> set[int]:
-    return {leaf for i in chosen for leaf in circuit.synapses[i].leaves}
+    return leaves_of(circuit.synapses[i] for i in chosen)

@@ -107,7 +107,7 @@ def polynomial(
         if x:
             product = synapse.product(synapse.pre**x, factor)
         else:
-            places = factor[0].size // synapse.by_unit(factor[:1])[0, 0].size
+            places = synapse.by_unit(factor[:1]).shape[1]
             product = places * jnp.sum(synapse.unit_means(factor), axis=0)
         total = total + product * weight**w
     return total.astype(weight.dtype)

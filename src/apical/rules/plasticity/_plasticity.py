@@ -17,6 +17,7 @@ import jax
 from ...circuit import (
     Circuit,
     SynapticActivity,
+    UnknownUnitError,
     readout_gradient,
     readouts,
     require_linear_weights,
@@ -36,7 +37,13 @@ from ._monomials import (
     reads_signals,
     require_exponents,
 )
-from ._synaptic_rule import NO_LOSS, require_carry
+from ._synaptic_rule import (
+    NO_LOSS,
+    leaves_of,
+    names_without,
+    no_descent,
+    require_carry,
+)
 
 _POST = {"node": "node or output", "output": "synapse"}
 _SOURCES = (
@@ -212,9 +219,7 @@ class Plasticity(Rule):
         mask = _removed(state)
         here = circuit.merged(params, multiply(circuit.learned(params), mask))
         found = self._activity(circuit, here, args, terms)
-        taught = None
-        if self.teacher is not None:
-            taught = self.teacher.credit(circuit, params, state, args)
+        taught = self._taught(circuit, params, state, args, found)
         signals: list[Any] = [None] * len(found.synapses)
         if reads_signals(terms):
             signals = self._signals(circuit, here, state, args, found)
@@ -223,16 +228,10 @@ class Plasticity(Rule):
             -share * polynomial(synapse.at_output(), signal, terms[synapse.name])
             for synapse, signal in zip(found.synapses, signals, strict=True)
         ]
-        rest = readout_gradient(circuit, params, args) if taught is None else taught[2]
-        rest = jax.tree.map(lambda g: (self.others * g).astype(g.dtype), rest)
+        rest = jax.tree.map(lambda g: (self.others * g).astype(g.dtype), taught.grads)
         grads = with_rest(circuit, _covered(circuit, terms), found.pull(updates), rest)
-        info = PolynomialInfo(
-            self.not_updated(circuit), () if taught is None else taught.info
-        )
-        grads = multiply(grads, mask)
-        after = () if taught is None else taught.state
-        loss, aux = (found.loss, found.aux) if taught is None else taught[:2]
-        return Credit(loss, aux, grads, after, info)
+        info = PolynomialInfo(self.not_updated(circuit), taught.info)
+        return taught._replace(grads=multiply(grads, mask), info=info)
 
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
         """Those of the teacher."""
@@ -249,10 +248,7 @@ class Plasticity(Rule):
     def descended(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
         """What the teacher descends."""
         if self.teacher is None:
-            raise ValueError(
-                "Plasticity without a teacher descends no loss, so its update has no "
-                "gradient to be compared with."
-            )
+            raise no_descent("Plasticity without a teacher")
         return self.teacher.descended(circuit, params, state, args)
 
     def not_updated(self, circuit: Circuit) -> tuple[str, ...]:
@@ -260,8 +256,7 @@ class Plasticity(Rule):
         if self.teacher is not None:
             return ()
         taken = _covered(circuit, self._terms(circuit))
-        taken = {*taken, *readouts(circuit).leaves}
-        return tuple(n for i, n in enumerate(circuit.leaves.names) if i not in taken)
+        return names_without(circuit, {*taken, *readouts(circuit).leaves})
 
     def formula(self, digits: int = 3, smallest: float = 0.0) -> str:
         """The rule as an equation, the largest terms first; a line for each layer.
@@ -285,6 +280,20 @@ class Plasticity(Rule):
             for name, layer in self.coefficients.items()
         )
         return "\n".join(lines)
+
+    def _taught(
+        self,
+        circuit: Circuit,
+        params: Any,
+        state: Any,
+        args: Any,
+        found: SynapticActivity,
+    ) -> Credit:
+        """The credit of the teacher; without one, that of the read-outs."""
+        if self.teacher is not None:
+            return self.teacher.credit(circuit, params, state, args)
+        grads = readout_gradient(circuit, params, args)
+        return Credit(found.loss, found.aux, grads, (), ())
 
     # ---- Terms, ends and signals of the synapses that have coefficients.
 
@@ -334,8 +343,8 @@ class Plasticity(Rule):
         """The activity; where no node follows a synapse, the other choice of y."""
         try:
             return self._activity(circuit, params, args, terms)
-        except ValueError as error:
-            if self.post == "output" or "it cannot tell" not in str(error):
+        except UnknownUnitError as error:
+            if self.post == "output":
                 raise
             other = "Or let y be what the synapse itself gives: `post='output'`."
             raise ValueError(f"{error} {other}") from error
@@ -360,7 +369,7 @@ class Plasticity(Rule):
 
 def _covered(circuit: Circuit, terms: Mapping[str, Any]) -> set[int]:
     """The positions of the leaves that have coefficients."""
-    return {leaf for s in circuit.synapses if s.name in terms for leaf in s.leaves}
+    return leaves_of(s for s in circuit.synapses if s.name in terms)
 
 
 def _removed(state: Any) -> Any:

@@ -7,7 +7,7 @@ parameters. Directions are to be *descended*: grads = -dw.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from ...circuit import (
     Circuit,
+    Synapse,
     SynapseActivity,
     SynapticActivity,
     at_path,
@@ -93,10 +94,7 @@ class SynapticRule(Rule):
         ):
             if getattr(self, name) is not None:
                 _require_part(getattr(self, name), kind, name)
-        if isinstance(self.synapses, str):
-            raise ValueError(
-                f"`synapses` must be a tuple of names: `synapses=({self.synapses!r},)`."
-            )
+        check_names(self.synapses)
 
     # ---- The change of one synapse: what subclasses write.
 
@@ -134,13 +132,11 @@ class SynapticRule(Rule):
     def not_updated(self, circuit: Circuit) -> tuple[str, ...]:
         """The names of the learned parameters whose direction is always 0."""
         chosen = (
-            s.leaves
+            s
             for s in circuit.synapses
             if self.synapses is None or s.name in self.synapses
         )
-        updated = {leaf for leaves in chosen for leaf in leaves}
-        names = circuit.leaves.names
-        return tuple(n for i, n in enumerate(names) if i not in updated)
+        return names_without(circuit, leaves_of(chosen))
 
     def _require_time(self, circuit: Circuit, found: SynapticActivity) -> None:
         if not found.synapses:
@@ -207,27 +203,58 @@ class SynapticRule(Rule):
                 mean = self.normalisation.constrain(synapse, mean)
             updates.append(-(synapse.examples * share) * mean)
         kept = () if circuit.spec.carry is None else tuple(traces)
-        info = PlasticityInfo(
-            self.not_updated(circuit),
-            tuple(jnp.mean(s.pre) for s in found.synapses),
-            tuple(jnp.mean(s.post) for s in found.synapses),
-        )
+        info = info_of(found, self.not_updated(circuit))
         after = PlasticityState(kept, tuple(rates), factor)
         return Credit(found.loss, found.aux, found.pull(updates), after, info)
 
     def descended(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
         """There is no such loss."""
         del circuit, params, state, args
-        raise ValueError(
-            f"{self._name} descends no loss, so its update has no gradient to be "
-            "compared with."
-        )
+        raise no_descent(self._name)
 
     def parts_citation(self, *more: Any) -> str:
         """The sources of the parts."""
         return cited(
             *more, self.pairing, self.bounds, self.homeostasis, self.normalisation
         )
+
+
+# ---- Pieces that the other rules on the ends of synapses share.
+
+
+def check_names(synapses: Any) -> None:
+    """Refuse a single name in place of a tuple of them."""
+    if isinstance(synapses, str):
+        raise ValueError(
+            f"`synapses` must be a tuple of names: `synapses=({synapses!r},)`."
+        )
+
+
+def leaves_of(synapses: Iterable[Synapse]) -> set[int]:
+    """The positions of the leaves that make the weights of synapses."""
+    return {leaf for s in synapses for leaf in s.leaves}
+
+
+def names_without(circuit: Circuit, leaves: Collection[int]) -> tuple[str, ...]:
+    """The names of the learned parameters, without those at these positions."""
+    names = circuit.leaves.names
+    return tuple(name for i, name in enumerate(names) if i not in leaves)
+
+
+def info_of(found: SynapticActivity, not_updated: tuple[str, ...]) -> PlasticityInfo:
+    """The diagnostics of one evaluation."""
+    return PlasticityInfo(
+        not_updated,
+        tuple(jnp.mean(s.pre) for s in found.synapses),
+        tuple(jnp.mean(s.post) for s in found.synapses),
+    )
+
+
+def no_descent(name: str) -> ValueError:
+    """The error of a rule that descends no loss where its loss is asked for."""
+    return ValueError(
+        f"{name} descends no loss, so its update has no gradient to be compared with."
+    )
 
 
 def require_carry(circuit: Circuit, args: Any, aux: Any, name: str) -> None:
