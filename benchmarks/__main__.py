@@ -107,8 +107,8 @@ def _parse() -> argparse.Namespace:
         "--only", type=_names(MODELS), default=list(MODELS), help=f"of {list(MODELS)}"
     )
     lines = [*LINES, "seeds", "settling", "closeness", "online"]
-    known = [*lines, "peers", "peers-closeness", "spike-times", "spiking"]
-    known += ["online-peers"]
+    known = [*lines, "peers", "peers-closeness", "online-peers"]
+    known += ["spike-times", "spiking"]
     # The peers create their own environments, and run only if named.
     parser.add_argument(
         "--lines", type=_names(known), default=lines, help=f"of {known}"

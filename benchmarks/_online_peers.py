@@ -73,6 +73,9 @@ def measured(model: Model, budget: Budget) -> Iterator[Record]:
     """The gradient of a sequence by each rule."""
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
+        path = str(Path(folder) / "problem.npz")
+        problem_of(model.name).save(path)
+        told = {"problem": path, "cell": model.name, "chunk": 32}
         workers: list[Worker] = []
         for library in (APICAL, BRAINTRACE):
             try:
@@ -83,10 +86,7 @@ def measured(model: Model, budget: Budget) -> Iterator[Record]:
         for what, (asked, limit) in RULES.items():
             found: list[Values] = []
             for worker in workers:
-                path = str(Path(folder) / f"{worker.library.name}.npz")
-                problem_of(model.name).save(path)
-                told = {"problem": path, "cell": model.name, "chunk": 32, **asked}
-                answer = worker.ask("build", name=what, **told)
+                answer = worker.ask("build", name=what, **told, **asked)
                 found.append(read(answer["grads"]))
             apart = require_same(model.name, *found)
             calls = {worker.library.name: (worker, what) for worker in workers}

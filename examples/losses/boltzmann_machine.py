@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from common import run
+from common import fit, run
 from wake_sleep import bars
 
 import apical
@@ -129,16 +129,11 @@ def main(rule, updates=8000):
 def exact_gradient(updates):
     """Parameters after training by the gradient of the exact likelihood."""
     adam = optax.adam(optax.cosine_decay_schedule(1e-2, updates))
-
-    def update(carry, _):
-        params, state = carry
-        grads = jax.grad(missing)(params, *bars())
-        change, state = adam.update(grads, state)
-        return (optax.apply_updates(params, change), state), None
-
+    exact = apical.train_step(
+        missing, apical.rules.Backpropagation(), adam, batch_axes=None
+    )
     params = machine(jax.random.key(0))
-    scan = jax.jit(lambda c: jax.lax.scan(update, c, length=updates)[0])
-    return scan((params, adam.init(params)))[0]
+    return fit(exact, jax.random.key(1), params, lambda key: bars(), updates)[0]
 
 
 if __name__ == "__main__":

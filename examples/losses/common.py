@@ -1,6 +1,7 @@
 """What the examples of this folder share: `--rule`, the digits, a layer, a loop."""
 
 import argparse
+from dataclasses import fields, replace
 
 import jax
 import jax.numpy as jnp
@@ -81,6 +82,13 @@ def fit(step, key, params, draw, updates):
 
     (params, _), values = jax.jit(train)(params, state, keys[1:])
     return params, values
+
+
+def with_precision(rule, precision):
+    """The rule with the precision of each node, where it has any."""
+    if "precision" not in {field.name for field in fields(rule)}:
+        return rule
+    return replace(rule, precision=precision)
 
 
 def say_if_unsettled(credit):

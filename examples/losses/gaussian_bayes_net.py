@@ -9,13 +9,11 @@ constant. At the equilibrium its values should be the posterior means, and its u
 the gradient of the likelihood of x and y, but for the log-determinant.
 """
 
-from dataclasses import fields, replace
-
 import jax
 import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
-from common import run, say_if_unsettled
+from common import run, say_if_unsettled, with_precision
 
 import apical
 
@@ -101,13 +99,6 @@ def negative_log_likelihood(params, s, x, y, log_det=True):
     return jnp.mean(distance + log_det * jnp.linalg.slogdet(covariance)[1]) / 2
 
 
-def with_precision(rule):
-    """The rule with the precisions of u and a, where it has any."""
-    if "precision" not in {field.name for field in fields(rule)}:
-        return rule
-    return replace(rule, precision={name: PRECISION[name] for name in "ua"})
-
-
 def cosine(one, other):
     """The cosine between two trees."""
     one, other = (jax.flatten_util.ravel_pytree(tree)[0] for tree in (one, other))
@@ -130,7 +121,8 @@ def main(rule, examples=256):
     exact = posterior_means(params, *map(np.float64, data))
     messages = belief_propagation(params, *map(np.float64, data))
 
-    learner = apical.value_and_grad(loss_fn, with_precision(rule))
+    hidden = {name: PRECISION[name] for name in "ua"}
+    learner = apical.value_and_grad(loss_fn, with_precision(rule, hidden))
     state = learner.init(jax.random.key(1), params, *data)
     signals = jax.jit(learner.signals)(params, state, *data)
     found = {}

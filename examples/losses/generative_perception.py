@@ -12,12 +12,10 @@ When does a surprise x - m override the prior? It depends on the form of the two
     change     a prior with heavy tails: a large surprise overrides the prior
 """
 
-from dataclasses import fields, replace
-
 import jax
 import jax.numpy as jnp
 import numpy as np
-from common import run, say_if_unsettled
+from common import run, say_if_unsettled, with_precision
 
 import apical
 
@@ -54,13 +52,6 @@ def change(params, context, x):
 MODELS = {gaussian: 1.0, outliers: 0.25, change: 1e-6}
 
 
-def with_precision(rule, precision):
-    """The rule with this precision of the belief, where it has any."""
-    if "precision" not in {field.name for field in fields(rule)}:
-        return rule
-    return replace(rule, precision={"belief": precision})
-
-
 def perceive(loss_fn, rule, prior, x):
     """The beliefs that a rule ends with, and its update of the prior.
 
@@ -70,7 +61,8 @@ def perceive(loss_fn, rule, prior, x):
       prior: the belief that the context predicts, a number.
       x: the evidence, one for each example, [n].
     """
-    learner = apical.value_and_grad(loss_fn, with_precision(rule, MODELS[loss_fn]))
+    rule = with_precision(rule, {"belief": MODELS[loss_fn]})
+    learner = apical.value_and_grad(loss_fn, rule)
     params = {"prior": jnp.full((1, 1), prior), "sight": jnp.ones((1, 1))}
     args = params, jnp.ones((len(x), 1)), jnp.asarray(x)[:, None]
     state = learner.init(jax.random.key(0), *args)

@@ -61,7 +61,7 @@ def overlap(weights, patterns, key):
 
 
 def hebb(rule, patterns):
-    """The weights after one update by a rule, W = Σ s sᵀ / n, and the rule's state."""
+    """The weights after one update by a rule, W = Σ s sᵀ / n."""
     # A weight and its mirror image share the energy of a pair, hence the 2.
     step = apical.train_step(learning_loss, rule, optax.sgd(2 / UNITS), reduction="sum")
     weights = jnp.zeros((UNITS, UNITS))

@@ -3,22 +3,20 @@
 import dataclasses
 import re
 import warnings
-from pathlib import Path
 
 import pytest
+from support.docs import names_after, page
 
 from apical import rules
 from apical.rules import RandomFeedback
 from apical.rules.feedback._connection_masks import ConnectedRule
 
-PAGE = (Path(__file__).parents[2] / "docs" / "feedback.md").read_text("utf-8")
+PAGE = page("feedback")
 
 
 def test_the_code_of_the_page_runs():
-    names = {}
     with warnings.catch_warnings():
-        for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
-            exec(block, names)
+        names = names_after(PAGE)
     credit = names["credit"]
     assert credit.value.shape == ()
 

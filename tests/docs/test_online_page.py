@@ -1,23 +1,20 @@
 """The page about learning online: its code runs, and its table is complete."""
 
 import re
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from support.docs import names_after, page
 
 from apical import rules
 
-PAGE = (Path(__file__).parents[2] / "docs" / "online.md").read_text("utf-8")
+PAGE = page("online")
 
 
 @pytest.fixture(scope="module")
 def names():
-    found = {}
-    for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
-        exec(block, found)
-    return found
+    return names_after(PAGE)
 
 
 def distance(found, expected):

@@ -1,24 +1,20 @@
 """The page about the path kernel: its code runs, and its equations hold there."""
 
 import re
-from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support.docs import names_after, page
 
 import apical
 
-DOCS = Path(__file__).parents[2] / "docs"
-PAGE = (DOCS / "path-kernel.md").read_text("utf-8")
+PAGE = page("path-kernel")
 
 
 @pytest.fixture(scope="module")
 def names():
-    found = {}
-    for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
-        exec(block, found)
-    return found
+    return names_after(PAGE)
 
 
 def test_the_contributions_are_the_change_of_the_predictions(names):

@@ -2,13 +2,13 @@
 
 import re
 import types
-from pathlib import Path
 
 import pytest
+from support.docs import names_after, page
 
 from apical import spiking
 
-PAGE = (Path(__file__).parents[2] / "docs" / "spiking.md").read_text("utf-8")
+PAGE = page("spiking")
 NAMES = [
     name
     for name, value in vars(spiking).items()
@@ -17,9 +17,7 @@ NAMES = [
 
 
 def test_the_code_of_the_page_runs_and_every_rule_learns_its_task():
-    names = {}
-    for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
-        exec(block, names)
+    names = names_after(PAGE)
     assert len(names["accuracy"]) == 3
     assert min(names["accuracy"].values()) > 0.95
     assert names["norms"][0] > names["norms"][-1] > 0

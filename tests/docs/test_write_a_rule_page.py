@@ -1,16 +1,14 @@
 """The page about writing rules: the rule of the synapse is what it says it is."""
 
-import re
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
+from support.docs import blocks, page
 
 import apical
 from apical.rules import Rule, rule
 
-PAGE = (Path(__file__).parents[2] / "docs" / "write-a-rule.md").read_text("utf-8")
+PAGE = page("write-a-rule")
 
 
 def numbers(seed, *shape):
@@ -22,8 +20,7 @@ def loss_fn(w, x, y):
 
 
 def test_the_rule_of_the_synapse_reconstructs_and_descends():
-    blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    (block,) = (block for block in blocks if "class Reconstruct" in block)
+    (block,) = (block for block in blocks(PAGE) if "class Reconstruct" in block)
     w = {"a": 0.5 * numbers(1, 3, 8), "b": 0.5 * numbers(2, 8, 2)}
     x, y = numbers(3, 16, 3), numbers(4, 16, 2)
     names = {"apical": apical, "jax": jax, "Rule": Rule, "rule": rule}

@@ -51,7 +51,7 @@ def test_predictive_coding_settles_at_the_posterior_means(capsys):
 
 def test_another_precision_or_rule_does_not(bayes, monkeypatch):
     assert net.main(Backpropagation(), examples=32)["u"] > 0.1
-    monkeypatch.setattr(net, "with_precision", lambda rule: rule)
+    monkeypatch.setattr(net, "with_precision", lambda rule, precision: rule)
     assert net.main(net.EXACT, examples=32)["u"] > 0.01
 
 

@@ -1,17 +1,17 @@
 """The scripts of `examples/losses` run in a short form, by a rule that is named."""
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
+from support.docs import DOCS, blocks
 from support.examples import FOLDER, NAMES, example
 
 from apical.lab import NOT_COMPARED, RULES
 from apical.rules import Backpropagation, FeedbackAlignment
 
 common = example("common")
-PAGES = sorted((Path(__file__).parents[2] / "docs" / "examples").glob("*.md"))
+PAGES = sorted((DOCS / "examples").glob("*.md"))
 
 # Arguments of a short run, the rule, and what must be true of what it returns.
 SHORT = {
@@ -128,15 +128,10 @@ def test_a_rule_that_refuses_a_script_says_so():
 # ---- The pages
 
 
-def blocks(page):
-    """The code of a page: each block is an excerpt of a script."""
-    return re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
-
-
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_code_of_a_page_is_that_of_the_scripts(page):
     texts = [(FOLDER / f"{name}.py").read_text("utf-8") for name in NAMES]
-    for block in blocks(page):
+    for block in blocks(page.read_text("utf-8")):  # each an excerpt of a script
         for part in block.split("\n\n\n"):
             assert any(part.strip() in text for text in texts), part
 
@@ -144,4 +139,4 @@ def test_the_code_of_a_page_is_that_of_the_scripts(page):
 def test_every_script_is_on_a_page():
     text = "".join(page.read_text("utf-8") for page in PAGES)
     assert [name for name in NAMES if f"`{name}.py`" not in text] == []
-    assert sum(len(blocks(page)) for page in PAGES) >= len(NAMES)
+    assert len(blocks(text)) >= len(NAMES)

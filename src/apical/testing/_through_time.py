@@ -3,7 +3,8 @@
     whole = sum over calls [ (steps of the call) / (steps) * gradients of the call ]
 
 for any calls that the state joins. The same calls without the past give something else,
-and so does backpropagation through time unless recurrent synapses pass back everything.
+and so does backpropagation through time unless recurrent synapses pass back everything,
+or may do so ("some").
 """
 
 from __future__ import annotations

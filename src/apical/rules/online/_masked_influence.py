@@ -70,12 +70,6 @@ class MaskedInfluence(RTRL):
             )
         return state
 
-    def reset(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
-        """No influence: another sequence begins."""
-        if circuit.spec.carry is None:
-            return state
-        return super().init(circuit, jax.random.key(0), params, args)
-
     def column_view(self, circuit: Circuit, i: jax.Array) -> Circuit:
         """The circuit whose loops keep a part of the influence of parameter `i`."""
         return circuit.with_loops(circuit.loops.masked(self.order, i))

@@ -100,6 +100,14 @@ class RTRL(Rule):
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
         """Zero influence, if the sequence continues over calls."""
         del key
+        return self._no_influence(circuit, params, args)
+
+    def reset(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
+        """No influence: another sequence begins."""
+        del state
+        return self._no_influence(circuit, params, args)
+
+    def _no_influence(self, circuit: Circuit, params: Any, args: Any) -> InfluenceState:
         if circuit.spec.carry is None:
             return InfluenceState(None)
         position, path = carry_of(circuit.spec, args, _NAME)
@@ -123,12 +131,6 @@ class RTRL(Rule):
                 shapes,
             )
         )
-
-    def reset(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
-        """No influence: another sequence begins."""
-        if circuit.spec.carry is None:
-            return state
-        return self.init(circuit, jax.random.key(0), params, args)
 
     def column_view(self, circuit: Circuit, i: jax.Array) -> Circuit:
         """The circuit through which the influence of parameter `i` is followed."""

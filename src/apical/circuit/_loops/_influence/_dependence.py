@@ -68,7 +68,7 @@ class Dependence:
 
     def size(self, atom: Atom) -> int:
         """The number of entries of a value."""
-        return math.prod(self._shape(atom))
+        return math.prod(self.zeros.shape(atom))
 
     def run(self, ops: Sequence[Op]) -> None:
         """Follow some operations, in order."""
@@ -90,10 +90,10 @@ class Dependence:
         size = self.size(number)
         if rows is not None:
             at = np.tile(np.arange(size), length)
-            rows = _indicator(at, size).T @ rows
+            rows = indicator(at, size).T @ rows
         self.set(number, rows)
         if there is not None:
-            self.zeros.say(number, np.any(there, axis=0, keepdims=True)[0])
+            self.zeros.say(number, np.any(there, axis=0))
 
     def bind(self, numbers: Sequence[int], atoms: Sequence[Atom]) -> None:
         """Let variables stand for other values."""
@@ -128,10 +128,10 @@ class Dependence:
         if op.name == "select_n" and i > 0:
             index = self.zeros.known(op.inputs[0])
             if index is not None:
-                index = np.broadcast_to(index, self._shape(op.outputs[0]))
+                index = np.broadcast_to(index, self.zeros.shape(op.outputs[0]))
                 rows = _kept(index.ravel().astype(int) == i - 1) @ rows
-        shapes = list(map(self._shape, op.inputs))
-        results = list(map(self._shape, op.outputs))
+        shapes = list(map(self.zeros.shape, op.inputs))
+        results = list(map(self.zeros.shape, op.outputs))
         known = lambda j: self.zeros.known(op.inputs[j])  # noqa: E731
         groups = entry_groups(op, i, shapes, results, known)
         return [_linked(g, rows) for g in groups]
@@ -139,7 +139,7 @@ class Dependence:
     def _dot_general(self, op: Op, i: int) -> Any:
         """Which entries of a product read which entries of an operand."""
         contracted, shared = op.params["dimension_numbers"]
-        shapes = [self._shape(a) for a in op.inputs]
+        shapes = [self.zeros.shape(a) for a in op.inputs]
         free = [
             [a for a in range(len(s)) if a not in contracted[j] and a not in shared[j]]
             for j, s in enumerate(shapes)
@@ -173,7 +173,7 @@ class Dependence:
 
         given: list[Any] = []
         for atom in op.inputs:
-            value, dtype = self.zeros.known(atom), self._dtype(atom)
+            value, dtype = self.zeros.known(atom), self.zeros.dtype(atom)
             if jnp.issubdtype(dtype, jnp.integer):
                 if value is None:
                     return None
@@ -181,8 +181,8 @@ class Dependence:
                 continue
             # The other factor of a convolution; zeros in place of what is added to.
             there = self.zeros.there(atom) if op.name in SYNAPTIC else False
-            ones = np.ones(self._shape(atom), bool) if there is None else there
-            given.append(jnp.broadcast_to(jnp.asarray(ones, dtype), self._shape(atom)))
+            shape, ones = self.zeros.shape(atom), True if there is None else there
+            given.append(jnp.broadcast_to(jnp.asarray(ones, dtype), shape))
         size, like = self.size(op.inputs[i]), given[i]
 
         def effect(j: Any) -> Any:
@@ -247,25 +247,15 @@ class Dependence:
                 rows = rows[at]
             self.set(number, rows)
 
-    # ---- Shapes and dtypes.
-
-    def _shape(self, atom: Atom) -> tuple[int, ...]:
-        if isinstance(atom, Literal):
-            return np.shape(atom.value)
-        return self.program.shapes[atom].shape
-
-    def _dtype(self, atom: Atom) -> Any:
-        if isinstance(atom, Literal):
-            return np.asarray(atom.value).dtype
-        return self.program.shapes[atom].dtype
+    # ---- Properties.
 
     def _passes(self, number: int) -> bool:
-        dtype = self.program.shapes[number].dtype
+        dtype = self.zeros.dtype(number)
         return self._all_dtypes or jnp.issubdtype(dtype, jnp.inexact)
 
     def _is_entrywise(self, op: Op) -> bool:
-        shapes = list(map(self._shape, op.inputs))
-        results = list(map(self._shape, op.outputs))
+        shapes = list(map(self.zeros.shape, op.inputs))
+        results = list(map(self.zeros.shape, op.outputs))
         found = (
             entry_groups(op, i, shapes, results, lambda _: None)
             for i in range(len(op.inputs))
@@ -284,10 +274,10 @@ def _linked(groups: Groups, rows: Any) -> Any:
         count = int(max(groups.operand.max(initial=0), groups.result.max(initial=0)))
         there = groups.operand >= 0
         at = np.where(there, groups.operand, 0)
-        rows = _indicator(at, count + 1).T @ (_kept(there) @ rows)
+        rows = indicator(at, count + 1).T @ (_kept(there) @ rows)
     there = groups.result >= 0
     at = np.where(there, groups.result, 0)
-    return _kept(there) @ _indicator(at, rows.shape[0]) @ rows
+    return _kept(there) @ indicator(at, rows.shape[0]) @ rows
 
 
 def _matrix(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> Any:
@@ -296,7 +286,7 @@ def _matrix(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> An
     return csr_matrix((np.ones(len(rows), bool), (rows, columns)), shape)
 
 
-def _indicator(at: np.ndarray, count: int) -> Any:
+def indicator(at: np.ndarray, count: int) -> Any:
     """A row for each number, with an entry in its column."""
     return _matrix(np.arange(len(at)), at, (len(at), count))
 

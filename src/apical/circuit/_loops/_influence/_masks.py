@@ -24,7 +24,7 @@ from .._rank_one._rank_one_loops import StateLoop
 from .._readouts._readouts import LoopParts, parts_of
 from .._steps._nested_loops import NestedLoop
 from .._units._unit_search import joined_units
-from ._dependence import Dependence, any_of, identity
+from ._dependence import Dependence, any_of, identity, indicator
 
 
 class InfluenceError(ValueError):
@@ -37,7 +37,6 @@ class Mask:
 
     Attributes:
       scans: the scan, or scans in each other.
-      parts: its units and its read-outs.
       units: for each variable of a unit, the unit of each entry.
       kept: `[units + 1, parameters]`, whether the parameter's influence on the unit is
         kept; the last row, of no unit, is True.
@@ -45,7 +44,6 @@ class Mask:
     """
 
     scans: NestedLoop
-    parts: LoopParts
     units: Mapping[int, np.ndarray]
     kept: np.ndarray
     everything: bool
@@ -163,7 +161,7 @@ def _mask(seen: Dependence, scans: NestedLoop, count: int, order: int) -> Mask:
     kept, after = steps[min(order, len(steps)) - 1], steps[-1]
     table = np.ones((total + 1, count), bool)
     table[:total] = kept.toarray()
-    return Mask(scans, parts, units, table, kept.nnz == after.nnz)
+    return Mask(scans, units, table, kept.nnz == after.nnz)
 
 
 def _numbered(parts: LoopParts) -> tuple[dict[int, np.ndarray], int]:
@@ -226,10 +224,4 @@ def _of_units(
 
 def _grouped(units: np.ndarray, total: int, rows: Any) -> Any:
     """The rows of entries, joined by unit."""
-    from scipy.sparse import csr_matrix
-
-    at = units.ravel()
-    joined = csr_matrix(
-        (np.ones(len(at), bool), (at, np.arange(len(at)))), (total, len(at))
-    )
-    return joined @ rows
+    return indicator(units.ravel(), total).T @ rows

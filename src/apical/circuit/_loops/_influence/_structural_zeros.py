@@ -42,6 +42,18 @@ class Zeros:
             if is_concrete(value) and _is_plain(value):
                 self._known[number] = np.asarray(value)
 
+    def shape(self, atom: Atom) -> tuple[int, ...]:
+        """The shape of a value."""
+        if isinstance(atom, Literal):
+            return np.shape(atom.value)
+        return self._shapes[atom].shape
+
+    def dtype(self, atom: Atom) -> Any:
+        """The dtype of a value."""
+        if isinstance(atom, Literal):
+            return np.asarray(atom.value).dtype
+        return self._shapes[atom].dtype
+
     def known(self, atom: Atom) -> np.ndarray | None:
         """A value, if it is known now."""
         if isinstance(atom, Literal):
@@ -97,7 +109,7 @@ class Zeros:
 
     def _of_result(self, op: Op, there: Any, values: Any) -> Any:
         every = [
-            np.ones(self._shape(a), bool) if t is None else t
+            np.ones(self.shape(a), bool) if t is None else t
             for a, t in zip(op.inputs, there, strict=True)
         ]
         name = op.name
@@ -106,7 +118,7 @@ class Zeros:
         if name in _SUMS:
             return every[0] | every[1]
         if name == "div":
-            return np.broadcast_to(every[0], self._shape(op.outputs[0]))
+            return np.broadcast_to(every[0], self.shape(op.outputs[0]))
         if name in _ZERO_AT_ZERO and op.params.get("y", 1) > 0:  # a power
             return every[0]
         if name == "select_n":
@@ -119,7 +131,7 @@ class Zeros:
         """The operation of ones in place of what may differ from zero."""
         given: list[Any] = []
         for atom, ones, value in zip(op.inputs, every, values, strict=True):
-            dtype = self._dtype(atom)
+            dtype = self.dtype(atom)
             if value is not None and not jnp.issubdtype(dtype, jnp.inexact):
                 given.append(value)  # an index
             elif jnp.issubdtype(dtype, jnp.inexact):
@@ -127,16 +139,6 @@ class Zeros:
             else:
                 return None
         return np.asarray(op(*given)[0]) != 0
-
-    def _shape(self, atom: Atom) -> tuple[int, ...]:
-        if isinstance(atom, Literal):
-            return np.shape(atom.value)
-        return self._shapes[atom].shape
-
-    def _dtype(self, atom: Atom) -> Any:
-        if isinstance(atom, Literal):
-            return np.asarray(atom.value).dtype
-        return self._shapes[atom].dtype
 
 
 def _selected(index: np.ndarray | None, cases: Sequence[np.ndarray]) -> np.ndarray:
