@@ -4,13 +4,13 @@ A call is pure, so that nothing can tell a state used twice by mistake from a re
 that is repeated on purpose. The guides say `state = credit.state`; here is why.
 """
 
-import re
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import optax
 import pytest
+from support.docs import blocks
 
 import apical
 from apical import rules
@@ -88,9 +88,7 @@ def test_a_training_step_hands_its_state_on():
 
 
 def code_of(page):
-    return "\n".join(
-        re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
-    )
+    return "\n".join(blocks(page.read_text("utf-8")))
 
 
 GUIDES = [
