@@ -96,7 +96,7 @@ def test_a_checkpoint_restores_the_trained_model(run, tmp_path):
         lab.OrbaxCheckpoints(tmp_path, every=0)
 
 
-@pytest.mark.sweep  # starts processes of wandb
+@pytest.mark.slow  # starts processes of wandb, which `make bench` installs
 def test_weights_and_biases_logs_each_seed_offline(run, tmp_path):
     wandb = pytest.importorskip("wandb")
     begun, logged, init = [], [], wandb.init
