@@ -86,7 +86,11 @@ def test_a_broken_link_would_be_seen():
 # ----------------------------------------------------------------- what is installed
 
 CORE = {"apical", "jax", "numpy", "optax", *sys.stdlib_module_names}
-LAB = {"equinox", "matplotlib", "rich", "sklearn"}  # what `apical[lab]` brings
+EXTRAS = {  # what they bring
+    "lab": {"equinox", "matplotlib", "rich", "sklearn"},
+    "rsa": {"rsatoolbox"},
+    "tensorboard": {"tensorboardX"},
+}
 CALLED = {"haiku": "dm-haiku", "orbax": "orbax-checkpoint"}  # by pip
 
 
@@ -104,8 +108,9 @@ def not_told(text: str) -> set[str]:
     """What a page needs beside apical, and has no `pip install` for."""
     told = set(" ".join(re.findall(r"pip install ([^#\n]*)", text)).split())
     needed = packages_of(python_blocks(text))
-    if any("[lab]" in word for word in told):
-        needed -= LAB
+    extras = re.findall(r"\.\[([\w,]+)\]", " ".join(told))
+    for extra in ",".join(extras).split(","):
+        needed -= EXTRAS.get(extra, set())
     return {name for name in needed if CALLED.get(name, name) not in told}
 
 
