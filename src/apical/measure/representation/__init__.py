@@ -6,3 +6,4 @@ from ._effective_rank import effective_rank as effective_rank
 from ._recording_fit import RecordingFit as RecordingFit
 from ._recording_fit import RuleFit as RuleFit
 from ._recording_fit import recording_fit as recording_fit
+from ._rows import example_rows as example_rows
