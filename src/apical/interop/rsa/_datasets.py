@@ -10,7 +10,7 @@ import numpy as np
 from ...measure.representation import example_rows
 
 try:
-    from rsatoolbox.data import Dataset
+    from rsatoolbox.data.dataset import Dataset
 except ImportError as error:
     raise ImportError(
         "`apical.interop.rsa` needs rsatoolbox, which comes with an extra: "
