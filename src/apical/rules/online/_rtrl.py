@@ -100,6 +100,13 @@ class RTRL(Rule):
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
         """Zero influence, if the sequence continues over calls."""
         del key
+        if not circuit.linear_derivatives:
+            raise ValueError(
+                f"{_NAME} differentiates forward, and the model has a derivative that "
+                "is written for reverse mode alone (`jax.custom_vjp`). Write it by "
+                "`jax.custom_jvp`, as those of `apical.spiking` are, or use `UORO` or "
+                "`EProp`."
+            )
         return self._no_influence(circuit, params, args)
 
     def reset(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:

@@ -270,7 +270,13 @@ class TeachingSignal(AbstractThirdFactor):
         return cited(FREMAUX, self.rule)
 
     def start(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
-        """The state of the rule."""
+        """The state of the rule, which must have signals at nodes."""
+        if type(self.rule).signals is Rule.signals or self.rule.through_time:
+            raise ValueError(
+                f"`TeachingSignal({type(self.rule).__name__}(...))` has no teaching "
+                "signals at nodes (`signals`). Use a rule that has, as "
+                "`FeedbackAlignment()` or `DirectFeedbackAlignment()`."
+            )
         return self.rule.init(circuit, key, params, args)
 
     def factors(
