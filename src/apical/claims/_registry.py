@@ -22,7 +22,8 @@ _MODULES: tuple[str, ...] = (
     *("online.eprop_memory", "online.eprop_near_bptt", "online.online_rate"),
     "online.lsnn_learns_to_learn",
     "kernels.path_kernel",
-    "learned.learned_rule",
+    *("learned.learned_rule", "learned.rule_search"),
+    *("efficiency.few_examples", "efficiency.spikes_dropout"),
 )
 
 

@@ -102,8 +102,9 @@ def test_a_life_by_gradient_descent_is_that_of_a_loop():
 
 
 def test_a_rule_without_other_terms_is_gradient_descent_and_with_them_is_not():
-    rule, descent = by_rule(rules.Backpropagation(), 0.1), by_optimizer(
-        optax.identity(), 0.1
+    rule, descent = (
+        by_rule(rules.Backpropagation(), 0.1),
+        by_optimizer(optax.identity(), 0.1),
     )
     task = drawn_task(jax.random.key(0), IMAGES, jnp.arange(5), FORM)
     given = (

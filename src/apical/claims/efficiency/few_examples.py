@@ -105,7 +105,9 @@ def _of_rule(size: Size, name: str, context: TaskContext) -> Iterator[Line]:
     among = len(data.train_y)
     for count in size.numbers:
         scores = np.zeros(size.seeds)
-        for part, within in folds_of(drawn_examples(SEEDS[0], count, among), size.folds):
+        for part, within in folds_of(
+            drawn_examples(SEEDS[0], count, among), size.folds
+        ):
             runs = _runs([SEEDS[0]] * size.seeds, [part] * size.seeds, rates, numbers)
             scores += train(runs).ended[:, within].sum(1)
         best = int(np.argmax(scores))
@@ -117,10 +119,15 @@ def _of_rule(size: Size, name: str, context: TaskContext) -> Iterator[Line]:
         common = {"rule": name, "data": "digits", "examples": count}
         for seed in seeds:
             after, before = (
-                float(each[seed, among:].mean()) for each in (found.ended, found.earlier)
+                float(each[seed, among:].mean())
+                for each in (found.ended, found.earlier)
             )
             yield common | {
-                **{"seed": seed, "test_accuracy": after, "risen": 100 * (after - before)},
+                **{
+                    "seed": seed,
+                    "test_accuracy": after,
+                    "risen": 100 * (after - before),
+                },
                 "learning_rate": chosen.learning_rate,
                 "at_an_end": best in (rates.argmin(), rates.argmax()),
             }
@@ -212,7 +219,9 @@ def judge(lines: Lines) -> Verdict:
 def _against(lines: Lines, rule: str, count: int, says: Any = "higher") -> Finding:
     mine, other = (accuracies(lines, each, count) for each in (rule, BASELINE))
     compared = len(FAMILIES) * len(FEW)
-    found = effect(f"{rule} - backprop, {count} examples", mine, other, MARGIN, compared)
+    found = effect(
+        f"{rule} - backprop, {count} examples", mine, other, MARGIN, compared
+    )
     return Finding(found, says, count == FEWEST, "percent")
 
 
@@ -230,7 +239,9 @@ def _in_words(
 ) -> Iterator[str]:
     """The rule with the highest accuracies, at every number that decides."""
     if ran:
-        best = max(ran, key=lambda rule: np.nanmean([f.effect.mean for f in findings[rule]]))
+        best = max(
+            ran, key=lambda rule: np.nanmean([f.effect.mean for f in findings[rule]])
+        )
         yield from (finding_in_words(each) for each in findings[best])
         higher = [rule for rule in ran if any(each.fits for each in findings[rule])]
         yield f"of {len(ran)} rules {len(higher)} are higher somewhere"

@@ -113,7 +113,9 @@ def by_evolution(search: Search, key: Array, numbers: Numbers) -> Array:
         return state, strategy.get_mean(state)
 
     state = strategy.init(of_start, jnp.zeros(SHAPE), settings)
-    _, course = jax.lax.scan(generation, state, jax.random.split(of_course, generations))
+    _, course = jax.lax.scan(
+        generation, state, jax.random.split(of_course, generations)
+    )
     return search.last_of_parts(course)
 
 

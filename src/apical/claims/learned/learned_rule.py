@@ -269,7 +269,7 @@ CLAIM = Claim(
         "backpropagation."
     ),
     source=(
-        "asked in 2018 of rules that are local (\"use a deep net to find a biophysical "
+        'asked in 2018 of rules that are local ("use a deep net to find a biophysical '
         'learning rule"); Shervani-Tabar & Rosenbaum 2023, Nature Communications 14, '
         "found such rules with random feedback"
     ),
