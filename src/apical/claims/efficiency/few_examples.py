@@ -290,7 +290,7 @@ def _measured(lines: Lines) -> str:
 
 
 def draw(lines: Lines) -> Figure:
-    """Test accuracy against the number of examples: rules, and learners without a net."""
+    """Test accuracy against the number of examples."""
     ran = {line["rule"] for line in lines}
     names = (BASELINE, CONTROL, *FAMILIES, *LEARNERS)
     figure, axes, look = panel_figure(2, names, ran, height=4.6, sharey=True)

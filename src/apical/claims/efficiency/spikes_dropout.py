@@ -45,7 +45,7 @@ class Size(NamedTuple):
         counts: of examples.
         widths: of both hidden layers.
         seeds: of a run.
-        rates: that are tried: as many as seeds, so that one compiled function does both.
+        rates: that are tried; as many as seeds, as one compiled function does both.
         updates: of each training.
     """
 

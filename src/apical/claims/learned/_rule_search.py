@@ -72,7 +72,7 @@ def mean_loss(search: Search, rule: Array, key: Array) -> Array:
     return jnp.mean(lived_by(search, rule, key, search.tasks).loss)
 
 
-# ---- The ways: rules `(looks, ...)` of a search, a key and numbers, which may be traced
+# ---- The ways: rules `(looks, ...)` of a search, a key, and numbers (maybe traced)
 
 Numbers = dict[str, Any]
 Find = Callable[[Search, Array, Numbers], Array]
