@@ -260,7 +260,7 @@ def _number(count: float | None) -> str:
 def _refusals(
     lines: Lines, word: str, findings: dict[str, list[Finding]]
 ) -> Iterator[str]:
-    """Backprop that was not tuned or trained to the end; a rule that might be higher."""
+    """Backprop that was not tuned or trained to the end; rules that may be higher."""
     decided = [line for line in lines if line["examples"] in FEW]
     ends = {
         (line["rule"], line["examples"])

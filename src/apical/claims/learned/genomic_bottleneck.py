@@ -8,8 +8,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-from jax import Array
 from matplotlib.figure import Figure
 
 from apical.claims._claim import Claim, Lines, Published, Scale, Task, TaskContext
@@ -18,13 +16,19 @@ from apical.claims._effect_size import Effect, effect, lines_where
 from apical.claims._plots import draw_line, panel_figure
 from apical.claims._published_numbers import NOT_RUN
 from apical.claims._verdict import Finding, Verdict, decide, finding_in_words
+from apical.claims.learned._genome_training import (
+    DIRECT,
+    INNATE,
+    LIFETIME,
+    PARTS,
+    Course,
+    Images,
+    training_plan,
+)
 from apical.claims.learned._genomes import (
     accuracies_of_a_life,
     count,
-    drawn_batches,
     grow,
-    live,
-    loss,
     new_genome,
     new_weights,
     tags_of,
@@ -32,13 +36,10 @@ from apical.claims.learned._genomes import (
 from apical.lab.storage._jsonl import Line
 from apical.lab.training._tuning import SEEDS
 
-INNATE, LIFETIME = "genome, by loss at birth", "genome, by loss after learning"
-DIRECT = "direct weights, trained"
 RANDOM_GENOME, RANDOM = "random genome", "random weights"
 NAMES = (INNATE, LIFETIME, DIRECT, RANDOM_GENOME, RANDOM)
 JUDGED, LITTLE = 8, 20  # hidden units of g; steps of a life
 MARGIN, STILL = 5.0, 1.0
-_PARTS = 10  # of the training of a genome
 
 
 class Size(NamedTuple):
@@ -106,14 +107,6 @@ def tasks(scale: Scale) -> Iterator[Task]:
     yield Task("random", partial(_random, size))
 
 
-class Images(NamedTuple):
-    """Images and labels to train with, to choose with, and to test with."""
-
-    train: tuple[Array, Array]
-    held_out: tuple[Array, Array]
-    test: tuple[Array, Array]
-
-
 def _images(size: Size, context: TaskContext) -> Images:
     whole = size.trained + size.held_out
     data = vector_loader(size.data, whole, size.tested)(context)
@@ -123,92 +116,17 @@ def _images(size: Size, context: TaskContext) -> Images:
     return Images(train, held_out, (jnp.asarray(data.test_x), jnp.asarray(data.test_y)))
 
 
-class Plan(NamedTuple):
-    """What is trained: how it begins, and the weights and the loss that follow."""
-
-    begin: Any
-    weights: Any
-    loss: Any
-
-
-def _plan(size: Size, name: str, hidden: int, inputs: int) -> Plan:
-    sizes = (inputs, size.width, 10)
-    if name == DIRECT:
-        begin = partial(new_weights, sizes=sizes)
-        return Plan(begin, lambda w: w, lambda w, x, y: loss(w, x[0], y[0]))
-    tags = tags_of(sizes)
-
-    def begun(key: Array) -> Any:
-        genome = new_genome(key, sizes, hidden)
-        learns = {"log_rate": jnp.log(jnp.asarray(0.1))} if name == LIFETIME else {}
-        return {"genome": genome, **learns}
-
-    def weights(genes: Any) -> Any:
-        return grow(genes["genome"], tags)
-
-    def at_birth(genes: Any, x: Array, y: Array) -> Array:
-        return loss(weights(genes), x[0], y[0])
-
-    def after_life(genes: Any, x: Array, y: Array) -> Array:
-        rate = jnp.exp(genes["log_rate"])
-        return loss(live(weights(genes), rate, (x[1:], y[1:])), x[0], y[0])
-
-    return Plan(begun, weights, after_life if name == LIFETIME else at_birth)
-
-
-class Course(NamedTuple):
-    """A compiled training: its genes after every part, at a rate."""
-
-    plan: Plan
-    images: Images
-    batches: int  # of each update
-
-    def run(self, key: Array, rate: Array, updates: int) -> Any:
-        """The genes after every tenth of the updates, stacked; their own rate falls.
-
-        Args:
-            key: of the start and the batches.
-            rate: of Adam.
-            updates: of the genes.
-        """
-        transform = optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam())
-        falling = optax.cosine_decay_schedule(1.0, updates)
-        of_start, of_batches = jax.random.split(key)
-        genes = self.plan.begin(of_start)
-
-        def update(at: Any, given: Any) -> tuple[Any, None]:
-            genes, moments = at
-            number, key = given
-            batch = drawn_batches(key, *self.images.train, self.batches)
-            slopes = jax.grad(self.plan.loss)(genes, *batch)
-            moved, moments = transform.update(slopes, moments)
-            size = rate * falling(number)
-            genes = jax.tree.map(lambda g, m: g - size * m, genes, moved)
-            return (genes, moments), None
-
-        def part(at: Any, given: Any) -> tuple[Any, Any]:
-            at, _ = jax.lax.scan(update, at, given)
-            return at, at[0]
-
-        keys = jax.random.split(of_batches, updates)
-        given = jax.tree.map(
-            lambda leaf: leaf.reshape(_PARTS, -1, *leaf.shape[1:]),
-            (jnp.arange(updates), keys),
-        )
-        return jax.lax.scan(part, (genes, transform.init(genes)), given)[1]
-
-
 def _trained(
     size: Size, name: str, hidden: int, context: TaskContext
 ) -> Iterator[Line]:
     """The best rate on a seed that is not shown, then every seed with it."""
     images = _images(size, context)
-    plan = _plan(size, name, hidden, images.test[0].shape[1])
+    plan = training_plan(name, (images.test[0].shape[1], size.width, 10), hidden)
     loops = size.loop if name == LIFETIME else 0
     course = Course(plan, images, loops + 1)
     run = jax.jit(course.run, static_argnums=2)
     score, early = (_scorer(size, images, upto) for upto in (None, 2))
-    shorter = _PARTS * max(1, int(_SHORTER * size.updates / _PARTS))
+    shorter = PARTS * max(1, int(_SHORTER * size.updates / PARTS))
     scores = []
     for rate in size.rates if len(size.rates) > 1 else ():
         genes = run(jax.random.key(SEEDS[0]), jnp.asarray(rate), shorter)
@@ -224,9 +142,9 @@ def _trained(
         shared = common | {"seed": seed, "learning_rate": size.rates[best]}
         shared |= {"numbers": count(last), "weights": count(weights)}
         shared["at_an_end"] = bool(scores) and best in (0, len(scores) - 1)
-        for i in range(_PARTS - 1):
+        for i in range(PARTS - 1):
             then = plan.weights(jax.tree.map(lambda leaf, i=i: leaf[i], genes))
-            yield from _lines(shared, size, early(then, seed), (i + 1) / _PARTS)
+            yield from _lines(shared, size, early(then, seed), (i + 1) / PARTS)
         yield from _lines(shared, size, score(weights, seed), 1.0)
     for i, found in enumerate(scores):
         yield common | {
