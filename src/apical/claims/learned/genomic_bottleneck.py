@@ -255,7 +255,7 @@ def _refusals(lines: Lines) -> Iterator[str]:
 
 
 def _compressions(lines: Lines) -> dict[int, float]:
-    """By the hidden units of g how many weights there are for a number of the genome."""
+    """The weights for each number of the genome, by the hidden units of g."""
     return {
         line["hidden"]: line["weights"] / line["numbers"]
         for line in lines_where(lines, rule=INNATE)
