@@ -119,17 +119,17 @@ class Trainer:
         self._kind, self._hidden, self._updates = kind, hidden, updates
         self._x = jnp.concatenate([data.train_x, data.test_x])
         self._y = jnp.concatenate([data.train_y, data.test_y])
-        self._run = jax.jit(jax.vmap(self._one))
+        self._run = jax.jit(jax.vmap(self._one, (0, None, None)))
 
     def __call__(self, runs: Runs) -> Scores:
         """Loss and accuracy of every image with rates `(runs, images)`."""
-        return jax.device_get(self._run(runs))
+        return jax.device_get(self._run(runs, self._x, self._y))
 
     def _loss(self, params: Params, x: Array, y: Array, *uniforms: Array) -> Array:
         found = logits(params, x, self._kind, uniforms)
         return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(found, y))
 
-    def _one(self, run: Runs) -> Scores:
+    def _one(self, run: Runs, images: Array, labels: Array) -> Scores:
         keys = jax.random.split(run.keys, 4)
         rule = (
             rules.StraightThrough() if self._kind == SPIKES else rules.Backpropagation()
@@ -145,7 +145,7 @@ class Trainer:
             chosen = run.orders[jnp.minimum(place, run.counts - 1)]
             cuts = np.cumsum(self._hidden)[:-1]
             masks = jnp.split(of_units, cuts, axis=1) if dropout else ()
-            return self._x[chosen], self._y[chosen], *masks
+            return images[chosen], labels[chosen], *masks
 
         def update(at: Any, key: Array) -> tuple[Any, None]:
             drawn = jax.random.uniform(key, (BATCH, 1 + units))
@@ -155,6 +155,6 @@ class Trainer:
         state = step.init(keys[1], params, *batch(jnp.zeros((BATCH, 1 + units))))
         every = jax.random.split(keys[2], self._updates)
         (params, _), _ = jax.lax.scan(update, (params, state), every)
-        found = logits(params, self._x, RATES)
-        losses = optax.softmax_cross_entropy_with_integer_labels(found, self._y)
-        return Scores(losses, found.argmax(-1) == self._y)
+        found = logits(params, images, RATES)
+        losses = optax.softmax_cross_entropy_with_integer_labels(found, labels)
+        return Scores(losses, found.argmax(-1) == labels)

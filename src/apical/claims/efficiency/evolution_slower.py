@@ -67,7 +67,7 @@ def trials_of(rule: str, number: int) -> list[tuple[float, float]]:
     """Step sizes and, for evolution, sizes of the noise (0 for backpropagation)."""
     if rule == BACKPROP:
         return [(float(rate), 0.0) for rate in np.geomspace(0.02, 20.0, number)]
-    rates = np.geomspace(0.004, 4.0, max(2, number // 2))
+    rates = np.geomspace(0.004, 4.0, -(-number // 2))
     return [(float(r), noise) for noise, r in product((0.03, 0.1), rates)][:number]
 
 

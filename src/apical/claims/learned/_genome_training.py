@@ -78,16 +78,16 @@ def training_plan(name: str, sizes: tuple[int, ...], hidden: int) -> Plan:
 
 
 class Course(NamedTuple):
-    """A compiled training: its genes after every part, at a rate."""
+    """A training: its genes after every part, at a rate."""
 
     plan: Plan
-    images: Images
     batches: int  # of each update
 
-    def run(self, key: Array, rate: Array, updates: int) -> Any:
+    def run(self, images: Images, key: Array, rate: Array, updates: int) -> Any:
         """The genes after every tenth of the updates, stacked; their own rate falls.
 
         Args:
+            images: to train with.
             key: of the start and the batches.
             rate: of Adam.
             updates: of the genes.
@@ -100,7 +100,7 @@ class Course(NamedTuple):
         def update(at: Any, given: Any) -> tuple[Any, None]:
             genes, moments = at
             number, key = given
-            batch = drawn_batches(key, *self.images.train, self.batches)
+            batch = drawn_batches(key, *images.train, self.batches)
             slopes = jax.grad(self.plan.loss)(genes, *batch)
             moved, moments = transform.update(slopes, moments)
             size = rate * falling(number)

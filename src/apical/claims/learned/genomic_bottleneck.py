@@ -123,20 +123,22 @@ def _trained(
     images = _images(size, context)
     plan = training_plan(name, (images.test[0].shape[1], size.width, 10), hidden)
     loops = size.loop if name == LIFETIME else 0
-    course = Course(plan, images, loops + 1)
-    run = jax.jit(course.run, static_argnums=2)
+    course = Course(plan, loops + 1)
+    run = jax.jit(course.run, static_argnums=3)
     score, early = (_scorer(size, images, upto) for upto in (None, 2))
     shorter = PARTS * max(1, int(_SHORTER * size.updates / PARTS))
     scores = []
     for rate in size.rates if len(size.rates) > 1 else ():
-        genes = run(jax.random.key(SEEDS[0]), jnp.asarray(rate), shorter)
+        genes = run(images, jax.random.key(SEEDS[0]), jnp.asarray(rate), shorter)
         last = jax.tree.map(lambda leaf: leaf[-1], genes)
         found = early(plan.weights(last), SEEDS[0])
         scores.append(found[1 if loops else 0, :, 0].max())
     best = int(np.argmax(scores)) if scores else 0
     common = {"rule": name, "data": size.data, "hidden": hidden}
     for seed in range(size.seeds):
-        genes = run(jax.random.key(seed), jnp.asarray(size.rates[best]), size.updates)
+        genes = run(
+            images, jax.random.key(seed), jnp.asarray(size.rates[best]), size.updates
+        )
         last = jax.tree.map(lambda leaf: leaf[-1], genes)
         weights = plan.weights(last)
         shared = common | {"seed": seed, "learning_rate": size.rates[best]}
@@ -171,14 +173,14 @@ def _random(size: Size, context: TaskContext) -> Iterator[Line]:
 def _scorer(size: Size, images: Images, upto: int | None = None) -> Any:
     """Accuracies `(steps, rates, (held out, test))` of a life, compiled."""
     steps = size.steps[:upto]
-    tests = (images.held_out, images.test)
-    rates, train = jnp.asarray(size.lifetime_rates), images.train
-    scored = jax.jit(
-        lambda weights, key: accuracies_of_a_life(
-            weights, key, rates, steps, train, tests
-        )
-    )
-    return lambda weights, seed: np.asarray(scored(weights, jax.random.key(seed)))
+    rates, tests = jnp.asarray(size.lifetime_rates), (images.held_out, images.test)
+
+    @jax.jit
+    def scored(weights: Any, seed: Any, train: Any, tests: Any) -> Any:
+        key = jax.random.key(seed)
+        return accuracies_of_a_life(weights, key, rates, steps, train, tests)
+
+    return lambda weights, seed: np.asarray(scored(weights, seed, images.train, tests))
 
 
 def _lines(shared: Line, size: Size, found: np.ndarray, share: float) -> Iterator[Line]:
