@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from apical.claims._claim import Claim, Lines, Published, Scale, Task, TaskContext
 from apical.claims._data import DATA_NAMES, vector_loader
 from apical.claims._effect_size import LEAST_SEEDS, effect, lines_where
-from apical.claims._plots import draw_line, panel_figure
+from apical.claims._plots import draw_line, log_x_axis, panel_figure
 from apical.claims._published_numbers import NOT_RUN
 from apical.claims._verdict import Finding, Verdict, Word, finding_in_words
 from apical.claims.efficiency._few_examples_runs import (
@@ -307,8 +307,7 @@ def draw(lines: Lines) -> Figure:
                 )
             draw_line(panel, points, look[rule])
         panel.set(title=f"{DATA_NAMES['digits']}: {title}", xlabel="examples")
-        if lines:
-            panel.set_xscale("log")
+        log_x_axis(panel, (line["examples"] for line in lines))
     axes[0].set_ylabel("test accuracy (%)")
     return figure
 

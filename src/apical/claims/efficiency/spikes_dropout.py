@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from apical.claims._claim import Claim, Lines, Published, Scale, Task, TaskContext
 from apical.claims._data import DATA_NAMES, data_names, vector_loader
 from apical.claims._effect_size import effect, lines_where
-from apical.claims._plots import draw_line, panel_figure
+from apical.claims._plots import draw_line, log_x_axis, panel_figure
 from apical.claims._published_numbers import NOT_RUN
 from apical.claims._verdict import Finding, Verdict, decide
 from apical.claims.efficiency._few_examples_runs import drawn_examples
@@ -186,8 +186,7 @@ def draw(lines: Lines) -> Figure:
                 points.setdefault(line["examples"], []).append(scale * gap)
             draw_line(panel, points, look[kind])
         panel.set(title=f"width {width}", xlabel="examples", ylabel=label)
-        if lines:
-            panel.set_xscale("log")
+        log_x_axis(panel, (line["examples"] for line in lines))
     figure.suptitle(data_names(lines), fontsize=9)
     return figure
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from apical.claims._claim import Claim, Lines, Published, Scale, Task, TaskContext
 from apical.claims._data import DATA_NAMES, data_names, vector_loader
 from apical.claims._effect_size import Effect, effect, lines_where
-from apical.claims._plots import draw_line, panel_figure
+from apical.claims._plots import draw_line, log_x_axis, panel_figure
 from apical.claims._published_numbers import NOT_RUN
 from apical.claims._verdict import Finding, Verdict, decide, finding_in_words
 from apical.claims.learned._genome_training import (
@@ -292,8 +292,7 @@ def draw(lines: Lines) -> Figure:
                 panel.axhline(np.mean(level), lw=1.0, **style)
         title = f"after {after} steps" if after else "at birth"
         panel.set(title=title, xlabel="numbers of the genome")
-        if lines:
-            panel.set_xscale("log")
+        log_x_axis(panel, (x["numbers"] for x in lines_where(lines, rule=INNATE)))
     hidden = (
         JUDGED
         if lines_where(lines, hidden=JUDGED)

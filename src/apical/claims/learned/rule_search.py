@@ -15,7 +15,7 @@ from apical import rules
 from apical.claims._claim import Claim, Lines, Published, Scale, Task, TaskContext
 from apical.claims._data import DATA_NAMES
 from apical.claims._effect_size import effect, lines_where
-from apical.claims._plots import draw_line, panel_figure
+from apical.claims._plots import draw_line, log_x_axis, panel_figure
 from apical.claims._published_numbers import NOT_RUN
 from apical.claims._verdict import Finding, Verdict, decide
 from apical.claims.learned._lives import Form, class_split, images_by_class
@@ -248,8 +248,8 @@ def draw(lines: Lines) -> Figure:
         draw_line(axes[0], points, look[rule])
     name = DATA_NAMES["digits"]
     axes[0].set(title=f"{name}: accuracy after a life (%)", xlabel="evaluations")
-    if lines:
-        axes[0].set_xscale("log")
+    shown = {line["evaluations"] for line in lines}
+    log_x_axis(axes[0], (x for x in shown if (max(shown) / x).is_integer()))
     return figure
 
 
