@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array
 
@@ -21,7 +22,8 @@ from apical import rules
 from apical.claims.learned._lives import Form, Weights, loss_fn
 
 SHAPE = (2, 3, 2, 2)  # exponents 0 and 1 of x, w and delta; 0, 1 and 2 of y
-TAUGHT = jnp.zeros(SHAPE).at[1, 0, 0, 1].set(1.0)  # x delta
+TAUGHT = np.zeros(SHAPE, np.float32)
+TAUGHT[1, 0, 0, 1] = 1.0  # x delta
 Numbers = dict[str, Array]
 
 

@@ -314,8 +314,8 @@ CLAIM = Claim(
         "meta-learning, and the read-out alone, are shown only."
     ),
     margin=(
-        "half a percent of the test images, as for other sets of digits; a first trial "
-        "on two data sets differed by up to 4."
+        "half a percent of the test images, as for other sets of digits; in a prototype "
+        "accuracies differed by up to 4."
     ),
     data=("digits", "fashion-mnist"),
     trials=5,
