@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from sklearn.gaussian_process import GaussianProcessRegressor
@@ -39,7 +39,8 @@ def _neighbours(numbers: Numbers, x: Any, y: Any, test: Any) -> np.ndarray:
 def _gaussian_process(numbers: Numbers, x: Any, y: Any, test: Any) -> np.ndarray:
     """Regression of the one-hot labels; the class is that of the largest mean."""
     kernel = RBF(numbers["length"]) + WhiteKernel(numbers["noise"])
-    model = GaussianProcessRegressor(kernel, optimizer=None)
+    # scikit-learn's types do not know None, by which the kernel is kept as it is.
+    model: Any = GaussianProcessRegressor(kernel, optimizer=cast(Any, None))
     one_hot = np.eye(int(y.max()) + 1)[y]
     return model.fit(x, one_hot - one_hot.mean(0)).predict(test).argmax(1)
 

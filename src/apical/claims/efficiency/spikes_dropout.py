@@ -15,7 +15,7 @@ from apical.claims._data import DATA_NAMES, data_names, vector_loader
 from apical.claims._effect_size import effect, lines_where
 from apical.claims._plots import draw_line, log_x_axis, panel_figure
 from apical.claims._published_numbers import NOT_RUN
-from apical.claims._verdict import Finding, Verdict, decide
+from apical.claims._verdict import Finding, Says, Verdict, decide
 from apical.claims.efficiency._few_examples_runs import drawn_examples
 from apical.claims.efficiency._stochastic_units import (
     DROPOUT,
@@ -131,9 +131,8 @@ def judge(lines: Lines) -> Verdict:
     """From the gap between training and test, against rates and against dropout."""
     findings = []
     places = list(product(COUNTS, WIDTHS))
-    for (count, width), (other, says) in product(
-        places, ((RATES, "lower"), (DROPOUT, "equal"))
-    ):
+    said: dict[str, Says] = {RATES: "lower", DROPOUT: "equal"}
+    for (count, width), (other, says) in product(places, said.items()):
         mine, theirs = (gaps(lines, kind, count, width) for kind in (SPIKES, other))
         what = f"gap, spikes - {other}, {count} examples, width {width}"
         found = effect(what, mine, theirs, MARGIN, compared=len(places))

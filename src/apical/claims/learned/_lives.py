@@ -117,9 +117,9 @@ def drawn_task(key: Array, images: Images, among: Array, form: Form) -> Task:
         x = source[classes[labels], chosen][..., order]
         return x, jax.nn.one_hot(labels, form.classes)
 
-    first, second = (each.reshape(updates) for each in others[:2])
-    batches = drawn(first, second, images.learned)
-    return Task(batches, drawn(*others[2:], images.tested))
+    first, second, *of_test = others
+    batches = drawn(first.reshape(updates), second.reshape(updates), images.learned)
+    return Task(batches, drawn(of_test[0], of_test[1], images.tested))
 
 
 def new_weights(key: Array, form: Form) -> Weights:

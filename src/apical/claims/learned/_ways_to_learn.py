@@ -105,7 +105,8 @@ def by_optimizer(
             w, moments = at
             grads = learner(w, state, *batch).grads
             moved, moments = optimizer.update(grads, moments)
-            return ({n: w[n] - rates[n] * moved[n] for n in w}, moments), None
+            w = jax.tree.map(lambda w, rate, m: w - rate * m, w, rates, moved)
+            return (w, moments), None
 
         return jax.lax.scan(update, (w, optimizer.init(w)), batches)[0][0]
 

@@ -289,7 +289,7 @@ def draw(lines: Lines) -> Figure:
             level = list(accuracies(lines, name, 0, when).values())
             if level:
                 style = {"color": look[name].colour, "linestyle": look[name].dashes}
-                panel.axhline(np.mean(level), lw=1.0, **style)
+                panel.axhline(float(np.mean(level)), lw=1.0, **style)
         title = f"after {after} steps" if after else "at birth"
         panel.set(title=title, xlabel="numbers of the genome")
         log_x_axis(panel, (x["numbers"] for x in lines_where(lines, rule=INNATE)))

@@ -253,7 +253,9 @@ def _measured_in_words(lines: Lines) -> str:
 
 def draw(lines: Lines) -> Figure:
     """The accuracy after a life in each place, by the way to learn."""
-    places = [("digits", SAME), *PLACES.items()]
+    every = [("digits", SAME), *PLACES.items()]
+    ran = {(line["data"], line["place"]) for line in lines}
+    places = [place for place in every if place in ran] or every
     figure, axes, _ = panel_figure(len(places), (), (), sharey=True)
     for panel, (data, place) in zip(axes, places, strict=True):
         rows = {rule: _accuracies(lines, rule, data, place) for rule in WAYS}
