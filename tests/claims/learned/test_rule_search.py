@@ -109,11 +109,11 @@ def lines(evolved=(89.0, 89.0), drawn=(89.0, 89.0), seeds=5, **numbers):
         (lines(seeds=4), "not settled"),
         (lines(**{claim.SGD: {"rate": 2.5}}), "not settled"),
         # An end matters only where more might have been reached beyond it.
-        (lines(**{claim.EVOLUTION: {"rate": 0.16, "noise": 0.06}}), "holds"),
+        (lines(**{claim.EVOLUTION: {"rate": 0.03, "noise": 0.02}}), "holds"),
         (
             lines(
                 evolved=(80.0, 80.0),
-                **{claim.EVOLUTION: {"rate": 0.16, "noise": 0.06}},
+                **{claim.EVOLUTION: {"rate": 0.03, "noise": 0.02}},
             ),
             "not settled",
         ),

@@ -53,10 +53,12 @@ def _grid(**numbers: tuple[float, ...]) -> tuple[dict[str, float], ...]:
 # Nine trials of each way; those of a grid of two numbers are three of each.
 TRIALS: dict[str, tuple[dict[str, float], ...]] = {
     SGD: _grid(rate=(0.05, 0.1, 0.2, 0.3, 0.45, 0.7, 1.0, 1.5, 2.5)),
-    GRADIENT: _grid(rate=(0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.13, 0.26)),
+    GRADIENT: _grid(
+        rate=(0.0003, 0.0006, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064)
+    ),
     EVOLUTION: _grid(
-        rate=(0.01, 0.01, 0.01, 0.04, 0.04, 0.04, 0.16, 0.16, 0.16),
-        noise=(0.02, 0.06, 0.2) * 3,
+        rate=(0.003, 0.003, 0.003, 0.01, 0.01, 0.01, 0.03, 0.03, 0.03),
+        noise=(0.006, 0.02, 0.06) * 3,
     ),
     SEARCH: _grid(
         terms=(1, 1, 1, 2, 2, 2, 4, 4, 4),
