@@ -128,7 +128,14 @@ def test_what_a_lifetime_descends_is_the_loss_after_it(images):
 
 
 def lines(
-    birth=92.0, later=94.0, direct=94.0, plain=60.0, seeds=5, end=False, late=0.0
+    birth=92.0,
+    later=94.0,
+    direct=94.0,
+    plain=60.0,
+    seeds=5,
+    end=False,
+    late=0.0,
+    slow=0.0,
 ):
     """Lines of the genome that is judged and of its controls."""
     judged, other = claim.JUDGED, {"hidden": 0, "at_an_end": False}
@@ -139,6 +146,7 @@ def lines(
         (of_genome, 5, birth, 1.0),
         (of_genome, claim.LITTLE, later, 1.0),
         (of_genome, 0, birth - 20, 0.2),
+        (of_genome, 0, birth - slow, 0.8),
         (of_loop, 0, birth - 10, 1.0),
         (of_loop, 5, birth + 1, 1.0),
         (other | {"rule": DIRECT}, 0, direct - late, 0.8),
@@ -166,6 +174,8 @@ def lines(
         (lines(seeds=4), "not settled"),
         (lines(end=True), "not settled"),
         (lines(late=2.0), "not settled"),
+        (lines(slow=2.0), "holds"),
+        (lines(birth=80.0, later=85.0, slow=2.0), "not settled"),
         ([], "not settled"),
     ],
 )

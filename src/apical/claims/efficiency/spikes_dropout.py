@@ -31,7 +31,7 @@ from apical.lab.training._tuning import SEEDS
 COUNTS, WIDTHS = (100, 300, 1000), (100, 400)
 FEW = (100, 300)  # the limits
 MARGIN = 0.5
-_RATES = tuple(float(f"{rate:.2g}") for rate in np.geomspace(1e-4, 5e-2, 16))
+_RATES = tuple(float(f"{rate:.2g}") for rate in np.geomspace(3e-4, 0.3, 16))
 
 
 class Size(NamedTuple):

@@ -81,7 +81,7 @@ _LIFETIME = tuple(float(f"{rate:.2g}") for rate in np.geomspace(0.003, 3.0, 8))
 SIZES: dict[Scale, Size] = {
     "full": Size(
         *("mnist", 10_000, 2000, 5000, 100, (2, 4, 8, 16, 32), (4, 8, 16)),
-        *(5, (0, 5, 20, 100), 1000, _RATES, 5, _LIFETIME),
+        *(5, (0, 5, 20, 100), 5000, _RATES, 5, _LIFETIME),
     ),
     "quick": Size(
         *("digits", 1000, 400, 360, 20, (8,), (8,)),
@@ -227,7 +227,9 @@ def judge(lines: Lines) -> Verdict:
     baldwin = list(_with_lifetimes(lines))
     verdict = decide([*findings, *baldwin])
     because = "; ".join([verdict.because, *map(finding_in_words, baldwin)])
-    return verdict._replace(because=because).with_refusals(list(_refusals(lines)))
+    return verdict._replace(because=because).with_refusals(
+        list(_refusals(lines, verdict.word))
+    )
 
 
 def _with_lifetimes(lines: Lines) -> Iterator[Finding]:
@@ -242,18 +244,23 @@ def _with_lifetimes(lines: Lines) -> Iterator[Finding]:
         yield Finding(effect(what, mine, other, MARGIN, 4), unit="percent")
 
 
-def _refusals(lines: Lines) -> Iterator[str]:
+def _refusals(lines: Lines, word: str) -> Iterator[str]:
     for name, hidden in ((INNATE, JUDGED), (DIRECT, 0)):
         here = lines_where(lines, rule=name, hidden=hidden)
         if any(line["at_an_end"] for line in here):
             yield f"the best rate of Adam of {name} is an end of those tried"
-    late, end = (accuracies(lines, DIRECT, 0, 0, share) for share in (0.8, 1.0))
-    risen = [end[seed] - late[seed] for seed in end if seed in late]
-    if risen and np.mean(risen) > STILL:
-        yield (
-            f"{DIRECT} are undertrained: they rise by {np.mean(risen):.2f} percent "
-            f"over the last fifth of training, more than {STILL:g}"
-        )
+    # A genome that still improves speaks for the claim, if it holds.
+    for name, hidden in (
+        (DIRECT, 0),
+        *(((INNATE, JUDGED),) if word != "holds" else ()),
+    ):
+        late, end = (accuracies(lines, name, hidden, 0, s) for s in (0.8, 1.0))
+        risen = [end[seed] - late[seed] for seed in end if seed in late]
+        if risen and np.mean(risen) > STILL:
+            yield (
+                f"undertrained ({name}): the accuracy rises by {np.mean(risen):.2f} "
+                f"percent over the last fifth of training, more than {STILL:g}"
+            )
 
 
 def _compressions(lines: Lines) -> dict[int, float]:
@@ -323,7 +330,7 @@ CLAIM = Claim(
         "biases, whose 79,400 weights are written by two networks g with 2 to 32 units "
         "in each of two layers (about 80 to 3,100 numbers) from the binary places of "
         "the two units. The genome descends the loss at birth, by the gradient through "
-        "growth: 1,000 updates of Adam on 64 images. Or, for three sizes, the loss "
+        "growth: 5,000 updates of Adam on 64 images. Or, for three sizes, the loss "
         "after a life of 5 steps of gradient descent, with a rate of its own. Beside "
         "them direct weights with as many updates, random weights and random genomes. "
         "Rates of Adam: the best of 5, on 2,000 held-out images and a seed that is not "
@@ -352,16 +359,17 @@ CLAIM = Claim(
         "within limits if (b). Does not hold if one of these is against the claim and "
         "the limits do not hold either. Otherwise not settled. Refused if the best "
         "rate of the genome or of direct weights is an end of those tried, or if "
-        f"direct weights rise by more than {STILL:g} percent over the last fifth of "
-        "training. Other sizes, and what a lifetime in the loop changes (early and at "
-        "the end, at birth and after 5 steps), are shown only."
+        f"direct weights (or, unless it holds, the genome) rise by more than {STILL:g} "
+        "percent over the last fifth of training. Other sizes, and "
+        "what a lifetime in the loop changes (early and at the end, at birth and after "
+        "5 steps), are shown only."
     ),
     margin=(
         "5 percent: the published genome at 322x is about 4 below its direct weights."
     ),
     data=("mnist",),
     trials=5,
-    hours=0.8,
+    hours=0.7,
     tasks=tasks,
     judge=judge,
     draw=draw,
