@@ -81,13 +81,13 @@ class FewExamples:
         self._spec, self._data, self._updates = spec, data, updates
         self._x = jnp.concatenate([data.train_x, data.test_x])
         self._y = jnp.concatenate([data.train_y, data.test_y])
-        self._run = jax.jit(jax.vmap(self._one))
+        self._run = jax.jit(jax.vmap(self._one, (0, None, None)))
 
     def __call__(self, runs: Runs) -> Answers:
         """The answers of the trained networks; wrong where a network diverged."""
-        return jax.device_get(self._run(runs))
+        return jax.device_get(self._run(runs, self._x, self._y))
 
-    def _one(self, run: Runs) -> Answers:
+    def _one(self, run: Runs, x: Array, y: Array) -> Answers:
         keys = jax.random.split(run.keys, 3)
         model = MLP(self._sizes, keys[0])
         params, static = eqx.partition(model, eqx.is_array)
@@ -100,7 +100,7 @@ class FewExamples:
             )
 
         first = run.orders[:BATCH]
-        batch = None, self._x[first], self._y[first]
+        batch = None, x[first], y[first]
         state = step_at(_ANY_RATE).init(keys[1], params, *batch)
         step = step_at(run.rates)
 
@@ -108,13 +108,13 @@ class FewExamples:
             # `drawn` is below 1, its product with the count may round up to it.
             place = jnp.minimum((drawn * run.counts).astype(int), run.counts - 1)
             chosen = run.orders[place]
-            params, state, _ = step(*at, None, self._x[chosen], self._y[chosen])
+            params, state, _ = step(*at, None, x[chosen], y[chosen])
             return (params, state), None
 
         def answers(at: Any) -> Array:
-            outputs = step.predict(*at, None, self._x, self._y)
+            outputs = step.predict(*at, None, x, y)
             known = jnp.all(jnp.isfinite(outputs))
-            return known & (outputs.argmax(-1) == self._y)
+            return known & (outputs.argmax(-1) == y)
 
         drawn = jax.random.uniform(keys[2], (self._updates, BATCH))
         cut = int(EARLIER * self._updates)
