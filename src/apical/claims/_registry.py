@@ -22,6 +22,7 @@ _MODULES: tuple[str, ...] = (
     *("online.eprop_memory", "online.eprop_near_bptt", "online.online_rate"),
     "online.lsnn_learns_to_learn",
     "kernels.path_kernel",
+    "unsupervised.pc_bayes_net",
 )
 
 
