@@ -3,14 +3,18 @@
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from apical.claims import run_claim
 from apical.claims._fairness import refuse_if_unfair
 from apical.claims.unsupervised import pca_chain as claim
-from apical.claims.unsupervised._training import chosen_rate, run_lines, training_run
+from apical.claims.unsupervised._training import (
+    Budget,
+    chosen_rate,
+    run_lines,
+    training_runs,
+)
 from apical.lab._registry import BASELINE, CONTROL
 from apical.lab.report.figures._style import figure_style, render
 
@@ -34,7 +38,7 @@ def lines(spread=0.05, seeds=8, rise=0.0, without=(), **scores):
                         noise = spread * (seed % 3 - 1) if rule == claim.SANGER else 0
                         last = score + noise
                         course = {"score": [last - rise, last]}
-                        found += run_lines(course, seed, **said, learning_rate=0.1)
+                        found += run_lines(course, said | {"learning_rate": 0.1}, seed)
     return found
 
 
@@ -91,11 +95,10 @@ def test_a_verdict_is_refused_at_an_end_and_while_backprop_is_still_learning():
         return refuse_if_unfair(claim.CLAIM, verdict, measured, drawn).refused
 
     assert refused(lines(), trials()) == ()
-    assert any(
-        "the smallest step size won" in why for why in refused(lines(), trials(0))
-    )
-    slow = refused(lines(rise=1.0), trials())
-    assert any("is undertrained: it rises by 1.00 points" in why for why in slow)
+    told = refused(lines(), trials(0))
+    assert any("the one with the smallest step size won" in why for why in told)
+    told = refused(lines(rise=3.0), trials())
+    assert any("is undertrained: it rises by 1.20 points" in why for why in told)
 
 
 def test_lines_are_drawn():
@@ -139,32 +142,31 @@ def test_only_a_rule_moves_hidden_layers_and_every_readout_learns(rule):
     whole, _ = parts()
     problem = claim.problem_of(rule, 5, (4, 3), claim.WHITENED, 4)
     problem = problem._replace(measure=lambda params, data: params)
-    found = training_run(problem, 4, 2)(0, 0.01, whole)
+    found = training_runs(problem, 4, 2)([0], [0.01], whole)
     start = problem.init(jax.random.split(jax.random.key(0), 3)[0])
     moved = {
-        name: not np.allclose(found[name][-1], start[name])
+        name: not np.allclose(found[name][0, -1], start[name])
         for name in ("first", "second")
     }
     assert set(moved.values()) == {rule != CONTROL}
-    assert not np.allclose(found["readout"]["w"][-1], start["readout"]["w"])
+    assert not np.allclose(found["readout"]["w"][0, -1], start["readout"]["w"])
 
 
 def test_the_best_finite_trial_is_chosen_over_all_tuning_seeds():
-    seen = []
+    by_rate = {0.1: 1.0, 1.0: 2.0, 10.0: float("nan")}
 
-    def score(seed, rate):
-        seen.append(seed)
-        return {0.1: 1.0, 1.0: 2.0, 10.0: jnp.nan}[rate] + seed
+    def scores(seeds, rates):
+        assert set(seeds) == {1000, 1001}
+        return [by_rate[r] + s for s, r in zip(seeds, rates, strict=True)]
 
-    tuning = claim.Tuning((0.1, 1.0, 10.0), seeds=2)
-    rate, tried = chosen_rate(score, tuning, rule="a")
+    rate, tried = chosen_rate(scores, Budget(1, 1, 1, tuple(by_rate), 2), {"rule": "a"})
     assert rate == 1.0 and [t["chosen"] for t in tried] == [False, True, False]
-    assert set(seen) == {1000, 1001} and tried[0]["held_out_score"] == 1001.5
+    assert tried[0] == tried[0] | {"held_out_score": 1001.5, "rule": "a", "trial": 0}
     assert tried[2]["held_out_score"] is None
 
 
 def test_a_run_that_ends_in_nan_diverged():
-    says = partial(run_lines, seed=0, rule="a")
+    says = partial(run_lines, said={"rule": "a"}, seed=0)
     (_, last) = says({"score": [1.0, float("nan")]})
     assert last["status"] == "diverged" and last["score"] is None
     (_, last) = says({"score": [1.0, 2.0]})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import jax
@@ -15,7 +16,6 @@ from apical.claims._effect_size import Effect, effect, final_values
 from apical.lab.storage._jsonl import Line
 
 TUNING_SEED = 1000  # this and those that follow are not reported
-Score = dict[str, float]
 
 
 class Problem(NamedTuple):
@@ -26,18 +26,20 @@ class Problem(NamedTuple):
         step: made by `apical.train_step`, from a step size that is traced.
         draw: the arguments of the loss after the parameters, from a key and the data.
         measure: of parameters and the data, any arrays.
+        watch: more arrays, of parameters, the state of the rule, and the data.
     """
 
     init: Callable[[jax.Array], Any]
     step: Callable[[Any], Any]
     draw: Callable[[jax.Array, Any], tuple[Any, ...]]
     measure: Callable[[Any, Any], Any]
+    watch: Callable[[Any, Any, Any], dict[str, Any]] | None = None
 
 
-def training_run(
-    problem: Problem, updates: int, parts: int
-) -> Callable[[int, float, Any], Any]:
-    """A compiled function of a seed, a step size and data: what was measured.
+def training_runs(
+    problem: Problem, updates: int, parts: int, vectorised: bool = False
+) -> Callable[[Sequence[int], Sequence[float], Any], Any]:
+    """A compiled function of seeds, as many step sizes, and data: what was measured.
 
     Initial weights, batches and noise depend on the seed alone: they are the same for
     every step size and rule.
@@ -46,9 +48,11 @@ def training_run(
         problem: what is trained.
         updates: their number, rounded down to a multiple of the parts.
         parts: of the training, each followed by a measurement.
+        vectorised: whether the runs are done at once, which is faster for small
+            networks, or one after the other.
 
     Returns:
-        The measures, `(parts, ...)` each.
+        The measures, `(runs, parts, ...)` each.
     """
 
     def run(key: jax.Array, rate: jax.Array, data: Any) -> Any:
@@ -62,16 +66,26 @@ def training_run(
 
         def part(carry: Any, keys: jax.Array) -> Any:
             carry = jax.lax.scan(update, carry, keys)[0]
-            return carry, problem.measure(carry[0], data)
+            found = problem.measure(carry[0], data)
+            if problem.watch is not None:
+                found = {**found, **problem.watch(carry[0], carry[1].rule, data)}
+            return carry, found
 
-        keys = jax.random.split(for_updates, parts * (updates // parts))
-        keys = keys.reshape(parts, -1)
+        keys = jax.random.split(for_updates, (parts, updates // parts))
         return jax.lax.scan(part, (params, state), keys)[1]
 
-    compiled = jax.jit(run)
-    return lambda seed, rate, data: jax.device_get(
-        compiled(jax.random.key(seed), jnp.float32(rate), data)
-    )
+    def runs(keys: jax.Array, rates: jax.Array, data: Any) -> Any:
+        if vectorised:
+            return jax.vmap(run, (0, 0, None))(keys, rates, data)
+        return jax.lax.map(lambda each: run(*each, data), (keys, rates))
+
+    compiled = jax.jit(runs)
+
+    def of(seeds: Sequence[int], rates: Sequence[float], data: Any) -> Any:
+        keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
+        return jax.device_get(compiled(keys, jnp.asarray(rates, jnp.float32), data))
+
+    return of
 
 
 def falling(rate: Any, updates: int) -> Callable[[Any], Any]:
@@ -87,52 +101,107 @@ def adam(rate: Any, updates: int, **options: Any) -> optax.GradientTransformatio
 # ---- Lines of runs and trials
 
 
-class Tuning(NamedTuple):
-    """How a step size is chosen.
+class Budget(NamedTuple):
+    """How long is trained, how often, and what is tried before.
 
     Attributes:
-        rates: the step sizes.
-        seeds: the number of seeds of each trial.
+        updates: of each run; trials have half as many.
+        parts: of each run, after which it is measured.
+        seeds: of the reported runs.
+        rates: the step sizes of the trials.
+        tuning_seeds: of each trial.
     """
 
+    updates: int
+    parts: int
+    seeds: int
     rates: Sequence[float]
-    seeds: int = 1
+    tuning_seeds: int = 1
+
+
+def tuned_lines(
+    problem: Callable[[int], Problem],
+    budget: Budget,
+    data: tuple[Any, Any],
+    said: Line,
+    vectorised: bool = False,
+    finished: Callable[[Line], Line] = dict,
+) -> Iterator[Line]:
+    """The lines of all trials, then those of runs at the best step size.
+
+    Args:
+        problem: what is trained, from the number of updates.
+        budget: of runs and trials.
+        data: of the runs, and of the trials.
+        said: more fields of the lines.
+        vectorised: whether runs are done at once.
+        finished: makes the measures of a run from what was measured: `score`, which is
+            higher where it is better, and any others, `(parts,)` each.
+    """
+    whole, held = data
+    half = max(1, budget.updates // 2)
+    run = training_runs(problem(half), half, 1, vectorised)
+    rate, trials = chosen_rate(
+        lambda seeds, rates: [
+            finished(each)["score"][-1] for each in _each(run(seeds, rates, held))
+        ],
+        budget,
+        said,
+    )
+    yield from trials
+    run = training_runs(
+        problem(budget.updates), budget.updates, budget.parts, vectorised
+    )
+    found = run(range(budget.seeds), [rate] * budget.seeds, whole)
+    for seed, each in enumerate(_each(found)):
+        yield from run_lines(finished(each), {**said, "learning_rate": rate}, seed)
+
+
+def _each(measured: Any) -> Iterator[Any]:
+    """What was measured of each run."""
+    count = len(jax.tree.leaves(measured)[0])
+    for i in range(count):
+        yield jax.tree.map(itemgetter(i), measured)
 
 
 def chosen_rate(
-    score: Callable[[int, float], float], tuning: Tuning, **said: Any
+    scores: Callable[[Sequence[int], Sequence[float]], Sequence[float]],
+    budget: Budget,
+    said: Line,
 ) -> tuple[float, list[Line]]:
     """The step size with the highest mean score, and a line for each trial.
 
     Args:
-        score: of a run, from a seed and a step size; not finite if it diverged.
-        tuning: what is tried.
+        scores: of runs, from seeds and as many step sizes; not finite if one diverged.
+        budget: what is tried, with how many seeds.
         said: more fields of the lines.
     """
-    seeds = range(TUNING_SEED, TUNING_SEED + tuning.seeds)
-    means = [float(np.mean([score(s, rate) for s in seeds])) for rate in tuning.rates]
+    tried = range(TUNING_SEED, TUNING_SEED + budget.tuning_seeds)
+    pairs = [(seed, rate) for rate in budget.rates for seed in tried]
+    found = scores([seed for seed, _ in pairs], [rate for _, rate in pairs])
+    means = np.reshape(np.asarray(found, float), (-1, len(tried))).mean(axis=1)
     best = int(np.argmax(np.where(np.isfinite(means), means, -np.inf)))
     lines = [
         {
             **said,
             **{"trial": i, "learning_rate": float(rate), "numbers": "{}"},
-            **{"held_out_score": mean if np.isfinite(mean) else None},
+            **{"held_out_score": float(mean) if np.isfinite(mean) else None},
             "chosen": i == best,
         }
-        for i, (rate, mean) in enumerate(zip(tuning.rates, means, strict=True))
+        for i, (rate, mean) in enumerate(zip(budget.rates, means, strict=True))
     ]
-    return float(tuning.rates[best]), lines
+    return float(budget.rates[best]), lines
 
 
-def run_lines(measured: Mapping[str, Any], seed: int, **said: Any) -> Iterator[Line]:
+def run_lines(measured: Mapping[str, Any], said: Line, seed: int) -> Iterator[Line]:
     """A line for each part of a run; `score` is higher where the run is better.
 
     A run whose last score is not finite diverged.
 
     Args:
         measured: `score` and any other measures, `(parts,)` each.
-        seed: of the run.
         said: more fields of the lines.
+        seed: of the run.
     """
     parts = len(measured["score"])
     status = "ok" if np.isfinite(measured["score"][-1]) else "diverged"

@@ -20,14 +20,12 @@ from apical.claims._effect_size import LEAST_SEEDS, Effect, effect
 from apical.claims._plots import draw_rows
 from apical.claims._verdict import Finding, Verdict, decide
 from apical.claims.unsupervised._training import (
+    Budget,
     Problem,
-    Tuning,
     adam,
-    chosen_rate,
     falling,
     last_scores,
-    run_lines,
-    training_run,
+    tuned_lines,
 )
 from apical.lab._registry import BASELINE, CONTROL
 from apical.lab.data._load import Data, load
@@ -192,23 +190,14 @@ def _lines(
 ) -> Iterator[Line]:
     data = load(name, context.data_dir, context.download)
     whole, held = parts_of(first_examples(data, size.trained, None))
-    said = {"data": name, "net": named(widths), "outputs": outputs, "rule": rule}
-
-    def run(updates: int, parts: int) -> Any:
-        pixels = whole.x.shape[1]
-        problem = problem_of(rule, pixels, widths, outputs, updates)
-        return training_run(problem, updates, parts)
-
-    updates = size.updates[name]
-    half, full = run(updates // 2, 1), run(updates, 5)
-    tuning = Tuning(np.geomspace(*RATES[rule], size.trials).tolist())
-    rate, trials = chosen_rate(
-        lambda seed, rate: half(seed, rate, held)["score"][-1], tuning, **said
+    pixels, seeds, updates = whole.x.shape[1], size.seeds, size.updates[name]
+    rates = np.geomspace(*RATES[rule], size.trials).tolist()
+    yield from tuned_lines(
+        lambda updates: problem_of(rule, pixels, widths, outputs, updates),
+        Budget(updates, min(5, updates), seeds, rates),
+        (whole, held),
+        {"data": name, "net": named(widths), "outputs": outputs, "rule": rule},
     )
-    yield from trials
-    for seed in range(size.seeds):
-        found = full(seed, rate, whole)
-        yield from run_lines(found, seed, **said, learning_rate=rate)
 
 
 def parts_of(data: Data) -> tuple[Parts, Parts]:
