@@ -82,8 +82,10 @@ def training_runs(
     compiled = jax.jit(runs)
 
     def of(seeds: Sequence[int], rates: Sequence[float], data: Any) -> Any:
-        keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
-        return jax.device_get(compiled(keys, jnp.asarray(rates, jnp.float32), data))
+        keys = jax.vmap(jax.random.key)(jnp.asarray(list(seeds)))
+        return jax.device_get(
+            compiled(keys, jnp.asarray(list(rates), jnp.float32), data)
+        )
 
     return of
 

@@ -75,7 +75,7 @@ class Size(NamedTuple):
 SIZES: dict[Scale, Size] = {
     "full": Size(tuple(RULES), 6000, 8, 16, 2),
     "quick": Size((BASELINE, ALIGNMENT, EXACT_FIRST), 1000, 2, 4, 1),
-    "smoke": Size((BASELINE, EXACT_FIRST), 4, 1, 2, 1),
+    "smoke": Size((BASELINE, EXACT_FIRST), 5, 1, 2, 1),
 }
 
 

@@ -58,7 +58,7 @@ class Size(NamedTuple):
 SIZES: dict[Scale, Size] = {
     "full": Size(2000, 6, 16, (1, 2, 4, 8, 16, 32, 64, 128, 256, 512), 8),
     "quick": Size(300, 2, 4, (2, 8, 32), 8),
-    "smoke": Size(4, 1, 2, (1, 2), 4),
+    "smoke": Size(5, 1, 2, (1, 2), 4),
 }
 
 
