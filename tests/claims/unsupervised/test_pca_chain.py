@@ -131,7 +131,7 @@ def test_whitened_test_images_are_standardised_like_the_training_images():
     problem = claim.problem_of(BASELINE, 5, (4, 3), claim.WHITENED, 2)
     params = problem.init(jax.random.key(0))
     logits = claim.network(params, whole.x, whitened=True)[:20]
-    right = 100 * np.mean(np.argmax(logits, axis=-1) == whole.labels)
+    right = 100 * float(np.mean(np.argmax(logits, axis=-1) == whole.labels))
     assert float(claim.accuracy(params, whole, True)) == pytest.approx(right, abs=1e-4)
     drive = claim.standardised(whole.x, whole.x)
     np.testing.assert_allclose(np.std(drive, axis=0), 1, atol=0.01)

@@ -132,11 +132,11 @@ def capacities(lines: Lines, kind: str) -> dict[int, float]:
 
 
 def _crossing(overlaps: dict[float, float]) -> float:
-    before = (0.0, None)
+    before: tuple[float, float | None] = (0.0, None)
     for load, overlap in sorted(overlaps.items()):
         if not overlap >= RECALLED:
-            if before[1] is None:
-                return 0.0
+            if before[1] is None or not np.isfinite(overlap):
+                return float(before[0])
             part = (before[1] - RECALLED) / (before[1] - overlap)
             return float(before[0] + part * (load - before[0]))
         before = (load, overlap)
