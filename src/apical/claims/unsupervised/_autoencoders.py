@@ -31,7 +31,7 @@ def layer(key: jax.Array, rows: int, columns: int, scale: float = 1.0) -> Params
     return {"w": weights, "b": jnp.zeros(columns)}
 
 
-def affine(layer: Params, x: jax.Array) -> jax.Array:
+def affine(layer: Params, x: Any) -> jax.Array:
     """What a layer makes of x, without a nonlinearity."""
     return x @ layer["w"] + layer["b"]
 

@@ -30,7 +30,8 @@ def bars() -> tuple[np.ndarray, np.ndarray]:
     rows = np.repeat(lines[:, :, None], 3, axis=2).reshape(-1, PIXELS)
     columns = np.repeat(lines[:, None, :], 3, axis=1).reshape(-1, PIXELS)
     found, counts = np.unique([*rows, *columns], axis=0, return_counts=True)
-    return np.float32(found), np.float32(counts / counts.sum())
+    probability = counts / counts.sum()
+    return found.astype(np.float32), probability.astype(np.float32)
 
 
 def machine(key: jax.Array) -> Params:
@@ -45,7 +46,7 @@ def machine(key: jax.Array) -> Params:
     }
 
 
-def log_p(logits: jax.Array, states: jax.Array) -> jax.Array:
+def log_p(logits: Any, states: Any) -> jax.Array:
     """The log-probability of states of 0 and 1, summed over units."""
     return -jnp.sum(optax.sigmoid_binary_cross_entropy(logits, states), axis=-1)
 

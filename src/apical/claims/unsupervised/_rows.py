@@ -16,6 +16,8 @@ from apical.lab.report.figures._style import (
     write_in_panel,
 )
 
+_WIDE = 5.0  # a logarithmic axis of less would have one number or none
+
 
 class Rows(NamedTuple):
     """A panel of rows.
@@ -24,7 +26,7 @@ class Rows(NamedTuple):
         title: what is measured.
         values: of each row, in order from the top; rows without values are left out.
         level: a value to mark.
-        log: whether the axis is logarithmic.
+        log: whether the axis is logarithmic, if the values differ by more than 5 times.
     """
 
     title: str
@@ -57,7 +59,8 @@ def rows_figure(panels: Sequence[Rows]) -> Figure:
         axes.set_title(panel.title, loc="left")
         axes.set_yticks(range(len(rows)), list(rows), fontsize=8)
         axes.set_ylim(max(1, len(rows)) - 0.5, -0.5)
-        if panel.log and rows:
+        every = [above_zero(v) for values in rows.values() for v in values]
+        if panel.log and rows and max(every) > _WIDE * min(every):
             axes.set_xscale("log")
             axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
             axes.xaxis.set_minor_formatter(NullFormatter())

@@ -81,7 +81,7 @@ def log_value(params: Params, evidence: jax.Array) -> jax.Array:
     return jax.nn.logsumexp(regions[:, :, 0, 0] + root, axis=-1)
 
 
-def indicators(x: jax.Array, seen: jax.Array | None = None) -> jax.Array:
+def indicators(x: Any, seen: jax.Array | None = None) -> jax.Array:
     """The evidence of pixels of 0 and 1; those that are not `seen` are open."""
     evidence = jnp.where(jnp.stack([x == 0, x == 1], axis=-1), 0.0, _IMPOSSIBLE)
     return evidence if seen is None else jnp.where(seen[..., None], evidence, 0.0)

@@ -77,7 +77,7 @@ def training_runs(
     def runs(keys: jax.Array, rates: jax.Array, data: Any) -> Any:
         if vectorised:
             return jax.vmap(run, (0, 0, None))(keys, rates, data)
-        return jax.lax.map(lambda each: run(*each, data), (keys, rates))
+        return jax.lax.map(lambda each: run(each[0], each[1], data), (keys, rates))
 
     compiled = jax.jit(runs)
 

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import scipy.linalg
 from matplotlib.figure import Figure
 
 import apical
@@ -139,12 +138,12 @@ def loss_fn(params: Any, real: jax.Array, causes: jax.Array) -> jax.Array:
 
 def frechet_distance(x: np.ndarray, y: np.ndarray) -> float:
     """|m_x - m_y|^2 + trace(C_x + C_y - 2 (C_x C_y)^(1/2)), of fitted Gaussians."""
-    x, y = np.float64(x), np.float64(y)
+    x, y = x.astype(np.float64), y.astype(np.float64)
     if not (np.all(np.isfinite(x)) and np.all(np.isfinite(y))):
         return float("nan")
     one, other = np.cov(x.T), np.cov(y.T)
     # The eigenvalues of C_x C_y are real and not negative.
-    roots = np.sqrt(np.maximum(scipy.linalg.eigvals(one @ other).real, 0))
+    roots = np.sqrt(np.maximum(np.linalg.eigvals(one @ other).real, 0))
     apart = np.sum((x.mean(axis=0) - y.mean(axis=0)) ** 2)
     return float(apart + np.trace(one) + np.trace(other) - 2 * roots.sum())
 
@@ -200,7 +199,7 @@ def problem_of(name: str, updates: int) -> Problem:
     def step(rate: Any) -> Any:
         learns = adam(rate, updates, b1=0.5)
         if name == CONTROL:
-            both = {"learns": learns, "stays": optax.set_to_zero()}
+            both: Any = {"learns": learns, "stays": optax.set_to_zero()}
             learns = optax.partition(both, _last_layers)
         plain = apical.train_step(loss_fn, RULES[name], learns)
         return PartlyExact(plain, EXACT[name]) if name in EXACT else plain

@@ -103,7 +103,7 @@ def problem_of(model: str, rule: str, pixels: int, updates: int) -> Problem:
     def step(rate: Any) -> Any:
         learns = adam(rate, updates)
         if rule == CONTROL:
-            both = {"learns": learns, "stays": optax.set_to_zero()}
+            both: Any = {"learns": learns, "stays": optax.set_to_zero()}
             learns = optax.partition(both, labels)
         used = RULES.get(rule, rules.Backpropagation())
         return apical.train_step(LOSSES[model], used, learns, **DESCRIPTION)

@@ -100,7 +100,7 @@ def problem_of(name: str, updates: int) -> Problem:
     def step(rate: Any) -> Any:
         learns = adam(rate, updates)
         if name == WAKE:
-            both = {"learns": learns, "stays": optax.set_to_zero()}
+            both: Any = {"learns": learns, "stays": optax.set_to_zero()}
             learns = optax.partition(both, _without_recogniser)
         if name == BASELINE:
             whole = exact_bound_loss, rules.Backpropagation()
