@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from apical.claims import run_claim
+from apical.claims.unsupervised import _completions as runs
 from apical.claims.unsupervised import _generative_coding as coding
 from apical.claims.unsupervised import _sum_product_network as spn
 from apical.claims.unsupervised import spn_fast as claim
@@ -102,7 +103,7 @@ def test_the_smallest_form_runs_and_settles_nothing(tmp_path):
 
 def test_one_backward_pass_gives_the_marginals_and_another_order_does_not():
     with jax.enable_x64(True):
-        found = claim.exactness(0, 8)
+        found = runs.exactness(0, 8)
         params = spn.initial(jax.random.key(0), 8, 3)
         seen = np.arange(8) < 4
         x = np.random.default_rng(0).integers(0, 2, (6, 8))
