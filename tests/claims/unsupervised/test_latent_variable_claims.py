@@ -174,6 +174,22 @@ def test_the_control_keeps_its_encoder_and_trains_its_decoder(model):
         assert np.allclose(before, np.reshape(after, np.shape(before))) == stays
 
 
+OTHERS = [rule for rule in vae_any_rule.RULES if rule != KP]
+
+
+@pytest.mark.parametrize(
+    "rule", [KP, *(pytest.param(rule, marks=pytest.mark.slow) for rule in OTHERS)]
+)
+def test_a_larger_step_moves_further_by_every_rule(rule):
+    problem = vae_any_rule.problem_of("linear", rule, 9, 2)
+    problem = problem._replace(measure=lambda params, data: params["out"]["w"])
+    x = jnp.asarray(np.random.default_rng(0).uniform(size=(30, 9)), jnp.float32)
+    run = training_runs(problem, 2, 1)
+    found = run([0, 0, 0], [0.0, 0.01, 0.02], vae_any_rule.Images(x, x))[:, 0]
+    near, far = (np.linalg.norm(after - found[0]) for after in found[1:])
+    assert 0 < near < far < 3 * near
+
+
 def brute_force(params, image):
     """Log p(x) and the bound of one image, state by state."""
     joint, bound = [], 0.0

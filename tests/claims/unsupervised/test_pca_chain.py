@@ -3,7 +3,9 @@
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from apical.claims import run_claim
@@ -12,8 +14,10 @@ from apical.claims.unsupervised import pca_chain as claim
 from apical.claims.unsupervised._training import (
     Budget,
     chosen_rate,
+    descent,
     run_lines,
     training_runs,
+    with_rate,
 )
 from apical.lab._registry import BASELINE, CONTROL
 from apical.lab.report.figures._style import figure_style, render
@@ -171,6 +175,17 @@ def test_a_run_that_ends_in_nan_diverged():
     assert last["status"] == "diverged" and last["score"] is None
     (_, last) = says({"score": [1.0, 2.0]})
     assert last["status"] == "ok" and last["epoch"] == last["epochs"] == 2
+
+
+def test_a_step_size_is_set_in_the_state_and_falls_to_nothing():
+    both = optax.chain(optax.scale(2.0), descent(4))
+    state = with_rate(both.init(jnp.ones(3)), 0.5)
+    moved = []
+    for _ in range(5):
+        update, state = both.update(jnp.ones(3), state)
+        moved.append(float(update[0]))
+    falls = -(1 + np.cos(np.pi * np.arange(5) / 4)) / 2
+    np.testing.assert_allclose(moved, falls, atol=1e-6)
 
 
 @pytest.mark.slow

@@ -104,9 +104,9 @@ def sum_product_lines(size: Size, context: TaskContext) -> Iterator[Line]:
     """Trials and runs of the network, and the level of independent pixels."""
     whole, held = _images(context)
 
-    def step(rate: Any, updates: int) -> Any:
+    def step(updates: int) -> Any:
         used = rules.Backpropagation()
-        return apical.train_step(spn.loss_fn, used, adam(rate, updates))
+        return apical.train_step(spn.loss_fn, used, adam(updates))
 
     def draw(key: jax.Array, images: Images) -> tuple[jax.Array]:
         rows = jax.random.randint(key, (BATCH,), 0, len(images.x))
@@ -123,7 +123,7 @@ def sum_product_lines(size: Size, context: TaskContext) -> Iterator[Line]:
     yield from tuned_lines(
         lambda updates: Problem(
             lambda key: spn.initial(key, pixels, REPEATS),
-            lambda rate: step(rate, updates),
+            lambda: step(updates),
             draw,
             measure,
         ),
@@ -168,9 +168,9 @@ def coding_lines(size: Size, context: TaskContext) -> Iterator[Line]:
     """Trials and runs of the network, and its completions by steps of inference."""
     whole, held = _images(context)
 
-    def step(rate: Any, updates: int) -> Any:
+    def step(updates: int) -> Any:
         used = coding.coding(TRAIN_STEPS)
-        return apical.train_step(coding.loss_fn, used, adam(rate, updates))
+        return apical.train_step(coding.loss_fn, used, adam(updates))
 
     def draw(key: jax.Array, images: Images) -> tuple[jax.Array, ...]:
         x = images.x[jax.random.randint(key, (BATCH,), 0, len(images.x))]
@@ -209,7 +209,7 @@ def coding_lines(size: Size, context: TaskContext) -> Iterator[Line]:
     yield from tuned_lines(
         lambda updates: Problem(
             lambda key: coding.initial(key, pixels),
-            lambda rate: step(rate, updates),
+            lambda: step(updates),
             draw,
             measure,
         ),

@@ -23,14 +23,15 @@ class Problem(NamedTuple):
 
     Attributes:
         init: initial parameters from a key.
-        step: made by `apical.train_step`, from a step size that is traced.
+        step: made by `apical.train_step`, with an optimiser whose step size is set by
+            `with_rate` (`descent`, `adam`).
         draw: the arguments of the loss after the parameters, from a key and the data.
         measure: of parameters and the data, any arrays.
         watch: more arrays, of parameters, the state of the rule, and the data.
     """
 
     init: Callable[[jax.Array], Any]
-    step: Callable[[Any], Any]
+    step: Callable[[], Any]
     draw: Callable[[jax.Array, Any], tuple[Any, ...]]
     measure: Callable[[Any, Any], Any]
     watch: Callable[[Any, Any, Any], dict[str, Any]] | None = None
@@ -57,8 +58,9 @@ def training_runs(
 
     def run(key: jax.Array, rate: jax.Array, data: Any) -> Any:
         for_params, for_state, for_updates = jax.random.split(key, 3)
-        params, step = problem.init(for_params), problem.step(rate)
+        params, step = problem.init(for_params), problem.step()
         state = step.init(for_state, params, *problem.draw(for_state, data))
+        state = with_rate(state, rate)
 
         def update(carry: Any, key: jax.Array) -> Any:
             params, state, _ = step(*carry, *problem.draw(key, data))
@@ -90,14 +92,52 @@ def training_runs(
     return of
 
 
+# ---- Step sizes that are set in the state, so that one compiled run serves all
+
+
+class RateState(NamedTuple):
+    """The number of updates so far, and the step size at the first."""
+
+    count: jax.Array
+    rate: jax.Array
+
+
 def falling(rate: Any, updates: int) -> Callable[[Any], Any]:
-    """A step size that falls to 0 as half a cosine; `rate` may be traced."""
+    """A step size that falls to 0 as half a cosine."""
     return lambda count: rate * (1 + jnp.cos(jnp.pi * count / updates)) / 2
 
 
-def adam(rate: Any, updates: int, **options: Any) -> optax.GradientTransformation:
-    """Adam with a step size that falls to 0."""
-    return optax.adam(falling(rate, updates), **options)
+def descent(updates: int) -> optax.GradientTransformation:
+    """Plain steps whose size falls to 0; it is 1 at first, or what `with_rate` sets."""
+
+    def init(params: Any) -> RateState:
+        del params
+        return RateState(jnp.zeros((), jnp.int32), jnp.ones((), jnp.float32))
+
+    def update(grads: Any, state: Any, params: Any = None) -> tuple[Any, RateState]:
+        del params
+        size = falling(state.rate, updates)(state.count)
+        moved = jax.tree.map(lambda g: (-size * g).astype(g.dtype), grads)
+        return moved, RateState(state.count + 1, state.rate)
+
+    return optax.GradientTransformation(init, update)
+
+
+def adam(updates: int, **options: Any) -> optax.GradientTransformation:
+    """Adam with such steps."""
+    return optax.chain(optax.scale_by_adam(**options), descent(updates))
+
+
+def with_rate(state: Any, rate: Any) -> Any:
+    """A state in which every `descent` begins with this step size."""
+
+    def is_rate(leaf: Any) -> bool:
+        return isinstance(leaf, RateState)
+
+    def replaced(leaf: Any) -> Any:
+        return leaf._replace(rate=rate) if is_rate(leaf) else leaf
+
+    return jax.tree.map(replaced, state, is_leaf=is_rate)
 
 
 # ---- Lines of runs and trials

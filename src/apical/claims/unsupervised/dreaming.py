@@ -154,8 +154,8 @@ def _false(lines: Lines, kind: str) -> dict[int, float]:
 def problem_of(name: str, updates: int) -> Problem:
     """Training by the difference of two free energies, or by the first alone."""
 
-    def step(rate: Any) -> Any:
-        learns, used = adam(rate, updates), rules.Backpropagation()
+    def step() -> Any:
+        learns, used = adam(updates), rules.Backpropagation()
         if name == BASELINE:  # the gradient of the exact likelihood
             exact = boltzmann.divergence
             return apical.train_step(exact, used, learns, batch_axes=None)

@@ -196,8 +196,8 @@ EXACT = {EXACT_FIRST: (FIRST,), RANDOM_FIRST: ("g_hidden", "g_out", "d_out")}
 def problem_of(name: str, updates: int) -> Problem:
     """Training of both networks by a rule; by the control, of the last layers alone."""
 
-    def step(rate: Any) -> Any:
-        learns = adam(rate, updates, b1=0.5)
+    def step() -> Any:
+        learns = adam(updates, b1=0.5)
         if name == CONTROL:
             both: Any = {"learns": learns, "stays": optax.set_to_zero()}
             learns = optax.partition(both, _last_layers)

@@ -23,6 +23,7 @@ from apical.claims.unsupervised._training import (
     Budget,
     Problem,
     adam,
+    descent,
     falling,
     last_scores,
     tuned_lines,
@@ -154,13 +155,15 @@ def problem_of(
         out = {"w": layers[2], "b": jnp.zeros(CLASSES)}
         return {"first": layers[0], "second": layers[1], "readout": out}
 
-    def step(rate: Any) -> Any:
-        hidden = optax.sgd(falling(rate, updates))
+    def step() -> Any:
+        hidden = descent(updates)
         if rule == BASELINE:
-            hidden = adam(rate, updates)
+            hidden = adam(updates)
         elif rule == CONTROL:
             hidden = optax.set_to_zero()
-        out = adam(rate if rule == CONTROL else READOUT_RATE, updates)
+        out = adam(updates)
+        if rule != CONTROL:  # the hidden layers have the step size that is tried
+            out = optax.adam(falling(READOUT_RATE, updates))
         labels = {"first": "hidden", "second": "hidden", "readout": "readout"}
         both = optax.partition({"hidden": hidden, "readout": out}, labels)
         hebbian = rule not in (BASELINE, CONTROL)

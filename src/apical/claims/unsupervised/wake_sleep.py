@@ -97,8 +97,8 @@ def tasks(scale: Scale) -> Iterator[Task]:
 def problem_of(name: str, updates: int) -> Problem:
     """Training in one of the ways."""
 
-    def step(rate: Any) -> Any:
-        learns = adam(rate, updates)
+    def step() -> Any:
+        learns = adam(updates)
         if name == WAKE:
             both: Any = {"learns": learns, "stays": optax.set_to_zero()}
             learns = optax.partition(both, _without_recogniser)
