@@ -17,6 +17,7 @@ from ._circuit import Circuit as Circuit
 from ._depth_scaling import DepthScaled as DepthScaled
 from ._depth_scaling import depth_scaled as depth_scaled
 from ._evaluate._evaluator import Run as Run
+from ._evaluate._automatic_axes import automatic as automatic
 from ._evaluate._sharding import beside as beside
 from ._evaluate._sharding import gathered as gathered
 from ._evaluate._sharding import inner as inner

@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
+from ._automatic_axes import is_automatic
+
 
 def sharding_of(aval: Any) -> NamedSharding | None:
     """The sharding in a type; None if it has none."""
@@ -36,7 +38,8 @@ def in_front(sharding: NamedSharding | None, axes: int) -> NamedSharding | None:
 
 def zeros(struct: Any) -> jax.Array:
     """Zeros of a shape and dtype, with its sharding."""
-    return jnp.zeros(struct.shape, struct.dtype, device=sharding_of(struct))
+    found = None if is_automatic() else sharding_of(struct)
+    return jnp.zeros(struct.shape, struct.dtype, device=found)
 
 
 def beside(value: jax.Array, like: Any, axes: int = 0) -> jax.Array:

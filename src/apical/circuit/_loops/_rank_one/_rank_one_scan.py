@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from ..._evaluate._automatic_axes import automatic
 from .._steps._cotangents import given_cotangent, zero_cotangent
 from .._steps._step import Step
 from .._steps._step_evaluation import evaluate
@@ -104,9 +105,16 @@ def rank_one_scan(
     def scan(fixed: Any, carry: Any, xs: Any, key: Any, estimate: Any) -> Any:
         return primal(fixed, carry, xs, key, estimate)
 
-    def primal(fixed: Any, carry: Any, xs: Any, key: Any, estimate: Any) -> Any:
+    def plain(fixed: Any, carry: Any, xs: Any) -> Any:
         how = {"reverse": loop.reverse, "unroll": loop.unroll}
-        last, ys = plain_scan(loop.step, fixed, carry, xs, loop.length, **how)
+        return plain_scan(loop.step, fixed, carry, xs, loop.length, **how)
+
+    def shapes(fixed: Any, carry: Any, xs: Any, key: Any, estimate: Any) -> Any:
+        del key
+        return *jax.eval_shape(plain, fixed, carry, xs), estimate
+
+    def primal(fixed: Any, carry: Any, xs: Any, key: Any, estimate: Any) -> Any:
+        last, ys = plain(fixed, carry, xs)
         if estimate is None:
             return last, ys, None
         zeros = [jnp.zeros_like(y) if _inexact(y) else None for y in ys]
@@ -130,7 +138,7 @@ def rank_one_scan(
         return weights, first, inputs, zeros[3], zeros[4]
 
     scan.defvjp(lambda *args: (primal(*args), args), backward)
-    return scan(fixed, list(carry), list(xs), given, estimate)
+    return automatic(scan, shapes)(fixed, list(carry), list(xs), given, estimate)
 
 
 def _forwards(

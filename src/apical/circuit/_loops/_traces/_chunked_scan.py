@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from ..._evaluate._automatic_axes import automatic
 from .._steps._cotangents import given_cotangent, zero_cotangent
 from .._steps._weight_values import Fixed, plain_scan
 from ._unit_loop import UnitLoop
@@ -75,10 +77,15 @@ def chunked_scan(
             *rest,
         )
 
+    def shapes(fixed: Any, carry: Any, xs: Any, traces: Any, _: Any) -> Any:
+        plain = jax.eval_shape(partial(_plain, loop), fixed, carry, xs)
+        return *plain, traces
+
     scan.defvjp(forward, backward)
     if loop.length == 0:
         return *_plain(loop, fixed, carry, xs), traces
-    return scan(fixed, list(carry), list(xs), traces, constants)
+    given = fixed, list(carry), list(xs), traces, constants
+    return automatic(scan, shapes)(*given)
 
 
 def _plain(loop: UnitLoop, fixed: Fixed, carry: Any, xs: Any) -> tuple[Any, Any]:
