@@ -30,7 +30,8 @@ import numpy as np
 from jax.extend import source_info_util
 
 from ._evaluate._automatic_axes import RESHARDING, is_automatic, relaxed
-from ._evaluate._sharding import sharding_of
+from ._evaluate._manual_axes import as_traced, varying
+from ._evaluate._sharding import struct_like
 
 # ---- The line of the user's code that computes something, for messages.
 # Most operations are in layers of other packages, where a line number is of little
@@ -158,8 +159,15 @@ class Op:
             if self.name in RESHARDING:
                 return list(values)
             program = relaxed(program)
+        if self._varies or any(map(varying, values)):
+            values = as_traced(self.equation, values, alike=not self.bodies)
         kept = iter(jax.core.eval_jaxpr(program, (), *[values[i] for i in taken]))
         return [None if _dropped(v) else next(kept) for v in self.equation.outvars]
+
+    @cached_property
+    def _varies(self) -> bool:
+        """Whether an operand differs from device to device, by its type."""
+        return any(varying(v.aval) for v in self.equation.invars)
 
     @property
     def enterable(self) -> bool:
@@ -254,9 +262,7 @@ class _Reader:
         aval = variable.aval
         # Tokens and references have no shape, and none is needed.
         shape, dtype = getattr(aval, "shape", ()), getattr(aval, "dtype", None)
-        self.shapes[number] = jax.ShapeDtypeStruct(
-            shape, dtype or bool, sharding=sharding_of(aval)
-        )
+        self.shapes[number] = struct_like(aval, shape, dtype or bool)
         return number
 
     def body(self, closed: Any, around: tuple[Any, ...] = ()) -> Body:

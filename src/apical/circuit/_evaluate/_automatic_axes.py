@@ -30,7 +30,7 @@ def is_automatic() -> bool:
 def automatic(
     function: Callable[..., Any], like: Callable[..., Any]
 ) -> Callable[..., Any]:
-    """The function, evaluated with automatic axes where its arguments have explicit ones.
+    """The function, with automatic axes where its arguments have explicit ones.
 
     Args:
       function: a function of pytrees of arrays.
@@ -39,7 +39,7 @@ def automatic(
     """
 
     def run(*args: Any) -> Any:
-        if not any(map(_spec_of, jax.tree.leaves(args))):
+        if not any(len(_spec_of(x)) for x in jax.tree.leaves(args)):
             return function(*args)
         specs = jax.tree.map(_spec_of, like(*args))
         return jax.sharding.auto_axes(function, out_sharding=specs)(*args)

@@ -16,7 +16,7 @@ from .._analysis._dataflow import ACTIVITY, Flow
 from .._analysis._graph import walk
 from .._jaxpr import Body, Literal, Op
 from ._interpreter import Runner, Scope
-from ._sharding import in_front, zeros
+from ._sharding import struct_like, zeros
 
 
 def enter_remat(runner: Runner, op: Op, scope: Scope, inject: Any) -> Sequence[Any]:
@@ -186,8 +186,7 @@ def _site_shapes(
     for site in (s for body in op.bodies for s in walk(body)):
         for number in site.op.outputs:
             inner = flow.program.shapes[number]
-            divided = in_front(inner.sharding, len(site.loops))
-            shape = (*site.loops, *inner.shape)
-            struct = jax.ShapeDtypeStruct(shape, inner.dtype, sharding=divided)
+            shape, loops = (*site.loops, *inner.shape), len(site.loops)
+            struct = struct_like(inner, shape, inner.dtype, loops)
             found.update(dict.fromkeys(sites.get(number, ()), struct))
     return found

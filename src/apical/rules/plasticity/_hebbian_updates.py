@@ -21,7 +21,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ...circuit import SynapseActivity, automatic
+from ...circuit import (
+    SynapseActivity,
+    automatic,
+    mean_over_devices,
+)
 
 KINDS = ("oja", "sanger", "subspace", "bcm", "soft")
 
@@ -85,9 +89,7 @@ def hebbian_update(
     return _automatic(update, synapse, lambda w, start, *_: (w, start), *given)
 
 
-def _automatic(
-    function: Any, synapse: SynapseActivity, like: Any, *args: Any
-) -> Any:
+def _automatic(function: Any, synapse: SynapseActivity, like: Any, *args: Any) -> Any:
     """A function of a synapse, which contracts and reshapes axes of places and units.
 
     `like(weight, *args)` has the structure and the explicit shardings of its result.
@@ -139,7 +141,7 @@ def _thresholds(
         )
         return after, after.total / after.weight
 
-    squares = jnp.mean(y**2, axis=1)
+    squares = mean_over_devices(jnp.mean(y**2, axis=1))
     end, heights = jax.lax.scan(step, start, squares.reshape(len(squares), -1))
     return heights, end
 
