@@ -21,6 +21,7 @@ from ._evaluate._evaluator import Run as Run
 from ._evaluate._manual_axes import key_of_device as key_of_device
 from ._evaluate._manual_axes import mean_over_devices as mean_over_devices
 from ._evaluate._manual_axes import over_devices as over_devices
+from ._evaluate._manual_axes import scan as scan
 from ._evaluate._manual_axes import varying as varying
 from ._evaluate._sharding import beside as beside
 from ._evaluate._sharding import gathered as gathered

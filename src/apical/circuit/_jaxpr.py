@@ -30,7 +30,7 @@ import numpy as np
 from jax.extend import source_info_util
 
 from ._evaluate._automatic_axes import RESHARDING, is_automatic, relaxed
-from ._evaluate._manual_axes import as_traced, varying
+from ._evaluate._manual_axes import as_traced, vary, varying
 from ._evaluate._sharding import struct_like
 
 # ---- The line of the user's code that computes something, for messages.
@@ -159,7 +159,11 @@ class Op:
             if self.name in RESHARDING:
                 return list(values)
             program = relaxed(program)
-        if self._varies or any(map(varying, values)):
+        # A known value is the same on all devices, and what reads it makes it vary.
+        known = is_concrete(values)
+        if self.name == "pvary":
+            return [x if known else vary(x, self.params["axes"]) for x in values]
+        if not known and (self._varies or any(map(varying, values))):
             values = as_traced(self.equation, values, alike=not self.bodies)
         kept = iter(jax.core.eval_jaxpr(program, (), *[values[i] for i in taken]))
         return [None if _dropped(v) else next(kept) for v in self.equation.outvars]

@@ -74,9 +74,9 @@ def require_same_loss(program: Program) -> None:
     if axes:
         names = repr(axes[0] if len(axes) == 1 else tuple(axes))
         raise ValueError(
-            f"Inside `jax.shard_map` the loss differs along the mesh axis {names}: each "
-            "device returns that of its own examples, and a learning rule needs the "
-            f"loss of all of them. Return `jax.lax.pmean(loss, {names})` (`psum` with "
+            f"Inside `jax.shard_map` the loss differs along the mesh axis {names}: "
+            "each device returns that of its own examples, and a learning rule needs "
+            f"that of all. Return `jax.lax.pmean(loss, {names})` (`jax.lax.psum` with "
             "`reduction='sum'`). Where devices train separate networks, call "
             "`jax.shard_map` with `check_vma=False`."
         )

@@ -16,6 +16,7 @@ from .._analysis._dataflow import ACTIVITY, Flow
 from .._analysis._graph import walk
 from .._jaxpr import Body, Literal, Op
 from ._interpreter import Runner, Scope
+from ._manual_axes import scan
 from ._sharding import struct_like, zeros
 
 
@@ -87,7 +88,7 @@ def _in_turn(runner: Runner, op: Op, scope: Scope, inject: Any) -> Sequence[Any]
         copies, n = _where(weights, outs, copies), loop.carry
         return (outs[:n], copies[:n]), (outs[n:], copies[n:], sites)
 
-    (carry, copies), (ys, stacked, sites) = jax.lax.scan(
+    (carry, copies), (ys, stacked, sites) = scan(
         step,
         (carry, copies),
         (xs, moving, inject),

@@ -9,11 +9,11 @@ sum over the device's entries, then over these axes. Outside, and with
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
-import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 
 
 def varying(leaf: Any) -> frozenset[str]:
@@ -43,6 +43,85 @@ def mean_over_devices(value: jax.Array) -> jax.Array:
     return jax.lax.pmean(value, tuple(sorted(axes))) if axes else value
 
 
+def scan(
+    step: Callable[..., Any], start: Any, xs: Any = None, **keywords: Any
+) -> tuple[Any, Any]:
+    """`jax.lax.scan`, from a carry of the types that a step returns.
+
+    JAX requires that a carry varies along the same axes before and after a step, and
+    zeros vary along none.
+    """
+    if not jax.sharding.get_abstract_mesh().manual_axes:
+        return jax.lax.scan(step, start, xs, **keywords)
+    one = jax.tree.map(_of_one_step, xs)
+    while True:
+        after = jax.eval_shape(step, start, one)[0]
+        met = jax.tree.map(lambda x, end: vary(x, varying(end)), start, after)
+        pairs = zip(*map(jax.tree.leaves, (met, start)), strict=True)
+        if all(varying(a) == varying(b) for a, b in pairs):
+            return jax.lax.scan(step, start, xs, **keywords)
+        start = met
+
+
+def _of_one_step(x: Any) -> jax.ShapeDtypeStruct:
+    aval = jax.typeof(x)
+    return jax.ShapeDtypeStruct(
+        aval.shape[1:],
+        aval.dtype,
+        sharding=NamedSharding(aval.sharding.mesh, PartitionSpec()),
+        manual_axis_type=aval.manual_axis_type,
+    )
+
+
+def vary_as(tree: Any, like: Any) -> Any:
+    """A tree of values that vary along the axes of those of another tree."""
+    return jax.tree.map(lambda x, other: vary(x, varying(other)), tree, like)
+
+
+def axes_of(tree: Any) -> frozenset[str]:
+    """The axes along which some value of a tree varies."""
+    return frozenset[str]().union(*map(varying, jax.tree.leaves(tree)))
+
+
+def all_varying(tree: Any, axes: frozenset[str]) -> Any:
+    """A tree of values that all vary along the same axes."""
+    if not axes:
+        return tree
+    return jax.tree.map(lambda x: vary(x, axes), tree)
+
+
+def cotangents_apart(tree: Any, axes: frozenset[str]) -> Any:
+    """Cotangents as parts of a sum over devices, along these axes.
+
+    A cotangent that is the same on all devices is divided by their number.
+    """
+
+    def apart(cotangent: Any) -> Any:
+        missing = axes - varying(cotangent)
+        if not missing or cotangent.dtype == jax.dtypes.float0:
+            return cotangent
+        shape = jax.sharding.get_abstract_mesh().shape
+        count = math.prod(shape[axis] for axis in missing)
+        return vary(cotangent / count, axes)
+
+    return jax.tree.map(apart, tree) if axes else tree
+
+
+def cotangents_joined(tree: Any, like: Any) -> Any:
+    """Cotangents summed over the axes along which their values do not vary."""
+
+    def joined(cotangent: Any, value: Any) -> Any:
+        if cotangent.dtype == jax.dtypes.float0:
+            return cotangent
+        more = varying(cotangent) - varying(value)
+        summed = jax.lax.psum(cotangent, tuple(sorted(more))) if more else cotangent
+        return vary(summed, varying(value))
+
+    if not jax.sharding.get_abstract_mesh().manual_axes:
+        return tree
+    return jax.tree.map(joined, tree, like)
+
+
 def devices(struct: Any, axes: Iterable[str]) -> int:
     """The number of devices along some of the axes along which a value varies."""
     return math.prod(struct.sharding.mesh.shape[axis] for axis in axes)
@@ -68,11 +147,10 @@ def as_traced(equation: Any, values: Sequence[Any], *, alike: bool) -> list[Any]
       values: its operands.
       alike: whether all of them must vary along the same axes.
     """
-    pairs = list(zip(equation.invars, values, strict=True))
     every = frozenset[str]().union(*map(varying, values)) if alike else ()
     return [
         value
-        if isinstance(value, np.ndarray | np.generic)
+        if hasattr(variable, "val")  # written into the equation
         else vary(value, varying(variable.aval).union(every))
-        for variable, value in pairs
+        for variable, value in zip(equation.invars, values, strict=True)
     ]

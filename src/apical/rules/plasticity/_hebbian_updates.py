@@ -25,6 +25,7 @@ from ...circuit import (
     SynapseActivity,
     automatic,
     mean_over_devices,
+    scan,
 )
 
 KINDS = ("oja", "sanger", "subspace", "bcm", "soft")
@@ -142,7 +143,7 @@ def _thresholds(
         return after, after.total / after.weight
 
     squares = mean_over_devices(jnp.mean(y**2, axis=1))
-    end, heights = jax.lax.scan(step, start, squares.reshape(len(squares), -1))
+    end, heights = scan(step, start, squares.reshape(len(squares), -1))
     return heights, end
 
 

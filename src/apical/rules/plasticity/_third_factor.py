@@ -20,6 +20,7 @@ from ...circuit import (
     SynapticActivity,
     at_path,
     mean_over_devices,
+    scan,
 )
 from .._base import Rule, cited, rule, static
 from .._field_checks import check_choice, check_fraction
@@ -124,7 +125,7 @@ class _Scalar(AbstractThirdFactor):
                 mean = mean_over_devices(jnp.mean(surprise))
                 return baseline + self.baseline_rate * mean, surprise
 
-            state, each = jax.lax.scan(step, state.astype(reward.dtype), reward)
+            state, each = scan(step, state.astype(reward.dtype), reward)
         if any(s.post.shape[0] != steps for s in found.synapses):
             raise ValueError(
                 "The synapses stand in loops of different lengths, so that a reward "

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..._evaluate._manual_axes import scan, vary_as
 from ..._jaxpr import Literal
 from .._steps._cotangents import inner
 from .._steps._step import reads
@@ -71,7 +72,7 @@ def run_apart(
         found = evaluate(loop.step, values, fixed.copies, carry, x, taps=loop.taps)
         return found.carry, (carry, Apart(found.inputs, found.outputs))
 
-    last, (before, apart) = jax.lax.scan(step, list(carry), list(xs), length=length)
+    last, (before, apart) = scan(step, list(carry), list(xs), length=length)
     return last, before, apart
 
 
@@ -225,8 +226,9 @@ def unit_paths(
             return [found.carry[i] for i in loop.active]
 
         dx = {i: jnp.zeros_like(x[i]) for i in loop.driving_inputs}
-        _, pull = jax.vjp(after, *still(loop, carry, outputs), dx)
-        acts, *drives = jax.vmap(lambda row: pull(loop.unflat(row)))(rows)
+        ends, pull = jax.vjp(after, *still(loop, carry, outputs), dx)
+        back = jax.vmap(lambda row: pull(vary_as(loop.unflat(row), ends)))
+        acts, *drives = back(rows)
         return jax.vmap(loop.flat)(acts), jax.tree.leaves(drives)
 
     return UnitPaths(*jax.vmap(one)(list(before), list(xs), apart.outputs))
