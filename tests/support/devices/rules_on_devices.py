@@ -14,6 +14,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType
 
+from apical import rules
 from support.devices.divided import Divided, in_shard_map, on_a_mesh
 from support.every_rule import TRIALS, Trial
 
@@ -24,6 +25,19 @@ NOISE_OF_EXAMPLES = {
     *("ForwardGradient, activities", "NodePerturbation", "NodePerturbation, drive"),
     "UORO",
 }
+
+
+@rules.rule
+class OfOneDevice(rules.Backpropagation):
+    """The sum over examples divided by the number of those on one device."""
+
+    def credit(self, circuit: Any, params: Any, state: Any, args: Any) -> Any:
+        found = super().credit(circuit, params, state, args)
+        factor = circuit.batch_size / len(args[0])
+        return found._replace(grads=jax.tree.map(lambda g: factor * g, found.grads))
+
+
+RULES = {**TRIALS, "Mutant": Trial(OfOneDevice())}
 
 
 def numbers(tree: Any) -> list[np.ndarray]:
@@ -64,10 +78,10 @@ def main(layouts: str, chosen: str = "") -> None:
     jax.config.update("jax_disable_most_optimizations", True)
     count = 0
     for name in chosen.split(";") if chosen else TRIALS:
-        problem = Divided(TRIALS[name])
+        problem = Divided(RULES[name])
         alone = jax.jit(problem.learned)(problem.params, *problem.args)
         for layout in layouts.split(","):
-            found = difference(name, TRIALS[name], alone, layout)
+            found = difference(name, RULES[name], alone, layout)
             count += 1
             if found:
                 print(f"{name}, {layout}: {found}", flush=True)

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..._evaluate._manual_axes import scan, vary_as
+from ..._evaluate._manual_axes import all_varying, axes_of, scan, vary_as
 from ..._jaxpr import Literal
 from .._steps._cotangents import inner
 from .._steps._step import reads
@@ -154,7 +154,8 @@ def drive_credit(
         return sum(parts, start=jnp.zeros(()))
 
     acts, inputs = [before[i] for i in loop.active], {i: xs[i] for i in learned}
-    ds, du, _ = Drives(loop).zeros(len(jax.tree.leaves((before, xs))[0]))
+    still = Drives(loop).zeros(len(jax.tree.leaves((before, xs))[0]))
+    ds, du, _ = all_varying(still, axes_of((before, xs)))
     slopes = jax.grad(total, (0, 1, 2, 3, 4))(list(fixed.weights), acts, inputs, ds, du)
     weights, carry, inputs, ds, du = slopes
     driving = [inputs[i] for i in loop.driving_inputs]
