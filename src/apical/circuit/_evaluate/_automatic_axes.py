@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
@@ -67,7 +67,19 @@ def relaxed(program: Any) -> Any:
     return _relaxed(program, _context(mesh))
 
 
-def _relaxed(program: Any, context: Any) -> Any:
+class _Context(NamedTuple):
+    """What equations hold of the mesh on which they were traced.
+
+    Attributes:
+      equation: the context of an equation.
+      call: the mesh of a call of `jit`.
+    """
+
+    equation: Any
+    call: Any
+
+
+def _relaxed(program: Any, context: _Context) -> Any:
     if not hasattr(program, "eqns"):
         return program
     if hasattr(program, "jaxpr"):  # closed over constants
@@ -75,18 +87,21 @@ def _relaxed(program: Any, context: Any) -> Any:
     return program.replace(eqns=[_equation(e, context) for e in program.eqns])
 
 
-def _equation(equation: Any, context: Any) -> Any:
+def _equation(equation: Any, context: _Context) -> Any:
     def parameter(name: str, value: Any) -> Any:
+        if name == "ctx_mesh":
+            return context.call
         if type(value) in (tuple, list):
             return type(value)(_relaxed(v, context) for v in value)
         return None if name in _SHARDINGS else _relaxed(value, context)
 
     params = {k: parameter(k, v) for k, v in equation.params.items()}
-    return equation.replace(params=params, ctx=context)
+    return equation.replace(params=params, ctx=context.equation)
 
 
 @cache
-def _context(mesh: Any) -> Any:
+def _context(mesh: Any) -> _Context:
     """The context of equations on a mesh: the one that is in use."""
     del mesh
-    return jax.make_jaxpr(jax.numpy.sin)(0.0).eqns[0].ctx
+    (call,) = jax.make_jaxpr(jax.jit(jax.lax.sin))(0.0).eqns
+    return _Context(call.ctx, call.params["ctx_mesh"])
