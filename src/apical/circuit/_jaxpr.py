@@ -19,7 +19,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ import jax.extend as jex
 import numpy as np
 from jax.extend import source_info_util
 
-from ._evaluate._automatic_axes import RESHARDING, is_automatic, relaxed
+from ._evaluate._automatic_axes import as_explicit, explicit_axes, is_automatic
 from ._evaluate._manual_axes import as_traced, vary, varying
 from ._evaluate._sharding import struct_like
 
@@ -155,18 +155,24 @@ class Op:
     def __call__(self, *values: Any) -> list[Any]:
         """Run the equation; a dropped output is None."""
         taken, program = self._function
-        if is_automatic():
-            if self.name in RESHARDING:
-                return list(values)
-            program = relaxed(program)
         # A known value is the same on all devices, and what reads it makes it vary.
         known = is_concrete(values)
         if self.name == "pvary":
             return [x if known else vary(x, self.params["axes"]) for x in values]
         if not known and (self._varies or any(map(varying, values))):
             values = as_traced(self.equation, values, alike=not self.bodies)
-        kept = iter(jax.core.eval_jaxpr(program, (), *[values[i] for i in taken]))
+        run = partial(jax.core.eval_jaxpr, program, ())
+        if self._explicit_axes and is_automatic():
+            run = as_explicit(
+                run, [v.aval for v in program.invars], self._explicit_axes
+            )
+        kept = iter(run(*(values[i] for i in taken)))
         return [None if _dropped(v) else next(kept) for v in self.equation.outvars]
+
+    @cached_property
+    def _explicit_axes(self) -> tuple[str, ...]:
+        """The explicit axes of the mesh on which it was traced."""
+        return explicit_axes([v.aval for v in self._function[1].invars])
 
     @cached_property
     def _varies(self) -> bool:

@@ -14,14 +14,14 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from support.devices.divided import EXAMPLES, Divided
-from support.every_rule import TRIALS
-
 
 def main(port: str, process: str, chosen: str) -> None:
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    jax.config.update("jax_num_cpu_devices", 2)
     jax.distributed.initialize(f"localhost:{port}", 2, int(process))
+    # They hold arrays, which can be made only now.
+    from support.devices.divided import EXAMPLES, Divided
+    from support.every_rule import TRIALS
+
     assert len(jax.devices()) == 4 and len(jax.local_devices()) == 2
     half = EXAMPLES // 2
     mine = slice(half * int(process), half * (int(process) + 1))

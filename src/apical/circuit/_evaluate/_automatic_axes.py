@@ -4,21 +4,16 @@ On a mesh with `AxisType.Explicit` JAX refuses to reshape, gather or contract ax
 which an array is divided unless it is told how the result is. The loops of rules
 through time do all of that, with axes that they find in the program. They run with
 automatic axes instead, on which the compiler chooses; what enters and leaves them has
-its explicit type.
+its explicit type, and the user's operations within them run as they were traced.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
-
-RESHARDING = frozenset({"reshard", "mesh_cast"})
-# What equations say of the sharding of their results.
-_SHARDINGS = ("out_sharding", "sharding")
 
 
 def is_automatic() -> bool:
@@ -56,52 +51,25 @@ def _spec_of(leaf: Any) -> PartitionSpec:
     return found.spec
 
 
-def relaxed(program: Any) -> Any:
-    """A program traced with explicit axes, for the mesh that is now in use.
+def explicit_axes(avals: Sequence[Any]) -> tuple[str, ...]:
+    """The explicit axes of the mesh on which an equation of these types was traced."""
+    meshes = (getattr(getattr(a, "sharding", None), "mesh", None) for a in avals)
+    mesh = next((m for m in meshes if m is not None and not m.empty), None)
+    if mesh is None:
+        return ()
+    pairs = zip(mesh.axis_names, mesh.axis_types, strict=True)
+    return tuple(name for name, kind in pairs if kind == AxisType.Explicit)
 
-    Its equations say no more how results are divided.
+
+def as_explicit(
+    function: Callable[..., Any], avals: Sequence[Any], axes: tuple[str, ...]
+) -> Callable[..., Any]:
+    """A function that was traced with explicit axes, for arrays on automatic ones.
+
+    Args:
+      function: a function of arrays.
+      avals: the types of the arrays that it was traced with.
+      axes: the explicit axes.
     """
-    mesh = jax.sharding.get_abstract_mesh()
-    if all(e.ctx.cur_abstract_mesh == mesh for e in program.eqns):
-        return program
-    return _relaxed(program, _context(mesh))
-
-
-class _Context(NamedTuple):
-    """What equations hold of the mesh on which they were traced.
-
-    Attributes:
-      equation: the context of an equation.
-      call: the mesh of a call of `jit`.
-    """
-
-    equation: Any
-    call: Any
-
-
-def _relaxed(program: Any, context: _Context) -> Any:
-    if not hasattr(program, "eqns"):
-        return program
-    if hasattr(program, "jaxpr"):  # closed over constants
-        return program.replace(jaxpr=_relaxed(program.jaxpr, context))
-    return program.replace(eqns=[_equation(e, context) for e in program.eqns])
-
-
-def _equation(equation: Any, context: _Context) -> Any:
-    def parameter(name: str, value: Any) -> Any:
-        if name == "ctx_mesh":
-            return context.call
-        if type(value) in (tuple, list):
-            return type(value)(_relaxed(v, context) for v in value)
-        return None if name in _SHARDINGS else _relaxed(value, context)
-
-    params = {k: parameter(k, v) for k, v in equation.params.items()}
-    return equation.replace(params=params, ctx=context.equation)
-
-
-@cache
-def _context(mesh: Any) -> _Context:
-    """The context of equations on a mesh: the one that is in use."""
-    del mesh
-    (call,) = jax.make_jaxpr(jax.jit(jax.lax.sin))(0.0).eqns
-    return _Context(call.ctx, call.params["ctx_mesh"])
+    specs = tuple(aval.sharding.spec for aval in avals)
+    return jax.sharding.explicit_axes(function, axes=axes, in_sharding=specs)
