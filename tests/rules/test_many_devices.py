@@ -95,7 +95,7 @@ def test_two_processes_give_the_numbers_of_one():
         port = str(free.getsockname()[1])
     both = [start("two_processes", port, i, SOME, devices=2) for i in "01"]
     lines, _ = (printed(process).splitlines() for process in both)
-    found = dict(json.loads(line) for line in lines if line.startswith("["))
+    found = dict(json.loads(line) for line in lines if line.startswith('["'))
     for name in SOME.split(";"):
         problem = Divided(TRIALS[name])
         _, grads, _ = jax.jit(problem.learned)(problem.params, *problem.args)
@@ -143,7 +143,8 @@ def test_a_loss_that_differs_between_devices_is_refused():
 
 
 def test_the_number_of_examples_is_that_of_all_devices():
-    abstract = jax.sharding.AbstractMesh((4,), ("data",))
+    auto = (AxisType.Auto,)
+    abstract = jax.sharding.AbstractMesh((4,), ("data",), axis_types=auto)
     problem = Divided(TRIALS["FeedbackAlignment"], axis="data")
     seen = []
 
