@@ -14,6 +14,7 @@ import pytest
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 from support.devices.divided import Divided
+from support.devices.rules_on_devices import RULES
 from support.every_rule import TRIALS, RecurrentTrial
 
 import apical
@@ -67,7 +68,7 @@ def test_four_rules_give_the_same_numbers_on_eight_devices():
 @pytest.mark.parametrize("layouts", ["auto batch,auto both", "explicit both,shard_map"])
 def test_every_rule_gives_the_same_numbers_on_eight_devices(layouts):
     found = printed(start("rules_on_devices", layouts))
-    assert found == f"{2 * len(TRIALS)} pairs", found
+    assert found == f"{2 * len(RULES)} pairs", found
 
 
 @pytest.mark.sweep

@@ -155,18 +155,20 @@ class Op:
     def __call__(self, *values: Any) -> list[Any]:
         """Run the equation; a dropped output is None."""
         taken, program = self._function
-        # A known value is the same on all devices, and what reads it makes it vary.
-        known = is_concrete(values)
         if self.name == "pvary":
-            return [x if known else vary(x, self.params["axes"]) for x in values]
-        if not known and (self._varies or any(map(varying, values))):
-            values = as_traced(self.equation, values, alike=not self.bodies)
+            # A known value is the same on all devices; what reads it makes it vary.
+            axes = () if is_concrete(values) else self.params["axes"]
+            return [vary(x, axes) for x in values]
+        differ = self._varies or any(map(varying, values))
+        given: Sequence[Any] = values
+        if differ and not is_concrete(values):
+            given = as_traced(self.equation, values, alike=not self.bodies)
         run = partial(jax.core.eval_jaxpr, program, ())
         if self._explicit_axes and is_automatic():
             run = as_explicit(
                 run, [v.aval for v in program.invars], self._explicit_axes
             )
-        kept = iter(run(*(values[i] for i in taken)))
+        kept = iter(run(*(given[i] for i in taken)))
         return [None if _dropped(v) else next(kept) for v in self.equation.outvars]
 
     @cached_property

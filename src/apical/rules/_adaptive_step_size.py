@@ -16,10 +16,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ..circuit import (
-    Circuit,
-    over_devices,
-)
+from ..circuit import Circuit, over_devices
 from ._numerics import NodeArrays, upcast
 
 

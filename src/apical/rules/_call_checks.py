@@ -14,12 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..circuit import (
-    Circuit,
-    nodes_depending_on,
-    over_devices,
-    require_arguments,
-)
+from ..circuit import Circuit, nodes_depending_on, over_devices, require_arguments
 
 # ---- The key and the state.
 

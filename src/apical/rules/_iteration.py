@@ -7,10 +7,7 @@ from typing import TypeVar
 
 import jax
 
-from ..circuit import (
-    Circuit,
-    scan,
-)
+from ..circuit import Circuit, scan
 
 S = TypeVar("S")
 # Limits on the number of unrolled steps, and of steps times nodes: above them

@@ -37,7 +37,21 @@ class OfOneDevice(rules.Backpropagation):
         return found._replace(grads=jax.tree.map(lambda g: factor * g, found.grads))
 
 
-RULES = {**TRIALS, "Mutant": Trial(OfOneDevice())}
+# Variants that reduce over examples by ways of their own.
+RULES = {
+    **TRIALS,
+    "LocalLosses, both": Trial(rules.LocalLosses(objective="both")),
+    "EquilibriumPropagation, holomorphic": Trial(
+        rules.EquilibriumPropagation(estimate=rules.Holomorphic(), gain=0.5)
+    ),
+    "PredictiveCoding, conjugate gradients": Trial(
+        rules.PredictiveCoding(prediction="free", inference=rules.ConjugateGradients())
+    ),
+    "PredictiveCoding, learned precision": Trial(
+        rules.PredictiveCoding(prediction="free", precision=rules.LearnedPrecision())
+    ),
+}
+MUTANT = {"Mutant": Trial(OfOneDevice())}
 
 
 def numbers(tree: Any) -> list[np.ndarray]:
@@ -77,11 +91,12 @@ def main(layouts: str, chosen: str = "") -> None:
     assert len(jax.devices()) == 8
     jax.config.update("jax_disable_most_optimizations", True)
     count = 0
-    for name in chosen.split(";") if chosen else TRIALS:
-        problem = Divided(RULES[name])
+    trials = {**RULES, **MUTANT}
+    for name in chosen.split(";") if chosen else RULES:
+        problem = Divided(trials[name])
         alone = jax.jit(problem.learned)(problem.params, *problem.args)
         for layout in layouts.split(","):
-            found = difference(name, RULES[name], alone, layout)
+            found = difference(name, trials[name], alone, layout)
             count += 1
             if found:
                 print(f"{name}, {layout}: {found}", flush=True)

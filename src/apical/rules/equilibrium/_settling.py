@@ -18,13 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ...circuit import (
-    OUTPUT,
-    Circuit,
-    drive_of,
-    mean_over_devices,
-    over_devices,
-)
+from ...circuit import OUTPUT, Circuit, drive_of, mean_over_devices, over_devices
 from .._iteration import repeat
 from .._numerics import NodeArrays, root_of_ratio, squared_norm
 

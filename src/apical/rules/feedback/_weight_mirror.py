@@ -13,10 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ...circuit import (
-    Circuit,
-    key_of_device,
-)
+from ...circuit import Circuit, key_of_device
 from .._base import Credit, SearchSpace, rule
 from .._field_checks import check_fraction, check_positive
 from .._numerics import fold_in_name

@@ -20,12 +20,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ...circuit import (
-    OUTPUT,
-    Circuit,
-    gathered,
-    over_devices,
-)
+from ...circuit import OUTPUT, Circuit, gathered, over_devices
 from .._axis_maps import AxisMap
 from .._numerics import upcast
 

@@ -16,11 +16,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ...circuit import (
-    Circuit,
-    mean_over_devices,
-    require_reduction,
-)
+from ...circuit import Circuit, mean_over_devices, require_reduction
 from .._axis_maps import AxisMap, example_axis_maps, require_examples_of_real_nodes
 from .._base import Credit, Rule, Signal, rule, static
 from .._field_checks import check_transformation

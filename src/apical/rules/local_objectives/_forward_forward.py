@@ -14,12 +14,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ...circuit import (
-    Circuit,
-    Run,
-    mean_over_devices,
-    require_reduction,
-)
+from ...circuit import Circuit, Run, mean_over_devices, require_reduction
 from .._axis_maps import AxisMap, example_axis_maps, require_examples_of_real_nodes
 from .._base import Credit, Rule, SearchSpace, Signal, rule, static
 from .._call_checks import target_of

@@ -15,13 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ...circuit import (
-    Circuit,
-    beside,
-    is_concrete,
-    key_of_device,
-    require_arguments,
-)
+from ...circuit import Circuit, beside, is_concrete, key_of_device, require_arguments
 from .._call_checks import inputs_of, require_inputs_reach_nodes, target_of, with_inputs
 
 # Maps a key and the arguments after `params` to other arguments.

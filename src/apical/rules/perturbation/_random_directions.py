@@ -11,12 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ...circuit import (
-    beside,
-    key_of_device,
-    mean_over_devices,
-    varying,
-)
+from ...circuit import beside, key_of_device, mean_over_devices, varying
 from .._random import draw_arrays
 
 KINDS = ("normal", "sign")

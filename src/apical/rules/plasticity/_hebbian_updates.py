@@ -21,12 +21,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ...circuit import (
-    SynapseActivity,
-    automatic,
-    mean_over_devices,
-    scan,
-)
+from ...circuit import SynapseActivity, automatic, mean_over_devices, scan
 
 KINDS = ("oja", "sanger", "subspace", "bcm", "soft")
 
@@ -62,7 +57,8 @@ def first_threshold(synapse: SynapseActivity) -> SlidingThreshold:
         total = jnp.zeros_like(outputs[0, 0]).reshape(-1)
         return SlidingThreshold(total, jnp.zeros((), outputs.dtype))
 
-    return _automatic(begun, synapse, lambda _: SlidingThreshold(0.0, 0.0))
+    whole = jnp.zeros(())  # on every device
+    return _automatic(begun, synapse, lambda _: SlidingThreshold(whole, whole))
 
 
 def hebbian_update(

@@ -15,10 +15,7 @@ from typing import Any, ClassVar, final
 import jax
 import jax.numpy as jnp
 
-from ...circuit import (
-    SynapseActivity,
-    scan,
-)
+from ...circuit import SynapseActivity, scan
 from .._base import rule
 from .._field_checks import check_positive
 from ._traces import decay

@@ -15,13 +15,7 @@ from typing import Any, ClassVar, final
 import jax
 import jax.numpy as jnp
 
-from ...circuit import (
-    Circuit,
-    SynapticActivity,
-    at_path,
-    mean_over_devices,
-    scan,
-)
+from ...circuit import Circuit, SynapticActivity, at_path, mean_over_devices, scan
 from .._base import Rule, cited, rule, static
 from .._field_checks import check_choice, check_fraction
 

@@ -17,10 +17,7 @@ from typing import Any, ClassVar, Literal, final
 
 import jax.numpy as jnp
 
-from ...circuit import (
-    Circuit,
-    mean_over_devices,
-)
+from ...circuit import Circuit, mean_over_devices
 from .._field_checks import check_positive
 
 Precisions = dict[str, Any]

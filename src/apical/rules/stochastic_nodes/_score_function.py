@@ -15,12 +15,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ...circuit import (
-    Circuit,
-    Run,
-    mean_over_devices,
-    stochastic_nodes,
-)
+from ...circuit import Circuit, Run, mean_over_devices, stochastic_nodes
 from .._base import Credit, Signal, rule, static
 from .._field_checks import check_choice
 from .._numerics import NodeArrays, fold_in_name

@@ -19,12 +19,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from ...circuit import (
-    OUTPUT,
-    Circuit,
-    inner,
-    key_of_device,
-)
+from ...circuit import OUTPUT, Circuit, inner, key_of_device
 from .._base import rule, static
 from .._field_checks import check_positive, check_whole
 from .._numerics import NodeArrays, squared_norm

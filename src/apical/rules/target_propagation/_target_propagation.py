@@ -44,13 +44,7 @@ from ._reconstruction import (
     NodewiseForward,
     NoiseReconstruction,
 )
-from ._target_sites import (
-    OUTPUT,
-    TargetSites,
-    first_steps,
-    target_sites,
-    zeros_at,
-)
+from ._target_sites import OUTPUT, TargetSites, first_steps, target_sites, zeros_at
 
 
 class InverseState(NamedTuple):
