@@ -181,6 +181,27 @@ def test_activities_that_meet_over_devices_are_not_those_of_one_example():
         jax.eval_shape(found, w, x)
 
 
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (apical.rules.NodePerturbation(), "examples meet in `shard_map`"),
+        (apical.rules.FeedbackAlignment(), "data in `shard_map`"),
+    ],
+)
+def test_a_loss_that_maps_a_layer_itself_is_refused(rule, message):
+    axes, rows = mesh(AxisType.Auto), P("data")
+    specs = {"in_specs": (rows, P()), "out_specs": rows}
+    layer = jax.shard_map(lambda x, w: jnp.tanh(x @ w), mesh=axes, **specs)
+
+    def loss_fn(w, x):
+        return jnp.mean((layer(x, w["a"]) @ w["b"]) ** 2)
+
+    w, x = {"a": jnp.ones((3, 4)), "b": jnp.ones((4, 2))}, jnp.ones((4, 3))
+    learner = apical.value_and_grad(loss_fn, rule)
+    with pytest.raises(ValueError, match=message):
+        learner.init(jax.random.key(0), w, x)
+
+
 @pytest.mark.parametrize("name", ["SnAp", "UORO", "Hebbian", "SyntheticGradients"])
 def test_explicit_axes_keep_the_types_of_the_parameters(name):
     problem = Divided(TRIALS[name])

@@ -141,6 +141,9 @@ class Separation:
                 place = _first([f[k] for f in followed.values()])
                 self.of[number] = ExampleInfo(place or self._guessed(op, k, given))
                 continue
+            if op.name == "shard_map":  # not entered: its body may sum over devices
+                self.of[number] = ExampleInfo(None, True, op)
+                continue
             own = {i: f[k] for i, f in followed.items() if given[i].is_own}
             others = [f[k] for i, f in followed.items() if i not in own]
             places = set(own.values())
