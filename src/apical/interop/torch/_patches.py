@@ -1,0 +1,48 @@
+"""What is changed in torch and torchax while a module runs, and put back after it.
+
+| what                     | torchax                      | here                       |
+|--------------------------|------------------------------|----------------------------|
+| `torch.autograd.Function`| ignores its `backward`       | refused, with its name     |
+| `tensor.data`            | passes gradients             | `tensor.detach()`          |
+| `tensor.type_as(other)`  | changes the type of `tensor` | returns a new tensor       |
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from ._environment import Refused
+from ._packages import torch, torchax
+
+
+def _refuse_function(cls: Any, *args: Any, **keywords: Any) -> None:
+    raise Refused(
+        f"{cls.__module__}.{cls.__qualname__} is a torch.autograd.Function, whose "
+        "backward JAX would ignore. Write what it computes in operations of torch: a "
+        "surrogate derivative is y = soft(x); y + (hard(x) - y).detach()."
+    )
+
+
+def _type_as(self: Any, other: Any) -> Any:
+    return self.to(other.dtype)
+
+
+@contextlib.contextmanager
+def patched() -> Iterator[None]:
+    """Apply the changes, for the time of a call."""
+    tensor = torchax.tensor.Tensor
+    changes = (
+        (torch.autograd.Function, "apply", classmethod(_refuse_function)),
+        (tensor, "data", property(tensor.detach)),
+        (tensor, "type_as", _type_as),
+    )
+    kept = [(owner, name, vars(owner)[name]) for owner, name, _ in changes]
+    for owner, name, changed in changes:
+        setattr(owner, name, changed)
+    try:
+        yield
+    finally:
+        for owner, name, original in kept:
+            setattr(owner, name, original)
