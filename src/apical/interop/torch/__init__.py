@@ -9,3 +9,7 @@ from ._functional import apply_function as apply_function
 from ._functional import loss_function as loss_function
 from ._functional import parameters as parameters
 from ._functional import write_back as write_back
+from ._marks import node as node
+from ._marks import output as output
+from ._model import Model as Model
+from ._model import as_model as as_model

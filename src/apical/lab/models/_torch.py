@@ -1,0 +1,52 @@
+"""Modules of torch that a factory returns, as models in JAX."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+import numpy as np
+
+from apical import interop
+
+Build = Callable[[jax.Array, tuple[int, ...], int], Any]
+
+
+def with_torch(build: Build) -> Build:
+    """The same factory, for which a `torch.nn.Module` is a model as any other.
+
+    A module becomes `apical.interop.torch.as_model` of it. torch draws initial weights
+    from a generator of its own, which is seeded from the key while the factory runs.
+
+    Args:
+        build: `build(key, shape of one x, classes)` makes a model.
+    """
+
+    def built(key: jax.Array, shape: tuple[int, ...], classes: int) -> Any:
+        early = sys.modules.get("torch")
+        if early is None:  # then most factories have nothing to do with torch
+            model = build(key, shape, classes)
+            if not _is_module(model):
+                return model
+        with _seeded(sys.modules["torch"], key):
+            model = build(key, shape, classes)
+        if not _is_module(model):
+            return model
+        return interop.torch.as_model(model, jax.random.fold_in(key, 1))
+
+    return built
+
+
+def _is_module(model: Any) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(model, torch.nn.Module)
+
+
+@contextmanager
+def _seeded(torch: Any, key: jax.Array) -> Iterator[None]:
+    """torch's generator seeded from a key, and put back afterwards."""
+    high, low = np.asarray(jax.random.key_data(key)).ravel()[-2:]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed((int(high) << 31) ^ int(low))
+        yield
