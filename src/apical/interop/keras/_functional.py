@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -166,8 +167,6 @@ def ordered(variables: Iterable[Any], given: Arrays, what: str) -> list[jax.Arra
 
 def call_keywords(model: Any, training: bool) -> dict[str, bool]:
     """`training=` where the model's `call` takes it, as Keras passes it."""
-    import inspect
-
     names = inspect.signature(model.call).parameters
     takes = "training" in names or any(
         each.kind is inspect.Parameter.VAR_KEYWORD for each in names.values()

@@ -1,0 +1,290 @@
+"""What torch does, operation by operation, is what happens in JAX, or is refused.
+
+With `python -m pytest -m slow tests/interop/torch`, where apical[torch-models] is
+installed.
+"""
+
+import copy
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs torch: pip install apical[torch]")
+pytest.importorskip("torchax", reason="needs torchax: pip install apical[torch]")
+
+from torch import nn
+from torch.nn import functional as F
+
+from apical.interop import torch as interop
+
+pytestmark = pytest.mark.slow
+
+KEY = jax.random.key(0)
+X = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
+
+
+class Scaled(nn.Module):
+    """A function of x times a weight."""
+
+    def __init__(self, function, shape=(4,)):
+        super().__init__()
+        self.function = function
+        self.w = nn.Parameter(torch.linspace(0.5, 1.5, int(np.prod(shape))).reshape(shape))
+
+    def forward(self, x):
+        return self.function(x * self.w)
+
+
+def squares(module, *args):
+    return (module(*args) ** 2).mean()
+
+
+def here(module, *args, loss=squares, key=KEY, **settings):
+    """Value, gradients and buffers in JAX."""
+    params, buffers = interop.parameters(module)
+    loss_fn = interop.loss_function(module, loss, **settings)
+    run = jax.value_and_grad(loss_fn, has_aux=True)
+    (value, new), grads = run(params, buffers, key, *map(jnp.asarray, args))
+    return value, grads, new
+
+
+def there(module, *args, loss=squares):
+    """The same in torch; buffers are changed."""
+    module.zero_grad()
+    value = loss(module, *map(torch.from_numpy, args))
+    value.backward()
+    grads = {
+        n: torch.zeros_like(p) if p.grad is None else p.grad
+        for n, p in module.named_parameters()
+    }
+    return value.detach(), grads, dict(module.named_buffers())
+
+
+def assert_same(module, *args, loss=squares):
+    copied = copy.deepcopy(module)
+    found = here(module, *args, loss=loss)
+    value, grads, buffers = there(copied, *args, loss=loss)
+    assert float(found[0]) == pytest.approx(float(value), rel=1e-5)
+    for name, grad in grads.items():
+        assert np.allclose(found[1][name], grad.numpy(), rtol=1e-4, atol=1e-6), name
+    for name, buffer in buffers.items():
+        assert np.allclose(found[2][name], buffer.numpy(), rtol=1e-5, atol=1e-6), name
+
+
+def half_stopped(x):
+    with torch.no_grad():
+        y = x * 2
+    return x * y
+
+
+def changed_in_place(x):
+    y = x.clone()
+    y[:, 0] = 0
+    y[:, 1] += x[:, 2]
+    y.mul_(2)
+    return y
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        half_stopped,
+        changed_in_place,
+        lambda x: x * x.detach(),
+        lambda x: x * x.data,
+        lambda x: x.half().type_as(x) + x,
+        lambda x: F.pad(x, (1, 2), value=3.0).unfold(1, 2, 2),
+        lambda x: torch.zeros(6, 4).scatter_add(1, torch.tensor([[0, 1, 1, 2]] * 6), x),
+        lambda x: F.cross_entropy(x, torch.tensor([0, 1, -100, 3, 1, 2])) * x,
+    ],
+)
+def test_values_and_gradients_are_those_of_torch(function):
+    assert_same(Scaled(function), X)
+
+
+@pytest.mark.parametrize(
+    ("module", "shape"),
+    [
+        (nn.BatchNorm1d(4), (6, 4)),
+        (nn.BatchNorm1d(4).eval(), (6, 4)),
+        (nn.BatchNorm2d(4, momentum=0.3), (3, 4, 2, 2)),
+        (nn.BatchNorm1d(4, track_running_stats=False), (6, 4)),
+        (nn.InstanceNorm1d(4, affine=True, track_running_stats=True), (3, 4, 5)),
+        (nn.utils.parametrizations.spectral_norm(nn.Linear(4, 3)), (6, 4)),
+        (nn.utils.parametrizations.weight_norm(nn.Linear(4, 3)), (6, 4)),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_statistics_and_other_buffers_move_as_in_torch(module, shape):
+    x = np.random.default_rng(1).normal(1, 2, size=shape).astype(np.float32)
+    before = {name: b.clone() for name, b in module.named_buffers()}
+    new = here(module, x)[2]
+    if module.training and before:
+        assert any(not np.allclose(new[n], b.numpy()) for n, b in before.items())
+    for name, b in module.named_buffers():  # the module is as it was
+        assert torch.equal(b, before[name])
+    assert_same(module, x)
+
+
+def noisy(x):
+    return x + torch.randn(6, 4)
+
+
+@pytest.mark.parametrize("function", [nn.Dropout(0.5), noisy, torch.rand_like])
+def test_random_numbers_come_from_the_key(function):
+    module = Scaled(function)
+    first, again = here(module, X)[0], here(module, X)[0]
+    other = here(module, X, key=jax.random.key(1))[0]
+    assert first == again
+    assert first != other
+    # Not from torch's own generator, whose numbers a trace would keep for ever.
+    state = torch.get_rng_state()
+    here(module, X)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_dropout_keeps_the_mean_and_is_off_in_evaluation():
+    module = Scaled(nn.Dropout(0.25), (1,))
+    ones = np.ones((200, 200), np.float32)
+    params, buffers = interop.parameters(module)
+    apply = interop.apply_function(module)
+    y, _ = apply(params, buffers, KEY, jnp.asarray(ones))
+    assert float(jnp.mean(y == 0)) == pytest.approx(0.25, abs=0.01)
+    assert float(y.max()) == pytest.approx(float(module.w) / 0.75)
+    y, _ = apply(params, buffers, KEY, jnp.asarray(ones), training=False)
+    assert np.allclose(y, ones * float(module.w))
+
+
+class Rounded(torch.autograd.Function):
+    """A surrogate derivative: the identity's."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.round()
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad
+
+
+class Remembers(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(4, 4)
+        self.inner.register_forward_hook(self.keep)
+
+    def keep(self, module, args, output):
+        module.last = output
+
+    def forward(self, x):
+        return self.inner(x)
+
+
+OUTSIDE = torch.ones(4, requires_grad=True)
+REFUSED = {
+    "autograd.Function": (Scaled(Rounded.apply), r"Rounded is a torch\.autograd"),
+    "attribute": (Remembers(), r"in its attribute inner\.last"),
+    "generator": (
+        Scaled(lambda x: x + torch.rand(4, generator=torch.Generator())),
+        "torch.Generator",
+    ),
+    "not a parameter": (Scaled(lambda x: x * OUTSIDE), "is no parameter of the module"),
+    "shape by data": (Scaled(lambda x: x[x > 0]), "numbers that are not known"),
+    "branch by data": (Scaled(lambda x: x if x.sum() > 0 else -x), "not known"),
+    "number by data": (Scaled(lambda x: x * x.sum().item()), r"item.*not known"),
+    "no lowering": (Scaled(lambda x: torch.special.bessel_j0(x)), "bessel_j0"),
+    "compiled": (torch.jit.script(nn.Linear(4, 3)), "ScriptModule"),
+    "nothing learned": (nn.ReLU(), "no parameter with requires_grad"),
+    "64 bits": (nn.Linear(4, 3).double(), "float64, which JAX would round"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_would_go_wrong_is_refused_by_name(case):
+    module, message = REFUSED[case]
+    with pytest.raises(ValueError, match=message):
+        here(module, X)
+
+
+def test_an_error_names_the_operation_and_the_module():
+    module = nn.Sequential(nn.ReLU(), nn.Sequential(Scaled(torch.special.bessel_j0)))
+    with pytest.raises(ValueError, match=r"bessel_j0 of torch in 1\.0 \(Scaled\)"):
+        here(module, X)
+
+
+def test_a_wrong_shape_stays_the_error_that_it_is():
+    with pytest.raises(Exception, match="") as caught:
+        here(nn.Sequential(nn.Linear(5, 3)), X)
+    assert not isinstance(caught.value, interop.Refused)
+    assert "in 0 (Linear)" in "".join(caught.value.__notes__)
+
+
+def test_frozen_parameters_are_buffers_and_tied_ones_are_there_once():
+    module = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    module[0].weight.requires_grad_(False)
+    module[1].bias = module[0].bias
+    params, buffers = interop.parameters(module)
+    assert sorted(params) == ["0.bias", "1.weight"]
+    assert sorted(buffers) == ["0.weight"]
+    _, grads, new = here(module, X)
+    assert sorted(grads) == ["0.bias", "1.weight"]
+    assert np.array_equal(new["0.weight"], module[0].weight.numpy())
+    assert_same_learned(module, grads)
+
+
+def assert_same_learned(module, grads):
+    there_grads = there(module, X)[1]
+    for name, grad in grads.items():
+        assert np.allclose(grad, there_grads[name].numpy(), rtol=1e-4, atol=1e-6)
+
+
+def test_weights_written_back_are_those_of_the_module():
+    module = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3)).to(torch.bfloat16)
+    params, buffers = interop.parameters(module)
+    assert params["0.weight"].dtype == jnp.bfloat16
+    params = jax.tree.map(lambda w: w + 1, params)
+    buffers = {name: b + 2 for name, b in buffers.items()}
+    interop.write_back(module, params, buffers)
+    again = interop.parameters(module)
+    assert jax.tree.all(jax.tree.map(jnp.array_equal, again, (params, buffers)))
+    assert module[1].num_batches_tracked.dtype == torch.int64
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda p: p.pop("bias"), r"missing are \['bias'\]"),
+        (lambda p: p.update(other=jnp.ones(1)), r"unknown are \['other'\]"),
+        (lambda p: p.update(bias=jnp.ones(4)), r"bias has the shape \(3,\)"),
+    ],
+)
+def test_what_does_not_fit_is_not_written(change, message):
+    module = nn.Linear(4, 3)
+    before = {name: p.clone() for name, p in module.named_parameters()}
+    params = {name: 2 * p for name, p in interop.parameters(module)[0].items()}
+    change(params)
+    with pytest.raises(ValueError, match=message):
+        interop.write_back(module, params)
+    assert all(torch.equal(p, before[name]) for name, p in module.named_parameters())
+
+
+def test_arrays_do_not_share_memory_with_the_module():
+    module = nn.Linear(64, 64)
+    params, _ = interop.parameters(module)
+    before = np.array(params["weight"])
+    with torch.no_grad():
+        module.weight.zero_()
+    assert np.array_equal(params["weight"], before)
+
+
+def test_modes_are_those_at_the_time_of_the_conversion():
+    module = nn.Sequential(Scaled(nn.Identity()), nn.Dropout(0.5), nn.Dropout(0.5))
+    module[1].eval()
+    params, buffers = interop.parameters(module)
+    apply = interop.apply_function(module)
+    module.eval()
+    y, _ = apply(params, buffers, KEY, jnp.ones((100, 4)))
+    assert 0.4 < float(jnp.mean(y == 0)) < 0.6
+    assert not module.training
