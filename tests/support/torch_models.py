@@ -107,7 +107,9 @@ def bert(rng: np.random.Generator) -> Problem:
     )
     parts = [f"attention.self.{name}" for name in ("query", "key", "value")]
     parts += ["attention.output.dense", "intermediate.dense", "output.dense"]
-    names = [f"bert.encoder.layer.{i}.{part}.weight" for i in range(2) for part in parts]
+    names = [
+        f"bert.encoder.layer.{i}.{part}.weight" for i in range(2) for part in parts
+    ]
 
     def loss(module: Any, ids: Any, labels: Any) -> Any:
         return module(input_ids=ids, labels=labels).loss

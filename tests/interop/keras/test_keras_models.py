@@ -11,12 +11,13 @@ import numpy as np
 import optax
 import pytest
 
-os.environ.setdefault("KERAS_BACKEND", "jax")
-keras = pytest.importorskip("keras", reason="needs keras: pip install apical[keras]")
-
 import apical
-from apical.interop import keras as interop
 
+os.environ.setdefault("KERAS_BACKEND", "jax")
+keras = pytest.importorskip("keras", reason="pip install apical[keras]")
+interop = pytest.importorskip(
+    "apical.interop.keras", reason="pip install apical[keras]", exc_type=ImportError
+)
 pytestmark = pytest.mark.slow
 
 RNG = np.random.default_rng(0)
@@ -191,7 +192,10 @@ def test_dropout_takes_its_seeds_from_the_state():
     [
         (lambda: interop.parameters(Attentive()), "not built"),
         (lambda: interop.train_step(*uncompiled(), key=jax.random.key(0)), "compiled"),
-        (lambda: fitted(compiled(), RULE, class_weight={0: 1.0, 1: 2.0, 2: 3.0}), "fit"),
+        (
+            lambda: fitted(compiled(), RULE, class_weight={0: 1.0, 1: 2.0, 2: 3.0}),
+            "fit",
+        ),
         (lambda: interop.write_back(functional()[0], {}), "missing are"),
         (lambda: interop.loss_function(functional()[0], each)(*whole()), "one number"),
     ],

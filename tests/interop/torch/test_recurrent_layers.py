@@ -8,14 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="needs torch: pip install apical[torch]")
-pytest.importorskip("torchax", reason="needs torchax: pip install apical[torch]")
-
-from torch import nn
-
 import apical
-from apical.interop import torch as interop
 
+torch = pytest.importorskip("torch", reason="pip install apical[torch]")
+interop = pytest.importorskip(
+    "apical.interop.torch", reason="pip install apical[torch]", exc_type=ImportError
+)
+nn = torch.nn
 pytestmark = pytest.mark.slow
 
 RNG = np.random.default_rng(0)

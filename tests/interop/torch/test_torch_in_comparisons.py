@@ -8,15 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="needs torch: pip install apical[torch]")
-pytest.importorskip("torchax", reason="needs torchax: pip install apical[torch]")
-
-from torch import nn
-
+import apical
 from apical import lab
-from apical.interop import torch as interop
 from apical.lab.models import find_model
 
+torch = pytest.importorskip("torch", reason="pip install apical[torch]")
+interop = pytest.importorskip(
+    "apical.interop.torch", reason="pip install apical[torch]", exc_type=ImportError
+)
+nn = torch.nn
 pytestmark = pytest.mark.slow
 
 SHAPE, CLASSES = (1, 6, 6), 3
@@ -84,7 +84,11 @@ def test_rules_are_compared_on_a_module_of_torch(data):
         return lab.compare(
             data=data,
             models={"torch": factory},
-            rules=("backpropagation", "feedback-alignment", "direct-feedback-alignment"),
+            rules=(
+                "backpropagation",
+                "feedback-alignment",
+                "direct-feedback-alignment",
+            ),
             epochs=4,
             seeds=2,
             batch_size=32,
@@ -123,8 +127,6 @@ def test_a_model_that_fails_names_the_operation(data):
 
 
 def test_marks_in_torch_are_marks_of_the_circuit():
-    import apical
-
     class Marked(nn.Module):
         def __init__(self):
             super().__init__()

@@ -12,19 +12,22 @@ import numpy as np
 import optax
 import pytest
 
-pytest.importorskip("torchax", reason="needs torch: pip install apical[torch-models]")
-pytest.importorskip("torchvision", reason="pip install apical[torch-models]")
-pytest.importorskip("transformers", reason="pip install apical[torch-models]")
-
-from support import torch_models as models
-
 import apical
-from apical.interop import torch as interop
 
+models = pytest.importorskip(
+    "support.torch_models",
+    reason="pip install apical[torch-models]",
+    exc_type=ImportError,
+)
+interop = pytest.importorskip(
+    "apical.interop.torch", reason="pip install apical[torch]", exc_type=ImportError
+)
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(params=models.BUILDERS, ids=lambda build: build.__name__, scope="module")
+@pytest.fixture(
+    params=models.BUILDERS, ids=lambda build: build.__name__, scope="module"
+)
 def found(request):
     """The problem, its loss function in JAX, parameters, arguments and settings."""
     problem = models.problem(request.param)

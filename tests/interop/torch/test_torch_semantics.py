@@ -11,14 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="needs torch: pip install apical[torch]")
-pytest.importorskip("torchax", reason="needs torchax: pip install apical[torch]")
-
-from torch import nn
-from torch.nn import functional as F
-
-from apical.interop import torch as interop
-
+torch = pytest.importorskip("torch", reason="pip install apical[torch]")
+interop = pytest.importorskip(
+    "apical.interop.torch", reason="pip install apical[torch]", exc_type=ImportError
+)
+nn, F = torch.nn, torch.nn.functional
 pytestmark = pytest.mark.slow
 
 KEY = jax.random.key(0)
@@ -31,7 +28,9 @@ class Scaled(nn.Module):
     def __init__(self, function, shape=(4,)):
         super().__init__()
         self.function = function
-        self.w = nn.Parameter(torch.linspace(0.5, 1.5, int(np.prod(shape))).reshape(shape))
+        self.w = nn.Parameter(
+            torch.linspace(0.5, 1.5, int(np.prod(shape))).reshape(shape)
+        )
 
     def forward(self, x):
         return self.function(x * self.w)

@@ -33,10 +33,11 @@ def parameters(model: Any) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
       >>> import os; os.environ["KERAS_BACKEND"] = "jax"
       >>> import keras
       >>> from apical.interop import keras as interop
-      >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="a")])
+      >>> layers = [keras.Input((4,)), keras.layers.Dense(3, name="a")]
+      >>> model = keras.Sequential(layers, name="net")
       >>> params, state = interop.parameters(model)
       >>> sorted(params), state
-      (['a/bias', 'a/kernel'], {})
+      (['net/a/bias', 'net/a/kernel'], {})
     """
     _check_model(model)
     if not model.trainable_variables:
@@ -77,7 +78,7 @@ def loss_function(
       >>> import jax.numpy as jnp
       >>> from apical.interop import keras as interop
       >>> layers = [keras.layers.Dense(3, "tanh", name="a"), keras.layers.Dense(2)]
-      >>> model = keras.Sequential([keras.Input((4,)), *layers])
+      >>> model = keras.Sequential([keras.Input((4,)), *layers], name="net")
       >>> loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
       >>> loss_fn = interop.loss_function(model, loss)
       >>> params, state = interop.parameters(model)
@@ -86,7 +87,7 @@ def loss_function(
       ...     batch_axes=(None, 0, 0))
       >>> args = state, jnp.ones((8, 4)), jnp.zeros(8, int)
       >>> rule_state = learner.init(jax.random.key(1), params, *args)
-      >>> learner(params, rule_state, *args).grads["a/kernel"].shape
+      >>> learner(params, rule_state, *args).grads["net/a/kernel"].shape
       (4, 3)
 
     Source: `stateless_call` is that of Keras 3.
@@ -109,8 +110,7 @@ def loss_function(
                 f"loss(y, y_pred) returned {getattr(value, 'shape', value)!r}; it must "
                 "return the mean loss over the examples, one number."
             )
-        paths = (variable.path for variable in model.non_trainable_variables)
-        return sum(added, value), dict(zip(paths, others, strict=True))
+        return sum(added, value), named(model.non_trainable_variables, others)
 
     return loss_fn
 
@@ -157,12 +157,18 @@ def ordered(variables: Iterable[Any], given: Arrays, what: str) -> list[jax.Arra
     """The given arrays in the order of the variables, or an error that names them."""
     paths = [variable.path for variable in variables]
     if set(paths) != set(given):
-        missing, unknown = sorted(set(paths) - set(given)), sorted(set(given) - set(paths))
+        missing = sorted(set(paths) - set(given)) or "none"
+        unknown = sorted(set(given) - set(paths)) or "none"
         raise ValueError(
-            f"{what} must have the names of the model: missing are {missing or 'none'}, "
-            f"unknown are {unknown or 'none'}."
+            f"{what} must have the names of the model: missing are {missing}, unknown "
+            f"are {unknown}."
         )
     return [given[path] for path in paths]
+
+
+def named(variables: Iterable[Any], values: Iterable[Any]) -> dict[str, Any]:
+    """The values of variables, by their paths."""
+    return {v.path: a for v, a in zip(variables, values, strict=True)}
 
 
 def call_keywords(model: Any, training: bool) -> dict[str, bool]:

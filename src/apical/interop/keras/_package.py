@@ -15,7 +15,7 @@ def _imported() -> Any:
     backend = found.backend.backend()
     if backend != "jax":
         raise ImportError(
-            f"keras runs on its backend {backend!r}; apical needs its backend of JAX. Set "
+            f"keras runs on its backend {backend!r}; apical needs that of JAX. Set "
             'os.environ["KERAS_BACKEND"] = "jax" before keras is imported.'
         )
     return found

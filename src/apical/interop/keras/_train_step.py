@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 import apical
 
-from ._functional import ordered, parameters
+from ._functional import named, ordered, parameters
 from ._package import keras
 
 
@@ -31,8 +31,10 @@ def train_step(
     Args:
       model: a `keras.Model` that is built and compiled.
       rule: a rule of `apical.rules`.
-      x, y: a batch as `fit` will give it, from which the rule is initialised. Some
-        rules keep values per example: then every batch must be as large as this.
+      x: the inputs of a batch as `fit` will give it, from which the rule is
+        initialised. Some rules keep values per example: then every batch must be as
+        large as this.
+      y: its targets.
       key: of the rule's random numbers.
       **settings: of `apical.value_and_grad`: `target`, `nodes`, `input_argnums`, ...
         about a loss function of `(params, state, x, y)`.
@@ -99,12 +101,12 @@ def train_step(
                 "fit was given weights of samples or classes, which a rule does not "
                 "know: leave them out, or put them into a loss of your own."
             )
-        named = {v.path: a for v, a in zip(model.trainable_variables, trainable)}
+        params = named(model.trainable_variables, trainable)
         state = {
-            "others": {v.path: a for v, a in zip(model.non_trainable_variables, others)},
+            "others": named(model.non_trainable_variables, others),
             "metrics": metrics,
         }
-        credit = learner(named, rebuild(optimised[own:]), state, x, y)
+        credit = learner(params, rebuild(optimised[own:]), state, x, y)
         y_pred, others, metrics = credit.aux
         grads = ordered(model.trainable_variables, credit.grads, "gradients")
         trainable, optimised = optimizer.stateless_apply(optimised, grads, trainable)
@@ -133,14 +135,18 @@ def _checked_optimizer(model: Any) -> Any:
 def _flattened(state: Any) -> tuple[list[jax.Array], Callable[[Any], Any]]:
     """The leaves of a rule's state as numbers, and the way back."""
     leaves, structure = jax.tree.flatten(state)
-    keys = [jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key) for leaf in leaves]
+    keys = [
+        jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key) for leaf in leaves
+    ]
 
     def rebuild(plain: Any) -> Any:
         pairs = zip(plain, keys, leaves, strict=True)
         return jax.tree.unflatten(
             structure,
             [
-                jax.random.wrap_key_data(x, impl=jax.random.key_impl(leaf)) if is_key else x
+                jax.random.wrap_key_data(x, impl=jax.random.key_impl(leaf))
+                if is_key
+                else x
                 for x, is_key, leaf in pairs
             ],
         )

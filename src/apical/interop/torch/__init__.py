@@ -5,6 +5,7 @@ The operations of torch run as JAX's, with torchax: no gradient of torch is used
 Source: torchax 0.0.13; what it would get wrong without a word is put right or refused.
 """
 
+from ._check import check as check
 from ._environment import Refused as Refused
 from ._functional import apply_function as apply_function
 from ._functional import loss_function as loss_function

@@ -26,10 +26,13 @@ def to_jax(tensor: Any, name: str) -> jax.Array:
     plain = tensor.detach().cpu()
     if plain.layout is not torch.strided:
         raise ValueError(f"{name} has the layout {plain.layout}; it must be strided.")
-    if plain.dtype in (torch.float64, torch.complex128) and not jax.config.jax_enable_x64:
+    if (
+        plain.dtype in (torch.float64, torch.complex128)
+        and not jax.config.jax_enable_x64
+    ):
         raise ValueError(
-            f"{name} has the type {plain.dtype}, which JAX would round to 32 bits: call "
-            'module.float(), or jax.config.update("jax_enable_x64", True) first.'
+            f"{name} has the type {plain.dtype}, which JAX would round to 32 bits: "
+            'call module.float(), or jax.config.update("jax_enable_x64", True) first.'
         )
     if plain.dtype == torch.bfloat16:  # which numpy does not have
         return jnp.array(plain.float().numpy(), jnp.bfloat16)

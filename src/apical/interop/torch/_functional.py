@@ -186,10 +186,11 @@ def _paired(
     there: dict[str, Any], given: Arrays, what: str
 ) -> list[tuple[str, Any, jax.Array]]:
     if set(there) != set(given):
-        missing, unknown = sorted(set(there) - set(given)), sorted(set(given) - set(there))
+        missing = sorted(set(there) - set(given)) or "none"
+        unknown = sorted(set(given) - set(there)) or "none"
         raise ValueError(
-            f"{what} must have the names of the module: missing are {missing or 'none'}, "
-            f"unknown are {unknown or 'none'}."
+            f"{what} must have the names of the module: missing are {missing}, unknown "
+            f"are {unknown}."
         )
     return [(name, tensor, given[name]) for name, tensor in there.items()]
 

@@ -1,4 +1,4 @@
-"""A module of torch as a model of `apical compare`: a callable pytree, and its state."""
+"""A module of torch as a model of `apical compare`: a callable pytree and its state."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 
 from ._batch_norm import LOWERINGS as BATCH_NORM
+from ._convolution import LOWERINGS as CONVOLUTION
 from ._environment import Environment, Refused
 from ._packages import torch, torchax
 from ._patches import patched
@@ -26,7 +27,9 @@ _UNKNOWN = (
 _NO_LOWERING = (torchax.tensor.OperatorNotFound, AssertionError, NotImplementedError)
 
 Arrays = Mapping[str, jax.Array]
-ENVIRONMENT = Environment({**BATCH_NORM, **RECURRENT})
+# A tensor that shares memory with another one is that one, so that both are changed.
+_ALIAS = {torch.ops.aten.alias.default: lambda x: x}
+ENVIRONMENT = Environment({**BATCH_NORM, **CONVOLUTION, **RECURRENT, **_ALIAS})
 
 
 class _Called(torch.nn.Module):
@@ -85,7 +88,7 @@ def _tensor(leaf: Any) -> Any:
 
 
 def _arrays(tree: Any) -> Any:
-    """The tensors in a result as arrays; mappings and dataclasses become dictionaries."""
+    """A result with arrays for tensors, dictionaries for mappings and dataclasses."""
     if isinstance(tree, torchax.tensor.Tensor | torchax.view.View):
         return tree.jax()
     if isinstance(tree, torch.Tensor):

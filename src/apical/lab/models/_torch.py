@@ -45,7 +45,7 @@ def _is_module(model: Any) -> bool:
 
 @contextmanager
 def _seeded(torch: Any, key: jax.Array) -> Iterator[None]:
-    """torch's generator seeded from a key, and put back afterwards."""
+    """Torch's generator seeded from a key, and put back afterwards."""
     high, low = np.asarray(jax.random.key_data(key)).ravel()[-2:]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed((int(high) << 31) ^ int(low))
