@@ -176,10 +176,8 @@ def test_the_state_of_a_rule_goes_on_from_step_to_step():
 
 
 def test_dropout_takes_its_seeds_from_the_state():
-    model = keras.Sequential(
-        [keras.Input((8, 8, 2)), keras.layers.Flatten(), keras.layers.Dropout(0.5)]
-        + [keras.layers.Dense(3)]
-    )
+    layers = keras.layers.Flatten(), keras.layers.Dropout(0.5), keras.layers.Dense(3)
+    model = keras.Sequential([keras.Input((8, 8, 2)), *layers])
     params, state = interop.parameters(model)
     loss_fn = interop.loss_function(model, LOSS)
     value, new = loss_fn(params, state, X, Y)

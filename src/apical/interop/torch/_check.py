@@ -59,7 +59,6 @@ def check(
     """
     arrays = tuple(jax.tree.map(jnp.asarray, each) for each in args)
     value, outputs, grads, buffers = _in_jax(module, loss, arrays, training)
-    # A copy in float64 would hide what float32 does; torch runs as it would.
     copied = copy.deepcopy(module).train(training)
     tensors = jax.tree.map(_tensor, arrays)
     with _recorded(copied) as record, torch.enable_grad():
@@ -150,10 +149,8 @@ def _tensor(array: Any) -> Any:
 def _difference(ours: Any, theirs: Any, scale: float | None) -> float:
     if jnp.shape(ours) != jnp.shape(theirs):
         return float("inf")
-    a, b = (
-        np.asarray(x, np.complex128 if np.iscomplexobj(x) else np.float64)
-        for x in (ours, theirs)
-    )
+    wide = np.complex128 if np.iscomplexobj(theirs) else np.float64
+    a, b = np.asarray(ours, wide), np.asarray(theirs, wide)
     if a.size == 0 or np.array_equal(a, b, equal_nan=True):
         return 0.0
     top = np.abs(b[np.isfinite(b)]).max(initial=0.0) if scale is None else scale
