@@ -169,7 +169,7 @@ def tied(rng: np.random.Generator) -> Problem:
     return Problem(module, loss, args, [*names, "transformer.wte.weight"], [])
 
 
-BUILDERS = (resnet, lstm, encoder, bert, causal, tied)
+BUILDERS = (lstm, encoder, causal, tied, bert, resnet)
 
 
 def problem(build: Callable[[np.random.Generator], Problem]) -> Problem:

@@ -5,6 +5,7 @@ installed.
 """
 
 import copy
+import importlib
 
 import jax
 import jax.numpy as jnp
@@ -16,9 +17,11 @@ interop = pytest.importorskip(
     "apical.interop.torch", reason="pip install apical[torch]", exc_type=ImportError
 )
 nn, F = torch.nn, torch.nn.functional
+ENVIRONMENT = importlib.import_module("apical.interop.torch._run").ENVIRONMENT
 pytestmark = pytest.mark.slow
 
 KEY = jax.random.key(0)
+CONSTANT = torch.arange(4.0)
 X = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
 
 
@@ -94,6 +97,7 @@ def changed_in_place(x):
         lambda x: x * x.detach(),
         lambda x: x * x.data,
         lambda x: x.half().type_as(x) + x,
+        lambda x: x * CONSTANT + CONSTANT.sum(),
         lambda x: F.pad(x, (1, 2), value=3.0).unfold(1, 2, 2),
         lambda x: torch.zeros(6, 4).scatter_add(1, torch.tensor([[0, 1, 1, 2]] * 6), x),
         lambda x: F.cross_entropy(x, torch.tensor([0, 1, -100, 3, 1, 2])) * x,
@@ -182,6 +186,7 @@ class Remembers(nn.Module):
 
 
 OUTSIDE = torch.ones(4, requires_grad=True)
+KEPT = torch.zeros(4)
 REFUSED = {
     "autograd.Function": (Scaled(Rounded.apply), r"Rounded is a torch\.autograd"),
     "attribute": (Remembers(), r"in its attribute inner\.last"),
@@ -189,12 +194,12 @@ REFUSED = {
         Scaled(lambda x: x + torch.rand(4, generator=torch.Generator())),
         "torch.Generator",
     ),
+    "kept outside": (Scaled(lambda x: x + KEPT.add_(1)), "changes a tensor of shape"),
     "not a parameter": (Scaled(lambda x: x * OUTSIDE), "is no parameter of the module"),
     "shape by data": (Scaled(lambda x: x[x > 0]), "numbers that are not known"),
     "branch by data": (Scaled(lambda x: x if x.sum() > 0 else -x), "not known"),
     "number by data": (Scaled(lambda x: x * x.sum().item()), r"item.*not known"),
     "no lowering": (Scaled(lambda x: torch.special.bessel_j0(x)), "bessel_j0"),
-    "compiled": (torch.jit.script(nn.Linear(4, 3)), "ScriptModule"),
     "nothing learned": (nn.ReLU(), "no parameter with requires_grad"),
     "64 bits": (nn.Linear(4, 3).double(), "float64, which JAX would round"),
 }
@@ -205,6 +210,14 @@ def test_what_would_go_wrong_is_refused_by_name(case):
     module, message = REFUSED[case]
     with pytest.raises(ValueError, match=message):
         here(module, X)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_a_compiled_module_is_refused():
+    linear = nn.Linear(4, 3)
+    for module in (torch.jit.script(linear), torch.compile(linear)):
+        with pytest.raises(ValueError, match="give the module"):
+            interop.parameters(module)
 
 
 def test_an_error_names_the_operation_and_the_module():
@@ -287,3 +300,55 @@ def test_modes_are_those_at_the_time_of_the_conversion():
     y, _ = apply(params, buffers, KEY, jnp.ones((100, 4)))
     assert 0.4 < float(jnp.mean(y == 0)) < 0.6
     assert not module.training
+
+
+LAYERS = {
+    "grouped transposed convolution": (
+        nn.ConvTranspose2d(4, 6, 3, stride=2, groups=2, output_padding=1),
+        (2, 4, 5, 5),
+    ),
+    "convolution": (nn.Conv2d(4, 6, 3, groups=2, padding="same"), (2, 4, 7, 7)),
+    "one axis": (nn.ConvTranspose1d(4, 6, 3, stride=2, dilation=2), (2, 4, 5)),
+    "pooling to the edge": (nn.AvgPool2d(2, ceil_mode=True), (2, 4, 7, 7)),
+    "pooling over it": (nn.AvgPool2d(3, 2, 1, ceil_mode=True), (2, 4, 7, 6)),
+    "without padding": (nn.AvgPool2d(3, 2, 1, True, False), (2, 4, 6, 7)),
+    "pooling a row": (nn.AvgPool1d(3, 2, 1), (2, 4, 7)),
+}
+
+
+class After(nn.Module):
+    """A layer on a multiple of its input, so that something is learned."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer, self.w = layer, nn.Parameter(torch.tensor(1.5))
+
+    def forward(self, x):
+        return self.layer(x * self.w)
+
+
+@pytest.mark.parametrize("case", LAYERS)
+def test_layers_of_windows_are_those_of_torch(case):
+    layer, shape = LAYERS[case]
+    x = np.random.default_rng(1).normal(size=shape).astype(np.float32)
+    assert interop.check(After(layer), squares, x) < 1e-5
+
+
+def test_a_check_finds_what_differs_by_name(monkeypatch):
+    module = nn.Sequential(nn.Linear(4, 3), nn.Sequential(nn.Tanh(), nn.Linear(3, 2)))
+    assert interop.check(module, squares, X) < 1e-5
+    # A wrong operation, of which there is one in torchax's table.
+    wrong = ENVIRONMENT.override_op_definition
+    wrong(torch.ops.aten.tanh.default, lambda x: x.apply_jax(lambda x: 0.9 * x))
+    try:
+        with pytest.raises(ValueError, match=r"output of 1\.0 \(Tanh\) differs"):
+            interop.check(module, squares, X)
+    finally:
+        wrong(torch.ops.aten.tanh.default, lambda x: x.apply_jax(jnp.tanh))
+
+
+def test_a_check_needs_a_module_without_random_numbers():
+    module = Scaled(nn.Dropout(0.5))
+    assert interop.check(module, squares, X) < 1e-5
+    with pytest.raises(ValueError, match="draws random numbers"):
+        interop.check(module, squares, X, training=True)

@@ -23,7 +23,9 @@ def to_jax(tensor: Any, name: str) -> jax.Array:
     Raises:
       ValueError: where JAX would round the numbers, or cut integers.
     """
-    plain = tensor.detach().cpu()
+    # Inside the environment no operation of torch may be used that is not needed.
+    plain = tensor.detach() if tensor.requires_grad else tensor
+    plain = plain if plain.device.type == "cpu" else plain.cpu()
     if plain.layout is not torch.strided:
         raise ValueError(f"{name} has the layout {plain.layout}; it must be strided.")
     if (

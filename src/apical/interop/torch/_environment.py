@@ -45,6 +45,13 @@ class Environment(torchax.tensor.Environment):
 
     def dispatch(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         """Run one operation of torch."""
+        in_place = _is_in_place(func)
+        if in_place and args and self._is_foreign(args[0]):
+            raise Refused(
+                f"{name_of(func)} changes a tensor of shape {tuple(args[0].shape)} that "
+                "is neither a parameter nor a buffer of the module: the next call would "
+                "not see it. Register it as a buffer."
+            )
         args, kwargs = jax.tree.map(self._constant, (args, kwargs or {}))
         detached = not torch.is_grad_enabled() and self._depth == 0
         self._depth += 1
@@ -58,7 +65,6 @@ class Environment(torchax.tensor.Environment):
             self._depth -= 1
         if not detached:
             return found
-        in_place = name_of(func).split(".")[0].endswith("_")
         return jax.tree.map(lambda leaf: self._stopped(leaf, in_place), found)
 
     def get_and_rotate_prng_key(self, generator: Any = None) -> jax.Array:
@@ -76,10 +82,14 @@ class Environment(torchax.tensor.Environment):
         """Whether a new tensor is JAX's: always, or random numbers never change."""
         return True
 
+    def _is_foreign(self, leaf: Any) -> bool:
+        """Whether something is a tensor of torch itself."""
+        ours = torchax.tensor.Tensor | torchax.view.View
+        return isinstance(leaf, torch.Tensor) and not isinstance(leaf, ours)
+
     def _constant(self, leaf: Any) -> Any:
         """A tensor that is neither a parameter nor a buffer, as a constant."""
-        ours = torchax.tensor.Tensor | torchax.view.View
-        if not isinstance(leaf, torch.Tensor) or isinstance(leaf, ours):
+        if not self._is_foreign(leaf):
             return leaf
         if leaf.requires_grad:
             raise Refused(
@@ -104,3 +114,13 @@ def name_of(func: Any) -> str:
     if callable(name):
         return str(name())
     return torch.overrides.resolve_name(func) or getattr(func, "__name__", str(func))
+
+
+def _is_in_place(func: Any) -> bool:
+    """Whether an operation changes its first argument: `add_`, `__iadd__`."""
+    name = name_of(func)
+    name = name.split("::")[1].split(".")[0] if "::" in name else name.split(".")[-1]
+    if name.endswith("__"):
+        others = ("__invert__", "__index__", "__int__")
+        return name.startswith("__i") and name not in others
+    return name.endswith("_")

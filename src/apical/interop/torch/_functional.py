@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -36,14 +36,12 @@ def parameters(module: Any) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]
       (['bias', 'weight'], ['num_batches_tracked', 'running_mean', 'running_var'])
     """
     _check_module(module)
-    learned = {n: p for n, p in module.named_parameters() if p.requires_grad}
+    learned, others = _tensors(module)
     if not learned:
         raise ValueError(
             f"the {type(module).__name__} has no parameter with requires_grad=True: "
             "nothing is learned."
         )
-    others = {n: p for n, p in module.named_parameters() if not p.requires_grad}
-    others |= dict(module.named_buffers())
     return _copied(learned), _copied(others)
 
 
@@ -167,11 +165,10 @@ def write_back(module: Any, params: Arrays, buffers: Arrays | None = None) -> No
       0.0
     """
     _check_module(module)
-    there = {n: p for n, p in module.named_parameters() if p.requires_grad}
-    pairs = _paired(there, params, "params")
+    learned, others = _tensors(module)
+    pairs = _paired(learned, params, "params")
     if buffers is not None:
-        frozen = {n: p for n, p in module.named_parameters() if not p.requires_grad}
-        pairs += _paired(frozen | dict(module.named_buffers()), buffers, "buffers")
+        pairs += _paired(others, buffers, "buffers")
     for name, tensor, array in pairs:
         if tuple(tensor.shape) != array.shape:
             raise ValueError(
@@ -185,6 +182,11 @@ def write_back(module: Any, params: Arrays, buffers: Arrays | None = None) -> No
 def _paired(
     there: dict[str, Any], given: Arrays, what: str
 ) -> list[tuple[str, Any, jax.Array]]:
+    if not isinstance(given, Mapping):
+        raise TypeError(
+            f"{what} is a {type(given).__name__}; it must be a dictionary of arrays, "
+            "as `parameters(module)` returns."
+        )
     if set(there) != set(given):
         missing = sorted(set(there) - set(given)) or "none"
         unknown = sorted(set(given) - set(there)) or "none"
@@ -199,7 +201,7 @@ def _function(module: Any, function: Callable[..., Any], training: bool | None) 
     _check_module(module)
     given = training
     now = {name: each.training for name, each in module.named_modules()}
-    names = {n for n, p in module.named_parameters() if p.requires_grad}
+    learned, others = _tensors(module)
 
     def apply(
         params: Arrays,
@@ -209,20 +211,20 @@ def _function(module: Any, function: Callable[..., Any], training: bool | None) 
         training: bool | None = given,
         **keywords: Any,
     ) -> tuple[Any, dict[str, jax.Array]]:
-        _check_names(names, params)
+        _paired(learned, params, "params")
+        _paired(others, buffers, "buffers")
         modes = now if training is None else dict.fromkeys(now, bool(training))
         return run(module, function, params, buffers, key, args, keywords, modes)
 
     return apply
 
 
-def _check_names(names: set[str], params: Arrays) -> None:
-    if not isinstance(params, dict) or set(params) != names:
-        found = sorted(params) if isinstance(params, dict) else type(params).__name__
-        raise ValueError(
-            f"params must be a dictionary with the names {sorted(names)}, as "
-            f"`parameters(module)` returns it; it is {found}."
-        )
+def _tensors(module: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What is learned, and all other tensors of a module, by name."""
+    named = dict(module.named_parameters())
+    learned = {name: p for name, p in named.items() if p.requires_grad}
+    others = {name: p for name, p in named.items() if name not in learned}
+    return learned, others | dict(module.named_buffers())
 
 
 def _copied(tensors: dict[str, Any]) -> dict[str, jax.Array]:
