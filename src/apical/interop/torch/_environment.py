@@ -48,9 +48,9 @@ class Environment(torchax.tensor.Environment):
         in_place = _is_in_place(func)
         if in_place and args and self._is_foreign(args[0]):
             raise Refused(
-                f"{name_of(func)} changes a tensor of shape {tuple(args[0].shape)} that "
-                "is neither a parameter nor a buffer of the module: the next call would "
-                "not see it. Register it as a buffer."
+                f"{name_of(func)} changes a tensor of shape {tuple(args[0].shape)}, "
+                "which is neither a parameter nor a buffer of the module: the next "
+                "call would not see it. Register it as a buffer."
             )
         args, kwargs = jax.tree.map(self._constant, (args, kwargs or {}))
         detached = not torch.is_grad_enabled() and self._depth == 0
