@@ -86,6 +86,9 @@ def changed_in_place(x):
     y[:, 0] = 0
     y[:, 1] += x[:, 2]
     y.mul_(2)
+    y[1:][0][:2] = 3
+    y = y.view(-1).clone()
+    y += 1
     return y
 
 
@@ -185,6 +188,16 @@ class Remembers(nn.Module):
         return self.inner(x)
 
 
+def added(a, b):
+    a.add_(b)
+    return a
+
+
+def set_first(part, whole):
+    part[0] = 0
+    return whole
+
+
 OUTSIDE = torch.ones(4, requires_grad=True)
 KEPT = torch.zeros(4)
 REFUSED = {
@@ -194,6 +207,11 @@ REFUSED = {
         Scaled(lambda x: x + torch.rand(4, generator=torch.Generator())),
         "torch.Generator",
     ),
+    "view changed": (Scaled(lambda x: (x.view(-1).mul_(2), x)[1]), "shares memory"),
+    "part changed": (Scaled(lambda x: added(*x.chunk(2))), "shares memory"),
+    "base changed": (Scaled(lambda x: (x.t(), x.add_(1))[0]), "shares memory"),
+    "view set": (Scaled(lambda x: set_first(x.view(-1), x)), "__setitem__.*shares"),
+    "slice of a view set": (Scaled(lambda x: set_first(x.t()[1:], x)), "shares memory"),
     "kept outside": (Scaled(lambda x: x + KEPT.add_(1)), "changes a tensor of shape"),
     "not a parameter": (Scaled(lambda x: x * OUTSIDE), "is no parameter of the module"),
     "shape by data": (Scaled(lambda x: x[x > 0]), "numbers that are not known"),

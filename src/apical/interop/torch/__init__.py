@@ -6,7 +6,6 @@ Source: torchax 0.0.13; what it would get wrong without a word is put right or r
 """
 
 from ._check import check as check
-from ._environment import Refused as Refused
 from ._functional import apply_function as apply_function
 from ._functional import loss_function as loss_function
 from ._functional import parameters as parameters
@@ -15,3 +14,4 @@ from ._marks import node as node
 from ._marks import output as output
 from ._model import Model as Model
 from ._model import as_model as as_model
+from ._shared_memory import Refused as Refused

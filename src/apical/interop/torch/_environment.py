@@ -20,10 +20,13 @@ import jax
 
 from ._arrays import to_jax
 from ._packages import torch, torchax
-
-
-class Refused(ValueError):
-    """What a module does cannot be run in JAX: says what, and what to change."""
+from ._shared_memory import (
+    Refused,
+    changes_in_place,
+    is_plain,
+    note_sharing,
+    require_own_memory,
+)
 
 
 class Environment(torchax.tensor.Environment):
@@ -45,27 +48,26 @@ class Environment(torchax.tensor.Environment):
 
     def dispatch(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         """Run one operation of torch."""
-        in_place = _is_in_place(func)
-        if in_place and args and self._is_foreign(args[0]):
-            raise Refused(
-                f"{name_of(func)} changes a tensor of shape {tuple(args[0].shape)}, "
-                "which is neither a parameter nor a buffer of the module: the next "
-                "call would not see it. Register it as a buffer."
-            )
+        name, outermost = name_of(func), self._depth == 0
+        in_place = changes_in_place(name)
+        if in_place and outermost and args:
+            require_own_memory(name, args[0])
         args, kwargs = jax.tree.map(self._constant, (args, kwargs or {}))
-        detached = not torch.is_grad_enabled() and self._depth == 0
+        detached = outermost and not torch.is_grad_enabled()
         self._depth += 1
         try:
             found = super().dispatch(func, types, args, kwargs)
         except Exception as error:
             if not hasattr(error, "torch_operation"):
-                error.torch_operation = name_of(func)  # type: ignore[attr-defined]
+                error.torch_operation = name  # type: ignore[attr-defined]
             raise
         finally:
             self._depth -= 1
-        if not detached:
-            return found
-        return jax.tree.map(lambda leaf: self._stopped(leaf, in_place), found)
+        if detached:
+            found = jax.tree.map(lambda leaf: self._stopped(leaf, in_place), found)
+        if outermost:
+            note_sharing(name, args, found)
+        return found
 
     def get_and_rotate_prng_key(self, generator: Any = None) -> jax.Array:
         """The key of the next random numbers."""
@@ -82,14 +84,9 @@ class Environment(torchax.tensor.Environment):
         """Whether a new tensor is JAX's: always, or random numbers never change."""
         return True
 
-    def _is_foreign(self, leaf: Any) -> bool:
-        """Whether something is a tensor of torch itself."""
-        ours = torchax.tensor.Tensor | torchax.view.View
-        return isinstance(leaf, torch.Tensor) and not isinstance(leaf, ours)
-
     def _constant(self, leaf: Any) -> Any:
         """A tensor that is neither a parameter nor a buffer, as a constant."""
-        if not self._is_foreign(leaf):
+        if not is_plain(leaf):
             return leaf
         if leaf.requires_grad:
             raise Refused(
@@ -114,13 +111,3 @@ def name_of(func: Any) -> str:
     if callable(name):
         return str(name())
     return torch.overrides.resolve_name(func) or getattr(func, "__name__", str(func))
-
-
-def _is_in_place(func: Any) -> bool:
-    """Whether an operation changes its first argument: `add_`, `__iadd__`."""
-    name = name_of(func)
-    name = name.split("::")[1].split(".")[0] if "::" in name else name.split(".")[-1]
-    if name.endswith("__"):
-        others = ("__invert__", "__index__", "__int__")
-        return name.startswith("__i") and name not in others
-    return name.endswith("_")

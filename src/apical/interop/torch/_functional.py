@@ -8,9 +8,9 @@ from typing import Any
 import jax
 
 from ._arrays import copy_into, to_jax
-from ._environment import Refused
 from ._packages import torch
 from ._run import Arrays, run
+from ._shared_memory import Refused
 
 
 def parameters(module: Any) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:

@@ -5,6 +5,7 @@
 | `torch.autograd.Function`| ignores its `backward`       | refused, with its name     |
 | `tensor.data`            | passes gradients             | `tensor.detach()`          |
 | `tensor.type_as(other)`  | changes the type of `tensor` | returns a new tensor       |
+| `tensor[key] = value`    | leaves views as they are     | refused where there is one |
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from ._environment import Refused
 from ._packages import torch, torchax
+from ._shared_memory import Refused, require_own_memory
 
 
 def _refuse_function(cls: Any, *args: Any, **keywords: Any) -> None:
@@ -25,6 +26,16 @@ def _refuse_function(cls: Any, *args: Any, **keywords: Any) -> None:
     )
 
 
+def _checked(original: Any) -> Any:
+    """`tensor[key] = value`, refused where torch would change another tensor too."""
+
+    def set_item(self: Any, key: Any, value: Any) -> None:
+        require_own_memory("torch.Tensor.__setitem__", self)
+        original(self, key, value)
+
+    return set_item
+
+
 def _type_as(self: Any, other: Any) -> Any:
     return self.to(other.dtype)
 
@@ -32,11 +43,13 @@ def _type_as(self: Any, other: Any) -> Any:
 @contextlib.contextmanager
 def patched() -> Iterator[None]:
     """Apply the changes, for the time of a call."""
-    tensor = torchax.tensor.Tensor
+    tensor, view = torchax.tensor.Tensor, torchax.view.View
     changes = (
         (torch.autograd.Function, "apply", classmethod(_refuse_function)),
         (tensor, "data", property(tensor.detach)),
         (tensor, "type_as", _type_as),
+        (tensor, "__setitem__", _checked(tensor.__setitem__)),
+        (view, "__setitem__", _checked(view.__setitem__)),
     )
     kept = [(owner, name, vars(owner)[name]) for owner, name, _ in changes]
     for owner, name, changed in changes:

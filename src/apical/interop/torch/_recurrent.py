@@ -26,8 +26,8 @@ import jax
 import jax.numpy as jnp
 
 from ._arrays import like
-from ._environment import Refused
 from ._packages import torch
+from ._shared_memory import Refused
 
 
 class Weights(NamedTuple):

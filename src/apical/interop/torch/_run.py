@@ -11,10 +11,11 @@ import jax
 
 from ._batch_norm import LOWERINGS as BATCH_NORM
 from ._convolution import LOWERINGS as CONVOLUTION
-from ._environment import Environment, Refused
+from ._environment import Environment
 from ._packages import torch, torchax
 from ._patches import patched
 from ._recurrent import LOWERINGS as RECURRENT
+from ._shared_memory import Refused
 
 # What JAX raises where a number must be known while it traces.
 _UNKNOWN = (

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from apical import interop
+from apical.lab._errors import LabError
 
 Build = Callable[[jax.Array, tuple[int, ...], int], Any]
 
@@ -36,6 +37,26 @@ def with_torch(build: Build) -> Build:
         return interop.torch.as_model(model, jax.random.fold_in(key, 1))
 
     return built
+
+
+def check_operations(model: Any, x: Any, name: str) -> None:
+    """Refuse a model from torch that computes other numbers in JAX than in torch.
+
+    Args:
+        model: the model; those that are not from torch pass.
+        x: a few examples.
+        name: the model's name, for messages.
+
+    Raises:
+        LabError: naming the first part of the module that differs.
+    """
+    room = sys.modules.get("apical.interop.torch")
+    if room is None or not isinstance(model, room.Model):
+        return
+    try:
+        room.check(model.module, lambda module, x: module(x).square().mean(), x)
+    except ValueError as error:
+        raise LabError(f"{name}: {error}") from error
 
 
 def _is_module(model: Any) -> bool:
