@@ -81,6 +81,14 @@ def half_stopped(x):
     return x * y
 
 
+def changed_without_gradient(x):
+    y = x * 2
+    with torch.no_grad():
+        y.clamp_(min=0.1)
+        y[:, 1:3] *= 3
+    return x * y
+
+
 def changed_in_place(x):
     y = x.clone()
     y[:, 0] = 0
@@ -97,6 +105,8 @@ def changed_in_place(x):
     [
         half_stopped,
         changed_in_place,
+        changed_without_gradient,
+        lambda x: F.cosine_similarity(x, x.flip(1) + 1, dim=1),
         lambda x: x * x.detach(),
         lambda x: x * x.data,
         lambda x: x.half().type_as(x) + x,

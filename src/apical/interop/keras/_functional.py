@@ -110,7 +110,7 @@ def loss_function(
                 f"loss(y, y_pred) returned {getattr(value, 'shape', value)!r}; it must "
                 "return the mean loss over the examples, one number."
             )
-        return sum(added, value), named(model.non_trainable_variables, others)
+        return value + sum(added), named(model.non_trainable_variables, others)
 
     return loss_fn
 

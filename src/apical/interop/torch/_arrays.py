@@ -30,7 +30,7 @@ def to_jax(tensor: Any, name: str) -> jax.Array:
         raise ValueError(f"{name} has the layout {plain.layout}; it must be strided.")
     if (
         plain.dtype in (torch.float64, torch.complex128)
-        and not jax.config.jax_enable_x64
+        and jax.dtypes.canonicalize_dtype(np.float64) != np.float64
     ):
         raise ValueError(
             f"{name} has the type {plain.dtype}, which JAX would round to 32 bits: "

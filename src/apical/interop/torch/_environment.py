@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from ._arrays import to_jax
 from ._packages import torch, torchax
@@ -26,6 +27,7 @@ from ._shared_memory import (
     is_plain,
     note_sharing,
     require_own_memory,
+    root_of,
 )
 
 
@@ -54,6 +56,9 @@ class Environment(torchax.tensor.Environment):
             require_own_memory(name, args[0])
         args, kwargs = jax.tree.map(self._constant, (args, kwargs or {}))
         detached = outermost and not torch.is_grad_enabled()
+        target = root_of(args[0]) if detached and in_place and args else None
+        target = target if isinstance(target, torchax.tensor.Tensor) else None
+        before = None if target is None else target.jax()
         self._depth += 1
         try:
             found = super().dispatch(func, types, args, kwargs)
@@ -63,8 +68,11 @@ class Environment(torchax.tensor.Environment):
             raise
         finally:
             self._depth -= 1
-        if detached:
-            found = jax.tree.map(lambda leaf: self._stopped(leaf, in_place), found)
+        if target is not None:
+            # Not the change, but what was there before keeps its gradient.
+            target.apply_jax_(lambda after: _with_gradient_of(before, after))
+        elif detached:
+            found = jax.tree.map(_stopped, found)
         if outermost:
             note_sharing(name, args, found)
         return found
@@ -96,13 +104,20 @@ class Environment(torchax.tensor.Environment):
             )
         return self.j2t_iso(to_jax(leaf, "a tensor in the code of the module"))
 
-    def _stopped(self, leaf: Any, in_place: bool) -> Any:
-        """A result that no gradient passes; a view stays one, so it can be written."""
-        if not isinstance(leaf, torchax.tensor.Tensor):
-            return leaf
-        if in_place:
-            return leaf.apply_jax_(jax.lax.stop_gradient)
-        return leaf.apply_jax(jax.lax.stop_gradient)
+
+def _stopped(leaf: Any) -> Any:
+    """A result that no gradient passes; a view stays one, so that it can be written."""
+    ours = isinstance(leaf, torchax.tensor.Tensor)
+    return leaf.apply_jax(jax.lax.stop_gradient) if ours else leaf
+
+
+def _with_gradient_of(before: jax.Array, after: jax.Array) -> jax.Array:
+    """The numbers of `after`, with the derivative of `before`."""
+    after = jax.lax.stop_gradient(after)
+    if before.shape != after.shape or not jnp.issubdtype(after.dtype, jnp.inexact):
+        return after
+    zero = before - jax.lax.stop_gradient(before)
+    return after + jnp.where(jnp.isfinite(before), zero, 0).astype(after.dtype)
 
 
 def name_of(func: Any) -> str:

@@ -98,7 +98,7 @@ def loss_function(
     ) -> tuple[jax.Array, Any]:
         found, new = apply(params, buffers, key, *args)
         pair = isinstance(found, tuple) and len(found) == 2
-        value = found[0] if pair else found
+        value: Any = found[0] if pair else found
         if getattr(value, "shape", None) != ():
             shape = getattr(value, "shape", f"a {type(value).__name__}")
             raise ValueError(

@@ -95,7 +95,8 @@ def _grouped(params: Sequence[Any], has_biases: bool, projected: bool) -> list[W
     for i in range(0, len(params), size):
         one = list(params[i : i + size])
         biases = one[2:4] if has_biases else [None, None]
-        found.append(Weights(*one[:2], *biases, one[-1] if projected else None))
+        last = one[-1] if projected else None
+        found.append(Weights(one[0], one[1], biases[0], biases[1], last))
     return found
 
 

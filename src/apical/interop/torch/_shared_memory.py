@@ -47,7 +47,7 @@ def note_sharing(name: str, args: Any, found: Any) -> None:
     """Remember which results share the memory of the first argument."""
     if base_name(name) not in _SHARING or not args:
         return
-    base = _root(args[0])
+    base = root_of(args[0])
     if not isinstance(base, torchax.tensor.Tensor):
         return
     for leaf in jax.tree.leaves(found):
@@ -64,7 +64,7 @@ def require_own_memory(name: str, tensor: Any) -> None:
             "a parameter nor a buffer of the module: the next call would not see it. "
             "Register it as a buffer."
         )
-    root = _root(tensor)
+    root = root_of(tensor)
     if not isinstance(root, torchax.tensor.Tensor):
         return
     for other in _others(root):
@@ -78,7 +78,8 @@ def require_own_memory(name: str, tensor: Any) -> None:
             )
 
 
-def _root(tensor: Any) -> Any:
+def root_of(tensor: Any) -> Any:
+    """The tensor whose memory a slice is a part of: itself, if it is none."""
     while isinstance(tensor, torchax.view.View):
         tensor = tensor.parent
     return tensor
