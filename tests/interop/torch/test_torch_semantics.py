@@ -47,7 +47,7 @@ def here(module, *args, loss=squares, key=KEY, **settings):
     """Value, gradients and buffers in JAX."""
     params, buffers = interop.parameters(module)
     loss_fn = interop.loss_function(module, loss, **settings)
-    run = jax.value_and_grad(loss_fn, has_aux=True)
+    run = jax.jit(jax.value_and_grad(loss_fn, has_aux=True))
     (value, new), grads = run(params, buffers, key, *map(jnp.asarray, args))
     return value, grads, new
 
@@ -137,7 +137,7 @@ def test_statistics_and_other_buffers_move_as_in_torch(module, shape):
     x = np.random.default_rng(1).normal(1, 2, size=shape).astype(np.float32)
     before = {name: b.clone() for name, b in module.named_buffers()}
     new = here(module, x)[2]
-    if module.training and before:
+    if module.training and "Norm" in type(module).__name__ and before:
         assert any(not np.allclose(new[n], b.numpy()) for n, b in before.items())
     for name, b in module.named_buffers():  # the module is as it was
         assert torch.equal(b, before[name])
@@ -168,9 +168,9 @@ def test_dropout_keeps_the_mean_and_is_off_in_evaluation():
     apply = interop.apply_function(module)
     y, _ = apply(params, buffers, KEY, jnp.asarray(ones))
     assert float(jnp.mean(y == 0)) == pytest.approx(0.25, abs=0.01)
-    assert float(y.max()) == pytest.approx(float(module.w) / 0.75)
+    assert float(y.max()) == pytest.approx(module.w.item() / 0.75)
     y, _ = apply(params, buffers, KEY, jnp.asarray(ones), training=False)
-    assert np.allclose(y, ones * float(module.w))
+    assert np.allclose(y, ones * module.w.item())
 
 
 class Rounded(torch.autograd.Function):
@@ -227,7 +227,7 @@ REFUSED = {
     "shape by data": (Scaled(lambda x: x[x > 0]), "numbers that are not known"),
     "branch by data": (Scaled(lambda x: x if x.sum() > 0 else -x), "not known"),
     "number by data": (Scaled(lambda x: x * x.sum().item()), r"item.*not known"),
-    "no lowering": (Scaled(lambda x: torch.special.bessel_j0(x)), "bessel_j0"),
+    "no lowering": (Scaled(lambda x: F.adaptive_max_pool2d(x[None], 2)), "max_pool2d"),
     "nothing learned": (nn.ReLU(), "no parameter with requires_grad"),
     "64 bits": (nn.Linear(4, 3).double(), "float64, which JAX would round"),
 }
@@ -249,13 +249,14 @@ def test_a_compiled_module_is_refused():
 
 
 def test_an_error_names_the_operation_and_the_module():
-    module = nn.Sequential(nn.ReLU(), nn.Sequential(Scaled(torch.special.bessel_j0)))
-    with pytest.raises(ValueError, match=r"bessel_j0 of torch in 1\.0 \(Scaled\)"):
+    inner = Scaled(lambda x: F.adaptive_max_pool2d(x[None], 2))
+    module = nn.Sequential(nn.ReLU(), nn.Sequential(inner))
+    with pytest.raises(ValueError, match=r"max_pool2d of torch in 1\.0 \(Scaled\)"):
         here(module, X)
 
 
 def test_a_wrong_shape_stays_the_error_that_it_is():
-    with pytest.raises(Exception, match="") as caught:
+    with pytest.raises((TypeError, ValueError)) as caught:
         here(nn.Sequential(nn.Linear(5, 3)), X)
     assert not isinstance(caught.value, interop.Refused)
     assert "in 0 (Linear)" in "".join(caught.value.__notes__)

@@ -15,6 +15,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ._arrays import like
 from ._packages import torch
@@ -102,7 +103,7 @@ def avg_pool(
         spare = further[-values.ndim :]
         padded = jnp.pad(values, spare)
         return jax.lax.reduce_window(
-            padded, jnp.zeros((), values.dtype), jax.lax.add, window, steps, "VALID"
+            padded, np.zeros((), values.dtype), jax.lax.add, window, steps, "VALID"
         )
 
     total = sums(jnp.pad(array, [*around, *pads]))

@@ -8,12 +8,15 @@ word is put right here, or refused:
 | random numbers, with or without `device=`   | drawn from the key that is an argument |
 | random numbers of a `torch.Generator`       | refused: they would never change      |
 | `torch.no_grad()`                           | no gradient passes                    |
+| `torch.autograd.Function`                   | refused: JAX sees no `backward`       |
 | a tensor that is no parameter and no buffer | a constant; refused if it has grad    |
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 import jax
@@ -44,18 +47,24 @@ class Environment(torchax.tensor.Environment):
     def __init__(self, lowerings: dict[Any, Callable[..., Any]]) -> None:
         super().__init__()
         self.draws = 0
-        self._depth = 0
+        self._depth, self._converting = 0, False
+        alias = torch.ops.aten.alias.default
+        self.override_op_definition(alias, self._alias, is_view_op=True)
         for operation, lowering in lowerings.items():
             self.override_op_definition(operation, lowering)
 
     def dispatch(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         """Run one operation of torch."""
+        if self._converting:
+            return func(*args, **(kwargs or {}))
         name, outermost = name_of(func), self._depth == 0
         in_place = changes_in_place(name)
         if in_place and outermost and args:
             require_own_memory(name, args[0])
         args, kwargs = jax.tree.map(self._constant, (args, kwargs or {}))
         detached = outermost and not torch.is_grad_enabled()
+        if detached:
+            _refuse_function(inspect.currentframe())
         target = root_of(args[0]) if detached and in_place and args else None
         target = target if isinstance(target, torchax.tensor.Tensor) else None
         before = None if target is None else target.jax()
@@ -102,7 +111,39 @@ class Environment(torchax.tensor.Environment):
                 "is no parameter of the module: it would not be learned. Make it a "
                 "torch.nn.Parameter of the module, or detach it."
             )
-        return self.j2t_iso(to_jax(leaf, "a tensor in the code of the module"))
+        self._converting = True  # torch's own operations, on its own tensor
+        try:
+            array = to_jax(leaf, "a tensor in the code of the module")
+        finally:
+            self._converting = False
+        return self.j2t_iso(array)
+
+    def _alias(self, tensor: Any) -> Any:
+        """The same memory under another name: a slice of all of it."""
+        everything = torchax.view.NarrowInfo((Ellipsis,))
+        return torchax.view.View(tensor, everything, self)
+
+
+# In which torch runs the forward of a function with a derivative of its own.
+_APPLY = torch.autograd.Function.apply.__func__.__code__
+
+
+def _refuse_function(frame: FrameType | None) -> None:
+    """Refuse what is called by the `apply` of a torch.autograd.Function.
+
+    torch computes it without gradient, and then uses its `backward`, which JAX does not
+    see. `apply` may have any name, so it is looked for among the callers.
+    """
+    while frame is not None and frame.f_code is not _APPLY:
+        frame = frame.f_back
+    if frame is not None:
+        function = frame.f_locals["cls"]
+        raise Refused(
+            f"{function.__module__}.{function.__qualname__} is a "
+            "torch.autograd.Function, whose backward JAX would not see. Write what it "
+            "computes in operations of torch: a surrogate derivative is y = soft(x); "
+            "y + (hard(x) - y).detach()."
+        )
 
 
 def _stopped(leaf: Any) -> Any:

@@ -1,8 +1,7 @@
-"""What is changed in torch and torchax while a module runs, and put back after it.
+"""What is changed in torchax while a module runs, and put back after it.
 
 | what                     | torchax                      | here                       |
 |--------------------------|------------------------------|----------------------------|
-| `torch.autograd.Function`| ignores its `backward`       | refused, with its name     |
 | `tensor.data`            | passes gradients             | `tensor.detach()`          |
 | `tensor.type_as(other)`  | changes the type of `tensor` | returns a new tensor       |
 | `tensor[key] = value`    | leaves views as they are     | refused where there is one |
@@ -14,16 +13,8 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from ._packages import torch, torchax
-from ._shared_memory import Refused, require_own_memory
-
-
-def _refuse_function(cls: Any, *args: Any, **keywords: Any) -> None:
-    raise Refused(
-        f"{cls.__module__}.{cls.__qualname__} is a torch.autograd.Function, whose "
-        "backward JAX would ignore. Write what it computes in operations of torch: a "
-        "surrogate derivative is y = soft(x); y + (hard(x) - y).detach()."
-    )
+from ._packages import torchax
+from ._shared_memory import require_own_memory
 
 
 def _checked(original: Any) -> Any:
@@ -45,7 +36,6 @@ def patched() -> Iterator[None]:
     """Apply the changes, for the time of a call."""
     tensor, view = torchax.tensor.Tensor, torchax.view.View
     changes = (
-        (torch.autograd.Function, "apply", classmethod(_refuse_function)),
         (tensor, "data", property(tensor.detach)),
         (tensor, "type_as", _type_as),
         (tensor, "__setitem__", _checked(tensor.__setitem__)),

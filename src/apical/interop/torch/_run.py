@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -28,9 +29,7 @@ _UNKNOWN = (
 _NO_LOWERING = (torchax.tensor.OperatorNotFound, AssertionError, NotImplementedError)
 
 Arrays = Mapping[str, jax.Array]
-# A tensor that shares memory with another one is that one, so that both are changed.
-_ALIAS = {torch.ops.aten.alias.default: lambda x: x}
-ENVIRONMENT = Environment({**BATCH_NORM, **CONVOLUTION, **RECURRENT, **_ALIAS})
+ENVIRONMENT = Environment({**BATCH_NORM, **CONVOLUTION, **RECURRENT})
 
 
 class _Called(torch.nn.Module):
@@ -74,9 +73,13 @@ def run(
         _unchanged(module, given),
         torch.enable_grad(),
         env.override_property(prng=key),
+        warnings.catch_warnings(),
         _told(module),
         env,
     ):
+        # torch's integers have 64 bits; those that do not fit are an error of JAX.
+        asked = "Explicitly requested dtype u?int64"
+        warnings.filterwarnings("ignore", asked, UserWarning)
         tensors, named = jax.tree.map(_tensor, (args, dict(keywords)))
         call = _Called(module, function)
         found = torch.func.functional_call(call, given, tensors, named, strict=False)
