@@ -114,7 +114,7 @@ def test_a_model_is_a_loss_function_with_the_synapses_it_has(found):
 def test_trained_weights_and_statistics_go_back(found):
     model, _, loss_fn, params, args = found
     step = apical.train_step(
-        loss_fn, apical.rules.FeedbackAlignment(), optax.adam(1e-2), **SETTINGS
+        loss_fn, apical.rules.FeedbackAlignment(), optax.adam(1e-3), **SETTINGS
     )
     state, step = step.init(jax.random.key(1), params, *args), jax.jit(step)
     others, x, y = args

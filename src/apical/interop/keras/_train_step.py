@@ -77,15 +77,19 @@ def train_step(
             y,
             None,
             training=True,
-            optimizer_variables=[v.value for v in optimizer.variables],
+            optimizer_variables=state["optimizer"],
         )
         return value, (y_pred, others, metrics)
 
     described = {"has_aux": True, "batch_axes": (None, 0, 0), **settings}
     learner = apical.value_and_grad(loss_fn, rule, **described)
-    metrics = [variable.value for variable in model.metrics_variables]
+    first_state = {
+        "others": state,
+        "metrics": [variable.value for variable in model.metrics_variables],
+        "optimizer": [variable.value for variable in optimizer.variables],
+    }
     arrays = jax.tree.map(jnp.asarray, (x, y))
-    first = learner.init(key, params, {"others": state, "metrics": metrics}, *arrays)
+    first = learner.init(key, params, first_state, *arrays)
     plain, rebuild = _flattened(first)
     own = len(optimizer.variables)
     for i, value in enumerate(plain):
@@ -105,6 +109,7 @@ def train_step(
         state = {
             "others": named(model.non_trainable_variables, others),
             "metrics": metrics,
+            "optimizer": optimised,
         }
         credit = learner(params, rebuild(optimised[own:]), state, x, y)
         y_pred, others, metrics = credit.aux

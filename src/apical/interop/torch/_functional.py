@@ -161,7 +161,7 @@ def write_back(module: Any, params: Arrays, buffers: Arrays | None = None) -> No
       >>> module = torch.nn.Linear(4, 3)
       >>> params, buffers = interop.parameters(module)
       >>> interop.write_back(module, jax.tree.map(lambda w: 0 * w, params), buffers)
-      >>> float(module.weight.abs().sum())
+      >>> float(module.weight.detach().abs().sum())
       0.0
     """
     _check_module(module)
