@@ -48,6 +48,7 @@ def weighted(module, *args):
     )
 
 
+@pytest.mark.filterwarnings("ignore:LSTM with projections:UserWarning")
 @pytest.mark.parametrize("case", LAYERS)
 def test_value_and_gradients_are_those_of_torch(case):
     module, *args = LAYERS[case]
