@@ -95,10 +95,17 @@ def test_a_packed_sequence_is_refused():
     module = nn.LSTM(3, 4)
     params, buffers = interop.parameters(module)
 
-    def loss(module, x):
+    lengths = torch.tensor([5, 3])
+    outside = nn.utils.rnn.pack_padded_sequence(torch.from_numpy(X), lengths)
+
+    def inside(module, x):
         packed = nn.utils.rnn.pack_padded_sequence(x, torch.tensor([5, 3]))
         return module(packed)[0].data.mean()
 
-    loss_fn = interop.loss_function(module, loss)
-    with pytest.raises(ValueError, match="packed"):
-        loss_fn(params, buffers, jax.random.key(0), jnp.asarray(X))
+    def before(module, x):
+        return module(outside)[0].data.mean() + x.mean()
+
+    for loss, message in ((inside, "pack_padded"), (before, "a packed sequence")):
+        loss_fn = interop.loss_function(module, loss)
+        with pytest.raises(ValueError, match=message):
+            loss_fn(params, buffers, jax.random.key(0), jnp.asarray(X))

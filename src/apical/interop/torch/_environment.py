@@ -77,7 +77,7 @@ class Environment(torchax.tensor.Environment):
             raise
         finally:
             self._depth -= 1
-        if target is not None:
+        if target is not None and before is not None:
             # Not the change, but what was there before keeps its gradient.
             target.apply_jax_(lambda after: _with_gradient_of(before, after))
         elif detached:

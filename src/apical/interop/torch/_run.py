@@ -26,6 +26,8 @@ _UNKNOWN = (
     jax.errors.TracerBoolConversionError,
     jax.errors.TracerIntegerConversionError,
 )
+# What people write, for an operation that has another name.
+_KNOWN_AS = {"aten::_local_scalar_dense": "torch.Tensor.item"}
 _NO_LOWERING = (torchax.tensor.OperatorNotFound, AssertionError, NotImplementedError)
 
 Arrays = Mapping[str, jax.Array]
@@ -169,6 +171,7 @@ def _told(module: Any) -> Iterator[None]:
         yield
     except Exception as error:
         operation = getattr(error, "torch_operation", None)
+        operation = _KNOWN_AS.get(operation, operation)
         where = _where(module, error)
         what = f"the operation {operation} of torch{where}" if operation else ""
         if isinstance(error, Refused) or not operation:
