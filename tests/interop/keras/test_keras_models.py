@@ -114,16 +114,16 @@ def test_a_model_is_a_loss_function_with_the_synapses_it_has(found):
 def test_trained_weights_and_statistics_go_back(found):
     model, _, loss_fn, params, args = found
     step = apical.train_step(
-        loss_fn, apical.rules.FeedbackAlignment(), optax.adam(1e-3), **SETTINGS
+        loss_fn, apical.rules.FeedbackAlignment(), optax.adam(1e-2), **SETTINGS
     )
     state, step = step.init(jax.random.key(1), params, *args), jax.jit(step)
     others, x, y = args
     values = []
-    for _ in range(4):
+    for _ in range(20):
         params, state, credit = step(params, state, others, x, y)
         others = credit.aux
         values.append(float(credit.value))
-    assert values[3] < values[0]
+    assert values[19] < values[0]
     interop.write_back(model, params, others)
     again = interop.parameters(model)
     assert jax.tree.all(jax.tree.map(jnp.array_equal, again, (params, others)))
@@ -157,17 +157,17 @@ def test_fit_with_backpropagation_is_the_fit_of_keras(build):
 
 def test_fit_with_another_rule_learns_otherwise():
     expected = fitted(compiled(), None)["loss"]
-    found = fitted(compiled(), apical.rules.FeedbackAlignment())["loss"]
+    found = fitted(compiled(), apical.rules.FeedbackAlignment(), epochs=15)["loss"]
     assert found[0] == pytest.approx(expected[0], rel=0.2)
-    assert found[2] < found[0]
-    assert found != pytest.approx(expected, rel=1e-4)
+    assert found[14] < found[0]
+    assert found[:3] != pytest.approx(expected, rel=1e-4)
 
 
 def test_the_state_of_a_rule_goes_on_from_step_to_step():
     def states(**keywords):
         model = compiled()
         before = len(model.optimizer.variables)
-        fitted(model, apical.rules.KolenPollack(), **keywords)
+        fitted(model, apical.rules.NodePerturbation(), **keywords)
         return [np.asarray(v.value) for v in model.optimizer.variables[before:]]
 
     one, three = states(epochs=1), states(epochs=3)
@@ -194,6 +194,7 @@ def test_dropout_takes_its_seeds_from_the_state():
             lambda: fitted(compiled(), RULE, class_weight={0: 1.0, 1: 2.0, 2: 3.0}),
             "fit",
         ),
+        (lambda: fitted(compiled(), apical.rules.KolenPollack()), "moves its state"),
         (lambda: interop.write_back(functional()[0], {}), "missing are"),
         (lambda: interop.loss_function(functional()[0], each)(*whole()), "one number"),
     ],

@@ -10,7 +10,7 @@ import pytest
 
 import apical
 from apical import lab
-from apical.lab.models import find_model
+from apical.lab.models import build_model, find_model
 
 torch = pytest.importorskip("torch", reason="pip install apical[torch]")
 interop = pytest.importorskip(
@@ -35,6 +35,12 @@ def factory(key, shape, classes):
     )
 
 
+def built(key):
+    """The model and its state, as a comparison builds them."""
+    build = find_model(f"{__name__}:factory", "pictures").build
+    return build_model(build, key, SHAPE, CLASSES)
+
+
 @pytest.fixture
 def data(tmp_path):
     """Pictures of three kinds: noise on three patterns."""
@@ -50,22 +56,19 @@ def data(tmp_path):
 
 
 def test_weights_depend_on_the_key_alone():
-    build = find_model(f"{__name__}:factory", "pictures").build
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    first, _ = build(jax.random.key(0), SHAPE, CLASSES)
+    first, _ = built(jax.random.key(0))
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(2)
-    again, _ = build(jax.random.key(0), SHAPE, CLASSES)
-    other, _ = build(jax.random.key(1), SHAPE, CLASSES)
+    again, _ = built(jax.random.key(0))
+    other, _ = built(jax.random.key(1))
     assert jnp.array_equal(first.params["0.weight"], again.params["0.weight"])
     assert not jnp.array_equal(first.params["0.weight"], other.params["0.weight"])
 
 
 def test_a_model_moves_its_state_in_training_alone():
-    model, state = find_model(f"{__name__}:factory", "pictures").build(
-        jax.random.key(0), SHAPE, CLASSES
-    )
+    model, state = built(jax.random.key(0))
     x = jnp.ones((4, *SHAPE))
     _, after = model(x, state, False)
     assert jax.tree.all(jax.tree.map(jnp.array_equal, state, after))

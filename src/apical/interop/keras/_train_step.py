@@ -45,7 +45,7 @@ def train_step(
 
     Raises:
       ValueError: if the model is not built or not compiled, or scales its loss (mixed
-        precision); by the function, where `fit` is given weights of samples or classes.
+        precision); if the rule moves its state together with the parameters; by the function, where `fit` is given weights of samples or classes.
 
     Example:
       >>> import os; os.environ["KERAS_BACKEND"] = "jax"
@@ -64,6 +64,12 @@ def train_step(
       >>> losses[2] < losses[0]
       True
     """
+    if rule.coupled:
+        raise ValueError(
+            f"{type(rule).__name__} moves its state together with the parameters, by "
+            "the same update, which an optimiser of Keras cannot do: train with "
+            "`loss_function` and `apical.train_step`."
+        )
     params, state = parameters(model)
     optimizer = _checked_optimizer(model)
     optimizer.build(model.trainable_variables)
@@ -89,10 +95,13 @@ def train_step(
         "optimizer": [variable.value for variable in optimizer.variables],
     }
     arrays = jax.tree.map(jnp.asarray, (x, y))
-    first = learner.init(key, params, first_state, *arrays)
-    plain, rebuild = _flattened(first)
+    # From a raw key the state is made of plain arrays, which variables can hold.
+    typed = jnp.issubdtype(jnp.result_type(key), jax.dtypes.prng_key)
+    raw = jax.random.key_data(key) if typed else key
+    first = learner.init(raw, params, first_state, *arrays)
+    leaves, structure = jax.tree.flatten(first)
     own = len(optimizer.variables)
-    for i, value in enumerate(plain):
+    for i, value in enumerate(map(jnp.asarray, leaves)):
         optimizer.add_variable(
             value.shape, dtype=str(value.dtype), name=f"rule_{i}"
         ).assign(value)
@@ -111,11 +120,12 @@ def train_step(
             "metrics": metrics,
             "optimizer": optimised,
         }
-        credit = learner(params, rebuild(optimised[own:]), state, x, y)
+        carried = jax.tree.unflatten(structure, optimised[own:])
+        credit = learner(params, carried, state, x, y)
         y_pred, others, metrics = credit.aux
         grads = ordered(model.trainable_variables, credit.grads, "gradients")
         trainable, optimised = optimizer.stateless_apply(optimised, grads, trainable)
-        optimised = [*optimised[:own], *_flattened(credit.state)[0]]
+        optimised = [*optimised[:own], *jax.tree.leaves(credit.state)]
         logs, metrics = _measured(model, metrics, credit.value, x, y, y_pred)
         return logs, (trainable, others, optimised, metrics)
 
@@ -135,32 +145,6 @@ def _checked_optimizer(model: Any) -> Any:
             "scale only a part of its signals: use float32 or mixed_bfloat16."
         )
     return optimizer
-
-
-def _flattened(state: Any) -> tuple[list[jax.Array], Callable[[Any], Any]]:
-    """The leaves of a rule's state as numbers, and the way back."""
-    leaves, structure = jax.tree.flatten(state)
-    keys = [
-        jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key) for leaf in leaves
-    ]
-
-    def rebuild(plain: Any) -> Any:
-        pairs = zip(plain, keys, leaves, strict=True)
-        return jax.tree.unflatten(
-            structure,
-            [
-                jax.random.wrap_key_data(x, impl=jax.random.key_impl(leaf))
-                if is_key
-                else x
-                for x, is_key, leaf in pairs
-            ],
-        )
-
-    plain = [
-        jax.random.key_data(leaf) if is_key else jnp.asarray(leaf)
-        for leaf, is_key in zip(leaves, keys, strict=True)
-    ]
-    return plain, rebuild
 
 
 def _measured(

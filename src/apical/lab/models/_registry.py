@@ -19,7 +19,6 @@ from apical.lab.models._model import Model
 from apical.lab.models._resnet import MODEL as RESNET
 from apical.lab.models._rnn import MODEL as RNN
 from apical.lab.models._spiking import ALIF, LIF
-from apical.lab.models._torch import with_torch
 from apical.lab.models._transformer import MODEL as TRANSFORMER
 
 # ---- Checks of a model
@@ -181,8 +180,7 @@ def own_model(build: Callable[..., Any], kind: str) -> Model:
         kind: the kind of data that it reads.
     """
     # Whether it convolves is not known before it runs: on images, assume that it does.
-    convolves = kind == "pictures"
-    return Model(with_torch(build), (kind,), steps_per_call=1, convolves=convolves)
+    return Model(build, (kind,), steps_per_call=1, convolves=kind == "pictures")
 
 
 def _factory(name: str) -> Callable[..., Any]:

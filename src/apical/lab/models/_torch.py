@@ -14,29 +14,29 @@ from apical.lab._errors import LabError
 Build = Callable[[jax.Array, tuple[int, ...], int], Any]
 
 
-def with_torch(build: Build) -> Build:
-    """The same factory, for which a `torch.nn.Module` is a model as any other.
+def build_model(
+    build: Build, key: jax.Array, shape: tuple[int, ...], classes: int
+) -> Any:
+    """What a factory makes, for which a `torch.nn.Module` is a model as any other.
 
     A module becomes `apical.interop.torch.as_model` of it. torch draws initial weights
     from a generator of its own, which is seeded from the key while the factory runs.
 
     Args:
-        build: `build(key, shape of one x, classes)` makes a model.
+        build: the factory.
+        key: of the initial weights.
+        shape: the shape of one x.
+        classes: the number of outputs.
     """
-
-    def built(key: jax.Array, shape: tuple[int, ...], classes: int) -> Any:
-        early = sys.modules.get("torch")
-        if early is None:  # then most factories have nothing to do with torch
-            model = build(key, shape, classes)
-            if not _is_module(model):
-                return model
-        with _seeded(sys.modules["torch"], key):
-            model = build(key, shape, classes)
+    if "torch" not in sys.modules:  # then most factories have nothing to do with torch
+        model = build(key, shape, classes)
         if not _is_module(model):
             return model
-        return interop.torch.as_model(model, jax.random.fold_in(key, 1))
-
-    return built
+    with _seeded(sys.modules["torch"], key):
+        model = build(key, shape, classes)
+    if not _is_module(model):
+        return model
+    return interop.torch.as_model(model, jax.random.fold_in(key, 1))
 
 
 def check_operations(model: Any, x: Any, name: str) -> None:

@@ -21,6 +21,7 @@ from apical.lab.data._labels import labels_of
 from apical.lab.data._load import Data
 from apical.lab.models import (
     Model,
+    build_model,
     check_layout,
     check_model,
     check_operations,
@@ -178,7 +179,8 @@ class TrainSetup:
     def _build(self, key: jax.Array) -> Any:
         data = self.config.data
         try:
-            return self.config.model.build(key, data.shape, data.classes)
+            build = self.config.model.build
+            return build_model(build, key, data.shape, data.classes)
         except LabError:
             raise
         except Exception as error:
