@@ -45,7 +45,8 @@ def train_step(
 
     Raises:
       ValueError: if the model is not built or not compiled, or scales its loss (mixed
-        precision); if the rule moves its state together with the parameters; by the function, where `fit` is given weights of samples or classes.
+        precision); if the rule moves its state together with the parameters; by the
+        function, where `fit` is given weights of samples or classes.
 
     Example:
       >>> import os; os.environ["KERAS_BACKEND"] = "jax"
