@@ -21,8 +21,10 @@ interop = pytest.importorskip(
 pytestmark = pytest.mark.slow
 
 RNG = np.random.default_rng(0)
-X = RNG.normal(size=(16, 8, 8, 2)).astype(np.float32)
 Y = np.arange(16) % 3
+LEVELS = np.array([[1, -1], [-1, 1], [1, 1]])[Y]  # of both channels, by class
+NOISE = RNG.normal(size=(16, 8, 8, 2))
+X = (LEVELS[:, None, None] + 0.5 * NOISE).astype(np.float32)
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 SETTINGS = {"has_aux": True, "batch_axes": (None, 0, 0)}
 
@@ -165,7 +167,7 @@ def test_fit_with_another_rule_learns_otherwise():
 
 def test_the_state_of_a_rule_goes_on_from_step_to_step():
     def states(**keywords):
-        model = compiled()
+        model = compiled(sequential)
         before = len(model.optimizer.variables)
         fitted(model, apical.rules.NodePerturbation(), **keywords)
         return [np.asarray(v.value) for v in model.optimizer.variables[before:]]

@@ -61,7 +61,7 @@ def test_value_and_gradients_are_those_of_torch(case):
     truth = weighted(module, *jax.tree.map(torch.from_numpy, args))
     module.zero_grad()
     truth.backward()
-    assert float(value) == pytest.approx(float(truth.detach()), rel=1e-5)
+    assert float(value) == pytest.approx(float(truth.detach()), rel=1e-5, abs=1e-5)
     for name, p in module.named_parameters():
         assert np.allclose(grads[name], p.grad.numpy(), rtol=1e-4, atol=1e-5), name
 
