@@ -170,7 +170,7 @@ def _told(module: Any) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        operation = getattr(error, "torch_operation", None)
+        operation = getattr(error, "torch_operation", "")
         operation = _KNOWN_AS.get(operation, operation)
         where = _where(module, error)
         what = f"the operation {operation} of torch{where}" if operation else ""
