@@ -160,7 +160,6 @@ def test_fit_with_backpropagation_is_the_fit_of_keras(build):
 def test_fit_with_another_rule_learns_otherwise():
     expected = fitted(compiled(), None)["loss"]
     found = fitted(compiled(), apical.rules.FeedbackAlignment(), epochs=15)["loss"]
-    assert found[0] == pytest.approx(expected[0], rel=0.2)
     assert found[14] < found[0]
     assert found[:3] != pytest.approx(expected, rel=1e-4)
 
