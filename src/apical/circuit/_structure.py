@@ -269,9 +269,16 @@ class Structure:
 
         A weight that meets data alone has no node below it: its copy is not used.
         """
-        crossed = (m for m in self.live_ops if m.weight is not None)
-        is_activity = self.flow.is_activity
-        return leaves_of(m for m in crossed if any(map(is_activity, m.activities)))
+        return leaves_of(self.live_ops[i] for i in self.carrying_synapses)
+
+    @cached_property
+    def carrying_synapses(self) -> tuple[int, ...]:
+        """The positions of the synapses that a teaching signal passes back through."""
+        return tuple(
+            i
+            for i, m in enumerate(self.live_ops)
+            if m.weight is not None and any(map(self.flow.is_activity, m.activities))
+        )
 
     @cached_property
     def gain_ops(self) -> list[WeightedOp]:

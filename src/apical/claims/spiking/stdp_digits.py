@@ -200,7 +200,12 @@ CLAIM = Claim(
         f"than {LEAST_SEEDS} seeds, not settled."
     ),
     trials=16,
-    hours=1.0,
+    remaining=(
+        "29 % error, where the source has 17 % with as many units and twelve times as "
+        "many pictures. The accuracy still rises in the last epochs, as the step size "
+        "falls. On the same network backpropagation is 20 points better, with labels."
+    ),
+    hours=0.4,
     tasks=tasks,
     judge=judge,
     draw=draw,

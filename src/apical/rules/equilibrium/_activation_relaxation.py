@@ -142,6 +142,14 @@ class ActivationRelaxation(Rule):
             state = self.feedback.update(state, grads)
         return Credit(linear.value, linear.aux, grads, state, info)
 
+    def backward_path(
+        self, circuit: Circuit, params: Any, state: Any
+    ) -> dict[str, Any]:
+        """The feedback weights, if there are any."""
+        del circuit, params
+        own = self.feedback
+        return {} if own is None else {"feedback": own.carry(state)}
+
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
         """The feed-forward values; the teaching signals are the relaxed activities."""
         linear, errors, _ = self._relax(circuit, params, state, args)

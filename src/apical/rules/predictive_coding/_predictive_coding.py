@@ -234,6 +234,14 @@ class PredictiveCoding(Rule):
         after = self._update_parts(circuit, state, args, end, grads)
         return Credit(end.value, end.aux, grads, after, info)
 
+    def backward_path(
+        self, circuit: Circuit, params: Any, state: Any
+    ) -> dict[str, Any]:
+        """The feedback weights, if there are any."""
+        del circuit, params
+        own = self.feedback
+        return {} if own is None else {"feedback": own.carry(state.feedback)}
+
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
         """Values and predictions after settling; the teaching signal: -pi e / pull."""
         end, *_ = self._settle(circuit, params, state, args)
