@@ -21,7 +21,7 @@ interop = pytest.importorskip(
 pytestmark = pytest.mark.slow
 
 RNG = np.random.default_rng(0)
-Y = np.arange(16) % 3
+Y = (np.arange(16) % 3).astype(np.int32)
 LEVELS = np.array([[1, -1], [-1, 1], [1, 1]])[Y]  # of both channels, by class
 NOISE = RNG.normal(size=(16, 8, 8, 2))
 X = (LEVELS[:, None, None] + 0.5 * NOISE).astype(np.float32)
