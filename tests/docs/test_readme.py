@@ -31,6 +31,8 @@ def python_blocks(text: str) -> str:
 def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
     code = python_blocks((ROOT / page).read_text("utf-8"))
     assert code.strip(), f"{page} has no python blocks"
+    for package in packages_of(code) & OPTIONAL.keys():
+        pytest.importorskip(OPTIONAL[package], reason=f"needs apical[{package}]")
     monkeypatch.chdir(tmp_path)
     exec(compile(code, page, "exec"), {"__name__": "page"})
 
@@ -87,11 +89,15 @@ def test_a_broken_link_would_be_seen():
 
 CORE = {"apical", "jax", "numpy", "optax", *sys.stdlib_module_names}
 EXTRAS = {  # what they bring
+    "keras": {"keras"},
     "lab": {"equinox", "matplotlib", "rich", "sklearn"},
     "rsa": {"rsatoolbox"},
     "tensorboard": {"tensorboardX"},
+    "torch": {"torch"},
 }
 CALLED = {"haiku": "dm-haiku", "orbax": "orbax-checkpoint"}  # by pip
+# Extras that the tests can do without, by what a page imports.
+OPTIONAL = {"torch": "torchax", "keras": "keras"}
 
 
 def packages_of(code: str) -> set[str]:
