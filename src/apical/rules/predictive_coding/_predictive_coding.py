@@ -35,7 +35,7 @@ import optax
 from ...circuit import Circuit, require_reduction
 from .._base import Credit, Rule, SearchSpace, Signal, cited, rule, static
 from .._call_checks import default_steps, warn_of_unreached_nodes
-from ..feedback._relaxation_feedback import AbstractFeedback
+from ..feedback._relaxation_feedback import AbstractFeedback, beside_frozen
 from ._amortised_start import AmortisedStart
 from ._energy import AbstractEnergy, EnergyTerms, Settled, settling
 from ._fixed_prediction import (
@@ -217,9 +217,10 @@ class PredictiveCoding(Rule):
         masks = ArgumentMasks(self.free, args)  # raises if it does not fit
         if precision is None and self.feedback is None and self.amortised is None:
             return ()
+        whole, everything = beside_frozen(self.feedback, circuit, params, args)
         return PartStates(
             () if precision is None else init_precision(precision, circuit),
-            () if self.feedback is None else self.feedback.init(circuit, key, params),
+            () if self.feedback is None else self.feedback.init(whole, key, everything),
             () if self.amortised is None else self.amortised.init(key, masks),
         )
 
@@ -230,7 +231,8 @@ class PredictiveCoding(Rule):
         # The largest residual of all runs.
         residual = jnp.max(jnp.stack([jnp.asarray(each.residual) for each in ends]))
         info = settling(circuit, end.errors, residual, end.steps)
-        grads = circuit.leaves.combine(self._gradients(ends))
+        own = len(circuit.leaves.learned)  # without those of frozen networks
+        grads = circuit.leaves.combine(self._gradients(ends)[:own])
         after = self._update_parts(circuit, state, args, end, grads)
         return Credit(end.value, end.aux, grads, after, info)
 
@@ -309,9 +311,10 @@ class PredictiveCoding(Rule):
         self, circuit: Circuit, params: Any, state: Any, args: Any
     ) -> EnergyTerms:
         precision, feedback = as_precision(self.precision), self.feedback
+        whole, everything = beside_frozen(self.feedback, circuit, params, args)
         return EnergyTerms(
-            circuit,
-            params,
+            whole,
+            everything,
             args,
             pull=self._pulls[0],
             precision=None
