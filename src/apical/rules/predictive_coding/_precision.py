@@ -259,8 +259,9 @@ def warn_of_growing_errors(
       circuit: of the loss function.
     """
     plain = inference is None or isinstance(inference, Sweep)
-    known = isinstance(rate, (int, float)) and isinstance(precision, GivenPrecision)
-    if not (plain and known):
+    if not (plain and isinstance(rate, (int, float))):
+        return
+    if not isinstance(precision, GivenPrecision):
         return
     found = precision.by_node(circuit)
     name = max(found, key=lambda each: found[each], default="")

@@ -166,11 +166,15 @@ def _carries_before(step: Step, op: Op) -> set[int]:
 
 def _pick(op: Op, inner: Scope, places: Mapping[int, Any]) -> Any:
     """What is picked at all steps."""
-    fixed = [None if a in places else inner.read(a) for a in op.inputs]
+    moving = {
+        j: places[a]
+        for j, a in enumerate(op.inputs)
+        if isinstance(a, int) and a in places
+    }
+    fixed = {j: inner.read(a) for j, a in enumerate(op.inputs) if j not in moving}
 
     def at_step(moving: Mapping[int, Any]) -> Any:
-        pairs = zip(op.inputs, fixed, strict=True)
-        return op(*(moving[a] if v is None else v for a, v in pairs))[0]
+        values = {**fixed, **moving}
+        return op(*(values[j] for j in range(len(values))))[0]
 
-    own = {a: places[a] for a in op.inputs if a in places}
-    return jax.vmap(at_step)(own)
+    return jax.vmap(at_step)(moving)
