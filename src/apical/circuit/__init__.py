@@ -32,7 +32,6 @@ from ._evaluate._synapse_ends import UnknownUnitError as UnknownUnitError
 from ._frozen_networks import WithFrozen as WithFrozen
 from ._frozen_networks import beside_params as beside_params
 from ._frozen_networks import frozen_paths as frozen_paths
-from ._frozen_networks import same_nodes as same_nodes
 from ._frozen_networks import with_frozen as with_frozen
 from ._jaxpr import Atom as Atom
 from ._jaxpr import Body as Body

@@ -110,6 +110,8 @@ class ProgramLoops:
         for loop in self.of_units(passes):
             parts = [p for p in (loop.parts.units, loop.parts.readouts) if p]
             found = {name for p in parts for name in taps_of(p, every, None, {}).names}
+            picked = loop.scans.indexed.names(every).values()
+            found.update(name for each in picked for name in each)
             inside = (s.op for body in loop.scans.op.bodies for s in walk(body))
             made = ((names.get(n), op) for op in inside for n in op.outputs)
             for name, op in made:

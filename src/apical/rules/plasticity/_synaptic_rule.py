@@ -148,9 +148,9 @@ class SynapticRule(Rule):
             if not synapse.timed and circuit.spec.carry is None:
                 raise ValueError(
                     f"{self._name} learns from spikes in time, and the synapse "
-                    f"{synapse.name!r} stands in no loop. Let `loss_fn` run over the "
-                    "steps by `jax.lax.scan`; or, if each call is one step of a "
-                    "sequence, pass `carry=`: the position of the state among the "
+                    f"{synapse.name!r} stands in no loop over time. Let `loss_fn` run "
+                    "over the steps by `jax.lax.scan`; or, if each call is one step of "
+                    "a sequence, pass `carry=`: the position of the state among the "
                     "arguments, and where `aux` holds the next one."
                 )
 

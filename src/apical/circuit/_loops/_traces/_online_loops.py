@@ -98,7 +98,7 @@ def _is_last(structure: Structure, loop: Op) -> bool:
 def _loop(
     scans: NestedLoop, live: set[int], own: bool, memoryless: bool, outermost: bool
 ) -> Loop:
-    parts = parts_of(scans.step)
+    parts = parts_of(scans.indexed.step)
     used = [scans.op.outputs[scans.carries[i]] in live for i in parts.unit_carries]
     try:
         units = find_units(parts.units, own=own, used=used, memoryless=memoryless)
@@ -142,6 +142,16 @@ class OnlineLoops(LoopEvaluation):
         units = replace(loop.units, taps=taps) if taps.sites else loop.units
         starts, xs = scans.given(scope)
         inner = scans.fixed(runner, scope)
+        picked, at_picks = scans.indexed.values(
+            runner,
+            inner,
+            starts,
+            xs,
+            injected,
+            length=scans.length,
+            reverse=scans.reverse,
+        )
+        xs += picked
         fixed = fixed_of(runner, parts.units, inner)
         given, filters = None, ()
         if self.traces is not None and self.continues[i]:
@@ -158,7 +168,7 @@ class OnlineLoops(LoopEvaluation):
             self.after[i] = traces
         ends = dict(zip(parts.unit_carries, last, strict=True))
         count = len(parts.units.ys)
-        found = dict(zip(taps.names, ys[count:], strict=True))
+        found = at_picks | dict(zip(taps.names, ys[count:], strict=True))
         crossing, ys = ys[len(parts.unit_ys) : count], ys[: len(parts.unit_ys)]
         outs = dict(zip(parts.unit_ys, ys, strict=True))
         if parts.readouts is not None:
