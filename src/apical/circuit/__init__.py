@@ -16,10 +16,17 @@ from ._carry import require_same_carry as require_same_carry
 from ._circuit import Circuit as Circuit
 from ._depth_scaling import DepthScaled as DepthScaled
 from ._depth_scaling import depth_scaled as depth_scaled
+from ._evaluate._automatic_axes import automatic as automatic
 from ._evaluate._evaluator import Run as Run
+from ._evaluate._manual_axes import key_of_device as key_of_device
+from ._evaluate._manual_axes import mean_over_devices as mean_over_devices
+from ._evaluate._manual_axes import over_devices as over_devices
+from ._evaluate._manual_axes import scan as scan
+from ._evaluate._manual_axes import varying as varying
 from ._evaluate._sharding import beside as beside
 from ._evaluate._sharding import gathered as gathered
 from ._evaluate._sharding import inner as inner
+from ._evaluate._sharding import reshape as reshape
 from ._evaluate._sharding import zeros as zeros
 from ._evaluate._synapse_ends import UnknownUnitError as UnknownUnitError
 from ._frozen_networks import WithFrozen as WithFrozen

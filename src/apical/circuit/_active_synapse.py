@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import jax
 import jax.numpy as jnp
 
+from ._evaluate._manual_axes import mean_over_devices
 from ._evaluate._synapse_ends import SynapseEnds, in_order
 
 
@@ -167,7 +168,7 @@ class SynapseActivity:
 
         The mean over the examples and the positions of a convolution.
         """
-        return self._unit_means(self._arranged(signal))
+        return mean_over_devices(self._unit_means(self._arranged(signal)))
 
     def unit_means_of_each(self, signal: jax.Array) -> jax.Array:
         """The same for each example, `[steps, examples, ...]`."""

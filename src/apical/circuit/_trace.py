@@ -21,6 +21,7 @@ from ._analysis._loss_checks import (
     require_marks,
     require_no_mutable_arrays,
     require_nodes_at_marks,
+    require_same_loss,
 )
 from ._analysis._naming import node_names
 from ._analysis._nodes import Reachability, entering, everything, marked
@@ -145,6 +146,7 @@ def _trace(
         looped = as_loop(loss_fn, spec)
         program, _ = trace_program(partial(flat, looped), *shapes)
     require_no_mutable_arrays(program)
+    require_same_loss(program)
     shared = BatchAxes(spec, given, [x.shape for x in shapes_of(arrays)]).shared
     flow = Flow(program, *counts, frozenset(sum(counts) + i for i in shared))
     flow = flow.knowing(*shared_weights(flow))

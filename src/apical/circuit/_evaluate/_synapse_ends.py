@@ -149,7 +149,7 @@ class _Finder:
     def ends(self, found: WeightedOp, name: str) -> SynapseEnds:
         op, weight = found.op, found.weight
         if weight is None or op.name not in ("dot_general", "conv_general_dilated"):
-            raise self._refusal(name, op, f"it is a `{op.name}`, with no weight matrix")
+            raise self._refusal(name, op, f"it is a `{op.name}`, not a matrix product")
         if op.name == "conv_general_dilated" and weight == 0:
             raise self._refusal(name, op, "its weight is slid over")
         if self.around[id(op)] is None:

@@ -27,7 +27,7 @@ from ._streaming import (
     within_step,
     without_credit,
 )
-from ._traces._online_loops import Loop, OnlineLoops, find_loops
+from ._traces._online_loops import Loop, OnlineLoops, find_loops, readout_loops
 from ._traces._unit_loop import Traces
 
 
@@ -88,6 +88,15 @@ class ProgramLoops:
         names = self.structure.leaves.names
         found = without_credit(self.structure, self.of_units(passes))
         return tuple(names[i] for i in found)
+
+    def cut_readouts(self) -> tuple[str, ...]:
+        """The lines of loops of read-outs that continue from call to call.
+
+        What reaches the weights below through their states is lost.
+        """
+        if self.structure.spec.carry is None:
+            return ()
+        return tuple(op.where for op in readout_loops(self.structure))
 
     def require_nodes(self, passes: str, rule: str) -> None:
         """Require that signals can be sent to every node inside the loops.

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ...circuit import Circuit
+from ...circuit import Circuit, key_of_device
 from .._base import Credit, SearchSpace, rule
 from .._field_checks import check_fraction, check_positive
 from .._numerics import fold_in_name
@@ -175,7 +175,7 @@ def correlate(
 
     def noise(number: int, x: jax.Array) -> jax.Array:
         own = jax.random.fold_in(key, number)
-        return jax.random.normal(own, x.shape).astype(x.dtype)
+        return jax.random.normal(key_of_device(own, x), x.shape).astype(x.dtype)
 
     def ones(number: int, x: jax.Array) -> jax.Array:
         del number

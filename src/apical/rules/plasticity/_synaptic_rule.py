@@ -20,6 +20,7 @@ from ...circuit import (
     SynapticActivity,
     at_path,
     carry_of,
+    mean_over_devices,
     require_linear_weights,
     require_same_carry,
     synapse_activity,
@@ -245,8 +246,8 @@ def info_of(found: SynapticActivity, not_updated: tuple[str, ...]) -> Plasticity
     """The diagnostics of one evaluation."""
     return PlasticityInfo(
         not_updated,
-        tuple(jnp.mean(s.pre) for s in found.synapses),
-        tuple(jnp.mean(s.post) for s in found.synapses),
+        tuple(mean_over_devices(jnp.mean(s.pre)) for s in found.synapses),
+        tuple(mean_over_devices(jnp.mean(s.post)) for s in found.synapses),
     )
 
 

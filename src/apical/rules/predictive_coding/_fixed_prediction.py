@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ...circuit import scan
 from .._iteration import repeat
 from .._local_derivatives import LocalDerivatives, local_derivatives
 from .._numerics import NodeArrays, cast_to_nodes, relative_norm, upcast
@@ -126,7 +127,7 @@ def coefficients(steps: int, rate: Any, terms: int) -> tuple[jax.Array, jax.Arra
         last = slope(weights, jnp)
         return weights + rate * last, last
 
-    weights, slopes = jax.lax.scan(step, jnp.zeros(terms), length=steps)
+    weights, slopes = scan(step, jnp.zeros(terms), length=steps)
     return weights, slopes[-1]
 
 

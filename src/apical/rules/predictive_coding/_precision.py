@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Literal, final
 
 import jax.numpy as jnp
 
-from ...circuit import Circuit
+from ...circuit import Circuit, mean_over_devices
 from .._field_checks import check_positive
 
 Precisions = dict[str, Any]
@@ -211,7 +211,7 @@ class LearnedPrecision(AbstractPrecision):
         top = jnp.log(self.highest)
 
         def step(log: Any, error: Any) -> Any:
-            spread = jnp.mean(jnp.square(jnp.abs(error)))
+            spread = mean_over_devices(jnp.mean(jnp.square(jnp.abs(error))))
             return jnp.minimum(log + self.rate * (1 - jnp.exp(log) * spread), top)
 
         return {name: step(state[name], errors[name]) for name in state}
