@@ -95,7 +95,7 @@ def test_rules_are_compared_on_a_module_of_torch(data):
             epochs=4,
             seeds=2,
             batch_size=32,
-            callback=keep,
+            callbacks=[keep],
         )
 
     found = run()
