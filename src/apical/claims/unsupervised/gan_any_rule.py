@@ -143,7 +143,7 @@ def frechet_distance(x: np.ndarray, y: np.ndarray) -> float:
         return float("nan")
     one, other = np.cov(x.T), np.cov(y.T)
     # The eigenvalues of C_x C_y are real and not negative.
-    roots = np.sqrt(np.maximum(np.linalg.eigvals(one @ other).real, 0))
+    roots = np.sqrt(np.maximum(np.real(np.linalg.eigvals(one @ other)), 0))
     apart = np.sum((x.mean(axis=0) - y.mean(axis=0)) ** 2)
     return float(apart + np.trace(one) + np.trace(other) - 2 * roots.sum())
 
