@@ -385,7 +385,7 @@ CLAIM = Claim(
         "four octaves from backpropagation, and Kolen-Pollack one and a half."
     ),
     trials=16,
-    hours=0.6,
+    hours=0.3,
     tasks=tasks,
     judge=judge,
     draw=draw,

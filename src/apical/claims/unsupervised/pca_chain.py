@@ -330,7 +330,7 @@ CLAIM = Claim(
         "the network does not need what hidden layers learn."
     ),
     trials=16,
-    hours=1.0,
+    hours=0.6,
     tasks=tasks,
     judge=judge,
     draw=draw,

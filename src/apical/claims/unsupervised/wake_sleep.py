@@ -282,7 +282,7 @@ CLAIM = Claim(
         "0.1 nat, of the 3.6 by which a model of independent pixels misses the data."
     ),
     trials=16,
-    hours=0.5,
+    hours=0.3,
     tasks=tasks,
     judge=judge,
     draw=draw,
