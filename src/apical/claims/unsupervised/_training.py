@@ -98,7 +98,7 @@ def training_runs(
 class RateState(NamedTuple):
     """The number of updates so far, and the step size at the first."""
 
-    count: jax.Array
+    done: jax.Array
     rate: jax.Array
 
 
@@ -107,18 +107,22 @@ def falling(rate: Any, updates: int) -> Callable[[Any], Any]:
     return lambda count: rate * (1 + jnp.cos(jnp.pi * count / updates)) / 2
 
 
-def descent(updates: int) -> optax.GradientTransformation:
-    """Plain steps whose size falls to 0; it is 1 at first, or what `with_rate` sets."""
+def descent(number: int) -> optax.GradientTransformation:
+    """Plain steps whose size falls to 0; it is 1 at first, or what `with_rate` sets.
+
+    Args:
+        number: of updates.
+    """
 
     def init(params: Any) -> RateState:
         del params
         return RateState(jnp.zeros((), jnp.int32), jnp.ones((), jnp.float32))
 
-    def update(grads: Any, state: Any, params: Any = None) -> tuple[Any, RateState]:
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, RateState]:
         del params
-        size = falling(state.rate, updates)(state.count)
-        moved = jax.tree.map(lambda g: (-size * g).astype(g.dtype), grads)
-        return moved, RateState(state.count + 1, state.rate)
+        size = falling(state.rate, number)(state.done)
+        moved = jax.tree.map(lambda g: (-size * g).astype(g.dtype), updates)
+        return moved, RateState(state.done + 1, state.rate)
 
     return optax.GradientTransformation(init, update)
 
