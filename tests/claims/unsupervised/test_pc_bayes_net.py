@@ -114,6 +114,7 @@ def test_the_likelihood_is_that_of_a_gaussian_and_the_divergence_that_of_two():
     assert float(divergence(truth, truth)) == pytest.approx(0, abs=1e-4)
 
 
+@pytest.mark.sweep
 def test_what_the_update_lacks_is_half_the_log_determinant():
     with jax.enable_x64(True):
         net = Net.drawn(claim.TREES["chain"], 0)

@@ -120,6 +120,7 @@ def test_the_depth_is_that_of_leaves_mixtures_and_root():
     assert [p.shape[1] for p in spn.initial(jax.random.key(0), 8, 2)["sum"]] == [2, 1]
 
 
+@pytest.mark.sweep
 def test_causes_are_inferred_from_what_is_seen_alone():
     """Inference fits what is seen, and nothing else changes what it finds."""
     params = coding.initial(jax.random.key(0), 6)

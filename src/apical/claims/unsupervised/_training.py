@@ -107,8 +107,12 @@ def falling(rate: Any, updates: int) -> Callable[[Any], Any]:
     return lambda count: rate * (1 + jnp.cos(jnp.pi * count / updates)) / 2
 
 
-def descent(length: int) -> optax.GradientTransformation:
-    """Plain steps whose size falls to 0; it is 1 at first, or what `with_rate` sets."""
+def descent(number: int) -> optax.GradientTransformation:
+    """Plain steps whose size falls to 0; it is 1 at first, or what `with_rate` sets.
+
+    Args:
+        number: of updates.
+    """
 
     def init(params: Any) -> RateState:
         del params
@@ -116,7 +120,7 @@ def descent(length: int) -> optax.GradientTransformation:
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, RateState]:
         del params
-        size = falling(state.rate, length)(state.done)
+        size = falling(state.rate, number)(state.done)
         moved = jax.tree.map(lambda g: (-size * g).astype(g.dtype), updates)
         return moved, RateState(state.done + 1, state.rate)
 

@@ -333,7 +333,7 @@ CLAIM = Claim(
         "which independent pixels miss the bars."
     ),
     trials=16,
-    hours=0.5,
+    hours=0.3,
     tasks=tasks,
     judge=judge,
     draw=draw,

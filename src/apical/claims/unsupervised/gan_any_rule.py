@@ -40,7 +40,7 @@ INDEPENDENT = "independent pixels"
 FIRST = "d_hidden"  # the first layer of the discriminator
 MARGIN = 1.0  # octaves: twice the distance
 CAUSES, HIDDEN, BATCH, DRAWN = 16, 128, 64, 1000
-LOWEST, HIGHEST, LOST = 1e-5, 3e-2, -20.0
+LOWEST, HIGHEST, LOST = 1e-5, 0.3, -20.0
 RULES: dict[str, rules.Rule] = {
     BASELINE: rules.Backpropagation(),
     KOLEN_POLLACK: rules.KolenPollack(),
@@ -284,6 +284,10 @@ def judge(lines: Lines) -> Verdict:
         runs = ({"rule": name}, {"rule": BASELINE})
         what = f"closeness to test images: {name} - {BASELINE}"
         found = score_difference(what, lines, runs, MARGIN, len(DECIDING), LOST)
+        if (
+            name != KOLEN_POLLACK
+        ):  # one that learns nothing is best at the smallest step
+            found = found._replace(runs=runs[1:])
         return Finding(found, says, name == KOLEN_POLLACK, "octaves")
 
     shown = (EXACT_FIRST, RANDOM_FIRST, CONTROL)
@@ -377,7 +381,9 @@ CLAIM = Claim(
         "Holds within limits (of feedback weights that come to equal the weights) if "
         "that is so of Kolen-Pollack. Does not hold if one of these is against the "
         "claim and the limits do not hold either. Otherwise, or with fewer than "
-        f"{LEAST_SEEDS} seeds, not settled. The control, the exact or random first "
+        f"{LEAST_SEEDS} seeds, not settled. By sign concordance and feedback alignment "
+        "the best step size may lie at an end of its range: where nothing is learned, "
+        "the smallest is best. The control, the exact or random first "
         "layer, and the cosines are shown only."
     ),
     margin=(
@@ -385,7 +391,7 @@ CLAIM = Claim(
         "four octaves from backpropagation, and Kolen-Pollack one and a half."
     ),
     trials=16,
-    hours=0.6,
+    hours=0.3,
     tasks=tasks,
     judge=judge,
     draw=draw,

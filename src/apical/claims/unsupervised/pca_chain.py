@@ -40,8 +40,8 @@ SHARE = 0.95  # of the gain of backpropagation
 ERRORS = 3.0  # standard errors, above the control
 BATCH, CLASSES, READOUT_RATE = 100, 10, 3e-3
 RATES = {
-    BASELINE: (1e-5, 0.1),
-    CONTROL: (1e-4, 1.0),
+    BASELINE: (1e-5, 1.0),
+    CONTROL: (1e-4, 10.0),
     **dict.fromkeys((SANGER, SUBSPACE, OJA), (1e-5, 1.0)),
 }
 
@@ -330,7 +330,7 @@ CLAIM = Claim(
         "the network does not need what hidden layers learn."
     ),
     trials=16,
-    hours=1.0,
+    hours=0.6,
     tasks=tasks,
     judge=judge,
     draw=draw,

@@ -44,7 +44,7 @@ WAKE_SLEEP, WAKE = "wake-sleep", "wake alone"
 MARGIN = 0.1  # nats
 CROSSED = 1e-6  # of the update: what may differ between two ways to pass errors back
 BATCH = 64
-LOWEST, HIGHEST = 5e-4, 0.3
+LOWEST, HIGHEST = 5e-4, 2.0
 LOST = -100.0  # nats, of a seed that diverged
 _STOCHASTIC: dict[str, rules.Rule] = {
     "score function": rules.ScoreFunction(draws=8, baseline="draws"),
@@ -282,7 +282,7 @@ CLAIM = Claim(
         "0.1 nat, of the 3.6 by which a model of independent pixels misses the data."
     ),
     trials=16,
-    hours=0.5,
+    hours=0.3,
     tasks=tasks,
     judge=judge,
     draw=draw,
