@@ -1,0 +1,195 @@
+"""Interventions: the update is run again with one copy, label, output or slope changed.
+
+    level of a weight = the weakest change of it that changes some bit of the update:
+    other signs ("sign"), each entry by its own factor ("scale-free"),
+    all by one factor ("full")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ._update_program import UpdateProgram
+
+# Changes of a label, and what counts as no change, relative to the largest.
+_RANK_TOLERANCE, _COUPLING_TOLERANCE = 1e-3, 1e-4
+# Directions in which a label is moved, at most.
+_DIRECTIONS = 12
+
+
+class Levels(NamedTuple):
+    """For each weight (row) and each output of the update (column), a level or None."""
+
+    of: list[list[str | None]]
+
+
+class Interventions:
+    """The update of a program, run with one thing changed at a time.
+
+    Args:
+      update: the program.
+      seed: of the random changes.
+    """
+
+    def __init__(self, update: UpdateProgram, seed: int = 0) -> None:
+        self.update = update
+        self.random = np.random.default_rng(seed)
+        self.leaves = update.learned
+        self.base = self.outputs()
+
+    def outputs(
+        self,
+        kind: int | None = None,
+        leaf: int = 0,
+        value: Any = None,
+        given: Sequence[Any] | None = None,
+        shift: float = 0.0,
+        slope: str | None = None,
+    ) -> list[np.ndarray]:
+        """The outputs, with one copy of a leaf, the data or a mark changed."""
+        copies = [list(self.leaves) for _ in range(3)]
+        if kind is not None:
+            copies[kind][leaf] = value
+        slopes = {n: jnp.ones(()) for n in self.update.units}
+        if slope is not None:
+            slopes[slope] = jnp.full((), 1.5)
+        data = self.update.given if given is None else given
+        found = self.update.run(copies, list(data), jnp.float32(shift), slopes)
+        return [np.asarray(each) for each in jax.device_get(found)]
+
+    def changed(self, outputs: Sequence[np.ndarray]) -> list[bool]:
+        """Which outputs differ in some bit from those without a change."""
+        pairs = zip(outputs, self.base, strict=True)
+        return [not np.array_equal(a, b, equal_nan=_real(a)) for a, b in pairs]
+
+    # ---- Weights.
+
+    def levels(self, kind: int, leaf: int) -> list[str | None]:
+        """For each output, what of a leaf's copy it depends on."""
+        value = np.asarray(self.leaves[leaf])
+        signs = self._signs(value.shape)
+        flipped = self.changed(self.outputs(kind, leaf, value * signs))
+        scales = self._scales(value.shape)
+        scaled = self.changed(self.outputs(kind, leaf, value * scales))
+        if not any(flipped) and not any(scaled):
+            return [None] * len(flipped)
+        doubled = self.changed(self.outputs(kind, leaf, value * value.dtype.type(2)))
+        return [
+            "full" if d else "scale-free" if s else "sign" if f else None
+            for f, s, d in zip(flipped, scaled, doubled, strict=True)
+        ]
+
+    def depends(self, kind: int, leaf: int) -> list[bool]:
+        """For each output, whether it depends on a leaf's copy."""
+        value = np.asarray(self.leaves[leaf])
+        factor = self._signs(value.shape) * self._scales(value.shape)
+        return self.changed(self.outputs(kind, leaf, value * factor))
+
+    def _signs(self, shape: tuple[int, ...]) -> np.ndarray:
+        signs = self.random.choice(np.array([-1, 1], np.int8), shape)
+        if signs.size:  # at least one
+            signs.reshape(-1)[0] = -1
+        return signs
+
+    def _scales(self, shape: tuple[int, ...]) -> np.ndarray:
+        scales = self.random.choice(np.array([0.5, 2.0], np.float32), shape)
+        if scales.size > 1:
+            scales.reshape(-1)[:2] = 0.5, 2.0
+        return scales
+
+    # ---- Data.
+
+    def _axis(self, x: Any) -> int | None:
+        """The axis of the examples in an array of the arguments."""
+        size = self.update.circuit.batch_size
+        return next((i for i, n in enumerate(np.shape(x)) if n == size), None)
+
+    def reads_output(self) -> list[bool]:
+        """Which outputs depend on the output of the network."""
+        return self.changed(self.outputs(shift=0.125))
+
+    def slopes(self) -> dict[str, list[bool]]:
+        """For each unit, which outputs depend on its nonlinearity's derivative."""
+        return {n: self.changed(self.outputs(slope=n)) for n in self.update.units}
+
+    def ranks(self) -> list[int | None]:
+        """For each output, the rank of its changes as one example's label changes."""
+        columns = [self.outputs(given=given) for given in self._other_labels()]
+        if not columns:
+            return [None] * len(self.base)
+        found: list[int | None] = []
+        for i, base in enumerate(self.base):
+            if not _real(base):
+                found.append(None)
+                continue
+            moved = np.stack([(c[i] - base).reshape(-1) for c in columns])
+            singular = np.linalg.svd(moved.astype(np.float64), compute_uv=False)
+            large = singular > _RANK_TOLERANCE * singular[0]
+            rank = int(np.sum(large)) if singular[0] > 0 else 0
+            found.append(min(rank, self.update.outputs or rank))
+        return found
+
+    def _other_labels(self) -> list[list[Any]]:
+        """The data with another label of the first example."""
+        if len(self.update.labels) != 1:
+            return []
+        (position,) = self.update.labels
+        label = np.asarray(self.update.given[position])
+        axis = self._axis(label)
+        if axis is None:
+            return []
+        count = min(self.update.outputs + 1, _DIRECTIONS)
+        found = []
+        for i in range(count):
+            moved = np.moveaxis(label.copy(), axis, 0)
+            if _real(label):
+                step = self.random.normal(size=moved[0].shape)
+                moved[0] += (0.5 * step).astype(label.dtype)
+            else:
+                moved[0] = (moved[0] + 1 + i) % max(self.update.outputs, 2)
+            given = list(self.update.given)
+            given[position] = jnp.asarray(np.moveaxis(moved, 0, axis))
+            found.append(given)
+        return found
+
+    def coupled(self) -> list[bool | None]:
+        """Which outputs are not a sum over the examples.
+
+            g(a, b) - g(a', b) - g(a, b') + g(a', b') = 0   for such a sum
+        """
+        if self.update.circuit.batch_size < 3:
+            return [None] * len(self.base)
+        first, second, both = ({0}, {1}, {0, 1})
+        a, b, ab = (
+            self.outputs(given=[self._replaced(x, rows) for x in self.update.given])
+            for rows in (first, second, both)
+        )
+        found: list[bool | None] = []
+        for g, ga, gb, gab in zip(self.base, a, b, ab, strict=True):
+            if not _real(g):
+                found.append(None)
+                continue
+            mixed = (g.astype(np.float64) - ga) - (gb.astype(np.float64) - gab)
+            size = max(float(np.max(np.abs(each), initial=0)) for each in (g, ga, gb))
+            largest = float(np.max(np.abs(mixed), initial=0))
+            found.append(bool(largest > _COUPLING_TOLERANCE * size))
+        return found
+
+    def _replaced(self, x: Any, rows: set[int]) -> Any:
+        """An array whose examples `rows` are replaced by the last one."""
+        axis = self._axis(x)
+        if axis is None:
+            return x
+        moved = np.moveaxis(np.array(x), axis, 0)
+        for row in rows:
+            moved[row] = moved[-1]
+        return jnp.asarray(np.moveaxis(moved, 0, axis))
+
+
+def _real(x: np.ndarray) -> bool:
+    return bool(np.issubdtype(x.dtype, np.inexact)) or x.dtype.kind == "V"

@@ -1,0 +1,107 @@
+"""From the measured rows to the words of `Rule.needs`.
+
+A need that the network cannot show (a shortcut, where every leaf is next to the output)
+is left out, as is one that neither pass decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ._result import LeafLocality
+
+_LEVELS = ("full", "scale-free", "sign")
+# In one round of a mechanism a unit reads its neighbours: an error goes up and down.
+_HOPS_OF_A_MECHANISM = 2
+
+
+def measured_needs(
+    rows: Sequence[LeafLocality],
+    *,
+    hops_per_round: float | None,
+    state_learns: bool,
+    backward_in_time: bool | None,
+    derivatives: bool,
+    outputs: int,
+) -> dict[str, bool]:
+    """Whether the rule has each need; those that were not decided are left out."""
+    hidden = [row for row in rows if row.hidden]
+    found = {
+        "weight transport": _transport(rows),
+        "global error": _global_error(hidden, hops_per_round, outputs),
+        "global reward": _global_reward(hidden, outputs),
+        "stored activities": _stored(hidden, backward_in_time),
+        "derivative of the nonlinearity": _derivative(rows, derivatives),
+        "update locking": _locking(hidden),
+        "second network": state_learns,
+        "labels in every layer": _labels(hidden, outputs),
+        "backward through time": backward_in_time,
+    }
+    return {need: bool(each) for need, each in found.items() if each is not None}
+
+
+def _transport(rows: Sequence[LeafLocality]) -> bool | None:
+    levels = [level for row in rows for level in (row.transport, row.copied)]
+    if any(level in _LEVELS for level in levels):
+        return True
+    return False if all(level == "none" for level in levels) else None
+
+
+def _locking(hidden: Sequence[LeafLocality]) -> bool | None:
+    if any(row.locked == "yes" for row in hidden):
+        return True
+    return False if hidden and all(r.locked == "none" for r in hidden) else None
+
+
+def _derivative(rows: Sequence[LeafLocality], derivatives: bool) -> bool | None:
+    return any(row.slopes for row in rows) if derivatives else None
+
+
+def _global_error(
+    hidden: Sequence[LeafLocality], hops_per_round: float | None, outputs: int
+) -> bool | None:
+    """Whether a vector from the output skips layers."""
+    if hops_per_round is not None and hops_per_round > _HOPS_OF_A_MECHANISM:
+        return True
+    far = [r for r in hidden if r.distance is not None and r.distance >= 2]
+    if not far or outputs < 2:
+        return None
+    return any(
+        r.reads_output and r.output is not None and r.output.fewest < (r.distance or 0)
+        for r in far
+    )
+
+
+def _labels(hidden: Sequence[LeafLocality], outputs: int) -> bool | None:
+    """Whether every hidden layer is sent the label, and not the error of the output."""
+    far = any(row.distance is not None and row.distance >= 2 for row in hidden)
+    if not far or outputs < 2:
+        return None
+    return all(
+        row.label is not None and row.label.fewest <= 1 and not row.reads_output
+        for row in hidden
+    )
+
+
+def _global_reward(hidden: Sequence[LeafLocality], outputs: int) -> bool | None:
+    """Whether what hidden layers are told is one number for each example."""
+    if not hidden or outputs < 2:
+        return None
+    told = [r for r in hidden if r.label or r.output or r.label_number]
+    if not told:
+        return False
+    alone = all(r.label is None and r.output is None for r in told)
+    return alone and all(r.rank in (None, 0, 1) for r in told)
+
+
+def _stored(
+    hidden: Sequence[LeafLocality], backward_in_time: bool | None
+) -> bool | None:
+    """Whether activities are held longer, the farther a layer is from the output."""
+    if backward_in_time is not None:
+        return any(row.stored_bytes for row in hidden) if hidden else None
+    held = {row.distance: row.held for row in hidden if row.held > 0}
+    if len(held) < 2:
+        return None if any(row.held > 1 for row in hidden) else False
+    ordered = [held[distance] for distance in sorted(held, key=lambda d: d or 0)]
+    return ordered[-1] > ordered[0]

@@ -1,0 +1,144 @@
+"""What is known about a value: the weights in it, the signals in it, and their paths.
+
+    after(op) = join of the operands, except where a weight meets a signal:
+    there the weight leaves the value, and a `Seen` says how it was used
+
+Channels of `Seen`: `forward` (a marked use), `second` (an unmarked product that sums the
+same axes: a second signal through forward weights), `reverse` (an unmarked product that
+sums other axes), `gain` (an elementwise factor), `direct` (a weight read without a mark,
+or not yet used at the end), `feedback` (a weight from the rule's state) and `stack` (an
+activity kept from all steps of a loop).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+FULL, SIGN = 2, 1
+
+
+class Source(NamedTuple):
+    """Where a weight comes from: leaf `leaf` of the parameters, or of the state."""
+
+    tree: str
+    leaf: int
+
+
+class Raw(NamedTuple):
+    """A weight in a value.
+
+    Attributes:
+      quality: `FULL`, or `SIGN` if only its signs are left.
+      use: the number of the marked use that it passed, or None.
+      axes: for each axis of the value, the axis of the marked weight (None: a new
+        one); None if they were not followed.
+    """
+
+    quality: int = FULL
+    use: int | None = None
+    axes: tuple[int | None, ...] | None = None
+
+
+class Seen(NamedTuple):
+    """A use of a weight on the way to a value."""
+
+    channel: str
+    source: Source
+    quality: int
+
+
+Hops = tuple[float, float]  # the fewest and the most weight uses on a path
+
+
+class Value(NamedTuple):
+    """What is known about a value.
+
+    Attributes:
+      raw: the weights in it, by source.
+      seen: the uses of weights on the way to it.
+      hops: for each source of signals (`"label"`, `"output"`, ...) the fewest and the
+        most weight uses from there.
+      depth: the most heavy operations, one after the other, on the way to it.
+      gap: in the last product of two signals, how many heavy operations later the
+        second was ready than the first.
+      slopes: the nodes whose nonlinearity's derivative was used.
+      unknown: operations on the way that are not known.
+    """
+
+    raw: Mapping[Source, Raw] = {}
+    seen: frozenset[Seen] = frozenset()
+    hops: Mapping[str, Hops] = {}
+    depth: float = 0
+    gap: float = 0
+    slopes: frozenset[str] = frozenset()
+    unknown: frozenset[str] = frozenset()
+
+    @property
+    def signal(self) -> bool:
+        """Whether it depends on data."""
+        return bool(self.hops)
+
+    @property
+    def holds_parameters(self) -> bool:
+        """Whether there is a parameter in it."""
+        return any(source.tree == "params" for source in self.raw)
+
+
+NOTHING = Value()
+
+
+def join(values: Iterable[Value]) -> Value:
+    """What is known about a value that is computed from all of these."""
+    several = [v for v in values if v is not NOTHING and v != NOTHING]
+    if not several:
+        return NOTHING
+    first, *rest = several
+    for value in rest:
+        first = first if value is first else _both(first, value)
+    return first
+
+
+def _both(a: Value, b: Value) -> Value:
+    raw = a.raw
+    if b.raw:
+        raw = dict(a.raw)
+        for source, each in b.raw.items():
+            raw[source] = _same(raw[source], each) if source in raw else each
+    hops = a.hops
+    if b.hops:
+        hops = dict(a.hops)
+        for name, (low, high) in b.hops.items():
+            lowest, highest = hops.get(name, (math.inf, -math.inf))
+            hops[name] = (min(low, lowest), max(high, highest))
+    return Value(
+        raw,
+        a.seen | b.seen,
+        hops,
+        max(a.depth, b.depth),
+        max(a.gap, b.gap),
+        a.slopes | b.slopes,
+        a.unknown | b.unknown,
+    )
+
+
+def _same(a: Raw, b: Raw) -> Raw:
+    return Raw(
+        max(a.quality, b.quality),
+        a.use if a.use == b.use else None,
+        a.axes if a.axes == b.axes else None,
+    )
+
+
+def widened(value: Value, before: Value) -> Value:
+    """The limit of a value that grows with every step of a loop."""
+    hops = {
+        name: (low, math.inf if high > before.hops.get(name, (0, high))[1] else high)
+        for name, (low, high) in value.hops.items()
+    }
+    return value._replace(
+        hops=hops,
+        depth=math.inf if value.depth > before.depth else value.depth,
+        gap=math.inf if value.gap > before.gap else value.gap,
+    )
