@@ -1,4 +1,4 @@
-"""Measures of a learner: alignment, cost, regime, and what training examples do."""
+"""Measures of a learner: alignment, cost, locality, regime, examples' contributions."""
 
 from ._agreement import Agreement as Agreement
 from ._alignment import Alignment as Alignment
@@ -12,3 +12,9 @@ from ._regime import regime as regime
 from .kernel import PathKernel as PathKernel
 from .kernel import path_kernel as path_kernel
 from .kernel import plot_contributions as plot_contributions
+from .locality import Hops as Hops
+from .locality import LeafLocality as LeafLocality
+from .locality import Locality as Locality
+from .locality import Mismatch as Mismatch
+from .locality import locality as locality
+from .locality import plot_needs as plot_needs

@@ -4,7 +4,7 @@ At an operation where a weight enters an activity,
 
     y = result(op(x, weight(W))),
 
-`weight` and `result` are identities (`checkpoint_name`) that carry the number of the use.
+`weight` and `result` are identities (`checkpoint_name`) with the number of the use.
 They remain in a program under grad, jvp, vmap, scan and remat, but only on the values
 of the forward computation: what reads the marked weight without the second mark on its
 result is another use of the weight.
@@ -197,12 +197,17 @@ class _Marker(Runner):
                 values[i], f"{USE_MARKS.weight}{number}"
             )
         first, *rest = op(*values)
-        return [jax.ad_checkpoint.checkpoint_name(first, f"{USE_MARKS.result}{number}"), *rest]
+        return [
+            jax.ad_checkpoint.checkpoint_name(first, f"{USE_MARKS.result}{number}"),
+            *rest,
+        ]
 
     def marked(self, number: int, value: Any, scope: Scope) -> Any:
         if number in self.units:
             drive, rho, name = self.units[number]
-            value = with_marked_derivative(rho, USE_MARKS.slope + name, scope.values[drive])
+            value = with_marked_derivative(
+                rho, USE_MARKS.slope + name, scope.values[drive]
+            )
         if number in self.outputs:
             value = jax.ad_checkpoint.checkpoint_name(value, USE_MARKS.output)
         return value

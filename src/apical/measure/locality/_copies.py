@@ -53,14 +53,12 @@ class CopiesPass:
 
     def __call__(self, inputs: Sequence[Any]) -> list[Any]:
         """The outputs; of those that hold a parameter, the value of the last copy."""
-        outs = self.body(self.program.body, inputs, {})
+        outs = self.body(self.program.body, inputs)
         return [v.rest if isinstance(v, Copies) else v for v in outs]
 
-    def body(
-        self, body: Body, inputs: Sequence[Any], outer: dict[int, Any]
-    ) -> list[Any]:
+    def body(self, body: Body, inputs: Sequence[Any]) -> list[Any]:
         """The outputs of a body."""
-        values = {**self.program.constants, **outer}
+        values: dict[int, Any] = dict(self.program.constants)
         pairs = zip(body.inputs, inputs, strict=True)
         values.update({n: self.shaped(n, v) for n, v in pairs})
 
@@ -95,7 +93,7 @@ class CopiesPass:
             return self.branches(op, values)
         if op.name in _CALLS:
             try:
-                return self.body(called(op), values, {})
+                return self.body(called(op), values)
             except NotKnown:
                 pass
         if op.name == "name":
@@ -111,19 +109,16 @@ class CopiesPass:
         index, *operands = values
 
         def branch(body: Body) -> Callable[..., Any]:
-            return lambda *inputs: self.outputs(op, self.body(body, inputs, {}))
+            return lambda *inputs: self.outputs(op, self.body(body, inputs))
 
         branches = [branch(body) for body in op.bodies]
         if not isinstance(index, Copies):
             return jax.lax.switch(index, branches, *operands)
         kinds = [
-            jax.lax.switch(i, branches, *_of(operands, kind))
+            _of(jax.lax.switch(i, branches, *_of(operands, kind)), kind)
             for kind, i in zip(Copies._fields, index, strict=True)
         ]
-        return [
-            Copies(*(_of([v], kind)[0] for kind, v in zip(Copies._fields, c, strict=True)))
-            for c in zip(*kinds, strict=True)
-        ]
+        return [Copies(*column) for column in zip(*kinds, strict=True)]
 
     def outputs(self, op: Op, outs: Sequence[Any]) -> list[Any]:
         """The outputs of a body in the form that the operation's results have."""
@@ -137,10 +132,11 @@ class CopiesPass:
         first, last = loop.consts, loop.consts + loop.carry
         consts, xs = list(values[:first]), list(values[last:])
         numbers = body.inputs[first:last]
-        carry = [self.shaped(n, v) for n, v in zip(numbers, values[first:last], strict=True)]
+        starts = zip(numbers, values[first:last], strict=True)
+        carry = [self.shaped(n, v) for n, v in starts]
 
         def step(carry: Any, xs: Any) -> Any:
-            outs = self.body(body, [*consts, *carry, *xs], {})
+            outs = self.body(body, [*consts, *carry, *xs])
             pairs = zip(numbers, outs[: loop.carry], strict=True)
             return [self.shaped(n, v) for n, v in pairs], outs[loop.carry :]
 
@@ -159,11 +155,11 @@ class CopiesPass:
         carry = [self.shaped(n, v) for n, v in zip(numbers, start, strict=True)]
 
         def going(carry: Any) -> Any:
-            (found,) = self.body(condition, [*asked, *carry], {})
+            (found,) = self.body(condition, [*asked, *carry])
             return found.rest if isinstance(found, Copies) else found
 
         def step(carry: Any) -> Any:
-            outs = self.body(body, [*consts, *carry], {})
+            outs = self.body(body, [*consts, *carry])
             return [self.shaped(n, v) for n, v in zip(numbers, outs, strict=True)]
 
         return jax.lax.while_loop(going, step, carry)

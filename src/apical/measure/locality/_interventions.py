@@ -1,8 +1,8 @@
 """Interventions: the update is run again with one copy, label, output or slope changed.
 
-    level of a weight = the weakest change of it that changes some bit of the update:
-    other signs ("sign"), each entry by its own factor ("scale-free"),
-    all by one factor ("full")
+level of a weight = the weakest change of it that changes some bit of the update:
+other signs ("sign"), each entry by its own factor ("scale-free"),
+all by one factor ("full")
 """
 
 from __future__ import annotations
@@ -20,12 +20,22 @@ from ._update_program import UpdateProgram
 _RANK_TOLERANCE, _COUPLING_TOLERANCE = 1e-3, 1e-4
 # Directions in which a label is moved, at most.
 _DIRECTIONS = 12
+# The relative change of the output of the network.
+_SHIFT = 0.125
 
 
-class Levels(NamedTuple):
-    """For each weight (row) and each output of the update (column), a level or None."""
+class Change(NamedTuple):
+    """What is changed: copies `(kind, leaf, value)`, arrays of the state, or others."""
 
-    of: list[list[str | None]]
+    copies: tuple[tuple[int, int, Any], ...] = ()
+    state: tuple[tuple[int, Any], ...] = ()
+    given: Sequence[Any] | None = None
+    shift: float = 0.0
+    slope: str | None = None
+
+
+NO_CHANGE = Change()
+FORWARD, SECOND, REST = 0, 1, 2
 
 
 class Interventions:
@@ -42,24 +52,20 @@ class Interventions:
         self.leaves = update.learned
         self.base = self.outputs()
 
-    def outputs(
-        self,
-        kind: int | None = None,
-        leaf: int = 0,
-        value: Any = None,
-        given: Sequence[Any] | None = None,
-        shift: float = 0.0,
-        slope: str | None = None,
-    ) -> list[np.ndarray]:
-        """The outputs, with one copy of a leaf, the data or a mark changed."""
+    def outputs(self, change: Change = NO_CHANGE) -> list[np.ndarray]:
+        """The outputs, with one thing changed."""
+        update = self.update
         copies = [list(self.leaves) for _ in range(3)]
-        if kind is not None:
+        for kind, leaf, value in change.copies:
             copies[kind][leaf] = value
-        slopes = {n: jnp.ones(()) for n in self.update.units}
-        if slope is not None:
-            slopes[slope] = jnp.full((), 1.5)
-        data = self.update.given if given is None else given
-        found = self.update.run(copies, list(data), jnp.float32(shift), slopes)
+        state = list(update.old_state)
+        for i, value in change.state:
+            state[i] = value
+        slopes = {n: jnp.ones(()) for n in update.units}
+        if change.slope is not None:
+            slopes[change.slope] = jnp.full((), 1.5)
+        given = list(update.given if change.given is None else change.given)
+        found = update.run(copies, state, given, jnp.float32(change.shift), slopes)
         return [np.asarray(each) for each in jax.device_get(found)]
 
     def changed(self, outputs: Sequence[np.ndarray]) -> list[bool]:
@@ -73,12 +79,12 @@ class Interventions:
         """For each output, what of a leaf's copy it depends on."""
         value = np.asarray(self.leaves[leaf])
         signs = self._signs(value.shape)
-        flipped = self.changed(self.outputs(kind, leaf, value * signs))
+        flipped = self._after(kind, leaf, value * signs)
         scales = self._scales(value.shape)
-        scaled = self.changed(self.outputs(kind, leaf, value * scales))
+        scaled = self._after(kind, leaf, value * scales)
         if not any(flipped) and not any(scaled):
             return [None] * len(flipped)
-        doubled = self.changed(self.outputs(kind, leaf, value * value.dtype.type(2)))
+        doubled = self._after(kind, leaf, value * value.dtype.type(2))
         return [
             "full" if d else "scale-free" if s else "sign" if f else None
             for f, s, d in zip(flipped, scaled, doubled, strict=True)
@@ -88,7 +94,30 @@ class Interventions:
         """For each output, whether it depends on a leaf's copy."""
         value = np.asarray(self.leaves[leaf])
         factor = self._signs(value.shape) * self._scales(value.shape)
-        return self.changed(self.outputs(kind, leaf, value * factor))
+        return self._after(kind, leaf, value * factor)
+
+    def _after(self, kind: int, leaf: int, value: Any) -> list[bool]:
+        return self.changed(self.outputs(Change(copies=((kind, leaf, value),))))
+
+    def crossings(self) -> list[int]:
+        """For each output, the weights without which the output does not reach it.
+
+        Without them there is no path from the output of the network: each of its paths
+        passes that many uses of weights, of the parameters or of the state.
+        """
+        zeros: list[Change] = []
+        for i, leaf in enumerate(self.leaves):
+            zeros.append(Change(copies=((REST, i, jnp.zeros_like(leaf)),)))
+        for i in self.update.feedback:
+            array = self.update.old_state[i]
+            zeros.append(Change(state=((i, jnp.zeros_like(array)),)))
+        needed = [0] * len(self.base)
+        for zero in zeros:
+            without = self.outputs(zero)
+            moved = self.outputs(zero._replace(shift=_SHIFT))
+            for i, (a, b) in enumerate(zip(without, moved, strict=True)):
+                needed[i] += np.array_equal(a, b, equal_nan=_real(a))
+        return needed
 
     def _signs(self, shape: tuple[int, ...]) -> np.ndarray:
         signs = self.random.choice(np.array([-1, 1], np.int8), shape)
@@ -111,15 +140,17 @@ class Interventions:
 
     def reads_output(self) -> list[bool]:
         """Which outputs depend on the output of the network."""
-        return self.changed(self.outputs(shift=0.125))
+        return self.changed(self.outputs(Change(shift=_SHIFT)))
 
     def slopes(self) -> dict[str, list[bool]]:
         """For each unit, which outputs depend on its nonlinearity's derivative."""
-        return {n: self.changed(self.outputs(slope=n)) for n in self.update.units}
+        return {
+            n: self.changed(self.outputs(Change(slope=n))) for n in self.update.units
+        }
 
     def ranks(self) -> list[int | None]:
         """For each output, the rank of its changes as one example's label changes."""
-        columns = [self.outputs(given=given) for given in self._other_labels()]
+        columns = [self.outputs(Change(given=given)) for given in self._other_labels()]
         if not columns:
             return [None] * len(self.base)
         found: list[int | None] = []
@@ -160,13 +191,15 @@ class Interventions:
     def coupled(self) -> list[bool | None]:
         """Which outputs are not a sum over the examples.
 
-            g(a, b) - g(a', b) - g(a, b') + g(a', b') = 0   for such a sum
+        g(a, b) - g(a', b) - g(a, b') + g(a', b') = 0   for such a sum
         """
         if self.update.circuit.batch_size < 3:
             return [None] * len(self.base)
         first, second, both = ({0}, {1}, {0, 1})
         a, b, ab = (
-            self.outputs(given=[self._replaced(x, rows) for x in self.update.given])
+            self.outputs(
+                Change(given=[self._replaced(x, rows) for x in self.update.given])
+            )
             for rows in (first, second, both)
         )
         found: list[bool | None] = []

@@ -17,13 +17,12 @@ from ...circuit import is_concrete
 from ...rules import Backpropagation
 from ...rules._learner import Learner
 from .._learner_argument import takes_learner
-from ._interventions import Interventions
+from ._interventions import FORWARD, REST, SECOND, Interventions
 from ._needs import measured_needs
 from ._result import Hops, LeafLocality, Locality
 from ._update_program import UpdateProgram
 from ._values import Value
 
-_FORWARD, _SECOND, _REST = 0, 1, 2
 _TRANSPORTS = ("reverse", "gain", "direct")
 _LEVELS = ("sign", "scale-free", "full")
 
@@ -107,14 +106,15 @@ class _Measurement:
         self.count = len(self.names)
         self.runs = Interventions(update)
         runs, leaves = self.runs, range(self.count)
-        self.rest = [runs.levels(_REST, k) for k in leaves]
-        self.forward = [runs.depends(_FORWARD, k) for k in leaves]
+        self.rest = [runs.levels(REST, k) for k in leaves]
+        self.forward = [runs.depends(FORWARD, k) for k in leaves]
         self.second = [
-            runs.depends(_SECOND, k) if self._reached("second", k) else []
+            runs.depends(SECOND, k) if self._reached("second", k) else []
             for k in leaves
         ]
         self.slopes, self.reads = runs.slopes(), runs.reads_output()
         self.ranks, self.coupled = runs.ranks(), runs.coupled()
+        self.crossings = runs.crossings()
 
     def result(self) -> Locality:
         update, rule = self.update, self.learner.rule
@@ -163,6 +163,7 @@ class _Measurement:
                 else None
             ),
             reads_output=self.reads[leaf],
+            crossings=self.crossings[leaf] if self.reads[leaf] else 0,
             rank=self.ranks[leaf],
             depth=value.depth,
             held=value.gap,
@@ -255,9 +256,7 @@ class _Measurement:
             for seen in value.seen
             if seen.source.tree == "params" and seen.source.leaf in above
         }
-        by = [
-            k for k in sorted(reached) if self.forward[k][leaf] or self.rest[k][leaf]
-        ]
+        by = [k for k in sorted(reached) if self.forward[k][leaf] or self.rest[k][leaf]]
         if by:
             return "yes", tuple(by)
         if value.unknown:

@@ -66,10 +66,14 @@ def _global_error(
     far = [r for r in hidden if r.distance is not None and r.distance >= 2]
     if not far or outputs < 2:
         return None
-    return any(
-        r.reads_output and r.output is not None and r.output.fewest < (r.distance or 0)
-        for r in far
-    )
+    return any(map(_skips_layers, far))
+
+
+def _skips_layers(row: LeafLocality) -> bool:
+    """Whether a path from the output is shorter than the network's: in both passes."""
+    if row.output is None or row.distance is None or not row.reads_output:
+        return False
+    return max(row.output.fewest, row.crossings) < row.distance
 
 
 def _labels(hidden: Sequence[LeafLocality], outputs: int) -> bool | None:

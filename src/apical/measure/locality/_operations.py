@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from ...circuit import (
     LINEAR_NOT_REWRITTEN,
@@ -18,7 +17,7 @@ from ...circuit import (
     summed_axes,
 )
 from .._flops import HEAVY
-from ._values import FULL, NOTHING, SIGN, Raw, Seen, Source, Value, join
+from ._values import NOTHING, SIGN, Raw, Seen, Source, Value, join
 
 _LINEAR = SYNAPTIC | LINEAR_NOT_REWRITTEN
 _PRODUCTS = _LINEAR | {"mul", "div"}
@@ -29,8 +28,6 @@ _KEEPS_AXES = frozenset(
     | {"div", "reduce_precision", "optimization_barrier", "add", "sub", "abs"}
     | {"sharding_constraint", "stop_gradient"}
 )
-
-
 
 
 class Operations:
@@ -88,21 +85,19 @@ class Operations:
             if v.raw and any(w.signal for w in others):
                 return True
             # The state may hold values of nodes: a product with them is a use.
-            if op.name in _LINEAR and v.holds_parameters:
-                if any(w.raw and not w.holds_parameters for w in others):
-                    return True
+            kept = any(w.raw and not w.holds_parameters for w in others)
+            if kept and op.name in _LINEAR and v.holds_parameters:
+                return True
         return False
 
-    def _channel(
-        self, op: Op, i: int, value: Value, marked: int | None
-    ) -> str | None:
+    def _channel(self, op: Op, i: int, value: Value, marked: int | None) -> str | None:
         if not value.raw:
             return None
         params = [raw for source, raw in value.raw.items() if source.tree == "params"]
         if not params:
             return None if value.signal else "feedback"
         numbers = {raw.use for raw in params}
-        if marked is not None and marked in numbers:
+        if numbers == {marked}:
             return "forward"
         if None in numbers or len(numbers) > 1:
             return "direct"
@@ -226,9 +221,7 @@ class Operations:
     def _belongs(self, source: Source, number: int) -> bool:
         return source.tree == "params" and source.leaf in self.uses[number].leaves
 
-    def _raw(
-        self, op: Op, values: Sequence[Value], made: Value
-    ) -> dict[Source, Raw]:
+    def _raw(self, op: Op, values: Sequence[Value], made: Value) -> dict[Source, Raw]:
         """The weights in the result of an operation in which none is used."""
         compared = op.name in _COMPARISONS and sum(bool(v.raw) for v in values) == 1
         signs = op.name == "sign" or compared
@@ -286,6 +279,3 @@ def output_marks(ops: Sequence[Op]) -> dict[int, int]:
             if name.startswith(USE_MARKS.result):
                 found[op.inputs[0]] = int(name.removeprefix(USE_MARKS.result))
     return found
-
-
-

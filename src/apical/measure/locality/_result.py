@@ -54,6 +54,8 @@ class LeafLocality:
       output: those from the output.
       label_number: those of label or output as one number for each example.
       reads_output: whether a changed output changes the update.
+      crossings: the weights each of which alone, set to 0, keeps the output from
+        reaching the update.
       rank: the rank of the changes of the update as the label of one example changes;
         None without a label.
       depth: the longest chain of heavy operations to the update.
@@ -80,6 +82,7 @@ class LeafLocality:
     output: Hops | None
     label_number: Hops | None
     reads_output: bool
+    crossings: int
     rank: int | None
     depth: float
     held: float
@@ -163,10 +166,9 @@ class Locality:
         below = [f"needs: {', '.join(self.needs) or 'none of those measured'}"]
         if self.hops_per_round is not None:
             below.append(f"weight uses per round: {_number(self.hops_per_round)}")
-        below += [
-            f"declared {'and not' if m.declared else 'otherwise, but'} measured: {m.need}"
-            for m in self.mismatches
-        ]
+        for need, declared, _ in self.mismatches:
+            said = "declared, not" if declared else "not declared, but"
+            below.append(f"{said} measured: {need}")
         below += [f"unknown: {name}" for name in self.unknown]
         return "\n".join([self.rule, *table, *below])
 

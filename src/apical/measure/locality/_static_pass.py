@@ -115,7 +115,9 @@ class StaticPass:
             self.channels.pop(id(op), None)
             return self.body(inner, values)
         # The weight is used by this call as a whole.
-        rest = [v if c is None else v._replace(raw={}) for v, c in _pairs(values, channels)]
+        rest = [
+            v if c is None else v._replace(raw={}) for v, c in _pairs(values, channels)
+        ]
         return [
             self.operations.used(op, values, channels, made, marked)
             for made in self.body(inner, rest)
@@ -151,7 +153,9 @@ class StaticPass:
         self.body(body, [*consts, *every, *xs])
         self.crossings[id(op)] = self.crossing(op, consts, xs)
         return [
-            self.of_loop(v, number, "carry" if i < loop.carry else "stack", loop.reverse)
+            self.of_loop(
+                v, number, "carry" if i < loop.carry else "stack", loop.reverse
+            )
             for i, (v, number) in enumerate(_pairs([*carry, *stacked], op.outputs))
         ]
 
@@ -164,9 +168,7 @@ class StaticPass:
             found.add(Seen("backward", Source("loop", number), FULL))
         return value._replace(seen=value.seen | found)
 
-    def crossing(
-        self, op: Op, consts: Sequence[Value], xs: Sequence[Value]
-    ) -> float:
+    def crossing(self, op: Op, consts: Sequence[Value], xs: Sequence[Value]) -> float:
         """The most weight uses from the carry of a scan to its next carry."""
         loop = op.loop
         assert loop is not None
@@ -177,7 +179,9 @@ class StaticPass:
         signals = [c._replace(hops={}) for c in consts]
         outs = self.body(op.bodies[0], [*signals, *starts, *xs])
         self.values, self.channels, self.carrying = before
-        return max((v.hops.get("carry", (0, 0))[1] for v in outs[: loop.carry]), default=0)
+        return max(
+            (v.hops.get("carry", (0, 0))[1] for v in outs[: loop.carry]), default=0
+        )
 
     def loop(self, op: Op, values: Sequence[Value]) -> Sequence[Value]:
         """The results of a `while`: the limit over its steps."""

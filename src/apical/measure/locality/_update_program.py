@@ -149,18 +149,17 @@ class UpdateProgram:
         return [*self.leaves.split(grads)[0], *map(_numbers, arrays)]
 
     def _moved(self, params: Any, state: Any, args: tuple[Any, ...]) -> tuple[Any, Any]:
+        """The gradients, and the state after them."""
         learner = self._learner
+        credit = learner.credit(params, state, *args)
         if not learner.rule.coupled:
-            credit = learner.credit(params, state, *args)
             return credit.grads, credit.state
+        # The state of such a rule moves with the parameters.
         optimizer = optax.sgd(_STEP)
         circuit = learner.circuit(params, *args)
         start = optimizer.init(circuit.learned(params))
-        moved, _, credit = learner.rule.train(
-            circuit, params, state, args, optimizer, start
-        )
-        before, after = circuit.learned(params), circuit.learned(moved)
-        return jax.tree.map(lambda a, b: a - b, before, after), credit.state
+        after = learner.rule.train(circuit, params, state, args, optimizer, start)[2]
+        return credit.grads, after.state
 
     @cached_property
     def static(self) -> StaticPass:
@@ -230,16 +229,16 @@ class UpdateProgram:
 
     @cached_property
     def run(self) -> Any:
-        """A compiled function `(copies, given, shift, slopes) -> outputs`.
+        """A compiled function `(copies, state, given, shift, slopes) -> outputs`.
 
-        `copies` are three lists of leaves, `given` the arrays of the arguments,
-        `shift` a number added to the output, and `slopes` a factor for the derivative
-        of each unit.
+        `copies` are three lists of leaves, `state` and `given` the arrays of the state
+        and of the arguments, `shift` a relative change of the output, and `slopes` a
+        factor for the derivative of each unit.
         """
         static = self.static
 
         @jax.jit
-        def run(copies: Any, given: Any, shift: Any, slopes: Any) -> Any:
+        def run(copies: Any, state: Any, given: Any, shift: Any, slopes: Any) -> Any:
             def at_mark(name: str, value: Any) -> Any:
                 if name == USE_MARKS.output:
                     return value * (1 + shift).astype(value.dtype)
@@ -249,7 +248,7 @@ class UpdateProgram:
                 return value
 
             learned = [Copies(*each) for each in zip(*copies, strict=True)]
-            inputs = [*learned, *self.fixed, *self.old_state, *given]
+            inputs = [*learned, *self.fixed, *state, *given]
             return CopiesPass(self.program, static, at_mark)(inputs)
 
         return run

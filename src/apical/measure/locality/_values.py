@@ -3,11 +3,19 @@
     after(op) = join of the operands, except where a weight meets a signal:
     there the weight leaves the value, and a `Seen` says how it was used
 
-Channels of `Seen`: `forward` (a marked use), `second` (an unmarked product that sums the
-same axes: a second signal through forward weights), `reverse` (an unmarked product that
-sums other axes), `gain` (an elementwise factor), `direct` (a weight read without a mark,
-or not yet used at the end), `feedback` (a weight from the rule's state) and `stack` (an
-activity kept from all steps of a loop).
+The channels of `Seen`:
+
+| channel    | the weight was read                                            |
+|------------|----------------------------------------------------------------|
+| `forward`  | by the forward computation: both of its marks are there        |
+| `second`   | by another product that sums the same axes: a second signal    |
+| `reverse`  | by a product that sums other axes                              |
+| `gain`     | as an elementwise factor, but not by the forward computation   |
+| `direct`   | without a mark, or not in a product                            |
+| `feedback` | from the rule's state                                          |
+
+Of loops, `stack` is an activity of every step, `carry` one that is carried, `backward`
+one that is carried from the last step to the first.
 """
 
 from __future__ import annotations

@@ -1,0 +1,178 @@
+"""Programs that could deceive one of the two passes."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from support.locality import (
+    Copycat,
+    DeadBranch,
+    Flat,
+    FlatCopycat,
+    ForwardMode,
+    ZeroTimes,
+    loss_fn,
+    measured,
+    recurrent_loss_fn,
+    recurrent_weights,
+    static,
+    weights,
+)
+
+from apical import rules
+
+SMALL = (5, 7, 6, 3)
+
+
+# ---------------------------------------------------------------- paths without effect
+
+
+@pytest.mark.parametrize("rule", [ZeroTimes(), DeadBranch()], ids=["0 * W", "branch"])
+def test_a_path_without_effect_is_not_seen_and_not_excluded(rule):
+    found = measured(rule, params=weights(*SMALL))
+    assert found.rows[0].transport == "not seen"
+    assert "weight transport" not in found.measured
+
+
+# ---------------------------------------------------------------- the new state
+
+
+@pytest.mark.parametrize("rule", [Copycat(), FlatCopycat()], ids=["tree", "vector"])
+def test_a_copy_of_the_weights_in_the_new_state_is_caught(rule):
+    found = measured(rule, params=weights(*SMALL))
+    assert [row.copied for row in found.rows] == ["full"] * 3
+    assert [row.transport for row in found.rows] == ["none"] * 3
+    assert ("weight transport", False, True) in found.mismatches
+
+
+def test_feedback_weights_in_one_vector_are_no_copy():
+    update = static(Flat(), params=weights(*SMALL))
+    assert not any(s.tree == "params" for v in update.of_state for s in v.raw)
+
+
+# ---------------------------------------------------------------- forward mode
+
+
+def test_forward_mode_passes_a_second_signal_and_transports_nothing():
+    found = measured(ForwardMode(), params=weights(*SMALL))
+    assert [row.second for row in found.rows] == ["yes", "yes", "none"]
+    assert [row.transport for row in found.rows] == ["none"] * 3
+
+
+def test_reverse_mode_passes_no_second_signal():
+    update = static(rules.Backpropagation(), params=weights(*SMALL))
+    assert not any(s.channel == "second" for v in update.of_grads for s in v.seen)
+
+
+# ---------------------------------------------------------------- other spellings
+
+
+def channels(update):
+    return [
+        {(s.channel, s.source.leaf) for s in v.seen if s.channel != "stack"}
+        for v in update.of_grads
+    ]
+
+
+def test_a_checkpointed_network_has_the_same_paths():
+    params = weights(*SMALL)
+    plain = static(rules.Backpropagation(), params=params)
+    again = static(rules.Backpropagation(), jax.checkpoint(loss_fn), params)
+    assert channels(again) == channels(plain)
+
+
+def tied_loss_fn(params, x, y):
+    h = jnp.tanh(jnp.tanh(x @ params["in"]) @ params["tied"])
+    h = jnp.tanh(h @ params["tied"])
+    return jnp.mean(0.5 * jnp.sum((h @ params["out"] - y) ** 2, axis=-1))
+
+
+def tied_weights():
+    sizes = {"in": (5, 6), "tied": (6, 6), "out": (6, 3)}
+    return {name: weights(m, n)[0]["w"] for name, (m, n) in sizes.items()}
+
+
+def test_a_tied_weight_is_transported_to_its_own_first_use():
+    reverse = {"tied", "out"}
+    update = static(rules.Backpropagation(), tied_loss_fn, tied_weights())
+    names = dict(enumerate(update.leaves.names))
+    seen = {
+        names[s.source.leaf]
+        for s in update.of_grads[update.leaves.names.index("tied")].seen
+        if s.channel == "reverse"
+    }
+    assert seen == reverse
+
+
+def test_a_tied_weight_with_feedback_weights_is_not_transported():
+    update = static(rules.FeedbackAlignment(), tied_loss_fn, tied_weights())
+    assert not any(s.channel == "reverse" for v in update.of_grads for s in v.seen)
+
+
+def stacked_loss_fn(params, x, y):
+    def layer(h, w):
+        return jnp.tanh(h @ w), None
+
+    h = jax.lax.scan(layer, jnp.tanh(x @ params["in"]), params["stack"])[0]
+    return jnp.mean(0.5 * jnp.sum((h @ params["out"] - y) ** 2, axis=-1))
+
+
+def stacked_weights():
+    tied = tied_weights()
+    stack = jnp.stack([tied["tied"], tied["tied"].T])
+    return {"in": tied["in"], "stack": stack, "out": tied["out"]}
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [(rules.Backpropagation(), {"reverse"}), (rules.FeedbackAlignment(), set())],
+    ids=["backpropagation", "feedback"],
+)
+def test_stacked_weights_are_followed_through_the_loop_over_layers(rule, expected):
+    update = static(rule, stacked_loss_fn, stacked_weights())
+    (value,) = [
+        v
+        for name, v in zip(update.leaves.names, update.of_grads, strict=True)
+        if name == "in"
+    ]
+    assert {s.channel for s in value.seen} & {"reverse", "direct"} == expected
+
+
+def gained_loss_fn(params, x, y):
+    h = jnp.tanh(x @ params["in"])
+    h = h / jnp.sqrt(1 + jnp.mean(h**2, axis=-1, keepdims=True)) * params["gain"]
+    h = jnp.tanh(h @ params["mid"])
+    return jnp.mean(0.5 * jnp.sum((h @ params["out"] - y) ** 2, axis=-1))
+
+
+def test_the_gain_of_a_normalisation_is_told_apart_from_weights():
+    sizes = {"in": (5, 6), "mid": (6, 7), "out": (7, 3)}
+    params = {name: weights(m, n)[0]["w"] for name, (m, n) in sizes.items()}
+    params["gain"] = jnp.linspace(0.5, 1.5, 6)
+    found = measured(rules.FeedbackAlignment(), gained_loss_fn, params)
+    rows = {row.name: row for row in found.rows}
+    assert (rows["in"].transport, rows["in"].gains) == ("none", "full")
+    assert found.mismatches == ()
+
+
+# ---------------------------------------------------------------- time
+
+
+def test_backpropagation_through_time_keeps_every_step():
+    update = static(rules.Backpropagation(), recurrent_loss_fn, recurrent_weights())
+    value = update.of_grads[update.leaves.names.index("back")]
+    assert update.bytes_of(value, "stack") > 0
+    assert {s.source.leaf for s in value.seen if s.channel == "reverse"} == {0, 2}
+    assert "backward" in {s.channel for s in value.seen}
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize(
+    "rule",
+    [rules.EProp("random"), rules.RFLO(), rules.SnAp(1)],
+    ids=["eprop", "rflo", "snap"],
+)
+def test_online_rules_keep_no_step(rule):
+    update = static(rule, recurrent_loss_fn, recurrent_weights())
+    value = update.of_grads[update.leaves.names.index("back")]
+    assert update.bytes_of(value, "stack") == 0
+    assert update.bytes_of(value, "carry") > 0
