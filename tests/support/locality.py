@@ -51,9 +51,9 @@ def recurrent_weights() -> dict[str, jax.Array]:
     return {"in": first, "back": back, "out": out}
 
 
-def learner_of(rule: Any, loss: Any = loss_fn, **keywords: Any) -> Any:
-    told = {"target": lambda x, y: y, "input_argnums": 0, **keywords}
-    return apical.value_and_grad(loss, rule, **told)
+def learner_of(rule: Any, loss: Any = loss_fn) -> Any:
+    target = lambda x, y: y  # noqa: E731
+    return apical.value_and_grad(loss, rule, target=target, input_argnums=0)
 
 
 def measured(

@@ -168,7 +168,7 @@ def test_backpropagation_through_time_keeps_every_step():
 @pytest.mark.sweep
 @pytest.mark.parametrize(
     "rule",
-    [rules.EProp("random"), rules.RFLO(), rules.SnAp(1)],
+    [rules.EProp("random"), rules.RFLO(), rules.SnAp()],
     ids=["eprop", "rflo", "snap"],
 )
 def test_online_rules_keep_no_step(rule):

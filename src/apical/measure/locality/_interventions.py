@@ -20,6 +20,8 @@ from ._update_program import UpdateProgram
 _RANK_TOLERANCE, _COUPLING_TOLERANCE = 1e-3, 1e-4
 # Directions in which a label is moved, at most.
 _DIRECTIONS = 12
+# Entries of a leaf that are changed alone, at most.
+_PLACES = 4
 # The relative change of the output of the network.
 _SHIFT = 0.125
 
@@ -98,6 +100,20 @@ class Interventions:
 
     def _after(self, kind: int, leaf: int, value: Any) -> list[bool]:
         return self.changed(self.outputs(Change(copies=((kind, leaf, value),))))
+
+    def reads_others(self, leaf: int) -> bool:
+        """Whether an entry of a leaf's update depends on other entries of the leaf."""
+        value = np.asarray(self.leaves[leaf])
+        places = self.random.permutation(value.size)[:_PLACES]
+        for place in places:
+            moved = value.copy()
+            moved.reshape(-1)[place] *= -2
+            found = self.outputs(Change(copies=((REST, leaf, moved),)))[leaf]
+            different = (found != self.base[leaf]).reshape(-1)
+            different[place] = False
+            if different.any():
+                return True
+        return False
 
     def crossings(self) -> list[int]:
         """For each output, the weights without which the output does not reach it.

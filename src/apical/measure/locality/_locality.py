@@ -121,6 +121,7 @@ class _Measurement:
         rows = tuple(self.row(leaf) for leaf in range(self.count))
         found = {
             "hops_per_round": update.hops_per_round,
+            "state_both_ways": update.both_ways,
             "state_learns": self.state_learns(),
             "backward_in_time": self.backward_in_time(),
             "derivatives": update.derivatives,
@@ -132,7 +133,11 @@ class _Measurement:
             rows=rows,
             declared=tuple(rule.needs),
             unknown=tuple(sorted(unknown)),
-            measured=measured_needs(rows, **found),
+            measured=measured_needs(
+                rows,
+                moves_in_rounds=rule.coupled and update.hops_per_round is not None,
+                **found,
+            ),
             **found,
         )
 
@@ -167,6 +172,7 @@ class _Measurement:
             rank=self.ranks[leaf],
             depth=value.depth,
             held=value.gap,
+            apart=value.apart,
             stored_bytes=update.bytes_of(value, "stack"),
             carried_bytes=update.bytes_of(value, "carry"),
             slopes=tuple(n for n, changed in self.slopes.items() if changed[leaf]),
@@ -197,6 +203,8 @@ class _Measurement:
             if channels != {"gain"}
         }
         levels = {k: self.rest[k][leaf] for k in found}
+        if levels.get(leaf) is not None and not self.runs.reads_others(leaf):
+            del found[leaf], levels[leaf]  # each synapse reads its own weight
         seen = {k: level for k, level in levels.items() if level is not None}
         self._agree(leaf, {k for k, each in enumerate(self.rest) if each[leaf]}, value)
         if seen:
@@ -280,9 +288,9 @@ class _Measurement:
     # ---- The state, and loops.
 
     def state_learns(self) -> bool:
-        """Whether feedback weights in the state are changed by data."""
+        """Whether feedback weights in the state change with what was computed."""
         return any(
-            value.signal and i in self.update.feedback
+            (value.signal or value.seen) and i in self.update.feedback
             for i, value in enumerate(self.update.of_state)
         )
 

@@ -13,26 +13,31 @@ from ._result import LeafLocality
 _LEVELS = ("full", "scale-free", "sign")
 # In one round of a mechanism a unit reads its neighbours: an error goes up and down.
 _HOPS_OF_A_MECHANISM = 2
+# Heavy operations between neighbours: to a read-out and back.
+_NEIGHBOURS = 3
 
 
 def measured_needs(
     rows: Sequence[LeafLocality],
     *,
     hops_per_round: float | None,
+    state_both_ways: bool,
     state_learns: bool,
     backward_in_time: bool | None,
     derivatives: bool,
     outputs: int,
+    moves_in_rounds: bool,
 ) -> dict[str, bool]:
     """Whether the rule has each need; those that were not decided are left out."""
     hidden = [row for row in rows if row.hidden]
     found = {
-        "weight transport": _transport(rows),
+        "weight transport": _transport(rows, state_both_ways),
         "global error": _global_error(hidden, hops_per_round, outputs),
         "global reward": _global_reward(hidden, outputs),
         "stored activities": _stored(hidden, backward_in_time),
         "derivative of the nonlinearity": _derivative(rows, derivatives),
-        "update locking": _locking(hidden),
+        # Of several updates in one call, only the last can be told.
+        "update locking": None if moves_in_rounds else _locking(hidden),
         "second network": state_learns,
         "labels in every layer": _labels(hidden, outputs),
         "backward through time": backward_in_time,
@@ -40,11 +45,13 @@ def measured_needs(
     return {need: bool(each) for need, each in found.items() if each is not None}
 
 
-def _transport(rows: Sequence[LeafLocality]) -> bool | None:
+def _transport(rows: Sequence[LeafLocality], state_both_ways: bool) -> bool | None:
     levels = [level for row in rows for level in (row.transport, row.copied)]
     if any(level in _LEVELS for level in levels):
         return True
-    return False if all(level == "none" for level in levels) else None
+    # Through a read-out of the rule's own an error returns by the same weights.
+    none = all(level == "none" for level in levels) and not state_both_ways
+    return False if none else None
 
 
 def _locking(hidden: Sequence[LeafLocality]) -> bool | None:
@@ -66,7 +73,7 @@ def _global_error(
     far = [r for r in hidden if r.distance is not None and r.distance >= 2]
     if not far or outputs < 2:
         return None
-    return any(map(_skips_layers, far))
+    return any(map(_skips_layers, far)) and not _global_reward(hidden, outputs)
 
 
 def _skips_layers(row: LeafLocality) -> bool:
@@ -94,8 +101,19 @@ def _global_reward(hidden: Sequence[LeafLocality], outputs: int) -> bool | None:
     told = [r for r in hidden if r.label or r.output or r.label_number]
     if not told:
         return False
-    alone = all(r.label is None and r.output is None for r in told)
-    return alone and all(r.rank in (None, 0, 1) for r in told)
+    if all(r.label is None and r.output is None for r in told):
+        return True
+    if all(r.rank in (0, 1) for r in told):
+        return True
+    return None if _comes_with_the_input(hidden) else False
+
+
+def _comes_with_the_input(hidden: Sequence[LeafLocality]) -> bool:
+    """Whether the label arrives from below, as a part of the input."""
+    if any(row.output is not None for row in hidden):
+        return False
+    paths = [(r.distance or 0, r.label.fewest) for r in hidden if r.label is not None]
+    return len(paths) > 1 and max(paths)[1] < min(paths)[1]
 
 
 def _stored(
@@ -105,7 +123,11 @@ def _stored(
     if backward_in_time is not None:
         return any(row.stored_bytes for row in hidden) if hidden else None
     held = {row.distance: row.held for row in hidden if row.held > 0}
-    if len(held) < 2:
-        return None if any(row.held > 1 for row in hidden) else False
     ordered = [held[distance] for distance in sorted(held, key=lambda d: d or 0)]
-    return ordered[-1] > ordered[0]
+    if len(ordered) > 1 and ordered[-1] > ordered[0]:
+        return True
+    # A difference of two passes also keeps what the first one found.
+    passes = any(row.apart > _NEIGHBOURS for row in hidden)
+    return (
+        None if passes or (len(ordered) < 2 and max(ordered, default=0) > 1) else False
+    )

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
 
 from ...circuit import (
     LINEAR_NOT_REWRITTEN,
@@ -13,11 +17,12 @@ from ...circuit import (
     Op,
     Program,
     Use,
+    is_concrete,
     known_primitives,
     summed_axes,
 )
 from .._flops import HEAVY
-from ._values import NOTHING, SIGN, Raw, Seen, Source, Value, join
+from ._values import NOTHING, SIGN, ZERO, Raw, Seen, Source, Value, join
 
 _LINEAR = SYNAPTIC | LINEAR_NOT_REWRITTEN
 _PRODUCTS = _LINEAR | {"mul", "div"}
@@ -28,6 +33,13 @@ _KEEPS_AXES = frozenset(
     | {"div", "reduce_precision", "optimization_barrier", "add", "sub", "abs"}
     | {"sharding_constraint", "stop_gradient"}
 )
+
+
+_KEEPS_ZEROS = _KEEPS_AXES | {
+    *("broadcast_in_dim", "reshape", "transpose", "squeeze", "slice", "concatenate"),
+    *("pad", "reduce_sum", "add_any", "integer_pow", "square", "expand_dims", "gather"),
+    *("dynamic_slice", "tanh", "sin", "select_n", "max", "min", "dynamic_update_slice"),
+}
 
 
 class Operations:
@@ -67,14 +79,18 @@ class Operations:
           values: its operands.
           marked: the number of the use, if its result passes that mark.
         """
-        if not any(v.raw for v in values):
+        if not any(v.raw for v in values) or _without_zeros(op, values) is ZERO:
             return None
         own = marked is not None and any(
             raw.use == marked for v in values for raw in v.raw.values()
         )
         if not own and not self._meets(op, values):
             return None
-        return tuple(self._channel(op, i, v, marked) for i, v in enumerate(values))
+        found = [self._channel(op, i, v, marked) for i, v in enumerate(values)]
+        if any(v.holds_parameters for v in values):
+            # What meets a parameter is a value, also if the state holds it.
+            found = [None if c == "feedback" else c for c in found]
+        return tuple(found)
 
     def _meets(self, op: Op, values: Sequence[Value]) -> bool:
         """Whether a weight meets a signal in a product."""
@@ -86,7 +102,9 @@ class Operations:
                 return True
             # The state may hold values of nodes: a product with them is a use.
             kept = any(w.raw and not w.holds_parameters for w in others)
-            if kept and op.name in _LINEAR and v.holds_parameters:
+            # So is one of a marked weight with constants, as the first values may be.
+            marked = any(raw.use is not None for raw in v.raw.values())
+            if op.name in _LINEAR and (marked or (kept and v.holds_parameters)):
                 return True
         return False
 
@@ -122,6 +140,9 @@ class Operations:
         channels: Sequence[str | None] | None,
     ) -> Value:
         """What is known of the results of an operation without a body to enter."""
+        left = _without_zeros(op, values)
+        if left is ZERO or (left is not None and channels is None):
+            return left
         if op.name == "name":
             return self.named(str(op.params["name"]), values[0], op)
         made = join(values)
@@ -138,6 +159,8 @@ class Operations:
             made = made._replace(raw=self._raw(op, values, made))
         if op.name in _LINEAR and len(values) > 1:
             made = made._replace(gap=_gap(values, made.gap))
+        if op.name == "sub":
+            made = made._replace(apart=_gap(values, made.apart))
         if op.name in HEAVY:
             made = made._replace(depth=made.depth + 1)
         if made.hops and self._is_one_number(op):
@@ -167,11 +190,13 @@ class Operations:
     ) -> Value:
         """The result of an operation in which weights are used."""
         seen, crossed = set[Seen](), False
-        for value, channel in zip(values, channels, strict=True):
+        for i, (value, channel) in enumerate(zip(values, channels, strict=True)):
             if channel is None:
                 continue
             for source, raw in value.raw.items():
                 seen.add(Seen(channel, source, raw.quality))
+                if channel == "feedback":
+                    seen |= _along(op, i, source, raw)
                 heavy = op.name in _LINEAR or self._is_synapse(raw.use)
                 if channel == "forward" and marked is not None:
                     heavy = self.uses[marked].kind == "synapse"
@@ -258,6 +283,40 @@ class Operations:
         if isinstance(atom, Literal):
             return atom.value.shape
         return self.program.shapes[atom].shape
+
+
+def _along(op: Op, operand: int, source: Source, raw: Raw) -> set[Seen]:
+    """The axes of an array of the state that a product sums, if they are known."""
+    summed = summed_axes(op, operand)
+    if summed is None or raw.axes is None:
+        return set()
+    axes = sorted(raw.axes[k] or 0 for k in summed)
+    return {Seen(f"along {axes}", source, raw.quality)}
+
+
+def _without_zeros(op: Op, values: Sequence[Value]) -> Value | None:
+    """The result of an operation on entries that are all 0, if it is simple."""
+    zeros = [v is ZERO for v in values]
+    if not any(zeros):
+        return None
+    if all(zeros) and op.name in _KEEPS_ZEROS:
+        return ZERO
+    if op.name == "div":
+        return ZERO if zeros[0] else None
+    if op.name in _LINEAR or op.name == "mul":
+        return ZERO
+    if op.name == "select_n":
+        return ZERO if all(zeros[1:]) else None
+    if op.name in ("add", "add_any", "sub") and sum(zeros) == 1:
+        (other,) = [v for v in values if v is not ZERO]
+        return other
+    return None
+
+
+def zero_or_nothing(value: Any) -> Value:
+    """What is known of a constant."""
+    concrete = is_concrete(value) and jnp.issubdtype(jnp.result_type(value), jnp.number)
+    return ZERO if concrete and not np.any(np.asarray(value)) else NOTHING
 
 
 def _gap(values: Sequence[Value], before: float) -> float:

@@ -60,6 +60,8 @@ class LeafLocality:
         None without a label.
       depth: the longest chain of heavy operations to the update.
       held: the heavy operations between the two factors of the last product.
+      apart: the heavy operations between the two terms of the last difference, as of
+        two passes.
       stored_bytes: what loops keep of every step for the update.
       carried_bytes: what loops carry to the next step.
       slopes: the nodes whose derivative of the nonlinearity is used.
@@ -86,6 +88,7 @@ class LeafLocality:
     rank: int | None
     depth: float
     held: float
+    apart: float
     stored_bytes: int
     carried_bytes: int
     slopes: tuple[str, ...]
@@ -113,6 +116,8 @@ class Locality:
       declared: the needs that the rule declares.
       hops_per_round: the most weight uses that a signal passes in one round of a loop
         that the rule adds; None without one.
+      state_both_ways: whether some weights of the state are used in both directions, as
+        those of a read-out through which its error returns.
       state_learns: whether some feedback weights in the state are learned.
       backward_in_time: whether a loop of the network also runs backwards; None where
         the network has no loop.
@@ -126,6 +131,7 @@ class Locality:
     rows: tuple[LeafLocality, ...]
     declared: tuple[str, ...]
     hops_per_round: float | None
+    state_both_ways: bool
     state_learns: bool
     backward_in_time: bool | None
     derivatives: bool

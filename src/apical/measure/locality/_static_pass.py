@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from ...circuit import Atom, Body, Literal, Op, Program, Use
 from .._flops import NotKnown, called
-from ._operations import Operations, output_marks
-from ._values import FULL, NOTHING, Seen, Source, Value, join, widened
+from ._operations import Operations, output_marks, zero_or_nothing
+from ._values import FULL, ZERO, Seen, Source, Value, join, widened
 
 # Loops are followed step by step up to this number; after that values are widened.
 _STEPS = 128
@@ -35,7 +35,8 @@ class StaticPass:
     ) -> None:
         self.program = program
         self.operations = Operations(program, uses, examples, tell)
-        self.values: dict[int, Value] = dict.fromkeys(program.constants, NOTHING)
+        constants = program.constants.items()
+        self.values = {number: zero_or_nothing(x) for number, x in constants}
         self.carrying: set[int] = set()
         self.channels: dict[int, tuple[str | None, ...]] = {}
         self.crossings: dict[int, float] = {}
@@ -43,8 +44,10 @@ class StaticPass:
         self.outputs = self.body(program.body, inputs)
 
     def read(self, atom: Atom) -> Value:
-        """What is known of a value; nothing of a literal."""
-        return NOTHING if isinstance(atom, Literal) else self.values[atom]
+        """What is known of a value, or of a literal."""
+        if isinstance(atom, Literal):
+            return zero_or_nothing(atom.value)
+        return self.values[atom]
 
     def bind(self, number: int, value: Value) -> None:
         """Keep what is known of a variable."""
@@ -135,7 +138,7 @@ class StaticPass:
         assert loop is not None
         first, last = loop.consts, loop.consts + loop.carry
         consts, carry, xs = values[:first], list(values[first:last]), values[last:]
-        stacked = [NOTHING] * (len(op.outputs) - loop.carry)
+        stacked = [ZERO] * (len(op.outputs) - loop.carry)
         every = carry
         for step in range(min(loop.length, _STEPS)):
             outs = self.body(body, [*consts, *carry, *xs])

@@ -57,6 +57,7 @@ class UpdateProgram:
         has_aux = bool(learner.description.get("has_aux", False))
         self._loss = MarkedLoss(learner.circuit, has_aux, self.derivatives)
         self._learner = Learner(self._loss, learner.rule, learner.description)
+        self._require_same_nodes(params, args)
         self.leaves, self.params = Partition.of(params), params
         self.state = Partition.of(state, learn=False)
         self.args = Partition.of(args, learn=False)
@@ -65,6 +66,20 @@ class UpdateProgram:
         self.old_state = self.state.split(state)[1]
         self.given = self.args.split(args)[1]
         self.labels = self._labels()
+
+    def _require_same_nodes(self, params: Any, args: tuple[Any, ...]) -> None:
+        """Require that the marks left the nodes that the rule works on."""
+        marked = self._learner.circuit(params, *args)
+        ours, theirs = (
+            [(n.name, n.shape, n.unit) for n in each.nodes]
+            for each in (self.circuit, marked)
+        )
+        if ours != theirs:
+            raise RuntimeError(
+                "The marks of `apical.measure.locality` change the nodes of this loss "
+                f"function, from {ours} to {theirs}. This is an error of apical: "
+                "please report it with the loss function."
+            )
 
     # ---- The forward computation.
 
@@ -172,7 +187,7 @@ class UpdateProgram:
         inputs = [
             *self._weights("params", len(self.learned)),
             *fixed,
-            *self._weights("state", len(self.old_state)),
+            *map(_kept, range(len(self.old_state)), self.old_state),
             *signals,
         ]
         return StaticPass(self.program, inputs, self.uses, self.examples)
@@ -219,6 +234,16 @@ class UpdateProgram:
         return sum(math.prod(x.shape) * x.dtype.itemsize for x in arrays)
 
     @cached_property
+    def both_ways(self) -> bool:
+        """Whether some weights of the state are used in both directions."""
+        found: dict[int, set[str]] = {}
+        for value in self.of_grads:
+            for seen in value.seen:
+                if seen.channel.startswith("along") and seen.source.tree == "state":
+                    found.setdefault(seen.source.leaf, set()).add(seen.channel)
+        return any(len(ways) > 1 for ways in found.values())
+
+    @cached_property
     def hops_per_round(self) -> float | None:
         """The most weight uses in one round of a loop that the rule adds."""
         if self.circuit.has_loop:
@@ -252,6 +277,12 @@ class UpdateProgram:
             return CopiesPass(self.program, static, at_mark)(inputs)
 
         return run
+
+
+def _kept(number: int, array: Any) -> Value:
+    """What is known of an array of the state."""
+    axes = tuple(range(jnp.ndim(array)))
+    return Value(raw={Source("state", number): Raw(axes=axes)})
 
 
 def _numbers(x: jax.Array) -> jax.Array:

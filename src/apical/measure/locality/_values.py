@@ -13,6 +13,7 @@ The channels of `Seen`:
 | `gain`     | as an elementwise factor, but not by the forward computation   |
 | `direct`   | without a mark, or not in a product                            |
 | `feedback` | from the rule's state                                          |
+| `along ..` | the same: the axes of the state's array that a product sums    |
 
 Of loops, `stack` is an activity of every step, `carry` one that is carried, `backward`
 one that is carried from the last step to the first.
@@ -71,8 +72,10 @@ class Value(NamedTuple):
       depth: the most heavy operations, one after the other, on the way to it.
       gap: in the last product of two signals, how many heavy operations later the
         second was ready than the first.
+      apart: the same for the last difference of two signals.
       slopes: the nodes whose nonlinearity's derivative was used.
       unknown: operations on the way that are not known.
+      zero: whether every entry is 0, as in a cotangent that nothing sends.
     """
 
     raw: Mapping[Source, Raw] = {}
@@ -80,8 +83,10 @@ class Value(NamedTuple):
     hops: Mapping[str, Hops] = {}
     depth: float = 0
     gap: float = 0
+    apart: float = 0
     slopes: frozenset[str] = frozenset()
     unknown: frozenset[str] = frozenset()
+    zero: bool = False
 
     @property
     def signal(self) -> bool:
@@ -94,14 +99,15 @@ class Value(NamedTuple):
         return any(source.tree == "params" for source in self.raw)
 
 
-NOTHING = Value()
+NOTHING, ZERO = Value(), Value(zero=True)
 
 
 def join(values: Iterable[Value]) -> Value:
     """What is known about a value that is computed from all of these."""
-    several = [v for v in values if v is not NOTHING and v != NOTHING]
+    every = list(values)
+    several = [v for v in every if v is not ZERO and v is not NOTHING]
     if not several:
-        return NOTHING
+        return ZERO if every and all(v is ZERO for v in every) else NOTHING
     first, *rest = several
     for value in rest:
         first = first if value is first else _both(first, value)
@@ -126,6 +132,7 @@ def _both(a: Value, b: Value) -> Value:
         hops,
         max(a.depth, b.depth),
         max(a.gap, b.gap),
+        max(a.apart, b.apart),
         a.slopes | b.slopes,
         a.unknown | b.unknown,
     )
