@@ -126,10 +126,18 @@ class OwnFeedback(rules.Rule):
 
 @rules.rule
 class ZeroTimes(OwnFeedback):
-    """It reads the forward weight and multiplies it by 0."""
+    """It reads the forward weight and multiplies it by 0, as is known beforehand."""
 
     def backward(self, synapse: Any, weight: Any, copy: Any) -> Any:
         return copy + 0 * weight
+
+
+@rules.rule
+class ZeroLater(OwnFeedback):
+    """It multiplies the forward weight by a number that turns out to be 0."""
+
+    def backward(self, synapse: Any, weight: Any, copy: Any) -> Any:
+        return copy + jnp.maximum(jnp.min(copy), 0) * weight
 
 
 @rules.rule

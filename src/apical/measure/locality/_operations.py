@@ -22,7 +22,8 @@ from ...circuit import (
     summed_axes,
 )
 from .._flops import HEAVY
-from ._values import NOTHING, SIGN, ZERO, Raw, Seen, Source, Value, join
+from ._parts import parts_after, whole
+from ._values import NOTHING, SIGN, ZERO, Parts, Raw, Seen, Source, Value, join
 
 _LINEAR = SYNAPTIC | LINEAR_NOT_REWRITTEN
 _PRODUCTS = _LINEAR | {"mul", "div"}
@@ -115,7 +116,7 @@ class Operations:
         if not params:
             return None if value.signal else "feedback"
         numbers = {raw.use for raw in params}
-        if numbers == {marked}:
+        if marked is not None and numbers == {marked}:
             return "forward"
         if None in numbers or len(numbers) > 1:
             return "direct"
@@ -145,7 +146,7 @@ class Operations:
             return left
         if op.name == "name":
             return self.named(str(op.params["name"]), values[0], op)
-        made = join(values)
+        made = whole(join(map(whole, values)))
         if op.bodies and op.name not in ("custom_jvp_call", "custom_vjp_call"):
             # The body of a reduction or of a scatter adds no operand.
             inner = {o.name for body in op.bodies for o in body.ops}
@@ -166,7 +167,19 @@ class Operations:
         if made.hops and self._is_one_number(op):
             hops = {n.rstrip("*") + "*": path for n, path in made.hops.items()}
             made = made._replace(hops=hops)
-        return made
+        return made._replace(parts=self._parts(op, values, channels))
+
+    def _parts(
+        self, op: Op, values: Sequence[Value], channels: Sequence[str | None] | None
+    ) -> Parts | None:
+        """The parts of a result, unless parameters are used: all copies are one."""
+        if channels is not None and any(v.holds_parameters for v in values):
+            return None
+
+        def apply(pieces: Sequence[Value]) -> Value:
+            return whole(self.after(op, pieces, None, self.reads(op, pieces, None)))
+
+        return parts_after(self.program, op, values, apply)
 
     def _is_one_number(self, op: Op) -> bool:
         """Whether a sum leaves one number for each example, or for all of them."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from ...circuit import Atom, Body, Literal, Op, Program, Use
 from .._flops import NotKnown, called
 from ._operations import Operations, output_marks, zero_or_nothing
+from ._parts import pieces_of
 from ._values import FULL, ZERO, Seen, Source, Value, join, widened
 
 # Loops are followed step by step up to this number; after that values are widened.
@@ -83,6 +84,9 @@ class StaticPass:
         channels = self.kept(op, channels)
         if op.name in _CALLS:
             return self.call(op, values, marked, channels)
+        pieces = pieces_of(self.program, op, values[0]) if values else None
+        if pieces is not None:
+            return pieces
         made = self.operations.after(op, values, marked, channels)
         return [made] * len(op.outputs)
 

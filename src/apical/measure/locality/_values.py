@@ -59,6 +59,8 @@ class Seen(NamedTuple):
 
 
 Hops = tuple[float, float]  # the fewest and the most weight uses on a path
+# An axis, and the length of each piece along it with what is known of the piece.
+Parts = tuple[int, tuple[tuple[int, "Value"], ...]]
 
 
 class Value(NamedTuple):
@@ -75,6 +77,7 @@ class Value(NamedTuple):
       apart: the same for the last difference of two signals.
       slopes: the nodes whose nonlinearity's derivative was used.
       unknown: operations on the way that are not known.
+      parts: what is known of pieces of it that were joined along an axis.
       zero: whether every entry is 0, as in a cotangent that nothing sends.
     """
 
@@ -86,6 +89,7 @@ class Value(NamedTuple):
     apart: float = 0
     slopes: frozenset[str] = frozenset()
     unknown: frozenset[str] = frozenset()
+    parts: Parts | None = None
     zero: bool = False
 
     @property
@@ -135,7 +139,18 @@ def _both(a: Value, b: Value) -> Value:
         max(a.apart, b.apart),
         a.slopes | b.slopes,
         a.unknown | b.unknown,
+        _parts(a.parts, b.parts),
     )
+
+
+def _parts(a: Parts | None, b: Parts | None) -> Parts | None:
+    """The parts of a value that is one of two, if both have the same."""
+    if a is None or b is None or a[0] != b[0] or len(a[1]) != len(b[1]):
+        return None
+    pairs = list(zip(a[1], b[1], strict=True))
+    if any(one != other for (one, _), (other, _) in pairs):
+        return None
+    return a[0], tuple((size, join([v, w])) for (size, v), (_, w) in pairs)
 
 
 def _same(a: Raw, b: Raw) -> Raw:
