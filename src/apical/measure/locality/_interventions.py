@@ -22,8 +22,8 @@ _RANK_TOLERANCE, _COUPLING_TOLERANCE = 1e-3, 1e-4
 _DIRECTIONS = 12
 # Entries of a leaf that are changed alone, at most.
 _PLACES = 4
-# The relative change of the output of the network.
-_SHIFT = 0.125
+# The relative changes of the output of the network: a small one, and other signs.
+_SHIFT, _FLIP = 0.125, -2.0
 
 
 class Change(NamedTuple):
@@ -156,7 +156,8 @@ class Interventions:
 
     def reads_output(self) -> list[bool]:
         """Which outputs depend on the output of the network."""
-        return self.changed(self.outputs(Change(shift=_SHIFT)))
+        each = [self.changed(self.outputs(Change(shift=s))) for s in (_SHIFT, _FLIP)]
+        return [any(column) for column in zip(*each, strict=True)]
 
     def slopes(self) -> dict[str, list[bool]]:
         """For each unit, which outputs depend on its nonlinearity's derivative."""

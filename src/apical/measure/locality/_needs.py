@@ -73,6 +73,8 @@ def _global_error(
     far = [r for r in hidden if r.distance is not None and r.distance >= 2]
     if not far or outputs < 2:
         return None
+    if _labels(hidden, outputs):  # the same vector may be an error of the output
+        return None
     return any(map(_skips_layers, far)) and not _global_reward(hidden, outputs)
 
 
@@ -84,14 +86,15 @@ def _skips_layers(row: LeafLocality) -> bool:
 
 
 def _labels(hidden: Sequence[LeafLocality], outputs: int) -> bool | None:
-    """Whether every hidden layer is sent the label, and not the error of the output."""
+    """Whether layers are sent the label, and not the error of the output."""
     far = any(row.distance is not None and row.distance >= 2 for row in hidden)
     if not far or outputs < 2:
         return None
-    return all(
-        row.label is not None and row.label.fewest <= 1 and not row.reads_output
-        for row in hidden
-    )
+    if any(row.label is None or row.reads_output for row in hidden):
+        return False
+    if _comes_with_the_input(hidden):
+        return False
+    return any(r.label and r.label.fewest < (r.distance or 0) for r in hidden)
 
 
 def _global_reward(hidden: Sequence[LeafLocality], outputs: int) -> bool | None:
@@ -128,6 +131,6 @@ def _stored(
         return True
     # A difference of two passes also keeps what the first one found.
     passes = any(row.apart > _NEIGHBOURS for row in hidden)
-    return (
-        None if passes or (len(ordered) < 2 and max(ordered, default=0) > 1) else False
-    )
+    # The factor of the lowest leaf is the input, which is there all the time.
+    waiting = [row.held for row in hidden if row.locked != "none"]
+    return None if passes or (waiting and not any(waiting)) else False

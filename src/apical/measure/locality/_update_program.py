@@ -222,7 +222,8 @@ class UpdateProgram:
         """Whether an array of the state holds numbers, and none for each example."""
         array = self.old_state[number]
         real = jnp.issubdtype(array.dtype, jnp.inexact)
-        return bool(real) and array.ndim > 0
+        one_each = self.circuit.batch_size in array.shape
+        return bool(real) and array.ndim > 0 and not one_each
 
     def bytes_of(self, value: Value, channel: str) -> int:
         """The size of what a value uses by a channel: of loops, or of the state."""
