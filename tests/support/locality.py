@@ -9,7 +9,7 @@ from jax.flatten_util import ravel_pytree
 
 import apical
 from apical import rules
-from apical.measure.locality._update_program import UpdateProgram
+from apical.measure._locality._update_program import UpdateProgram
 
 # No two alike, and none equal to the number of examples.
 WIDTHS, EXAMPLES = (5, 7, 6, 8, 3), 4

@@ -8,10 +8,10 @@ from jax.ad_checkpoint import checkpoint_name
 from support.locality import static
 
 from apical.circuit import USE_MARKS, Use, trace_program
+from apical.measure._locality._copies import Copies, CopiesPass
+from apical.measure._locality._static_pass import StaticPass
+from apical.measure._locality._values import Raw, Source, Value
 from apical.measure._sequential_depth import sequential_depth
-from apical.measure.locality._copies import Copies, CopiesPass
-from apical.measure.locality._static_pass import StaticPass
-from apical.measure.locality._values import Raw, Source, Value
 
 W, X = jnp.arange(9.0).reshape(3, 3) - 3, jnp.ones((4, 3))
 USES = (Use(frozenset({0}), "synapse", "dot_general", (1,), frozenset({0}), 0, ""),)

@@ -160,8 +160,8 @@ class UpdateProgram:
         params = self.leaves.combine(parts[0], parts[1])
         state = self.state.combine([], parts[2])
         grads, new = self._moved(params, state, self.args.combine([], rest))
-        arrays = [x for x in jax.tree.leaves(new) if isinstance(x, jax.Array)]
-        return [*self.leaves.split(grads)[0], *map(_numbers, arrays)]
+        after = [x for x in jax.tree.leaves(new) if isinstance(x, jax.Array)]
+        return [*self.leaves.split(grads)[0], *map(_numbers, after)]
 
     def _moved(self, params: Any, state: Any, args: tuple[Any, ...]) -> tuple[Any, Any]:
         """The gradients, and the state after them."""

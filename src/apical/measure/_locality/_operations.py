@@ -118,9 +118,10 @@ class Operations:
         numbers = {raw.use for raw in params}
         if marked is not None and numbers == {marked}:
             return "forward"
-        if None in numbers or len(numbers) > 1:
+        (number, *others) = numbers
+        if number is None or others:
             return "direct"
-        use = self.uses[next(iter(numbers))]  # pyright: ignore[reportArgumentType]
+        use = self.uses[number]
         if use.kind == "gain":
             return "gain"
         if use.kind == "other":
@@ -142,7 +143,7 @@ class Operations:
     ) -> Value:
         """What is known of the results of an operation without a body to enter."""
         left = _without_zeros(op, values)
-        if left is ZERO or (left is not None and channels is None):
+        if left is not None and (left is ZERO or channels is None):
             return left
         if op.name == "name":
             return self.named(str(op.params["name"]), values[0], op)
