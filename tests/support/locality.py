@@ -56,13 +56,13 @@ def learner_of(rule: Any, loss: Any = loss_fn) -> Any:
     return apical.value_and_grad(loss, rule, target=target, input_argnums=0)
 
 
-def measured(
-    rule: Any, loss: Any = loss_fn, params: Any = None, **keywords: Any
-) -> Any:
-    """The locality of a rule on a network."""
+def measured(rule: Any, loss: Any = loss_fn, params: Any = None, warm: int = 0) -> Any:
+    """The locality of a rule on a network, after some calls that move its state."""
     params = weights(*WIDTHS) if params is None else params
-    learner = learner_of(rule, loss, **keywords)
+    learner = learner_of(rule, loss)
     state = learner.init(jax.random.key(1), params, X, Y)
+    for _ in range(warm):
+        state = jax.jit(learner.credit)(params, state, X, Y).state
     return apical.measure.locality(learner, params, state, X, Y)
 
 

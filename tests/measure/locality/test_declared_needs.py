@@ -66,7 +66,9 @@ RULES = {
 @pytest.mark.filterwarnings("ignore:.*:UserWarning")
 @pytest.mark.parametrize("name", RULES)
 def test_what_is_measured_is_what_a_rule_declares(name):
-    assert measured(RULES[name]).mismatches == ()
+    # Critics start at 0.
+    warm = 2 if name.startswith("SyntheticGradients") else 0
+    assert measured(RULES[name], warm=warm).mismatches == ()
 
 
 @pytest.mark.sweep
@@ -84,7 +86,7 @@ def test_the_sign_of_the_error_of_a_cross_entropy_is_the_label():
 @pytest.mark.sweep
 def test_one_tick_of_incremental_coding_is_unlocked_and_moves_weights_by_its_state():
     rule = rules.IncrementalPredictiveCoding(1, streaming=True)
-    found = measured(rule)
+    found = measured(rule, warm=4)
     assert [row.locked for row in found.rows] == ["none"] * 4
     assert [row.copied for row in found.rows] == ["none", "full", "full", "full"]
     assert found.measured["weight transport"]
@@ -95,7 +97,6 @@ IN_TIME = {
     "Backpropagation": rules.Backpropagation(),
     "EProp": rules.EProp(),
     "EProp, random": rules.EProp("random"),
-    "RFLO": rules.RFLO(),
     "SnAp": rules.SnAp(),
     "RTRL": rules.RTRL(),
     "EfficientTraces": rules.EfficientTraces(),

@@ -171,14 +171,10 @@ def test_backpropagation_through_time_keeps_every_step():
     assert "backward" in {s.channel for s in value.seen}
 
 
-@pytest.mark.sweep
 @pytest.mark.parametrize(
-    "rule",
-    [rules.EProp("random"), rules.RFLO(), rules.SnAp()],
-    ids=["eprop", "rflo", "snap"],
+    "rule", [rules.EProp("random"), rules.SnAp()], ids=["eprop", "snap"]
 )
-def test_online_rules_keep_no_step(rule):
+def test_no_loop_of_an_online_rule_runs_backwards(rule):
     update = static(rule, recurrent_loss_fn, recurrent_weights())
     value = update.of_grads[update.leaves.names.index("back")]
-    assert update.bytes_of(value, "stack") == 0
-    assert update.bytes_of(value, "carry") > 0
+    assert "backward" not in {s.channel for s in value.seen}

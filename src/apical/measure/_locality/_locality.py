@@ -176,6 +176,7 @@ class _Measurement:
             stored_bytes=update.bytes_of(value, "stack"),
             carried_bytes=update.bytes_of(value, "carry"),
             slopes=tuple(n for n, changed in self.slopes.items() if changed[leaf]),
+            possible_slopes=tuple(n for n in self.slopes if n in value.slopes),
             coupled=self.coupled[leaf],
             state_bytes=update.bytes_of(value, "feedback"),
         )

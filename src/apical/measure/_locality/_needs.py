@@ -49,6 +49,8 @@ def _transport(rows: Sequence[LeafLocality], state_both_ways: bool) -> bool | No
     levels = [level for row in rows for level in (row.transport, row.copied)]
     if any(level in _LEVELS for level in levels):
         return True
+    if any(row.second != "none" for row in rows):
+        return None  # forward-mode reads the weights above, but not backwards
     # Through a read-out of the rule's own an error returns by the same weights.
     none = all(level == "none" for level in levels) and not state_both_ways
     return False if none else None
@@ -61,7 +63,11 @@ def _locking(hidden: Sequence[LeafLocality]) -> bool | None:
 
 
 def _derivative(rows: Sequence[LeafLocality], derivatives: bool) -> bool | None:
-    return any(row.slopes for row in rows) if derivatives else None
+    if not derivatives:
+        return None
+    if any(row.slopes for row in rows):
+        return True
+    return None if any(row.possible_slopes for row in rows) else False
 
 
 def _global_error(
@@ -107,7 +113,7 @@ def _global_reward(hidden: Sequence[LeafLocality], outputs: int) -> bool | None:
     if all(r.label is None and r.output is None for r in told):
         return True
     if all(r.rank in (0, 1) for r in told):
-        return True
+        return True if any(r.rank for r in told) else None
     return None if _comes_with_the_input(hidden) else False
 
 
@@ -124,7 +130,9 @@ def _stored(
 ) -> bool | None:
     """Whether activities are held longer, the farther a layer is from the output."""
     if backward_in_time is not None:
-        return any(row.stored_bytes for row in hidden) if hidden else None
+        # Without a backward loop, what is stacked may be used at its own step.
+        stored = any(row.stored_bytes for row in hidden)
+        return (backward_in_time or None) if stored else False
     held = {row.distance: row.held for row in hidden if row.held > 0}
     ordered = [held[distance] for distance in sorted(held, key=lambda d: d or 0)]
     if len(ordered) > 1 and ordered[-1] > ordered[0]:

@@ -65,6 +65,7 @@ class LeafLocality:
       stored_bytes: what loops keep of every step for the update.
       carried_bytes: what loops carry to the next step.
       slopes: the nodes whose derivative of the nonlinearity is used.
+      possible_slopes: those whose derivative the static pass does not exclude.
       coupled: whether the update is not a sum over the examples.
       state_bytes: the size of the feedback weights that are used.
     """
@@ -92,6 +93,7 @@ class LeafLocality:
     stored_bytes: int
     carried_bytes: int
     slopes: tuple[str, ...]
+    possible_slopes: tuple[str, ...]
     coupled: bool | None
     state_bytes: int
 
