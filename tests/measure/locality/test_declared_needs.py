@@ -121,7 +121,8 @@ def test_a_wrong_declaration_is_found():
     wrong = rules.rule(Modest)()
     found = measured(wrong, params=weights(5, 7, 6, 3))
     assert {m.need for m in found.mismatches} == {
-        "stored activities",
         "derivative of the nonlinearity",
         "update locking",
     }
+    # One layer between the input and the last one is too few to see it held longer.
+    assert "stored activities" not in found.measured

@@ -141,4 +141,5 @@ def _stored(
     passes = any(row.apart > _NEIGHBOURS for row in hidden)
     # The factor of the lowest leaf is the input, which is there all the time.
     waiting = [row.held for row in hidden if row.locked != "none"]
-    return None if passes or (waiting and not any(waiting)) else False
+    alone = len(ordered) < 2 and max(ordered, default=0) > 1
+    return None if passes or alone or (waiting and not any(waiting)) else False
