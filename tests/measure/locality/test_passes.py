@@ -5,10 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.ad_checkpoint import checkpoint_name
-from support.locality import static
+from support.locality import WIDTHS, Y, learner_of, static, weights
+from support.locality import X as X_DATA
 
+from apical import rules
 from apical.circuit import USE_MARKS, Use, trace_program
 from apical.measure._locality._copies import Copies, CopiesPass
+from apical.measure._locality._interventions import Interventions
 from apical.measure._locality._static_pass import StaticPass
 from apical.measure._locality._values import Raw, Source, Value
 from apical.measure._sequential_depth import sequential_depth
@@ -105,8 +108,6 @@ def test_a_while_loop_has_no_bound():
 
 @pytest.mark.parametrize("rule", ["Backpropagation", "FeedbackAlignment"])
 def test_the_longest_chain_is_that_of_the_measured_cost(rule):
-    from apical import rules
-
     update = static(getattr(rules, rule)())
     deepest = max(value.depth for value in update.of_grads)
     assert deepest == sequential_depth(update.program)
@@ -146,3 +147,16 @@ def test_equal_copies_give_the_program_itself_through_loops_and_branches():
         [Copies(W, W, W), X]
     )
     np.testing.assert_array_equal(ours, jax.jit(function)(W, X))
+
+
+@pytest.mark.parametrize(
+    "rule", [rules.DirectFeedbackAlignment(), rules.PEPITA()], ids=["direct", "pepita"]
+)
+def test_the_marked_program_computes_the_update_of_the_rule(rule):
+    update, params = static(rule), weights(*WIDTHS)
+    learner = learner_of(rule)
+    state = learner.init(jax.random.key(1), params, X_DATA, Y)
+    theirs = jax.tree.leaves(jax.jit(learner)(params, state, X_DATA, Y).grads)
+    ours = Interventions(update).base[: len(theirs)]
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)

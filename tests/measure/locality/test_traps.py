@@ -1,8 +1,11 @@
 """Programs that could deceive one of the two passes."""
 
+from dataclasses import dataclass
+
 import jax
 import jax.numpy as jnp
 import pytest
+from jax.flatten_util import ravel_pytree
 from support.locality import (
     Copycat,
     DeadBranch,
@@ -20,6 +23,7 @@ from support.locality import (
 )
 
 from apical import rules
+from apical.rules.tools import AbstractInference
 
 SMALL = (5, 7, 6, 3)
 
@@ -53,6 +57,34 @@ def test_a_copy_of_the_weights_in_the_new_state_is_caught(rule):
 def test_feedback_weights_in_one_vector_are_no_copy():
     update = static(Flat(), params=weights(*SMALL))
     assert not any(s.tree == "params" for v in update.of_state for s in v.raw)
+
+
+# ---------------------------------------------------------------- one vector
+
+
+@dataclass(frozen=True)
+class FlatDescent(AbstractInference):
+    """Gradient descent on the values of all nodes in one vector."""
+
+    requires_prediction = "free"
+
+    def settle(self, energy, budget):
+        start, unravel = ravel_pytree(energy.start)
+
+        def step(vector, _):
+            slope = ravel_pytree(energy.slope(unravel(vector)))[0]
+            return vector - 0.1 * slope, None
+
+        end = jax.lax.scan(step, start, length=budget.steps)[0]
+        return energy.settled(unravel(end), jnp.zeros(()), budget.steps)
+
+
+def test_a_state_in_one_vector_makes_no_shortcut():
+    rule = rules.PredictiveCoding(8, prediction="free", inference=FlatDescent())
+    update = static(rule)
+    fewest = [value.hops["label"][0] for value in update.of_grads]
+    assert fewest == [3, 2, 1, 0]
+    assert update.hops_per_round == 2
 
 
 # ---------------------------------------------------------------- forward mode
@@ -158,6 +190,47 @@ def test_the_gain_of_a_normalisation_is_told_apart_from_weights():
     rows = {row.name: row for row in found.rows}
     assert (rows["in"].transport, rows["in"].gains) == ("none", "full")
     assert found.mismatches == ()
+
+
+def convolutional_loss_fn(params, x, y):
+    h = x.reshape(len(x), 5, 1)
+    for kernel in (params["first"], params["second"]):
+        h = jnp.tanh(
+            jax.lax.conv_general_dilated(
+                h, kernel, (1,), "SAME", dimension_numbers=("NHC", "HIO", "NHC")
+            )
+        )
+    out = jnp.mean(h, axis=1) @ params["out"]
+    return jnp.mean(0.5 * jnp.sum((out - y) ** 2, axis=-1))
+
+
+def kernels():
+    first, second, out = (weights(m, n)[0]["w"] for m, n in ((3, 6), (18, 7), (7, 3)))
+    return {
+        "first": first.reshape(3, 1, 6),
+        "second": second.reshape(3, 6, 7),
+        "out": out,
+    }
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [(rules.Backpropagation(), "full"), (rules.FeedbackAlignment(), "none")],
+    ids=["backpropagation", "feedback"],
+)
+def test_kernels_are_weights(rule, expected):
+    found = measured(rule, convolutional_loss_fn, kernels())
+    rows = {row.name: row for row in found.rows}
+    assert rows["first"].transport == expected
+    assert rows["first"].distance == 2
+    assert found.mismatches == ()
+
+
+def test_forward_mode_through_kernels_is_a_second_signal():
+    update = static(rules.ForwardGradient(), convolutional_loss_fn, kernels())
+    seen = {s.channel for v in update.of_grads for s in v.seen}
+    assert "second" in seen
+    assert not seen & {"reverse", "direct"}
 
 
 # ---------------------------------------------------------------- time

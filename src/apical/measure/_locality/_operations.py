@@ -313,10 +313,10 @@ def _without_zeros(op: Op, values: Sequence[Value]) -> Value | None:
     zeros = [v is ZERO for v in values]
     if not any(zeros):
         return None
+    if op.name == "div":
+        return ZERO if zeros[0] and not zeros[1] else None
     if all(zeros) and op.name in _KEEPS_ZEROS:
         return ZERO
-    if op.name == "div":
-        return ZERO if zeros[0] else None
     if op.name in _LINEAR or op.name == "mul":
         return ZERO
     if op.name == "select_n":

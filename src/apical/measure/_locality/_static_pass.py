@@ -8,7 +8,7 @@ from ...circuit import Atom, Body, Literal, Op, Program, Use
 from .._flops import NotKnown, called
 from ._operations import Operations, output_marks, zero_or_nothing
 from ._parts import pieces_of
-from ._values import FULL, ZERO, Seen, Source, Value, join, widened
+from ._values import FULL, ZERO, Hops, Seen, Source, Value, join, widened
 
 # Loops are followed step by step up to this number; after that values are widened.
 _STEPS = 128
@@ -180,10 +180,9 @@ class StaticPass:
         loop = op.loop
         assert loop is not None
         before = dict(self.values), dict(self.channels), set(self.carrying)
-        start = Value(hops={"carry": (0.0, 0.0)})
         carried = op.bodies[0].inputs[loop.consts :][: loop.carry]
-        starts = [self.values[n]._replace(hops=start.hops) for n in carried]
-        signals = [c._replace(hops={}) for c in consts]
+        starts = [_with_hops(self.values[n], {"carry": (0.0, 0.0)}) for n in carried]
+        signals = [_with_hops(c, {}) for c in consts]
         outs = self.body(op.bodies[0], [*signals, *starts, *xs])
         self.values, self.channels, self.carrying = before
         return max(
@@ -210,6 +209,15 @@ class StaticPass:
 
 def _pairs(a, b):
     return zip(a, b, strict=True)
+
+
+def _with_hops(value: Value, hops: dict[str, Hops]) -> Value:
+    """A value, and its parts, with other paths to it."""
+    if value.parts is None:
+        return value._replace(hops=hops)
+    axis, pieces = value.parts
+    parts = (axis, tuple((n, _with_hops(piece, hops)) for n, piece in pieces))
+    return value._replace(hops=hops, parts=parts)
 
 
 def _worse(a: str | None, b: str | None) -> str | None:
