@@ -46,6 +46,20 @@ def recurrent_loss_fn(params: Any, x: jax.Array, y: jax.Array) -> jax.Array:
     return jnp.mean(jax.lax.scan(step, start, jnp.stack([x, -x, x]))[1])
 
 
+def long_loss_fn(steps: int) -> Any:
+    """The loss of the recurrent network over more steps."""
+
+    def loss_fn(params: Any, x: jax.Array, y: jax.Array) -> jax.Array:
+        def step(h: jax.Array, t: jax.Array) -> tuple[jax.Array, jax.Array]:
+            h = jnp.tanh(jnp.sin(t + 1) * (x @ params["in"]) + h @ params["back"])
+            return h, jnp.mean(0.5 * jnp.sum((h @ params["out"] - y) ** 2, axis=-1))
+
+        start = jnp.zeros((len(x), params["back"].shape[0]))
+        return jnp.mean(jax.lax.scan(step, start, jnp.arange(steps) / 3)[1])
+
+    return loss_fn
+
+
 def recurrent_weights() -> dict[str, jax.Array]:
     first, back, out = (weights(m, n)[0]["w"] for m, n in ((5, 7), (7, 7), (7, 3)))
     return {"in": first, "back": back, "out": out}

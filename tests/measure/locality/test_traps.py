@@ -14,6 +14,7 @@ from support.locality import (
     ForwardMode,
     ZeroLater,
     ZeroTimes,
+    long_loss_fn,
     loss_fn,
     measured,
     recurrent_loss_fn,
@@ -244,10 +245,30 @@ def test_backpropagation_through_time_keeps_every_step():
     assert "backward" in {s.channel for s in value.seen}
 
 
-@pytest.mark.parametrize(
-    "rule", [rules.EProp("random"), rules.SnAp()], ids=["eprop", "snap"]
-)
+def kept(rule, steps):
+    """The bytes that loops keep of every step, and that they carry."""
+    update = static(rule, long_loss_fn(steps), recurrent_weights())
+    value = update.of_grads[update.leaves.names.index("back")]
+    return update.bytes_of(value, "stack"), update.bytes_of(value, "carry")
+
+
+def test_what_backpropagation_keeps_grows_with_the_number_of_steps():
+    short, long = (kept(rules.Backpropagation(), steps)[0] for steps in (40, 72))
+    assert 40 * long == 72 * short
+
+
+ONLINE = {"eprop": rules.EProp("random"), "snap": rules.SnAp()}
+
+
+@pytest.mark.parametrize("rule", ONLINE.values(), ids=ONLINE)
 def test_no_loop_of_an_online_rule_runs_backwards(rule):
     update = static(rule, recurrent_loss_fn, recurrent_weights())
     value = update.of_grads[update.leaves.names.index("back")]
     assert "backward" not in {s.channel for s in value.seen}
+
+
+@pytest.mark.parametrize("rule", ONLINE.values(), ids=ONLINE)
+def test_what_an_online_rule_keeps_does_not_grow(rule):
+    # They work in chunks of 32 steps; 8 are left over from both lengths.
+    assert kept(rule, 40) == kept(rule, 72)
+    assert kept(rule, 40)[1] > 0

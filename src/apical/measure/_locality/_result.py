@@ -102,11 +102,6 @@ class LeafLocality:
         """Whether a use of another weight lies between the leaf and the output."""
         return self.distance is not None and self.distance >= 1
 
-    @property
-    def stored_bytes_twice_as_long(self) -> int:
-        """What loops keep if they take twice as many steps."""
-        return 2 * self.stored_bytes
-
 
 @dataclass(frozen=True)
 class Locality:
