@@ -68,6 +68,7 @@ def plot_needs(
     axes.set_xticks(range(len(NEEDS)), NEEDS, rotation=45, ha="left")
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
+    axes.grid(visible=False)
     for spine in axes.spines.values():
         spine.set_visible(False)
     return axes
