@@ -8,7 +8,7 @@ help:
 	@echo 'make demo    compare the learning rules on a small task; the results go to demo/'
 	@echo 'make test    lint, types and tests on the newest Python here, about 8 minutes'
 	@echo '             (make test-3.12: on that one)'
-	@echo 'make test-all  the same, then the tests on the oldest Python, with more cases'
+	@echo 'make test-all  the same, then the tests on the oldest Python, with other cases'
 	@echo 'make bench   measure speed against backpropagation, try 1,000 random graphs,'
 	@echo '             all cases of all grids, and whole claims and command lines'
 	@echo 'make docs    build the documentation site into build/site; a broken link fails'
@@ -30,7 +30,7 @@ docs: .venv/installed-docs
 test:
 	@$(MAKE) --no-print-directory "test-$$(sh tools/pythons.sh newest)"
 
-# The same, then the tests on the oldest, with the sweeps.
+# The same, then on the oldest what may depend on versions, with other cases of grids.
 test-all: test
 	@$(MAKE) --no-print-directory "sweep-$$(sh tools/pythons.sh oldest)"
 
@@ -41,7 +41,7 @@ test-%: .venv-%/installed
 	.venv-$*/bin/python -m pytest -n 2 --dist loadfile
 
 sweep-%: .venv-%/installed
-	.venv-$*/bin/python -m pytest -n 2 --dist loadfile -m "not slow and not exhaustive"
+	.venv-$*/bin/python -m pytest -n 2 --dist loadfile -m "not slow and not exhaustive and not once"
 
 # A virtual environment holds a stamp for what was installed into it, and is installed
 # into again when pyproject.toml is newer than the stamp. "Eager", for the newest JAX.

@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+from collections import Counter
 from importlib.metadata import version
 
 import hypothesis
@@ -38,25 +39,44 @@ def pytest_configure(config):
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
+# What depends on neither Python's version nor JAX's: texts, pages, verdicts, figures.
+ONCE = (
+    *("test_house.py", "claims", "docs", "examples", "lab/report", "tools"),
+    *("cli", "lab/storage"),
+)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Leave most cases of a grid to longer runs.
+    """Divide the tests between the newest Python, the oldest and longer runs.
 
-    `make test` runs every `keep`-th case, `make test-all` also every one of about twice
-    that density, and `make bench` all.
+    `make test` runs every `keep`-th case of a grid. `make test-all` then runs, on the
+    oldest Python, as many other cases, and no test marked `once`; `make bench` runs
+    all.
     """
-    seen: dict[str, int] = {}
+    cases = Counter(map(_function, items))
+    seen: Counter[str] = Counter()
     for item in items:
+        folder = item.path.relative_to(item.config.rootpath).as_posix()
+        if folder.startswith(tuple(f"tests/{each}" for each in ONCE)):
+            item.add_marker(pytest.mark.once)
         grid = item.get_closest_marker("grid")
         if grid is None:
             continue
-        function = item.nodeid.partition("[")[0]
-        case = seen[function] = seen.get(function, -1) + 1
-        keep = grid.kwargs["keep"]
-        if case % keep:
+        function, keep = _function(item), grid.kwargs["keep"]
+        case = seen[function]
+        seen[function] += 1
+        if case % keep == 0:
+            if cases[function] > keep // 2:  # else the oldest would run none
+                item.add_marker(pytest.mark.once)
+        else:
             item.add_marker(pytest.mark.sweep)
-            if case % ((keep + 1) // 2):
+            if case % keep != keep // 2:
                 item.add_marker(pytest.mark.exhaustive)
+
+
+def _function(item: pytest.Item) -> str:
+    return item.nodeid.partition("[")[0]
 
 
 # A first call compiles, so no deadline; the same examples in every run.

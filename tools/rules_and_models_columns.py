@@ -30,11 +30,13 @@ from apical.rules import (
     ForwardForward,
     ForwardGradient,
     GeneRec,
+    Hebbian,
     Holomorphic,
     IncrementalPredictiveCoding,
     KolenPollack,
     LocalLosses,
     NodePerturbation,
+    Plasticity,
     PredictiveCoding,
     Rule,
     SignConcordance,
@@ -124,6 +126,15 @@ THROUGH_TIME: dict[str, Rule] = {
     "UORO()": UORO(),
     "EfficientTraces()": EfficientTraces(),
 }
+# They follow from the two ends of a synapse; a teacher's signal may be a third factor.
+ENDS: dict[str, Rule] = {
+    "Hebbian()": Hebbian(),
+    "Plasticity()": Plasticity(),
+    'Plasticity(post="output")': Plasticity(post="output"),
+    "Plasticity({(1, 0, 0, 1): 1.0}, Backpropagation())": Plasticity(
+        {(1, 0, 0, 1): 1.0}, Backpropagation()
+    ),
+}
 FAMILIES = {
     "Feedback and predictive coding": FEEDBACK,
     "States that settle": SETTLING,
@@ -131,4 +142,5 @@ FAMILIES = {
     "Local objectives": LOCAL,
     "Scalar feedback": SCALAR,
     "Rules through time": THROUGH_TIME,
+    "Plasticity": ENDS,
 }

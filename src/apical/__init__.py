@@ -22,7 +22,7 @@ from .rules._train_step import train_step as train_step
 if typing.TYPE_CHECKING:
     from . import testing as testing
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Imported where they are first used: the lab needs an extra, and a second.
 _LATER = ("claims", "interop", "lab", "testing")

@@ -144,7 +144,23 @@ def test_options_reach_the_comparison(monkeypatch):
         "sweep": "16",
         "out": "o",
         "force": "True",
+        "callbacks": "[]",
     }
+
+
+@pytest.mark.parametrize("begun", ["", "--resume o"])
+def test_writers_are_callbacks_also_of_a_comparison_that_is_resumed(monkeypatch, begun):
+    seen = {}
+    for name in ("TensorBoard", "WeightsAndBiases", "OrbaxCheckpoints"):
+        monkeypatch.setattr(f"apical.lab.{name}", lambda x, n=name: (n, str(x)))
+    for name in ("compare", "resume"):
+        monkeypatch.setattr(f"apical.lab.{name}", lambda *_, **o: seen.update(o))
+    run(f"compare {begun} --tensorboard t --wandb w --checkpoints c")
+    assert seen["callbacks"] == [
+        ("TensorBoard", "t"),
+        ("WeightsAndBiases", "w"),
+        ("OrbaxCheckpoints", "c"),
+    ]
 
 
 def test_a_wrong_name_ends_with_two_and_the_nearest_names(tmp_path):

@@ -31,6 +31,8 @@ def python_blocks(text: str) -> str:
 def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
     code = python_blocks((ROOT / page).read_text("utf-8"))
     assert code.strip(), f"{page} has no python blocks"
+    for package in packages_of(code) & OPTIONAL.keys():
+        pytest.importorskip(OPTIONAL[package], reason=f"needs apical[{package}]")
     monkeypatch.chdir(tmp_path)
     exec(compile(code, page, "exec"), {"__name__": "page"})
 
@@ -86,8 +88,16 @@ def test_a_broken_link_would_be_seen():
 # ----------------------------------------------------------------- what is installed
 
 CORE = {"apical", "jax", "numpy", "optax", *sys.stdlib_module_names}
-LAB = {"equinox", "matplotlib", "rich", "sklearn"}  # what `apical[lab]` brings
+EXTRAS = {  # what they bring
+    "keras": {"keras"},
+    "lab": {"equinox", "matplotlib", "rich", "sklearn"},
+    "rsa": {"rsatoolbox"},
+    "tensorboard": {"tensorboardX"},
+    "torch": {"torch"},
+}
 CALLED = {"haiku": "dm-haiku", "orbax": "orbax-checkpoint"}  # by pip
+# Extras that the tests can do without, by what a page imports.
+OPTIONAL = {"torch": "torchax", "keras": "keras"}
 
 
 def packages_of(code: str) -> set[str]:
@@ -104,8 +114,9 @@ def not_told(text: str) -> set[str]:
     """What a page needs beside apical, and has no `pip install` for."""
     told = set(" ".join(re.findall(r"pip install ([^#\n]*)", text)).split())
     needed = packages_of(python_blocks(text))
-    if any("[lab]" in word for word in told):
-        needed -= LAB
+    extras = re.findall(r"\.\[([\w,]+)\]", " ".join(told))
+    for extra in ",".join(extras).split(","):
+        needed -= EXTRAS.get(extra, set())
     return {name for name in needed if CALLED.get(name, name) not in told}
 
 

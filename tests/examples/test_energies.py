@@ -11,6 +11,7 @@ from support.examples import example
 from apical.rules import Backpropagation, FeedbackAlignment
 
 rbm, hopfield = example("boltzmann_machine"), example("hopfield_unlearning")
+ising = example("ising_lattice")
 
 # ---- Restricted Boltzmann machine
 
@@ -121,3 +122,44 @@ def test_dreams_let_the_network_recall_what_it_could_not(patterns, key):
     assert recall(weights, patterns, key) < 0.6
     dreamt = jax.jit(lambda w: hopfield.dream(FeedbackAlignment(), w, key, 30)[-1])
     assert recall(dreamt(weights), patterns, key) > 0.85
+
+
+# ---- A lattice of spins
+
+
+def test_the_moments_of_a_lattice_are_sums_over_all_states():
+    params = ising.machine(jax.random.key(0), 2, 0.5)
+    pairs, (even, odd) = ising.lattice(2)
+    assert {*even} == {0, 3} and {*odd} == {1, 2}
+    states = np.array(list(product((-1, 1), repeat=4)))
+    chance = np.exp(
+        [
+            sum(b * s for b, s in zip(np.float64(params["b"]), row, strict=True))
+            + sum(
+                j * row[a] * row[b]
+                for j, (a, b) in zip(np.float64(params["J"]), pairs, strict=True)
+            )
+            for row in states
+        ]
+    )
+    chance /= chance.sum()
+    means, products = ising.exact_moments(params, 2)
+    np.testing.assert_allclose(means, chance @ states, rtol=1e-4, atol=1e-6)
+    both = states[:, pairs[:, 0]] * states[:, pairs[:, 1]]
+    np.testing.assert_allclose(products, chance @ both, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.sweep
+def test_what_thrml_draws_has_the_moments_of_all_states():
+    pytest.importorskip("thrml")
+    side, many = 4, 4000
+    params = ising.machine(jax.random.key(0), side, 0.3)
+    start = jnp.ones((many, side**2))
+    draw = jax.jit(lambda s: ising.sampler(side)(params, s, jax.random.key(1), 40))
+    spins, (pairs, _) = draw(start), ising.lattice(side)
+    means, products = ising.exact_moments(params, side)
+    both = spins[:, pairs[:, 0]] * spins[:, pairs[:, 1]]
+    noise = 4.5 / many**0.5  # of 48 means
+    np.testing.assert_allclose(spins.mean(0), means, atol=noise)
+    np.testing.assert_allclose(both.mean(0), products, atol=noise)
+    assert np.abs(means).max() > 3 * noise  # the control

@@ -46,6 +46,11 @@ SHORT = {
         FeedbackAlignment,
         lambda f: f["innate"][0] > f["random"][0] + 0.1,
     ),
+    "ising_lattice": (
+        {"side": 4, "updates": 100},
+        FeedbackAlignment,
+        lambda f: f["trained"] < 0.2,
+    ),
     "missing_word": (
         {"updates": 400},
         FeedbackAlignment,
@@ -72,6 +77,8 @@ def test_every_script_has_a_short_form():
 @pytest.mark.grid(keep=4)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_script_learns_in_its_short_form(name, capsys):
+    if name == "ising_lattice":
+        pytest.importorskip("thrml")
     arguments, rule, holds = SHORT[name]
     found = example(name).main(rule(), **arguments)
     assert holds(found), found

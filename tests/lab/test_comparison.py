@@ -153,7 +153,7 @@ def counting(key, shape, classes):
 def told(monkeypatch, **keywords):
     monkeypatch.setattr(_runner, "cost_line", lambda *args: {"depth": 1})
     moments = []
-    found = compared(callback=moments.append, rules=[BASELINE, CONTROL], **keywords)
+    found = compared(callbacks=[moments.append], rules=[BASELINE, CONTROL], **keywords)
     return found, moments
 
 
@@ -186,4 +186,4 @@ def test_a_callback_that_fails_stops_the_comparison(monkeypatch):
 
     monkeypatch.setattr(_runner, "cost_line", lambda *args: {"depth": 1})
     with pytest.raises(StopIteration, match="0"):
-        compared(callback=stop, rules=[BASELINE])
+        compared(callbacks=[stop], rules=[BASELINE])

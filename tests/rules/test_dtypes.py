@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from support.sharded_learning import FREE, KEYS, RULES, target
+from support.short_rules import FREE, KEYS, RULES, target
 
 import apical
 from apical import rules

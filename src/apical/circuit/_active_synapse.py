@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 import jax
 import jax.numpy as jnp
 
-from ._evaluate._synapse_ends import SynapseEnds, in_order
+from ._evaluate._manual_axes import mean_over_devices
+from ._evaluate._synapse_ends import SynapseEnds
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,8 +31,9 @@ class SynapseActivity:
       post: the node, `[steps, *node]`, or what was asked for in its place.
       weight: its effective weight.
       unit_axes: the axes of the weight along which its output units differ.
-      timed: whether the steps are those of a loop; else there is one.
+      timed: whether the steps are those of a loop over time; else there is one.
       examples: the number of examples.
+      layer: its step in each loop over layers around it; `()` outside of such loops.
       ends: what is known of it from the program.
     """
 
@@ -44,6 +46,7 @@ class SynapseActivity:
     unit_axes: tuple[int, ...]
     timed: bool
     examples: int
+    layer: tuple[int, ...]
     ends: SynapseEnds
 
     def product(self, pre: jax.Array, signal: jax.Array) -> jax.Array:
@@ -94,9 +97,9 @@ class SynapseActivity:
           An array of the shape of `output`.
         """
         if self.ends.time is None:
-            return in_order(x, self.ends.loops)
+            return self.in_steps(x)
         axis = self.ends.time[1]
-        moved = in_order(jnp.moveaxis(x, axis, 0), self.ends.loops)
+        moved = self.in_steps(jnp.moveaxis(x, axis, 0))
         return jnp.expand_dims(moved, axis + 1)
 
     # ---- Units: the entries of an output of which each has weights of its own.
@@ -167,7 +170,7 @@ class SynapseActivity:
 
         The mean over the examples and the positions of a convolution.
         """
-        return self._unit_means(self._arranged(signal))
+        return mean_over_devices(self._unit_means(self._arranged(signal)))
 
     def unit_means_of_each(self, signal: jax.Array) -> jax.Array:
         """The same for each example, `[steps, examples, ...]`."""
@@ -199,7 +202,7 @@ class SynapseActivity:
 
     def in_steps(self, x: jax.Array) -> jax.Array:
         """A value at the node as a run of the circuit returns it, time on one axis."""
-        return in_order(x, self.ends.loops)
+        return self.ends.in_steps(x)[self.layer]
 
     def along_examples(self, numbers: jax.Array) -> jax.Array:
         """Numbers `[steps]` or `[steps, examples]`, broadcastable to `post`."""

@@ -126,8 +126,8 @@ class Circuit:
 
     @property
     def batch_size(self) -> int:
-        """The number of examples, from the shapes of the arguments."""
-        return self.batch.size
+        """The number of examples, on all devices."""
+        return self.batch.total
 
     @property
     def scale(self) -> int:

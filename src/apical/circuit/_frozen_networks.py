@@ -1,8 +1,8 @@
-"""Circuits in which the weights of frozen networks, given as arguments, are weights.
+"""Circuits in which the weights of frozen networks are weights that can have feedback.
 
-A frozen network is an argument that all examples share. To a circuit it is data, so
-that signals pass back through it as it is. Here its weights stand beside the
-parameters,
+A frozen network is an argument that all examples share, or a constant that the loss
+function closes over. To a circuit it is no weight, so that signals pass back through it
+as it is. Here its weights stand beside the parameters,
 
     L(params, *args)  ->  L({params, frozen}, *args),
 
@@ -12,15 +12,18 @@ is learned there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import jax
+import jax.numpy as jnp
 
-from ._analysis._graph import walk
+from ._analysis._effective_weights import CONSTANTS
+from ._batching._batch import Batch
 from ._circuit import Circuit
 from ._trace import trace_spec
+from ._widening import Widening
 
 
 class WithFrozen(NamedTuple):
@@ -29,22 +32,27 @@ class WithFrozen(NamedTuple):
     Attributes:
       params: the pytree of the parameters.
       frozen: the weights of frozen networks, by their path in the arguments after
-        `params`, as `"0.w"`.
+        `params`, as `"0.w"`, or among the arrays that the loss function closes over,
+        as `"constants.0"`.
     """
 
     params: Any
     frozen: dict[str, Any]
 
 
-def frozen_paths(circuit: Circuit, positions: Sequence[int] | None) -> tuple[str, ...]:
-    """The paths of the weights of frozen networks among the arguments.
+def frozen_paths(
+    circuit: Circuit, positions: Collection[int | str] | None
+) -> tuple[str, ...]:
+    """The paths of the weights of frozen networks.
 
     Args:
       circuit: of the loss function.
-      positions: of the arguments, counted from 0 after `params`; None for every one.
+      positions: of the arguments, counted from 0 after `params`, and `"constants"` for
+        what the loss function closes over; None for every one.
 
     Raises:
-      ValueError: for an argument without such a weight.
+      ValueError: for an argument without such a weight, and for a constant that cannot
+        be replaced.
 
     Example:
       >>> import jax.numpy as jnp, apical
@@ -56,31 +64,52 @@ def frozen_paths(circuit: Circuit, positions: Sequence[int] | None) -> tuple[str
       >>> frozen_paths(circuit, None)
       ('0.w',)
     """
-    found = (each.path for each in circuit.structure.frozen)
-    paths = dict.fromkeys(path for path in found if path is not None)
-    if positions is None:
-        return tuple(paths)
-    numbered = circuit.structure.args.treedef.unflatten(circuit.structure.args.paths)
-    at = {p: i for i, arg in enumerate(numbered) for p in jax.tree.leaves(arg)}
-    chosen = {path: at[path] for path in paths}
-    for position in positions:
-        if position not in chosen.values():
-            listed = ", ".join(map(str, circuit.structure.frozen)) or "none"
+    given, found = circuit.structure.args, circuit.structure.frozen
+    numbered = given.treedef.unflatten(given.paths)
+    at: dict[str, int | str] = {
+        path: i for i, arg in enumerate(numbered) for path in jax.tree.leaves(arg)
+    }
+    chosen: dict[str, None] = {}
+    named = set[int | str]()
+    for each in found:
+        place = CONSTANTS if each.path is None else at.get(each.path, CONSTANTS)
+        if positions is not None and place not in positions:
+            continue
+        if each.path is None:
             raise ValueError(
-                f"`frozen_feedback` names argument {position} (counted from 0 after "
-                "`params`), and no signal passes back through a weight in it that all "
-                f"examples share (None in `batch_axes`). Such weights are: {listed}."
+                f"{each} cannot have feedback weights: an outer transformation of JAX "
+                "traces it, or an operation with code of its own holds it. Make it an "
+                "argument of `loss_fn` (None in `batch_axes`), or leave out "
+                "`frozen_feedback`."
             )
-    return tuple(p for p in paths if chosen[p] in positions)
+        chosen[each.path] = None
+        named.add(place)
+    for position in positions or ():
+        if position not in named:
+            listed = ", ".join(dict.fromkeys(map(str, found))) or "none"
+            what = (
+                "what the loss function closes over"
+                if position == CONSTANTS
+                else f"argument {position} (counted from 0 after `params`)"
+            )
+            raise ValueError(
+                f"`frozen_feedback` names {what}, and no signal passes back through a "
+                "weight in it that all examples share (None in `batch_axes`). Such "
+                f"weights are: {listed}."
+            )
+    return tuple(chosen)
 
 
 def beside_params(
     circuit: Circuit, params: Any, args: tuple[Any, ...], paths: Sequence[str]
 ) -> WithFrozen:
-    """The parameters, and the weights at these paths of the arguments."""
-    given = circuit.structure.args
-    flat = given.treedef.flatten_up_to(args)
-    at = {path: flat[i] for i, path in enumerate(given.paths)}
+    """The parameters, and the weights at these paths."""
+    given, program = circuit.structure.args, circuit.structure.flow.program
+    at = dict(zip(given.paths, given.treedef.flatten_up_to(args), strict=True))
+    for path in paths:
+        if path not in at:
+            first, *_ = program.arrays[_index(path)]
+            at[path] = jnp.asarray(program.constants[first])
     return WithFrozen(params, {path: at[path] for path in paths})
 
 
@@ -95,19 +124,22 @@ def with_frozen(
     """The circuit of the same loss as a function of `beside_params(...)`.
 
     The weights at these paths are leaves like the parameters: they meet activities in
-    synapses, and can have feedback weights. `args` stays the same.
+    synapses, and can have feedback weights. `args`, and the nodes, stay the same. Its
+    `loss_fn` does not replace constants; `run` does.
 
     Args:
       circuit: of the loss function.
       params: the parameters.
       args: the arguments after them.
-      paths: of the weights in the arguments (`frozen_paths`).
+      paths: of the weights (`frozen_paths`).
     """
     known = _WIDENED.setdefault(circuit, {})
     key = tuple(paths)
     if key not in known:
         whole = beside_params(circuit, params, args, key)
-        known[key] = trace_spec(_widened(circuit), circuit.spec, whole, args)
+        known[key] = trace_spec(
+            _widened(circuit), circuit.spec, whole, args, _widening(circuit, key)
+        )
     return known[key]
 
 
@@ -125,12 +157,17 @@ def _widened(circuit: Circuit) -> Any:
     return loss_of_all
 
 
-def same_nodes(circuit: Circuit, whole: Circuit) -> dict[str, str]:
-    """For each node of a circuit, its name in the circuit with frozen weights."""
-    ours, theirs = (
-        [n for site in walk(c.structure.flow.program.body) for n in site.op.outputs]
-        for c in (circuit, whole)
-    )
-    at = dict(zip(ours, theirs, strict=True))
-    names = whole.structure.names
-    return {name: names[at[n]] for n, name in circuit.structure.names.items()}
+def _widening(circuit: Circuit, paths: Sequence[str]) -> Widening:
+    structure, retrace = circuit.structure, circuit.batch.retrace
+    ours = set(structure.args.paths)
+    constants = {f"frozen.{p}": _index(p) for p in paths if p not in ours}
+
+    def at(whole: WithFrozen, args: Any) -> Batch:
+        return retrace(whole.params, args)
+
+    return Widening(structure, at, constants)
+
+
+def _index(path: str) -> int:
+    """The number of the array at `"constants.3"`."""
+    return int(path.removeprefix(f"{CONSTANTS}."))

@@ -18,8 +18,8 @@ import itertools
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cache, cached_property
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,9 @@ import jax.extend as jex
 import numpy as np
 from jax.extend import source_info_util
 
-from ._evaluate._sharding import sharding_of
+from ._evaluate._automatic_axes import as_explicit, explicit_axes, is_automatic
+from ._evaluate._manual_axes import as_traced, vary, varying
+from ._evaluate._sharding import struct_like
 
 # ---- The line of the user's code that computes something, for messages.
 # Most operations are in layers of other packages, where a line number is of little
@@ -153,8 +155,31 @@ class Op:
     def __call__(self, *values: Any) -> list[Any]:
         """Run the equation; a dropped output is None."""
         taken, program = self._function
-        kept = iter(jax.core.eval_jaxpr(program, (), *[values[i] for i in taken]))
+        if self.name == "pvary":
+            # A known value is the same on all devices; what reads it makes it vary.
+            axes = () if is_concrete(values) else self.params["axes"]
+            return [vary(x, axes) for x in values]
+        differ = self._varies or any(map(varying, values))
+        given: Sequence[Any] = values
+        if differ and not is_concrete(values):
+            given = as_traced(self.equation, values, alike=not self.bodies)
+        run = partial(jax.core.eval_jaxpr, program, ())
+        if self._explicit_axes and is_automatic():
+            run = as_explicit(
+                run, [v.aval for v in program.invars], self._explicit_axes
+            )
+        kept = iter(run(*(given[i] for i in taken)))
         return [None if _dropped(v) else next(kept) for v in self.equation.outvars]
+
+    @cached_property
+    def _explicit_axes(self) -> tuple[str, ...]:
+        """The explicit axes of the mesh on which it was traced."""
+        return explicit_axes([v.aval for v in self._function[1].invars])
+
+    @cached_property
+    def _varies(self) -> bool:
+        """Whether an operand differs from device to device, by its type."""
+        return any(varying(v.aval) for v in self.equation.invars)
 
     @property
     def enterable(self) -> bool:
@@ -179,6 +204,34 @@ class Program:
     def closes_over_tracers(self) -> bool:
         """Whether a constant belongs to a surrounding transformation."""
         return any(isinstance(c, jax.core.Tracer) for c in self.constants.values())
+
+    @cached_property
+    def arrays(self) -> tuple[tuple[int, ...], ...]:
+        """The constants that operations outside of bodies read, equal ones together."""
+        read = {a for op in self.body.ops for a in op.inputs if isinstance(a, int)}
+        found: list[list[int]] = []
+        for number in (n for n in self.constants if n in read):
+            value = self.constants[number]
+            for group in found:
+                if _is_same(self.constants[group[0]], value):
+                    group.append(number)
+                    break
+            else:
+                found.append([number])
+        return tuple(map(tuple, found))
+
+    def reading(self, inputs: Mapping[int, int]) -> Program:
+        """The program that reads these constants (keys) from inputs (values)."""
+
+        def of(atoms: Sequence[Atom]) -> tuple[Atom, ...]:
+            return tuple(
+                a if isinstance(a, Literal) else inputs.get(a, a) for a in atoms
+            )
+
+        ops = [replace(op, inputs=of(op.inputs)) for op in self.body.ops]
+        body = Body(self.body.inputs, of(self.body.outputs), tuple(ops))
+        kept = {n: c for n, c in self.constants.items() if n not in inputs}
+        return Program(body, kept, self.shapes)
 
 
 def known_primitives() -> frozenset[str]:
@@ -220,6 +273,17 @@ def _lines(equation: Any) -> list[str]:
     return lines.splitlines()[::-1]
 
 
+def _is_same(first: Any, second: Any) -> bool:
+    """Whether two constants are the same array, or have equal entries."""
+    if first is second or not is_concrete((first, second)):
+        return first is second
+    return (
+        first.dtype == second.dtype
+        and first.shape == second.shape
+        and np.array_equal(first, second)
+    )
+
+
 def _dropped(variable: Any) -> bool:
     return isinstance(variable, jex.core.DropVar)
 
@@ -249,9 +313,7 @@ class _Reader:
         aval = variable.aval
         # Tokens and references have no shape, and none is needed.
         shape, dtype = getattr(aval, "shape", ()), getattr(aval, "dtype", None)
-        self.shapes[number] = jax.ShapeDtypeStruct(
-            shape, dtype or bool, sharding=sharding_of(aval)
-        )
+        self.shapes[number] = struct_like(aval, shape, dtype or bool)
         return number
 
     def body(self, closed: Any, around: tuple[Any, ...] = ()) -> Body:

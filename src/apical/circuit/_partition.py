@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import keystr
 
-from ._evaluate._sharding import type_of
+from ._evaluate._sharding import struct_like
 
 # ---- Unique names of leaves, from their paths.
 # Two paths may print alike: `{"h.b": ...}` and `{"h": {"b": ...}}`, an attribute and a
@@ -132,11 +132,13 @@ class Partition:
 def shapes_of(leaves: Sequence[Any]) -> list[jax.ShapeDtypeStruct]:
     """The shape and dtype of each leaf, and its sharding if that is explicit."""
     return [
-        jax.ShapeDtypeStruct(
-            jnp.shape(x), _dtype(x), weak_type=is_weak(x), sharding=type_of(x)
-        )
+        struct_like(_type(x), jnp.shape(x), _dtype(x), weak_type=is_weak(x))
         for x in leaves
     ]
+
+
+def _type(leaf: Any) -> Any:
+    return jax.typeof(leaf) if isinstance(leaf, jax.Array) else leaf
 
 
 def is_weak(leaf: Any) -> bool:

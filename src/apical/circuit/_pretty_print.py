@@ -51,7 +51,7 @@ def table(circuit: Structure) -> str:
     if circuit.frozen:
         parts.append(
             "the same for all examples, acts as a weight, and is not learned: "
-            + ", ".join(map(str, circuit.frozen))
+            + ", ".join(dict.fromkeys(map(str, circuit.frozen)))
         )
     if circuit.unknown:
         parts.append("not known to apical: " + ", ".join(circuit.unknown))

@@ -12,7 +12,7 @@ from ._analysis._dataflow import PARAMETER, Flow
 from ._analysis._drives_and_outputs import behind
 from ._analysis._graph import bound, walk
 from ._analysis._naming import makers
-from ._analysis._primitives import STRUCTURAL, SUMS, SYNAPTIC
+from ._analysis._primitives import DEVICE_SUMS, STRUCTURAL, SUMS, SYNAPTIC
 from ._circuit import Circuit
 from ._jaxpr import Atom, Body, Literal, Op
 from ._marks import draws, drive_of
@@ -192,7 +192,8 @@ def _outside(flow: Flow, number: int) -> Atom:
 
 # `pow` has a branch cut and `div`, `log`, `tanh`, ... poles: they limit the radius.
 _HOLOMORPHIC = (
-    STRUCTURAL
+    DEVICE_SUMS
+    | STRUCTURAL
     | SUMS
     | SYNAPTIC
     | {"add", "add_any", "sub", "neg", "mul", "div", "square", "integer_pow", "pow"}

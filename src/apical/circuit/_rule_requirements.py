@@ -158,7 +158,8 @@ def require_separate(batch: Batch, rule: str) -> None:
         raise ValueError(
             f"{rule} needs a loss that is a sum of one loss for each example, and "
             f"activities of several examples meet in {batch.mixing} (batch "
-            "normalisation? a contrastive loss? the root of a mean?). Give each "
+            "normalisation? a contrastive loss? the root of a mean? a `while` loop "
+            "under `jax.vmap`, which all examples leave together?). Give each "
             "example numbers of its own there (layer normalisation, a mean as the "
             "last step), see that `batch_axes` describes the arguments, or use a "
             "rule that needs no loss of single examples."

@@ -41,7 +41,7 @@ from ._analysis._synapses import (
     unknowns,
 )
 from ._evaluate._control_flow import parallel_carries
-from ._evaluate._sharding import in_front
+from ._evaluate._sharding import struct_like
 from ._evaluate._weight_transport_check import Read, weight_reads
 from ._jaxpr import Atom
 from ._loss_spec import LossSpec
@@ -109,9 +109,8 @@ class Structure:
     def shape(self, number: int) -> jax.ShapeDtypeStruct:
         """Shape and dtype of a variable, with its loops as leading axes."""
         inner, loops = self.flow.program.shapes[number], self.loops_around(number)
-        divided = in_front(inner.sharding, len(loops))
         shape = (*loops, *inner.shape)
-        return jax.ShapeDtypeStruct(shape, inner.dtype, sharding=divided)
+        return struct_like(inner, shape, inner.dtype, len(loops))
 
     def loops_around(self, number: int) -> tuple[int, ...]:
         """The lengths of the loops around a variable, from the outside."""
@@ -269,9 +268,16 @@ class Structure:
 
         A weight that meets data alone has no node below it: its copy is not used.
         """
-        crossed = (m for m in self.live_ops if m.weight is not None)
-        is_activity = self.flow.is_activity
-        return leaves_of(m for m in crossed if any(map(is_activity, m.activities)))
+        return leaves_of(self.live_ops[i] for i in self.carrying_synapses)
+
+    @cached_property
+    def carrying_synapses(self) -> tuple[int, ...]:
+        """The positions of the synapses that a teaching signal passes back through."""
+        return tuple(
+            i
+            for i, m in enumerate(self.live_ops)
+            if m.weight is not None and any(map(self.flow.is_activity, m.activities))
+        )
 
     @cached_property
     def gain_ops(self) -> list[WeightedOp]:

@@ -19,15 +19,8 @@ import numpy as np
 
 from ._active_synapse import SynapseActivity
 from ._circuit import Circuit
-from ._evaluate._synapse_ends import (
-    NODE,
-    POSTS,
-    SYNAPSE,
-    SynapseEnds,
-    effective_weight,
-    evaluate,
-    find_ends,
-)
+from ._evaluate._synapse_ends import NODE, POSTS, SYNAPSE, SynapseEnds, find_ends
+from ._evaluate._synapse_values import effective_weight, evaluate
 from ._jaxpr import Literal, Program, trace_program
 
 
@@ -37,7 +30,8 @@ class SynapticActivity(NamedTuple):
     Attributes:
       loss: its value.
       aux: what the loss function returned beside it, or None.
-      synapses: a `SynapseActivity` for each synapse.
+      synapses: a `SynapseActivity` for each synapse; in a loop over layers, whose steps
+        read stacked weights, one for each layer.
       pull: `pull(updates)` takes an array for each effective weight to the parameters:
         the pytree of the parameters, None where a leaf is not learned. A parameter that
         makes none of the weights gets zeros.
@@ -106,7 +100,10 @@ def synapse_activity(
     )
 
     def pull_back(updates: Sequence[jax.Array]) -> Any:
-        given = [u.astype(w.dtype) for u, w in zip(updates, weights, strict=True)]
+        given, rest = [], iter(updates)
+        for e, w in zip(every, weights, strict=True):
+            of_layers = [next(rest) for _ in np.ndindex(*e.counts)]
+            given.append(jnp.stack(of_layers).reshape(w.shape).astype(w.dtype))
         return circuit.leaves.combine(pull(given)[0])
 
     number = {id(m.op): i for i, m in enumerate(structure.live_ops)}
@@ -115,15 +112,17 @@ def synapse_activity(
             name=e.name,
             node=structure.names.get(e.node, ""),
             number=number[id(e.op)],
-            pre=pre,
-            post=post,
-            weight=weight,
+            pre=pre[layer],
+            post=post[layer],
+            weight=weight[layer],
             unit_axes=e.unit_axes,
-            timed=bool(e.loops),
+            timed=e.timed,
             examples=batch.size,
+            layer=layer,
             ends=e,
         )
         for e, (pre, post), weight in zip(every, found, weights, strict=True)
+        for layer in np.ndindex(*e.counts)
     )
     loss, *aux = outs
     return SynapticActivity(loss, circuit.rebuild_aux(aux), synapses, pull_back)
@@ -175,9 +174,7 @@ def _weights(
     values = [*learned, *inputs[len(learned) :]]
     numbers = zip(flow.program.body.inputs, values, strict=True)
     known = {**flow.program.constants, **dict(numbers)}
-    return [
-        jnp.asarray(effective_weight(flow, e.op.inputs[e.weight], known)) for e in every
-    ]
+    return [effective_weight(flow, e, known) for e in every]
 
 
 def _struct(x: Any) -> jax.ShapeDtypeStruct:

@@ -12,10 +12,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from ._circuit import Circuit
-from ._evaluate._sharding import inner
+from ._evaluate._sharding import inner, zeros
 from ._evaluate._taps import TAPS
 from ._marks import output_of
 
@@ -64,7 +63,7 @@ def synapse_cotangents(
     outputs = [m.op.outputs[0] for m in structure.live_ops]
     sites = [output_of(i) for i in range(len(outputs))]
     shapes = map(structure.shape, outputs)
-    still = {s: jnp.zeros(x.shape, x.dtype) for s, x in zip(sites, shapes, strict=True)}
+    still = {s: zeros(x) for s, x in zip(sites, shapes, strict=True)}
     values = {} if held is None else dict(held)
 
     def tap(site: str, computed: Any, injected: Any) -> Any:

@@ -21,6 +21,7 @@ from ._analysis._loss_checks import (
     require_marks,
     require_no_mutable_arrays,
     require_nodes_at_marks,
+    require_same_loss,
 )
 from ._analysis._naming import node_names
 from ._analysis._nodes import Reachability, entering, everything, marked
@@ -42,6 +43,7 @@ from ._loss_spec import LossSpec
 from ._marks import BERNOULLI_MARK, NODE_MARKS
 from ._partition import Partition, is_array, shapes_of
 from ._structure import Structure
+from ._widening import Widening, same_nodes
 
 Nodes = Literal["entry", "step", "unit", "marked", "every"]
 
@@ -104,16 +106,27 @@ def trace(
 
 
 def trace_spec(
-    loss_fn: Callable[..., Any], spec: LossSpec, params: Any, args: tuple[Any, ...]
+    loss_fn: Callable[..., Any],
+    spec: LossSpec,
+    params: Any,
+    args: tuple[Any, ...],
+    widening: Widening | None = None,
 ) -> Circuit:
-    """Trace a loss function that a `LossSpec` describes."""
-    circuit = _trace(loss_fn, spec, params, args)
+    """Trace a loss function that a `LossSpec` describes.
+
+    With a `widening`, the nodes are those of the trace without it.
+    """
+    circuit = _trace(loss_fn, spec, params, args, widening)
     circuit.batch.require_examples_at_priors()
     return circuit
 
 
 def _trace(
-    loss_fn: Callable[..., Any], spec: LossSpec, params: Any, args: tuple[Any, ...]
+    loss_fn: Callable[..., Any],
+    spec: LossSpec,
+    params: Any,
+    args: tuple[Any, ...],
+    widening: Widening | None,
 ) -> Circuit:
     leaves, given = Partition.of(params), Partition.of(args, learn=False)
     if not leaves.learned:
@@ -145,6 +158,11 @@ def _trace(
         looped = as_loop(loss_fn, spec)
         program, _ = trace_program(partial(flat, looped), *shapes)
     require_no_mutable_arrays(program)
+    require_same_loss(program)
+    names: dict[int, str] | None = None
+    if widening is not None:
+        program = widening.program(program, leaves.names)
+        names = same_nodes(widening.structure, program)
     shared = BatchAxes(spec, given, [x.shape for x in shapes_of(arrays)]).shared
     flow = Flow(program, *counts, frozenset(sum(counts) + i for i in shared))
     flow = flow.knowing(*shared_weights(flow))
@@ -153,29 +171,35 @@ def _trace(
     if spec.derivative:
         require_dependence(flow)
     require_marks(flow)
-    structure = _structure(flow, products, spec, leaves, given)
+    structure = _structure(flow, products, spec, leaves, given, names)
 
     def retrace(params: Any, args: Any) -> Batch:
-        return _trace(loss_fn, spec, params, args).batch
+        there = None if widening is None else widening.at(params, args)
+        return _trace(loss_fn, spec, params, args, there).batch
 
     batch = Batch(structure, retrace)
     return Circuit(on_copies(loss_fn), structure, batch, aux_structure[-1])
 
 
 def _structure(
-    flow: Flow, products: Products, spec: LossSpec, leaves: Partition, args: Partition
+    flow: Flow,
+    products: Products,
+    spec: LossSpec,
+    leaves: Partition,
+    args: Partition,
+    given: dict[int, str] | None,
 ) -> Structure:
-    """Find the nodes and synapses of a traced program."""
+    """Find the nodes (unless their names are given) and synapses of a program."""
     found = weighted_ops(flow, products)
     marks = marked(flow, NODE_MARKS)
     # A spike also reaches the loss through operations without a derivative.
     stochastic = set(marked(flow, () if spec.derivative else (BERNOULLI_MARK,)))
-    chosen = _chosen(flow, spec, found, set(marks))
+    chosen = _chosen(flow, spec, found, set(marks)) if given is None else set(given)
     reachability = Reachability(
         flow,
         chosen,
         stochastic,
-        complete=spec.nodes in ("entry", "step"),
+        complete=given is None and spec.nodes in ("entry", "step"),
         in_step=spec.nodes in ("step", "marked"),
     )
     reach = reachability.of_value
@@ -184,7 +208,10 @@ def _structure(
     require_nodes_at_marks(marks, reachability)
     numbers = [n for n in flow.maker if n in reachability.nodes]
     live = [m for m in found if any(map(reach.get, m.op.outputs))]
-    names = node_names(flow, numbers, leaves.keys, live, marks)
+    if given is None:
+        names = node_names(flow, numbers, leaves.keys, live, marks)
+    else:
+        names = {n: given[n] for n in numbers}
     return Structure(
         flow, products, spec, leaves, args, found, reachability, marks, names
     )

@@ -177,12 +177,20 @@ def accuracy_rise(lines: Lines) -> float | None:
 
 
 def _means(lines: Lines) -> Mapping[int, float]:
-    """The accuracy (percent) after each epoch, the mean of the seeds that have one."""
+    """The points or scores after each epoch, the mean of the seeds that have one."""
     found: dict[int, list[float]] = {}
     for line in sorted(lines, key=lambda line: line["epoch"]):
-        if line["epoch"] and line["test_accuracy"] is not None:
-            found.setdefault(line["epoch"], []).append(100 * line["test_accuracy"])
+        if line["epoch"] and (points := _points(line)) is not None:
+            found.setdefault(line["epoch"], []).append(points)
     return {epoch: float(np.mean(values)) for epoch, values in found.items()}
+
+
+def _points(line: Line) -> float | None:
+    """What was measured, in the units of its effects: a score, or an accuracy."""
+    if "score" in line:
+        return line["score"]
+    accuracy = line["test_accuracy"]
+    return None if accuracy is None else 100 * accuracy
 
 
 # ---- What the records do not contain

@@ -107,6 +107,17 @@ def draw_rows(axes: Axes, values: Mapping[str, BySeed]) -> None:
         write_in_panel(axes, "nothing measured")
 
 
+def log_x_axis(axes: Axes, values: Iterable[float]) -> None:
+    """A logarithmic x axis with ticks at some of these values, as plain numbers."""
+    places = sorted(set(values))
+    if not places:
+        return
+    axes.set_xscale("log")
+    ticks = places[:: -(-len(places) // 6)]
+    axes.set_xticks(ticks, [f"{value:,.0f}" for value in ticks])
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
 # ---- Geometric means of the seeds on a logarithmic scale, as dots by group
 
 _FEW = 1e3

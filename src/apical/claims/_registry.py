@@ -22,6 +22,13 @@ _MODULES: tuple[str, ...] = (
     *("online.eprop_memory", "online.eprop_near_bptt", "online.online_rate"),
     "online.lsnn_learns_to_learn",
     "kernels.path_kernel",
+    *("learned.learned_rule", "learned.rule_search", "learned.genomic_bottleneck"),
+    *("efficiency.few_examples", "efficiency.spikes_dropout"),
+    "efficiency.evolution_slower",
+    *("unsupervised.pc_bayes_net", "unsupervised.pca_chain"),
+    *("unsupervised.vae_any_rule", "unsupervised.wake_sleep"),
+    *("unsupervised.dreaming", "unsupervised.spn_fast"),
+    "unsupervised.gan_any_rule",
 )
 
 

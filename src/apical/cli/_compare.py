@@ -1,7 +1,8 @@
 """`apical compare`."""
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -100,11 +101,37 @@ def compare(
     force: Annotated[
         bool, typer.Option("--force", help="Replace the comparison in that folder.")
     ] = False,
+    tensorboard: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Write every epoch there, for TensorBoard, too."
+        ),
+    ] = None,
+    wandb: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PROJECT",
+            help="Log every epoch to Weights & Biases too (WANDB_MODE=offline: without "
+            "network).",
+        ),
+    ] = None,
+    checkpoints: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Save every trained model there by orbax, too."
+        ),
+    ] = None,
+    profile: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Write a trace of jax.profiler there (large)."
+        ),
+    ] = None,
     resume: Annotated[
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Resume the comparison in this folder; no other options are allowed.",
+            help="Resume the comparison in this folder, with its own settings.",
         ),
     ] = None,
 ) -> None:
@@ -113,9 +140,11 @@ def compare(
         _require_alone(context, resume)
     console = Console()
     folder = resume or out or lab().free_folder()
-    with stops(f"To resume: apical compare --resume {folder}"):
+    hint = f"To resume: apical compare --resume {folder}"
+    with stops(hint), _profiled(profile):
+        callbacks = _writers(tensorboard, wandb, checkpoints)
         if resume is not None:
-            result = lab().resume(resume, console=console)
+            result = lab().resume(resume, console=console, callbacks=callbacks)
         else:
             result = lab().compare(
                 data=data,
@@ -134,6 +163,7 @@ def compare(
                 out=folder,
                 force=force,
                 console=console,
+                callbacks=callbacks,
             )
     console.print(result.table)
     if result.regimes:
@@ -141,12 +171,37 @@ def compare(
     print_text(console, f"Report: {folder / 'report.html'} (with records and figures)")
 
 
+def _writers(
+    tensorboard: Path | None, wandb: str | None, checkpoints: Path | None
+) -> list[Any]:
+    """What is called after every epoch."""
+    given = {
+        "TensorBoard": tensorboard,
+        "WeightsAndBiases": wandb,
+        "OrbaxCheckpoints": checkpoints,
+    }
+    return [getattr(lab(), n)(x) for n, x in given.items() if x is not None]
+
+
+def _profiled(folder: Path | None) -> AbstractContextManager[Any]:
+    """The context that writes a trace into a folder, or none."""
+    if folder is None:
+        return nullcontext()
+    import jax  # late, so that `--help` does not wait for it
+
+    return jax.profiler.trace(str(folder))
+
+
+# They look on, and change no result.
+_BESIDE = frozenset({"resume", "tensorboard", "wandb", "checkpoints", "profile"})
+
+
 def _require_alone(context: typer.Context, folder: Path) -> None:
     """Refuse other options beside `--resume`, which would have no effect."""
     others = [
         f"--{name.replace('_', '-')}"
         for name in context.params
-        if name != "resume" and _is_given(context, name)
+        if name not in _BESIDE and _is_given(context, name)
     ]
     if others:
         stop(

@@ -3,7 +3,7 @@
 import typing
 from importlib import import_module
 
-_LATER = ("nir",)
+_LATER = ("keras", "nir", "rsa", "torch")
 
 
 def __getattr__(name: str) -> typing.Any:

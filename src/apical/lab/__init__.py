@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from apical.lab.data._load import load as load
     from apical.lab.run._callbacks import EpochEvent as EpochEvent
     from apical.lab.storage._output_dir import free_folder as free_folder
+    from apical.lab.writers._orbax import OrbaxCheckpoints as OrbaxCheckpoints
+    from apical.lab.writers._tensorboard import TensorBoard as TensorBoard
+    from apical.lab.writers._weights_and_biases import (
+        WeightsAndBiases as WeightsAndBiases,
+    )
 
 _HOMES = {
     **dict.fromkeys(("NOT_COMPARED", "COMPARED", "RULES"), "_registry"),
@@ -30,6 +35,9 @@ _HOMES = {
     "LabError": "_errors",
     "load": "data._load",
     "EpochEvent": "run._callbacks",
+    "OrbaxCheckpoints": "writers._orbax",
+    "TensorBoard": "writers._tensorboard",
+    "WeightsAndBiases": "writers._weights_and_biases",
 }
 
 

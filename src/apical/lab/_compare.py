@@ -1,6 +1,6 @@
 """`compare` and `resume`: train the same models with every rule and measure it."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -11,7 +11,7 @@ from apical.lab._registry import COMPARED
 from apical.lab._rule_lookup import Rules, Vary
 from apical.lab._rule_spec import SearchSpaces
 from apical.lab.data._load import Data
-from apical.lab.run._callbacks import EpochEvent
+from apical.lab.run._callbacks import Callback, closing, require_callbacks
 from apical.lab.run._plan import Models, Plan, arguments, make_plan
 from apical.lab.run._progress import ProgressReporter, progress_bar
 from apical.lab.storage._output_dir import open_folder, read_settings
@@ -40,7 +40,7 @@ def compare(
     resume: bool = False,
     report: bool = True,
     console: Console | None = None,
-    callback: Callable[[EpochEvent], None] | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Comparison:
     """Train the same models with every rule; measure alignment, accuracy and cost.
 
@@ -83,8 +83,11 @@ def compare(
         report: draw the figures and write the report; later
             `Comparison.read(out).save_report(out)` does the same.
         console: where to show progress. None: nothing is shown.
-        callback: called with an `EpochEvent` (new lines, trained models) before the
-            training of each model by each rule, and after every epoch.
+        callbacks: each is called with an `EpochEvent` (new lines, trained models)
+            before the training of each model by each rule, and after every epoch:
+            `lab.TensorBoard`, `lab.WeightsAndBiases`, `lab.OrbaxCheckpoints`, or any
+            function. If it has a method `close`, that is called at the end, also after
+            an interruption.
 
     Returns:
         The comparison.
@@ -101,6 +104,7 @@ def compare(
     """
     if resume and out is None:
         raise LabError("resume=True needs out=, the folder of the comparison")
+    require_callbacks(callbacks)
     plan = make_plan(
         data=data,
         data_dir=data_dir,
@@ -120,8 +124,8 @@ def compare(
     )
     folder = None if out is None else Path(out)
     with open_folder(folder, plan.settings, force, resume) as store:
-        with progress_bar(console) as reporter:
-            _run(plan, store, reporter, callback)
+        with progress_bar(console) as reporter, closing(callbacks):
+            _run(plan, store, reporter, callbacks)
         tables = (store.records, store.layers, store.trials, store.costs)
         lines = (table.lines for table in (*tables, store.regimes))
         result = Comparison(*lines, settings=plan.settings)
@@ -133,14 +137,14 @@ def compare(
 def resume(
     folder: str | Path,
     console: Console | None = None,
-    callback: Callable[[EpochEvent], None] | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Comparison:
     """Continue an interrupted comparison with the arguments it was begun with.
 
     Args:
         folder: its output folder.
         console: where to show progress. None: nothing is shown.
-        callback: as of `compare`; it is not called again for epochs that had ended.
+        callbacks: as of `compare`; not called again for epochs that had ended.
 
     Returns:
         The comparison, with the same results as if it had not been interrupted.
@@ -150,20 +154,22 @@ def resume(
             have changed since it was begun.
     """
     begun = arguments(read_settings(Path(folder)))
-    return compare(**begun, out=folder, resume=True, console=console, callback=callback)
+    return compare(
+        **begun, out=folder, resume=True, console=console, callbacks=callbacks
+    )
 
 
 def _run(
     plan: Plan,
     store: ResultStore,
     reporter: ProgressReporter,
-    callback: Callable[[EpochEvent], None] | None,
+    callbacks: Sequence[Callback],
 ) -> None:
     store.require_runs(plan.settings)
     reporter.begin("getting ready")
     todo = [
         (runner, name, spec, runner.seconds(name, spec))
-        for runner in plan.runners(store, callback)
+        for runner in plan.runners(store, callbacks)
         for name, spec in plan.specs.items()
     ]
     left = [seconds for *_, seconds in todo if seconds]

@@ -1,4 +1,4 @@
-"""Measures of a learner: alignment, cost, locality, regime, examples' contributions."""
+"""Measures of a learner: alignment, cost, locality, regime, signals, examples."""
 
 from ._agreement import Agreement as Agreement
 from ._alignment import Alignment as Alignment
@@ -7,6 +7,7 @@ from ._alignment import alignment as alignment
 from ._cost import Cost as Cost
 from ._cost import Expense as Expense
 from ._cost import cost as cost
+from ._feedback_angle import feedback_angle as feedback_angle
 from ._locality import Hops as Hops
 from ._locality import LeafLocality as LeafLocality
 from ._locality import Locality as Locality
@@ -15,6 +16,14 @@ from ._locality import locality as locality
 from ._locality import plot_needs as plot_needs
 from ._regime import Regime as Regime
 from ._regime import regime as regime
+from ._signal_alignment import SignalAgreement as SignalAgreement
+from ._signal_alignment import signal_alignment as signal_alignment
 from .kernel import PathKernel as PathKernel
 from .kernel import path_kernel as path_kernel
 from .kernel import plot_contributions as plot_contributions
+from .representation import RecordingFit as RecordingFit
+from .representation import RuleFit as RuleFit
+from .representation import cka as cka
+from .representation import effective_rank as effective_rank
+from .representation import recording_fit as recording_fit
+from .representation import similarity_matrix as similarity_matrix

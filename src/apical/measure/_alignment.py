@@ -20,8 +20,8 @@ import jax.numpy as jnp
 
 from ..circuit import Circuit
 from ..rules._learner import Learner
-from ..rules._trace_cache import Exact
 from ._agreement import Agreement, agreement
+from ._compiled_call import compiled_call
 from ._learner_argument import takes_learner
 
 
@@ -102,7 +102,7 @@ def alignment(learner: Learner) -> Callable[..., Alignment]:
         truth = learner.rule.reference(circuit, params, state, args)
         return aligned(circuit, grads, truth)
 
-    return _jit_arrays(compare)
+    return compiled_call(compare)
 
 
 def aligned(circuit: Circuit, grads: Any, truth: Any) -> Alignment:
@@ -138,25 +138,3 @@ def _mean_of_known(pairs: list[tuple[jax.Array, jax.Array]]) -> jax.Array:
     count = known.sum()
     total = jnp.where(known, values, 0).sum()
     return jnp.where(count == 0, jnp.nan, total / jnp.maximum(count, 1))
-
-
-def _jit_arrays(compare: Callable[..., Alignment]) -> Callable[..., Alignment]:
-    """Compile a function whose arguments may hold leaves that are not arrays."""
-    compiled = jax.jit(
-        lambda rest, arrays: compare(*_merged(*rest.value, arrays=arrays)),
-        static_argnums=0,
-    )
-
-    def call(*args: Any) -> Alignment:
-        flat, treedef = jax.tree.flatten(args)
-        dynamic = [isinstance(x, jax.Array) or hasattr(x, "__array__") for x in flat]
-        static = tuple(None if d else x for d, x in zip(dynamic, flat, strict=True))
-        arrays = [x if d else None for d, x in zip(dynamic, flat, strict=True)]
-        return compiled(Exact((treedef, static)), arrays)
-
-    return call
-
-
-def _merged(treedef: Any, static: Any, arrays: Any) -> Any:
-    pairs = zip(static, arrays, strict=True)
-    return jax.tree.unflatten(treedef, [s if a is None else a for s, a in pairs])

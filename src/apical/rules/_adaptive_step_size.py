@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ..circuit import Circuit
+from ..circuit import Circuit, over_devices
 from ._numerics import NodeArrays, upcast
 
 
@@ -80,7 +80,8 @@ class PerExample(NamedTuple):
 
 def _summed(at: ExampleAxis, product: jax.Array) -> jax.Array:
     rest = [i for i in range(len(at.form)) if i != at.axis]
-    return jnp.sum(product.reshape(at.form), rest)
+    found = jnp.sum(product.reshape(at.form), rest)
+    return over_devices(found) if at.axis is None else found
 
 
 def _times(at: ExampleAxis, numbers: jax.Array, value: jax.Array) -> jax.Array:

@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..circuit import OUTPUT, Circuit, Node, reversals
+from ..circuit import OUTPUT, Circuit, Node, reshape, reversals
 
 
 class AxisMap(NamedTuple):
@@ -88,32 +88,32 @@ class AxisMap(NamedTuple):
           matrix: `[units, columns]`.
           error: an array of the output's shape.
         """
-        error = jnp.transpose(error.reshape(self.output_unfolded), self._output_axes)
+        error = jnp.transpose(reshape(error, self.output_unfolded), self._output_axes)
         lead = error.shape[: len(self.rows)]
-        signal = error.reshape(*lead, -1) @ matrix.T
+        signal = reshape(error, (*lead, -1)) @ matrix.T
         axes = (*self.rows, *self.loops, *self.units)
         shape = [self.unfolded[i] for i in axes]
         ones, units = [1] * len(self.loops), [self.unfolded[i] for i in self.units]
-        once = jnp.broadcast_to(signal.reshape(*lead, *ones, *units), shape)
-        return jnp.transpose(once, np.argsort(axes).tolist()).reshape(self.shape)
+        once = jnp.broadcast_to(reshape(signal, (*lead, *ones, *units)), shape)
+        return reshape(jnp.transpose(once, np.argsort(axes).tolist()), self.shape)
 
     def table(self, value: jax.Array) -> jax.Array:
         """The node's value as `[loops, rows, units]`."""
         axes = (*self.loops, *self.rows, *self.units)
-        moved = jnp.transpose(value.reshape(self.unfolded), axes)
-        return moved.reshape(-1, self.row_count, self.unit_count)
+        moved = jnp.transpose(reshape(value, self.unfolded), axes)
+        return reshape(moved, (-1, self.row_count, self.unit_count))
 
     def output_table(self, output: jax.Array) -> jax.Array:
         """An array of the output's shape as `[rows, columns]`."""
-        moved = jnp.transpose(output.reshape(self.output_unfolded), self._output_axes)
-        return moved.reshape(math.prod(moved.shape[: len(self.rows)]), -1)
+        moved = jnp.transpose(reshape(output, self.output_unfolded), self._output_axes)
+        return reshape(moved, (math.prod(moved.shape[: len(self.rows)]), -1))
 
     def as_outputs(self, tables: jax.Array, shape: Sequence[int]) -> jax.Array:
         """Tables `[loops, rows, columns]` as arrays like the output, one per turn."""
         axes = self._output_axes
-        moved = tables.reshape(-1, *(self.output_unfolded[i] for i in axes))
+        moved = reshape(tables, (-1, *(self.output_unfolded[i] for i in axes)))
         back = [i + 1 for i in np.argsort(axes).tolist()]
-        return jnp.transpose(moved, (0, *back)).reshape(-1, *shape)
+        return reshape(jnp.transpose(moved, (0, *back)), (-1, *shape))
 
     @property
     def _output_axes(self) -> tuple[int, ...]:

@@ -82,6 +82,12 @@ class Backpropagation(Rule):
         (_, (value, aux)), grads = jax.value_and_grad(loss, has_aux=True)(learned)
         return Credit(value, aux, circuit.leaves.combine(grads), state, ())
 
+    def backward_path(
+        self, circuit: Circuit, params: Any, state: Any
+    ) -> dict[str, Any]:
+        """Nothing: signals pass back through the forward weights."""
+        return {}
+
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
         """The true cotangent at each node."""
         del state

@@ -157,6 +157,23 @@ class Rule:
         run = circuit.run(params, args, sites=("output",))
         return circuit.batch.split_outputs(run.sites["output"])
 
+    def trained_params(self, circuit: Circuit, params: Any, state: Any) -> Any:
+        """The parameters of the network that is trained: removed weights are 0."""
+        del circuit, state
+        return params
+
+    def backward_path(
+        self, circuit: Circuit, params: Any, state: Any
+    ) -> dict[str, Any]:
+        """The arguments of `Circuit.run` that replace weights of the backward path.
+
+        Optional, for rules whose teaching signals pass back through synapses.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} does not send teaching signals back through "
+            "synapses, or does not define `backward_path`."
+        )
+
     def descended(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
         """A scalar with the gradient of the loss that the rule descends.
 

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..circuit import Circuit, nodes_depending_on, require_arguments
+from ..circuit import Circuit, nodes_depending_on, over_devices, require_arguments
 
 # ---- The key and the state.
 
@@ -263,7 +263,7 @@ def require_every_head(circuit: Circuit, rule: str) -> None:
 def squared_error(circuit: Circuit, output: jax.Array, target: jax.Array) -> jax.Array:
     """Half the squared distance of the output to its target, reduced as the loss is."""
     distance = jnp.sum(jnp.square(jnp.abs(output - target)))
-    return distance / (2 * circuit.scale)
+    return over_devices(distance) / (2 * circuit.scale)
 
 
 def matching(
@@ -275,7 +275,7 @@ def matching(
     cross-entropy where it is a logistic function or a softmax of its drive.
     """
     miss = jax.lax.stop_gradient(output - target)
-    return jnp.vdot(miss, drive).real / circuit.scale
+    return over_devices(jnp.sum(jnp.conj(miss) * drive).real) / circuit.scale
 
 
 # ---- The number of steps: enough for a signal from the loss to reach every node.

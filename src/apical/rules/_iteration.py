@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import jax
 
-from ..circuit import Circuit
+from ..circuit import Circuit, scan
 
 S = TypeVar("S")
 # Limits on the number of unrolled steps, and of steps times nodes: above them
@@ -40,7 +40,7 @@ def repeat(
         for _ in range(steps):
             state = step(state)
         return state
-    return jax.lax.scan(lambda s, _: (step(s), None), state, length=steps)[0]
+    return scan(lambda s, _: (step(s), None), state, length=steps)[0]
 
 
 def written_out(circuit: Circuit, steps: int) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..circuit import Circuit
+from ..circuit import Circuit, over_devices
 
 NodeArrays = dict[str, jax.Array]  # an array for each node, by its name
 
@@ -33,9 +33,9 @@ def root_of_ratio(last: Any, first: Any) -> jax.Array:
 
 
 def squared_norm(tree: Any) -> jax.Array:
-    """The sum of squares of all entries of a tree."""
-    leaves = jax.tree.leaves(tree)
-    return sum((jnp.sum(jnp.square(jnp.abs(x))) for x in leaves), jnp.zeros(()))
+    """The sum of squares of all entries of a tree, on all devices."""
+    squares = (jnp.sum(jnp.square(jnp.abs(x))) for x in jax.tree.leaves(tree))
+    return sum(map(over_devices, squares), jnp.zeros(()))
 
 
 def upcast(tree: Any) -> Any:

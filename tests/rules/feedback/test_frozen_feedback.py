@@ -159,19 +159,130 @@ def test_a_tuple_chooses_among_the_arguments():
         assert set(state.feedback.frozen) == paths
 
 
-CLOSED = array(DRAW, 5, 3)
+def closed_over(params, x, y):
+    """The same frozen network, not handed in."""
+    return loss_fn(params, FROZEN, x, y)
 
 
-def closed_over(params, frozen, x, y):
-    del frozen
-    return jnp.mean((jnp.tanh(x @ params["a"]) @ params["b"] @ CLOSED - y) ** 2)
+def looped(params, x, y):
+    """The frozen network in a loop, in a branch and in a function under `jit`."""
+    draw = np.random.default_rng(3)
+    frozen = {name: array(draw, 5, 5) for name in ("w", "out")}
+
+    def step(h, _):
+        h = jax.lax.cond(
+            h.sum() > -99, lambda h: h @ frozen["w"], lambda h: h @ frozen["out"], h
+        )
+        return jnp.tanh(jax.jit(lambda h: h @ frozen["out"])(h)), None
+
+    h, _ = jax.lax.scan(step, jnp.tanh(x @ params["a"]) @ params["b"], length=2)
+    return jnp.mean((h[:, :3] - y) ** 2)
 
 
-def test_what_is_closed_over_still_warns():
+@pytest.mark.parametrize("which", [True, ("constants",)])
+def test_what_is_closed_over_has_copies_as_an_argument_has(which):
+    rule = rules.FeedbackAlignment(frozen_feedback=which)
+    learner, state = start(rule, closed_over, (X, Y), batch_axes=0)
+    drawn = state.feedback.frozen
+    assert set(drawn) == {"constants.0", "constants.1"}
+    copies = {"0.w": drawn["constants.0"], "0.out": drawn["constants.1"]}
+    expected = by_hand(state.feedback._replace(frozen=copies))
+    assert_close(jax.jit(learner)(PARAMS, state, X, Y).grads, expected)
+    # The control: with its true weights it is another update.
+    frozen = {"constants.0": FROZEN["w"], "constants.1": FROZEN["out"]}
+    held = state._replace(feedback=WithFrozen(state.feedback.params, frozen))
+    assert distance(learner(PARAMS, held, X, Y).grads["a"], expected["a"]) > 0.1
+
+
+def test_constants_in_loops_and_branches_are_not_read_on_the_way_back():
     rule = rules.FeedbackAlignment(frozen_feedback=True)
-    learner = apical.value_and_grad(closed_over, rule, **AXES)
-    with pytest.warns(UserWarning, match="what the loss function closes over"):
-        learner.init(KEY, PARAMS, *ARGS)
+    learner, state = start(rule, looped, (X, Y), batch_axes=0)
+    assert set(state.feedback.frozen) == {"constants.0", "constants.1"}  # each once
+    none = jax.tree.map(jnp.zeros_like, state.feedback.frozen)
+    found = [
+        learner(PARAMS, state._replace(feedback=copies), X, Y).grads
+        for copies in (state.feedback, state.feedback._replace(frozen=none))
+    ]
+    assert all(map(np.any, found[0].values()))
+    assert not any(map(np.any, found[1].values()))
+    drawn = WithFrozen(PARAMS, _frozen_of(learner, rule))
+    true = learner(PARAMS, state._replace(feedback=drawn), X, Y)
+    assert_close(true.grads, jax.grad(looped)(PARAMS, X, Y))
+
+
+def _frozen_of(learner, rule):
+    circuit = learner.circuit(PARAMS, X, Y)
+    return rule.whole(circuit, PARAMS, (X, Y))[1].frozen
+
+
+RELAXING = {
+    "fixed": rules.PredictiveCoding,
+    "steps": lambda feedback: rules.PredictiveCoding(9, feedback=feedback),
+    "activities": lambda feedback: rules.ActivationRelaxation(feedback=feedback),
+}
+
+
+@pytest.mark.parametrize("closed", [False, True])
+@pytest.mark.parametrize("name", RELAXING)
+def test_errors_pass_back_through_copies_at_a_fixed_prediction(name, closed):
+    feedback = rules.RandomFeedback(optax.sgd(0.1), frozen_feedback=True)
+    make = RELAXING[name]
+    rule = make(feedback=feedback)
+    loss, args, axes = (loss_fn, ARGS, AXES)
+    if closed:
+        loss, args, axes = closed_over, (X, Y), {"batch_axes": 0}
+    learner, state = start(rule, loss, args, **axes)
+    credit = jax.jit(learner)(PARAMS, state, *args)
+    part = state.feedback if isinstance(rule, rules.PredictiveCoding) else state
+    drawn = list(part.weights.frozen.values())
+    copies = WithFrozen(
+        part.weights.params, dict(zip(("0.w", "0.out"), drawn, strict=True))
+    )
+    if not closed:  # keys of the dictionary are sorted
+        copies = part.weights
+    assert_close(credit.grads, by_hand(copies))
+    assert set(credit.grads) == {"a", "b"}
+    signals = learner.signals(PARAMS, state, *args)
+    assert set(signals) == {"a"}
+    # The copies of what learns move by the product of error and activity, others stay.
+    after = credit.state
+    moved = after.feedback if isinstance(rule, rules.PredictiveCoding) else after
+    assert_close(
+        moved.weights.params["b"], copies.params["b"] - 0.1 * credit.grads["b"]
+    )
+    assert all(
+        np.array_equal(x, y)
+        for x, y in zip(moved.weights.frozen.values(), drawn, strict=True)
+    )
+
+
+def test_values_relax_by_what_copies_send_back():
+    rate, steps = 0.2, 6
+    feedback = rules.RandomFeedback(frozen_feedback=True)
+    rule = rules.PredictiveCoding(steps, rate, prediction="free", feedback=feedback)
+    learner, state = start(rule)
+    weights = state.feedback.weights
+    w, f, x, y = jax.tree.map(np.asarray, (PARAMS, FROZEN, X, Y))
+    copies = jax.tree.map(np.asarray, weights)
+
+    def back(value):
+        """The sizes of each layer above, and the error at the value of `a`."""
+        high = np.tanh(value @ w["b"])
+        top = np.tanh(high @ f["w"])
+        error = top @ f["out"] + f["bias"] - y
+        error = (error @ copies.frozen["0.out"].T) * (1 - top**2)
+        error = (error @ copies.frozen["0.w"].T) * (1 - high**2)
+        return error, error @ copies.params["b"].T
+
+    guess = np.tanh(x @ w["a"])
+    value = guess
+    for _ in range(steps):
+        value = value - rate * (value - guess + back(value)[1])
+    expected = {
+        "a": -x.T @ ((value - guess) * (1 - guess**2)) / len(x),
+        "b": value.T @ back(value)[0] / len(x),
+    }
+    assert_close(learner(PARAMS, state, *ARGS).grads, expected)
 
 
 def test_one_warning_names_every_frozen_weight():
@@ -183,10 +294,31 @@ def test_one_warning_names_every_frozen_weight():
         assert words in str(one.message)
 
 
+def traced(scale):
+    """A loss function that closes over what `jax.jit` traces."""
+
+    def loss(params, x, y):
+        frozen = {**FROZEN, "w": scale * FROZEN["w"]}
+        return loss_fn(params, frozen, x, y)
+
+    return start(
+        rules.FeedbackAlignment(frozen_feedback=True), loss, (X, Y), batch_axes=0
+    )[1].feedback
+
+
 WRONG = [
     (lambda: start(rules.FeedbackAlignment(frozen_feedback=(1,))), "names argument 1"),
     (lambda: rules.FeedbackAlignment(frozen_feedback=0), "`frozen_feedback` must be"),
     (lambda: rules.SignConcordance(frozen_feedback=(-1,)), "`frozen_feedback` must be"),
+    (
+        lambda: rules.RandomFeedback(frozen_feedback=("all",)),
+        "`frozen_feedback` must be",
+    ),
+    (
+        lambda: start(rules.FeedbackAlignment(frozen_feedback=("constants",))),
+        "names what the loss function closes over",
+    ),
+    (lambda: jax.jit(traced)(2.0), "Make it an argument of `loss_fn`"),
     (
         lambda: rules.EProp(rules.FeedbackAlignment(frozen_feedback=True)),
         "leave out `frozen_feedback`",

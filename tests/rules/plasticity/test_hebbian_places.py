@@ -184,21 +184,3 @@ def test_a_stream_returns_the_carry_that_it_is_said_to():
     )
     with pytest.raises(ValueError, match="looked for in `aux` at 'missing'"):
         learner.init(jax.random.key(0), RECURRENT, STILL, SERIES)
-
-
-def test_a_loop_over_layers_and_a_branch_are_refused():
-    def layers(params, x):
-        h, _ = jax.lax.scan(lambda h, w: (jnp.tanh(h @ w), None), x, params["w"])
-        return jnp.mean(h @ params["out"])
-
-    params = {"w": numbers(1, 3, 4, 4), "out": jnp.ones((4, 1))}
-    with pytest.raises(ValueError, match="another one in every step"):
-        change(Hebbian(), layers, params, numbers(2, 5, 4))
-
-    def branch(params, x):
-        w = params["w"][0]
-        h = jax.lax.cond(x[0, 0] > 0, lambda x: x @ w, lambda x: x, x)
-        return jnp.mean(jnp.tanh(h) @ params["out"])
-
-    with pytest.raises(ValueError, match=r"in a branch of a `cond`.*`synapses=\("):
-        change(Hebbian(), branch, params, numbers(2, 5, 4))

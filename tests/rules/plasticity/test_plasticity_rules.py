@@ -222,17 +222,6 @@ def test_an_output_that_is_a_sum_over_units_is_refused():
         start(lost)
 
 
-def test_a_loop_over_layers_is_refused():
-    def lost(w, x):
-        def layer(h, w):
-            return apical.node(jnp.tanh(h @ w), "h"), None
-
-        return jnp.sum(jax.lax.scan(layer, x, w)[0] ** 2), {}
-
-    with pytest.raises(ValueError, match="another one in every step"):
-        start(lost, params=jnp.ones((3, 4, 4)), args=(jnp.ones((2, 4)),), batch_axes=0)
-
-
 def test_a_loop_over_examples_is_refused():
     def lost(w, x):
         z = jax.lax.map(lambda x: apical.node(jnp.tanh(x @ w), "h"), x)

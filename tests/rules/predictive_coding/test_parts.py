@@ -1,5 +1,8 @@
 """The parts of predictive coding: precision, nudge, feedback."""
 
+import warnings
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -87,6 +90,37 @@ def test_a_learned_precision_becomes_one_over_the_variance_of_the_errors():
         np.testing.assert_allclose(np.exp(learned[name]), expected, rtol=1e-3)
     after = learner(PARAMS, state, *DATA).state.precision
     assert all(after[name] != state.precision[name] for name in NAMES)
+
+
+PRECISIONS = {
+    "by node": dict(zip(NAMES, (0.3, 7.0), strict=True)),
+    "one": 5.0,
+}
+
+
+@pytest.mark.parametrize("inference", [None, Sweep()])
+@pytest.mark.parametrize("name", PRECISIONS)
+def test_the_default_step_is_one_over_the_precision_and_settles(name, inference):
+    rule = PredictiveCoding(precision=PRECISIONS[name], inference=inference)
+    credit = credit_of(rule)
+    assert credit.info.settled
+    assert_close(credit.grads, jax.grad(loss_fn)(PARAMS, *DATA))
+    # The control: a step of 1 for all.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        same = credit_of(replace(rule, rate=1.0))
+    if inference is None:
+        assert not same.info.settled
+    assert distance(same.grads, credit.grads) > 0.1
+
+
+@pytest.mark.parametrize("prediction", ["fixed", "free"])
+def test_a_step_of_which_errors_grow_is_named_with_its_bound(prediction):
+    given = dict(zip(NAMES, (2.0, 4.0), strict=True))
+    rule = PredictiveCoding(rate=0.5, prediction=prediction, precision=given)
+    with pytest.warns(UserWarning, match=r"node '1', a step .* below 2 / 4 = 0\.5"):
+        init(rule)
+    init(replace(rule, rate=0.4))  # the control
 
 
 @pytest.mark.parametrize("precision", [1.0, 4.0])

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from .._jaxpr import Atom, Body, Literal, Op
+from .._jaxpr import Atom, Body, Literal, Op, Program, is_concrete
 from .._marks import mark_of
 from ._dataflow import ACTIVITY, CONSTANT, DATA, PARAMETER, Flow
 from ._graph import walk
@@ -182,6 +182,8 @@ def _is_read_well(flow: Flow, number: int, kept: set[int], derived: set[int]) ->
 
 # The kinds of the operands of a product of an activity and an array not learned.
 NOT_LEARNED = ([DATA, ACTIVITY], [CONSTANT, ACTIVITY])
+# In place of the position of an argument: what the loss function closes over.
+CONSTANTS = "constants"
 
 
 class Frozen(NamedTuple):
@@ -191,7 +193,9 @@ class Frozen(NamedTuple):
       array: the array, as worded in messages.
       operation: the operation.
       where: its line.
-      path: of the array among the arguments; None if the loss function closes over it.
+      path: of the array among the arguments, as `"0.w"`, or among the constants that
+        the loss function closes over, as `"constants.0"`; None for a constant that a
+        body holds, or that an outer transformation traces.
     """
 
     array: str
@@ -215,6 +219,7 @@ def frozen(flow: Flow, paths: Sequence[str], live: set[int]) -> tuple[Frozen, ..
     program = flow.program
     given = program.body.inputs[len(program.body.inputs) - len(paths) :]
     at: dict[int, str | None] = dict.fromkeys(program.constants)
+    at |= constant_paths(program)
     at |= dict(zip(given, paths, strict=True))
     found: dict[Frozen, None] = {}
     for site in walk(flow.program.body):
@@ -230,6 +235,16 @@ def frozen(flow: Flow, paths: Sequence[str], live: set[int]) -> tuple[Frozen, ..
                 path = at[number]
                 found[Frozen(_in_words(path), op.name, op.where, path)] = None
     return tuple(found)
+
+
+def constant_paths(program: Program) -> dict[int, str]:
+    """The path of each constant that an input can replace: equal arrays share one."""
+    return {
+        number: f"{CONSTANTS}.{i}"
+        for i, numbers in enumerate(program.arrays)
+        for number in numbers
+        if is_concrete(program.constants[number])
+    }
 
 
 def products_of(
@@ -270,7 +285,7 @@ def _is_real(flow: Flow, number: int) -> bool:
 
 def _in_words(path: str | None) -> str:
     """The leaf `1.w` of the arguments, as worded in messages."""
-    if path is None:
+    position, _, rest = (CONSTANTS if path is None else path).partition(".")
+    if position == CONSTANTS:
         return "what the loss function closes over"
-    position, _, rest = path.partition(".")
     return f"argument {position}" + (f" ({rest!r})" if rest else "")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from .._jaxpr import Body, Op, Program
+from .._evaluate._manual_axes import varying
+from .._jaxpr import Body, Literal, Op, Program
 from .._marks import mark_of
 from ._dataflow import ACTIVITY, PARAMETER, Flow
 from ._graph import walk
@@ -64,6 +65,21 @@ def require_no_mutable_arrays(program: Program) -> None:
                 "Compute with ordinary arrays: `x = x.at[i].add(y)`, or the carry of "
                 "a loop."
             )
+
+
+def require_same_loss(program: Program) -> None:
+    """Require, inside `jax.shard_map`, a loss that is the same on all devices."""
+    loss = program.body.outputs[0]
+    axes = () if isinstance(loss, Literal) else sorted(varying(program.shapes[loss]))
+    if axes:
+        names = repr(axes[0] if len(axes) == 1 else tuple(axes))
+        raise ValueError(
+            f"Inside `jax.shard_map` the loss differs along the mesh axis {names}: "
+            "each device returns that of its own examples, and a learning rule needs "
+            f"that of all. Return `jax.lax.pmean(loss, {names})` (`jax.lax.psum` with "
+            "`reduction='sum'`). Where devices train separate networks, call "
+            "`jax.shard_map` with `check_vma=False`."
+        )
 
 
 def require_marks(flow: Flow) -> None:

@@ -20,9 +20,12 @@ STRUCTURAL = frozenset(
     | {"dynamic_slice", "expand_dims", "gather", "name", "optimization_barrier"}
     | {"pad", "reduce_precision", "reshape", "rev", "sharding_constraint", "slice"}
     | {"split", "squeeze", "stack", "tile", "transpose", "unstack", "device_put"}
+    | {"pvary", "reshard", "mesh_cast"}
 )
+# Sums of an entry over devices, inside `jax.shard_map`.
+DEVICE_SUMS = frozenset({"psum", "psum_invariant"})
 # Each entry of the result depends on the same entry of the operands, linearly ...
-ELEMENTWISE_LINEAR = frozenset(
+ELEMENTWISE_LINEAR = DEVICE_SUMS | frozenset(
     {"add", "sub", "neg", "mul", "div", "convert_element_type", "copy", "copy_p"}
     | {"add_any", "reduce_precision", "name", "real"}
 )

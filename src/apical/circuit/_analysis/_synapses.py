@@ -15,7 +15,9 @@ from ._dataflow import DATA, PARAMETER, Flow
 from ._gain_or_synapse import Products
 from ._graph import walk
 from ._primitives import (
+    DEVICE_SUMS,
     LINEAR_NOT_REWRITTEN,
+    STRUCTURAL,
     SYNAPTIC,
     holds,
     holds_synaptic,
@@ -188,7 +190,7 @@ def _is_direct(flow: Flow, atom: Any) -> bool:
 
 # ---- Leaves that cannot have a second copy for the backward path, and why.
 
-_KNOWN = known_primitives()
+_KNOWN = known_primitives() | DEVICE_SUMS | STRUCTURAL
 
 
 @dataclass(frozen=True, eq=False)

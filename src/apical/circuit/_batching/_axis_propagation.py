@@ -13,9 +13,10 @@ from itertools import pairwise
 import jax
 import numpy as np
 
-from .._analysis._dataflow import CONSTANT, Flow
-from .._analysis._primitives import is_elementwise
+from .._analysis._dataflow import CONSTANT, DATA, Flow
+from .._analysis._primitives import DEVICE_SUMS, is_elementwise
 from .._analysis._varying_axes import dot_axes
+from .._evaluate._manual_axes import varying
 from .._jaxpr import Atom, Literal, Op, is_concrete
 from ._example_position import Place, reshaped, sliced
 
@@ -288,6 +289,17 @@ def _constant(flow: Flow, atom: Atom) -> jax.Array | None:
     return None if any(v is None for v in values) else op(*values)[i]
 
 
+def _over_devices(step: Step) -> Sequence[Place | None]:
+    """A sum over devices: it joins examples if they hold different ones."""
+    summed = set(step.params["axes"])
+    program = step.flow.program
+    data = (n for n in program.body.inputs if step.flow.kind_of(n) == DATA)
+    meet = any(
+        step.flow.varies(n) and summed & varying(program.shapes[n]) for n in data
+    )
+    return step.at(None if meet else step.axis)
+
+
 _MATRICES = (
     *("cholesky", "lu", "qr", "geqrf", "eigh", "eig", "svd", "triangular_solve"),
     *("householder_product", "tridiagonal_solve", "lu_pivots_to_permutation"),
@@ -296,6 +308,7 @@ _RULES: dict[str, Rule] = {
     **dict.fromkeys(("copy", "copy_p", "name", "reduce_precision"), _kept),
     **dict.fromkeys(("convert_element_type", "sharding_constraint"), _kept),
     **dict.fromkeys(("bitcast_convert_type", "reshard", "mesh_cast"), _kept),
+    "pvary": _kept,
     **dict.fromkeys(("optimization_barrier", "device_put"), _each_its_own),
     **dict.fromkeys(_MATRICES, _matrix),
     "broadcast_in_dim": _broadcast,
@@ -308,6 +321,7 @@ _RULES: dict[str, Rule] = {
     "fft": _fourier,
     "gather": _gather,
     "pad": _pad,
+    **dict.fromkeys(DEVICE_SUMS, _over_devices),
     "reshape": _reshape,
     "rev": _unless_along("dimensions"),
     "slice": _slice,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
 import jax
 
+from .._evaluate._manual_axes import devices, varying
+from .._evaluate._sharding import struct_like
 from .._jaxpr import Op
 from .._marks import OUTPUT
 from .._structure import Structure
@@ -42,9 +45,30 @@ class Batch:
         return self.examples.size
 
     @property
+    def total(self) -> int:
+        """The number of examples on all devices over which the loss is reduced."""
+        return self.size * self._devices
+
+    @property
     def scale(self) -> int:
         """The factor from an example's share of the gradient to its own gradient."""
-        return self.size if self.structure.spec.reduction == "mean" else 1
+        return self.total if self.structure.spec.reduction == "mean" else 1
+
+    @cached_property
+    def device_axes(self) -> frozenset[str]:
+        """The axes of a mesh along which devices hold other examples."""
+        flow = self.structure.flow
+        numbers = [n for n in flow.program.body.inputs if flow.varies(n)]
+        found = (varying(flow.program.shapes[n]) for n in numbers)
+        return frozenset[str]().union(*found)
+
+    @cached_property
+    def _devices(self) -> int:
+        """The number of devices that hold other examples."""
+        shapes = self.structure.flow.program.shapes
+        every = (shapes[n] for n in self.structure.flow.program.body.inputs)
+        sizes = {a: devices(s, [a]) for s in every for a in varying(s)}
+        return math.prod(sizes[axis] for axis in self.device_axes)
 
     # ---- Separation of examples.
 
@@ -227,7 +251,7 @@ class Batch:
         arrays = structs[first + second :]
         params = leaves.combine(structs[:first], structs[first : first + second])
         pairs = zip(arrays, self.examples.repeated(), strict=True)
-        twice = [jax.ShapeDtypeStruct(shape, x.dtype) for x, shape in pairs]
+        twice = [struct_like(x, shape, x.dtype) for x, shape in pairs]
         try:
             return self.retrace(params, self.structure.args.combine([], twice))
         except Exception as error:

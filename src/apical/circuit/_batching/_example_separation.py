@@ -24,7 +24,13 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from .._analysis._dataflow import ACTIVITY, CONSTANT, DATA, PARAMETER, Flow
-from .._analysis._primitives import LINEAR_NOT_REWRITTEN, STRUCTURAL, SUMS, SYNAPTIC
+from .._analysis._primitives import (
+    DEVICE_SUMS,
+    LINEAR_NOT_REWRITTEN,
+    STRUCTURAL,
+    SUMS,
+    SYNAPTIC,
+)
 from .._jaxpr import Atom, Body, Literal, Op
 from ._axis_propagation import follow
 from ._example_position import Place
@@ -134,6 +140,9 @@ class Separation:
             if not self._active(number, given):
                 place = _first([f[k] for f in followed.values()])
                 self.of[number] = ExampleInfo(place or self._guessed(op, k, given))
+                continue
+            if op.name == "shard_map":  # not entered: its body may sum over devices
+                self.of[number] = ExampleInfo(None, True, op)
                 continue
             own = {i: f[k] for i, f in followed.items() if given[i].is_own}
             others = [f[k] for i, f in followed.items() if i not in own]
@@ -256,7 +265,7 @@ class Separation:
 
 
 _NOTHING = ExampleInfo()
-_LINEAR = (STRUCTURAL | SUMS | SYNAPTIC | LINEAR_NOT_REWRITTEN) | {
+_LINEAR = (DEVICE_SUMS | STRUCTURAL | SUMS | SYNAPTIC | LINEAR_NOT_REWRITTEN) | {
     *("add", "sub", "neg", "mul", "div", "add_any", "real", "imag", "select_n"),
     *("scatter-add", "scatter", "dynamic_update_slice", "fft"),
 }

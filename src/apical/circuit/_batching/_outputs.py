@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from .._evaluate._sharding import struct_like
 from .._evaluate._taps import Tap
 from .._marks import INTERNAL, OUTPUT
 from ._example_position import Place, unfolded, unfolded_axis
@@ -56,7 +57,7 @@ class Outputs:
             shapes[0]
             if self.alone
             else jax.eval_shape(
-                self.join, [jax.ShapeDtypeStruct(s.shape, s.dtype) for s in shapes]
+                self.join, [struct_like(s, s.shape, s.dtype) for s in shapes]
             )
         )
 

@@ -16,7 +16,8 @@ from .._analysis._dataflow import ACTIVITY, Flow
 from .._analysis._graph import walk
 from .._jaxpr import Body, Literal, Op
 from ._interpreter import Runner, Scope
-from ._sharding import in_front, zeros
+from ._manual_axes import scan
+from ._sharding import struct_like, zeros
 
 
 def enter_remat(runner: Runner, op: Op, scope: Scope, inject: Any) -> Sequence[Any]:
@@ -87,7 +88,7 @@ def _in_turn(runner: Runner, op: Op, scope: Scope, inject: Any) -> Sequence[Any]
         copies, n = _where(weights, outs, copies), loop.carry
         return (outs[:n], copies[:n]), (outs[n:], copies[n:], sites)
 
-    (carry, copies), (ys, stacked, sites) = jax.lax.scan(
+    (carry, copies), (ys, stacked, sites) = scan(
         step,
         (carry, copies),
         (xs, moving, inject),
@@ -186,8 +187,7 @@ def _site_shapes(
     for site in (s for body in op.bodies for s in walk(body)):
         for number in site.op.outputs:
             inner = flow.program.shapes[number]
-            divided = in_front(inner.sharding, len(site.loops))
-            shape = (*site.loops, *inner.shape)
-            struct = jax.ShapeDtypeStruct(shape, inner.dtype, sharding=divided)
+            shape, loops = (*site.loops, *inner.shape), len(site.loops)
+            struct = struct_like(inner, shape, inner.dtype, loops)
             found.update(dict.fromkeys(sites.get(number, ()), struct))
     return found

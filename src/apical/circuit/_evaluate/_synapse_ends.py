@@ -1,40 +1,41 @@
 """The two ends of a synapse in every time step: its input, and the node it drives.
 
-Found in two parts: `SynapseEnds`, what is known from the program (which node, which
-axis is time, which holds the examples), and `evaluate`, the values in one evaluation.
+`SynapseEnds` is what is known from the program: which node, which axis is time, which
+holds the examples, and which loops run over layers. The values of one evaluation are
+found from it (`_synapse_values`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._analysis._dataflow import Flow
 from .._analysis._driven_node import Driven, Way, driven
 from .._analysis._graph import bound
 from .._analysis._synapses import WeightedOp
 from .._analysis._varying_axes import dot_axes
 from .._batching._example_separation import Separation
 from .._jaxpr import Atom, Body, Literal, Loop, Op
-from .._marks import INTERNAL, OUTPUT
+from .._marks import OUTPUT
 from .._structure import Structure
-from ._control_flow import ENTER
-from ._interpreter import Plan, Runner, Scope
 
 NODE, NODE_OR_OUTPUT, SYNAPSE = POSTS = ("node", "node or output", "synapse")
 
 
+_BRANCH = (
+    "in a branch of a `cond`, so that it may be at rest. Where the choice is known "
+    "before the loss function is traced, use `if`; else compute both branches and "
+    "choose between their results by `jnp.where`, so that the synapses of both work"
+)
+
+
 class UnknownUnitError(ValueError):
     """It cannot be told what the unit behind a synapse did."""
-
-
-# ---- What is known from the program.
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +49,8 @@ class SynapseEnds:
       name: of the synapse.
       node: the variable of the node that it drives, or of what stands for it.
       loops: the loops around the node, from the outside.
+      layers: the positions in `loops` of those that run over layers: their steps have
+        weights of their own, which are read from stacked arrays (`xs`).
       time: the axis of time in its input and in its output, where it stands before the
         loop; else None.
       back: the moves that bring a step of the node into the shape of a step of the
@@ -62,6 +65,7 @@ class SynapseEnds:
     name: str
     node: int
     loops: tuple[Loop, ...]
+    layers: tuple[int, ...]
     time: tuple[int, int] | None
     back: tuple[tuple[str, tuple[int, ...]], ...]
     examples: tuple[int | None, int | None, int | None]
@@ -70,6 +74,26 @@ class SynapseEnds:
     def input(self) -> Atom:
         """The variable of the input."""
         return self.op.inputs[1 - self.weight]
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """The number of layers in each loop over layers."""
+        return tuple(self.loops[i].length for i in self.layers)
+
+    @property
+    def timed(self) -> bool:
+        """Whether some loop around it runs over time."""
+        return len(self.loops) > len(self.layers)
+
+    def in_steps(self, x: jax.Array) -> jax.Array:
+        """A value in these loops as `[*layers, steps, ...]`, the first step first."""
+        front = len(self.layers)
+        x = jnp.moveaxis(x, self.layers, range(front))
+        rest = [loop for i, loop in enumerate(self.loops) if i not in self.layers]
+        backwards = [front + i for i, loop in enumerate(rest) if loop.reverse]
+        x = jnp.flip(x, backwards) if backwards else x
+        steps = math.prod(loop.length for loop in rest)
+        return x.reshape(*self.counts, steps, *x.shape[len(self.loops) :])
 
     @property
     def unit_axes_of_output(self) -> tuple[tuple[int, int], ...]:
@@ -149,16 +173,16 @@ class _Finder:
     def ends(self, found: WeightedOp, name: str) -> SynapseEnds:
         op, weight = found.op, found.weight
         if weight is None or op.name not in ("dot_general", "conv_general_dilated"):
-            raise self._refusal(name, op, f"it is a `{op.name}`, with no weight matrix")
+            raise self._refusal(name, op, f"it is a `{op.name}`, not a matrix product")
         if op.name == "conv_general_dilated" and weight == 0:
             raise self._refusal(name, op, "its weight is slid over")
         if self.around[id(op)] is None:
-            raise self._refusal(name, op, "it stands in a branch of a `cond`")
+            raise self._refusal(name, op, f"it stands {_BRANCH}")
         node, way = self._driven(op, name)
         own, loops = self.around[id(op)], self.around[id(self.flow.maker[node][0])]
         assert own is not None
         if loops is None:
-            raise self._refusal(name, op, "its unit stands in a branch of a `cond`")
+            raise self._refusal(name, op, f"its unit stands {_BRANCH}")
         before = sum(move.kind == "loop" for move in way)
         if own + loops[len(own) :] != loops or len(own) + before != len(loops):
             raise self._refusal(name, op, "its unit stands in another loop")
@@ -176,9 +200,27 @@ class _Finder:
             first = None if first == times[0] else first - (times[0] < first)
         second, third = rest
         examples = first, second, third
+        layers = self._layers(op.inputs[weight], own)
         return SynapseEnds(
-            op, weight, found.leaves, name, node, loops, times, back, examples
+            op, weight, found.leaves, name, node, loops, layers, times, back, examples
         )
+
+    def _layers(self, weight: Atom, loops: tuple[Loop, ...]) -> tuple[int, ...]:
+        """The loops around a synapse in each of whose steps the weight is another."""
+        found, seen, stack = set[int](), set[Atom](), [weight]
+        while stack:
+            atom = stack.pop()
+            if isinstance(atom, Literal) or atom in seen:
+                continue
+            seen.add(atom)
+            if atom in self.flow.entry:
+                op, body, i = self.flow.entry[atom]
+                if stacked(op, i):
+                    found.add(id(op.loop))
+                stack += bound(op, body, i)[:1]
+            elif atom in self.flow.maker:
+                stack += self.flow.maker[atom][0].inputs
+        return tuple(i for i, loop in enumerate(loops) if id(loop) in found)
 
     def _driven(self, op: Op, name: str) -> tuple[int, Way]:
         if self.post == SYNAPSE:
@@ -289,6 +331,11 @@ class _Finder:
         return place.axis if place.outer == place.inner == 1 else None
 
 
+def stacked(op: Op, i: int) -> bool:
+    """Whether an operand of a loop is an array with an entry for each step (`xs`)."""
+    return op.loop is not None and i >= op.loop.consts + op.loop.carry
+
+
 def _same_axis(after: Sequence[int], before: Sequence[int], axis: int) -> int | None:
     """The axis before a reshape that has the entries of an axis after it."""
     below = math.prod(after[axis + 1 :])
@@ -308,91 +355,3 @@ def _surroundings(
             inner = loops if op.loop is None or loops is None else (*loops, op.loop)
             for sub in op.bodies:
                 yield from _surroundings(sub, None if op.name == "cond" else inner)
-
-
-# ---- The effective weight as a function of the parameters.
-
-
-def effective_weight(flow: Flow, atom: Atom, known: Mapping[int, Any]) -> Any:
-    """The value of a weight, from the values of the program's inputs.
-
-    Raises:
-      ValueError: for a weight that changes from step to step of a loop.
-    """
-    made: dict[int, Any] = {}
-
-    def read(atom: Atom) -> Any:
-        if isinstance(atom, Literal):
-            return atom.value
-        if atom in known:
-            return known[atom]
-        if atom in flow.entry:
-            return read(_outside(flow, atom))
-        if atom not in made:
-            op = flow.maker[atom][0]
-            made.update(zip(op.outputs, op(*map(read, op.inputs)), strict=True))
-        return made[atom]
-
-    return read(atom)
-
-
-def _outside(flow: Flow, number: int) -> Atom:
-    op, body, i = flow.entry[number]
-    if op.loop is not None and i >= op.loop.consts:
-        raise ValueError(
-            f"The weight in the loop at {op.where} is another one in every step, as in "
-            "a loop over layers: a plasticity rule takes a loop to run over time."
-        )
-    return bound(op, body, i)[0]
-
-
-# ---- The values.
-
-
-def _before(i: int) -> str:
-    return f"{INTERNAL}input of synapse {i}"
-
-
-def _after(number: int) -> str:
-    return f"{INTERNAL}node {number}"
-
-
-class _Reader(Runner):
-    """A run that keeps the input of each chosen synapse."""
-
-    def op(self, op: Op, scope: Scope, inject: Any) -> Sequence[Any]:
-        if id(op) in self.plan.crossed:
-            i, weight = self.plan.crossed[id(op)]
-            scope.sites[_before(i)] = scope.read(op.inputs[1 - weight])
-        return super().op(op, scope, inject)
-
-
-def evaluate(
-    structure: Structure, every: Sequence[SynapseEnds], inputs: Sequence[Any]
-) -> tuple[list[Any], list[tuple[jax.Array, jax.Array]]]:
-    """The outputs of the program, and the input and node of each synapse.
-
-    Time is the first axis of both, in the order in which steps are taken; of length 1
-    where there is no loop.
-    """
-    plan = Plan(
-        {e.node: [_after(e.node)] for e in every},
-        {id(e.op): (i, e.weight) for i, e in enumerate(every)},
-    )
-    runner = _Reader(structure.flow, plan, ENTER, None, {}, None)
-    outs, sites = runner(inputs, [])
-    found = []
-    for i, e in enumerate(every):
-        before, node = sites[_before(i)], in_order(sites[_after(e.node)], e.loops)
-        if e.time is not None:
-            before = jnp.moveaxis(before, e.time[0], 0)
-        found.append((in_order(before, e.loops), node))
-    return outs, found
-
-
-def in_order(x: jax.Array, loops: Sequence[Loop]) -> jax.Array:
-    """The steps of all loops around a value on one axis, the first step first."""
-    backwards = [i for i, loop in enumerate(loops) if loop.reverse]
-    x = jnp.flip(x, backwards) if backwards else x
-    steps = math.prod(loop.length for loop in loops)
-    return x.reshape(steps, *x.shape[len(loops) :])

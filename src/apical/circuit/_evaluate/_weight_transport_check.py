@@ -28,6 +28,7 @@ from .._jaxpr import Atom, Body, Literal, Op, Program, trace_program
 from .._marks import NODE_MARK
 from ._control_flow import ENTER
 from ._interpreter import Plan, Runner
+from ._sharding import struct_like, zeros
 from ._taps import TAPS, Tap
 
 _GAIN = "apical.gain"
@@ -130,9 +131,9 @@ def _backward_program(
             runner = Runner(flow, plan, ENTER, entrance, errors, backward)
             return runner(inputs, copies)[0][0]
 
-        zeros = {name: jnp.zeros(s.shape, s.dtype) for name, s in shapes.items()}
-        leaves = jax.tree.leaves(jax.vjp(loss, zeros)[1](one))
-        return sum((jnp.sum(leaf) for leaf in leaves), start=jnp.zeros_like(one))
+        still = {name: zeros(s) for name, s in shapes.items()}
+        leaves = jax.tree.leaves(jax.vjp(loss, still)[1](one))
+        return sum(map(jnp.sum, leaves), start=jnp.zeros_like(one))
 
     loss = flow.program.body.outputs[0]
     one = jax.ShapeDtypeStruct((), _dtype(flow, loss))
@@ -168,7 +169,8 @@ def _entrances(
         if flow.is_activity(number) and not flow.is_weight(number):
             inner = flow.program.shapes[number]
             sites[number] = [str(i)]
-            struct = jax.ShapeDtypeStruct((*site.loops, *inner.shape), inner.dtype)
+            shape, loops = (*site.loops, *inner.shape), len(site.loops)
+            struct = struct_like(inner, shape, inner.dtype, loops)
             shapes[str(i)] = struct
     return sites, shapes
 

@@ -27,7 +27,7 @@ from ._streaming import (
     within_step,
     without_credit,
 )
-from ._traces._online_loops import Loop, OnlineLoops, find_loops
+from ._traces._online_loops import Loop, OnlineLoops, find_loops, readout_loops
 from ._traces._unit_loop import Traces
 
 
@@ -89,6 +89,15 @@ class ProgramLoops:
         found = without_credit(self.structure, self.of_units(passes))
         return tuple(names[i] for i in found)
 
+    def cut_readouts(self) -> tuple[str, ...]:
+        """The lines of loops of read-outs that continue from call to call.
+
+        What reaches the weights below through their states is lost.
+        """
+        if self.structure.spec.carry is None:
+            return ()
+        return tuple(op.where for op in readout_loops(self.structure))
+
     def require_nodes(self, passes: str, rule: str) -> None:
         """Require that signals can be sent to every node inside the loops.
 
@@ -101,6 +110,8 @@ class ProgramLoops:
         for loop in self.of_units(passes):
             parts = [p for p in (loop.parts.units, loop.parts.readouts) if p]
             found = {name for p in parts for name in taps_of(p, every, None, {}).names}
+            picked = loop.scans.indexed.names(every).values()
+            found.update(name for each in picked for name in each)
             inside = (s.op for body in loop.scans.op.bodies for s in walk(body))
             made = ((names.get(n), op) for op in inside for n in op.outputs)
             for name, op in made:

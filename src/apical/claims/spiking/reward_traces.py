@@ -1,17 +1,22 @@
 """Three-factor learning from rewards: STDP in the trace, or the score function."""
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from apical import rules
 from apical.claims._claim import Claim, Lines, Published, Scale, Task, TaskContext
-from apical.claims._data import data_names, first_examples
+from apical.claims._data import data_names
 from apical.claims._effect_size import LEAST_SEEDS, paired_difference
 from apical.claims._plots import draw_over_epochs, panel_figure, rules_in
 from apical.claims._verdict import Finding, Verdict, decide
+from apical.claims.spiking._picture_runs import (
+    Size,
+    chosen_rate,
+    parts_of,
+    tried,
+)
 from apical.claims.spiking._rewarded_units import (
     REWARDED_STDP,
     SCORE_FUNCTION,
@@ -20,15 +25,13 @@ from apical.claims.spiking._rewarded_units import (
     mean_reward,
     trained,
 )
-from apical.claims.spiking._winner_take_all import Parts, spike_probabilities
+from apical.claims.spiking._winner_take_all import Parts
 from apical.lab._registry import CONTROL
-from apical.lab.data._load import load
 from apical.lab.storage._jsonl import Line
 
 SCORE, BOTH, CAUSAL = "score-function", "stdp-trace", "stdp-trace, causal half"
 MARGIN = 0.5  # points of the mean reward, on MNIST
 SOURCE = "Frémaux, Sprekeler & Gerstner 2010, Journal of Neuroscience"
-_TUNING_SEED = 1000  # not among those that are reported
 LEARNING: dict[str, Learning] = {
     SCORE: SCORE_FUNCTION,
     BOTH: REWARDED_STDP,
@@ -36,19 +39,6 @@ LEARNING: dict[str, Learning] = {
     CONTROL: SCORE_FUNCTION,  # at a step size of 0
 }
 _LOWEST, _HIGHEST = 1e-4, 1.0
-
-
-class Size(NamedTuple):
-    """The size of the runs."""
-
-    data: str
-    trained: int | None
-    tested: int | None
-    units: int
-    steps: int
-    epochs: int
-    seeds: int
-    trials: int
 
 
 SIZES: dict[Scale, Size] = {
@@ -67,10 +57,9 @@ def tasks(scale: Scale) -> Iterable[Task]:
 
 
 def _lines(context: TaskContext, name: str, size: Size) -> Iterable[Line]:
-    data = load(size.data, context.data_dir, context.download)
-    train, test = spike_probabilities(first_examples(data, size.trained, size.tested))
+    train, test = parts_of(context, size)
     trials = [] if name == CONTROL else _trials(name, train, size)
-    rate = next((t["learning_rate"] for t in trials if t["chosen"]), 0.0)
+    rate = chosen_rate(trials)
     yield from trials
     epochs = size.epochs
     run = trained(LEARNING[name], train, size.units, size.steps, epochs)
@@ -86,25 +75,17 @@ def _lines(context: TaskContext, name: str, size: Size) -> Iterable[Line]:
 
 
 def _trials(name: str, train: Parts, size: Size) -> list[Line]:
-    """Every step size for half of the epochs, scored on the last fifth of training."""
-    cut = len(train.x) * 4 // 5
-    kept = Parts(train.x[:cut], train.y[:cut])
-    held = Parts(train.x[cut:], train.y[cut:])
-    half = max(1, size.epochs // 2)
-    run = trained(LEARNING[name], kept, size.units, size.steps, half)
-    rates = np.geomspace(_LOWEST, _HIGHEST, size.trials).tolist()
-    found = []
-    for rate in rates:
-        *_, weights = run(_TUNING_SEED, rate)
-        found.append(mean_reward(weights, held, size.steps))
-    best = int(np.argmax([-1.0 if score is None else score for score in found]))
-    return [
-        {
-            **{"data": size.data, "rule": name, "trial": i, "learning_rate": rate},
-            **{"numbers": "{}", "held_out_accuracy": score, "chosen": i == best},
-        }
-        for i, (rate, score) in enumerate(zip(rates, found, strict=True))
-    ]
+    """Every step size, tried on a part of the training pictures."""
+    return tried(
+        name,
+        size,
+        train,
+        np.geomspace(_LOWEST, _HIGHEST, size.trials).tolist(),
+        lambda kept, epochs: trained(
+            LEARNING[name], kept, size.units, size.steps, epochs
+        ),
+        lambda weights, _, held: mean_reward(weights, held, size.steps),
+    )
 
 
 def judge(lines: Lines) -> Verdict:
@@ -197,7 +178,13 @@ CLAIM = Claim(
         f"{LEAST_SEEDS} seeds, not settled. STDP against no learning: shown only."
     ),
     trials=16,
-    hours=0.7,
+    remaining=(
+        "The source's explanation fits: without a critic for each stimulus the mean "
+        "update of STDP at a constant reward is not zero, and this bias hides what the "
+        "reward says. Its causal half alone learns a little; the score function, whose "
+        "mean update is zero, answers 61 % rightly."
+    ),
+    hours=0.3,
     tasks=tasks,
     judge=judge,
     draw=draw,

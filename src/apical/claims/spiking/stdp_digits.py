@@ -1,7 +1,6 @@
 """STDP learns digits without labels, in a winner-take-all network."""
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
 import numpy as np
 import optax
@@ -9,26 +8,29 @@ from matplotlib.figure import Figure
 
 from apical import rules
 from apical.claims._claim import Claim, Lines, Published, Scale, Task, TaskContext
-from apical.claims._data import data_names, first_examples
+from apical.claims._data import data_names
 from apical.claims._effect_size import LEAST_SEEDS, paired_difference
 from apical.claims._plots import draw_over_epochs, panel_figure, rules_in
 from apical.claims._published_numbers import final_error
 from apical.claims._verdict import Finding, Verdict, decide
+from apical.claims.spiking._picture_runs import (
+    Size,
+    chosen_rate,
+    parts_of,
+    tried,
+)
 from apical.claims.spiking._winner_take_all import (
     Parts,
     Recipe,
     accuracy,
-    spike_probabilities,
     trained,
 )
 from apical.lab._registry import BASELINE, CONTROL
-from apical.lab.data._load import load
 from apical.lab.storage._jsonl import Line
 
 STDP = "stdp"
 MARGIN = 0.5  # points, on MNIST
 SOURCE = "Diehl & Cook 2015, Frontiers in Computational Neuroscience"
-_TUNING_SEED = 1000  # not among those that are reported
 _TRACE = rules.PresynapticTrace(1.0, 5.0, 0.2)
 RECIPES: dict[str, Recipe] = {
     STDP: Recipe(rules.STDP(_TRACE), optax.identity(), competes=True),
@@ -37,19 +39,6 @@ RECIPES: dict[str, Recipe] = {
     CONTROL: Recipe(rules.STDP(_TRACE), optax.set_to_zero(), competes=True),
 }
 _RATES = {STDP: (0.03, 100.0), BASELINE: (1e-4, 1e-1)}
-
-
-class Size(NamedTuple):
-    """The size of the runs."""
-
-    data: str
-    trained: int | None
-    tested: int | None
-    units: int
-    steps: int
-    epochs: int
-    seeds: int
-    trials: int
 
 
 SIZES: dict[Scale, Size] = {
@@ -77,10 +66,9 @@ def tasks(scale: Scale) -> Iterable[Task]:
 
 
 def _lines(context: TaskContext, rule: str, size: Size) -> Iterable[Line]:
-    data = load(size.data, context.data_dir, context.download)
-    train, test = spike_probabilities(first_examples(data, size.trained, size.tested))
+    train, test = parts_of(context, size)
     trials = [] if rule == CONTROL else _trials(rule, train, size)
-    rate = next((t["learning_rate"] for t in trials if t["chosen"]), 0.0)
+    rate = chosen_rate(trials)
     yield from trials
     run = trained(RECIPES[rule], train, size.units, size.steps, size.epochs)
     for seed in range(size.seeds):
@@ -95,26 +83,17 @@ def _lines(context: TaskContext, rule: str, size: Size) -> Iterable[Line]:
 
 
 def _trials(rule: str, train: Parts, size: Size) -> list[Line]:
-    """Every step size for half of the epochs, scored on the last fifth of training."""
-    cut = len(train.x) * 4 // 5
-    kept, held = (
-        Parts(train.x[:cut], train.y[:cut]),
-        Parts(train.x[cut:], train.y[cut:]),
+    """Every step size, tried on a part of the training pictures."""
+    return tried(
+        rule,
+        size,
+        train,
+        drawn_rates(rule, size.trials),
+        lambda kept, epochs: trained(
+            RECIPES[rule], kept, size.units, size.steps, epochs
+        ),
+        lambda net, kept, held: accuracy(net, kept, held, size.steps),
     )
-    run = trained(RECIPES[rule], kept, size.units, size.steps, max(1, size.epochs // 2))
-    rates = drawn_rates(rule, size.trials)
-    found = []
-    for rate in rates:
-        *_, net = run(_TUNING_SEED, rate)
-        found.append(accuracy(net, kept, held, size.steps))
-    best = int(np.argmax([-1.0 if score is None else score for score in found]))
-    return [
-        {
-            **{"data": size.data, "rule": rule, "trial": i, "learning_rate": rate},
-            **{"numbers": "{}", "held_out_accuracy": score, "chosen": i == best},
-        }
-        for i, (rate, score) in enumerate(zip(rates, found, strict=True))
-    ]
 
 
 def judge(lines: Lines) -> Verdict:
@@ -200,7 +179,12 @@ CLAIM = Claim(
         f"than {LEAST_SEEDS} seeds, not settled."
     ),
     trials=16,
-    hours=1.0,
+    remaining=(
+        "29 % error, where the source has 17 % with as many units and twelve times as "
+        "many pictures. The accuracy still rises in the last epochs, as the step size "
+        "falls. On the same network backpropagation is 20 points better, with labels."
+    ),
+    hours=0.4,
     tasks=tasks,
     judge=judge,
     draw=draw,

@@ -7,3 +7,5 @@ from apical.lab.models._registry import MODELS as MODELS
 from apical.lab.models._registry import check_model as check_model
 from apical.lab.models._registry import find_model as find_model
 from apical.lab.models._registry import own_model as own_model
+from apical.lab.models._torch import build_model as build_model
+from apical.lab.models._torch import check_operations as check_operations

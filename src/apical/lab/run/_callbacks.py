@@ -1,8 +1,10 @@
-"""The event that the callback of `compare` receives after each epoch."""
+"""The event that the callbacks of `compare` receive after each epoch."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
+from apical.lab._errors import LabError
 from apical.lab.storage._jsonl import Line
 
 
@@ -36,3 +38,25 @@ class EpochEvent(NamedTuple):
         first, names = records[0], ("model", "rule", "epoch", "epochs")
         common = {name: first[name] for name in names}
         return cls(**common, records=records, layers=layers, trained=list(trained))
+
+
+Callback = Callable[[EpochEvent], None]
+
+
+def require_callbacks(callbacks: Sequence[Callback]) -> None:
+    """Refuse what is no sequence of functions."""
+    if not isinstance(callbacks, Sequence) or not all(map(callable, callbacks)):
+        raise LabError(
+            f"callbacks= must be a list of functions of an event, not {callbacks!r}"
+        )
+
+
+@contextmanager
+def closing(callbacks: Sequence[Callback]) -> Iterator[None]:
+    """Call `close` of every callback that has it at the end, also after an error."""
+    with ExitStack() as stack:
+        for callback in callbacks:
+            close = getattr(callback, "close", None)
+            if close is not None:
+                stack.callback(close)
+        yield

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,7 @@ class Plan:
         return shared(self.settings)
 
     def runners(
-        self, store: ResultStore, callback: Callback | None = None
+        self, store: ResultStore, callbacks: Sequence[Callback] = ()
     ) -> list[ModelRunner]:
         """One runner for each model."""
         return [
@@ -65,7 +65,7 @@ class Plan:
                 self.sweep,
                 store,
                 self.shared,
-                callback,
+                callbacks,
             )
             for name, model in self.models.items()
         ]

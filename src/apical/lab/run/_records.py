@@ -20,7 +20,7 @@ from apical.lab.training._train import Epoch, Scores
 from apical.lab.training._tuning import Choice
 
 _PACKAGES = ("jax", "jaxlib", "numpy", "optax", "equinox")
-_MEASURED = (
+MEASURED = (
     *("training_loss", "test_loss"),
     *("alignment_hidden", "alignment", "norm_ratio", "sign_agreement"),
     *("seconds_per_step", "seconds_per_step_of_backpropagation", "seconds_compiling"),
@@ -90,7 +90,7 @@ def refused_lines(message: str, seeds: tuple[int, ...], score: Score) -> Iterato
     """One line per seed for a rule that refuses the model, with its message."""
     for seed in seeds:
         known = {"seed": seed, "epoch": 0, "status": "refused", "message": message}
-        yield {**known, **dict.fromkeys((*_MEASURED, f"test_{score.field}"))}
+        yield {**known, **dict.fromkeys((*MEASURED, f"test_{score.field}"))}
 
 
 def layer_lines(epoch: Epoch, seeds: tuple[int, ...]) -> Iterator[Line]:

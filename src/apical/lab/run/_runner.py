@@ -5,7 +5,7 @@ stage that has ended is not repeated, and one that was interrupted continues fro
 checkpoint.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from apical.lab._rule_spec import RuleSpec
 from apical.lab.data._labels import Score, labels_of
 from apical.lab.report._summary import by_run, summarise
 from apical.lab.report._terminal_table import outcome
-from apical.lab.run._callbacks import EpochEvent
+from apical.lab.run._callbacks import Callback, EpochEvent
 from apical.lab.run._measurements import BaselineTimer, cost_line
 from apical.lab.run._progress import ProgressReporter
 from apical.lab.run._records import (
@@ -50,7 +50,6 @@ from apical.lab.training._tuning import (
 )
 
 _COMPILING = 5.0
-Callback = Callable[[EpochEvent], None]
 
 
 class Sweep(NamedTuple):
@@ -75,7 +74,7 @@ class ModelRunner:
         sweep: the hyper-parameter search. None: every rule has its defaults.
         store: where results are written.
         shared: fields of every line: versions, machine, options.
-        callback: called after every epoch.
+        callbacks: called after every epoch.
     """
 
     def __init__(
@@ -85,10 +84,10 @@ class ModelRunner:
         sweep: Sweep | None,
         store: ResultStore,
         shared: Line,
-        callback: Callback | None = None,
+        callbacks: Sequence[Callback] = (),
     ):
         self.config, self.seeds, self.sweep = config, seeds, sweep
-        self.store, self.shared, self.callback = store, shared, callback
+        self.store, self.shared, self.callbacks = store, shared, callbacks
 
     @cached_property
     def setup(self) -> TrainSetup:
@@ -232,9 +231,11 @@ class ModelRunner:
                 measured = epoch_lines(epoch, seeds, self._score)
                 records = [line | m for m in measured]
                 store.records.write(*records)
-                if self.callback is not None:
+                if self.callbacks:
                     trained = self.setup.models(epoch.learned)
-                    self.callback(EpochEvent.of(records, layers, trained))
+                    event = EpochEvent.of(records, layers, trained)
+                    for callback in self.callbacks:
+                        callback(event)
         store.finish(stage)
 
     def _cost(self, name: str, spec: RuleSpec, chosen: Choice, line: Line) -> None:

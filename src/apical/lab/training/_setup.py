@@ -19,10 +19,18 @@ import apical
 from apical.lab._errors import LabError, failure
 from apical.lab.data._labels import labels_of
 from apical.lab.data._load import Data
-from apical.lab.models import Model, check_layout, check_model, layout_note
+from apical.lab.models import (
+    Model,
+    build_model,
+    check_layout,
+    check_model,
+    check_operations,
+    layout_note,
+)
 from apical.lab.training._loss import Loss
 
 _HELD_OUT, _HELD_OUT_AT_MOST = 1 / 5, 10_000
+_TRIED = 4  # examples on which a model from torch is compared with itself
 
 
 class TrainConfig(NamedTuple):
@@ -127,6 +135,8 @@ class TrainSetup:
         self.loss = Loss(static, labels_of(data), config.loss)
         if config.model.convolves:
             self._check_layout(params, statistics)
+        model = eqx.combine(params, static)
+        check_operations(model, self.x[:_TRIED], config.model_name)
 
     @property
     def batch(self) -> tuple[jax.Array, jax.Array]:
@@ -169,7 +179,8 @@ class TrainSetup:
     def _build(self, key: jax.Array) -> Any:
         data = self.config.data
         try:
-            return self.config.model.build(key, data.shape, data.classes)
+            build = self.config.model.build
+            return build_model(build, key, data.shape, data.classes)
         except LabError:
             raise
         except Exception as error:

@@ -22,7 +22,7 @@ from .._field_checks import check_positive, check_whole
 from .._iteration import repeat
 from .._local_derivatives import LocalDerivatives, local_derivatives
 from .._numerics import relative_norm, upcast
-from ..feedback._relaxation_feedback import AbstractFeedback
+from ..feedback._relaxation_feedback import AbstractFeedback, beside_frozen
 from ._settling import SETTLED, Settling, damped_step
 
 
@@ -127,20 +127,31 @@ class ActivationRelaxation(Rule):
 
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
         """Check that nodes are separated; draw the feedback weights."""
-        del args
         circuit.require_nodes(or_flat=True)
         _ = circuit.scale
         if self.steps is not None:
             warn_of_unreached_nodes(type(self).__name__, self.steps, circuit.distances)
-        return () if self.feedback is None else self.feedback.init(circuit, key, params)
+        if self.feedback is None:
+            return ()
+        whole, everything = beside_frozen(self.feedback, circuit, params, args)
+        return self.feedback.init(whole, key, everything)
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
         """Relax, then pull the activities back to the parameters of each node."""
         linear, errors, info = self._relax(circuit, params, state, args)
-        grads = circuit.leaves.combine(linear.pull(1.0, errors)[0])
+        own = len(circuit.leaves.learned)  # without those of frozen networks
+        grads = circuit.leaves.combine(linear.pull(1.0, errors)[0][:own])
         if self.feedback is not None:
             state = self.feedback.update(state, grads)
         return Credit(linear.value, linear.aux, grads, state, info)
+
+    def backward_path(
+        self, circuit: Circuit, params: Any, state: Any
+    ) -> dict[str, Any]:
+        """The feedback weights, if there are any."""
+        del circuit, params
+        own = self.feedback
+        return {} if own is None else {"feedback": own.carry(state)}
 
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
         """The feed-forward values; the teaching signals are the relaxed activities."""
@@ -150,8 +161,9 @@ class ActivationRelaxation(Rule):
 
     def _relax(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Relaxed:
         weights = None if self.feedback is None else self.feedback.carry(state)
+        whole, everything = beside_frozen(self.feedback, circuit, params, args)
         linear = local_derivatives(
-            circuit, params, args, feedback=weights, derivative=self.derivative
+            whole, everything, args, feedback=weights, derivative=self.derivative
         )
 
         def target(errors: Any) -> Any:

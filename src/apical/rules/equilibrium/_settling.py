@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ...circuit import OUTPUT, Circuit, drive_of
+from ...circuit import OUTPUT, Circuit, drive_of, mean_over_devices, over_devices
 from .._iteration import repeat
 from .._numerics import NodeArrays, root_of_ratio, squared_norm
 
@@ -127,7 +127,8 @@ class Units:
 
         ends = moved(_PROBE), moved(-_PROBE)
         slopes = jax.tree.map(lambda a, b: jnp.abs(a - b) / (2 * _PROBE), *ends)
-        return {n: jnp.mean(s < _UNRESPONSIVE) for n, s in slopes.items()}
+        shares = ((n, jnp.mean(s < _UNRESPONSIVE)) for n, s in slopes.items())
+        return {n: mean_over_devices(share) for n, share in shares}
 
     def scaled(self, values: NodeArrays) -> NodeArrays:
         """c_n s_n."""
@@ -181,9 +182,10 @@ class Units:
     ) -> Any:
         """sum_n <sent_n, z_n> + <output, y> - nudge L, with the values held."""
         found = self.read(values, learned, with_loss=nudge is not None)
-        parts = [jnp.sum(v * found.drives[n]) for n, v in sent.items()]
+        products = [v * found.drives[n] for n, v in sent.items()]
         if output is not None:
-            parts.append(jnp.sum(output * found.output))
+            products.append(output * found.output)
+        parts = [over_devices(jnp.sum(p)) for p in products]
         if nudge is not None:
             parts.append(-nudge * self.circuit.scale * found.loss)
         return sum(parts)

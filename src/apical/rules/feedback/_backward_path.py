@@ -3,7 +3,7 @@
 delta_l = (phi_{l+1} delta_{l+1}) * rho'(z_l),      phi in place of theta^T
 
 With `frozen_feedback` the same holds at the weights of frozen networks, which are
-arguments: `W_frozen^T` is replaced too.
+arguments or closed over: `W_frozen^T` is replaced too.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from typing import Any
 
 import jax
 
-from ...circuit import (
-    Circuit,
-    WithFrozen,
-    beside_params,
-    frozen_paths,
-    same_nodes,
-    with_frozen,
-)
+from ...circuit import Circuit
 from .._base import Credit, local_signals, rule
 from ._connection_masks import ConnectedRule
 from ._feedback_weights import through_feedback
+from ._frozen_feedback import (
+    FrozenFeedback,
+    check_frozen_feedback,
+    names_frozen,
+    of_params,
+    widened,
+)
 
 
 @rule
@@ -35,29 +35,24 @@ class BackwardPathRule(ConnectedRule):
     networks (`WithFrozen`) where these have feedback weights.
 
     Args:
-      frozen_feedback: which frozen networks, given as arguments, have feedback
-        weights: True for all, a tuple of positions after `params`, or False for none.
-        None: none, with a warning.
+      frozen_feedback: which frozen networks have feedback weights: True for all, False
+        for none, or a tuple of the positions of arguments after `params`, and of
+        `"constants"` for what the loss function closes over. None: none, with a
+        warning.
     """
 
-    frozen_feedback: bool | tuple[int, ...] | None = field(
+    frozen_feedback: FrozenFeedback = field(
         default=None, kw_only=True, metadata={"static": True}
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        given = self.frozen_feedback
-        if given is not None and not isinstance(given, bool) and not _positions(given):
-            raise ValueError(
-                "`frozen_feedback` must be True, False, None, or a tuple of the "
-                "positions of arguments after `params`, as `(0,)` for the first of "
-                f"them, not {given!r}."
-            )
+        check_frozen_feedback(self.frozen_feedback)
 
     @property
     def warns_of_frozen(self) -> bool:
         """Whether true weights of a frozen network in the backward path are named."""
-        return self.frozen_feedback is None or self.frozen_feedback is True
+        return names_frozen(self.frozen_feedback)
 
     def draw(self, circuit: Circuit, key: jax.Array, params: Any) -> Any:
         """The state before the first call: feedback weights and connections."""
@@ -97,33 +92,8 @@ class BackwardPathRule(ConnectedRule):
         """The cotangent through the feedback weights, at each node."""
         whole, everything = self.whole(circuit, params, args)
         path = self.backward_path(whole, everything, state)
-        found = local_signals(whole, everything, args, **path)
-        if whole is circuit:
-            return found
-        return {name: found[its] for name, its in same_nodes(circuit, whole).items()}
+        return local_signals(whole, everything, args, **path)
 
     def whole(self, circuit: Circuit, params: Any, args: Any) -> tuple[Circuit, Any]:
         """The circuit and parameters, with the frozen weights that have feedback."""
-        given = self.frozen_feedback
-        if given is None or given is False:
-            return circuit, params
-        paths = frozen_paths(circuit, None if given is True else given)
-        if not paths:
-            return circuit, params
-        whole = with_frozen(circuit, params, args, paths)
-        return whole, beside_params(circuit, params, args, paths)
-
-
-def of_params(tree: Any) -> Any:
-    """The part of a tree that belongs to the parameters."""
-    return tree.params if isinstance(tree, WithFrozen) else tree
-
-
-def _positions(given: Any) -> bool:
-    """Whether these are whole numbers of at least 0, each once."""
-    return (
-        isinstance(given, tuple)
-        and 0 < len(given) == len(set(given))
-        and all(isinstance(i, int) and not isinstance(i, bool) for i in given)
-        and min(given) >= 0
-    )
+        return widened(circuit, params, args, self.frozen_feedback)

@@ -197,7 +197,7 @@ class ConnectedRule(Rule):
 
     def credit(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Credit:
         """One backward pass through the feedback weights."""
-        here = self._masked_params(circuit, params, state)
+        here = self.trained_params(circuit, params, state)
         credit = self.masked_credit(circuit, here, state, args)
         connections = state.connections
         return credit._replace(
@@ -207,21 +207,21 @@ class ConnectedRule(Rule):
 
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
         """The teaching signal at each node."""
-        here = self._masked_params(circuit, params, state)
+        here = self.trained_params(circuit, params, state)
         return self.masked_signals(circuit, here, state, args)
 
     def reference(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
         """The gradient of the network without its removed connections."""
-        here = self._masked_params(circuit, params, state)
+        here = self.trained_params(circuit, params, state)
         grads = super().reference(circuit, here, state, args)
         return multiply(grads, state.connections.forward)
 
     def predict(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
         """The output of the network without its removed connections."""
-        here = self._masked_params(circuit, params, state)
+        here = self.trained_params(circuit, params, state)
         return super().predict(circuit, here, state, args)
 
-    def _masked_params(self, circuit: Circuit, params: Any, state: Any) -> Any:
+    def trained_params(self, circuit: Circuit, params: Any, state: Any) -> Any:
         """The parameters with removed weights 0; raises for states of other options."""
         wanted = {
             "removed_forward": state.connections.forward,

@@ -43,10 +43,11 @@ class FeedbackAlignment(BackwardPathRule):
       removed_backward: the fraction of backward connections that are removed.
       backward_noise: the standard deviation of the noise in feedback weights, drawn
         anew at every call, relative to their size.
-      frozen_feedback: which frozen networks, given as arguments (None in `batch_axes`),
-        have feedback weights of their own: True for all, a tuple of positions after
-        `params`, or False for none. None: none, with a warning. The trees in the state
-        are then `WithFrozen(params, frozen)`.
+      frozen_feedback: which frozen networks have feedback weights of their own: True
+        for all, False for none, or a tuple of the positions of arguments after `params`
+        (None in `batch_axes`), and of `"constants"` for what the loss function closes
+        over. None: none, with a warning. The trees in the state are then
+        `WithFrozen(params, frozen)`.
 
     Example:
       >>> import jax, jax.numpy as jnp, apical

@@ -122,19 +122,21 @@ def warn_of_frozen(circuit: Circuit) -> None:
     found = circuit.structure.frozen
     if not found:
         return
-    more = len(found) - _NAMED
-    listed = ", ".join(
-        f"{each.array} itself, in the `{each.operation}` at {each.where}"
-        for each in found[:_NAMED]
+    each_once = list(
+        dict.fromkeys(
+            f"{each.array} itself, in the `{each.operation}` at {each.where}"
+            for each in found
+        )
     )
+    more, listed = len(each_once) - _NAMED, ", ".join(each_once[:_NAMED])
     warnings.warn(
         f"Signals pass back through {listed}{f', and {more} more' if more > 0 else ''} "
         "(arguments are counted from 0 after `params`): all examples share it, so that "
         "it acts as a weight there, and what is not learned has no feedback weights. "
         "If it is a frozen network, `frozen_feedback=True` gives feedback weights to "
-        "it where it is an argument (`FeedbackAlignment`, `SignConcordance`, "
-        "`KolenPollack`, `WeightMirror`); for other rules make it a part of `params` "
-        "and let the optimiser freeze it (`optax.multi_transform` with "
+        "it (`FeedbackAlignment`, `SignConcordance`, `KolenPollack`, `WeightMirror`, "
+        "`RandomFeedback`); for other rules make it a part of `params` and let "
+        "the optimiser freeze it (`optax.multi_transform` with "
         "`optax.set_to_zero`). If it is data, as an adjacency matrix is, this is as it "
         "should be: say `frozen_feedback=False`, or "
         "`warnings.filterwarnings('ignore', 'Signals pass back through')`. "

@@ -21,7 +21,7 @@ from .._base import Credit, SearchSpace, cited, rule
 from .._field_checks import check_fraction
 from .._inner_optimizers import updates_of
 from .._numerics import fold_in_name
-from ._backward_path import BackwardPathRule, of_params
+from ._backward_path import BackwardPathRule
 from ._connection_masks import FeedbackState, multiply
 from ._feedback_weights import (
     draw_leaves,
@@ -29,6 +29,7 @@ from ._feedback_weights import (
     like_forward,
     require_different,
 )
+from ._frozen_feedback import of_params
 
 
 @rule
@@ -60,10 +61,11 @@ class KolenPollack(BackwardPathRule):
       removed_backward: the fraction of backward connections that are removed.
       backward_noise: the standard deviation of the noise in feedback weights, drawn
         anew at every call, relative to their size.
-      frozen_feedback: which frozen networks, given as arguments (None in `batch_axes`),
-        have feedback weights of their own: True for all, a tuple of positions after
-        `params`, or False for none. None: none, with a warning. The trees in the state
-        are then `WithFrozen(params, frozen)`.
+      frozen_feedback: which frozen networks have feedback weights of their own: True
+        for all, False for none, or a tuple of the positions of arguments after `params`
+        (None in `batch_axes`), and of `"constants"` for what the loss function closes
+        over. None: none, with a warning. The trees in the state are then
+        `WithFrozen(params, frozen)`.
 
     Example:
       >>> import jax, jax.numpy as jnp, optax, apical

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, NamedTuple, final
 import jax
 import optax
 
-from ...circuit import Circuit
+from ...circuit import Circuit, WithFrozen
 from .._field_checks import check_fraction, check_positive, check_transformation
 from .._inner_optimizers import apply_optimizer, init_optimizer
 from .._numerics import fold_in_name
@@ -24,6 +24,13 @@ from ._feedback_weights import (
     leaves_with_feedback,
     like_forward,
     require_different,
+)
+from ._frozen_feedback import (
+    FrozenFeedback,
+    check_frozen_feedback,
+    names_frozen,
+    of_params,
+    widened,
 )
 
 
@@ -36,6 +43,10 @@ class AbstractFeedback(abc.ABC):
 
     Attributes:
       learns: whether the weights are trained (they are then a second network).
+      frozen_feedback: the frozen networks that have feedback weights too, as for
+        `FeedbackAlignment`. If there are some, `init` receives the circuit and the
+        parameters with these (`WithFrozen`), and `carry` returns weights for both;
+        `update` receives the gradients of the parameters alone.
       citation: the source, as BibTeX.
 
     Example:
@@ -54,6 +65,7 @@ class AbstractFeedback(abc.ABC):
     """
 
     learns: bool = False
+    frozen_feedback: FrozenFeedback = None
     citation: ClassVar[str] = ""
 
     @abc.abstractmethod
@@ -67,6 +79,14 @@ class AbstractFeedback(abc.ABC):
     @abc.abstractmethod
     def update(self, state: Any, grads: Any) -> Any:
         """The state after a call, from the gradients of the forward weights."""
+
+
+def beside_frozen(
+    feedback: AbstractFeedback | None, circuit: Circuit, params: Any, args: Any
+) -> tuple[Circuit, Any]:
+    """The circuit and parameters, with the frozen weights that have feedback."""
+    given = None if feedback is None else feedback.frozen_feedback
+    return widened(circuit, params, args, given)
 
 
 class RandomFeedbackState(NamedTuple):
@@ -90,6 +110,11 @@ class RandomFeedback(AbstractFeedback):
       removed_backward: the fraction of backward connections that are removed.
       backward_noise: the standard deviation of the noise in feedback weights, drawn
         anew at every call, relative to their size.
+      frozen_feedback: which frozen networks have feedback weights of their own: True
+        for all, False for none, or a tuple of the positions of arguments after `params`
+        (None in `batch_axes`), and of `"constants"` for what the loss function closes
+        over. None: none, with a warning. They stay as they are drawn, and the trees in
+        the state are `WithFrozen(params, frozen)`.
 
     Example:
       >>> import apical, optax
@@ -105,6 +130,7 @@ class RandomFeedback(AbstractFeedback):
     optimizer: optax.GradientTransformation | None = None
     removed_backward: float = 0.0
     backward_noise: float = 0.0
+    frozen_feedback: FrozenFeedback = None
 
     citation: ClassVar[str] = (
         "@misc{millidge2020relaxing, title={Relaxing the Constraints on "
@@ -116,6 +142,7 @@ class RandomFeedback(AbstractFeedback):
     def __post_init__(self) -> None:
         check_fraction(self.removed_backward, "removed_backward")
         check_positive(self.backward_noise, "backward_noise", or_zero=True)
+        check_frozen_feedback(self.frozen_feedback)
         if self.optimizer is not None:
             check_transformation(self.optimizer, "optimizer")
 
@@ -132,13 +159,15 @@ class RandomFeedback(AbstractFeedback):
         own = fold_in_name(key, "apical.PredictiveCoding")
         drawn = draw_leaves(circuit, own, params, circuit.feedback_leaves, like_forward)
         require_different(circuit, params, drawn)
-        memory = () if self.optimizer is None else init_optimizer(self.optimizer, drawn)
+        own = of_params(drawn)
+        memory = () if self.optimizer is None else init_optimizer(self.optimizer, own)
         there = connect(
             circuit,
             key,
             params,
             backward=self.removed_backward,
             noise=self.backward_noise,
+            warn=names_frozen(self.frozen_feedback),
         )
         return RandomFeedbackState(drawn, memory, there)
 
@@ -151,6 +180,9 @@ class RandomFeedback(AbstractFeedback):
         state = state._replace(connections=state.connections.advance())
         if self.optimizer is None:
             return state
-        mine = leaves_with_feedback(state.weights, grads)
-        moved = apply_optimizer(self.optimizer, mine, state.optimizer, state.weights)
-        return RandomFeedbackState(*moved, state.connections)
+        own = of_params(state.weights)
+        mine = leaves_with_feedback(own, grads)
+        moved, memory = apply_optimizer(self.optimizer, mine, state.optimizer, own)
+        if isinstance(state.weights, WithFrozen):
+            moved = state.weights._replace(params=moved)
+        return RandomFeedbackState(moved, memory, state.connections)

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ...circuit import Circuit
+from ...circuit import Circuit, key_of_device
 from .._base import Credit, SearchSpace, rule
 from .._field_checks import check_fraction, check_positive
 from .._numerics import fold_in_name
@@ -75,10 +75,11 @@ class WeightMirror(BackwardPathRule):
       removed_backward: the fraction of backward connections that are removed.
       backward_noise: the standard deviation of the noise in feedback weights, drawn
         anew at every call, relative to their size.
-      frozen_feedback: which frozen networks, given as arguments (None in `batch_axes`),
-        have feedback weights of their own: True for all, a tuple of positions after
-        `params`, or False for none. None: none, with a warning. The trees in the state
-        are then `WithFrozen(params, frozen)`.
+      frozen_feedback: which frozen networks have feedback weights of their own: True
+        for all, False for none, or a tuple of the positions of arguments after `params`
+        (None in `batch_axes`), and of `"constants"` for what the loss function closes
+        over. None: none, with a warning. The trees in the state are then
+        `WithFrozen(params, frozen)`.
 
     Example:
       >>> import jax, jax.numpy as jnp, apical
@@ -175,7 +176,7 @@ def correlate(
 
     def noise(number: int, x: jax.Array) -> jax.Array:
         own = jax.random.fold_in(key, number)
-        return jax.random.normal(own, x.shape).astype(x.dtype)
+        return jax.random.normal(key_of_device(own, x), x.shape).astype(x.dtype)
 
     def ones(number: int, x: jax.Array) -> jax.Array:
         del number

@@ -20,7 +20,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ...circuit import OUTPUT, Circuit, gathered
+from ...circuit import OUTPUT, Circuit, gathered, over_devices
 from .._axis_maps import AxisMap
 from .._numerics import upcast
 
@@ -56,7 +56,7 @@ def _crossed(one: jax.Array, other: jax.Array) -> jax.Array:
     """The squared norm of `one^T other`, for each turn."""
     # Summed over the examples, which may be sharded over several devices.
     product = jnp.swapaxes(gathered(one), -1, -2) @ gathered(other)
-    return jnp.sum(jnp.square(product), axis=(-1, -2))
+    return jnp.sum(jnp.square(over_devices(product)), axis=(-1, -2))
 
 
 def prediction(

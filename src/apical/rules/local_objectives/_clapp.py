@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ...circuit import Circuit, require_reduction
+from ...circuit import Circuit, mean_over_devices, require_reduction
 from .._axis_maps import AxisMap, example_axis_maps, require_examples_of_real_nodes
 from .._base import Credit, Rule, Signal, rule, static
 from .._field_checks import check_transformation
@@ -223,7 +223,8 @@ class CLAPP(Rule):
                 right = jnp.sum(following[n] * predicted, axis=-1)
                 wrong = jnp.sum(others[n] * predicted, axis=-1)
                 margins = jax.nn.relu(1 - right) + jax.nn.relu(1 + wrong)
-                objectives[n] = times * jnp.sum(jnp.mean(margins, axis=1))
+                each = mean_over_devices(jnp.mean(margins, axis=1))
+                objectives[n] = times * jnp.sum(each)
             return sum(objectives.values(), start=run.loss), (run, objectives)
 
         return total

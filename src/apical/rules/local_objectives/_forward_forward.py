@@ -14,7 +14,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ...circuit import Circuit, Run, require_reduction
+from ...circuit import Circuit, Run, mean_over_devices, require_reduction
 from .._axis_maps import AxisMap, example_axis_maps, require_examples_of_real_nodes
 from .._base import Credit, Rule, SearchSpace, Signal, rule, static
 from .._call_checks import target_of
@@ -233,7 +233,7 @@ class ForwardForward(Rule):
                     value = run.sites[n] + (errors.get(n, 0) if sign < 0 else 0)
                     over = self._goodness(axes, value) - self._theta(axes)
                     each = jnp.mean(jax.nn.softplus(sign * over), axis=1)
-                    objective += times * jnp.sum(each)
+                    objective += times * jnp.sum(mean_over_devices(each))
             return objective, runs
 
         return total
@@ -267,6 +267,7 @@ class ForwardForward(Rule):
 
     def _over_threshold(self, circuit: Circuit, run: Run) -> dict[str, jax.Array]:
         return {
-            n: jnp.mean(self._goodness(axes, run.sites[n])) / self._theta(axes)
+            n: mean_over_devices(jnp.mean(self._goodness(axes, run.sites[n])))
+            / self._theta(axes)
             for n, axes in self._axes(circuit).items()
         }

@@ -221,7 +221,8 @@ class LocalLosses(Rule):
                     each = similarity(found, target, values, own)
                     # A mean over pairs; times the number of examples if the loss is a
                     # sum.
-                    size = circuit.batch_size / circuit.scale
+                    devices = circuit.batch_size / circuit.batch.size
+                    size = circuit.batch_size / circuit.scale / devices**2
                     each = {n: size * s for n, s in each.items()}
                     weight = self.balance
                 terms.append((weight if len(by_use) > 1 else 1.0, each))

@@ -243,4 +243,4 @@ def _by_example(circuit: Circuit, struct: Any, site: str) -> tuple[int, int]:
             "The output has no axis of examples, so no input has its own error. "
             "See that `batch_axes` describes the arguments."
         )
-    return axis, int(np.prod(struct.shape)) // circuit.batch_size
+    return axis, int(np.prod(struct.shape)) // circuit.batch.size

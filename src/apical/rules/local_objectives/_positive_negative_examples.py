@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ...circuit import Circuit, beside, is_concrete, require_arguments
+from ...circuit import Circuit, beside, is_concrete, key_of_device, require_arguments
 from .._call_checks import inputs_of, require_inputs_reach_nodes, target_of, with_inputs
 
 # Maps a key and the arguments after `params` to other arguments.
@@ -145,6 +145,7 @@ def _require_room(circuit: Circuit, x: Any, target: jax.Array, rule: str) -> Non
 def wrong_labels(key: jax.Array, target: jax.Array) -> jax.Array:
     """For each example one of the other classes, with equal probabilities."""
     examples, classes = target.shape
-    shift = jax.random.randint(key, (examples,), 1, classes)
+    own = key_of_device(key, target)
+    shift = jax.random.randint(own, (examples,), 1, classes)
     other = (jnp.argmax(target, axis=1) + shift) % classes
     return jax.nn.one_hot(other, classes, dtype=target.dtype)

@@ -302,6 +302,16 @@ class OnlineRule(Rule):
                 UserWarning,
                 stacklevel=3,
             )
+        cut = circuit.loops.cut_readouts()
+        if cut:
+            warnings.warn(
+                f"{type(self).__name__} loses what reaches the weights below through "
+                f"the state of the read-out at {', '.join(cut)}: it has a loop of its "
+                "own, and continues from call to call. Compute it in the loop of the "
+                "units that it reads, where its credit is kept.",
+                UserWarning,
+                stacklevel=3,
+            )
         names = circuit.loops.within_step(self.passes)
         if names:
             warnings.warn(

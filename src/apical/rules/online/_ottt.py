@@ -65,12 +65,17 @@ class OTTT(EProp):
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
         """Require traces with factors."""
         for loop in self.loops(circuit):
-            if not loop.units.factored:
+            units = loop.units
+            if not units.factored:
+                why = (
+                    "have a reset with a derivative, or scale what enters them"
+                    if units.leaky
+                    else units.other_than_leaky
+                )
                 raise ValueError(
                     "OTTT needs units with one state that decays by one constant, and "
-                    "that adds its synapses' outputs; in the loop at "
-                    f"{loop.scans.op.where} units have {loop.units.units.states} "
-                    "states, another decay, or a reset with a derivative. Stop it "
+                    "that adds its synapses' outputs; those of the loop at "
+                    f"{loop.scans.op.where} {why}. Stop the derivative of a reset "
                     "(`v - jax.lax.stop_gradient(z)`), or use `EProp`."
                 )
         return super().init(circuit, key, params, args)

@@ -68,7 +68,7 @@ class RFLO(EProp):
             if not loop.units.leaky:
                 raise ValueError(
                     f"RFLO is defined for leaky units: one state that decays by one "
-                    f"constant. Those of the loop at {loop.scans.op.where} have "
-                    f"{loop.units.units.states} states, or another decay. Use `EProp`."
+                    f"constant. Those of the loop at {loop.scans.op.where} "
+                    f"{loop.units.other_than_leaky}. Use `EProp`."
                 )
         return super().init(circuit, key, params, args)

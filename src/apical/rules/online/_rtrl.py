@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from ...circuit import Circuit, at_path, carry_of
+from ...circuit import Circuit, at_path, beside, carry_of, gathered
 from .._base import Credit, Rule, SearchSpace, rule, static
 from .._field_checks import check_positive, check_whole
 
@@ -100,6 +100,13 @@ class RTRL(Rule):
     def init(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
         """Zero influence, if the sequence continues over calls."""
         del key
+        if not circuit.linear_derivatives:
+            raise ValueError(
+                f"{_NAME} differentiates forward, and the model has a derivative that "
+                "is written for reverse mode alone (`jax.custom_vjp`). Write it by "
+                "`jax.custom_jvp`, as those of `apical.spiking` are, or use `UORO` or "
+                "`EProp`."
+            )
         return self._no_influence(circuit, params, args)
 
     def reset(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
@@ -216,9 +223,10 @@ def _inexact(x: Any) -> bool:
 def _flat(leaves: list[jax.Array]) -> tuple[jax.Array, Callable[..., Any]]:
     """Some leaves as one array of real numbers, and the way back."""
     parts = [[x.real, x.imag] if jnp.iscomplexobj(x) else [x] for x in leaves]
-    flat, divided = ravel_pytree(parts)
+    flat, divided = ravel_pytree(jax.tree.map(gathered, parts))
 
     def whole(flat: jax.Array) -> list[jax.Array]:
-        return [p[0] if len(p) == 1 else jax.lax.complex(*p) for p in divided(flat)]
+        found = (p[0] if len(p) == 1 else jax.lax.complex(*p) for p in divided(flat))
+        return [beside(x, leaf) for x, leaf in zip(found, leaves, strict=True)]
 
     return flat, whole

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ...circuit import beside
+from ...circuit import beside, key_of_device, mean_over_devices, varying
 from .._random import draw_arrays
 
 KINDS = ("normal", "sign")
@@ -30,17 +30,22 @@ class Correlation(NamedTuple):
 
 def correlation(slopes: jax.Array) -> Correlation:
     """The diagnostics of these slopes."""
-    return Correlation(jnp.sqrt(jnp.mean(jnp.square(slopes))))
+    return Correlation(jnp.sqrt(mean_over_devices(jnp.mean(jnp.square(slopes)))))
 
 
 def draw(key: jax.Array, tree: Any, count: int, kind: str) -> Any:
     """`count` independent directions, along a new leading axis of each leaf."""
     leaves, treedef = jax.tree.flatten(tree)
     law = jax.random.normal if kind == "normal" else signs
-    drawn = draw_arrays(key, [leaf.shape for leaf in leaves], law, count)
-    pairs = zip(drawn, leaves, strict=True)
-    shaped = [beside(x.astype(leaf.dtype), leaf, axes=1) for x, leaf in pairs]
-    return jax.tree.unflatten(treedef, shaped)
+    found: list[Any] = [None] * len(leaves)
+    # What differs from device to device gets numbers of its own on each.
+    for axes in dict.fromkeys(map(varying, leaves)):
+        here = [i for i, leaf in enumerate(leaves) if varying(leaf) == axes]
+        own = key_of_device(key, leaves[here[0]])
+        drawn = draw_arrays(own, [leaves[i].shape for i in here], law, count)
+        for i, x in zip(here, drawn, strict=True):
+            found[i] = beside(x.astype(leaves[i].dtype), leaves[i], axes=1)
+    return jax.tree.unflatten(treedef, found)
 
 
 def signs(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:

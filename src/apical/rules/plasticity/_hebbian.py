@@ -107,6 +107,9 @@ class Hebbian(Rule):
     `rule.not_updated(circuit)` list them. A parameter of a Hebbian synapse that is a
     read-out too (a tied weight) learns by the Hebbian update alone.
 
+    **Loops over layers.** Where a loop reads stacked weights (`xs` of `jax.lax.scan`),
+    each layer is a synapse of its own.
+
     **Time.** Each step of a loop adds its update, in windows and streams (`carry=`)
     alike, with no trace in between: windows joined give the update of the whole. The
     threshold of `"bcm"` is the mean of y^2 over examples and positions, averaged over
@@ -136,8 +139,8 @@ class Hebbian(Rule):
 
     Raises:
       ValueError: in `init`, where every synapse is a read-out and none is named, for a
-        synapse in a branch or a loop over layers, for complex weights, and for an
-        effective weight that is not linear in the parameters.
+        synapse in a branch, for complex weights, and for an effective weight that is
+        not linear in the parameters, or that a loop computes from its carry.
 
     Source: Oja 1982, J. Math. Biology; Oja 1989 (subspace); Sanger 1989, Neural
     Networks; Bienenstock, Cooper & Munro 1982 with the threshold of Intrator & Cooper

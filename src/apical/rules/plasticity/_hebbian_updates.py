@@ -15,12 +15,13 @@ groups of a grouped convolution, are layers of their own.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from ...circuit import SynapseActivity
+from ...circuit import SynapseActivity, automatic, mean_over_devices, scan
 
 KINDS = ("oja", "sanger", "subspace", "bcm", "soft")
 
@@ -50,9 +51,14 @@ def in_groups(synapse: SynapseActivity) -> jax.Array:
 
 def first_threshold(synapse: SynapseActivity) -> SlidingThreshold:
     """The threshold before the first step."""
-    outputs = in_groups(synapse)
-    total = jnp.zeros_like(outputs[0, 0]).reshape(-1)
-    return SlidingThreshold(total, jnp.zeros((), outputs.dtype))
+
+    def begun(synapse: SynapseActivity) -> SlidingThreshold:
+        outputs = in_groups(synapse)
+        total = jnp.zeros_like(outputs[0, 0]).reshape(-1)
+        return SlidingThreshold(total, jnp.zeros((), outputs.dtype))
+
+    whole = jnp.zeros(())  # on every device
+    return _automatic(begun, synapse, lambda _: SlidingThreshold(whole, whole))
 
 
 def hebbian_update(
@@ -72,6 +78,34 @@ def hebbian_update(
       threshold_rate: of `"bcm"`: how fast it follows.
       temperature: of `"soft"`.
     """
+
+    def update(synapse: SynapseActivity, threshold: Any, *numbers: Any) -> Any:
+        return _update(kind, synapse, threshold, *numbers)
+
+    given = threshold, threshold_rate, temperature
+    return _automatic(update, synapse, lambda w, start, *_: (w, start), *given)
+
+
+def _automatic(function: Any, synapse: SynapseActivity, like: Any, *args: Any) -> Any:
+    """A function of a synapse, which contracts and reshapes axes of places and units.
+
+    `like(weight, *args)` has the structure and the explicit shardings of its result.
+    """
+
+    def run(pre: jax.Array, post: jax.Array, weight: jax.Array, *args: Any) -> Any:
+        return function(replace(synapse, pre=pre, post=post, weight=weight), *args)
+
+    found = automatic(run, lambda pre, post, *rest: like(*rest))
+    return found(synapse.pre, synapse.post, synapse.weight, *args)
+
+
+def _update(
+    kind: str,
+    synapse: SynapseActivity,
+    threshold: SlidingThreshold | None,
+    threshold_rate: Any,
+    temperature: Any,
+) -> tuple[jax.Array, SlidingThreshold | None]:
     y = in_groups(synapse)
     if kind == "bcm":
         assert threshold is not None
@@ -104,8 +138,8 @@ def _thresholds(
         )
         return after, after.total / after.weight
 
-    squares = jnp.mean(y**2, axis=1)
-    end, heights = jax.lax.scan(step, start, squares.reshape(len(squares), -1))
+    squares = mean_over_devices(jnp.mean(y**2, axis=1))
+    end, heights = scan(step, start, squares.reshape(len(squares), -1))
     return heights, end
 
 

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, final
 import jax
 import jax.numpy as jnp
 
-from ...circuit import SynapseActivity
+from ...circuit import SynapseActivity, scan
 from .._base import rule
 from .._field_checks import check_positive
 from ._traces import decay
@@ -98,7 +98,7 @@ class SynapticScaling(AbstractHomeostasis):
             rate = kept * rate + (1 - kept) * now
             return rate, self.target - rate
 
-        end, miss = jax.lax.scan(step, start, synapse.unit_means(synapse.post))
+        end, miss = scan(step, start, synapse.unit_means(synapse.post))
         return end, self.strength * synapse.weight * jnp.sum(miss, axis=0)
 
 

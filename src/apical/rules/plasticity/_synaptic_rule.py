@@ -20,6 +20,7 @@ from ...circuit import (
     SynapticActivity,
     at_path,
     carry_of,
+    mean_over_devices,
     require_linear_weights,
     require_same_carry,
     synapse_activity,
@@ -147,9 +148,9 @@ class SynapticRule(Rule):
             if not synapse.timed and circuit.spec.carry is None:
                 raise ValueError(
                     f"{self._name} learns from spikes in time, and the synapse "
-                    f"{synapse.name!r} stands in no loop. Let `loss_fn` run over the "
-                    "steps by `jax.lax.scan`; or, if each call is one step of a "
-                    "sequence, pass `carry=`: the position of the state among the "
+                    f"{synapse.name!r} stands in no loop over time. Let `loss_fn` run "
+                    "over the steps by `jax.lax.scan`; or, if each call is one step of "
+                    "a sequence, pass `carry=`: the position of the state among the "
                     "arguments, and where `aux` holds the next one."
                 )
 
@@ -245,8 +246,8 @@ def info_of(found: SynapticActivity, not_updated: tuple[str, ...]) -> Plasticity
     """The diagnostics of one evaluation."""
     return PlasticityInfo(
         not_updated,
-        tuple(jnp.mean(s.pre) for s in found.synapses),
-        tuple(jnp.mean(s.post) for s in found.synapses),
+        tuple(mean_over_devices(jnp.mean(s.pre)) for s in found.synapses),
+        tuple(mean_over_devices(jnp.mean(s.post)) for s in found.synapses),
     )
 
 

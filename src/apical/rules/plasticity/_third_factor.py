@@ -15,7 +15,7 @@ from typing import Any, ClassVar, final
 import jax
 import jax.numpy as jnp
 
-from ...circuit import Circuit, SynapticActivity, at_path
+from ...circuit import Circuit, SynapticActivity, at_path, mean_over_devices, scan
 from .._base import Rule, cited, rule, static
 from .._field_checks import check_choice, check_fraction
 
@@ -108,17 +108,18 @@ class _Scalar(AbstractThirdFactor):
         reward = jax.lax.stop_gradient(self._reward(circuit, params, args, found.aux))
         if self.per == "call":
             surprise = (reward - state)[None]
-            state = state + self.baseline_rate * jnp.mean(surprise)
+            state = state + self.baseline_rate * mean_over_devices(jnp.mean(surprise))
             rest = jnp.zeros((steps - 1, *surprise.shape[1:]), surprise.dtype)
             each = jnp.concatenate([rest, surprise])
         else:
-            reward = _in_steps(reward, steps, circuit.batch_size)
+            reward = _in_steps(reward, steps, circuit.batch.size)
 
             def step(baseline: jax.Array, now: jax.Array) -> Any:
                 surprise = now - baseline
-                return baseline + self.baseline_rate * jnp.mean(surprise), surprise
+                mean = mean_over_devices(jnp.mean(surprise))
+                return baseline + self.baseline_rate * mean, surprise
 
-            state, each = jax.lax.scan(step, state.astype(reward.dtype), reward)
+            state, each = scan(step, state.astype(reward.dtype), reward)
         if any(s.post.shape[0] != steps for s in found.synapses):
             raise ValueError(
                 "The synapses stand in loops of different lengths, so that a reward "
@@ -181,7 +182,7 @@ class Reward(_Scalar):
             )
         aux = circuit.run(params, args, sites=()).aux if aux is None else aux
         reward = jnp.asarray(at_path(aux, self.path, _MISSING))
-        examples = circuit.batch_size
+        examples = circuit.batch.size
         allowed = ((), (examples,)) if self.per == "call" else None
         if allowed and reward.shape not in allowed:
             raise ValueError(
@@ -270,7 +271,13 @@ class TeachingSignal(AbstractThirdFactor):
         return cited(FREMAUX, self.rule)
 
     def start(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
-        """The state of the rule."""
+        """The state of the rule, which must have signals at nodes."""
+        if type(self.rule).signals is Rule.signals or self.rule.through_time:
+            raise ValueError(
+                f"`TeachingSignal({type(self.rule).__name__}(...))` has no teaching "
+                "signals at nodes (`signals`). Use a rule that has, as "
+                "`FeedbackAlignment()` or `DirectFeedbackAlignment()`."
+            )
         return self.rule.init(circuit, key, params, args)
 
     def factors(

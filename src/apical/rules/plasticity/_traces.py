@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from ...circuit import scan
+
 
 class Trace(NamedTuple):
     """A trace in every step.
@@ -54,7 +56,7 @@ def trace(
         after = now + ((1 - now) * before if nearest else before)
         return after, (before, after)
 
-    end, (before, after) = jax.lax.scan(step, start, spikes.astype(start.dtype))
+    end, (before, after) = scan(step, start, spikes.astype(start.dtype))
     return Trace(before, after, end)
 
 
@@ -72,4 +74,4 @@ def later_sum(signal: jax.Array, factor: jax.Array) -> jax.Array:
         total = now + factor.astype(now.dtype) * later
         return total, total
 
-    return jax.lax.scan(step, jnp.zeros_like(signal[0]), signal, reverse=True)[1]
+    return scan(step, jnp.zeros_like(signal[0]), signal, reverse=True)[1]

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ...circuit import scan
 from .._iteration import repeat
 from .._local_derivatives import LocalDerivatives, local_derivatives
 from .._numerics import NodeArrays, cast_to_nodes, relative_norm, upcast
@@ -25,12 +26,22 @@ from ._energy import AbstractEnergy, EnergyTerms, Settled
 
 @dataclass(frozen=True)
 class FixedPredictionEnergy(AbstractEnergy):
-    """The energy with fixed predictions; its points are errors."""
+    """The energy with fixed predictions; its points are errors.
+
+    Attributes:
+      network: the local derivatives.
+      in_own_units: whether the slope at each node is divided by its precision. A step
+        of size 1 is then exact for the node, and as many steps as the longest path has
+        nodes reach the equilibrium, whatever the precisions.
+    """
 
     network: LocalDerivatives
+    in_own_units: bool = False
 
     @classmethod
-    def of(cls, terms: EnergyTerms) -> FixedPredictionEnergy:
+    def of(
+        cls, terms: EnergyTerms, *, in_own_units: bool = False
+    ) -> FixedPredictionEnergy:
         """Run forward once and keep the local derivatives."""
         network = local_derivatives(
             terms.circuit,
@@ -39,7 +50,7 @@ class FixedPredictionEnergy(AbstractEnergy):
             feedback=terms.feedback,
             derivative=terms.derivative,
         )
-        return cls(terms, network)
+        return cls(terms, network, in_own_units)
 
     @property
     def start(self) -> NodeArrays:
@@ -55,7 +66,11 @@ class FixedPredictionEnergy(AbstractEnergy):
         """dE/dv of each example: pi e - A pi e + c."""
         scale, weighted = self.circuit.scale, self.terms.weighted(point, step)
         pulled = self.network.pull(self.terms.pull, weighted)[1]
-        return jax.tree.map(lambda e, p: e + scale * p, weighted, pulled)
+        found = jax.tree.map(lambda e, p: e + scale * p, weighted, pulled)
+        if not self.in_own_units or self.terms.precision is None:
+            return found
+        own = self.terms.weighted(jax.tree.map(jnp.ones_like, found), step)
+        return jax.tree.map(jnp.divide, found, own)
 
     def settled(self, point: NodeArrays, residual: Any, steps: Any) -> Settled:
         """The result of inference, with the gradients of the parameters."""
@@ -126,7 +141,7 @@ def coefficients(steps: int, rate: Any, terms: int) -> tuple[jax.Array, jax.Arra
         last = slope(weights, jnp)
         return weights + rate * last, last
 
-    weights, slopes = jax.lax.scan(step, jnp.zeros(terms), length=steps)
+    weights, slopes = scan(step, jnp.zeros(terms), length=steps)
     return weights, slopes[-1]
 
 

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ...circuit import inner, require_arguments
+from ...circuit import beside, inner, require_arguments
 from .._adaptive_step_size import ExampleAxis, PerExample
 from .._numerics import NodeArrays, upcast
 from ._energy import AbstractEnergy, EnergyTerms, Settled
@@ -254,7 +254,7 @@ def _fitting(mask: Any, leaf: Any, path: str) -> jax.Array:
         )
     try:
         jnp.broadcast_shapes(jnp.shape(mask), jnp.shape(leaf))
-        return jnp.broadcast_to(mask, jnp.shape(leaf))
+        return beside(jnp.broadcast_to(mask, jnp.shape(leaf)), leaf)
     except ValueError as error:
         raise ValueError(
             f"`free` has a mask of shape {jnp.shape(mask)} for {path}, which has shape "

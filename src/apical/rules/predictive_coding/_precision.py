@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import abc
 import numbers
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, final
 
 import jax.numpy as jnp
 
-from ...circuit import Circuit
+from ...circuit import Circuit, mean_over_devices
 from .._field_checks import check_positive
+from .inference._sweep import Sweep
 
 Precisions = dict[str, Any]
 
@@ -211,7 +213,7 @@ class LearnedPrecision(AbstractPrecision):
         top = jnp.log(self.highest)
 
         def step(log: Any, error: Any) -> Any:
-            spread = jnp.mean(jnp.square(jnp.abs(error)))
+            spread = mean_over_devices(jnp.mean(jnp.square(jnp.abs(error))))
             return jnp.minimum(log + self.rate * (1 - jnp.exp(log) * spread), top)
 
         return {name: step(state[name], errors[name]) for name in state}
@@ -243,3 +245,35 @@ def init_precision(precision: AbstractPrecision, circuit: Circuit) -> Any:
             f"{missing[0]!r} is missing."
         )
     return state
+
+
+def warn_of_growing_errors(
+    rate: Any, inference: Any, precision: AbstractPrecision | None, circuit: Circuit
+) -> None:
+    """Warn of a given step of which the error of a node grows, |1 - rate pi| >= 1.
+
+    Args:
+      rate: the step size, given or by default; numbers alone are judged.
+      inference: the scheme; plain steps and sweeps alone are judged.
+      precision: of the errors.
+      circuit: of the loss function.
+    """
+    plain = inference is None or isinstance(inference, Sweep)
+    if not (plain and isinstance(rate, (int, float))):
+        return
+    if not isinstance(precision, GivenPrecision):
+        return
+    found = precision.by_node(circuit)
+    name = max(found, key=lambda each: found[each], default="")
+    if name and rate * found[name] >= 2:
+        grows = abs(1 - rate * found[name])
+        warnings.warn(
+            f"Inference cannot settle: with `rate={rate:g}` and the precision "
+            f"{found[name]:g} of node {name!r}, a step multiplies its error by "
+            f"{-grows:g}. Set `rate` below 2 / {found[name]:g} = "
+            f"{2 / found[name]:.3g}, or leave it out: with fixed predictions each node "
+            "then steps by 1 / precision, with free ones plain steps follow the "
+            "curvature that they measure.",
+            UserWarning,
+            stacklevel=4,
+        )

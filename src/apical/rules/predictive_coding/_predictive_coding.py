@@ -35,7 +35,7 @@ import optax
 from ...circuit import Circuit, require_reduction
 from .._base import Credit, Rule, SearchSpace, Signal, cited, rule, static
 from .._call_checks import default_steps, warn_of_unreached_nodes
-from ..feedback._relaxation_feedback import AbstractFeedback
+from ..feedback._relaxation_feedback import AbstractFeedback, beside_frozen
 from ._amortised_start import AmortisedStart
 from ._energy import AbstractEnergy, EnergyTerms, Settled, settling
 from ._fixed_prediction import (
@@ -47,7 +47,7 @@ from ._free_prediction import FreePredictionEnergy
 from ._latent_arguments import ArgumentMasks, FreeArguments, LatentArgumentEnergy
 from ._nudge import AbstractNudge
 from ._part_compatibility import as_inference, check_parts
-from ._precision import as_precision, init_precision
+from ._precision import as_precision, init_precision, warn_of_growing_errors
 from .inference._abstract import AbstractInference, Budget
 from .inference._sweep import Sweep
 
@@ -99,7 +99,8 @@ class PredictiveCoding(Rule):
         otherwise 20, or more in deep networks: the length of the longest path of nodes
         plus one step (to show that values have settled), or twice that length with free
         predictions, whose steps are smaller.
-      rate: the step size. None: 1 with fixed predictions. With free predictions, whose
+      rate: the step size. None: 1 with fixed predictions, divided by the precision of
+        the node for plain steps and `Sweep`. With free predictions, whose
         curvature depends on the weights, it is adapted to the curvature of each
         example, measured during inference (0.1 for schemes that do not update all
         values at once; 0.3 for the first step of `ErrorRelaxation`). Not used with an
@@ -214,12 +215,14 @@ class PredictiveCoding(Rule):
                 name = type(self).__name__
                 warn_of_unreached_nodes(name, reach.steps, reach.needed, reach.argument)
         precision = as_precision(self.precision)
+        warn_of_growing_errors(self.rate, self.inference, precision, circuit)
         masks = ArgumentMasks(self.free, args)  # raises if it does not fit
         if precision is None and self.feedback is None and self.amortised is None:
             return ()
+        whole, everything = beside_frozen(self.feedback, circuit, params, args)
         return PartStates(
             () if precision is None else init_precision(precision, circuit),
-            () if self.feedback is None else self.feedback.init(circuit, key, params),
+            () if self.feedback is None else self.feedback.init(whole, key, everything),
             () if self.amortised is None else self.amortised.init(key, masks),
         )
 
@@ -230,9 +233,18 @@ class PredictiveCoding(Rule):
         # The largest residual of all runs.
         residual = jnp.max(jnp.stack([jnp.asarray(each.residual) for each in ends]))
         info = settling(circuit, end.errors, residual, end.steps)
-        grads = circuit.leaves.combine(self._gradients(ends))
+        own = len(circuit.leaves.learned)  # without those of frozen networks
+        grads = circuit.leaves.combine(self._gradients(ends)[:own])
         after = self._update_parts(circuit, state, args, end, grads)
         return Credit(end.value, end.aux, grads, after, info)
+
+    def backward_path(
+        self, circuit: Circuit, params: Any, state: Any
+    ) -> dict[str, Any]:
+        """The feedback weights, if there are any."""
+        del circuit, params
+        own = self.feedback
+        return {} if own is None else {"feedback": own.carry(state.feedback)}
 
     def signals(self, circuit: Circuit, params: Any, state: Any, args: Any) -> Any:
         """Values and predictions after settling; the teaching signal: -pi e / pull."""
@@ -309,9 +321,10 @@ class PredictiveCoding(Rule):
         self, circuit: Circuit, params: Any, state: Any, args: Any
     ) -> EnergyTerms:
         precision, feedback = as_precision(self.precision), self.feedback
+        whole, everything = beside_frozen(self.feedback, circuit, params, args)
         return EnergyTerms(
-            circuit,
-            params,
+            whole,
+            everything,
             args,
             pull=self._pulls[0],
             precision=None
@@ -341,7 +354,8 @@ class PredictiveCoding(Rule):
             return self._scheme.settle(FreePredictionEnergy(terms), budget)
         if self._is_one_reverse_pass:
             return sweep_exactly(terms)
-        energy = FixedPredictionEnergy.of(terms)
+        own = self.rate is None and isinstance(self.inference, Sweep | None)
+        energy = FixedPredictionEnergy.of(terms, in_own_units=own)
         if self._has_closed_form(terms):
             return relax_in_closed_form(energy, budget.steps, budget.rate)
         return self._scheme.settle(energy, budget)

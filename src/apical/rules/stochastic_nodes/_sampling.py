@@ -15,7 +15,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ...circuit import OUTPUT, Circuit, beside, is_concrete, stochastic_nodes
+from ...circuit import (
+    OUTPUT,
+    Circuit,
+    beside,
+    is_concrete,
+    key_of_device,
+    stochastic_nodes,
+)
 from .._base import Credit, Rule, Signal
 from .._field_checks import check_whole
 from .._numerics import NodeArrays, fold_in_name
@@ -52,7 +59,7 @@ def uniforms(key: jax.Array, shapes: NodeArrays, count: int) -> NodeArrays:
     for k, (name, x) in zip(keys, shapes.items(), strict=True):
         # In less than 32 bits, probabilities would be rounded.
         dtype = jnp.promote_types(x.dtype, jnp.float32)
-        drawn = jax.random.uniform(k, (count, *x.shape), dtype)
+        drawn = jax.random.uniform(key_of_device(k, x), (count, *x.shape), dtype)
         found[name] = beside(drawn, x, axes=1)
     return found
 

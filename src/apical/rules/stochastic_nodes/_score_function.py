@@ -15,7 +15,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ...circuit import Circuit, Run, stochastic_nodes
+from ...circuit import Circuit, Run, mean_over_devices, stochastic_nodes
 from .._base import Credit, Signal, rule, static
 from .._field_checks import check_choice
 from .._numerics import NodeArrays, fold_in_name
@@ -132,7 +132,7 @@ class ScoreFunction(StochasticRule):
         now, later = jax.random.split(state)
         run, at_rates, noise = self._prepared(circuit, params, now, args)
         drawn = self._drawn(circuit, params, args, at_rates, noise)
-        spiking = jnp.mean(drawn.losses[:, -1]) / circuit.scale
+        spiking = mean_over_devices(jnp.mean(drawn.losses[:, -1])) / circuit.scale
         grads = circuit.leaves.combine(drawn.grads)
         return Credit(run.loss, run.aux, grads, later, Spiking(spiking))
 

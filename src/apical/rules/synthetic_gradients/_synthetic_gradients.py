@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ...circuit import Circuit, inner, require_reduction
+from ...circuit import Circuit, automatic, inner, require_reduction
 from .._base import Credit, Rule, SearchSpace, Signal, rule, static
 from .._call_checks import target_of
 from .._field_checks import check_positive, check_transformation
@@ -277,10 +277,17 @@ class SyntheticGradients(Rule):
         """M_n(s_n), of the node's shape."""
         critic, predicted = as_critic(self.critic), {}
         for name, read in self._inputs(circuit).items():
-            if name in nodes:
-                inputs = read.inputs(values[name], label)
-                output = critic.apply(weights[name], inputs)
-                predicted[name] = read.gradient(output).astype(values[name].dtype)
+            if name not in nodes:
+                continue
+
+            def predict(
+                value: jax.Array, weights: Any, label: Any, read: Any = read
+            ) -> jax.Array:
+                output = critic.apply(weights, read.inputs(value, label))
+                return read.gradient(output).astype(value.dtype)
+
+            run = automatic(predict, lambda value, *_: value)
+            predicted[name] = run(values[name], weights[name], label)
         return predicted
 
     def _shares(self, circuit: Circuit, predicted: NodeArrays) -> NodeArrays:

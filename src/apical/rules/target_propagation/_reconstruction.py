@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from ...circuit import OUTPUT, Circuit, inner
+from ...circuit import OUTPUT, Circuit, inner, key_of_device
 from .._base import rule, static
 from .._field_checks import check_positive, check_whole
 from .._numerics import NodeArrays, squared_norm
@@ -63,7 +63,7 @@ class NodewiseForward:
         """Normal noise in the shape of every target site."""
         keys = jax.random.split(key, len(self.values))
         return {
-            n: (sigma * jax.random.normal(k, v.shape)).astype(v.dtype)
+            n: (sigma * jax.random.normal(key_of_device(k, v), v.shape)).astype(v.dtype)
             for k, (n, v) in zip(keys, self.values.items(), strict=True)
         }
 

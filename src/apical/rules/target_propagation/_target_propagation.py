@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ...circuit import LOSS, Circuit, Edge, require_reduction
+from ...circuit import LOSS, Circuit, Edge, over_devices, require_reduction
 from .._base import Credit, Rule, SearchSpace, Signal, rule, static
 from .._field_checks import (
     check_choice,
@@ -44,13 +44,7 @@ from ._reconstruction import (
     NodewiseForward,
     NoiseReconstruction,
 )
-from ._target_sites import (
-    OUTPUT,
-    TargetSites,
-    first_steps,
-    target_sites,
-    zeros_at,
-)
+from ._target_sites import OUTPUT, TargetSites, first_steps, target_sites, zeros_at
 
 
 class InverseState(NamedTuple):
@@ -322,7 +316,8 @@ class TargetPropagation(Rule):
 
             def mean(weights: Any) -> Any:
                 each = training.losses(found.inverse, weights, forward, now)
-                each = {n: x / circuit.batch_size for n, x in each.items()}
+                totals = ((n, over_devices(x)) for n, x in each.items())
+                each = {n: x / circuit.batch_size for n, x in totals}
                 return sum(each.values(), jnp.zeros(())), each
 
             grads, each = jax.grad(mean, has_aux=True)(weights)

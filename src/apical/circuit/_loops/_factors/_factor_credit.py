@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..._evaluate._manual_axes import all_varying, axes_of, scan, vary_as
 from ..._jaxpr import Literal
 from .._steps._cotangents import inner
 from .._steps._step import reads
@@ -71,7 +72,7 @@ def run_apart(
         found = evaluate(loop.step, values, fixed.copies, carry, x, taps=loop.taps)
         return found.carry, (carry, Apart(found.inputs, found.outputs))
 
-    last, (before, apart) = jax.lax.scan(step, list(carry), list(xs), length=length)
+    last, (before, apart) = scan(step, list(carry), list(xs), length=length)
     return last, before, apart
 
 
@@ -153,7 +154,8 @@ def drive_credit(
         return sum(parts, start=jnp.zeros(()))
 
     acts, inputs = [before[i] for i in loop.active], {i: xs[i] for i in learned}
-    ds, du, _ = Drives(loop).zeros(len(jax.tree.leaves((before, xs))[0]))
+    still = Drives(loop).zeros(len(jax.tree.leaves((before, xs))[0]))
+    ds, du, _ = all_varying(still, axes_of((before, xs)))
     slopes = jax.grad(total, (0, 1, 2, 3, 4))(list(fixed.weights), acts, inputs, ds, du)
     weights, carry, inputs, ds, du = slopes
     driving = [inputs[i] for i in loop.driving_inputs]
@@ -225,8 +227,9 @@ def unit_paths(
             return [found.carry[i] for i in loop.active]
 
         dx = {i: jnp.zeros_like(x[i]) for i in loop.driving_inputs}
-        _, pull = jax.vjp(after, *still(loop, carry, outputs), dx)
-        acts, *drives = jax.vmap(lambda row: pull(loop.unflat(row)))(rows)
+        ends, pull = jax.vjp(after, *still(loop, carry, outputs), dx)
+        back = jax.vmap(lambda row: pull(vary_as(loop.unflat(row), ends)))
+        acts, *drives = back(rows)
         return jax.vmap(loop.flat)(acts), jax.tree.leaves(drives)
 
     return UnitPaths(*jax.vmap(one)(list(before), list(xs), apart.outputs))

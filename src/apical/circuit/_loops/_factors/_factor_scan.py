@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ..._evaluate._manual_axes import scan
 from .._steps._weight_values import Fixed
 from .._traces._chunked_scan import along_chunks, chunked_scan, cut
 from .._traces._unit_credit import end_rows
@@ -162,7 +163,7 @@ def _carried_back(
         return sum(through[:, q] * first[q] for q in slots), back
 
     given = at_slots(loop, paths.through, units), at_slots(loop, rows, units)
-    first, back = jax.lax.scan(step, first, given)
+    first, back = scan(step, first, given)
     return first, jnp.sum(back, 0)
 
 
@@ -173,4 +174,4 @@ def _filtered_back(credit: jax.Array, decay: Any) -> jax.Array:
         found = (here + decay * later).astype(here.dtype)
         return found, found
 
-    return jax.lax.scan(step, jnp.zeros_like(credit[0]), credit, reverse=True)[1]
+    return scan(step, jnp.zeros_like(credit[0]), credit, reverse=True)[1]

@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..._evaluate._manual_axes import scan
 from .._traces._unit_loop import UnitLoop
 
 
@@ -133,7 +134,7 @@ def filtered_inputs(
         held = [(decay * h + x).astype(h.dtype) for h, x in zip(held, x, strict=True)]
         return held, held
 
-    return jax.lax.scan(step, list(traces), list(inputs))
+    return scan(step, list(traces), list(inputs))
 
 
 def filtered_derivatives(
@@ -165,5 +166,5 @@ def filtered_derivatives(
         return (after, weight), credit
 
     start = list(traces.derivatives), traces.weight
-    (held, weight), credit = jax.lax.scan(step, start, list(drives))
+    (held, weight), credit = scan(step, start, list(drives))
     return held, weight, credit

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from ..._evaluate._interpreter import Runner, Scope
+from ..._evaluate._manual_axes import scan
 from ..._jaxpr import Atom, Literal
 from .._loop_evaluation import LoopEvaluation
 from .._steps._loop_values import fixed_of
@@ -64,7 +65,7 @@ class MaskedLoops(LoopEvaluation):
         def body(carry: Any, x: Any) -> Any:
             return _step(mask, kept, values, carry, x)
 
-        last, ys = jax.lax.scan(
+        last, ys = scan(
             body,
             starts,
             xs,

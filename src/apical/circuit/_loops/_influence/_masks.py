@@ -152,7 +152,8 @@ def _mask(seen: Dependence, scans: NestedLoop, count: int, order: int) -> Mask:
     if immediate[:, count].nnz:
         raise InfluenceError(
             f"The loop at {scans.op.where} reads what another loop computes, so that "
-            "its steps and those of the other are not the same steps."
+            "its steps and those of the other are not the same steps. Let one "
+            "`jax.lax.scan` run over the layers of both within each step."
         )
     reached = immediate[:, :count]
     steps = [reached]

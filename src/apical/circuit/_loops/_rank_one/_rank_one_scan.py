@@ -20,6 +20,15 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from ..._evaluate._automatic_axes import automatic
+from ..._evaluate._manual_axes import (
+    all_varying,
+    axes_of,
+    cotangents_apart,
+    cotangents_joined,
+    key_of_device,
+)
+from ..._evaluate._manual_axes import scan as scan_of_types
 from .._steps._cotangents import given_cotangent, zero_cotangent
 from .._steps._step import Step
 from .._steps._step_evaluation import evaluate
@@ -104,9 +113,16 @@ def rank_one_scan(
     def scan(fixed: Any, carry: Any, xs: Any, key: Any, estimate: Any) -> Any:
         return primal(fixed, carry, xs, key, estimate)
 
-    def primal(fixed: Any, carry: Any, xs: Any, key: Any, estimate: Any) -> Any:
+    def plain(fixed: Any, carry: Any, xs: Any) -> Any:
         how = {"reverse": loop.reverse, "unroll": loop.unroll}
-        last, ys = plain_scan(loop.step, fixed, carry, xs, loop.length, **how)
+        return plain_scan(loop.step, fixed, carry, xs, loop.length, **how)
+
+    def shapes(fixed: Any, carry: Any, xs: Any, key: Any, estimate: Any) -> Any:
+        del key
+        return *jax.eval_shape(plain, fixed, carry, xs), estimate
+
+    def primal(fixed: Any, carry: Any, xs: Any, key: Any, estimate: Any) -> Any:
+        last, ys = plain(fixed, carry, xs)
         if estimate is None:
             return last, ys, None
         zeros = [jnp.zeros_like(y) if _inexact(y) else None for y in ys]
@@ -116,10 +132,11 @@ def rank_one_scan(
         return last, ys, jax.lax.stop_gradient(state.estimate)
 
     def backward(args: Any, cotangents: Any) -> Any:
-        fixed, carry, xs, key, estimate = args
-        last, ys, _ = cotangents
+        axes = axes_of((args, cotangents))
+        fixed, carry, xs, key, estimate = all_varying(args, axes)
+        last, ys, _ = cotangents_apart(cotangents, axes)
         last, ys = ([given_cotangent(x) for x in each] for each in (last, ys))
-        begun = loop.zeros() if estimate is None else estimate
+        begun = all_varying(loop.zeros(), axes) if estimate is None else estimate
         state, moved = _forwards(loop, fixed, carry, xs, ys, last, key, begun, impl)
         zeros = jax.tree.map(zero_cotangent, args)
         first = list(zeros[1])
@@ -127,10 +144,11 @@ def rank_one_scan(
             first[i] = grad.astype(first[i].dtype)
         inputs = [moved.get(i, z) for i, z in enumerate(zeros[2])]
         weights = zeros[0]._replace(weights=state.grads)
-        return weights, first, inputs, zeros[3], zeros[4]
+        found = weights, first, inputs, zeros[3], zeros[4]
+        return cotangents_joined(found, args)
 
     scan.defvjp(lambda *args: (primal(*args), args), backward)
-    return scan(fixed, list(carry), list(xs), given, estimate)
+    return automatic(scan, shapes)(fixed, list(carry), list(xs), given, estimate)
 
 
 def _forwards(
@@ -217,7 +235,7 @@ def _forwards(
         [jnp.zeros_like(s) for s in start],
     )
     steps = jnp.arange(loop.length)
-    state, kept = jax.lax.scan(
+    state, kept = scan_of_types(
         one, state, (list(xs), ybar, keys[:-1], steps), reverse=loop.reverse
     )
     return state, _inputs(loop, *kept)
@@ -236,7 +254,8 @@ def _signs(key: jax.Array, like: Sequence[jax.Array]) -> list[jax.Array]:
         real, imag = jax.random.rademacher(key, (2, *x.shape), jnp.float32)
         return jax.lax.complex(real, imag).astype(x.dtype)
 
-    return [draw(jax.random.fold_in(key, i), x) for i, x in enumerate(like)]
+    keys = (key_of_device(jax.random.fold_in(key, i), x) for i, x in enumerate(like))
+    return [draw(key, x) for key, x in zip(keys, like, strict=True)]
 
 
 def _inputs(
@@ -253,7 +272,7 @@ def _inputs(
         return signal + later / rho0, later / rho1
 
     given = signal, rho0, rho1
-    _, factor = jax.lax.scan(back, jnp.zeros(()), given, reverse=not loop.reverse)
+    _, factor = scan_of_types(back, jnp.zeros(()), given, reverse=not loop.reverse)
 
     def total(direct: Any, drawn: Any) -> Any:
         spread = factor.reshape(-1, *[1] * (drawn.ndim - 1))

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from ..._evaluate._feedback_weight import with_feedback_weight
+from ..._evaluate._manual_axes import scan, vary_as
 from .._steps._weight_values import (
     Fixed,
     add_at_synapse,
@@ -244,12 +245,12 @@ def _back(
             found = cut_step(loop, values, fixed.copies, *given)
             return [found.carry[i] for i in loop.active], found.inputs[index]
 
-        (_, read), pull = jax.vjp(after, *still(loop, carry, outputs))
-        slope = jnp.full(read.shape, weight, read.dtype)
-        acts, ds, du = pull((loop.unflat(row), slope))
+        found, pull = jax.vjp(after, *still(loop, carry, outputs))
+        slope = jnp.full(found[1].shape, weight, found[1].dtype)
+        acts, ds, du = pull(vary_as((loop.unflat(row), slope), found))
         return loop.flat(acts), (ds, du)
 
     row = jnp.zeros((len(loop.units.slots),), loop.dtype)
     slices = list(before), list(xs), apart.outputs, weights
-    start, (outputs, uses) = jax.lax.scan(back, row, slices, reverse=True)
+    start, (outputs, uses) = scan(back, row, slices, reverse=True)
     return start, outputs, uses

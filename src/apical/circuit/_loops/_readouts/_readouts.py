@@ -84,6 +84,23 @@ def parts_of(step: Step) -> LoopParts:
     )
 
 
+def only_readouts(step: Step) -> bool:
+    """Whether every carry is a read-out, and no synapse in the loop reads one."""
+    reached = _after(step, {step.carries[i] for i in step.active})
+    if any(_within(s.input, reached) for s in step.synapses):
+        return False
+    return all(
+        is_filter(step, step.carries[i], step.carried[i], readout=True)
+        and not _reads_others(step, i)
+        for i in step.active
+    )
+
+
+def _reads_others(step: Step, i: int) -> bool:
+    others = _after(step, {step.carries[j] for j in step.active if j != i})
+    return _within(step.carried[i], others)
+
+
 def _readouts(step: Step) -> list[int]:
     """The positions of the carries that are read-outs; the units are never empty."""
     found: list[int] = []

@@ -10,13 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from ..._analysis._dataflow import Flow
+from ..._analysis._graph import bound
 from ..._analysis._synapses import WeightedOp
 from ..._evaluate._interpreter import Runner, Scope
 from ..._jaxpr import Atom, Body, Literal, Op
 from ..._structure import Structure
+from ._indexed_inputs import IndexedInputs, indexed_inputs
 from ._loop_values import hoisted
 from ._step import Step, step_of
 
@@ -49,6 +52,11 @@ class NestedLoop:
     def step(self) -> Step:
         """The innermost step."""
         return self.steps[-1]
+
+    @cached_property
+    def indexed(self) -> IndexedInputs:
+        """The innermost step, with what it picks by a counter as further inputs."""
+        return indexed_inputs(self.step)
 
     @property
     def lengths(self) -> tuple[int, ...]:
@@ -118,6 +126,8 @@ class NestedLoop:
 
     def outer(self, number: int) -> Atom:
         """What an input of the innermost step is sliced from, in the program."""
+        if number in self.indexed.source_of:
+            return _outermost(self.step.flow, self.indexed.source_of[number])
         loop = self.op.loop
         assert loop is not None
         position = self.xs[self.step.xs.index(number)]
@@ -128,6 +138,13 @@ class NestedLoop:
         loop = self.op.loop
         assert loop is not None
         return self.op.inputs[loop.consts + self.carries[i]]
+
+
+def _outermost(flow: Flow, atom: Atom) -> Atom:
+    """What a value is that bodies receive, and do not change, outside of them."""
+    while not isinstance(atom, Literal) and atom in flow.entry:
+        atom = bound(*flow.entry[atom])[0]
+    return atom
 
 
 def loops_with_states(structure: Structure) -> Iterator[tuple[NestedLoop, bool]]:

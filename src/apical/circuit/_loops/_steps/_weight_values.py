@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 
+from ..._evaluate._manual_axes import scan
 from .._traces._unit_loop import UnitLoop
 from ._step import Step
 from ._step_evaluation import NO_TAPS, evaluate
@@ -56,7 +56,7 @@ def plain_scan(
         return (found.carry, found.last if taps.tap else []), found.ys
 
     begun = list(carry)
-    (last, tapped), ys = jax.lax.scan(
+    (last, tapped), ys = scan(
         body,
         (begun, begun if taps.tap else []),
         list(xs),

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from ..._evaluate._automatic_axes import automatic
+from ..._evaluate._manual_axes import (
+    all_varying,
+    axes_of,
+    cotangents_apart,
+    cotangents_joined,
+)
+from ..._evaluate._manual_axes import scan as scan_of_types
 from .._steps._cotangents import given_cotangent, zero_cotangent
 from .._steps._weight_values import Fixed, plain_scan
 from ._unit_loop import UnitLoop
@@ -59,26 +68,33 @@ def chunked_scan(
         return primal(*args), args
 
     def backward(args: Any, cotangents: Any) -> Any:
-        last, ys, _ = cotangents
+        axes = axes_of((args, cotangents))
+        last, ys, _ = cotangents_apart(cotangents, axes)
         last, ys = ([given_cotangent(x) for x in each] for each in (last, ys))
-        weights, start, moved = pull(args, ys, last)
+        weights, start, moved = pull(all_varying(args, axes), ys, last)
         fixed, carry, xs, *rest = jax.tree.map(zero_cotangent, args)
         moved = {i: x[::-1] if loop.reverse else x for i, x in moved.items()}
         first = [
             start[i].astype(c.dtype) if i in start else z
             for i, (z, c) in enumerate(zip(carry, args[1], strict=True))
         ]
-        return (
+        found = (
             fixed._replace(weights=weights),
             first,
             [moved.get(i, z) for i, z in enumerate(xs)],
             *rest,
         )
+        return cotangents_joined(found, args)
+
+    def shapes(fixed: Any, carry: Any, xs: Any, traces: Any, _: Any) -> Any:
+        plain = jax.eval_shape(partial(_plain, loop), fixed, carry, xs)
+        return *plain, traces
 
     scan.defvjp(forward, backward)
     if loop.length == 0:
         return *_plain(loop, fixed, carry, xs), traces
-    return scan(fixed, list(carry), list(xs), traces, constants)
+    given = fixed, list(carry), list(xs), traces, constants
+    return automatic(scan, shapes)(*given)
 
 
 def _plain(loop: UnitLoop, fixed: Fixed, carry: Any, xs: Any) -> tuple[Any, Any]:
@@ -131,7 +147,7 @@ def along_chunks(
       The last state, and what the chunks returned, stacked over all steps.
     """
     count, rest = divided(loop, chunk)
-    state, found = jax.lax.scan(
+    state, found = scan_of_types(
         lambda state, start: step(state, start, chunk, False),
         state,
         chunk * jnp.arange(count),

@@ -6,14 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+from ..._analysis._graph import walk
 from ..._evaluate._interpreter import Runner, Scope
+from ..._jaxpr import Op
 from ..._structure import Structure
 from .._loop_evaluation import LoopEvaluation
 from .._readouts._readout_filters import ReadoutFilter
 from .._readouts._readout_traces import carried_start
-from .._readouts._readouts import LoopParts, parts_of
+from .._readouts._readouts import LoopParts, only_readouts, parts_of
 from .._steps._loop_values import fixed_of
 from .._steps._nested_loops import NestedLoop, loops_with_states
+from .._steps._step import reads
 from .._steps._step_evaluation import Recurrence
 from .._steps._step_taps import taps_of
 from .._steps._weight_values import plain_scan
@@ -53,16 +56,49 @@ def find_loops(
     Raises:
       MixedUnitsError: if units depend on each other other than by synapses.
     """
+    every = list(loops_with_states(structure))
+    late = [] if structure.spec.carry is not None else readout_loops(structure)
+    skipped = set(map(id, late))
+    rest = [pair for pair in every if id(pair[0].op) not in skipped]
     return tuple(
         _loop(scans, structure.live, own, memoryless, outermost)
-        for scans, outermost in loops_with_states(structure)
+        for scans, outermost in rest
     )
+
+
+def readout_loops(structure: Structure) -> list[Op]:
+    """The loops of read-outs alone, after the loop of the units that they read.
+
+    Where they start anew in each call they are reversed as they are, as read-outs in
+    the loop of their units are: no trace is needed.
+    """
+    every = list(loops_with_states(structure))
+    found = [
+        scans.op
+        for scans, outermost in every
+        if outermost and only_readouts(scans.step) and _is_last(structure, scans.op)
+    ]
+    # Without another loop they are the units, whose traces are as exact.
+    return found if len(found) < len(every) else []
+
+
+def _is_last(structure: Structure, loop: Op) -> bool:
+    """Whether no synapse reads what a loop at the top of the program computes."""
+    synapses, reached = {id(m.op) for m in structure.live_ops}, set(loop.outputs)
+    for op in structure.flow.program.body.ops:
+        if reached.isdisjoint(reads(op)):
+            continue
+        inner = (site.op for body in op.bodies for site in walk(body))
+        if id(op) in synapses or any(id(each) in synapses for each in inner):
+            return False
+        reached.update(op.outputs)
+    return True
 
 
 def _loop(
     scans: NestedLoop, live: set[int], own: bool, memoryless: bool, outermost: bool
 ) -> Loop:
-    parts = parts_of(scans.step)
+    parts = parts_of(scans.indexed.step)
     used = [scans.op.outputs[scans.carries[i]] in live for i in parts.unit_carries]
     try:
         units = find_units(parts.units, own=own, used=used, memoryless=memoryless)
@@ -106,6 +142,16 @@ class OnlineLoops(LoopEvaluation):
         units = replace(loop.units, taps=taps) if taps.sites else loop.units
         starts, xs = scans.given(scope)
         inner = scans.fixed(runner, scope)
+        picked, at_picks = scans.indexed.values(
+            runner,
+            inner,
+            starts,
+            xs,
+            injected,
+            length=scans.length,
+            reverse=scans.reverse,
+        )
+        xs += picked
         fixed = fixed_of(runner, parts.units, inner)
         given, filters = None, ()
         if self.traces is not None and self.continues[i]:
@@ -122,7 +168,7 @@ class OnlineLoops(LoopEvaluation):
             self.after[i] = traces
         ends = dict(zip(parts.unit_carries, last, strict=True))
         count = len(parts.units.ys)
-        found = dict(zip(taps.names, ys[count:], strict=True))
+        found = at_picks | dict(zip(taps.names, ys[count:], strict=True))
         crossing, ys = ys[len(parts.unit_ys) : count], ys[: len(parts.unit_ys)]
         outs = dict(zip(parts.unit_ys, ys, strict=True))
         if parts.readouts is not None:

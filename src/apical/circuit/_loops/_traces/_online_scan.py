@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
+from ..._evaluate._manual_axes import scan
 from .._readouts._readout_filters import ReadoutFilter
 from .._readouts._readout_traces import next_filters
 from .._steps._weight_values import Fixed
@@ -169,7 +169,7 @@ def _pull_reversed(
         xs = cut(loop, stacked[0], at, chunk)
         return run_steps(loop, fixed, carry, xs, chunk)[0], carry
 
-    _, starts = jax.lax.scan(forward, after, at)
+    _, starts = scan(forward, after, at)
 
     def step(state: Any, before: Any, xs: Any, ybar: Any, last: Any) -> Any:
         found, rows = state
@@ -197,9 +197,7 @@ def _pull_reversed(
         None if x is None else jnp.where(at_end.reshape(-1, *[1] * x.ndim), x[None], 0)
         for x in last
     ]
-    state, moved = jax.lax.scan(
-        chunked, state, (starts, at, ends), length=count, reverse=True
-    )
+    state, moved = scan(chunked, state, (starts, at, ends), length=count, reverse=True)
     ended = none if count else last
     (found, rows), begun_moved = step(state, begun, first_xs, first_ybar, ended)
     if traces is not None:

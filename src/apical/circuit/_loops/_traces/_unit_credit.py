@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..._evaluate._manual_axes import all_varying, axes_of, scan, vary_as
 from .._steps._cotangents import inner
 from .._steps._step_evaluation import StepResult, evaluate
 from .._steps._weight_values import (
@@ -81,7 +82,7 @@ def run_steps(
         found = evaluate(loop.step, values, fixed.copies, carry, x, taps=loop.taps)
         return found.carry, carry
 
-    return jax.lax.scan(step, list(carry), list(xs), length=length)
+    return scan(step, list(carry), list(xs), length=length)
 
 
 def steps_apart(
@@ -185,15 +186,15 @@ def along_units(
             return [found.carry[i] for i in loop.active]
 
         dx = {i: jnp.zeros_like(x[i]) for i in driving}
-        _, pull = jax.vjp(after, *still(loop, carry, outputs), dx)
-        acts, *rest = jax.vmap(lambda row: pull(loop.unflat(row)))(rows)
+        ends, pull = jax.vjp(after, *still(loop, carry, outputs), dx)
+        acts, *rest = jax.vmap(lambda row: pull(vary_as(loop.unflat(row), ends)))(rows)
         rows = jax.vmap(loop.flat)(acts)
         if slope is not None:
             rows = rows.at[0].add(loop.flat(slope))
         return rows, rest
 
     slices = list(before), list(xs), apart.outputs, slopes
-    start, (outputs, uses, moved) = jax.lax.scan(back, end, slices, reverse=True)
+    start, (outputs, uses, moved) = scan(back, end, slices, reverse=True)
     return Along(start, outputs, uses, {i: d[:, 0] for i, d in moved.items()})
 
 
@@ -201,10 +202,11 @@ def still(loop: UnitLoop, carry: Sequence[Any], outputs: Sequence[Any]) -> Any:
     """The active carries, and zero offsets of traced synapses and uses."""
     step = loop.step
     made = {j: step.uses[j][0].outputs[0] for j in loop.used}
+    zeros = {j: jnp.zeros(step.shape(n), step.dtype(n)) for j, n in made.items()}
     return (
         [carry[i] for i in loop.active],
         {i: jnp.zeros_like(outputs[i]) for i in loop.traced},
-        {j: jnp.zeros(step.shape(n), step.dtype(n)) for j, n in made.items()},
+        all_varying(zeros, axes_of((carry, outputs))),
     )
 
 

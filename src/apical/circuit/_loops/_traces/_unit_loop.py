@@ -136,6 +136,18 @@ class UnitLoop:
         pairs = ((step.carries[i], step.carried[i]) for i in self.active)
         return all(is_filter(step, start, end) for start, end in pairs)
 
+    @property
+    def other_than_leaky(self) -> str:
+        """Why units are not leaky, for messages."""
+        states = self.units.states
+        if states != 1:
+            return f"have {states} states each" if states else "have no memory"
+        if self.recurrence.own_weights:
+            return "read themselves through a synapse"
+        return (
+            "decay by what is learned, differs between units, or depends on their state"
+        )
+
     @cached_property
     def factored(self) -> bool:
         """Whether each trace is one number times the filtered input of its synapse.

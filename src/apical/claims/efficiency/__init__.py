@@ -1,0 +1,1 @@
+"""Claims about how many examples or evaluations learning needs, and about noise."""

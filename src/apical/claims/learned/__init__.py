@@ -1,0 +1,1 @@
+"""Claims about learned rules and about genomes that write the weights."""

@@ -1,0 +1,1 @@
+"""Callbacks that write each epoch of a comparison elsewhere."""
