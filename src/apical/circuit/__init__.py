@@ -18,19 +18,16 @@ from ._depth_scaling import DepthScaled as DepthScaled
 from ._depth_scaling import depth_scaled as depth_scaled
 from ._evaluate._automatic_axes import automatic as automatic
 from ._evaluate._evaluator import Run as Run
-<<<<<<< HEAD
-from ._evaluate._marked_uses import USE_MARKS as USE_MARKS
-from ._evaluate._marked_uses import MarkedLoss as MarkedLoss
-from ._evaluate._marked_uses import Use as Use
-from ._evaluate._marked_uses import summed_axes as summed_axes
-from ._evaluate._marked_uses import weight_uses as weight_uses
-=======
 from ._evaluate._manual_axes import key_of_device as key_of_device
 from ._evaluate._manual_axes import mean_over_devices as mean_over_devices
 from ._evaluate._manual_axes import over_devices as over_devices
 from ._evaluate._manual_axes import scan as scan
 from ._evaluate._manual_axes import varying as varying
->>>>>>> main
+from ._evaluate._marked_uses import USE_MARKS as USE_MARKS
+from ._evaluate._marked_uses import MarkedLoss as MarkedLoss
+from ._evaluate._marked_uses import Use as Use
+from ._evaluate._marked_uses import summed_axes as summed_axes
+from ._evaluate._marked_uses import weight_uses as weight_uses
 from ._evaluate._sharding import beside as beside
 from ._evaluate._sharding import gathered as gathered
 from ._evaluate._sharding import inner as inner
