@@ -23,6 +23,11 @@ from ._evaluate._manual_axes import mean_over_devices as mean_over_devices
 from ._evaluate._manual_axes import over_devices as over_devices
 from ._evaluate._manual_axes import scan as scan
 from ._evaluate._manual_axes import varying as varying
+from ._evaluate._marked_uses import USE_MARKS as USE_MARKS
+from ._evaluate._marked_uses import MarkedLoss as MarkedLoss
+from ._evaluate._marked_uses import Use as Use
+from ._evaluate._marked_uses import summed_axes as summed_axes
+from ._evaluate._marked_uses import weight_uses as weight_uses
 from ._evaluate._sharding import beside as beside
 from ._evaluate._sharding import gathered as gathered
 from ._evaluate._sharding import inner as inner
@@ -39,6 +44,7 @@ from ._jaxpr import Literal as Literal
 from ._jaxpr import Op as Op
 from ._jaxpr import Program as Program
 from ._jaxpr import is_concrete as is_concrete
+from ._jaxpr import known_primitives as known_primitives
 from ._jaxpr import trace_program as trace_program
 from ._loops._factors._factor_traces import Decays as Decays
 from ._loops._factors._factor_traces import FactorTraces as FactorTraces

@@ -1,4 +1,4 @@
-"""Measures of a learner: alignment, cost, regime, signals, and what examples do."""
+"""Measures of a learner: alignment, cost, locality, regime, signals, examples."""
 
 from ._agreement import Agreement as Agreement
 from ._alignment import Alignment as Alignment
@@ -8,6 +8,12 @@ from ._cost import Cost as Cost
 from ._cost import Expense as Expense
 from ._cost import cost as cost
 from ._feedback_angle import feedback_angle as feedback_angle
+from ._locality import Hops as Hops
+from ._locality import LeafLocality as LeafLocality
+from ._locality import Locality as Locality
+from ._locality import Mismatch as Mismatch
+from ._locality import locality as locality
+from ._locality import plot_needs as plot_needs
 from ._regime import Regime as Regime
 from ._regime import regime as regime
 from ._signal_alignment import SignalAgreement as SignalAgreement

@@ -154,6 +154,12 @@ class Hebbian(Rule):
 
     descends: ClassVar[str] = NO_LOSS
 
+    @property
+    def needs(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """A sum over units reads the weights of others onto the same input."""
+        shared = self.kind in ("sanger", "subspace")
+        return ("weight transport",) if shared else ()
+
     def __post_init__(self) -> None:
         check_choice(self.kind, "kind", KINDS)
         check_positive(self.threshold_rate, "threshold_rate")

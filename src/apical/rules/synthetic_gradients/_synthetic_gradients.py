@@ -129,7 +129,6 @@ class SyntheticGradients(Rule):
         """Critics are trained after the call by a gradient that crosses one layer."""
         found = (
             "weight transport",
-            "stored activities",
             "derivative of the nonlinearity",
             "signed error units",
             "second network",

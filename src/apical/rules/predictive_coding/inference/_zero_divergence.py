@@ -48,6 +48,8 @@ class ZeroDivergence(AbstractInference):
     requires_derivative = True
     supports_precision = False
     settles = False
+    # A layer learns from its values of the forward pass when the error arrives.
+    needs = ("stored activities",)
     citation: ClassVar[str] = (
         "@inproceedings{song2020can, title={Can the Brain Do Backpropagation? "
         "Exact Implementation of Backpropagation in Predictive Coding Networks}, "

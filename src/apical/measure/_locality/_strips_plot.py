@@ -1,0 +1,111 @@
+"""A picture of needs: a strip for each rule, a square for each need."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ...rules._base import NEEDS
+from ._result import Locality
+
+_SIZE = 0.8  # of a square
+
+
+def plot_needs(
+    found: Sequence[Locality],
+    *,
+    labels: Sequence[str] | None = None,
+    colors: tuple[str, str] = ("tab:blue", "tab:red"),
+    ax: Any = None,
+) -> Any:
+    """Draw what each rule needs: a strip per rule, a square per need.
+
+    A full square is a need that was measured, an empty one a need that was excluded. A
+    dot is a need that is declared and was not decided. A frame in the second colour
+    marks a difference between declaration and measurement.
+
+    Args:
+      found: the result of `locality` for each rule, the first on top.
+      labels: the name of each strip; by default that of the rule.
+      colors: the colour of needs, and that of differences.
+      ax: matplotlib axes; None: the current ones of `matplotlib.pyplot`.
+
+    Returns:
+      The axes.
+
+    Raises:
+      ImportError: where matplotlib is not installed (it is in `apical[lab]`).
+      ValueError: for no result, and for another number of labels.
+
+    Example:
+      >>> import jax.numpy as jnp, apical
+      >>> from matplotlib.figure import Figure
+      >>> loss_fn = lambda w, x: jnp.mean((x @ w) ** 2)
+      >>> learner = apical.value_and_grad(loss_fn, apical.rules.Backpropagation())
+      >>> w, x = jnp.ones((2, 1)), jnp.ones((3, 2))
+      >>> found = apical.measure.locality(learner, w, (), x)
+      >>> ax = apical.measure.plot_needs([found], ax=Figure().subplots())
+      >>> [text.get_text() for text in ax.get_yticklabels()]
+      ['Backpropagation']
+    """
+    names = [each.rule for each in found] if labels is None else list(labels)
+    if not names:
+        raise ValueError("`found` must hold the result of at least one rule.")
+    if len(names) != len(found):
+        raise ValueError(
+            f"`labels` must have one name for each of the {len(found)} rules, not "
+            f"{len(names)}."
+        )
+    axes = _axes() if ax is None else ax
+    for y, each in enumerate(found):
+        different = {m.need for m in each.mismatches}
+        for x, need in enumerate(NEEDS):
+            _draw(axes, x, y, each, need, colors, need in different)
+    axes.set_xlim(-0.5, len(NEEDS) - 0.5)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_aspect("equal")
+    axes.set_yticks(range(len(names)), names)
+    axes.set_xticks(range(len(NEEDS)), NEEDS, rotation=45, ha="left")
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0)
+    axes.grid(visible=False)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    return axes
+
+
+def _draw(
+    axes: Any,
+    x: int,
+    y: int,
+    each: Locality,
+    need: str,
+    colors: tuple[str, str],
+    different: bool,
+) -> None:
+    from matplotlib.patches import Circle, Rectangle
+
+    corner = (x - _SIZE / 2, y - _SIZE / 2)
+    if need in each.measured:
+        axes.add_patch(
+            Rectangle(
+                corner,
+                _SIZE,
+                _SIZE,
+                facecolor=colors[0] if each.measured[need] else "none",
+                edgecolor=colors[1] if different else "0.7",
+                linewidth=2.5 if different else 0.8,
+            )
+        )
+    elif need in each.declared:
+        axes.add_patch(Circle((x, y), _SIZE / 6, color="0.5"))
+
+
+def _axes() -> Any:
+    try:
+        from matplotlib import pyplot
+    except ModuleNotFoundError as missing:
+        raise ImportError(
+            "`apical.measure.plot_needs` needs matplotlib: pip install 'apical[lab]'"
+        ) from missing
+    return pyplot.gca()
