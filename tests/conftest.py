@@ -39,6 +39,9 @@ def pytest_configure(config):
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
+# Imported by tests that need torch, and run where it is.
+collect_ignore = ["support/torch_models.py"]
+
 # What depends on neither Python's version nor JAX's: texts, pages, verdicts, figures.
 ONCE = (
     *("test_house.py", "claims", "docs", "examples", "lab/report", "tools"),

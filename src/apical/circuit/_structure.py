@@ -264,10 +264,7 @@ class Structure:
 
     @cached_property
     def carrying_leaves(self) -> tuple[int, ...]:
-        """The feedback leaves that a teaching signal passes back through.
-
-        A weight that meets data alone has no node below it: its copy is not used.
-        """
+        """The feedback leaves that a teaching signal passes: not those of the input."""
         return leaves_of(self.live_ops[i] for i in self.carrying_synapses)
 
     @cached_property

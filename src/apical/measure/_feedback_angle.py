@@ -20,7 +20,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..circuit import OUTPUT, Circuit, synapse_activity
+from ..circuit import OUTPUT, Circuit, WithFrozen, synapse_activity
 from ..rules._axis_maps import AxisMap, axis_maps
 from ..rules._learner import Learner
 from ..rules.feedback._direct_projection import DirectProjectionRule
@@ -103,6 +103,8 @@ def _of_synapses(
 
 def _replaced(circuit: Circuit, params: Any, feedback: Any) -> Any:
     """The parameters, with feedback weights where there are any."""
+    if isinstance(feedback, WithFrozen):
+        feedback = feedback.params
     if feedback is None:
         return params
     learned, fixed = circuit.leaves.split(params)

@@ -63,6 +63,8 @@ def datasets(
     found = []
     for name, table in tables.items():
         given = np.arange(len(table)) if conditions is None else np.asarray(conditions)
+        if np.issubdtype(given.dtype, np.integer):  # rsatoolbox fills a copy with NaN
+            given = given.astype(float)
         found.append(
             Dataset(
                 table,

@@ -16,6 +16,8 @@ import abc
 from dataclasses import dataclass
 from typing import ClassVar, final
 
+import jax
+
 from .._field_checks import check_choice, check_positive
 
 _PULLS = {"positive": (1.0,), "negative": (-1.0,), "centred": (1.0, -1.0)}
@@ -92,3 +94,19 @@ class Nudge(AbstractNudge):
     def pulls(self) -> tuple[float, ...]:
         """The weight of the loss in each run of inference."""
         return tuple(sign * self.strength for sign in _PULLS[self.kind])
+
+
+def combined(
+    nudge: AbstractNudge | None, grads: list[list[jax.Array]]
+) -> list[jax.Array]:
+    """The weighted sum of the gradients of all runs of inference."""
+    if nudge is None:
+        return grads[0]
+    weights = nudge.weights
+
+    def weighted(*of_runs: jax.Array) -> jax.Array:
+        parts = [f * g for f, g in zip(weights, of_runs, strict=True)]
+        # Keep the gradient's dtype: a strength may be wider.
+        return sum(parts[1:], start=parts[0]).astype(of_runs[0].dtype)
+
+    return [weighted(*g) for g in zip(*grads, strict=True)]

@@ -45,7 +45,7 @@ from ._fixed_prediction import (
 )
 from ._free_prediction import FreePredictionEnergy
 from ._latent_arguments import ArgumentMasks, FreeArguments, LatentArgumentEnergy
-from ._nudge import AbstractNudge
+from ._nudge import AbstractNudge, combined
 from ._part_compatibility import as_inference, check_parts
 from ._precision import as_precision, init_precision, warn_of_growing_errors
 from .inference._abstract import AbstractInference, Budget
@@ -234,7 +234,9 @@ class PredictiveCoding(Rule):
         residual = jnp.max(jnp.stack([jnp.asarray(each.residual) for each in ends]))
         info = settling(circuit, end.errors, residual, end.steps)
         own = len(circuit.leaves.learned)  # without those of frozen networks
-        grads = circuit.leaves.combine(self._gradients(ends)[:own])
+        grads = circuit.leaves.combine(
+            combined(self.nudge, [e.grads for e in ends])[:own]
+        )
         after = self._update_parts(circuit, state, args, end, grads)
         return Credit(end.value, end.aux, grads, after, info)
 
@@ -271,19 +273,6 @@ class PredictiveCoding(Rule):
     @property
     def _pulls(self) -> tuple[float, ...]:
         return (1.0,) if self.nudge is None else self.nudge.pulls
-
-    def _gradients(self, ends: list[Settled]) -> list[jax.Array]:
-        """The weighted sum of the gradients of all runs of inference."""
-        if self.nudge is None:
-            return ends[0].grads
-        weights = self.nudge.weights
-
-        def weighted(*grads: jax.Array) -> jax.Array:
-            parts = [f * g for f, g in zip(weights, grads, strict=True)]
-            # Keep the gradient's dtype: a strength may be wider.
-            return sum(parts[1:], start=parts[0]).astype(grads[0].dtype)
-
-        return [weighted(*g) for g in zip(*(end.grads for end in ends), strict=True)]
 
     def _update_parts(
         self, circuit: Circuit, state: Any, args: Any, end: Settled, grads: Any
