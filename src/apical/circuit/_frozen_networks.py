@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from ._analysis._effective_weights import CONSTANTS
 from ._batching._batch import Batch
 from ._circuit import Circuit
+from ._program_constants import constant_arrays
 from ._trace import trace_spec
 from ._widening import Widening
 
@@ -106,9 +107,10 @@ def beside_params(
     """The parameters, and the weights at these paths."""
     given, program = circuit.structure.args, circuit.structure.flow.program
     at = dict(zip(given.paths, given.treedef.flatten_up_to(args), strict=True))
+    arrays = constant_arrays(program)
     for path in paths:
         if path not in at:
-            first, *_ = program.arrays[_index(path)]
+            first, *_ = arrays[_index(path)]
             at[path] = jnp.asarray(program.constants[first])
     return WithFrozen(params, {path: at[path] for path in paths})
 

@@ -18,7 +18,7 @@ import itertools
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -205,34 +205,6 @@ class Program:
         """Whether a constant belongs to a surrounding transformation."""
         return any(isinstance(c, jax.core.Tracer) for c in self.constants.values())
 
-    @cached_property
-    def arrays(self) -> tuple[tuple[int, ...], ...]:
-        """The constants that operations outside of bodies read, equal ones together."""
-        read = {a for op in self.body.ops for a in op.inputs if isinstance(a, int)}
-        found: list[list[int]] = []
-        for number in (n for n in self.constants if n in read):
-            value = self.constants[number]
-            for group in found:
-                if _is_same(self.constants[group[0]], value):
-                    group.append(number)
-                    break
-            else:
-                found.append([number])
-        return tuple(map(tuple, found))
-
-    def reading(self, inputs: Mapping[int, int]) -> Program:
-        """The program that reads these constants (keys) from inputs (values)."""
-
-        def of(atoms: Sequence[Atom]) -> tuple[Atom, ...]:
-            return tuple(
-                a if isinstance(a, Literal) else inputs.get(a, a) for a in atoms
-            )
-
-        ops = [replace(op, inputs=of(op.inputs)) for op in self.body.ops]
-        body = Body(self.body.inputs, of(self.body.outputs), tuple(ops))
-        kept = {n: c for n, c in self.constants.items() if n not in inputs}
-        return Program(body, kept, self.shapes)
-
 
 def known_primitives() -> frozenset[str]:
     """Names of the primitives that JAX publishes."""
@@ -271,17 +243,6 @@ def _lines(equation: Any) -> list[str]:
     """The lines that led to an equation, from the inside, up to the call around it."""
     lines = source_info_util.summarize(equation.source_info, num_frames=sys.maxsize)
     return lines.splitlines()[::-1]
-
-
-def _is_same(first: Any, second: Any) -> bool:
-    """Whether two constants are the same array, or have equal entries."""
-    if first is second or not is_concrete((first, second)):
-        return first is second
-    return (
-        first.dtype == second.dtype
-        and first.shape == second.shape
-        and np.array_equal(first, second)
-    )
 
 
 def _dropped(variable: Any) -> bool:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from ._analysis._graph import walk
 from ._batching._batch import Batch
 from ._jaxpr import Program
+from ._program_constants import constant_arrays, reading
 from ._structure import Structure
 
 
@@ -36,13 +37,13 @@ class Widening(NamedTuple):
     def program(self, program: Program, names: Sequence[str]) -> Program:
         """The program that reads these constants from its inputs."""
         at = {name: program.body.inputs[i] for i, name in enumerate(names)}
-        return program.reading(
-            {
-                number: at[name]
-                for name, i in self.constants.items()
-                for number in program.arrays[i]
-            }
-        )
+        arrays = constant_arrays(program)
+        inputs = {
+            number: at[name]
+            for name, i in self.constants.items()
+            for number in arrays[i]
+        }
+        return reading(program, inputs)
 
 
 def same_nodes(ours: Structure, theirs: Program) -> dict[int, str]:

@@ -24,6 +24,7 @@ import jax.numpy as jnp
 
 from .._jaxpr import Atom, Body, Literal, Op, Program, is_concrete
 from .._marks import mark_of
+from .._program_constants import constant_arrays
 from ._dataflow import ACTIVITY, CONSTANT, DATA, PARAMETER, Flow
 from ._graph import walk
 from ._primitives import STRUCTURAL, SYNAPTIC, is_elementwise
@@ -241,7 +242,7 @@ def constant_paths(program: Program) -> dict[int, str]:
     """The path of each constant that an input can replace: equal arrays share one."""
     return {
         number: f"{CONSTANTS}.{i}"
-        for i, numbers in enumerate(program.arrays)
+        for i, numbers in enumerate(constant_arrays(program))
         for number in numbers
         if is_concrete(program.constants[number])
     }
