@@ -44,8 +44,8 @@ collect_ignore = ["support/torch_models.py"]
 
 # What depends on neither Python's version nor JAX's: texts, pages, verdicts, figures.
 ONCE = (
-    *("test_house.py", "claims", "docs", "examples", "lab/report", "tools"),
-    *("cli", "lab/storage"),
+    *("test_house.py", "claims", "cli", "docs", "examples", "interop", "tools"),
+    *("lab/data", "lab/report", "lab/storage", "lab/test_"),
 )
 
 

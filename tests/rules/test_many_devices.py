@@ -65,7 +65,13 @@ def test_four_rules_give_the_same_numbers_on_eight_devices():
 
 
 @pytest.mark.sweep
-@pytest.mark.parametrize("layouts", ["auto batch,auto both", "explicit both,shard_map"])
+@pytest.mark.parametrize(
+    "layouts",
+    [
+        pytest.param("auto batch,auto both", marks=pytest.mark.slow),
+        "explicit both,shard_map",
+    ],
+)
 def test_every_rule_gives_the_same_numbers_on_eight_devices(layouts):
     found = printed(start("rules_on_devices", layouts))
     assert found == f"{2 * len(RULES)} pairs", found
