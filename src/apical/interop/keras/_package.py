@@ -1,17 +1,12 @@
 """The package keras with its JAX backend, or the message that says how to have it."""
 
-from importlib import import_module
 from typing import Any
 
+from .._packages import imported
 
-def _imported() -> Any:
-    try:
-        found = import_module("keras")
-    except ModuleNotFoundError as missing:
-        raise ImportError(
-            f"apical.interop.keras needs the package {missing.name}: install "
-            "apical[keras]."
-        ) from missing
+
+def _with_jax() -> Any:
+    found = imported("keras", "keras")
     backend = found.backend.backend()
     if backend != "jax":
         raise ImportError(
@@ -21,5 +16,5 @@ def _imported() -> Any:
     return found
 
 
-keras = _imported()
+keras = _with_jax()
 """keras as it is, of any version: untyped, so that types are checked without it."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .._packages import imported
 from ._layer import Layer, Shape, array_fields, name_of
 from ._neurons import Neurons
 from ._recurrent import Recurrent
@@ -22,14 +23,7 @@ def nir_package() -> Any:
     Raises:
       ImportError: where it is not installed, with the way to install it.
     """
-    try:
-        import nir
-    except ModuleNotFoundError as missing:
-        raise ImportError(
-            f"apical.interop.nir needs the package {missing.name} to read and write "
-            "graphs: install apical[nir]."
-        ) from missing
-    return nir
+    return imported("nir", "nir", "to read and write graphs")
 
 
 def to_graph(layers: Sequence[Layer], *, input_shape: Any = None) -> Any:
