@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 
+from .._named_arrays import require_names, require_shape
 from ._package import keras
 
 Arrays = Mapping[str, jax.Array]
@@ -144,11 +145,7 @@ def write_back(model: Any, params: Arrays, state: Arrays | None = None) -> None:
         variables += model.non_trainable_variables
         values += ordered(model.non_trainable_variables, state, "state")
     for variable, value in zip(variables, values, strict=True):
-        if tuple(variable.shape) != value.shape:
-            raise ValueError(
-                f"{variable.path} has the shape {tuple(variable.shape)} in the model, "
-                f"and {value.shape} in what is written to it."
-            )
+        require_shape(variable.path, variable, value, "model")
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
 
@@ -156,13 +153,7 @@ def write_back(model: Any, params: Arrays, state: Arrays | None = None) -> None:
 def ordered(variables: Iterable[Any], given: Arrays, what: str) -> list[jax.Array]:
     """The given arrays in the order of the variables, or an error that names them."""
     paths = [variable.path for variable in variables]
-    if set(paths) != set(given):
-        missing = sorted(set(paths) - set(given)) or "none"
-        unknown = sorted(set(given) - set(paths)) or "none"
-        raise ValueError(
-            f"{what} must have the names of the model: missing are {missing}, unknown "
-            f"are {unknown}."
-        )
+    require_names(paths, given, what, "model")
     return [given[path] for path in paths]
 
 

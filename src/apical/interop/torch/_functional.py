@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 
+from .._named_arrays import require_names, require_shape
 from ._arrays import copy_into, to_jax
 from ._packages import torch
 from ._run import Arrays, run
@@ -170,11 +171,7 @@ def write_back(module: Any, params: Arrays, buffers: Arrays | None = None) -> No
     if buffers is not None:
         pairs += _paired(others, buffers, "buffers")
     for name, tensor, array in pairs:
-        if tuple(tensor.shape) != array.shape:
-            raise ValueError(
-                f"{name} has the shape {tuple(tensor.shape)} in the module, and "
-                f"{array.shape} in what is written to it."
-            )
+        require_shape(name, tensor, array, "module")
     for _, tensor, array in pairs:
         copy_into(tensor, array)
 
@@ -187,13 +184,7 @@ def _paired(
             f"{what} is a {type(given).__name__}; it must be a dictionary of arrays, "
             "as `parameters(module)` returns."
         )
-    if set(there) != set(given):
-        missing = sorted(set(there) - set(given)) or "none"
-        unknown = sorted(set(given) - set(there)) or "none"
-        raise ValueError(
-            f"{what} must have the names of the module: missing are {missing}, unknown "
-            f"are {unknown}."
-        )
+    require_names(there, given, what, "module")
     return [(name, tensor, given[name]) for name, tensor in there.items()]
 
 
