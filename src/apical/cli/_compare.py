@@ -4,6 +4,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
+import jax
 import typer
 from rich.console import Console
 
@@ -185,11 +186,7 @@ def _writers(
 
 def _profiled(folder: Path | None) -> AbstractContextManager[Any]:
     """The context that writes a trace into a folder, or none."""
-    if folder is None:
-        return nullcontext()
-    import jax  # late, so that `--help` does not wait for it
-
-    return jax.profiler.trace(str(folder))
+    return nullcontext() if folder is None else jax.profiler.trace(str(folder))
 
 
 # They look on, and change no result.
