@@ -16,7 +16,7 @@ from ._environment import Environment
 from ._packages import torch, torchax
 from ._patches import patched
 from ._recurrent import LOWERINGS as RECURRENT
-from ._shared_memory import Refused
+from ._shared_memory import Refused, is_ours, is_plain
 
 # What JAX raises where a number must be known while it traces.
 _UNKNOWN = (
@@ -95,9 +95,9 @@ def _tensor(leaf: Any) -> Any:
 
 def _arrays(tree: Any) -> Any:
     """A result with arrays for tensors, dictionaries for mappings and dataclasses."""
-    if isinstance(tree, torchax.tensor.Tensor | torchax.view.View):
+    if is_ours(tree):
         return tree.jax()
-    if isinstance(tree, torch.Tensor):
+    if is_plain(tree):
         raise Refused(
             f"a result of shape {tuple(tree.shape)} was computed by torch itself, from "
             "no argument: JAX would take it for a constant."
@@ -157,7 +157,7 @@ def _unchanged(module: Any, given: Mapping[str, Any]) -> Iterator[None]:
 
 def _tensors(value: Any) -> Iterator[Any]:
     """The tensors of torchax in an attribute."""
-    if isinstance(value, torchax.tensor.Tensor | torchax.view.View):
+    if is_ours(value):
         yield value
     elif isinstance(value, Mapping | list | tuple):
         for each in value.values() if isinstance(value, Mapping) else value:

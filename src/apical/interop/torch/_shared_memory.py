@@ -91,7 +91,11 @@ def _others(tensor: Any) -> list[weakref.ref[Any]]:
     return tensor.shares
 
 
+def is_ours(leaf: Any) -> bool:
+    """Whether something is a tensor of torchax, or a slice of one."""
+    return isinstance(leaf, torchax.tensor.Tensor | torchax.view.View)
+
+
 def is_plain(leaf: Any) -> bool:
     """Whether something is a tensor of torch itself."""
-    ours = torchax.tensor.Tensor | torchax.view.View
-    return isinstance(leaf, torch.Tensor) and not isinstance(leaf, ours)
+    return isinstance(leaf, torch.Tensor) and not is_ours(leaf)
