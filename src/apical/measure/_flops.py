@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..circuit import LINEAR_NOT_REWRITTEN, SYNAPTIC, Atom, Body, Literal, Op, Program
+from ..circuit import LINEAR_NOT_REWRITTEN, SYNAPTIC, Body, Literal, Op, Program
 
 # ---- Heavy operations: matrix products, convolutions, solvers.
 
@@ -121,17 +121,12 @@ class _Products:
         )
 
     def products(self, op: Op) -> int:
-        left, right = (self.shape(a) for a in op.inputs)
-        result = self.shape(op.outputs[0])
+        left, right = map(self.program.shape, op.inputs)
+        result = self.program.shape(op.outputs[0])
         if op.name == "conv_general_dilated":
             return _convolution(op, left, right, result)
         (summed, _), _ = op.params["dimension_numbers"]
         return math.prod(result) * math.prod(left[axis] for axis in summed)
-
-    def shape(self, atom: Atom) -> Shape:
-        if isinstance(atom, Literal):
-            return np.shape(atom.value)
-        return self.program.shapes[atom].shape
 
 
 def _still(body: Body, consts: int) -> set[Op]:
