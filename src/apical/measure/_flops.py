@@ -26,7 +26,7 @@ HEAVY = (
     | {"svd", "tridiagonal"}
 )
 # Calls whose body has the same inputs and outputs as the operation.
-_CALLS = frozenset({"custom_jvp_call", "custom_vjp_call", "remat"})
+CALLS = frozenset({"custom_jvp_call", "custom_vjp_call", "remat"})
 
 
 class NotKnown(Exception):
@@ -39,13 +39,21 @@ def holds_heavy(op: Op) -> bool:
     return op.name in HEAVY or any(holds_heavy(o) for o in inner)
 
 
-def called(op: Op) -> Body:
+def body_of_call(op: Op) -> Body | None:
     """The body of an operation that calls a function (not a loop or a `cond`)."""
-    if op.name in _CALLS and len(op.bodies) == 1:
+    if op.name in CALLS and len(op.bodies) == 1:
         (body,) = op.bodies
         if len(body.inputs) == len(op.inputs):
             return body
-    raise NotKnown(op.name)
+    return None
+
+
+def called(op: Op) -> Body:
+    """The same, where it must be known."""
+    body = body_of_call(op)
+    if body is None:
+        raise NotKnown(op.name)
+    return body
 
 
 Shape = tuple[int, ...]
