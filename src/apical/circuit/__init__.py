@@ -1,6 +1,7 @@
 """Circuits: the nodes and synapses of a loss function, and ways to evaluate them."""
 
 from ._active_synapse import SynapseActivity as SynapseActivity
+from ._analysis._effective_weights import CONSTANTS as CONSTANTS
 from ._analysis._nodes import LOSS as LOSS
 from ._analysis._nodes import Edge as Edge
 from ._analysis._nodes import Node as Node

@@ -200,6 +200,12 @@ class Program:
     constants: Mapping[int, Any]
     shapes: Mapping[int, jax.ShapeDtypeStruct]
 
+    def shape(self, atom: Atom) -> tuple[int, ...]:
+        """The shape of a variable, or of a literal."""
+        if isinstance(atom, Literal):
+            return np.shape(atom.value)
+        return self.shapes[atom].shape
+
     @property
     def closes_over_tracers(self) -> bool:
         """Whether a constant belongs to a surrounding transformation."""

@@ -5,14 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from ._jaxpr import Atom, Body, Literal, Program, is_concrete
 
+Groups = tuple[tuple[int, ...], ...]
+# By program: whether constants are equal is found out once, on the host.
+_FOUND: WeakKeyDictionary[Program, Groups] = WeakKeyDictionary()
 
-def constant_arrays(program: Program) -> tuple[tuple[int, ...], ...]:
+
+def constant_arrays(program: Program) -> Groups:
     """The constants that operations outside of bodies read, equal ones together."""
+    if program not in _FOUND:
+        _FOUND[program] = _equal_together(program)
+    return _FOUND[program]
+
+
+def _equal_together(program: Program) -> Groups:
     read = {a for op in program.body.ops for a in op.inputs if isinstance(a, int)}
     found: list[list[int]] = []
     for number in (n for n in program.constants if n in read):

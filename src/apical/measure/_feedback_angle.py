@@ -20,10 +20,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..circuit import OUTPUT, Circuit, WithFrozen, synapse_activity
+from ..circuit import OUTPUT, Circuit, synapse_activity
 from ..rules._axis_maps import AxisMap, axis_maps
 from ..rules._learner import Learner
 from ..rules.feedback._direct_projection import DirectProjectionRule
+from ..rules.feedback._frozen_feedback import of_params
 from ._agreement import Agreement, agreement
 from ._compiled_call import compiled_call
 from ._learner_argument import takes_learner
@@ -103,12 +104,10 @@ def _of_synapses(
 
 def _replaced(circuit: Circuit, params: Any, feedback: Any) -> Any:
     """The parameters, with feedback weights where there are any."""
-    if isinstance(feedback, WithFrozen):
-        feedback = feedback.params
     if feedback is None:
         return params
     learned, fixed = circuit.leaves.split(params)
-    copies = circuit.leaves.split(feedback)[0]
+    copies = circuit.leaves.split(of_params(feedback))[0]
     pairs = zip(learned, copies, strict=True)
     return circuit.leaves.combine([p if c is None else c for p, c in pairs], fixed)
 

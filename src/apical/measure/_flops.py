@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..circuit import LINEAR_NOT_REWRITTEN, SYNAPTIC, Atom, Body, Literal, Op, Program
+from ..circuit import LINEAR_NOT_REWRITTEN, SYNAPTIC, Body, Literal, Op, Program
 
 # ---- Heavy operations: matrix products, convolutions, solvers.
 
@@ -26,7 +26,7 @@ HEAVY = (
     | {"svd", "tridiagonal"}
 )
 # Calls whose body has the same inputs and outputs as the operation.
-_CALLS = frozenset({"custom_jvp_call", "custom_vjp_call", "remat"})
+CALLS = frozenset({"custom_jvp_call", "custom_vjp_call", "remat"})
 
 
 class NotKnown(Exception):
@@ -39,13 +39,21 @@ def holds_heavy(op: Op) -> bool:
     return op.name in HEAVY or any(holds_heavy(o) for o in inner)
 
 
-def called(op: Op) -> Body:
+def body_of_call(op: Op) -> Body | None:
     """The body of an operation that calls a function (not a loop or a `cond`)."""
-    if op.name in _CALLS and len(op.bodies) == 1:
+    if op.name in CALLS and len(op.bodies) == 1:
         (body,) = op.bodies
         if len(body.inputs) == len(op.inputs):
             return body
-    raise NotKnown(op.name)
+    return None
+
+
+def called(op: Op) -> Body:
+    """The same, where it must be known."""
+    body = body_of_call(op)
+    if body is None:
+        raise NotKnown(op.name)
+    return body
 
 
 Shape = tuple[int, ...]
@@ -121,17 +129,12 @@ class _Products:
         )
 
     def products(self, op: Op) -> int:
-        left, right = (self.shape(a) for a in op.inputs)
-        result = self.shape(op.outputs[0])
+        left, right = map(self.program.shape, op.inputs)
+        result = self.program.shape(op.outputs[0])
         if op.name == "conv_general_dilated":
             return _convolution(op, left, right, result)
         (summed, _), _ = op.params["dimension_numbers"]
         return math.prod(result) * math.prod(left[axis] for axis in summed)
-
-    def shape(self, atom: Atom) -> Shape:
-        if isinstance(atom, Literal):
-            return np.shape(atom.value)
-        return self.program.shapes[atom].shape
 
 
 def _still(body: Body, consts: int) -> set[Op]:

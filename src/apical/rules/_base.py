@@ -231,6 +231,11 @@ def cited(*parts: Any) -> str:
     return "\n".join(dict.fromkeys(entry for entry in entries if entry))
 
 
+def has_signals(rule: Rule) -> bool:
+    """Whether a rule has teaching signals at the nodes of a whole call."""
+    return type(rule).signals is not Rule.signals and not rule.through_time
+
+
 def local_signals(circuit: Circuit, params: Any, args: Any, **feedback: Any) -> Any:
     """The signals of a rule whose teaching signal is a (modified) cotangent."""
     errors = circuit.zeros()

@@ -36,7 +36,9 @@ def in_one_loop(params, x, y, read=lambda z: z):
     return jnp.mean((lax.scan(step, START, x)[1] - y) ** 2)
 
 
-def in_two_loops(params, x, y):
+def series(params, x, start=START):
+    """Two loops: their last states, and the outputs of the second."""
+
     def hidden(h, x):
         h = unit(params, h, x)
         return h, jnp.tanh(h)
@@ -45,8 +47,13 @@ def in_two_loops(params, x, y):
         o = 0.7 * o + z @ params["out"]
         return o, o
 
-    z = lax.scan(hidden, START[0], x)[1]
-    return jnp.mean((lax.scan(output, START[1], z)[1] - y) ** 2)
+    h, z = lax.scan(hidden, start[0], x)
+    o, out = lax.scan(output, start[1], z)
+    return (h, o), out
+
+
+def in_two_loops(params, x, y):
+    return jnp.mean((series(params, x)[1] - y) ** 2)
 
 
 def gradients(loss_fn, rule):
@@ -86,16 +93,7 @@ def test_a_loop_that_a_synapse_reads_is_a_layer_of_units():
     """Its state passes nothing back to the layer below, as the docs say of layers."""
 
     def stacked(params, x, y):
-        def step(o, z):
-            o = 0.7 * o + z @ params["out"]
-            return o, o
-
-        def hidden(h, x):
-            h = unit(params, h, x)
-            return h, jnp.tanh(h)
-
-        z = lax.scan(hidden, START[0], x)[1]
-        o = lax.scan(step, START[1], z)[1]
+        o = series(params, x)[1]
         return jnp.mean((jnp.tanh(o) @ params["top"] - y) ** 2)
 
     params = {**PARAMS, "top": jnp.eye(2)}
@@ -109,16 +107,7 @@ def test_a_loop_that_a_synapse_reads_is_a_layer_of_units():
 
 def test_one_that_continues_from_call_to_call_is_warned_of():
     def window(params, carry, x, y):
-        def hidden(h, x):
-            h = unit(params, h, x)
-            return h, jnp.tanh(h)
-
-        def output(o, z):
-            o = 0.7 * o + z @ params["out"]
-            return o, o
-
-        h, z = lax.scan(hidden, carry["h"], x)
-        o, out = lax.scan(output, carry["o"], z)
+        (h, o), out = series(params, x, (carry["h"], carry["o"]))
         return jnp.mean((out - y) ** 2), {"carry": {"h": h, "o": o}}
 
     carry = {"h": START[0], "o": START[1]}

@@ -6,8 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import jax.numpy as jnp
-
 from .._jaxpr import Atom, Body, Literal, Op, Program
 
 
@@ -51,9 +49,7 @@ class Graph:
 
     def shape(self, atom: Atom) -> tuple[int, ...]:
         """The shape of a value inside its own scope."""
-        if isinstance(atom, Literal):
-            return jnp.shape(atom.value)
-        return self.program.shapes[atom].shape
+        return self.program.shape(atom)
 
     @cached_property
     def bodies(self) -> list[tuple[Op, Body]]:

@@ -14,10 +14,8 @@ from typing import Any, NamedTuple
 import jax
 
 from ...circuit import Atom, Body, Literal, Op, Program
-from .._flops import NotKnown, called
+from .._flops import body_of_call
 from ._static_pass import StaticPass
-
-_CALLS = frozenset({"custom_jvp_call", "custom_vjp_call", "remat"})
 
 
 class Copies(NamedTuple):
@@ -91,11 +89,9 @@ class CopiesPass:
             return self.loop(op, values)
         if op.name == "cond":
             return self.branches(op, values)
-        if op.name in _CALLS:
-            try:
-                return self.body(called(op), values)
-            except NotKnown:
-                pass
+        inner = body_of_call(op)
+        if inner is not None:
+            return self.body(inner, values)
         if op.name == "name":
             name = str(op.params["name"])
             return [_each(lambda x: self.at_mark(name, x), values)]

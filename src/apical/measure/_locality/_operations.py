@@ -191,7 +191,8 @@ class Operations:
             return True
         if math.prod(after) != self.examples or op.name == "dot_general":
             return False
-        summed = {self._shape(op, 0)[axis] for axis in op.params.get("axes", ())}
+        before = self.program.shape(op.inputs[0])
+        summed = {before[axis] for axis in op.params.get("axes", ())}
         return self.examples not in summed
 
     def used(
@@ -277,7 +278,7 @@ class Operations:
     def _axes(
         self, op: Op, position: int, axes: tuple[int | None, ...]
     ) -> tuple[int | None, ...] | None:
-        before = self._shape(op, position)
+        before = self.program.shape(op.inputs[position])
         after = self.program.shapes[op.outputs[0]].shape
         if op.name == "transpose":
             return tuple(axes[i] for i in op.params["permutation"])
@@ -291,12 +292,6 @@ class Operations:
             rest = iter(kept)
             return tuple(None if n == 1 else next(rest) for n in after)
         return axes if op.name in _KEEPS_AXES and before == after else None
-
-    def _shape(self, op: Op, position: int) -> tuple[int, ...]:
-        atom = op.inputs[position]
-        if isinstance(atom, Literal):
-            return atom.value.shape
-        return self.program.shapes[atom].shape
 
 
 def _along(op: Op, operand: int, source: Source, raw: Raw) -> set[Seen]:

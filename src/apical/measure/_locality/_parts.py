@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ...circuit import Literal, Op, Program
+from ...circuit import Op, Program
 from ._values import Parts, Value, join
 
 # Each entry of the result is computed from the same entries of the operands.
@@ -63,7 +63,7 @@ def _joined(program: Program, op: Op, values: Sequence[Value]) -> Parts:
         if value.parts is not None and value.parts[0] == axis:
             pieces += value.parts[1]
         else:
-            pieces.append((_shape(program, op, i)[axis], whole(value)))
+            pieces.append((program.shape(op.inputs[i])[axis], whole(value)))
     return axis, tuple(pieces)
 
 
@@ -76,7 +76,7 @@ def _moved(
 ) -> Parts | None:
     """The same pieces along another axis, where it has the same length."""
     after = program.shapes[op.outputs[0]].shape
-    if _shape(program, op, 0)[axis] != after[target]:
+    if program.shape(op.inputs[0])[axis] != after[target]:
         return None
     return target, tuple((n, _without_axes(piece)) for n, piece in pieces)
 
@@ -92,8 +92,8 @@ def _of_entries(
     layouts = {(v.parts[0], tuple(n for n, _ in v.parts[1])) for v in values if v.parts}
     after = program.shapes[op.outputs[0]].shape
     fits = all(
-        _fits(_shape(program, op, i), after, exactly=v.parts is not None)
-        for i, v in enumerate(values)
+        _fits(program.shape(atom), after, exactly=v.parts is not None)
+        for atom, v in zip(op.inputs, values, strict=True)
     )
     if op.name not in _OF_ENTRIES or len(layouts) != 1 or not fits:
         return None
@@ -144,10 +144,3 @@ def _range(pieces: tuple[tuple[int, Value], ...], low: int, high: int) -> Value:
 def whole(value: Value) -> Value:
     """A value without its parts."""
     return value if value.parts is None else value._replace(parts=None)
-
-
-def _shape(program: Program, op: Op, position: int) -> tuple[int, ...]:
-    atom = op.inputs[position]
-    if isinstance(atom, Literal):
-        return atom.value.shape
-    return program.shapes[atom].shape

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...circuit import Atom, Body, Literal, Op, Program, Use
-from .._flops import NotKnown, called
+from .._flops import CALLS, body_of_call
 from ._operations import Operations, output_marks, zero_or_nothing
 from ._parts import pieces_of
 from ._values import FULL, ZERO, Hops, Seen, Source, Value, join, widened
 
 # Loops are followed step by step up to this number; after that values are widened.
 _STEPS = 128
-_CALLS = frozenset({"custom_jvp_call", "custom_vjp_call", "remat"})
 
 
 class StaticPass:
@@ -82,7 +81,7 @@ class StaticPass:
             return self.branches(op, values)
         channels = self.operations.reads(op, values, marked)
         channels = self.kept(op, channels)
-        if op.name in _CALLS:
+        if op.name in CALLS:
             return self.call(op, values, marked, channels)
         pieces = pieces_of(self.program, op, values[0]) if values else None
         if pieces is not None:
@@ -112,9 +111,8 @@ class StaticPass:
         channels: tuple[str | None, ...] | None,
     ) -> Sequence[Value]:
         """The results of a function with its own derivative, or of a checkpoint."""
-        try:
-            inner = called(op)
-        except NotKnown:
+        inner = body_of_call(op)
+        if inner is None:
             made = self.operations.after(op, values, marked, channels)
             made = made._replace(unknown=made.unknown | {op.name})
             return [made] * len(op.outputs)

@@ -18,7 +18,7 @@ def example_rows(x: Any, axis: int = 0, name: str = "x") -> jax.Array:
 
     Raises:
       ValueError: for no arrays, fewer than two examples, leaves with different numbers
-        of examples, or entries that are not finite.
+        of examples, or one without that axis.
     """
     leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(x)]
     if not leaves:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...circuit import (
+    CONSTANTS,
     Circuit,
     WithFrozen,
     beside_params,
@@ -20,9 +21,6 @@ from ...circuit import (
 
 # Which frozen networks have feedback weights.
 FrozenFeedback = bool | tuple[int | str, ...] | None
-
-# In place of a position: what the loss function closes over.
-_CONSTANTS = "constants"
 
 
 def check_frozen_feedback(given: Any) -> None:
@@ -73,7 +71,7 @@ def _are_places(given: Any) -> bool:
         isinstance(given, tuple)
         and 0 < len(given) == len(set(given))
         and all(
-            each == _CONSTANTS
+            each == CONSTANTS
             if isinstance(each, str)
             else isinstance(each, int) and not isinstance(each, bool) and each >= 0
             for each in given

@@ -24,7 +24,7 @@ from ...circuit import (
     synapse_activity,
     synapse_cotangents,
 )
-from .._base import Credit, Rule, SearchSpace, cited, rule, static
+from .._base import Credit, Rule, SearchSpace, cited, has_signals, rule, static
 from .._field_checks import check_choice
 from ..feedback._connection_masks import multiply
 from ._hebbian import require_real, with_rest
@@ -380,7 +380,7 @@ def _removed(state: Any) -> Any:
 def _require_teacher(teacher: Rule) -> None:
     """Refuse a teacher that has no signals, or another network than the loss."""
     name = type(teacher).__name__
-    if type(teacher).signals is Rule.signals or teacher.through_time:
+    if not has_signals(teacher):
         raise ValueError(
             f"`teacher={name}(...)` has no teaching signals at nodes (`signals`), so "
             "there is no delta. Use one that has, as `FeedbackAlignment()`."

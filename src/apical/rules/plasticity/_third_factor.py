@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from ...circuit import Circuit, SynapticActivity, at_path, mean_over_devices, scan
-from .._base import Rule, cited, rule, static
+from .._base import Rule, cited, has_signals, rule, static
 from .._field_checks import check_choice, check_fraction
 
 IZHIKEVICH = (
@@ -272,7 +272,7 @@ class TeachingSignal(AbstractThirdFactor):
 
     def start(self, circuit: Circuit, key: jax.Array, params: Any, args: Any) -> Any:
         """The state of the rule, which must have signals at nodes."""
-        if type(self.rule).signals is Rule.signals or self.rule.through_time:
+        if not has_signals(self.rule):
             raise ValueError(
                 f"`TeachingSignal({type(self.rule).__name__}(...))` has no teaching "
                 "signals at nodes (`signals`). Use a rule that has, as "

@@ -46,7 +46,7 @@ class Dependence:
         visit: Callable[[Dependence, Op], bool] = lambda _, op: False,
     ) -> None:
         self.program, self.columns, self.visit = program, columns, visit
-        self.zeros = Zeros(program.shapes, program.constants)
+        self.zeros = Zeros(program)
         self._rows: dict[int, Any] = {}
         self._all_dtypes = False
 

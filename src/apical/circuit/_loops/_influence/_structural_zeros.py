@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..._analysis._primitives import STRUCTURAL, SYNAPTIC
-from ..._jaxpr import Atom, Literal, Op, is_concrete
+from ..._jaxpr import Atom, Literal, Op, Program, is_concrete
 
 # Of one operand, and 0 at 0.
 _ZERO_AT_ZERO = frozenset(
@@ -29,30 +29,25 @@ _SCATTERS = frozenset({"scatter", "scatter-add", "scatter_add"})
 
 
 class Zeros:
-    """The entries that are known to be zero, and the values that are known.
+    """The entries of a program that are known to be zero, and the known values."""
 
-    `shapes` are those of all variables of a program.
-    """
-
-    def __init__(self, shapes: Any, constants: Any) -> None:
-        self._shapes = shapes
+    def __init__(self, program: Program) -> None:
+        self._program = program
         self._known: dict[int, np.ndarray] = {}
         self._there: dict[int, np.ndarray] = {}
-        for number, value in constants.items():
+        for number, value in program.constants.items():
             if is_concrete(value) and _is_plain(value):
                 self._known[number] = np.asarray(value)
 
     def shape(self, atom: Atom) -> tuple[int, ...]:
         """The shape of a value."""
-        if isinstance(atom, Literal):
-            return np.shape(atom.value)
-        return self._shapes[atom].shape
+        return self._program.shape(atom)
 
     def dtype(self, atom: Atom) -> Any:
         """The dtype of a value."""
         if isinstance(atom, Literal):
             return np.asarray(atom.value).dtype
-        return self._shapes[atom].dtype
+        return self._program.shapes[atom].dtype
 
     def known(self, atom: Atom) -> np.ndarray | None:
         """A value, if it is known now."""
@@ -104,7 +99,7 @@ class Zeros:
         if len(op.outputs) == 1 and any(t is not None for t in there):
             found = self._of_result(op, there, values)
             if found is not None:
-                shape = self._shapes[op.outputs[0]].shape
+                shape = self.shape(op.outputs[0])
                 self._there[op.outputs[0]] = np.broadcast_to(found, shape)
 
     def _of_result(self, op: Op, there: Any, values: Any) -> Any:

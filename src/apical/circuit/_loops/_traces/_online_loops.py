@@ -57,7 +57,7 @@ def find_loops(
       MixedUnitsError: if units depend on each other other than by synapses.
     """
     every = list(loops_with_states(structure))
-    late = [] if structure.spec.carry is not None else readout_loops(structure)
+    late = [] if structure.spec.carry is not None else _late(structure, every)
     skipped = set(map(id, late))
     rest = [pair for pair in every if id(pair[0].op) not in skipped]
     return tuple(
@@ -72,7 +72,11 @@ def readout_loops(structure: Structure) -> list[Op]:
     Where they start anew in each call they are reversed as they are, as read-outs in
     the loop of their units are: no trace is needed.
     """
-    every = list(loops_with_states(structure))
+    return _late(structure, list(loops_with_states(structure)))
+
+
+def _late(structure: Structure, every: Sequence[tuple[NestedLoop, bool]]) -> list[Op]:
+    """Those of `readout_loops`, among all loops with states."""
     found = [
         scans.op
         for scans, outermost in every
