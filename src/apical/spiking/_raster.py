@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ._axes import current_axes
+
 
 def raster(spikes: Any, *, dt: float = 1.0, ax: Any = None, **options: Any) -> Any:
     """Draw spikes: time to the right, a row for each neuron.
@@ -41,7 +43,7 @@ def raster(spikes: Any, *, dt: float = 1.0, ax: Any = None, **options: Any) -> A
         raise ValueError("`spikes` must have at least one group.")
     if len(set(lengths.values())) != 1:
         raise ValueError(f"`spikes` must have one number of steps, not {lengths}.")
-    axes = _axes() if ax is None else ax
+    axes = current_axes("apical.spiking.raster") if ax is None else ax
     first, middles = 0, []
     for each in arrays.values():
         steps, neurons = np.nonzero(each)
@@ -75,13 +77,3 @@ def _checked(name: str, spikes: Any) -> np.ndarray:
     if np.isnan(np.asarray(array, float)).any():
         raise ValueError(f"The spikes{told} have entries that are NaN.")
     return array
-
-
-def _axes() -> Any:
-    try:
-        from matplotlib import pyplot
-    except ModuleNotFoundError as missing:
-        raise ImportError(
-            "`apical.spiking.raster` needs matplotlib: pip install 'apical[lab]'"
-        ) from missing
-    return pyplot.gca()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...rules._base import NEEDS
+from ...spiking._axes import current_axes
 from ._result import Locality
 
 _SIZE = 0.8  # of a square
@@ -56,7 +57,7 @@ def plot_needs(
             f"`labels` must have one name for each of the {len(found)} rules, not "
             f"{len(names)}."
         )
-    axes = _axes() if ax is None else ax
+    axes = current_axes("apical.measure.plot_needs") if ax is None else ax
     for y, each in enumerate(found):
         different = {m.need for m in each.mismatches}
         for x, need in enumerate(NEEDS):
@@ -99,13 +100,3 @@ def _draw(
         )
     elif need in each.declared:
         axes.add_patch(Circle((x, y), _SIZE / 6, color="0.5"))
-
-
-def _axes() -> Any:
-    try:
-        from matplotlib import pyplot
-    except ModuleNotFoundError as missing:
-        raise ImportError(
-            "`apical.measure.plot_needs` needs matplotlib: pip install 'apical[lab]'"
-        ) from missing
-    return pyplot.gca()

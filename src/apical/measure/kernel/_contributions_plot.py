@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ...spiking._axes import current_axes
+
 _SIZE = 16.0  # points, of the larger side of an image
 
 
@@ -63,7 +65,7 @@ def plot_contributions(
     if len(others):
         widths.append(pulled[others].sum())
         names.append("1 other" if len(others) == 1 else f"{len(others)} others")
-    axes = _axes() if ax is None else ax
+    axes = current_axes("apical.measure.plot_contributions") if ax is None else ax
     rows = np.arange(len(widths))
     shades = [colors[0] if width >= 0 else colors[1] for width in widths]
     axes.barh(rows, widths, color=shades, height=0.7)
@@ -107,14 +109,3 @@ def _place(axes: Any, image: np.ndarray, row: int) -> None:
     drawn = OffsetImage(image, zoom=_SIZE / max(image.shape[:2]), cmap="gray_r")
     where = {"xycoords": axes.get_yaxis_transform(), "box_alignment": (1.1, 0.5)}
     axes.add_artist(AnnotationBbox(drawn, (0, row), frameon=False, pad=0, **where))
-
-
-def _axes() -> Any:
-    try:
-        from matplotlib import pyplot
-    except ModuleNotFoundError as missing:
-        raise ImportError(
-            "`apical.measure.plot_contributions` needs matplotlib: "
-            "pip install 'apical[lab]'"
-        ) from missing
-    return pyplot.gca()
