@@ -4,12 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support.drawn_claims import assert_drawn
 
 from apical.claims import run_claim
 from apical.claims.efficiency import evolution_slower as claim
 from apical.claims.efficiency._races import BACKPROP, EVOLUTION, Lanes, Race
 from apical.lab.data._dataset import Data
-from apical.lab.report.figures._style import figure_style, render
 
 
 @pytest.fixture(scope="module")
@@ -92,9 +92,7 @@ def test_a_run_that_did_not_get_there_is_said():
 
 
 def test_lines_are_drawn():
-    with figure_style():
-        for each in (lines(), []):
-            assert len(render(claim.draw(each)).png) > 10_000
+    assert_drawn(claim, lines())
 
 
 @pytest.mark.sweep

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support.drawn_claims import assert_drawn
 
 from apical.claims import run_claim
 from apical.claims.efficiency import few_examples as claim
@@ -16,7 +17,6 @@ from apical.claims.efficiency._few_examples_runs import (
 from apical.claims.efficiency._other_learners import LEARNERS
 from apical.lab._registry import BASELINE, RULES
 from apical.lab.data._dataset import Data
-from apical.lab.report.figures._style import figure_style, render
 
 
 @pytest.fixture(scope="module")
@@ -128,9 +128,7 @@ def test_the_examples_to_an_accuracy_are_interpolated():
 
 
 def test_lines_are_drawn():
-    with figure_style():
-        for each in (lines(), []):
-            assert len(render(claim.draw(each)).png) > 10_000
+    assert_drawn(claim, lines())
 
 
 @pytest.mark.sweep

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support.drawn_claims import assert_drawn
 
 import apical
 from apical.claims import run_claim
@@ -23,7 +24,6 @@ from apical.claims.efficiency._stochastic_units import (
     new_params,
 )
 from apical.lab.data._dataset import Data
-from apical.lab.report.figures._style import figure_style, render
 
 P = np.array([0.1, 0.5, 0.7, 0.95])
 W = np.array([1.0, -2.0, 0.5, 3.0])
@@ -142,9 +142,7 @@ def test_the_gaps_are_told():
 
 
 def test_lines_are_drawn():
-    with figure_style():
-        for each in (lines(), []):
-            assert len(render(claim.draw(each)).png) > 10_000
+    assert_drawn(claim, lines())
 
 
 @pytest.mark.sweep

@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support.drawn_claims import assert_drawn
 
 import apical
 from apical.claims import run_claim
 from apical.claims.kernels import path_kernel as claim
-from apical.lab.report.figures._style import figure_style, render
 
 
 def lines(error=1e-12, missed=10.0, midpoint=1e-4, seeds=5):
@@ -67,9 +67,7 @@ def test_the_verdict_says_what_was_measured_of_each_rule():
 
 
 def test_lines_are_drawn():
-    with figure_style():
-        for each in (lines(), []):
-            assert len(render(claim.draw(each)).png) > 10_000
+    assert_drawn(claim, lines())
 
 
 def test_the_updates_to_a_loss_are_counted_by_hand():

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support.drawn_claims import assert_drawn
 
 from apical.claims import run_claim
 from apical.claims.learned import genomic_bottleneck as claim
@@ -27,7 +28,6 @@ from apical.claims.learned._genomes import (
     new_weights,
     tags_of,
 )
-from apical.lab.report.figures._style import figure_style, render
 
 SIZES = (16, 5, 3)
 
@@ -194,9 +194,7 @@ def test_the_measured_figure_has_its_compression():
 
 
 def test_lines_are_drawn():
-    with figure_style():
-        for each in (lines(), []):
-            assert len(render(claim.draw(each)).png) > 10_000
+    assert_drawn(claim, lines())
 
 
 @pytest.mark.sweep

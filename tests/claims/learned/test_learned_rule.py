@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from support.drawn_claims import assert_drawn
 
 from apical import rules
 from apical.claims import run_claim
@@ -27,7 +28,6 @@ from apical.claims.learned._ways_to_learn import (
     coefficients_of,
     meta_learned,
 )
-from apical.lab.report.figures._style import figure_style, render
 
 FORM = Form(updates=3, batch=4, hidden=(6, 4), classes=3, tested=8)
 
@@ -218,9 +218,7 @@ def test_one_place_against_the_claim_decides():
 
 
 def test_lines_are_drawn():
-    with figure_style():
-        for each in (lines(), []):
-            assert len(render(claim.draw(each)).png) > 10_000
+    assert_drawn(claim, lines())
 
 
 @pytest.mark.sweep

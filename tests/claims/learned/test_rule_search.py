@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support.drawn_claims import assert_drawn
 
 from apical.claims import run_claim
 from apical.claims.learned import _rule_search
@@ -22,7 +23,6 @@ from apical.claims.learned._rule_search import (
 )
 from apical.claims.learned._ways_to_learn import SHAPE, TAUGHT
 from apical.lab import LabError
-from apical.lab.report.figures._style import figure_style, render
 
 AIM = jnp.zeros(SHAPE).at[1, 0, 0, 1].set(0.5)
 
@@ -136,9 +136,7 @@ def test_evaluations_are_counted_until_the_accuracy_of_gradient_descent():
 
 
 def test_lines_are_drawn():
-    with figure_style():
-        for each in (lines(), []):
-            assert len(render(claim.draw(each)).png) > 10_000
+    assert_drawn(claim, lines())
 
 
 @pytest.mark.sweep

@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support.drawn_claims import assert_drawn
 
 from apical.claims import run_claim
 from apical.claims.online import eprop_memory as claim
 from apical.claims.online._cells import CELLS, DECAY, KEPT, RATE, RecurrentNet, Size
-from apical.lab.report.figures._style import figure_style, render
 
 SIZE = Size(channels=3, units=4, outputs=2, examples=2)
 
@@ -106,9 +106,7 @@ def test_the_verdict_follows_from_growth_and_gradient(found, word):
 
 
 def test_lines_are_drawn():
-    with figure_style():
-        for each in (lines(), []):
-            assert len(render(claim.draw(each)).png) > 10_000
+    assert_drawn(claim, lines())
 
 
 @pytest.mark.sweep

@@ -5,12 +5,12 @@ import jax
 import numpy as np
 import pytest
 from support.claim_lines import run
+from support.drawn_claims import assert_drawn
 
 from apical.claims import run_claim
 from apical.claims.online import eprop_near_bptt as claim
 from apical.claims.online._adaptive_net import adaptive_net
 from apical.lab._registry import BASELINE, CONTROL
-from apical.lab.report.figures._style import figure_style, render
 
 
 def lines(
@@ -64,9 +64,7 @@ def test_frozen_recurrent_weights_are_shown_and_decide_nothing():
 
 
 def test_lines_are_drawn():
-    with figure_style():
-        for each in (lines(), []):
-            assert len(render(claim.draw(each)).png) > 10_000
+    assert_drawn(claim, lines())
 
 
 def test_every_rule_is_tuned_alike_on_every_task():

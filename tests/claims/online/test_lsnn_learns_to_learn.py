@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from support.drawn_claims import assert_drawn
 
 from apical.claims import run_claim
 from apical.claims.online import lsnn_learns_to_learn as claim
@@ -15,7 +16,6 @@ from apical.claims.online._episodes import (
     shown,
 )
 from apical.lab._registry import BASELINE
-from apical.lab.report.figures._style import figure_style, render
 
 FORM = Form(4, 6, 3, 5, batch=4, iterations=3, tested=6)
 
@@ -103,9 +103,7 @@ def test_the_verdict_follows_from_the_end_of_episodes(found, word):
 
 
 def test_lines_are_drawn():
-    with figure_style():
-        for each in (lines(), []):
-            assert len(render(claim.draw(each)).png) > 10_000
+    assert_drawn(claim, lines())
 
 
 @pytest.mark.sweep

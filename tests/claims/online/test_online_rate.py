@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support.drawn_claims import assert_drawn
 
 from apical.claims import run_claim
 from apical.claims.online import online_rate as claim
@@ -18,7 +19,6 @@ from apical.claims.online._drifting_task import (
     relative_errors,
     weights,
 )
-from apical.lab.report.figures._style import figure_style, render
 
 FORM = Form(channels=2, teacher=3, units=4, steps=30, window=10)
 RATE, OMEGA, SEED = 0.3, 0.02, 5
@@ -143,9 +143,7 @@ def test_the_collapse_is_where_the_error_crosses_a_half():
 
 
 def test_lines_are_drawn():
-    with figure_style():
-        for each in (lines(), []):
-            assert len(render(claim.draw(each)).png) > 10_000
+    assert_drawn(claim, lines())
 
 
 @pytest.mark.sweep

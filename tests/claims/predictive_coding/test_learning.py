@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 from support.claim_lines import runs
+from support.drawn_claims import assert_drawn
 
 from apical.claims import CLAIMS, _data, _tasks, run_claim
 from apical.claims._claim import SCALES, TaskContext
@@ -256,6 +257,4 @@ def test_the_source_counts_the_best_epochs_of_the_best_seeds():
 @pytest.mark.parametrize("name", MODULES)
 def test_lines_are_drawn_and_so_is_nothing(name):
     lines = reached() if name == "pc-incremental" else compared()
-    with figure_style():
-        for given in (lines, []):
-            assert len(render(CLAIMS[name].draw(given)).png) > 10_000
+    assert_drawn(CLAIMS[name], lines)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from support.by_hand import batch, cosine, layers, loss_fn
 from support.claim_lines import runs
+from support.drawn_claims import assert_drawn
 
 import apical
 from apical.claims import CLAIMS, run_claim
@@ -23,7 +24,6 @@ from apical.claims.published import (
     synthetic_equal,
 )
 from apical.lab._registry import BASELINE, CONTROL
-from apical.lab.report.figures._style import figure_style, render
 
 MODULES = {
     module.CLAIM.id: module
@@ -131,9 +131,7 @@ def test_the_work_in_words_is_the_work_that_is_run(name):
 @pytest.mark.parametrize("name", MODULES)
 def test_lines_are_drawn_and_so_is_nothing(name):
     lines = equal() if name == "synthetic-equal" else learned(MODULES[name])
-    with figure_style():
-        for given in (lines, []):
-            assert len(render(CLAIMS[name].draw(given)).png) > 10_000
+    assert_drawn(CLAIMS[name], lines)
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support.drawn_claims import assert_drawn
 
 from apical.claims import run_claim
 from apical.claims._fairness import refuse_if_unfair
@@ -13,7 +14,6 @@ from apical.claims.unsupervised import dreaming as claim
 from apical.claims.unsupervised._helmholtz_machine import bars
 from apical.claims.unsupervised._training import run_lines
 from apical.lab._registry import BASELINE
-from apical.lab.report.figures._style import figure_style, render
 
 LOADS = (0.1, 0.2, 0.4, 0.6)
 
@@ -101,9 +101,7 @@ def test_only_dreams_must_not_win_at_an_end():
 
 
 def test_lines_are_drawn():
-    with figure_style():
-        for each in (lines(), []):
-            assert len(render(claim.draw(each)).png) > 10_000
+    assert_drawn(claim, lines())
 
 
 @pytest.mark.slow

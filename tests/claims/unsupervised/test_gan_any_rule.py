@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support.drawn_claims import assert_drawn
 
 import apical
 from apical import rules
@@ -11,7 +12,6 @@ from apical.claims import run_claim
 from apical.claims.unsupervised import gan_any_rule as claim
 from apical.claims.unsupervised._training import run_lines
 from apical.lab._registry import BASELINE
-from apical.lab.report.figures._style import figure_style, render
 
 
 def lines(seeds=8, noise=0.05, **octaves):
@@ -54,9 +54,7 @@ def test_the_verdict_says_the_distances_and_the_cosines():
 
 
 def test_lines_are_drawn():
-    with figure_style():
-        for each in (lines(), []):
-            assert len(render(claim.draw(each)).png) > 10_000
+    assert_drawn(claim, lines())
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support.drawn_claims import assert_drawn
 
 from apical.claims import run_claim
 from apical.claims._fairness import refuse_if_unfair
@@ -12,7 +13,6 @@ from apical.claims.unsupervised import _helmholtz_machine as machine
 from apical.claims.unsupervised import vae_any_rule, wake_sleep
 from apical.claims.unsupervised._training import run_lines, training_runs
 from apical.lab._registry import BASELINE, CONTROL
-from apical.lab.report.figures._style import figure_style, render
 
 CLAIMS = {module.CLAIM.id: module for module in (vae_any_rule, wake_sleep)}
 
@@ -127,10 +127,8 @@ def test_scores_count_as_undertrained_and_ends_of_trials_are_refused():
 
 
 def test_lines_are_drawn():
-    with figure_style():
-        for module, lines in ((vae_any_rule, coded()), (wake_sleep, asleep())):
-            for each in (lines, []):
-                assert len(render(module.draw(each)).png) > 10_000
+    for module, lines in ((vae_any_rule, coded()), (wake_sleep, asleep())):
+        assert_drawn(module, lines)
 
 
 # ------------------------------------------------------------ what is exact

@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from support.drawn_claims import assert_drawn
 
 from apical.claims import run_claim
 from apical.claims.unsupervised import pc_bayes_net as claim
@@ -16,7 +17,6 @@ from apical.claims.unsupervised._gaussian_tree import (
     half_log_determinant,
     posterior_means,
 )
-from apical.lab.report.figures._style import figure_style, render
 
 
 def lines(seeds=5, trees=claim.TREES, **settled):
@@ -75,9 +75,7 @@ def test_the_verdict_says_what_was_measured():
 
 
 def test_lines_are_drawn():
-    with figure_style():
-        for each in (lines(), []):
-            assert len(render(claim.draw(each)).png) > 10_000
+    assert_drawn(claim, lines())
 
 
 # ------------------------------------------------------------------ exact inference

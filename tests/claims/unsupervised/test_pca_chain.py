@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from support.drawn_claims import assert_drawn
 
 from apical.claims import run_claim
 from apical.claims._fairness import refuse_if_unfair
@@ -20,7 +21,6 @@ from apical.claims.unsupervised._training import (
     with_rate,
 )
 from apical.lab._registry import BASELINE, CONTROL
-from apical.lab.report.figures._style import figure_style, render
 
 FULL = claim.SIZES["full"]
 
@@ -106,9 +106,7 @@ def test_a_verdict_is_refused_at_an_end_and_while_backprop_is_still_learning():
 
 
 def test_lines_are_drawn():
-    with figure_style():
-        for each in (lines(), []):
-            assert len(render(claim.draw(each)).png) > 10_000
+    assert_drawn(claim, lines())
 
 
 # ------------------------------------------------------------------ networks and trials

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support.drawn_claims import assert_drawn
 
 from apical.claims import run_claim
 from apical.claims.unsupervised import _completions as runs
@@ -11,7 +12,6 @@ from apical.claims.unsupervised import _generative_coding as coding
 from apical.claims.unsupervised import _sum_product_network as spn
 from apical.claims.unsupervised import spn_fast as claim
 from apical.claims.unsupervised._training import run_lines
-from apical.lab.report.figures._style import figure_style, render
 
 # Percent right after so many steps, of values and of errors.
 COURSES = {coding.PLAIN: (60.0, 70.0, 80.0), coding.ERRORS: (60.0, 79.9, 80.0)}
@@ -85,9 +85,7 @@ def test_a_seed_that_diverged_is_left_out_of_all_pairs():
 
 
 def test_lines_are_drawn():
-    with figure_style():
-        for each in (lines(), []):
-            assert len(render(claim.draw(each)).png) > 10_000
+    assert_drawn(claim, lines())
 
 
 @pytest.mark.slow

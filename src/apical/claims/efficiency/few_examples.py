@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from apical.claims._claim import Claim, Lines, Published, Scale, Task, TaskContext
 from apical.claims._data import DATA_NAMES, vector_loader
 from apical.claims._effect_size import LEAST_SEEDS, effect, lines_where
-from apical.claims._plots import draw_line, log_x_axis, panel_figure
+from apical.claims._plots import draw_line, log_x_axis, panel_figure, rules_in
 from apical.claims._published_numbers import NOT_RUN
 from apical.claims._verdict import Finding, Verdict, Word, finding_in_words
 from apical.claims.efficiency._few_examples_runs import (
@@ -291,7 +291,7 @@ def _measured(lines: Lines) -> str:
 
 def draw(lines: Lines) -> Figure:
     """Test accuracy against the number of examples."""
-    ran = {line["rule"] for line in lines}
+    ran = rules_in(lines)
     names = (BASELINE, CONTROL, *FAMILIES, *LEARNERS)
     figure, axes, look = panel_figure(2, names, ran, height=4.6, sharey=True)
     panels = {

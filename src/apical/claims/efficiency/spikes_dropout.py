@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from apical.claims._claim import Claim, Lines, Published, Scale, Task, TaskContext
 from apical.claims._data import DATA_NAMES, data_names, vector_loader
 from apical.claims._effect_size import effect, lines_where
-from apical.claims._plots import draw_line, log_x_axis, panel_figure
+from apical.claims._plots import draw_line, log_x_axis, panel_figure, rules_in
 from apical.claims._published_numbers import NOT_RUN
 from apical.claims._verdict import Finding, Says, Verdict, decide
 from apical.claims.efficiency._few_examples_runs import drawn_examples
@@ -169,7 +169,7 @@ def _measured_in_words(lines: Lines) -> str:
 def draw(lines: Lines) -> Figure:
     """The gap in accuracy and in loss against the number of examples, by width."""
     widths = sorted({line["width"] for line in lines}) or list(WIDTHS)
-    ran = {line["rule"] for line in lines}
+    ran = rules_in(lines)
     figure, axes, look = panel_figure(2 * len(widths), KINDS, ran)
     fields = (
         ("accuracy", "gap in accuracy (%)", 100),

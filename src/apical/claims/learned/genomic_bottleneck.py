@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from apical.claims._claim import Claim, Lines, Published, Scale, Task, TaskContext
 from apical.claims._data import DATA_NAMES, data_names, vector_loader
 from apical.claims._effect_size import Effect, effect, lines_where
-from apical.claims._plots import draw_line, log_x_axis, panel_figure
+from apical.claims._plots import draw_line, log_x_axis, panel_figure, rules_in
 from apical.claims._published_numbers import NOT_RUN
 from apical.claims._verdict import Finding, Verdict, decide, finding_in_words
 from apical.claims.learned._genome_training import (
@@ -284,7 +284,7 @@ def draw(lines: Lines) -> Figure:
     """Accuracy at birth and after learning against the size of the genome."""
     steps = sorted({line["steps"] for line in lines}) or [0]
     shown = [0, *steps[1:][-2:]]
-    ran = {line["rule"] for line in lines}
+    ran = rules_in(lines)
     figure, axes, look = panel_figure(len(shown) + 1, NAMES, ran, sharey=True)
     for panel, after in zip(axes, shown, strict=False):
         for name in (INNATE, LIFETIME, RANDOM_GENOME):

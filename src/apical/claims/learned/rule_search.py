@@ -15,7 +15,7 @@ from apical import rules
 from apical.claims._claim import Claim, Lines, Published, Scale, Task, TaskContext
 from apical.claims._data import DATA_NAMES
 from apical.claims._effect_size import effect, lines_where
-from apical.claims._plots import draw_line, log_x_axis, panel_figure
+from apical.claims._plots import draw_line, log_x_axis, panel_figure, rules_in
 from apical.claims._published_numbers import NOT_RUN
 from apical.claims._verdict import Finding, Verdict, decide
 from apical.claims.learned._lives import Form, class_split, images_by_class
@@ -242,7 +242,7 @@ def _measured_in_words(lines: Lines) -> str:
 
 def draw(lines: Lines) -> Figure:
     """The accuracy with the rule so far, against the evaluations."""
-    figure, axes, look = panel_figure(1, WAYS, {line["rule"] for line in lines})
+    figure, axes, look = panel_figure(1, WAYS, rules_in(lines))
     for rule in WAYS:
         points: dict[float, list[float]] = {}
         for line in lines_where(lines, rule=rule, place=KNOWN):

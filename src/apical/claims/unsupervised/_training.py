@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 from apical.claims._claim import Lines
-from apical.claims._effect_size import Effect, effect, final_values
+from apical.claims._effect_size import Effect, effect, final_values, lines_where
 from apical.lab.storage._jsonl import Line
 
 TUNING_SEED = 1000  # this and those that follow are not reported
@@ -287,6 +287,6 @@ def last_scores(
     lines: Lines, lost: float | None = None, **where: Any
 ) -> dict[int, float]:
     """The last score of each seed; a seed that diverged has `lost`, or none."""
-    here = [line for line in lines if all(line.get(k) == v for k, v in where.items())]
+    here = lines_where(lines, **where)
     every = {} if lost is None else {line["seed"]: lost for line in here}
     return every | final_values(here, "score")

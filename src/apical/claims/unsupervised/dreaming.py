@@ -263,12 +263,7 @@ def draw(lines: Lines) -> Figure:
             ),
             Rows(
                 "KL(bars || Boltzmann machine), nats, by what it dreams",
-                {
-                    said: [
-                        -v for v in last_scores(lines, part=BARS, rule=name).values()
-                    ]
-                    for name, said in names.items()
-                },
+                {said: apart(name) for name, said in names.items()},
             ),
         ]
     )
