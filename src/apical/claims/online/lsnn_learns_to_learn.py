@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from apical import rules
 from apical.claims._claim import Claim, Lines, Published, Scale, Task, TaskContext
 from apical.claims._effect_size import effect, lines_where
-from apical.claims._plots import draw_line, panel_figure
+from apical.claims._plots import draw_line, panel_figure, rules_in
 from apical.claims._published_numbers import NOT_RUN
 from apical.claims._verdict import Finding, Verdict, decide
 from apical.claims.online._episodes import Form, learn
@@ -145,7 +145,7 @@ def _measured(lines: Lines) -> str:
 def draw(lines: Lines) -> Figure:
     """The error in each trial of an episode with a new function."""
     names = (*_RULES, MISLED, LINEAR)
-    ran = {line["rule"] for line in lines}
+    ran = rules_in(lines)
     figure, axes, look = panel_figure(
         1, names, {*ran, *((MISLED, LINEAR) if ran else ())}
     )
