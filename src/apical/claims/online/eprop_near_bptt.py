@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from apical import rules
 from apical.claims._claim import Claim, Lines, Published, Scale, Task, TaskContext
 from apical.claims._effect_size import Effect, lines_where, paired_difference
-from apical.claims._plots import draw_over_epochs, panel_figure
+from apical.claims._plots import draw_over_epochs, panel_figure, rules_in
 from apical.claims._published_numbers import final_error, joined_figures
 from apical.claims._tasks import comparison_task
 from apical.claims._verdict import Finding, Verdict, decide
@@ -151,7 +151,7 @@ def draw(lines: Lines) -> Figure:
     """The accuracy on each task over the epochs."""
     named = [_named(line) for line in lines]
     names = (*_rules(), STILL)
-    ran = {line["rule"] for line in named}
+    ran = rules_in(named)
     figure, axes, look = panel_figure(len(CHANCE), names, ran)
     for panel, part in zip(axes, CHANCE, strict=True):
         draw_over_epochs(panel, lines_where(named, part=part), look, "test_accuracy")

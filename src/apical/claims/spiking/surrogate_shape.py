@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from apical import rules, spiking
 from apical.claims._claim import Claim, Lines, Published, Scale, Task, TaskContext
 from apical.claims._effect_size import Effect, paired_difference
-from apical.claims._plots import draw_over_epochs, panel_figure
+from apical.claims._plots import draw_over_epochs, panel_figure, rules_in
 from apical.claims._published_numbers import final_error
 from apical.claims._tasks import comparison_task
 from apical.claims._verdict import Finding, Verdict, decide
@@ -140,7 +140,7 @@ def draw(lines: Lines) -> Figure:
     """The accuracy over the epochs: with peak 1, and with area 1."""
     named = [_named_by_shape(line) for line in lines]
     names = [*SHAPES, CONTROL]
-    ran = {line["rule"] for line in named}
+    ran = rules_in(named)
     figure, axes, look = panel_figure(2, names, ran, sharey=True)
     for panel, scale in zip(axes, (PEAK, AREAS), strict=True):
         here = [line for line in named if line["model"].endswith(scale)]
