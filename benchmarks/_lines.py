@@ -159,7 +159,9 @@ def _compiling(times: FirstCalls, what: str) -> Timing:
     return Timing(times.first[what].seconds - times.second[what].seconds)
 
 
-def seeds(model: Model, budget: Budget, count: int = 8) -> Iterator[Record]:
+def seeds(
+    model: Model, budget: Budget, limit: float | None = None, count: int = 8
+) -> Iterator[Record]:
     """Several seeds at once, by `jax.vmap` over every argument, against one."""
     name, base = f"{model.name} x {count}", "one seed"
     measured = {"backpropagation": rules.Backpropagation(), **FEEDBACK, **SWEEP}
@@ -169,9 +171,8 @@ def seeds(model: Model, budget: Budget, count: int = 8) -> Iterator[Record]:
         yield from _try(calls, "seeds", name, what, make)
     for what, (one, many) in calls.items():
         timings = paired({"one": one, "many": many}, budget.rounds)
-        limit = None if what == BASE else 3.0
         pair = (timings["many"], timings["one"])
-        yield timed("seeds", name, what, pair, base, limit)
+        yield timed("seeds", name, what, pair, base, None if what == BASE else limit)
 
 
 def _try(

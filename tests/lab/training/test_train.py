@@ -2,6 +2,7 @@
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -181,10 +182,42 @@ def test_lanes_of_large_convolutions_are_trained_one_by_one_on_a_cpu():
     assert groups("mlp", (1, 12, 12)) == [slice(0, 2)]
 
 
-def test_lanes_one_by_one_equal_lanes_at_once(both_seeds, monkeypatch):
-    one_by_one = [slice(0, 1), slice(1, 2)]
-    monkeypatch.setattr(_train, "_groups", lambda setup, runs: one_by_one)
-    require_same(both_seeds, epochs(trainer()))
+def looped(key, shape, classes):
+    """An MLP whose hidden layer is applied twice, by a loop."""
+    made = eqx.nn.MLP(16, classes, 8, 1, key=key)
+
+    class Looped(eqx.Module):
+        inner: eqx.nn.MLP
+        again: jax.Array
+
+        def __call__(self, x):
+            first, last = self.inner.layers
+            hidden = jnp.tanh(jax.vmap(first)(x.reshape(len(x), -1)))
+            step = jax.checkpoint(lambda h: jnp.tanh(h @ self.again))
+            hidden, _ = jax.lax.scan(lambda h, _: (step(h), None), hidden, length=2)
+            return jax.vmap(last)(hidden)
+
+    return Looped(made, jnp.eye(8))
+
+
+def test_runs_of_a_model_with_a_loop_are_trained_one_by_one_on_a_cpu(monkeypatch):
+    model = own_model(looped, "pictures")
+    config = TrainConfig(tiny(), "looped", model, optax.adam, 0.01, 1, 8)
+    runs = VmappedRuns.with_seeds((0, 1), 0.01, {})
+
+    def made():
+        return Trainer(TrainSetup(config), RULES["backpropagation"], runs)
+
+    assert made().groups == [slice(0, 1), slice(1, 2)]
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert made().groups == [slice(0, 2)]
+
+
+def test_lanes_one_by_one_equal_lanes_at_once():
+    made = trainer("kolen-pollack")
+    apart = Trainer(made.setup, RULES["kolen-pollack"], made.runs, apart=True)
+    assert (len(made.groups), len(apart.groups)) == (1, 2)
+    require_same(epochs(made), epochs(apart))
 
 
 def test_a_lane_has_its_own_step_size_and_its_own_numbers_of_the_rule():

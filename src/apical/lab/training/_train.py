@@ -19,6 +19,7 @@ import numpy as np
 import apical
 from apical.lab._rule_spec import RuleSpec
 from apical.lab.data._dataset import Data
+from apical.lab.training._call_groups import called, faster_apart
 from apical.lab.training._loss import Loss
 from apical.lab.training._predictive_coding_regime import has_regime, regime_of
 from apical.lab.training._setup import TrainSetup, VmappedRuns, batch_order, parts
@@ -149,12 +150,22 @@ class Trainer:
         setup: data, model and initial weights.
         spec: the rule.
         runs: seeds, step sizes and hyper-parameters of the runs.
+        apart: whether they run one by one; None: where that is faster.
     """
 
-    def __init__(self, setup: TrainSetup, spec: RuleSpec, runs: VmappedRuns):
+    def __init__(
+        self,
+        setup: TrainSetup,
+        spec: RuleSpec,
+        runs: VmappedRuns,
+        apart: bool | None = None,
+    ):
         self.setup, self.runs = setup, runs
         self.rule = spec.make()
-        self.groups = _groups(setup, runs)
+        apart = faster_apart(setup) if apart is None else apart
+        whole = slice(0, runs.count)
+        alone = [slice(i, i + 1) for i in range(runs.count)]
+        self.groups = alone if apart else [whole]
         self.seconds_compiling = 0.0
         self._compiled: dict[tuple, Any] = {}
         self._rates = jnp.asarray(runs.learning_rates)
@@ -219,7 +230,7 @@ class Trainer:
         ]
         advance = self._compile(self._advance, *arguments[0])
         began = time.perf_counter()
-        after = jax.block_until_ready([advance(*args) for args in arguments])
+        after = called(advance, arguments)
         seconds = (time.perf_counter() - began) / len(part)
         losses = np.concatenate([loss for _, loss in after], axis=1)
         return [group for group, _ in after], losses, seconds
@@ -248,9 +259,9 @@ class Trainer:
 
     def alignment(self, learned: list[Learned]) -> Any:
         """Alignment with backpropagation's gradient on one training batch."""
-        pairs = list(zip(learned, self._by_group, strict=True))
-        align = self._compile(self._align, *pairs[0], *self.setup.batch)
-        found = [align(*pair, *self.setup.batch) for pair in pairs]
+        pairs = zip(learned, self._by_group, strict=True)
+        arguments = [(*pair, *self.setup.batch) for pair in pairs]
+        found = called(self._compile(self._align, *arguments[0]), arguments)
         return jax.tree.map(lambda *parts: np.concatenate(parts), *found)
 
     def score(self, progress: TrainProgress, data: Data | None = None) -> Scores:
@@ -265,8 +276,9 @@ class Trainer:
             places = np.arange(begin, begin + size)
             chosen = places % len(y)
             examples = x[chosen], y[chosen], places < len(y)
-            score = self._compile(self._score, *pairs[0], *examples)
-            sums += np.concatenate([score(*pair, *examples) for pair in pairs], axis=1)
+            arguments = [(*pair, *examples) for pair in pairs]
+            found = called(self._compile(self._score, *arguments[0]), arguments)
+            sums += np.concatenate(found, axis=1)
         loss, score = sums[:2] / sums[2]
         return Scores(loss, score, _diverged(progress) | np.isnan(score))
 
@@ -343,20 +355,6 @@ def _scores(loss: Loss, outputs: Any, y: Any, real: Any) -> tuple[Any, Any, Any]
     score = jnp.where(weight, scores, 0).sum()
     known = jnp.where(jnp.isfinite(outputs).all(), score, jnp.nan)
     return (losses * weight).sum(), known, weight.sum()
-
-
-def _groups(setup: TrainSetup, runs: VmappedRuns) -> list[slice]:
-    """Which runs share a compiled call: all of them, where that is faster.
-
-    A convolution whose weights differ from run to run becomes a grouped convolution,
-    which XLA runs slowly on CPUs: per run 1.2 times faster on images of 8 x 8, but 3 to
-    4 times slower on those of 28 x 28 and 32 x 32.
-    """
-    config = setup.config
-    small = np.prod(config.data.shape[1:]) <= 8 * 8
-    if small or not config.model.convolves or jax.default_backend() != "cpu":
-        return [slice(0, runs.count)]
-    return [slice(i, i + 1) for i in range(runs.count)]
 
 
 def _next_epoch(progress: TrainProgress, diverged: np.ndarray) -> TrainProgress:
