@@ -43,6 +43,7 @@ def pytest_configure(config):
 collect_ignore = ["support/torch_models.py"]
 
 # What depends on neither Python's version nor JAX's: texts, pages, verdicts, figures.
+# Those that the newest Python leaves out (`sweep`) run on the oldest all the same.
 ONCE = (
     *("test_house.py", "claims", "cli", "docs", "examples", "interop", "tools"),
     *("lab/data", "lab/report", "lab/storage", "lab/test_"),
@@ -61,21 +62,20 @@ def pytest_collection_modifyitems(items):
     seen: Counter[str] = Counter()
     for item in items:
         folder = item.path.relative_to(item.config.rootpath).as_posix()
-        if folder.startswith(tuple(f"tests/{each}" for each in ONCE)):
-            item.add_marker(pytest.mark.once)
+        once = folder.startswith(tuple(f"tests/{each}" for each in ONCE))
         grid = item.get_closest_marker("grid")
-        if grid is None:
-            continue
-        function, keep = _function(item), grid.kwargs["keep"]
-        case = seen[function]
-        seen[function] += 1
-        if case % keep == 0:
-            if cases[function] > keep // 2:  # else the oldest would run none
-                item.add_marker(pytest.mark.once)
-        else:
-            item.add_marker(pytest.mark.sweep)
-            if case % keep != keep // 2:
-                item.add_marker(pytest.mark.exhaustive)
+        if grid is not None:
+            function, keep = _function(item), grid.kwargs["keep"]
+            case = seen[function]
+            seen[function] += 1
+            if case % keep == 0:
+                once |= cases[function] > keep // 2  # else the oldest would run none
+            else:
+                item.add_marker(pytest.mark.sweep)
+                if case % keep != keep // 2:
+                    item.add_marker(pytest.mark.exhaustive)
+        if once and item.get_closest_marker("sweep") is None:
+            item.add_marker(pytest.mark.once)
 
 
 def _function(item: pytest.Item) -> str:
