@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from apical.claims._claim import Outcome as Outcome
     from apical.claims._claim import Published as Published
     from apical.claims._effect_size import Effect as Effect
+    from apical.claims._effect_size import paired_difference as paired_difference
     from apical.claims._kept_verdicts import Kept as Kept
     from apical.claims._kept_verdicts import kept_claims as kept_claims
     from apical.claims._registry import CLAIMS as CLAIMS
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from apical.claims._run import run_claim as run_claim
     from apical.claims._verdict import Finding as Finding
     from apical.claims._verdict import Verdict as Verdict
+    from apical.claims._verdict import decide as decide
 
 _HOMES = {
     **dict.fromkeys(("Claim", "Earlier", "Outcome", "Published"), "_claim"),
@@ -35,8 +37,8 @@ _HOMES = {
     **dict.fromkeys(("described", "in_short", "refusal"), "_report"),
     **dict.fromkeys(("reported", "write_report"), "_report"),
     **dict.fromkeys(("read_outcome", "run_claim"), "_run"),
-    "Effect": "_effect_size",
-    **dict.fromkeys(("Finding", "Verdict"), "_verdict"),
+    **dict.fromkeys(("Effect", "paired_difference"), "_effect_size"),
+    **dict.fromkeys(("Finding", "Verdict", "decide"), "_verdict"),
 }
 
 

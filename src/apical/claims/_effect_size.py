@@ -140,6 +140,16 @@ def paired_difference(
         margin: what counts as no difference, in points.
         compared: how many comparisons are made together.
         lost: the accuracy of a seed that diverged; None: it is left out.
+
+    Example:
+        >>> def line(rule, seed, accuracy):
+        ...     return {"rule": rule, "seed": seed, "epoch": 1, "epochs": 1,
+        ...             "test_accuracy": accuracy, "status": "ok"}
+        >>> lines = [line("a", seed, 0.9 + 0.001 * seed) for seed in range(5)]
+        >>> lines += [line("b", seed, 0.85) for seed in range(5)]
+        >>> found = paired_difference("a - b", lines, ({"rule": "a"}, {"rule": "b"}), 1)
+        >>> round(found.mean, 2), found.word
+        (5.2, 'higher')
     """
     mine, other = (_last_points(lines, where, lost) for where in runs)
     return effect(what, mine, other, margin, compared, runs)

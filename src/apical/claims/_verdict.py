@@ -151,8 +151,11 @@ def decide(findings: Sequence[Finding]) -> Verdict:
 
     Findings about which the claim says nothing are shown, but do not decide.
 
+    Raises:
+        ValueError: if no finding decides.
+
     Example:
-        >>> from apical.claims._verdict import Effect
+        >>> from apical.claims import Effect, Finding, decide
         >>> lower = Effect("a - b", -3.0, -4.0, -2.0, margin=0.5, seeds=5)
         >>> decide([Finding(lower, "at least as high")]).word
         'does not hold'
