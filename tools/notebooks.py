@@ -1,6 +1,7 @@
 """Run the notebooks, store their outputs, and write a page of the docs from each.
 
-    python tools/notebooks.py
+    python tools/notebooks.py              # all
+    python tools/notebooks.py NAME ...     # some
 
 The outputs of a cell are what it prints and the value of its last line: a matplotlib
 figure, an object with an HTML form, or its `repr`. `tests/docs/test_notebooks.py` runs
@@ -11,9 +12,11 @@ whether the code has changed since the outputs were made.
 import ast
 import contextlib
 import hashlib
+import importlib.util
 import io
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +77,12 @@ def _shown(value: Any) -> list[tuple[str, str]]:
     return forms
 
 
+def missing(notebook: dict[str, Any]) -> list[str]:
+    """The packages that it requires beside `apical[lab]` and that are not installed."""
+    required = notebook["metadata"].get("requires", [])
+    return [name for name in required if importlib.util.find_spec(name) is None]
+
+
 def run(path: Path) -> None:
     """Run a notebook and store its outputs."""
     notebook, names = read(path), {"__name__": "__main__"}
@@ -114,15 +123,21 @@ def page(path: Path) -> tuple[str, dict[str, str]]:
     return "\n\n".join(parts) + "\n", pictures
 
 
-def main() -> None:
-    """Run all, and write their pages."""
+def main(names: list[str]) -> None:
+    """Run all or those with these names, and write their pages."""
+    chosen = [path for path in notebooks() if not names or path.stem in names]
+    if unknown := set(names) - {path.stem for path in chosen}:
+        raise SystemExit(f"no such notebook: {', '.join(sorted(unknown))}")
+    for path in chosen:
+        if absent := missing(read(path)):
+            raise SystemExit(f"{path.stem}: install {', '.join(absent)} first")
     os.environ.setdefault("MPLBACKEND", "agg")
     import matplotlib
 
     matplotlib.rcParams |= {"svg.hashsalt": "apical", "svg.fonttype": "none"}
     images = ROOT / "docs" / "images" / "notebooks"
     images.mkdir(exist_ok=True)
-    for path in notebooks():
+    for path in chosen:
         run(path)
         text, pictures = page(path)
         path.with_suffix(".md").write_text(text, "utf-8")
@@ -131,4 +146,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

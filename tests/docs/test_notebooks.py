@@ -13,11 +13,19 @@ NOTEBOOKS = tool.notebooks()
 AGAIN = "run: python tools/notebooks.py"
 
 
+def marked(path):
+    """One that needs more than `apical[lab]` runs where that is: in `make bench`."""
+    tier = pytest.mark.slow if "requires" in tool.read(path)["metadata"] else ()
+    return pytest.param(path, marks=tier, id=path.stem)
+
+
 @pytest.mark.sweep
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [marked(path) for path in NOTEBOOKS])
 def test_a_notebook_runs_from_top_to_bottom(path):
-    names = {"__name__": "__main__"}
-    for number, cell in enumerate(tool.code_cells(tool.read(path))):
+    names, notebook = {"__name__": "__main__"}, tool.read(path)
+    if absent := tool.missing(notebook):
+        pytest.skip(f"pip install {' '.join(absent)}")
+    for number, cell in enumerate(tool.code_cells(notebook)):
         place = f"{path.name}, code cell {number}"
         outputs = tool.run_cell("".join(cell["source"]), place, names)
         kinds = [output["output_type"] for output in outputs]
@@ -55,7 +63,14 @@ def test_other_code_has_another_fingerprint():
     assert tool.fingerprint(notebook) != before
 
 
-def test_there_are_two():
+def test_there_are_six():
     assert {path.stem for path in NOTEBOOKS} == {
-        *("predictive-coding", "which-feedback-is-enough")
+        *("predictive-coding", "which-feedback-is-enough", "a-rule-of-your-own"),
+        *("a-torch-model-under-feedback-alignment", "an-online-spiking-network"),
+        "which-rules-learn-without-weight-transport",
     }
+
+
+def test_what_a_notebook_requires_and_is_not_there_is_named():
+    found = tool.missing({"metadata": {"requires": ["jax", "no_such_package"]}})
+    assert found == ["no_such_package"]

@@ -63,12 +63,12 @@ def anchors(page: str) -> set[str]:
 
 
 def broken_links(text: str) -> list[str]:
-    """The relative links of a text at the root that lead to no file or heading."""
+    """The relative links of a text at the root that lead to no file, folder or heading."""
     broken = []
     for link in re.findall(r"\]\(([^)]+)\)", text):
         name, _, anchor = link.partition("#")
         path = ROOT / (name or "README.md")
-        if "://" in link or (path.is_file() and not anchor):
+        if "://" in link or (path.exists() and not anchor):
             continue
         if not path.is_file() or anchor not in anchors(path.read_text("utf-8")):
             broken.append(link)
