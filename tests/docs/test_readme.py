@@ -63,7 +63,7 @@ def anchors(page: str) -> set[str]:
 
 
 def broken_links(text: str) -> list[str]:
-    """The relative links of a text at the root that lead to no file, folder or heading."""
+    """The relative links of a text at the root that lead to nothing."""
     broken = []
     for link in re.findall(r"\]\(([^)]+)\)", text):
         name, _, anchor = link.partition("#")
