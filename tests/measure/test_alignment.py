@@ -13,6 +13,7 @@ from support.by_hand import batch, layers, loss_fn
 import apical
 from apical import rules
 from apical.lab._control_rules import UntrainedHiddenLayers
+from apical.measure._agreement import agreement
 
 KEY = jax.random.key(0)
 PARAMS, DATA = layers(5, 7, 6, 3), batch(4, 5, 3)
@@ -267,12 +268,20 @@ def test_agreement_equals_numpy_by_hand():
     theirs = jax.grad(loss_fn)(PARAMS, *DATA)
     np.testing.assert_allclose(found.overall, by_hand(ours, theirs), rtol=1e-4)
     assert list(found.leaves) == [f"{i}.{name}" for i in range(3) for name in "bw"]
-    for path, agreement in found.leaves.items():
+    for path, each in found.leaves.items():
         layer, name = int(path[0]), path[2]
         expected = by_hand(ours[layer][name], theirs[layer][name])
-        np.testing.assert_allclose(agreement, expected, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(each, expected, rtol=1e-4, atol=1e-6)
     assert found.overall.cosine < 0.95
     assert all(np.shape(each) == () for each in jax.tree.leaves(found))
+
+
+def test_arrays_of_16_bits_are_compared_in_32():
+    keys = jax.random.split(jax.random.key(0))
+    pair = [jax.random.normal(key, (300,)).astype(jnp.bfloat16) for key in keys]
+    found = agreement([pair[0]], [pair[0] + pair[1]])
+    exact = by_hand(pair[0].astype(float), (pair[0] + pair[1]).astype(float))
+    np.testing.assert_allclose(found[:2], exact[:2], rtol=1e-5)
 
 
 def test_reversed_and_absent_signals_have_a_cosine_of_minus_one_and_zero():

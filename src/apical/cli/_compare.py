@@ -93,6 +93,10 @@ def compare(
             "hyper-parameters, scored on held-out examples (at least 2; 0: no tuning)."
         ),
     ] = 0,
+    device: Annotated[
+        str | None,
+        typer.Option(help="cpu, gpu, or one of several: gpu:1. Default: that of JAX."),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -161,6 +165,7 @@ def compare(
                 learning_rate=learning_rate,
                 loss=loss,
                 sweep=sweep,
+                device=device,
                 out=folder,
                 force=force,
                 console=console,

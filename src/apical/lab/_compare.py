@@ -12,6 +12,7 @@ from apical.lab._rule_lookup import Rules, Vary
 from apical.lab._rule_spec import SearchSpaces
 from apical.lab.data._load import Data
 from apical.lab.run._callbacks import Callback, closing, require_callbacks
+from apical.lab.run._device import on_device
 from apical.lab.run._plan import Models, Plan, arguments, make_plan
 from apical.lab.run._progress import ProgressReporter, progress_bar
 from apical.lab.storage._output_dir import open_folder, read_settings
@@ -35,6 +36,7 @@ def compare(
     loss: str | None = None,
     sweep: int = 0,
     shuffle: bool = True,
+    device: str | None = None,
     out: str | Path | None = None,
     force: bool = False,
     resume: bool = False,
@@ -76,6 +78,8 @@ def compare(
             hyper-parameters, scored on a held-out part of the training set. 0: none.
         shuffle: whether each epoch has a new random order. If not, all epochs have the
             same one, so that the same examples are in a batch together.
+        device: `"cpu"`, `"gpu"`, `"tpu"`, or one of several: `"gpu:1"` (default: the
+            default device of JAX).
         out: a folder for records, figures and the report. None: nothing is written.
         force: replace an earlier comparison in that folder.
         resume: continue the comparison in that folder, which was begun with the same
@@ -94,7 +98,8 @@ def compare(
 
     Raises:
         LabError: for an unknown name, an invalid file or setting, a folder that is in
-            use or cannot be written, or data that are not finite.
+            use or cannot be written, data that are not finite, or a device that is not
+            there.
 
     Example:
         >>> from apical import lab
@@ -105,32 +110,34 @@ def compare(
     if resume and out is None:
         raise LabError("resume=True needs out=, the folder of the comparison")
     require_callbacks(callbacks)
-    plan = make_plan(
-        data=data,
-        data_dir=data_dir,
-        download=download,
-        models=models,
-        rules=rules,
-        vary=vary,
-        search_spaces=search_spaces,
-        epochs=epochs,
-        seeds=seeds,
-        batch_size=batch_size,
-        optimizer=optimizer,
-        learning_rate=learning_rate,
-        loss=loss,
-        sweep=sweep,
-        shuffle=shuffle,
-    )
-    folder = None if out is None else Path(out)
-    with open_folder(folder, plan.settings, force, resume) as store:
-        with progress_bar(console) as reporter, closing(callbacks):
-            _run(plan, store, reporter, callbacks)
-        tables = (store.records, store.layers, store.trials, store.costs)
-        lines = (table.lines for table in (*tables, store.regimes))
-        result = Comparison(*lines, settings=plan.settings)
-        if folder is not None and report:
-            result.save_report(folder)
+    with on_device(device):
+        plan = make_plan(
+            data=data,
+            data_dir=data_dir,
+            download=download,
+            models=models,
+            rules=rules,
+            vary=vary,
+            search_spaces=search_spaces,
+            epochs=epochs,
+            seeds=seeds,
+            batch_size=batch_size,
+            optimizer=optimizer,
+            learning_rate=learning_rate,
+            loss=loss,
+            sweep=sweep,
+            shuffle=shuffle,
+            device=device,
+        )
+        folder = None if out is None else Path(out)
+        with open_folder(folder, plan.settings, force, resume) as store:
+            with progress_bar(console) as reporter, closing(callbacks):
+                _run(plan, store, reporter, callbacks)
+            tables = (store.records, store.layers, store.trials, store.costs)
+            lines = (table.lines for table in (*tables, store.regimes))
+            result = Comparison(*lines, settings=plan.settings)
+            if folder is not None and report:
+                result.save_report(folder)
     return result
 
 

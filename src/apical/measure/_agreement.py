@@ -24,7 +24,11 @@ class Agreement(NamedTuple):
 
 
 def agreement(ours: list[jax.Array], theirs: list[jax.Array]) -> Agreement:
-    """The agreement of two lists of arrays, each taken as one vector."""
+    """The agreement of two lists of arrays, each taken as one vector.
+
+    Sums over 16-bit arrays are taken in 32 bits: a cosine in 16 bits has two digits.
+    """
+    ours, theirs = ([widened(x) for x in xs] for xs in (ours, theirs))
     pairs = list(zip(ours, theirs, strict=True))
     product = sum(jnp.vdot(g, b).real for g, b in pairs)
     norms = [jnp.sqrt(sum(jnp.vdot(x, x).real for x in xs)) for xs in (ours, theirs)]
@@ -36,3 +40,8 @@ def agreement(ours: list[jax.Array], theirs: list[jax.Array]) -> Agreement:
         norm_ratio=norms[0] / norms[1],
         sign_agreement=jnp.asarray(same / entries),
     )
+
+
+def widened(x: jax.Array) -> jax.Array:
+    """The array in 32 bits, if it has fewer."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from ..circuit import Circuit
 from ..rules import Backpropagation, Rule
 from ..rules._learner import Learner
-from ._agreement import Agreement, agreement
+from ._agreement import Agreement, agreement, widened
 from ._compiled_call import compiled_call
 from ._learner_argument import takes_learner
 
@@ -106,7 +106,7 @@ def _compared(
         unfolded = circuit.unfolded(name, ours.shape)
 
         def rows(signal: jax.Array) -> jax.Array:
-            moved = jnp.moveaxis(signal.reshape(unfolded), axis, 0)
+            moved = jnp.moveaxis(widened(signal).reshape(unfolded), axis, 0)
             return moved.reshape(len(moved), -1)
 
         by_example = _row_cosines(rows(ours), rows(theirs))

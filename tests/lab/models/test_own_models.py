@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from jax.tree_util import Partial
 from support.lab_files import blank
+from support.lab_runs import compared
 
 from apical.lab import LabError
 from apical.lab.models import MODELS, check_model, find_model
@@ -190,3 +191,28 @@ def test_logits_of_characters_have_an_axis_of_time():
     check_model(Partial(lambda w, x: w[x], table), None, data)
     with pytest.raises(LabError, match=r"shape \(2, 6, 3\), \(examples, time, classes"):
         check_model(Partial(lambda w, x: w[x[:, 0]], table), None, data)
+
+
+def test_a_model_of_16_bits_is_trained_measured_and_kept(tmp_path):
+    def halved(key, shape, classes):
+        first, second = jax.random.split(key)
+        sizes = (int(np.prod(shape)), 8), (8, classes)
+        weights = [
+            (jax.random.normal(k, ends) / ends[0] ** 0.5).astype(jnp.bfloat16)
+            for k, ends in zip((first, second), sizes, strict=True)
+        ]
+
+        def forward(weights, x):
+            hidden = jnp.tanh(x.reshape(len(x), -1).astype(jnp.bfloat16) @ weights[0])
+            return hidden @ weights[1]
+
+        return Partial(forward, weights)
+
+    names = ["backpropagation", "feedback-alignment", "predictive-coding"]
+    settings = {"models": {"halved": halved}, "rules": names, "out": tmp_path / "out"}
+    result = compared(**settings)
+    assert {line["status"] for line in result.records} == {"ok"}
+    alignment = {line["rule"]: line["alignment"] for line in result.records}
+    assert 0 < alignment["feedback-alignment"] < 0.99
+    assert 0.99 < alignment["predictive-coding"] <= 1
+    assert compared(**settings, resume=True).records == result.records

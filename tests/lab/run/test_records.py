@@ -35,6 +35,8 @@ from apical.measure import Agreement, Alignment, LayerAgreement
         (np.float32(0.5), 0.5),
         (jnp.array(0.25), 0.25),
         (np.array([1.0, math.inf]), [1.0, None]),
+        (jnp.array([0.5, math.nan], jnp.bfloat16), [0.5, None]),
+        (np.asarray(jnp.bfloat16(0.5))[()], 0.5),
         (True, True),
         (None, None),
         ("fixed", "fixed"),

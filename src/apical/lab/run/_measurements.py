@@ -25,7 +25,7 @@ class BaselineTimer:
             RULES[BASELINE],
             VmappedRuns.with_seeds(seeds, config.learning_rate, {}),
         )
-        self._learned = self._run.begin().learned
+        self._learned = self._run.fitted(self._run.begin()).learned
         self._part = next(
             parts(batch_order(config, seeds, 0), config.model.steps_per_call)
         )

@@ -88,6 +88,7 @@ def make_plan(
     shuffle: bool = True,
     vary: Vary | None = None,
     search_spaces: SearchSpaces | None = None,
+    device: str | None = None,
 ) -> Plan:
     """Check the arguments of `compare` and resolve names."""
     _require_whole(epochs=epochs, seeds=seeds, batch_size=batch_size, sweep=sweep)
@@ -132,6 +133,7 @@ def make_plan(
         "fingerprint_of_data": found.fingerprint,
         **_listed(spaces),
         **_sources([*chosen, *specs]),
+        "device_option": device,
         **environment(),
     }
     train_config = {
@@ -151,7 +153,7 @@ def make_plan(
 def shared(settings: Line) -> Line:
     """The settings that every line repeats."""
     others = ("data", "data_dir", "models", "rules", "learning_rate")
-    others += ("hyper_parameters", "given_as_objects", "search_spaces")
+    others += ("hyper_parameters", "given_as_objects", "search_spaces", "device_option")
     return {name: value for name, value in settings.items() if name not in others}
 
 
@@ -175,6 +177,7 @@ def arguments(settings: Line) -> Line:
         )
     found = {name: settings[name] for name in names}
     spaces = settings.get("search_spaces", {})
+    found["device"] = settings.get("device_option")
     found["search_spaces"] = {
         rule: {number: tuple(bounds) for number, *bounds in space}
         for rule, space in spaces.items()

@@ -14,6 +14,7 @@ import numpy as np
 import apical
 from apical.lab._rule_spec import RuleSpec, descended
 from apical.lab.data._labels import ACCURACY, Score
+from apical.lab.run._device import current_device
 from apical.lab.storage._jsonl import Line
 from apical.lab.training._setup import TrainConfig, VmappedRuns
 from apical.lab.training._train import Epoch, Scores
@@ -34,7 +35,7 @@ def environment() -> Line:
         "python": platform.python_version(),
         **{name: version(name) for name in _PACKAGES},
         "machine": f"{platform.system()} {platform.machine()}",
-        "device": jax.devices()[0].device_kind,
+        "device": current_device().device_kind,
     }
 
 
@@ -150,8 +151,11 @@ def plain(value: Any) -> Any:
     """A value as a JSON value; a number that is not finite becomes None."""
     if isinstance(value, (str, bool, int, type(None))):
         return value
-    if isinstance(value, (float, np.number, np.ndarray, jax.Array)):
-        return _plain_number(np.asarray(value).tolist())
+    if isinstance(value, (float, np.generic, np.ndarray, jax.Array)):
+        found = np.asarray(value)
+        if found.dtype.kind == "V":  # bfloat16, whose numbers JSON does not know
+            found = found.astype(np.float32)
+        return _plain_number(found.tolist())
     if dataclasses.is_dataclass(value):
         return {"name": type(value).__name__, **hyper_parameters(value)}
     return type(value).__name__

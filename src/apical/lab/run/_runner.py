@@ -267,6 +267,7 @@ class ModelRunner:
         except ValueError as refusal:  # a rule refuses in `init` or not at all
             self.store.drop(stage)
             return Refused(str(refusal))
+        begun = trainer.fitted(begun)
         saved = self.store.checkpoint.load(stage.name, begun)
         self.store.drop(stage, 0 if saved is None else saved.progress.epoch)
         if saved is not None and saved.written == self.store.digest(stage):

@@ -86,3 +86,15 @@ class Loss:
     def of_each(self, outputs: Array, y: Array) -> Array:
         """The loss of each example, or of each of its steps if all have a label."""
         return self.labels.averaged(self._of_each(outputs, y, self.labels), y)
+
+    def sums(self, outputs: Array, y: Array, real: Array) -> tuple[Array, Array, Array]:
+        """Sums over the examples that are real: of the loss, of the score, and of ones.
+
+        The score is nan where some output is not finite.
+        """
+        losses, scores = self.of_each(outputs, y), self.labels.score_of_each(outputs, y)
+        axes = (-1, *[1] * (losses.ndim - 1))
+        weight = jnp.broadcast_to(real.reshape(axes), losses.shape)
+        score = jnp.where(weight, scores, 0).sum()
+        known = jnp.where(jnp.isfinite(outputs).all(), score, jnp.nan)
+        return (losses * weight).sum(), known, weight.sum()

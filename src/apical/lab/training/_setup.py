@@ -139,6 +139,11 @@ class TrainSetup:
         check_operations(model, self.x[:_TRIED], config.model_name)
 
     @property
+    def device(self) -> Any:
+        """The device that holds the data."""
+        return next(iter(self.x.devices()))
+
+    @property
     def batch(self) -> tuple[jax.Array, jax.Array]:
         """The batch with which rules are initialised and alignment is measured."""
         return self.x[: self.config.batch_size], self.y[: self.config.batch_size]

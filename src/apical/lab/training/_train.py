@@ -19,8 +19,14 @@ import numpy as np
 import apical
 from apical.lab._rule_spec import RuleSpec
 from apical.lab.data._dataset import Data
-from apical.lab.training._call_groups import called, faster_apart
-from apical.lab.training._loss import Loss
+from apical.lab.training._call_groups import (
+    bytes_of_call,
+    faster_apart,
+    memory_of,
+    size_that_fits,
+    slices,
+)
+from apical.lab.training._compiled_calls import CompiledCalls
 from apical.lab.training._predictive_coding_regime import has_regime, regime_of
 from apical.lab.training._setup import TrainSetup, VmappedRuns, batch_order, parts
 
@@ -162,14 +168,14 @@ class Trainer:
     ):
         self.setup, self.runs = setup, runs
         self.rule = spec.make()
-        apart = faster_apart(setup) if apart is None else apart
-        whole = slice(0, runs.count)
-        alone = [slice(i, i + 1) for i in range(runs.count)]
-        self.groups = alone if apart else [whole]
-        self.seconds_compiling = 0.0
-        self._compiled: dict[tuple, Any] = {}
+        self._call = CompiledCalls()
         self._rates = jnp.asarray(runs.learning_rates)
         self._numbers = {k: jnp.asarray(v) for k, v in runs.numbers.items()}
+        apart = faster_apart(setup) if apart is None else apart
+        self._divide(1 if apart else runs.count)
+
+    def _divide(self, size: int) -> None:
+        self.groups = slices(self.runs.count, size)
         self._by_group = [_slice(self._numbers, group) for group in self.groups]
 
     def begin(self) -> TrainProgress:
@@ -190,6 +196,32 @@ class Trainer:
         runs = self.runs.count
         learned = [_slice(every, group) for group in self.groups]
         return TrainProgress(1, 0, np.zeros((0, runs)), np.zeros(runs, bool), learned)
+
+    def fitted(self, begun: TrainProgress) -> TrainProgress:
+        """The same with smaller groups of runs, where memory is short for a call.
+
+        Args:
+            begun: what `begin` returned.
+        """
+        config = self.setup.config
+        every = jax.tree.map(lambda *parts: jnp.concatenate(parts), *begun.learned)
+        steps = min(config.model.steps_per_call, config.steps)
+
+        def bytes_of(size: int) -> int:
+            group, shape = slice(0, size), (steps, size, config.batch_size)
+            learned, numbers = (_slice(tree, group) for tree in (every, self._numbers))
+            args = self._arguments(learned, numbers, group, np.zeros(shape, int))
+            return bytes_of_call(self._call.compile(self._advance, *args))
+
+        memory, largest = memory_of(self.setup.device), self.groups[0].stop
+        size = size_that_fits(largest, bytes_of, memory)
+        if memory is not None and size == 1:
+            fitting = memory // max(1, bytes_of(1))
+            self._call.at_a_time = max(1, min(self._call.at_a_time, fitting))
+        if size == largest:
+            return begun
+        self._divide(size)
+        return begun._replace(learned=[_slice(every, group) for group in self.groups])
 
     def epoch(
         self, progress: TrainProgress, callbacks: TrainCallbacks
@@ -221,16 +253,11 @@ class Trainer:
         self, learned: list[Learned], part: np.ndarray
     ) -> tuple[list[Learned], np.ndarray, float]:
         """One training step per batch in `part`: new weights, losses, step time."""
-        data = self.setup.x, self.setup.y
-        arguments = [
-            (one, self._rates[group], numbers, *data, part[:, group])
-            for one, numbers, group in zip(
-                learned, self._by_group, self.groups, strict=True
-            )
-        ]
-        advance = self._compile(self._advance, *arguments[0])
+        groups = zip(learned, self._by_group, self.groups, strict=True)
+        arguments = [self._arguments(*group, part=part) for group in groups]
+        calls = self._call.prepare(self._advance, arguments)
         began = time.perf_counter()
-        after = called(advance, arguments)
+        after = self._call.run(calls)
         seconds = (time.perf_counter() - began) / len(part)
         losses = np.concatenate([loss for _, loss in after], axis=1)
         return [group for group, _ in after], losses, seconds
@@ -244,7 +271,7 @@ class Trainer:
             alignment=self.alignment(progress.learned),
             seconds_per_step=_median(times.rule),
             seconds_per_step_of_backpropagation=_median(times.backpropagation),
-            seconds_compiling=self.seconds_compiling,
+            seconds_compiling=self._call.seconds_compiling,
             learned=progress.learned,
             regime=self._regime(number, progress.learned),
         )
@@ -261,7 +288,7 @@ class Trainer:
         """Alignment with backpropagation's gradient on one training batch."""
         pairs = zip(learned, self._by_group, strict=True)
         arguments = [(*pair, *self.setup.batch) for pair in pairs]
-        found = called(self._compile(self._align, *arguments[0]), arguments)
+        found = self._call(self._align, arguments)
         return jax.tree.map(lambda *parts: np.concatenate(parts), *found)
 
     def score(self, progress: TrainProgress, data: Data | None = None) -> Scores:
@@ -277,21 +304,17 @@ class Trainer:
             chosen = places % len(y)
             examples = x[chosen], y[chosen], places < len(y)
             arguments = [(*pair, *examples) for pair in pairs]
-            found = called(self._compile(self._score, *arguments[0]), arguments)
+            found = self._call(self._score, arguments)
             sums += np.concatenate(found, axis=1)
         loss, score = sums[:2] / sums[2]
         return Scores(loss, score, _diverged(progress) | np.isnan(score))
 
-    def _compile(self, function: Callable, *args: Any) -> Callable:
-        shapes = tuple(np.shape(leaf) for leaf in jax.tree.leaves(args))
-        key = (function.__name__, shapes)
-        if key not in self._compiled:
-            began = time.perf_counter()
-            self._compiled[key] = jax.jit(function).lower(*args).compile()
-            # The first call is slower: make it here, outside the timing.
-            jax.block_until_ready(self._compiled[key](*args))
-            self.seconds_compiling += time.perf_counter() - began
-        return self._compiled[key]
+    def _arguments(
+        self, learned: Learned, numbers: Any, group: slice, part: np.ndarray
+    ) -> tuple[Any, ...]:
+        """Those of `_advance` for one group of runs."""
+        data = self.setup.x, self.setup.y
+        return learned, self._rates[group], numbers, *data, part[:, group]
 
     def _rule(self, numbers: dict[str, Any]) -> Any:
         return replace(self.rule, **numbers)
@@ -342,19 +365,9 @@ class Trainer:
             # Coupled rules predict through their `train_step` only.
             step = self._step(numbers, self.setup.config.learning_rate, training=False)
             outputs = step.predict(params, state, statistics, x, y)
-            return _scores(self.setup.loss, outputs, y, real)
+            return self.setup.loss.sums(outputs, y, real)
 
         return jnp.stack(jax.vmap(one_run)(learned, numbers))
-
-
-def _scores(loss: Loss, outputs: Any, y: Any, real: Any) -> tuple[Any, Any, Any]:
-    """Sums over the examples that are real: of the loss, of the score, and of ones."""
-    losses, scores = loss.of_each(outputs, y), loss.labels.score_of_each(outputs, y)
-    axes = (-1, *[1] * (losses.ndim - 1))
-    weight = jnp.broadcast_to(real.reshape(axes), losses.shape)
-    score = jnp.where(weight, scores, 0).sum()
-    known = jnp.where(jnp.isfinite(outputs).all(), score, jnp.nan)
-    return (losses * weight).sum(), known, weight.sum()
 
 
 def _next_epoch(progress: TrainProgress, diverged: np.ndarray) -> TrainProgress:

@@ -36,4 +36,6 @@ def example_rows(x: Any, axis: int = 0, name: str = "x") -> jax.Array:
         raise ValueError(f"`{name}` needs at least two examples, and has {counts[0]}.")
     tables = [jnp.moveaxis(leaf, axis, 0).reshape(counts[0], -1) for leaf in leaves]
     rows = jnp.concatenate(tables, axis=1)
-    return rows if jnp.issubdtype(rows.dtype, jnp.inexact) else rows.astype(float)
+    inexact = jnp.issubdtype(rows.dtype, jnp.inexact)
+    # In 16 bits sums lose digits, and there is no SVD.
+    return rows.astype(jnp.promote_types(rows.dtype, jnp.float32) if inexact else float)
