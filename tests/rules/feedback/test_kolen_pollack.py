@@ -285,6 +285,24 @@ def test_an_optimizer_with_weight_decay_is_refused(optimizer):
         trainer.init(KEY, PARAMS, *DATA)
 
 
+def test_a_traced_step_size_is_refused_in_init_and_taken_by_the_step():
+    def begun(rate):
+        return apical.train_step(loss_fn, KolenPollack(), optax.sgd(rate)).init(
+            KEY, PARAMS, *DATA
+        )
+
+    def moved(rate):
+        step = apical.train_step(loss_fn, KolenPollack(), optax.sgd(rate))
+        return step(PARAMS, begun(0.1), *DATA)[0]
+
+    with pytest.raises(ValueError, match="number of the optimiser is traced"):
+        jax.jit(begun)(0.1)
+    rates = jnp.array([0.1, 0.2])
+    for i, leaf in enumerate(jax.tree.leaves(jax.vmap(moved)(rates))):
+        expected = [jax.tree.leaves(moved(rate))[i] for rate in (0.1, 0.2)]
+        np.testing.assert_allclose(leaf, expected, rtol=1e-5)
+
+
 def test_a_decay_outside_0_and_1_is_refused():
     with pytest.raises(ValueError, match="`decay` is a fraction between 0 and 1"):
         KolenPollack(decay=-0.1)

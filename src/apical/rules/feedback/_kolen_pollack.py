@@ -155,7 +155,11 @@ class KolenPollack(BackwardPathRule):
     def check_optimizer(
         self, circuit: Circuit, params: Any, optimizer: optax.GradientTransformation
     ) -> None:
-        """Raise for an optimiser that changes parameters whose gradient is zero."""
+        """Raise for an optimiser that changes parameters whose gradient is zero.
+
+        Raises:
+            ValueError: for such an optimiser, or for one with a traced number.
+        """
         learned = circuit.learned(params)
         # With concrete numbers, so that the check also runs under `jit`.
         with jax.ensure_compile_time_eval():
@@ -163,6 +167,13 @@ class KolenPollack(BackwardPathRule):
             still = jax.tree.map(jnp.zeros_like, ones)
             memory, loss = optimizer.init(ones), jnp.ones(())
             moved, _ = updates_of(optimizer, still, memory, ones, loss)
+        if any(isinstance(m, jax.core.Tracer) for m in jax.tree.leaves(moved)):
+            raise ValueError(
+                "KolenPollack needs an `optimizer` without weight decay. That cannot be "
+                "checked where a number of the optimiser is traced, as a step size "
+                "under `jax.vmap`. Call `init` outside, with any step size: the state "
+                "is the same for all."
+            )
         if any(np.any(np.asarray(m)) for m in jax.tree.leaves(moved)):
             raise ValueError(
                 "KolenPollack needs an `optimizer` without weight decay: this one "
