@@ -1,7 +1,7 @@
 # Needs make and a Python of at least 3.11, nothing else.
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all bench docs clean
+.PHONY: help demo test test-all bench bench-gpu docs clean
 .PRECIOUS: .venv-%/installed .venv/installed-%
 
 help:
@@ -11,6 +11,7 @@ help:
 	@echo 'make test-all  the same, then the tests on the oldest Python, with other cases'
 	@echo 'make bench   measure speed against backpropagation, try 1,000 random graphs,'
 	@echo '             all cases of all grids, and whole claims and command lines'
+	@echo 'make bench-gpu  the speed of rules on larger models, on an NVIDIA GPU'
 	@echo 'make docs    build the documentation site into build/site; a broken link fails'
 	@echo 'make clean   remove the virtual environments and everything else made here'
 
@@ -21,6 +22,10 @@ bench: .venv/installed-bench
 	.venv/bin/python -m benchmarks
 	APICAL_EXAMPLES=1000 .venv/bin/python -m pytest -n 2 -m "not slow" tests/circuit/test_random_graphs.py
 	.venv/bin/python -m pytest -n 2 -m "slow or exhaustive" tests
+
+bench-gpu: .venv/installed-bench
+	.venv/bin/python -m pip install -qq 'jax[cuda13]'
+	.venv/bin/python -m benchmarks --lines accelerator --device gpu --out build/bench-gpu.jsonl
 
 docs: .venv/installed-docs
 	.venv/bin/zensical build --strict --clean

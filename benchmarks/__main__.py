@@ -9,7 +9,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from apical.lab import LabError
+from apical.lab.run._device import on_device
+
 from . import (
+    _accelerator,
     _closeness,
     _equilibrium,
     _lines,
@@ -44,7 +48,12 @@ def main() -> int:
     options = _parse()
     console = Console()
     console = console if console.is_terminal else Console(width=160)
-    records = list(_followed(console, options))
+    try:
+        with on_device(options.device):
+            records = list(_followed(console, options))
+    except LabError as error:
+        console.print(error, style="red")
+        return 1
     order = list(dict.fromkeys(record.section for record in records))
     records.sort(key=lambda record: order.index(record.section))
     show(console, records)
@@ -100,6 +109,9 @@ def _plan(options: argparse.Namespace) -> Iterator[tuple[Model, str, Measure]]:
     if "peers-closeness" in options.lines:
         for model in _peers_closeness.models():
             yield model, "peers-closeness", _peers_closeness.measured
+    if "accelerator" in options.lines:
+        for model in _accelerator.models(4 if options.quick else None):
+            yield model, "accelerator", _accelerator.measured
     if "spiking" in options.lines:
         for model in _spiking.models():
             yield model, "spiking", _spiking.measured
@@ -112,11 +124,13 @@ def _parse() -> argparse.Namespace:
     )
     lines = [*LINES, "seeds", "settling", "closeness", "online"]
     known = [*lines, "peers", "peers-closeness", "online-peers"]
-    known += ["spike-times", "spiking"]
-    # The peers create their own environments, and run only if named.
+    known += ["spike-times", "spiking", "accelerator"]
+    # They run only if named: the larger models are for GPUs (`make bench-gpu`), and the
+    # peers create their own environments.
     parser.add_argument(
         "--lines", type=_names(known), default=lines, help=f"of {known}"
     )
+    parser.add_argument("--device", help="cpu, gpu, or gpu:1 (default: that of JAX)")
     parser.add_argument("--quick", action="store_true", help="fewer rounds")
     parser.add_argument("--out", type=Path, help="a file for the records, JSON lines")
     options = parser.parse_args()

@@ -19,9 +19,11 @@ def backprop(model: Model) -> Prepared:
     return prepare(jax.value_and_grad(model.loss), model.params, *model.args)
 
 
-def learner(model: Model, rule: Any) -> Prepared:
+def learner(
+    model: Model, rule: Any, batch_axes: tuple[int, ...] | None = None
+) -> Prepared:
     """One call of a learner, with all of the credit that it returns."""
-    learn, state = _initialised(model, rule)
+    learn, state = _initialised(model, rule, batch_axes)
     return prepare(learn, model.params, state, *model.args)
 
 
@@ -87,8 +89,11 @@ def one_and_many(model: Model, rule: Any, count: int) -> tuple[Prepared, Prepare
     return one, prepare(jax.vmap(learn), *_stack([one.args] * count))
 
 
-def _initialised(model: Model, rule: Any) -> tuple[Callable[..., Any], Any]:
-    learn = apical.value_and_grad(model.loss, rule)
+def _initialised(
+    model: Model, rule: Any, batch_axes: tuple[int, ...] | None = None
+) -> tuple[Callable[..., Any], Any]:
+    axes = {} if batch_axes is None else {"batch_axes": batch_axes}
+    learn = apical.value_and_grad(model.loss, rule, **axes)
     return learn, learn.init(jax.random.key(0), model.params, *model.args)
 
 

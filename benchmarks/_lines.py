@@ -59,7 +59,7 @@ def one_pass(model: Model, budget: Budget) -> Iterator[Record]:
     calls = {BASE: _calls.backprop(model)}
     for what, rule in (FEEDBACK | SWEEP).items():
         make = partial(_calls.learner, model, rule)
-        yield from _try(calls, "one pass", model.name, what, make)
+        yield from attempted(calls, "one pass", model.name, what, make)
     timings = paired(calls, budget.rounds)
     for what in list(calls)[1:]:
         pair = (timings[what], timings[BASE])
@@ -86,7 +86,7 @@ def mirrored_step(model: Model, budget: Budget) -> Iterator[Record]:
     what, base = "Kolen-Pollack step", "backprop + sgd step"
     calls = {base: _calls.backprop_step(model)}
     make = partial(_calls.rule_step, model, rules.KolenPollack())
-    yield from _try(calls, "one pass", model.name, what, make)
+    yield from attempted(calls, "one pass", model.name, what, make)
     if what in calls:
         timings = paired(calls, budget.rounds)
         pair = (timings[what], timings[base])
@@ -98,7 +98,7 @@ def relaxation(model: Model, budget: Budget) -> Iterator[Record]:
     calls = {BASE: _calls.backprop(model)}
     for what, rule in RELAXED.items():
         make = partial(_calls.learner, model, rule)
-        yield from _try(calls, "steps", model.name, what, make)
+        yield from attempted(calls, "steps", model.name, what, make)
     by_hand = _calls.loops_by_hand(STEPS, model)
     calls |= by_hand
     timings = paired(calls, budget.rounds)
@@ -168,14 +168,14 @@ def seeds(
     calls = {BASE: (_calls.backprop(model), _calls.seeds_of_backprop(model, count))}
     for what, rule in (measured | RELAXED).items():
         make = partial(_calls.one_and_many, model, rule, count)
-        yield from _try(calls, "seeds", name, what, make)
+        yield from attempted(calls, "seeds", name, what, make)
     for what, (one, many) in calls.items():
         timings = paired({"one": one, "many": many}, budget.rounds)
         pair = (timings["many"], timings["one"])
         yield timed("seeds", name, what, pair, base, None if what == BASE else limit)
 
 
-def _try(
+def attempted(
     calls: dict[str, Any],
     section: str,
     model: str,

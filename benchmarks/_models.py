@@ -70,11 +70,15 @@ def lstm_loss(params: Any, x: jax.Array, labels: jax.Array) -> jax.Array:
 
 def transformer_loss(params: Any, x: jax.Array, labels: jax.Array) -> jax.Array:
     """One pre-norm block between a projection and a class for every token."""
-    h = _affine(params["embed"], x)  # (N, T, width)
-    h = h + _attention(params, _normalise(params["norm1"], h))
-    hidden = jax.nn.gelu(_affine(params["up"], _normalise(params["norm2"], h)))
-    h = h + _affine(params["down"], hidden)
+    h = block_output(params, _affine(params["embed"], x))  # (N, T, width)
     return cross_entropy(_affine(params["readout"], h), labels)
+
+
+def block_output(block: Any, h: jax.Array) -> jax.Array:
+    """A pre-norm block: attention of four heads, and two dense layers with GELU."""
+    h = h + _attention(block, normalise(block["norm1"], h))
+    hidden = jax.nn.gelu(_affine(block["up"], normalise(block["norm2"], h)))
+    return h + _affine(block["down"], hidden)
 
 
 def _affine(layer: Any, h: jax.Array) -> jax.Array:
@@ -100,7 +104,8 @@ def _pool(h: jax.Array) -> jax.Array:
     return h.reshape(n, height // 2, 2, width // 2, 2, channels).max(axis=(2, 4))
 
 
-def _normalise(layer: Any, h: jax.Array) -> jax.Array:
+def normalise(layer: Any, h: jax.Array) -> jax.Array:
+    """Layer normalisation."""
     mean = h.mean(axis=-1, keepdims=True)
     variance = jnp.square(h - mean).mean(axis=-1, keepdims=True)
     return (h - mean) * lax.rsqrt(variance + 1e-5) * layer["gain"] + layer["b"]
@@ -118,15 +123,30 @@ def _attention(params: Any, h: jax.Array, heads: int = 4) -> jax.Array:
     return _affine(params["mix"], mixed.reshape(n, t, width))
 
 
-def _weights(rng: np.random.Generator, *shape: int, gain: float = 2.0) -> jax.Array:
+def transformer_block(rng: np.random.Generator, width: int) -> dict[str, Any]:
+    """The parameters of one block."""
+    square = ("query", "key", "value", "mix")
+    norm = {"gain": jnp.ones(width), "b": jnp.zeros(width)}
+    return {
+        **{name: dense(rng, width, width, gain=1.0) for name in square},
+        "up": dense(rng, width, 4 * width),
+        "down": dense(rng, 4 * width, width, gain=1.0),
+        "norm1": norm,
+        "norm2": norm,
+    }
+
+
+def weights(rng: np.random.Generator, *shape: int, gain: float = 2.0) -> jax.Array:
+    """Normal numbers with the variance gain / fan-in."""
     scale = (gain / np.prod(shape[:-1])) ** 0.5
     return jnp.asarray(scale * rng.standard_normal(shape), jnp.float32)
 
 
-def _dense(
+def dense(
     rng: np.random.Generator, rows: int, columns: int, gain: float = 2.0
 ) -> dict[str, jax.Array]:
-    w = _weights(rng, rows, columns, gain=gain)
+    """A dense layer without bias at first."""
+    w = weights(rng, rows, columns, gain=gain)
     return {"w": w, "b": jnp.zeros(columns)}
 
 
@@ -140,7 +160,7 @@ def _batch(
 def _multilayer(name: str, sizes: list[int], batch: int = 128) -> Model:
     rng = np.random.default_rng(0)
     pairs = itertools.pairwise(sizes)
-    params = [_dense(rng, rows, columns) for rows, columns in pairs]
+    params = [dense(rng, rows, columns) for rows, columns in pairs]
     args = _batch(rng, (batch, sizes[0]), (batch,))
     return Model(name, multilayer_loss, params, args)
 
@@ -149,9 +169,9 @@ def _lenet() -> Model:
     rng = np.random.default_rng(0)
     sizes = [(400, 120), (120, 84), (84, 10)]
     params = {
-        "conv1": {"w": _weights(rng, 5, 5, 3, 6), "b": jnp.zeros(6)},
-        "conv2": {"w": _weights(rng, 5, 5, 6, 16), "b": jnp.zeros(16)},
-        "dense": [_dense(rng, *size) for size in sizes],
+        "conv1": {"w": weights(rng, 5, 5, 3, 6), "b": jnp.zeros(6)},
+        "conv2": {"w": weights(rng, 5, 5, 6, 16), "b": jnp.zeros(16)},
+        "dense": [dense(rng, *size) for size in sizes],
     }
     return Model("cnn", lenet_loss, params, _batch(rng, (64, 32, 32, 3), (64,)), True)
 
@@ -159,26 +179,20 @@ def _lenet() -> Model:
 def _lstm() -> Model:
     rng = np.random.default_rng(0)
     params = {
-        "input": _weights(rng, 64, 512, gain=1.0),
-        "hidden": _weights(rng, 128, 512, gain=1.0),
+        "input": weights(rng, 64, 512, gain=1.0),
+        "hidden": weights(rng, 128, 512, gain=1.0),
         "bias": jnp.zeros(512),
-        "readout": _dense(rng, 128, 10),
+        "readout": dense(rng, 128, 10),
     }
     return Model("lstm", lstm_loss, params, _batch(rng, (64, 32, 64), (64,)))
 
 
 def _transformer() -> Model:
     rng = np.random.default_rng(0)
-    square = ("query", "key", "value", "mix")
-    norm = {"gain": jnp.ones(128), "b": jnp.zeros(128)}
     params = {
-        "embed": _dense(rng, 32, 128, gain=1.0),
-        **{name: _dense(rng, 128, 128, gain=1.0) for name in square},
-        "up": _dense(rng, 128, 512),
-        "down": _dense(rng, 512, 128, gain=1.0),
-        "readout": _dense(rng, 128, 10),
-        "norm1": norm,
-        "norm2": norm,
+        "embed": dense(rng, 32, 128, gain=1.0),
+        **transformer_block(rng, 128),
+        "readout": dense(rng, 128, 10),
     }
     args = _batch(rng, (8, 64, 32), (8, 64))
     return Model("transformer", transformer_loss, params, args)

@@ -12,7 +12,7 @@ from apical import rules
 
 from . import _calls
 from ._harness import paired
-from ._lines import BASE, Budget, _try
+from ._lines import BASE, Budget, attempted
 from ._models import Model
 from ._records import Record, timed
 
@@ -36,7 +36,7 @@ def one_pair(model: Model, budget: Budget) -> Iterator[Record]:
     calls: dict[str, Any] = {BASE: _calls.backprop(model)}
     for what, rule in (ONE_PAIR | OTHERS).items():
         make = partial(_calls.learner, model, rule)
-        yield from _try(calls, "scalar feedback", model.name, what, make)
+        yield from attempted(calls, "scalar feedback", model.name, what, make)
     timings = paired(calls, budget.rounds)
     for what in list(calls)[1:]:
         limit = 1.60 if what in ONE_PAIR else None

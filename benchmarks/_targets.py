@@ -30,7 +30,7 @@ from apical import rules
 from . import _calls
 from ._count import Work, work
 from ._harness import Prepared, paired, prepare
-from ._lines import BASE, Budget, _try
+from ._lines import BASE, Budget, attempted
 from ._models import Model
 from ._records import Record, timed
 
@@ -55,7 +55,7 @@ def targets(model: Model, budget: Budget) -> Iterator[Record]:
     calls = {BASE: _calls.backprop(model)}
     for what, rule in RULES.items():
         make = partial(_calls.learner, model, rule)
-        yield from _try(calls, "targets", model.name, what, make)
+        yield from attempted(calls, "targets", model.name, what, make)
     timings = paired({**calls, NOISE: _noise(model)}, budget.rounds)
     noise = timings[NOISE].ratio(timings[BASE])[1]
     bounds = _bounds(model, work(model.loss, model.params, *model.args))

@@ -169,7 +169,7 @@ class KolenPollack(BackwardPathRule):
             moved, _ = updates_of(optimizer, still, memory, ones, loss)
         if any(isinstance(m, jax.core.Tracer) for m in jax.tree.leaves(moved)):
             raise ValueError(
-                "KolenPollack needs an `optimizer` without weight decay. That cannot be "
+                "KolenPollack needs an `optimizer` without weight decay. It cannot be "
                 "checked where a number of the optimiser is traced, as a step size "
                 "under `jax.vmap`. Call `init` outside, with any step size: the state "
                 "is the same for all."
