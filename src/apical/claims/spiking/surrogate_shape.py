@@ -214,11 +214,11 @@ CLAIM = Claim(
         "about a point from seed to seed, and scale costs tens of points."
     ),
     remaining=(
-        "12 epochs are too few: four of the six networks still improve in the last fifth "
-        "of training, so no verdict is given. By the numbers alone the fast sigmoid, "
-        "whose tails reach far from the threshold, learns less than the other two "
-        "shapes with peak 1, against the claim, and the scale matters as claimed. 40 "
-        "epochs, and several widths of each shape, would settle it (2 hours)."
+        "12 epochs are too few: four of the six networks still improve in the last "
+        "fifth of training, so no verdict is given. By the numbers alone the fast "
+        "sigmoid, whose tails reach far from the threshold, learns less than the other "
+        "two shapes with peak 1, against the claim, and the scale matters as claimed. "
+        "40 epochs, and several widths of each shape, would settle it (2 hours)."
     ),
     hours=0.6,
     tasks=tasks,
