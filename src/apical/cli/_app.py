@@ -48,6 +48,8 @@ def stops(interrupted: str) -> Iterator[None]:
         yield
     except lab().LabError as error:
         stop(str(error))
+    except lab().TaskError as error:
+        stop(f"{error}\n{interrupted}", code=1)
     except KeyboardInterrupt:
         stop(f"interrupted. {interrupted}", code=130)
 

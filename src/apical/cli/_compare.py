@@ -106,6 +106,21 @@ def compare(
     force: Annotated[
         bool, typer.Option("--force", help="Replace the comparison in that folder.")
     ] = False,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            help="Train on other machines: ray, with arguments if wanted: "
+            "'ray(cpus=8, gpus=1)'. Default: in this process."
+        ),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="The head of a Ray cluster, or auto: the cluster of this machine. "
+            "Default: RAY_ADDRESS, or Ray on this machine alone.",
+        ),
+    ] = None,
     tensorboard: Annotated[
         Path | None,
         typer.Option(
@@ -147,9 +162,13 @@ def compare(
     folder = resume or out or lab().free_folder()
     hint = f"To resume: apical compare --resume {folder}"
     with stops(hint), _profiled(profile):
-        callbacks = _writers(tensorboard, wandb, checkpoints)
+        beside: dict[str, Any] = {
+            "callbacks": _writers(tensorboard, wandb, checkpoints),
+            "engine": lab().find_engine(engine, address),
+            "console": console,
+        }
         if resume is not None:
-            result = lab().resume(resume, console=console, callbacks=callbacks)
+            result = lab().resume(resume, **beside)
         else:
             result = lab().compare(
                 data=data,
@@ -168,8 +187,7 @@ def compare(
                 device=device,
                 out=folder,
                 force=force,
-                console=console,
-                callbacks=callbacks,
+                **beside,
             )
     console.print(result.table)
     if result.regimes:
@@ -194,8 +212,10 @@ def _profiled(folder: Path | None) -> AbstractContextManager[Any]:
     return nullcontext() if folder is None else jax.profiler.trace(str(folder))
 
 
-# They look on, and change no result.
-_BESIDE = frozenset({"resume", "tensorboard", "wandb", "checkpoints", "profile"})
+# They change no result.
+_BESIDE = frozenset(
+    {"resume", "tensorboard", "wandb", "checkpoints", "profile", "engine", "address"}
+)
 
 
 def _require_alone(context: typer.Context, folder: Path) -> None:

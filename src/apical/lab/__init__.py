@@ -13,11 +13,14 @@ if TYPE_CHECKING:
     from apical.lab._compare import resume as resume
     from apical.lab._comparison_result import Comparison as Comparison
     from apical.lab._errors import LabError as LabError
+    from apical.lab._errors import TaskError as TaskError
     from apical.lab._registry import COMPARED as COMPARED
     from apical.lab._registry import NOT_COMPARED as NOT_COMPARED
     from apical.lab._registry import RULES as RULES
     from apical.lab.data._dataset import Data as Data
     from apical.lab.data._load import load as load
+    from apical.lab.engines._find import find_engine as find_engine
+    from apical.lab.engines._ray import RayEngine as RayEngine
     from apical.lab.run._callbacks import EpochEvent as EpochEvent
     from apical.lab.storage._output_dir import free_folder as free_folder
     from apical.lab.writers._orbax import OrbaxCheckpoints as OrbaxCheckpoints
@@ -32,7 +35,9 @@ _HOMES = {
     "Comparison": "_comparison_result",
     "Data": "data._dataset",
     "free_folder": "storage._output_dir",
-    "LabError": "_errors",
+    **dict.fromkeys(("LabError", "TaskError"), "_errors"),
+    "find_engine": "engines._find",
+    "RayEngine": "engines._ray",
     "load": "data._load",
     "EpochEvent": "run._callbacks",
     "OrbaxCheckpoints": "writers._orbax",

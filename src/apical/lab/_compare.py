@@ -1,6 +1,7 @@
 """`compare` and `resume`: train the same models with every rule and measure it."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console
@@ -11,6 +12,9 @@ from apical.lab._registry import COMPARED
 from apical.lab._rule_lookup import Rules, Vary
 from apical.lab._rule_spec import SearchSpaces
 from apical.lab.data._load import Data
+from apical.lab.engines._driver import Driver, with_environment
+from apical.lab.engines._engine import Engine
+from apical.lab.engines._find import find_engine
 from apical.lab.run._callbacks import Callback, closing, require_callbacks
 from apical.lab.run._device import on_device
 from apical.lab.run._plan import Models, Plan, arguments, make_plan
@@ -43,6 +47,7 @@ def compare(
     report: bool = True,
     console: Console | None = None,
     callbacks: Sequence[Callback] = (),
+    engine: str | Engine | None = None,
 ) -> Comparison:
     """Train the same models with every rule; measure alignment, accuracy and cost.
 
@@ -92,14 +97,18 @@ def compare(
             `lab.TensorBoard`, `lab.WeightsAndBiases`, `lab.OrbaxCheckpoints`, or any
             function. If it has a method `close`, that is called at the end, also after
             an interruption.
+        engine: where rules are trained: `"ray"`, `"ray(address='10.0.0.1:6379')"` or
+            `lab.RayEngine(...)`. The numbers are those of a local run. None: one after
+            the other in this process.
 
     Returns:
         The comparison.
 
     Raises:
         LabError: for an unknown name, an invalid file or setting, a folder that is in
-            use or cannot be written, data that are not finite, or a device that is not
-            there.
+            use or cannot be written, data that are not finite, a device that is not
+            there, or a cluster that does not answer.
+        TaskError: for an error in another process, with its traceback.
 
     Example:
         >>> from apical import lab
@@ -110,7 +119,15 @@ def compare(
     if resume and out is None:
         raise LabError("resume=True needs out=, the folder of the comparison")
     require_callbacks(callbacks)
-    with on_device(device):
+    engine = find_engine(engine)
+    if engine is not None and device is not None:
+        raise LabError(
+            f"--device {device}: an engine trains on the default device of JAX on each "
+            "node; ask it for GPUs, as ray(gpus=1), or set JAX_PLATFORMS there"
+        )
+    folder = None if out is None else Path(out)
+    with ExitStack() as stack:
+        stack.enter_context(on_device(device))
         plan = make_plan(
             data=data,
             data_dir=data_dir,
@@ -129,15 +146,23 @@ def compare(
             shuffle=shuffle,
             device=device,
         )
-        folder = None if out is None else Path(out)
-        with open_folder(folder, plan.settings, force, resume) as store:
-            with progress_bar(console) as reporter, closing(callbacks):
+        workers = None
+        if engine is not None:
+            workers = stack.enter_context(engine.connected(folder))
+            plan = with_environment(plan, workers)
+        store = stack.enter_context(open_folder(folder, plan.settings, force, resume))
+        with progress_bar(console) as reporter, closing(callbacks):
+            if engine is None or workers is None:
                 _run(plan, store, reporter, callbacks)
-            tables = (store.records, store.layers, store.trials, store.costs)
-            lines = (table.lines for table in (*tables, store.regimes))
-            result = Comparison(*lines, settings=plan.settings)
-            if folder is not None and report:
-                result.save_report(folder)
+            else:
+                workers.begin(plan, follow=bool(callbacks), resume=resume)
+                Driver(plan, engine, workers, store, reporter, callbacks).run()
+        store.sort(plan.settings)
+        tables = (store.records, store.layers, store.trials, store.costs)
+        lines = (table.lines for table in (*tables, store.regimes))
+        result = Comparison(*lines, settings=plan.settings)
+        if folder is not None and report:
+            result.save_report(folder)
     return result
 
 
@@ -145,6 +170,7 @@ def resume(
     folder: str | Path,
     console: Console | None = None,
     callbacks: Sequence[Callback] = (),
+    engine: str | Engine | None = None,
 ) -> Comparison:
     """Continue an interrupted comparison with the arguments it was begun with.
 
@@ -152,6 +178,9 @@ def resume(
         folder: its output folder.
         console: where to show progress. None: nothing is shown.
         callbacks: as of `compare`; not called again for epochs that had ended.
+        engine: as of `compare`; it may be another than before, on machines of the same
+            kind. What an engine had not brought to its end (trials, cost or training of
+            a rule) starts again, and so do the calls of callbacks for it.
 
     Returns:
         The comparison, with the same results as if it had not been interrupted.
@@ -162,7 +191,12 @@ def resume(
     """
     begun = arguments(read_settings(Path(folder)))
     return compare(
-        **begun, out=folder, resume=True, console=console, callbacks=callbacks
+        **begun,
+        out=folder,
+        resume=True,
+        console=console,
+        callbacks=callbacks,
+        engine=engine,
     )
 
 
@@ -173,7 +207,7 @@ def _run(
     callbacks: Sequence[Callback],
 ) -> None:
     store.require_runs(plan.settings)
-    reporter.begin("getting ready")
+    reporter.describe("getting ready")
     todo = [
         (runner, name, spec, runner.seconds(name, spec))
         for runner in plan.runners(store, callbacks)

@@ -17,6 +17,27 @@ class MissingPackage(ImportError):
     """A package that the lab needs is not installed. The command line prints it."""
 
 
+class TaskError(RuntimeError):
+    """A rule failed in a process of an engine. The command line prints it."""
+
+
+def require_package(module: str, extra: str, user: str) -> Any:
+    """Import a package that comes with an extra.
+
+    Args:
+        module: the package, or a module of it.
+        extra: the extra of apical.
+        user: what needs it, for the message.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise LabError(
+            f"{user} needs {module.partition('.')[0]}, which comes with an extra: pip "
+            f"install 'apical[{extra}]'"
+        ) from error
+
+
 def resolve_names(
     kind: str, names: Iterable[str], there_are: Iterable[str]
 ) -> list[str]:

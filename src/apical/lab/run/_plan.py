@@ -54,6 +54,10 @@ class Plan:
         """The fields of every line of every file."""
         return shared(self.settings)
 
+    def trained_in(self, environment: Line) -> "Plan":
+        """The same plan for processes with these versions and this device."""
+        return replace(self, settings=self.settings | environment)
+
     def runners(
         self, store: ResultStore, callbacks: Sequence[Callback] = ()
     ) -> list[ModelRunner]:
@@ -132,7 +136,7 @@ def make_plan(
         "given_as_objects": _objects(data=data, models=models, rules=rules),
         "fingerprint_of_data": found.fingerprint,
         **_listed(spaces),
-        **_sources([*chosen, *specs]),
+        **sources([*chosen, *specs]),
         "device_option": device,
         **environment(),
     }
@@ -279,8 +283,8 @@ def _listed(spaces: dict[str, SearchSpace]) -> Line:
     return {"search_spaces": found} if found else {}
 
 
-def _sources(named: list[str]) -> Line:
-    """Digests of the user's modules, if there are any."""
+def sources(named: list[str]) -> Line:
+    """Digests of the user's modules among models and rules, if there are any."""
     found = digests(named)
     return {"sources": json.dumps(found)} if found else {}
 

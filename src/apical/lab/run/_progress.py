@@ -21,49 +21,92 @@ from apical.lab.report._terminal import as_text, print_text, replace_unencodable
 class ProgressReporter:
     """Receives the progress of a comparison; this one shows nothing."""
 
-    def expect(self, seconds: float, runs: int) -> None:
-        """Announce the number of runs that are left and their estimated time."""
+    def expect(self, seconds: float, runs: int, timed: bool = True) -> None:
+        """Announce the number of runs that are left and their estimated time.
+
+        Args:
+            seconds: the sum over the runs.
+            runs: how many.
+            timed: whether these are seconds; if not, they are in proportion to them.
+        """
 
     def begin(self, label: str, seconds: float = 0.0, steps: int = 1) -> None:
-        """Start a run with this estimated time and number of training steps."""
+        """Start a run, perhaps beside others, or start it again.
 
-    def steps(self, number: int) -> None:
-        """Note that this many training steps have been made."""
+        Args:
+            label: names the run.
+            seconds: its estimated time.
+            steps: its number of training steps.
+        """
+
+    def steps(self, label: str, number: int) -> None:
+        """Note that this many training steps of a run have been made."""
 
     def end(self, label: str, outcome: Text) -> None:
         """End the run."""
+
+    def note(self, words: str) -> None:
+        """Show a sentence, which stays."""
+
+    def describe(self, words: str) -> None:
+        """Say what is being done."""
+
+
+class _Run:
+    """A run that is shown: its estimated time, and how much of it has passed."""
+
+    def __init__(self, seconds: float, steps: int):
+        self.seconds, self.per_step, self.passed = seconds, seconds / steps, 0.0
 
 
 class _ProgressBar(ProgressReporter):
     def __init__(self, progress: Progress):
         self._progress = progress
         self._task = progress.add_task("", total=None)
-        self._due, self._per_step = 0.0, 0.0
+        self._runs: dict[str, _Run] = {}
 
-    def expect(self, seconds: float, runs: int) -> None:
+    def expect(self, seconds: float, runs: int, timed: bool = True) -> None:
         self._progress.update(self._task, total=seconds)
         if runs:
-            words = (
-                f"{runs} {'run' if runs == 1 else 'runs'} to do: {duration(seconds)}"
-            )
-            print_text(self._progress.console, words)
+            words = f"{runs} {'run' if runs == 1 else 'runs'} to do"
+            self.note(f"{words}: {duration(seconds)}" if timed else words)
         else:
             done = {"description": "nothing left to do", "total": 1, "completed": 1}
             self._progress.update(self._task, **done)
 
     def begin(self, label: str, seconds: float = 0.0, steps: int = 1) -> None:
-        self._due, self._per_step = seconds, seconds / steps
-        self._progress.update(self._task, description=as_text(label).plain)
+        if label in self._runs:
+            self._advance(label, -self._runs[label].passed)
+        self._runs[label] = _Run(seconds, steps)
+        self._describe_runs()
 
-    def steps(self, number: int) -> None:
-        self._due -= number * self._per_step
-        self._progress.advance(self._task, number * self._per_step)
+    def steps(self, label: str, number: int) -> None:
+        self._advance(label, number * self._runs[label].per_step)
 
     def end(self, label: str, outcome: Text) -> None:
-        self._progress.advance(self._task, self._due)
-        self._due = 0.0
+        if label in self._runs:  # it had not ended before
+            run = self._runs[label]
+            self._advance(label, run.seconds - run.passed)
+            del self._runs[label]
         line = Text.assemble(as_text(f"{label:<30} "), outcome)
         self._progress.console.print(line)
+        if self._runs:
+            self._describe_runs()
+
+    def note(self, words: str) -> None:
+        print_text(self._progress.console, words)
+
+    def _advance(self, label: str, seconds: float) -> None:
+        self._runs[label].passed += seconds
+        self._progress.advance(self._task, seconds)
+
+    def describe(self, words: str) -> None:
+        self._progress.update(self._task, description=as_text(words).plain)
+
+    def _describe_runs(self) -> None:
+        one = len(self._runs) == 1
+        number = f"{len(self._runs)} runs at a time"
+        self.describe(next(iter(self._runs)) if one else number)
 
 
 @contextmanager

@@ -29,7 +29,7 @@ MEASURED = (
 
 
 def environment() -> Line:
-    """Versions of packages, operating system and device."""
+    """Versions of packages, operating system and device of this process."""
     return {
         "apical": apical.__version__,
         "python": platform.python_version(),

@@ -119,25 +119,32 @@ class ModelRunner:
 
     def seconds(self, name: str, spec: RuleSpec) -> float:
         """Estimated seconds that a rule takes, compilation included."""
-        stages = self._stage("trials", name), self._stage("training", name)
-        todo = [0 if self.store.done(stage) else 1 for stage in stages]
-        steps = self.config.epochs * self.config.steps
-        runs = todo[1] * len(self.seeds)
-        runs += todo[0] * self._runs_of_trials
-        if not runs:
+        trials, training = self._todo(name)
+        steps = self.steps(name)
+        if not steps:
             return 0.0
         step = spec.cost * self._usual_seconds / len(self.seeds)
-        return _COMPILING * sum(todo) + steps * step * runs
+        return _COMPILING * (trials + training) + steps * step
+
+    def steps(self, name: str) -> int:
+        """The training steps that are left, counted for each run."""
+        trials, training = self._todo(name)
+        runs = training * len(self.seeds) + trials * self._runs_of_trials
+        return self.config.epochs * self.config.steps * runs
+
+    def _todo(self, name: str) -> tuple[bool, bool]:
+        """Whether trials and training are left to do."""
+        trials, training = (self._stage(p, name) for p in ("trials", "training"))
+        swept = self.sweep is not None
+        return swept and not self.store.done(trials), not self.store.done(training)
 
     def run(
         self, name: str, spec: RuleSpec, seconds: float, reporter: ProgressReporter
     ) -> None:
         """Run the stages of one rule that have not ended: trials, cost, training."""
-        label = f"{self.config.model_name} · {name}"
-        if not self._done(name):
-            runs = len(self.seeds) + self._runs_of_trials
-            steps = self.config.epochs * self.config.steps * runs
-            reporter.begin(label, seconds, steps)
+        label = self.label(name)
+        if not self.done(name):
+            reporter.begin(label, seconds, max(1, self.steps(name)))
         # Earlier lines must have the same settings, also where a stage has ended.
         self._require("trials", name, self.shared | self._identity(name))
         chosen = self._trials(name, spec, reporter)
@@ -146,7 +153,15 @@ class ModelRunner:
         self._require("training", name, line)
         self._cost(name, spec, chosen, line)
         self._training(name, spec, chosen, line, reporter)
-        reporter.end(label, outcome(self._row(name)))
+        self.report_end(name, reporter)
+
+    def label(self, name: str) -> str:
+        """What the progress bar calls a rule on this model."""
+        return f"{self.config.model_name} · {name}"
+
+    def report_end(self, name: str, reporter: ProgressReporter) -> None:
+        """Show the result of a rule whose stages have ended."""
+        reporter.end(self.label(name), outcome(self._row(name)))
 
     def _identity(self, name: str) -> Line:
         config = self.config
@@ -157,9 +172,14 @@ class ModelRunner:
             "epochs": config.epochs,
         }
 
-    def _done(self, name: str) -> bool:
-        phases = ("cost", "training") if self.sweep is None else PHASES
-        return all(self.store.done(self._stage(phase, name)) for phase in phases)
+    def done(self, name: str) -> bool:
+        """Whether all stages of a rule have ended."""
+        return all(map(self.store.done, self.stages(name)))
+
+    def stages(self, name: str) -> list[Stage]:
+        """The stages of a rule, in order."""
+        phases = PHASES[1:] if self.sweep is None else PHASES
+        return [self._stage(phase, name) for phase in phases]
 
     @property
     def _runs_of_trials(self) -> int:
@@ -279,7 +299,7 @@ class ModelRunner:
         self, stage: Stage, runs: VmappedRuns, reporter: ProgressReporter
     ) -> TrainCallbacks:
         def on_steps(number: int) -> None:
-            reporter.steps(number * runs.count)
+            reporter.steps(self.label(stage.rule), number * runs.count)
 
         def on_progress(progress: TrainProgress) -> None:
             written = partial(self.store.digest, stage)

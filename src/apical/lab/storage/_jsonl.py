@@ -48,6 +48,13 @@ class JsonLines:
             self.lines = kept
             self._rewrite()
 
+    def sort(self, place: Callable[[Line], Any]) -> None:
+        """Put the lines in the order of their places; equal places keep theirs."""
+        ordered = sorted(self.lines, key=place)
+        if any(a is not b for a, b in zip(ordered, self.lines, strict=True)):
+            self.lines = ordered
+            self._rewrite()
+
     def _rewrite(self) -> None:
         if self.path is not None:
             replace_file(self.path, _text(self.lines).encode())

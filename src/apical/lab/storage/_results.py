@@ -72,10 +72,38 @@ class ResultStore:
         self._stages.write({"stage": stage.name, "digest": self.digest(stage)})
         self.checkpoint.clear()
 
+    def lines_of(self, stage: Stage) -> dict[str, list[Line]]:
+        """The lines that the stage has written, by table."""
+        return {
+            name: [line for line in table.lines if _is_of(stage, line)]
+            for name, table in self._tables(stage).items()
+        }
+
+    def replace(self, stage: Stage, lines: dict[str, list[Line]]) -> None:
+        """Write the lines of a stage that has ended elsewhere, by table."""
+        self.drop(stage)
+        for name, table in self._tables(stage).items():
+            table.write(*lines[name])
+        self.finish(stage)
+
+    def sort(self, settings: Line) -> None:
+        """Put models and rules in the order of the settings, as one process does."""
+        models, rules = settings["models"], settings["rules"]
+        stages = {
+            Stage(phase, model, rule).name: (i, j, k)
+            for i, model in enumerate(models)
+            for j, rule in enumerate(rules)
+            for k, phase in enumerate(PHASES)
+        }
+        self._stages.sort(lambda line: stages[line["stage"]])
+        for table in self._all():
+            table.sort(
+                lambda line: (models.index(line["model"]), rules.index(line["rule"]))
+            )
+
     def digest(self, stage: Stage) -> str:
         """A checksum of the lines that the stage has written."""
-        tables = self._tables(stage)
-        return digest(n for t in tables for n in t.lines if _is_of(stage, n))
+        return digest(n for mine in self.lines_of(stage).values() for n in mine)
 
     def require_runs(self, settings: Line) -> None:
         """Refuse lines of a model or a rule that is not in these settings."""
@@ -84,28 +112,28 @@ class ResultStore:
 
     def require_same(self, stage: Stage, expected: Line) -> None:
         """Refuse lines of a stage that were made with other settings."""
-        for table in self._tables(stage):
-            mine = (line for line in table.lines if _is_of(stage, line))
-            require_same(mine, expected, str(table.path))
+        for name, table in self._tables(stage).items():
+            require_same(self.lines_of(stage)[name], expected, str(table.path))
 
     def drop(self, stage: Stage, from_epoch: int = 0) -> None:
         """Remove the lines of a stage from this epoch on, so that it can be repeated.
 
         Lines without an epoch are written at the end of a stage, and are removed too.
         """
-        for table in self._tables(stage):
+        for table in self._tables(stage).values():
             table.keep(
                 lambda line: (
                     not _is_of(stage, line) or line.get("epoch", math.inf) < from_epoch
                 )
             )
 
-    def _tables(self, stage: Stage) -> tuple[JsonLines, ...]:
-        return {
-            "trials": (self.trials,),
-            "cost": (self.costs,),
-            "training": (self.records, self.layers, self.regimes),
+    def _tables(self, stage: Stage) -> dict[str, JsonLines]:
+        names = {
+            "trials": ("trials",),
+            "cost": ("costs",),
+            "training": ("records", "layers", "regimes"),
         }[stage.phase]
+        return {name: getattr(self, name) for name in names}
 
     def _all(self) -> tuple[JsonLines, ...]:
         return self.records, self.layers, self.regimes, self.trials, self.costs

@@ -1,10 +1,8 @@
 """The numbers of an epoch by name, for libraries that plot scalars."""
 
 from collections.abc import Iterator
-from importlib import import_module
 from typing import Any
 
-from apical.lab._errors import LabError
 from apical.lab.run._callbacks import EpochEvent
 from apical.lab.run._records import MEASURED
 
@@ -28,14 +26,3 @@ def settings_of(event: EpochEvent, seed: int) -> dict[str, Any]:
 
 def _is_measured(name: str) -> bool:
     return name in MEASURED or name.startswith("test_")
-
-
-def require_package(module: str, extra: str, user: str) -> Any:
-    """Import a package that comes with an extra."""
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise LabError(
-            f"{user} needs {module.partition('.')[0]}, which comes with an extra: pip "
-            f"install 'apical[{extra}]'"
-        ) from error

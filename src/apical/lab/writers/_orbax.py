@@ -6,8 +6,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from apical.lab._errors import require_package
 from apical.lab.run._callbacks import EpochEvent
-from apical.lab.writers._metrics import require_package
 
 
 class OrbaxCheckpoints:

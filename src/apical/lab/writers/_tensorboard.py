@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from apical.lab._errors import require_package
 from apical.lab.run._callbacks import EpochEvent
-from apical.lab.writers._metrics import require_package, seeds_with_metrics
+from apical.lab.writers._metrics import seeds_with_metrics
 
 
 class TensorBoard:

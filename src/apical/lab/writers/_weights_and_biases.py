@@ -2,12 +2,9 @@
 
 from typing import Any
 
+from apical.lab._errors import require_package
 from apical.lab.run._callbacks import EpochEvent
-from apical.lab.writers._metrics import (
-    require_package,
-    seeds_with_metrics,
-    settings_of,
-)
+from apical.lab.writers._metrics import seeds_with_metrics, settings_of
 
 
 class WeightsAndBiases:

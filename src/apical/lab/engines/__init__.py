@@ -1,0 +1,1 @@
+"""Engines: a comparison whose rules are trained by processes on other machines."""
