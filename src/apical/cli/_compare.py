@@ -109,8 +109,9 @@ def compare(
     engine: Annotated[
         str | None,
         typer.Option(
-            help="Train on other machines: ray, with arguments if wanted: "
-            "'ray(cpus=8, gpus=1)'. Default: in this process."
+            help="Train on other machines: ray or slurm, with arguments if wanted: "
+            "'ray(cpus=8, gpus=1)', 'slurm(slurm_partition=\"gpu\", gpus_per_node=1)'. "
+            "Default: in this process."
         ),
     ] = None,
     address: Annotated[

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from apical.lab.data._load import load as load
     from apical.lab.engines._find import find_engine as find_engine
     from apical.lab.engines._ray import RayEngine as RayEngine
+    from apical.lab.engines._slurm import SlurmEngine as SlurmEngine
     from apical.lab.run._callbacks import EpochEvent as EpochEvent
     from apical.lab.storage._output_dir import free_folder as free_folder
     from apical.lab.writers._orbax import OrbaxCheckpoints as OrbaxCheckpoints
@@ -38,6 +39,7 @@ _HOMES = {
     **dict.fromkeys(("LabError", "TaskError"), "_errors"),
     "find_engine": "engines._find",
     "RayEngine": "engines._ray",
+    "SlurmEngine": "engines._slurm",
     "load": "data._load",
     "EpochEvent": "run._callbacks",
     "OrbaxCheckpoints": "writers._orbax",

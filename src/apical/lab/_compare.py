@@ -97,9 +97,10 @@ def compare(
             `lab.TensorBoard`, `lab.WeightsAndBiases`, `lab.OrbaxCheckpoints`, or any
             function. If it has a method `close`, that is called at the end, also after
             an interruption.
-        engine: where rules are trained: `"ray"`, `"ray(address='10.0.0.1:6379')"` or
-            `lab.RayEngine(...)`. The numbers are those of a local run. None: one after
-            the other in this process.
+        engine: where rules are trained: `"ray"`, `"ray(address='10.0.0.1:6379')"`,
+            `"slurm(slurm_partition='cpu')"`, `lab.RayEngine(...)` or
+            `lab.SlurmEngine(...)`. The numbers are those of a local run. None: in this
+            process, one rule after the other.
 
     Returns:
         The comparison.

@@ -6,8 +6,9 @@ from apical.lab._call_syntax import parse_call
 from apical.lab._errors import LabError, resolve_names
 from apical.lab.engines._engine import Engine
 from apical.lab.engines._ray import RayEngine
+from apical.lab.engines._slurm import SlurmEngine
 
-ENGINES = {"ray": RayEngine}
+ENGINES: dict[str, type[Engine]] = {"ray": RayEngine, "slurm": SlurmEngine}
 _EXAMPLE = "ray(address='10.0.0.1:6379', cpus=8)"
 
 
@@ -35,7 +36,7 @@ def find_engine(wanted: Any, address: str | None = None) -> Engine | None:
     if not isinstance(wanted, str):
         raise LabError(
             f"engine is a {type(wanted).__name__}: name it by a string, as "
-            f"{_EXAMPLE!r}, or make a `lab.RayEngine`"
+            f"{_EXAMPLE!r}, or make a `lab.RayEngine` or a `lab.SlurmEngine`"
         )
     name, arguments = parse_call(wanted, "--engine", _EXAMPLE)
     (name,) = resolve_names("engine", [name], ENGINES)

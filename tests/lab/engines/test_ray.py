@@ -1,0 +1,143 @@
+"""Ray: nodes of a real cluster on this machine, one of which is killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from support.lab_files import tiny
+from support.lab_runs import SMALL, untimed
+
+from apical import lab, rules
+
+# Each starts a cluster; `make bench` installs Ray.
+pytestmark = pytest.mark.slow
+pytest.importorskip("ray", reason="needs the extra apical[ray]")
+
+from ray.cluster_utils import Cluster  # noqa: E402
+
+ASKED = {**SMALL, "rules": ["backpropagation", "kolen-pollack"], "report": False}
+TABLES = ("records", "layers", "trials", "costs")
+
+
+@rules.rule
+class Breaks(rules.Backpropagation):
+    def credit(self, circuit, params, state, args):
+        raise TypeError("a mistake of the user")
+
+
+@pytest.fixture
+def cluster():
+    """A head that takes no tasks, and two nodes that take one each."""
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    made.nodes_of_tasks = [made.add_node(num_cpus=1) for _ in range(2)]
+    made.wait_for_nodes()
+    yield made
+    made.shutdown()
+
+
+@pytest.fixture(scope="module")
+def local():
+    return lab.compare(data=tiny(), sweep=2, **ASKED)
+
+
+def require_same(found, local):
+    for table in TABLES:
+        mine, other = (untimed(getattr(r, table)) for r in (found, local))
+        for lines in (mine, other):
+            for line in lines:  # of a cost, what is measured and not counted
+                line.pop("memory_bytes_ratio", None)
+        assert mine == other, table
+
+
+def test_a_node_is_killed_and_the_numbers_are_those_of_a_local_run(
+    cluster, local, tmp_path
+):
+    told = []
+
+    def kill(event):
+        told.append((event.rule, event.epoch))
+        if len(told) == 1:
+            cluster.remove_node(cluster.nodes_of_tasks[0], allow_graceful=False)
+            cluster.remove_node(cluster.nodes_of_tasks[1], allow_graceful=False)
+            cluster.add_node(num_cpus=1)
+
+    found = lab.compare(
+        data=tiny(),
+        sweep=2,
+        out=tmp_path,
+        callbacks=[kill],
+        engine=lab.RayEngine(address=cluster.address),
+        **ASKED,
+    )
+    require_same(found, local)
+    assert sorted(told) == [(r, e) for r in ASKED["rules"] for e in (0, 1, 2)]
+    require_same(lab.Comparison.read(tmp_path), local)
+    order = [json.loads(t)["rule"] for t in (tmp_path / "records.jsonl").open()]
+    assert order == sorted(order)
+
+
+def test_an_error_comes_back_with_the_rule_and_the_traceback(cluster):
+    with pytest.raises(lab.TaskError) as caught:
+        lab.compare(
+            data=tiny(),
+            engine=f"ray(address='{cluster.address}')",
+            **ASKED | {"rules": [{"mine": Breaks()}]},
+        )
+    text = str(caught.value)
+    assert text.startswith("mlp · mine failed on ")
+    assert "TypeError: a mistake of the user" in text and "in credit" in text
+
+
+def command(*words):
+    words = ("compare", "--model", "mlp", "--epochs", "1", *words)
+    known = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    known.pop("RAY_ADDRESS", None)
+    return subprocess.Popen(
+        [sys.executable, "-m", "apical", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=known,
+        text=True,
+    )
+
+
+def test_a_killed_driver_resumes_and_a_dead_cluster_says_so(cluster, tmp_path):
+    rules = ["--rules", "backpropagation,feedback-alignment,kolen-pollack"]
+    place = ["--engine", "ray", "--address", cluster.address]
+    out = tmp_path / "out"
+    driver = command(*rules, *place, "--out", str(out))
+    stages = out / "stages.jsonl"
+    until(lambda: stages.exists() and "training of" in stages.read_text())
+    driver.send_signal(signal.SIGKILL)
+    driver.communicate()
+    begun = lab.Comparison.read(out).records
+    assert 0 < len(begun) < 30
+    again = command("--resume", str(out), *place)
+    assert again.wait() == 0, again.communicate()
+    found = lab.Comparison.read(out).records
+    assert len(found) == 30 and [line for line in begun if line in found] == begun
+
+    late = command(*rules, *place, "--out", str(tmp_path / "late"))
+    until((tmp_path / "late" / "settings.json").exists)
+    cluster.shutdown()
+    said = late.communicate()[0]
+    assert late.returncode == 2 and "does not answer any more" in said
+    assert f"apical compare --resume {tmp_path / 'late'}" in said.replace("\n", "")
+    dead = command(*rules, *place, "--out", str(tmp_path / "dead"))
+    began = time.monotonic()
+    said = " ".join(dead.communicate()[0].split())
+    assert dead.returncode == 2 and time.monotonic() - began < 60
+    assert f"no Ray cluster answers at {cluster.address}" in said
+    assert "ray start --head" in said and not (tmp_path / "dead").exists()
+
+
+def until(true):
+    for _ in range(600):
+        if true():
+            return
+        time.sleep(0.2)
+    raise AssertionError("it did not happen")
