@@ -97,7 +97,7 @@ EXTRAS = {  # what they bring
 }
 CALLED = {"haiku": "dm-haiku", "orbax": "orbax-checkpoint"}  # by pip
 # Extras that the tests can do without, by what a page imports.
-OPTIONAL = {"torch": "torchax", "keras": "keras"}
+OPTIONAL = {"torch": "torchax", "keras": "keras", "ray": "ray"}
 
 
 def packages_of(code: str) -> set[str]:
@@ -107,6 +107,8 @@ def packages_of(code: str) -> set[str]:
     named += [str(n.module) for n in nodes if isinstance(n, ast.ImportFrom)]
     if ".frame(" in code:
         named.append("pandas")
+    if "RayEngine(" in code:
+        named.append("ray")
     return {name.partition(".")[0] for name in named} - CORE
 
 

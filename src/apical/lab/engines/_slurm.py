@@ -180,11 +180,11 @@ class SlurmWorkers(Workers):
         # A file system over a network shows files late.
         since = self._ended.setdefault(number, time.monotonic())
         if time.monotonic() - since > _LATE or self._executor.cluster == "local":
-            self._read += [(number, m) for m in _messages(self._places[number])]
-            if not self._read:
-                self._ended.pop(number)
-                state = self._jobs[number].state
-                self._read.append((number, Lost(f"the job ended as {state}")))
+            del self._ended[number]
+            left = list(_messages(self._places[number]))
+            state = self._jobs[number].state
+            lost = [Lost(f"its job ended without a result, as {state}")]
+            self._read += [(number, message) for message in left or lost]
 
     def _place(self, task: RuleTask) -> Path:
         """The folder of a task; a name may hold any character."""
