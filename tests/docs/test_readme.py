@@ -91,6 +91,7 @@ CORE = {"apical", "jax", "numpy", "optax", *sys.stdlib_module_names}
 EXTRAS = {  # what they bring
     "keras": {"keras"},
     "lab": {"equinox", "matplotlib", "rich", "sklearn"},
+    "ray": {"ray"},
     "rsa": {"rsatoolbox"},
     "tensorboard": {"tensorboardX"},
     "torch": {"torch"},

@@ -14,7 +14,11 @@ from support.lab_runs import SMALL, untimed
 from apical import lab, rules
 
 # Each starts a cluster; `make bench` installs Ray.
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    # JAX warns of forks; those of Ray run another program at once.
+    pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning"),
+]
 pytest.importorskip("ray", reason="needs the extra apical[ray]")
 
 from ray.cluster_utils import Cluster  # noqa: E402

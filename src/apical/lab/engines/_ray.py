@@ -19,6 +19,7 @@ from apical.lab.run._plan import Plan
 from apical.lab.run._records import environment
 from apical.lab.storage._jsonl import Line
 
+_WORDS = ("auto", "local")  # that Ray knows, in place of an address
 _ANSWER = 5.0  # seconds in which the head of a cluster must accept a connection
 _LOOK = 2.0  # seconds without a message after which it is asked whether it is there
 
@@ -59,7 +60,7 @@ class RayEngine(Engine):
             if not isinstance(number, int | float) or not number >= 0:
                 raise LabError(f"--engine ray: {name}={number!r} must be at least 0")
         if self.address is not None:
-            _host_and_port(self.address)
+            _require_address(self.address)
 
     @contextmanager
     def connected(self, folder: Path | None) -> Iterator["RayWorkers"]:
@@ -76,9 +77,10 @@ class RayEngine(Engine):
 
     def _connect(self, ray: Any) -> None:
         address = self.address or os.environ.get("RAY_ADDRESS")
-        place = None if address is None else _host_and_port(address)
-        if place is not None and not _answers(*place):
-            raise _no_cluster(address, "nothing listens there")
+        if address is not None:
+            _require_address(address)
+            if address not in _WORDS and not _answers(address):
+                raise _no_cluster(address, "nothing listens there")
         try:
             with warnings.catch_warnings():
                 # JAX warns of forks; those of Ray run another program at once.
@@ -93,7 +95,7 @@ class RayWorkers(Workers):
 
     def __init__(self, ray: Any, engine: RayEngine):
         self._ray, self._engine = ray, engine
-        self._head = _host_and_port(ray.get_runtime_context().gcs_address)
+        self._head: str = ray.get_runtime_context().gcs_address
         self._running: dict[Any, int] = {}
         self._require_resources()
 
@@ -165,10 +167,10 @@ class RayWorkers(Workers):
         return options
 
     def _require_head(self) -> None:
-        if not _answers(*self._head):
+        if not _answers(self._head):
             raise LabError(
-                f"the Ray cluster at {':'.join(map(str, self._head))} does not answer "
-                "any more. What has ended is kept: start the cluster, then resume"
+                f"the Ray cluster at {self._head} does not answer any more. What has "
+                "ended is kept: start the cluster, then resume"
             )
 
     def _require_resources(self) -> None:
@@ -196,31 +198,29 @@ def messages(payload: bytes, task: RuleTask) -> Iterator[Message]:
         yield message
 
 
-def _host_and_port(address: str) -> tuple[str, int] | None:
-    """The parts of an address; None for words that Ray knows."""
-    if address in ("auto", "local"):
-        return None
+def _require_address(address: str) -> None:
     host, _, port = address.rpartition(":")
-    if "://" in address or not host or not port.isdecimal():
+    valid = host and port.isdecimal() and "://" not in address
+    if not valid and address not in _WORDS:
         raise LabError(
             f"--engine ray: the address {address!r} is not host:port. Name the head of "
             "a cluster as `ray start --head` prints it (10.0.0.1:6379), and run the "
             "comparison on a node of the cluster"
         )
-    return host.strip("[]"), int(port)
 
 
-def _answers(host: str, port: int) -> bool:
-    """Whether a connection is accepted there."""
+def _answers(address: str) -> bool:
+    """Whether a connection is accepted at host:port."""
+    host, _, port = address.rpartition(":")
     try:
-        with socket.create_connection((host, port), timeout=_ANSWER):
+        with socket.create_connection((host.strip("[]"), int(port)), _ANSWER):
             return True
     except OSError:
         return False
 
 
 def _no_cluster(address: str | None, reason: str) -> LabError:
-    where = "on this machine" if address in (None, "auto", "local") else f"at {address}"
+    where = "on this machine" if address in (None, *_WORDS) else f"at {address}"
     return LabError(
         f"--engine ray: no Ray cluster answers {where} ({_told(reason)}). Start one "
         "(`ray start --head` on one machine, `ray start --address=HOST:6379` on the "

@@ -200,8 +200,7 @@ class SlurmWorkers(Workers):
         """Cancel the jobs of a driver that was killed."""
         ids = self._folder / "ids"
         if ids.exists() and self._executor.cluster == "slurm":
-            import submitit
-
+            submitit = require_package("submitit", "slurm", "--engine slurm")
             for one in ids.read_text().split():
                 submitit.SlurmJob(self._folder / "logs", one).cancel(check=False)
 
