@@ -91,7 +91,11 @@ class SlurmEngine(Engine):
             raise LabError(
                 f"--engine slurm: submitit refuses {self.parameters}: {error}"
             ) from error
-        yield SlurmWorkers(executor, jobs)
+        workers = SlurmWorkers(executor, jobs)
+        try:
+            yield workers
+        finally:
+            workers.close()
 
 
 class SlurmWorkers(Workers):
@@ -105,6 +109,7 @@ class SlurmWorkers(Workers):
     def __init__(self, executor: Any, folder: Path):
         self._executor, self._folder = executor, folder
         self._jobs: dict[int, Any] = {}
+        self._submitted: list[Any] = []
         self._read: deque[tuple[int, Message]] = deque()
         self._ended: dict[int, float] = {}  # when a job was first seen to have ended
         self._places: dict[int, Path] = {}
@@ -113,6 +118,7 @@ class SlurmWorkers(Workers):
         """That of a first, short job."""
         job = self._executor.submit(environment)
         self._jobs[-1] = job
+        self._submitted.append(job)
         try:
             return job.result()
         except Exception as error:
@@ -128,10 +134,10 @@ class SlurmWorkers(Workers):
 
     def begin(self, plan: Plan, follow: bool, resume: bool) -> None:
         """Write the plan into the folder; earlier work is removed, or continued."""
+        self._end_earlier_jobs()
         tasks = self._folder / "tasks"
         if not resume:
             shutil.rmtree(tasks, ignore_errors=True)
-        self._end_earlier_jobs()
         tasks.mkdir(parents=True, exist_ok=True)
         dumps = require_package("cloudpickle", "slurm", "--engine slurm").dumps
         self._plan = self._folder / "plan.pickle"
@@ -148,6 +154,7 @@ class SlurmWorkers(Workers):
         plans = [self._plan] * len(tasks)
         jobs = self._executor.map_array(run_job, plans, tasks.values(), places)
         self._jobs |= zip(tasks, jobs, strict=True)
+        self._submitted += jobs
         self._write_ids()
 
     def receive(self) -> tuple[int, Message]:
@@ -169,6 +176,12 @@ class SlurmWorkers(Workers):
         for job in self._jobs.values():
             job.cancel(check=False)
         self._jobs.clear()
+
+    def close(self) -> None:
+        """Wait for processes of this machine, which end after their last message."""
+        if self._executor.cluster == "local":
+            for job in self._submitted:
+                job.wait()
 
     def _look(self, number: int) -> None:
         """Read the messages of a job, and see whether it has ended without the last."""
