@@ -153,7 +153,14 @@ def test_the_device_is_that_of_the_workers_and_of_every_one():
         compared(engine=engine, **ASKED)
 
 
-def test_a_rule_of_a_script_is_refused(monkeypatch):
+def test_what_a_script_defines_is_refused(monkeypatch):
     monkeypatch.setattr(Breaks, "__module__", "__main__")
-    with pytest.raises(lab.LabError, match=r"mine is of the class Breaks, .*a module"):
+    with pytest.raises(
+        lab.LabError, match=r"rules: mine is made by Breaks, .*a module"
+    ):
         compared(rules=[{"mine": Breaks()}], engine=InlineEngine())
+    monkeypatch.setattr(counting, "__module__", "__main__")
+    with pytest.raises(lab.LabError, match=r"models: mine is made by counting, which"):
+        compared(
+            models={"mine": counting}, engine=InlineEngine(), rules="backpropagation"
+        )

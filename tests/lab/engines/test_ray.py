@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 from support.lab_files import tiny
 from support.lab_runs import SMALL
@@ -98,52 +99,61 @@ def test_an_error_comes_back_with_the_rule_and_the_traceback(cluster):
     assert "TypeError: a mistake of the user" in text and "in credit" in text
 
 
-def command(*words):
-    words = ("compare", "--model", "mlp", "--epochs", "1", *words)
-    known = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    known.pop("RAY_ADDRESS", None)
-    return subprocess.Popen(
-        [sys.executable, "-m", "apical", *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env=known,
-        text=True,
-    )
+@pytest.fixture
+def command():
+    """Starts `apical compare` as a process, which is ended after the test."""
+    begun = []
+
+    def start(*words):
+        known = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        known.pop("RAY_ADDRESS", None)
+        program = [sys.executable, "-m", "apical", "compare", *map(str, words)]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        begun.append(subprocess.Popen(program, env=known, text=True, **pipes))
+        return begun[-1]
+
+    yield start
+    for process in begun:
+        process.kill()
+        process.communicate()
 
 
-def test_a_killed_driver_resumes_and_a_dead_cluster_says_so(cluster, tmp_path):
-    rules = ["--rules", "backpropagation,feedback-alignment,kolen-pollack"]
+def test_a_killed_driver_resumes_and_a_dead_cluster_says_so(cluster, command, tmp_path):
+    data, out, late = (tmp_path / name for name in ("tiny.npz", "out", "late"))
+    parts = ("train_x", "train_y", "test_x", "test_y")
+    np.savez(data, **{name: getattr(tiny(), name) for name in parts})
+    asked = ["--data", data, "--model", "mlp", "--batch-size", 8, "--seeds", 2]
+    asked += ["--epochs", 1]
+    asked += ["--rules", "backpropagation,feedback-alignment,kolen-pollack"]
     place = ["--engine", "ray", "--address", cluster.address]
-    out = tmp_path / "out"
-    driver = command(*rules, *place, "--out", str(out))
-    stages = out / "stages.jsonl"
-    until(lambda: stages.exists() and "training of" in stages.read_text())
+
+    driver, stages = command(*asked, *place, "--out", out), out / "stages.jsonl"
+    until(lambda: stages.exists() and "training of" in stages.read_text(), driver)
     driver.send_signal(signal.SIGKILL)
     driver.communicate()
     begun = lab.Comparison.read(out).records
-    assert 0 < len(begun) < 30
-    again = command("--resume", str(out), *place)
-    assert again.wait() == 0, again.communicate()
+    assert 0 < len(begun) < 12
+    again = command("--resume", out, *place)
+    said = again.communicate()[0]
+    assert again.returncode == 0, said
     found = lab.Comparison.read(out).records
-    assert len(found) == 30 and [line for line in begun if line in found] == begun
+    assert len(found) == 12 and [line for line in found if line in begun] == begun
 
-    late = command(*rules, *place, "--out", str(tmp_path / "late"))
-    until((tmp_path / "late" / "settings.json").exists)
+    ending = command(*asked, *place, "--out", late)
+    until((late / "settings.json").exists, ending)
     cluster.shutdown()
-    said = late.communicate()[0]
-    assert late.returncode == 2 and "does not answer any more" in said
-    assert f"apical compare --resume {tmp_path / 'late'}" in said.replace("\n", "")
-    dead = command(*rules, *place, "--out", str(tmp_path / "dead"))
+    said = " ".join(ending.communicate()[0].split())
+    assert ending.returncode == 2 and "does not answer any more" in said, said
     began = time.monotonic()
+    dead = command(*asked, *place, "--out", tmp_path / "dead")
     said = " ".join(dead.communicate()[0].split())
     assert dead.returncode == 2 and time.monotonic() - began < 60
     assert f"no Ray cluster answers at {cluster.address}" in said
     assert "ray start --head" in said and not (tmp_path / "dead").exists()
 
 
-def until(true):
-    for _ in range(600):
-        if true():
-            return
+def until(true, process):
+    """Wait until something is true; the process must not end before."""
+    while not true():
+        assert process.poll() is None, process.communicate()[0]
         time.sleep(0.2)
-    raise AssertionError("it did not happen")

@@ -71,11 +71,11 @@ class Driver:
     ):
         self._plan, self._engine, self._workers = plan, engine, workers
         self._store, self._reporter, self._callbacks = store, reporter, callbacks
+        self._open: dict[int, _OpenTask] = {}
 
     def run(self) -> None:
         """Run them all."""
         self._store.require_runs(self._plan.settings)
-        self._open: dict[int, _OpenTask] = {}
         for runner in self._plan.runners(self._store):
             for name, spec in self._plan.specs.items():
                 if runner.done(name):  # only checks its lines and shows its result

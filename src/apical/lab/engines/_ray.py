@@ -167,7 +167,7 @@ class RayWorkers(Workers):
         return options
 
     def _require_head(self) -> None:
-        if not _answers(self._head):
+        if not any(_answers(self._head) for _ in range(3)):
             raise LabError(
                 f"the Ray cluster at {self._head} does not answer any more. What has "
                 "ended is kept: start the cluster, then resume"

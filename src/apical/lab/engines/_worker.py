@@ -69,16 +69,17 @@ def pack(plan: Plan, follow: bool, dumps: Callable[[Any], bytes]) -> Payload:
         dumps: of a package that pickles functions, too.
 
     Raises:
-        LabError: for a rule of a class that another process cannot import, or what
+        LabError: for a rule or a model that another process cannot import, or what
             cannot be pickled.
     """
-    for name, spec in plan.specs.items():
-        kind = type(spec.make())
-        if kind.__module__ == "__main__":
+    made = {f"rules: {n}": type(spec.make()) for n, spec in plan.specs.items()}
+    made |= {f"models: {n}": model.build for n, model in plan.models.items()}
+    for name, origin in made.items():
+        if getattr(origin, "__module__", None) == "__main__":
             raise LabError(
-                f"rules: {name} is of the class {kind.__name__}, which was defined in "
-                "this script or notebook, so that other processes cannot import it: "
-                "move the class to a module"
+                f"{name} is made by {origin.__name__}, which was defined in this script "
+                "or notebook, so that other processes cannot import it: move it to a "
+                "module"
             )
     try:
         body = dumps(plan)
