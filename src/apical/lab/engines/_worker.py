@@ -77,9 +77,9 @@ def pack(plan: Plan, follow: bool, dumps: Callable[[Any], bytes]) -> Payload:
     for name, origin in made.items():
         if getattr(origin, "__module__", None) == "__main__":
             raise LabError(
-                f"{name} is made by {origin.__name__}, which was defined in this script "
-                "or notebook, so that other processes cannot import it: move it to a "
-                "module"
+                f"{name} is made by {origin.__name__}, which was defined in this "
+                "script or notebook, so that other processes cannot import it: move "
+                "it to a module"
             )
     try:
         body = dumps(plan)
