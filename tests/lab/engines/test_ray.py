@@ -37,7 +37,8 @@ class Breaks(rules.Backpropagation):
 @pytest.fixture
 def cluster():
     """A head that takes no tasks, and two nodes that take one each."""
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    head = {"num_cpus": 0, "include_dashboard": False}
+    made = Cluster(initialize_head=True, head_node_args=head)
     made.nodes_of_tasks = [made.add_node(num_cpus=1) for _ in range(2)]
     made.wait_for_nodes()
     yield made
