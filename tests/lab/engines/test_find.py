@@ -36,6 +36,13 @@ def test_an_engine_is_found():
     assert lab.find_engine("ray(cpus=2)", "h:1") == lab.RayEngine("h:1", cpus=2)
 
 
+def test_a_device_is_of_this_process_alone():
+    with pytest.raises(
+        lab.LabError, match=r"--device cpu: an engine trains on .*gpus=1"
+    ):
+        lab.compare(engine="ray", device="cpu")
+
+
 def test_a_missing_package_is_named(monkeypatch, tmp_path):
     asked = {"models": ["mlp"], "rules": ["backpropagation"]}
     for module, extra in (("ray", "ray"), ("submitit", "slurm")):
