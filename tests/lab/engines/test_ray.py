@@ -116,11 +116,12 @@ def command():
     yield start
     for process in begun:
         process.kill()
-        process.communicate()
+        process.wait()
+        process.stdout.close()
 
 
 def test_a_killed_driver_resumes_and_a_dead_cluster_says_so(cluster, command, tmp_path):
-    data, out, late = (tmp_path / name for name in ("tiny.npz", "out", "late"))
+    data, out = tmp_path / "tiny.npz", tmp_path / "out"
     parts = ("train_x", "train_y", "test_x", "test_y")
     np.savez(data, **{name: getattr(tiny(), name) for name in parts})
     asked = ["--data", data, "--model", "mlp", "--batch-size", 8, "--seeds", 2]
@@ -140,11 +141,7 @@ def test_a_killed_driver_resumes_and_a_dead_cluster_says_so(cluster, command, tm
     found = lab.Comparison.read(out).records
     assert len(found) == 12 and [line for line in found if line in begun] == begun
 
-    ending = command(*asked, *place, "--out", late)
-    until((late / "settings.json").exists, ending)
     cluster.shutdown()
-    said = " ".join(ending.communicate()[0].split())
-    assert ending.returncode == 2 and "does not answer any more" in said, said
     began = time.monotonic()
     dead = command(*asked, *place, "--out", tmp_path / "dead")
     said = " ".join(dead.communicate()[0].split())
