@@ -25,6 +25,7 @@ _MODULES: tuple[str, ...] = (
     *("learned.learned_rule", "learned.rule_search", "learned.genomic_bottleneck"),
     *("efficiency.few_examples", "efficiency.spikes_dropout"),
     *("efficiency.evolution_slower", "efficiency.sensitivity"),
+    "efficiency.power_sign",
     *("unsupervised.pc_bayes_net", "unsupervised.pca_chain"),
     *("unsupervised.vae_any_rule", "unsupervised.wake_sleep"),
     *("unsupervised.dreaming", "unsupervised.spn_fast"),
