@@ -10,7 +10,7 @@ _MODULES: tuple[str, ...] = (
     *("feedback.fa_matches", "feedback.fa_sparse"),
     *("feedback.sign_enough", "feedback.sign_magnitudes", "feedback.sign_fraction"),
     *("feedback.sign_frozen_top", "feedback.sign_sparse"),
-    "feedback.fa_depth",
+    *("feedback.fa_depth", "feedback.robust_synapses"),
     *("feedback.bn_rates", "predictive_coding.trains"),
     *("predictive_coding.incremental", "predictive_coding.depth"),
     "predictive_coding.nudged",
