@@ -27,7 +27,7 @@ def lines(powers=None, seeds=10, at_an_end=(), lost=()):
             else 0.01 * width ** -(power + 0.01 * (seed % 3)),
             **{"fall_of_backprop": 0.01, "length": 0.1},
             "at_an_end": rule in at_an_end,
-            **{"cosine": 0.5, "cosine_of_mean": 0.5, "variance": 2.0},
+            **{"cosine": 0.5, "along": 1.0, "bias": 0.5, "variance": 2.0},
         }
         for rule, power in by.items()
         for width in claim.SIZES["full"].widths
@@ -94,16 +94,18 @@ def test_the_fall_is_the_mean_of_the_falls_by_steps_of_that_length(problem):
     for name in ("first", "second"):
         assert np.allclose(drawn.ours[name], drawn.theirs[name], atol=1e-6)
     assert not np.any(drawn.ours["readout"])
-    found = _falls.falls(params, drawn.ours, data)
+    examples = [each[drawn.rows] for each in data]
+    found = _falls.falls(params, drawn.ours, examples)
     each = [{k: g[i] for k, g in drawn.ours.items()} for i in range(5)]
     size = np.sqrt(np.mean([sum(np.sum(g**2) for g in e.values()) for e in each]))
     for place in (8, 13):
         eta = _falls.LENGTHS[place] / size
-        after = [
-            _falls.loss_fn({k: params[k] - eta * e[k] for k in params}, *data)
-            for e in each
-        ]
-        expected = float(_falls.loss_fn(params, *data)) - np.mean(after)
+        fallen = []
+        for i, grad in enumerate(each):
+            one = [part[i : i + 1] for part in examples]
+            moved = {k: params[k] - eta * grad[k] for k in params}
+            fallen.append(_falls.loss_fn(params, *one) - _falls.loss_fn(moved, *one))
+        expected = float(np.mean(fallen))
         assert float(found[place]) == pytest.approx(expected, abs=2e-6)
 
 
@@ -122,10 +124,21 @@ def test_perturbation_has_no_bias_and_the_variance_of_its_entries(
     _, state = _falls.familiar(rule, one, params, jax.random.key(2), 0)
     drawn = _falls.gradients(rule, one, (params, state), jax.random.key(3), 6000)
     found = _falls.bias_and_variance(drawn)
-    assert float(found["cosine_of_mean"]) > 0.95
-    # A product with |xi|^2 = entries, along a gradient with 1 of them: (n - 1) |b|^2;
-    # the hidden part has a share of it.
+    assert float(found["along"]) == pytest.approx(1, abs=0.15)
+    # |xi|^2 is the number of entries n, and a gradient lies along one of them: n - 1
+    # for the whole gradient, of which the hidden part has a share.
     assert 0.3 * entries < float(found["variance"]) < 2.0 * entries
+    assert abs(float(found["bias"])) < 0.1 * entries
+
+
+def test_feedback_alignment_has_bias_and_no_variance(problem):
+    params, data = problem
+    rule = rules.FeedbackAlignment()
+    at = _falls.familiar(rule, data, params, jax.random.key(2), 100)
+    drawn = _falls.gradients(rule, data, at, jax.random.key(3), 50)
+    found = _falls.bias_and_variance(drawn)
+    assert float(found["bias"]) > 0.05
+    assert float(found["variance"]) == pytest.approx(0, abs=1e-3)
 
 
 def test_backprop_has_cosine_1_and_no_variance_for_one_example(problem):

@@ -1,11 +1,11 @@
-"""How far the loss falls by the best step along a rule's answer to one example.
+"""How far the loss of an example falls by the best step along a rule's answer to it.
 
-    fall = max over eta of E[L(w) - L(w - eta g)]
+    fall = max over eta of E[L_x(w) - L_x(w - eta g_x)]
 
-with g the rule's gradient of the hidden weights for one example, and the mean over
-examples and over the rule's own noise. For a quadratic loss with curvature H and true
-gradient b it is <b, E g>^2 / (2 E <g, H g>): bias shrinks the numerator, variance
-enlarges the denominator.
+with g_x the rule's gradient of the hidden weights for the example x, one eta for all,
+and the mean over examples and over the rule's own noise. For a quadratic loss with
+curvature H and true gradient b it is E<b, g>^2 / (2 E<g, H g>): bias shrinks the
+numerator, variance enlarges the denominator.
 """
 
 from typing import Any, NamedTuple
@@ -56,11 +56,15 @@ class Draws(NamedTuple):
     """A rule's gradients for single examples, and backpropagation's for the same.
 
     Attributes:
+        rows: which examples, `[draws]`.
         ours: each leaf `[draws, ...]`; that of the readout is 0.
-        theirs: the same.
+        again: the same for the same examples, with new noise of the rule.
+        theirs: backpropagation's.
     """
 
+    rows: Array
     ours: Params
+    again: Params
     theirs: Params
 
 
@@ -79,14 +83,16 @@ def gradients(rule: rules.Rule, data: Any, at: Any, key: Array, draws: int) -> D
     learner = apical.value_and_grad(loss_fn, rule)
     rows = jax.random.randint(key, (draws,), 0, len(x))
 
-    def one(state: Any, row: Array) -> tuple[Any, tuple[Params, Params]]:
+    def one(state: Any, row: Array) -> tuple[Any, tuple[Params, ...]]:
         example = x[row][None], y[row][None]
-        credit = learner(params, state, *example)
+        first = learner(params, state, *example)
+        second = learner(params, first.state, *example)
         exact = jax.grad(loss_fn)(params, *example)
-        return credit.state, (_hidden(credit.grads), _hidden(exact))
+        found = first.grads, second.grads, exact
+        return second.state, tuple(map(_hidden, found))
 
     _, found = jax.lax.scan(one, state, rows)
-    return Draws(*found)
+    return Draws(rows, *found)
 
 
 def _hidden(grads: Params) -> Params:
@@ -117,53 +123,66 @@ def familiar(
     return params, state.rule
 
 
-def falls(params: Params, grads: Params, data: Any) -> Array:
-    """The mean fall of the loss by steps of each length, `[lengths]`.
+def falls(params: Params, grads: Params, examples: Any) -> Array:
+    """The mean fall of each example's loss by steps of each length, `[lengths]`.
 
     A length is that of a step along a gradient of root mean square size.
 
     Args:
         params: the weights.
         grads: each leaf `[draws, ...]`.
-        data: examples and labels on which the loss is measured.
+        examples: those that the gradients answer, and their labels, `[draws, ...]`.
     """
-    before = loss_fn(params, *data)
     size = jnp.sqrt(jnp.mean(jax.vmap(_square)(grads)))
 
     def mean_fall(length: Array) -> Array:
         eta = length / jnp.where(size > 0, size, 1)
 
-        def one(grad: Params) -> Array:
+        def one(drawn: tuple[Params, Array, Array]) -> Array:
+            grad, x, y = drawn
             moved = jax.tree.map(lambda w, g: w - eta * g, params, grad)
-            return before - loss_fn(moved, *data)
+            example = x[None], y[None]
+            return loss_fn(params, *example) - loss_fn(moved, *example)
 
-        return jnp.mean(jax.lax.map(one, grads, batch_size=16))
+        return jnp.mean(jax.lax.map(one, (grads, *examples), batch_size=16))
 
     return jax.lax.map(mean_fall, jnp.asarray(LENGTHS))
 
 
-def _square(grad: Params) -> Array:
-    return sum((jnp.sum(g**2) for g in grad.values()), jnp.zeros(()))
-
-
 def bias_and_variance(draws: Draws) -> dict[str, Array]:
-    """The cosine of the mean gradient with backpropagation's, and the variance.
+    """How a rule's gradients differ from backpropagation's for the same examples.
+
+        along    a = E<g, b> / E|b|^2                    1: of the right size
+        bias     (E<g, g'> - a^2 E|b|^2) / a^2 E|b|^2    across b, the same every time
+        variance (E|g|^2 - E<g, g'>) / a^2 E|b|^2        of the rule's own noise
+
+    with g and g' two answers to one example.
 
     Returns:
-        `cosine_of_mean` (1: no bias but of size), `cosine` (the mean of single ones,
-        with backpropagation's mean), and `variance`, E|g - E g|^2 / |E g|^2, which for
-        a rule without noise is that of the examples.
+        These three, and `cosine`, the mean of the cosines of g and b.
     """
-    mean, truth = (jax.tree.map(lambda g: g.mean(0), each) for each in draws)
-    apart = jax.tree.map(lambda g, m: g - m, draws.ours, mean)
-    singles = jax.vmap(lambda grad: _cosine(grad, truth))(draws.ours)
+    pairs = jax.vmap(_product)
+    length = pairs(draws.theirs, draws.theirs).mean()
+    mean = (pairs(draws.ours, draws.theirs) + pairs(draws.again, draws.theirs)).mean()
+    along = mean / 2 / length
+    square = (pairs(draws.ours, draws.ours) + pairs(draws.again, draws.again)).mean()
+    same, unit = pairs(draws.ours, draws.again).mean(), along**2 * length
     return {
-        "cosine_of_mean": _cosine(mean, truth),
-        "cosine": singles.mean(),
-        "variance": jax.vmap(_square)(apart).mean() / _square(mean),
+        "along": along,
+        "bias": same / unit - 1,
+        "variance": (square / 2 - same) / unit,
+        "cosine": jax.vmap(_cosine)(draws.ours, draws.theirs).mean(),
     }
 
 
+def _product(one: Params, other: Params) -> Array:
+    return sum((jnp.sum(one[k] * other[k]) for k in one), jnp.zeros(()))
+
+
+def _square(grad: Params) -> Array:
+    return _product(grad, grad)
+
+
 def _cosine(one: Params, other: Params) -> Array:
-    product = sum((jnp.sum(one[k] * other[k]) for k in one), jnp.zeros(()))
-    return product / jnp.sqrt(_square(one) * _square(other))
+    size = jnp.sqrt(_square(one) * _square(other))
+    return _product(one, other) / jnp.where(size > 0, size, 1)
