@@ -19,7 +19,7 @@ from jax import Array
 import apical
 from apical import rules
 
-LENGTHS = tuple(np.geomspace(1e-4, 10.0, 16).tolist())  # of a step, in weights
+LENGTHS = tuple(np.geomspace(1e-4, 100.0, 19).tolist())  # of a step, in weights
 BATCH, RATE = 32, 1e-3
 READOUT = "readout"
 
