@@ -91,8 +91,9 @@ def step_size_task(
     named_rule: tuple[str, Rule],
     columns: Mapping[str, Any],
     shuffle: bool,
+    optimizer: str = "sgd",
 ) -> Task:
-    """A task that trains one network with one rule by gradient descent, at every rate.
+    """A task that trains one network with one rule at every rate.
 
     The runs of all rates and seeds are compiled as one.
 
@@ -103,17 +104,18 @@ def step_size_task(
         named_rule: the name of the rule, and the rule.
         columns: more fields of every line.
         shuffle: whether the examples are shuffled again in every epoch.
+        optimizer: by name; gradient descent unless another is given.
     """
     name, rule = named_rule
 
     def run(context: TaskContext) -> Iterator[Line]:
         data = vector_loader(size.data, size.trained, size.tested)(context)
-        optimizer, rate, _ = find_optimizer("sgd", rates[0], swept=False)
+        make, rate, _ = find_optimizer(optimizer, rates[0], swept=False)
         work = TrainConfig(
             data,
             net,
             own_model(NETS[net](*(size.width,) * 3), data.kind),
-            optimizer,
+            make,
             rate,
             size.epochs,
             batch_size(size),
@@ -127,7 +129,7 @@ def step_size_task(
         for epoch in train(training, training.begin()):
             lines = epoch_lines(epoch, lanes.seeds)
             for rate, line in zip(lanes.learning_rates, lines, strict=True):
-                full = {**shared, **line, "optimizer": "sgd", "learning_rate": rate}
+                full = {**shared, **line, "optimizer": optimizer, "learning_rate": rate}
                 yield {k: full[k] for k in RECORD_FIELDS} | dict(columns)
 
     words = (net, name, *map(str, columns.values()))

@@ -1,5 +1,8 @@
 """The networks that the claims train."""
 
+from apical.claims.networks._deep_convolutional import (
+    deep_convolutional_net as deep_convolutional_net,
+)
 from apical.claims.networks._fully_connected import batch_norm_mlp as batch_norm_mlp
 from apical.claims.networks._fully_connected import layer_norm_mlp as layer_norm_mlp
 from apical.claims.networks._fully_connected import mlp as mlp
