@@ -6,7 +6,8 @@ from apical.claims._claim import Claim
 
 _MODULES: tuple[str, ...] = (
     *("predictive_coding.exact", "predictive_coding.cost"),
-    *("predictive_coding.parallel", "predictive_coding.lesion"),
+    *("predictive_coding.parallel", "predictive_coding.streaming"),
+    "predictive_coding.lesion",
     *("predictive_coding.one_sweep", "predictive_coding.fixed_vs_free"),
     *("feedback.fa_matches", "feedback.fa_sparse"),
     *("feedback.sign_enough", "feedback.sign_magnitudes", "feedback.sign_fraction"),
