@@ -50,7 +50,7 @@ class Size(NamedTuple):
 TRIED = tuple(float(rate) for rate in np.geomspace(0.001, 1.0, 10).round(4))
 SIZES: dict[Scale, Size] = {
     "full": Size(10, TRIED, LEVELS, Form(4, 4, 16, 60_000)),
-    "quick": Size(5, (0.01, 0.05, 0.2), LEVELS, Form(4, 4, 16, 3_000)),
+    "quick": Size(3, (0.03, 0.1), (0.01, 0.1, 1.0), Form(4, 4, 16, 2_000)),
     "smoke": Size(2, (0.1,), (0.1,), Form(2, 2, 3, 100)),
 }
 
