@@ -108,7 +108,7 @@ COMPARED = [name for name in CASES if name not in ("bn-rates", "pc-trains")]
 def test_the_full_form_is_fair_and_has_a_control(name, planned, tmp_path):
     beside = set()
     for plan in plan_of(CLAIMS[name], "full", planned, tmp_path):
-        assert len(plan.seeds) == 5
+        assert len(plan.seeds) >= 5
         beside |= {CONTROL, BASELINE} & set(plan.specs)
         assert plan.sweep is not None and plan.sweep.trials == 16
         assert CLAIMS[name].trials == 16
