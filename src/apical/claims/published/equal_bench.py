@@ -146,7 +146,7 @@ def draw(lines: Lines) -> Figure:
     """The last accuracy of every rule, a panel for each table."""
     tables = list(dict.fromkeys(line["table"] for line in lines))
     ran = [rule for rule in RULES if rule in rules_in(lines)]
-    height = 1.6 + 0.17 * len(ran)
+    height = max(3.6, 1.6 + 0.17 * len(ran))
     figure, axes, _ = panel_figure(max(1, len(tables)), (), (), height)
     for panel, table in zip(axes, tables, strict=False):
         mine = lines_where(lines, table=table)
