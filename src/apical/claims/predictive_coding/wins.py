@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from apical import rules
 from apical.claims._claim import Claim, Lines, Published, Scale, Task, TaskContext
@@ -225,6 +226,7 @@ def draw(lines: Lines) -> Figure:
                     points.setdefault(part, []).append(100 * accuracy)
             draw_line(panel, points, style)
         panel.set(title=task, xlabel="part of training")
+        panel.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
     axes[0].set_ylabel(f"{data_names(lines)}: test accuracy (%)")
     if not shown:
         write_in_panel(axes[0], "nothing measured")

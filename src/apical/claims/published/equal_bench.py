@@ -152,7 +152,8 @@ def draw(lines: Lines) -> Figure:
         mine = lines_where(lines, table=table)
         ended = {r: in_percent(final_values(mine, rule=r)) for r in ran}
         draw_rows(panel, ended)
-        panel.set(title=f"{table}\n{data_names(mine)}", xlabel="test accuracy (%)")
+        net = table.partition(",")[0]
+        panel.set(title=f"{net},\n{data_names(mine)}", xlabel="test accuracy (%)")
     if not tables:
         draw_rows(axes[0], {})
     return figure
