@@ -55,7 +55,7 @@ EARLIER_SETUP = EarlierSetup(
 )
 
 
-def with_small_steps(made: Rule) -> Rule:
+def with_small_steps(made: Any) -> Any:
     """The rule, of which trials draw step sizes a tenth as large.
 
     Of steps by the sign alone the smallest that are usually drawn won.

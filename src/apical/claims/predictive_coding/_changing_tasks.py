@@ -157,7 +157,7 @@ class CourseTraining:
         model = mlp(jax.nn.sigmoid, *hidden)(keys[0], (inputs,), classes)
         params, static = eqx.partition(model, eqx.is_array)
         loss = Loss(static, Classes(classes), "squared-error")
-        rule = self._rule
+        rule: Any = self._rule
         if hasattr(rule, "rate"):
             rule = replace(rule, rate=run.value_rates)
 
