@@ -7,8 +7,8 @@ import pytest
 from support.claim_lines import runs
 from support.toy_claim import TOY
 
-from apical.claims import read_outcome, run_claim
-from apical.claims._claim import Task
+from apical.claims import Outcome, Verdict, read_outcome, reported, run_claim
+from apical.claims._claim import EarlierSetup, Task
 from apical.claims._effect_size import paired_difference
 from apical.claims._fairness import accuracy_rise, drawn_range, refuse_if_unfair
 from apical.claims._verdict import Finding, decide
@@ -122,6 +122,19 @@ def test_the_control_and_backprop_have_as_many_trials_as_the_rule():
         fewer = trials(other, rates=(0.01, 0.1, 1.0, 2.0), numbers=({},) * 4)
         (reason,), _ = refusals(lines(), trials(RULE) + fewer, other=other)
         assert reason.endswith(f"{RULE} 3, {other} 4")
+
+
+def test_a_run_of_an_earlier_set_up_is_judged_by_the_trials_that_it_had():
+    before = replace(TOY, trials=16, earlier_setup=EarlierSetup("One rate.", 0))
+    assert before.trials_in(lines(), []) == 0
+    assert before.trials_in(lines(), trials(RULE)) == 16
+    by_seeds = replace(TOY, earlier_setup=EarlierSetup("Fewer seeds.", 6, seeds=5))
+    assert by_seeds.trials_in([{"seed": seed} for seed in range(5)], []) == 6
+    assert by_seeds.trials_in([{"seed": seed} for seed in range(9)], []) is None
+    told = reported(Outcome(before, "full", lines(), Verdict("holds", "so")))
+    assert "**Run with an earlier set-up.** One rate." in told
+    now = Outcome(before, "full", lines(), Verdict("holds", "so"), trials(RULE))
+    assert "earlier set-up" not in reported(now)
 
 
 def test_rules_that_all_ran_at_one_step_size_settle_nothing():

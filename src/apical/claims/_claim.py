@@ -64,6 +64,27 @@ class Task(NamedTuple):
     shared: bool = False
 
 
+class EarlierSetup(NamedTuple):
+    """How the kept run of a claim was made, where its set-up has changed since.
+
+    Attributes:
+        work: what was run, and why it is to be run again.
+        trials: of each rule, as in `Claim`.
+        seeds: of that run, by which its lines are known where trials leave none; None:
+            its lines are without trials, and those of the present work are not.
+    """
+
+    work: str
+    trials: int | None = None
+    seeds: int | None = None
+
+    def made(self, lines: Lines, trials: Lines) -> bool:
+        """Whether these lines are of that run."""
+        if self.seeds is None:
+            return not trials
+        return len({line["seed"] for line in lines}) == self.seeds
+
+
 @dataclass(frozen=True)
 class Claim:
     """A published statement, with the experiment that tests it.
@@ -83,6 +104,8 @@ class Claim:
         margin: why a margin is not 0.5 points (MNIST and similar data) or 1 point
             (CIFAR-10, text).
         corrected: what was wrong with an earlier rule, if there was one.
+        earlier_setup: how the kept run was made, if the work has changed since; to be
+            removed when a run of the present work is kept.
         hours: about how long the full run takes on two cores.
         tasks: the tasks at a scale.
         judge: the verdict from the lines of all tasks.
@@ -108,6 +131,14 @@ class Claim:
     trials: int | None = None
     margin: str = ""
     corrected: str = ""
+    earlier_setup: EarlierSetup | None = None
+
+    def trials_in(self, lines: Lines, trials: Lines) -> int | None:
+        """The trials of each rule in a run, which may be of the earlier set-up."""
+        before = self.earlier_setup
+        if before is not None and before.made(lines, trials):
+            return before.trials
+        return self.trials
 
 
 class Earlier(NamedTuple):

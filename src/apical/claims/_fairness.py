@@ -89,12 +89,13 @@ def refuse_if_unfair(
     """The verdict, refused where the runs that decide were not fair."""
     refused: list[str] = []
     unknown: list[str] = []
-    earlier = 0 if trials else claim.trials or 0  # trials that were not kept
+    tuned = claim.trials_in(lines, trials)
+    earlier = 0 if trials else tuned or 0  # trials that were not kept
     for finding in verdict.findings:
         runs = [Run.of(each, lines, trials) for each in finding.effect.runs]
         if finding.says is None or not all(run.lines for run in runs):
             continue
-        refused += _unequal(claim, runs)
+        refused += _unequal(tuned, runs)
         for run in runs:
             beside = Run.of({**run.where, "rule": BASELINE}, lines, ())
             refused += [*_at_an_end(run, earlier), *_undertrained(finding, beside)]
@@ -107,8 +108,8 @@ def refuse_if_unfair(
 # ---- Tuned alike
 
 
-def _unequal(claim: Claim, runs: Sequence[Run]) -> Iterator[str]:
-    if claim.trials == 0:
+def _unequal(trials: int | None, runs: Sequence[Run]) -> Iterator[str]:
+    if trials == 0:
         yield (
             "nothing was tuned: all rules ran at one step size, so that neither "
             "backpropagation nor the control was given the one that is best for it"

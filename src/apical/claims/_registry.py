@@ -6,6 +6,8 @@ from apical.claims._claim import Claim
 
 _MODULES: tuple[str, ...] = (
     *("predictive_coding.exact", "predictive_coding.cost"),
+    *("predictive_coding.parallel", "predictive_coding.streaming"),
+    *("predictive_coding.lesion", "predictive_coding.wins"),
     *("predictive_coding.one_sweep", "predictive_coding.fixed_vs_free"),
     *("feedback.fa_matches", "feedback.fa_sparse"),
     *("feedback.sign_enough", "feedback.sign_magnitudes", "feedback.sign_fraction"),
@@ -17,6 +19,7 @@ _MODULES: tuple[str, ...] = (
     *("published.mlp_table", "published.ep_digits"),
     *("published.pepita_digits", "published.ff_digits"),
     *("published.synthetic_equal", "published.forward_gradient"),
+    "published.equal_bench",
     *("spiking.eventprop_exact", "spiking.eventprop_yinyang"),
     *("spiking.surrogate_shape", "spiking.lsnn_memory"),
     *("spiking.stdp_digits", "spiking.reward_traces"),

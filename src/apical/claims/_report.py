@@ -71,6 +71,9 @@ def _came_out(outcome: Outcome, picture_name: str) -> list[str]:
     lines += refusal(found.refused, found.unrefused)
     if found.unknown:
         lines += ["**Not known.**", "", *_listed(found.unknown), ""]
+    before = claim.earlier_setup
+    if before is not None and before.made(outcome.lines, outcome.trials):
+        lines += [f"**Run with an earlier set-up.** {before.work}", ""]
     if outcome.scale != "full":
         lines += [f"Run at the {outcome.scale} scale.", ""]
     if picture_name:

@@ -21,8 +21,9 @@ from apical.claims.feedback import (
     sign_magnitudes,
     sign_sparse,
 )
-from apical.claims.feedback._fashion_mnist import step_size_task
+from apical.claims.feedback._fashion_mnist import step_size_task, with_small_steps
 from apical.claims.predictive_coding import trains as pc_trains
+from apical.lab._control_rules import UntrainedHiddenLayers
 from apical.lab._registry import BASELINE, CONTROL
 from apical.lab.data import _load
 from apical.lab.report.figures._style import figure_style
@@ -101,6 +102,15 @@ def plan_of(claim, scale, plans, folder):
     return plans
 
 
+def test_small_steps_are_drawn_from_a_tenth_and_are_the_rule_otherwise():
+    made = apical.rules.SignConcordance("fixed", concordance=0.75)
+    small = with_small_steps(made)
+    assert small.rate_scale == made.rate_scale / 10
+    assert (small.magnitude, small.concordance) == (made.magnitude, made.concordance)
+    assert with_small_steps(UntrainedHiddenLayers()).rate_scale == 1
+    assert len(jax.tree.leaves(small)) == len(jax.tree.leaves(made))
+
+
 COMPARED = [name for name in CASES if name not in ("bn-rates", "pc-trains")]
 
 
@@ -108,7 +118,7 @@ COMPARED = [name for name in CASES if name not in ("bn-rates", "pc-trains")]
 def test_the_full_form_is_fair_and_has_a_control(name, planned, tmp_path):
     beside = set()
     for plan in plan_of(CLAIMS[name], "full", planned, tmp_path):
-        assert len(plan.seeds) == 5
+        assert len(plan.seeds) >= 5
         beside |= {CONTROL, BASELINE} & set(plan.specs)
         assert plan.sweep is not None and plan.sweep.trials == 16
         assert CLAIMS[name].trials == 16

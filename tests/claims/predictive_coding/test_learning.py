@@ -156,7 +156,7 @@ def test_the_nudge_is_centred_and_free():
     ("claim", "drawn"),
     [
         ("pc-nudged", [{}, {"rate": (0.05, 0.5, "log")}, {}]),
-        ("pc-trains", [{}, {}]),
+        ("pc-trains", [{}, {}] * 2),
         ("pc-fixed-vs-free", [{}, {}] * 3),
     ],
 )

@@ -6,9 +6,10 @@ all of about sixty settings 21 times in the time of one convolutional network.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
 from typing import Any
 
-from apical.claims._claim import Scale, Task, TaskContext
+from apical.claims._claim import EarlierSetup, Scale, Task, TaskContext
 from apical.claims._data import vector_loader
 from apical.claims._tasks import RECORD_FIELDS, Size, comparison_task
 from apical.claims.networks import batch_norm_mlp, relu_mlp
@@ -21,6 +22,7 @@ from apical.lab.training._setup import TrainConfig, TrainSetup, VmappedRuns
 from apical.lab.training._train import Trainer, train
 from apical.lab.training._tuning import Choice
 from apical.rules import Rule
+from apical.rules._base import rule
 
 NETS: dict[str, Callable[..., Any]] = {
     "with batch norm": batch_norm_mlp,
@@ -44,6 +46,24 @@ SIZES: dict[Scale, Size] = {
 def batch_size(size: Size) -> int:
     """The batch size; the digits are few."""
     return 100 if size.data != "digits" else 20
+
+
+EARLIER_SETUP = EarlierSetup(
+    "It had 5 seeds, too few to settle half a point, and step sizes of which the "
+    "smallest won for signs: more seeds and smaller steps have been asked for since.",
+    trials=16,
+)
+
+
+def with_small_steps(made: Any) -> Any:
+    """The rule, of which trials draw step sizes a tenth as large.
+
+    Of steps by the sign alone the smallest that are usually drawn won.
+    """
+    kind = type(made)
+    small = {"rate_scale": kind.rate_scale / 10, "__doc__": kind.__doc__}
+    scaled = rule(type(kind.__name__, (kind,), small))
+    return scaled(**{field.name: getattr(made, field.name) for field in fields(made)})
 
 
 def training_task(
@@ -77,10 +97,20 @@ def training_task(
     return comparison_task(name, all_arguments, data)
 
 
-def batch_manhattan_task(scale: Scale, rules: dict[str, Rule]) -> Task:
-    """A task that compares these rules with batch norm and batch Manhattan."""
+def batch_manhattan_task(
+    scale: Scale, rules: dict[str, Rule], seeds: int | None = None
+) -> Task:
+    """A task that compares these rules with batch norm and batch Manhattan.
+
+    Args:
+        scale: of the run.
+        rules: by name.
+        seeds: at full scale, in place of those of `SIZES`.
+    """
     epochs = {"full": 8, "quick": 6, "smoke": 1}[scale]
     size = SIZES[scale]._replace(epochs=epochs)
+    if seeds is not None and scale == "full":
+        size = size._replace(seeds=seeds)
     return training_task("train", size, rules, (NORMED,), optimizer=BATCH_MANHATTAN)
 
 

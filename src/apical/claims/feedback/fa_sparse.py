@@ -13,6 +13,7 @@ from apical.claims._published_numbers import final_error
 from apical.claims._verdict import Finding, Verdict, decide
 from apical.claims.feedback._lillicrap2016 import (
     DIFFERENCES,
+    EARLIER_SETUP,
     FEEDBACK,
     MARGIN,
     SIZES,
@@ -81,8 +82,8 @@ CLAIM = Claim(
         "error, batches of 64, Adam, 6 epochs. Feedback alignment without "
         "half of the forward and half of the backward connections, drawn at random "
         "once; feedback alignment and backprop with all, and the control in which only "
-        "the readout learns. 16 trials of the step size for each on a held-out part, 5 "
-        "seeds."
+        "the readout learns. 16 trials of the step size for each on a held-out part, "
+        "20 seeds."
     ),
     published=(
         Published(
@@ -120,7 +121,8 @@ CLAIM = Claim(
         "against the claim; and of a net that *still* learns as well, only backprop "
         "with all connections was asked, feedback alignment with all only shown."
     ),
-    hours=0.5,
+    earlier_setup=EARLIER_SETUP,
+    hours=0.9,
     tasks=tasks,
     judge=judge,
     draw=draw,

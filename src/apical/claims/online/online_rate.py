@@ -142,7 +142,7 @@ def collapse(lines: Lines, rule: str) -> float | None:
     Interpolated on a logarithmic scale between the rates that were run; None if the
     error crosses it nowhere.
     """
-    levels = [level for level in _LEVELS if errors_by_seed(lines, rule, level)]
+    levels = sorted({line["level"] for line in lines_where(lines, rule=rule)})
     means = [np.mean(list(errors_by_seed(lines, rule, x).values())) for x in levels]
     for i in range(1, len(levels)):
         if means[i - 1] < LOST / 2 <= means[i]:

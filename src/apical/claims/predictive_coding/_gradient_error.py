@@ -15,7 +15,9 @@ import jax
 import jax.numpy as jnp
 
 import apical
+from apical.circuit import trace_program
 from apical.claims.predictive_coding._untrained_networks import Problem
+from apical.measure._sequential_depth import sequential_depth
 from apical.rules._local_derivatives import LocalDerivatives, local_derivatives
 from apical.rules._numerics import squared_norm
 from apical.rules.predictive_coding._energy import EnergyTerms
@@ -73,6 +75,15 @@ class FixedPredictionInference:
         while True:
             errors = self._visit(network, errors, order, rate)
             yield gradient_error(self._pulled(network, errors), exact)
+
+    def operations(self, problem: Problem) -> int | None:
+        """Matrix products that follow one another in a step of all nodes."""
+        network, _ = self._begin(problem.params, problem.args)
+
+        def step(errors: Any) -> Any:
+            return self._energy(network).slope(errors)
+
+        return sequential_depth(trace_program(step, self.circuit.zeros())[0])
 
     def _forward(self, params: Any, args: Any) -> tuple[Any, Any]:
         """The network at its feed-forward values, and the exact gradient."""

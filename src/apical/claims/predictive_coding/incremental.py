@@ -10,7 +10,15 @@ import optax
 from matplotlib.figure import Figure
 
 from apical import rules
-from apical.claims._claim import Claim, Lines, Published, Scale, Task, TaskContext
+from apical.claims._claim import (
+    Claim,
+    EarlierSetup,
+    Lines,
+    Published,
+    Scale,
+    Task,
+    TaskContext,
+)
 from apical.claims._data import data_names, vector_loader
 from apical.claims._effect_size import paired_difference
 from apical.claims._plots import draw_over_epochs, panel_figure, rules_in
@@ -31,7 +39,7 @@ from apical.lab.training._tuning import Choice
 INCREMENTAL = "incremental-predictive-coding"
 PUBLISHED = {INCREMENTAL: 98.45, BASELINE: 98.29}  # percent, as the source counts
 MARGIN = 0.1  # points, below the advantage of 0.16 that the source reports
-COUNTED = 5  # of seven seeds, in the source
+RAN, COUNTED = 7, 5  # seeds that the source ran, and those that it counts
 NOT_SEARCHED = (
     "whether the source searched the numbers of backprop as thoroughly as those of the "
     "rule is not known: both have the numbers that its code gives for them, and "
@@ -93,7 +101,7 @@ class Size(NamedTuple):
 
 
 _SIZES: dict[Scale, Size] = {
-    "full": Size("mnist", None, None, 128, 25, 7),
+    "full": Size("mnist", None, None, 128, 25, 16),
     "quick": Size("digits", None, None, 128, 25, 2),
     "smoke": Size("digits", 256, 160, 16, 1, 1),
 }
@@ -188,8 +196,9 @@ def ended(lines: Lines, rule: str) -> dict[int, float]:
 
 
 def best_seeds(lines: Lines, rule: str) -> dict[int, float]:
-    """The accuracy of the best epoch, of the best seeds: as the source counts."""
-    best = {seed: max(values) for seed, values in _by_seed(lines, rule).items()}
+    """The best epoch of the best of the first seven seeds: as the source counts."""
+    every = _by_seed(lines, rule).items()
+    best = {seed: max(values) for seed, values in every if seed < RAN}
     return dict(sorted(best.items(), key=lambda each: each[1])[-COUNTED:])
 
 
@@ -229,7 +238,7 @@ CLAIM = Claim(
     source=SOURCE,
     work=(
         "MNIST, inputs from -1 to 1, 784-128-128-128-10, squared error to one-hot, "
-        "batches of 128, 25 epochs, 7 seeds. Incremental predictive coding as the "
+        "batches of 128, 25 epochs, 16 seeds. Incremental predictive coding as the "
         "source's code has it: leaky ReLU, 8 steps on each batch, values from the "
         "feed-forward ones by gradient descent at rate 0.850 with momentum 0.35, "
         "weights at every step by AdamW (rate 2.53e-4, decay 3.25e-2; warm-up to 1.1 "
@@ -260,12 +269,12 @@ CLAIM = Claim(
         "generator."
     ),
     rule=(
-        "Holds if, over all 7 seeds, paired, the test accuracy after the last epoch is "
-        "higher than that of backprop with its own published numbers (m = 0.1 points). "
-        "Does not hold if it is against the claim: wholly below 0.1 points more. A "
-        "seed that diverges counts as 0 %. That nothing was tuned here refuses no "
-        "verdict: the sentence is about the numbers that the source gives each of the "
-        "two, and no control is compared. The published figures, counted as in the "
+        "Holds if, over all 16 seeds, paired, the test accuracy after the last epoch "
+        "is higher than that of backprop with its own published numbers (m = 0.1 "
+        "points). Does not hold if it is against the claim: wholly below 0.1 points "
+        "more. A seed that diverges counts as 0 %. That nothing was tuned here refuses "
+        "no verdict: the sentence is about the numbers that the source gives each of "
+        "the two, and no control is compared. The published figures, counted as in the "
         "source, stand beside it and decide nothing."
     ),
     remaining=(
@@ -287,7 +296,12 @@ CLAIM = Claim(
         "It was held against an absolute figure, with a margin of 0.3 points, which is "
         "more than the advantage that the source reports."
     ),
-    hours=0.4,
+    earlier_setup=EarlierSetup(
+        "It had 7 seeds, whose interval lies on both sides of the margin: 16 have been "
+        "asked for since.",
+        seeds=7,
+    ),
+    hours=0.9,
     tasks=tasks,
     judge=judge,
     draw=draw,

@@ -1,6 +1,7 @@
 """Forward-forward against backprop on MNIST (Hinton 2022)."""
 
 from apical import rules
+from apical.claims._claim import EarlierSetup
 from apical.claims._tasks import Size
 from apical.claims.networks import relu_mlp
 from apical.claims.published._published_accuracy import PublishedAccuracy
@@ -10,7 +11,7 @@ PUBLISHED = PublishedAccuracy(
     compared={"forward-forward": rules.ForwardForward()},
     errors={"forward-forward": 1.45},
     sizes={
-        "full": Size("mnist", None, None, 500, 15, 5, 0, 1e-3),
+        "full": Size("mnist", None, None, 1000, 10, 5, 8),
         "quick": Size("digits", None, None, 128, 20, 5, 0, 3e-3),
         "smoke": Size("digits", 320, 160, 16, 1, 2, 0, 3e-3),
     },
@@ -23,15 +24,15 @@ CLAIM = PUBLISHED.claim(
     sentence="Forward-forward learns MNIST about as well as backprop.",
     source="Hinton 2022, arXiv:2212.13345, and re-implementations",
     work=(
-        "MNIST, 784-500-500-500-10, ReLU, batches of 100, Adam at 1e-3, 15 epochs, 5 "
+        "MNIST, 784-1000-1000-1000-10, ReLU, batches of 100, Adam, 10 epochs, 5 "
         "seeds; the class of the largest goodness of the second and third layer. "
-        "Beside it backprop and the control with untrained hidden layers at the same "
-        "step size."
+        "Beside it backprop and the control with untrained hidden layers; 8 trials of "
+        "each on a held-out part (step size, and the numbers of the rule)."
     ),
     differences=(
-        "Half the width and a seventh of the epochs take about half an hour. No peer "
-        "normalisation; the class with the largest goodness, not a linear probe; Adam "
-        "at one rate, not tuned; a threshold of 0.3 for each unit, where that code "
+        "A tenth of the epochs takes about three hours. No peer "
+        "normalisation; the class with the largest goodness, not a linear probe; Adam; "
+        "a threshold of 0.3 for each unit, where that code "
         "has 1; gradients of rectifiers as they are, where that code lets them pass "
         "where a unit is off."
     ),
@@ -47,5 +48,10 @@ CLAIM = PUBLISHED.claim(
         '"As well as backprop" was decided by a published error, and not by backprop '
         "in the same runs."
     ),
-    hours=0.4,
+    earlier_setup=EarlierSetup(
+        "It had 500 units in a layer, 15 epochs, and nothing was tuned: the width of "
+        "the source, and trials, have been asked for since.",
+        trials=0,
+    ),
+    hours=3.0,
 )
