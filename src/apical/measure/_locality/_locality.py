@@ -18,7 +18,7 @@ from ...rules import Backpropagation
 from ...rules._learner import Learner
 from .._learner_argument import takes_learner
 from ._interventions import FORWARD, REST, SECOND, Interventions
-from ._needs import measured_needs
+from ._needs import decided_needs
 from ._result import Hops, LeafLocality, Locality
 from ._update_program import UpdateProgram
 from ._values import Value
@@ -133,7 +133,7 @@ class _Measurement:
             rows=rows,
             declared=tuple(rule.needs),
             unknown=tuple(sorted(unknown)),
-            measured=measured_needs(
+            measured=decided_needs(
                 rows,
                 moves_in_rounds=rule.coupled and update.hops_per_round is not None,
                 **found,
@@ -171,6 +171,7 @@ class _Measurement:
             crossings=self.crossings[leaf] if self.reads[leaf] else 0,
             rank=self.ranks[leaf],
             depth=value.depth,
+            values=update.values(leaf),
             held=value.gap,
             apart=value.apart,
             stored_bytes=update.bytes_of(value, "stack"),

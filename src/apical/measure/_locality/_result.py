@@ -59,6 +59,8 @@ class LeafLocality:
       rank: the rank of the changes of the update as the label of one example changes;
         None without a label.
       depth: the longest chain of heavy operations to the update.
+      values: the number of values that the uses of the leaf take in one call, such as
+        those of several passes or of steps of settling; None in a loop over time.
       held: the heavy operations between the two factors of the last product.
       apart: the heavy operations between the two terms of the last difference, as of
         two passes.
@@ -88,6 +90,7 @@ class LeafLocality:
     crossings: int
     rank: int | None
     depth: float
+    values: int | None
     held: float
     apart: float
     stored_bytes: int
@@ -178,8 +181,8 @@ class Locality:
 
 _HEAD = (
     *("leaf", "transport", "through", "second", "locked", "distance", "label"),
-    *("output", "rank", "depth", "held", "stored", "carried", "slopes", "coupled"),
-    *("copied", "state"),
+    *("output", "rank", "depth", "values", "held", "stored", "carried", "slopes"),
+    *("coupled", "copied", "state"),
 )
 
 
@@ -197,7 +200,7 @@ def _cells(row: LeafLocality) -> tuple[str, ...]:
     label = text(row.label) + ("" if number is None else f" (one number: {number})")
     cells = (
         *(row.name, row.transport, row.through, row.second, row.locked),
-        *(row.distance, label, row.output, row.rank, row.depth, row.held),
+        *(row.distance, label, row.output, row.rank, row.depth, row.values, row.held),
         *(row.stored_bytes, row.carried_bytes, row.slopes, row.coupled),
         *(row.copied, row.state_bytes),
     )
