@@ -41,7 +41,7 @@ def decided_needs(
         "update locking": None if moves_in_rounds else _locking(hidden),
         "second network": state_learns,
         "labels in every layer": _labels(hidden, outputs),
-        "backward through time": backward_in_time,
+        "backward through time": _backward(hidden, backward_in_time),
     }
     return {need: bool(each) for need, each in found.items() if each is not None}
 
@@ -68,6 +68,14 @@ def _phases(hidden: Sequence[LeafLocality]) -> bool | None:
         return None
     back = any(row.output or row.label_number or row.reads_output for row in hidden)
     return None if back else False
+
+
+def _backward(
+    hidden: Sequence[LeafLocality], backward_in_time: bool | None
+) -> bool | None:
+    """A loop that runs backwards over a fixed number of steps is not decided."""
+    grows = [row.stores_more for row in hidden if row.stores_more is not None]
+    return None if backward_in_time and grows and not any(grows) else backward_in_time
 
 
 def _locking(hidden: Sequence[LeafLocality]) -> bool | None:
@@ -157,6 +165,8 @@ def _stored(
     """Whether activities are held longer, the farther a layer is from the output."""
     if backward_in_time is not None:
         # Without a backward loop, what is stacked may be used at its own step.
+        if any(row.stores_more is not None for row in hidden):
+            return any(row.stores_more for row in hidden)
         stored = any(row.stored_bytes for row in hidden)
         return (backward_in_time or None) if stored else False
     held = {row.distance: row.held for row in hidden if row.held > 0}
