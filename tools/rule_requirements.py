@@ -2,10 +2,10 @@
 
     python tools/rule_requirements.py
 
-Rules declare their requirements; those that were measured (`apical.measure.needs_table`,
-written by tools/locality_table.py) have a full mark. Work and sequential depth are counted, not timed, on a
-network with three hidden layers, so that every machine gives the same numbers; those of
-rules through time on leaky recurrent units.
+Rules declare their requirements; one that was measured (tools/locality_table.py) has a
+full mark. Work and sequential depth are counted, not timed, on a network with three
+hidden layers, so that every machine gives the same numbers; those of rules through time
+on leaky recurrent units.
 """
 
 from __future__ import annotations
