@@ -222,12 +222,22 @@ def network_of(name: str) -> Network:
     return OF_RULE.get(name) or (LOOP if rule_of(name).through_time else LAYERS)
 
 
-def measured(name: str) -> apical.measure.Locality:
-    """The locality of a rule after some updates, by which its own networks move."""
-    network, params = network_of(name), network_of(name).params
-    learner = apical.value_and_grad(network.loss_fn, rule_of(name), **network.keywords)
+def after_updates(rule: rules.Rule, network: Network) -> tuple[Any, Any, Any]:
+    """The learner, its parameters and its state after some updates.
+
+    They move a rule's own networks, of which some send nothing at first.
+    """
+    params = network.params
+    learner = apical.value_and_grad(network.loss_fn, rule, **network.keywords)
     step = apical.train_step(learner, optax.sgd(STEP_SIZE))
     state = step.init(KEY, params, *network.args)
     for _ in range(UPDATES):
         params, state, _ = jax.jit(step)(params, state, *network.args)
-    return apical.measure.locality(learner, params, state.rule, *network.args)
+    return learner, params, state.rule
+
+
+def measured(name: str) -> apical.measure.Locality:
+    """The locality of the rule of this name, on its network."""
+    network = network_of(name)
+    learner, params, state = after_updates(rule_of(name), network)
+    return apical.measure.locality(learner, params, state, *network.args)

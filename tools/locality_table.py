@@ -56,8 +56,8 @@ def table() -> str:
         [
             *legend,
             "",
-            "● measured; - excluded; ○ declared, not decided; blank: not decided, and not "
-            "declared.",
+            "● measured; - excluded; ○ declared, not decided; blank: not decided, and "
+            "not declared.",
             "",
             f"| rule | {numbers} | network |",
             "|---|" + ":-:|" * (len(NEEDS) + 1),
