@@ -1,24 +1,20 @@
-"""Draw the picture of docs/locality.md: the measured needs of rules.
+"""Draw the picture of docs/locality.md: the measured needs of rules, and their costs.
 
 python tools/locality_picture.py
 """
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import optax
+from locality_networks import LAYERS, after_updates
 
 import apical
 from apical import rules
 from apical.lab.report.figures._style import figure_style, new_figure, render
 
 PICTURE = Path(__file__).parents[1] / "docs" / "images" / "locality" / "needs.svg"
-WIDTHS, EXAMPLES = (5, 7, 6, 8, 3), 4
 FREE = rules.PredictiveCoding(8, prediction="free")
 RULES: dict[str, rules.Rule] = {
     "backpropagation": rules.Backpropagation(),
@@ -44,37 +40,20 @@ RULES: dict[str, rules.Rule] = {
 }
 
 
-def loss_fn(params: Any, x: jax.Array, y: jax.Array) -> jax.Array:
-    """The squared error of a tanh network."""
-    for layer in params[:-1]:
-        x = jnp.tanh(x @ layer)
-    return jnp.mean(jnp.sum((x @ params[-1] - y) ** 2, axis=-1))
-
-
-def measured(rule: rules.Rule) -> Any:
-    """The locality of a rule after some updates, by which its own networks move."""
-    keys = jax.random.split(jax.random.key(0), len(WIDTHS) + 1)
-    pairs = zip(keys, pairwise(WIDTHS), strict=False)
-    params = [jax.random.normal(key, (m, n)) / m**0.5 for key, (m, n) in pairs]
-    x = jax.random.normal(keys[-2], (EXAMPLES, WIDTHS[0]))
-    y = jax.nn.one_hot(jnp.arange(EXAMPLES) % WIDTHS[-1], WIDTHS[-1])
-    learner = apical.value_and_grad(
-        loss_fn, rule, target=lambda x, y: y, input_argnums=0
-    )
-    step = apical.train_step(learner, optax.sgd(0.05))
-    state = step.init(keys[-1], params, x, y)
-    for _ in range(3):
-        params, state, _ = jax.jit(step)(params, state, x, y)
-    return apical.measure.locality(learner, params, state.rule, x, y)
+def measured(rule: rules.Rule) -> tuple[Any, Any]:
+    """The locality of a rule after some updates, and its cost."""
+    learner, params, state = after_updates(rule, LAYERS)
+    cost = apical.measure.cost(learner)(params, state, *LAYERS.args)
+    return apical.measure.locality(learner, params, state, *LAYERS.args), cost
 
 
 def main() -> None:
     """Measure the rules and draw their strips."""
-    found = [measured(rule) for rule in RULES.values()]
+    found, costs = zip(*map(measured, RULES.values()), strict=True)
     with figure_style():
         figure = new_figure(7.0, layout="constrained")
         axes = figure.subplots()
-        apical.measure.plot_needs(found, labels=list(RULES), ax=axes)
+        apical.measure.plot_needs(found, labels=list(RULES), costs=costs, ax=axes)
         drawn = render(figure)
     PICTURE.parent.mkdir(parents=True, exist_ok=True)
     PICTURE.write_text(drawn.svg, "utf-8")

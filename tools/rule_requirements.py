@@ -2,14 +2,16 @@
 
     python tools/rule_requirements.py
 
-Rules declare their requirements. Work and sequential depth are counted, not timed, on a
-network with three hidden layers, so that every machine gives the same numbers; those of
-rules through time on leaky recurrent units.
+Rules declare their requirements; one that was measured (tools/locality_table.py) has a
+full mark. Work and sequential depth are counted, not timed, on a network with three
+hidden layers, so that every machine gives the same numbers; those of rules through time
+on leaky recurrent units.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from generated_section import replaced
+from locality_networks import rule_of
 
 import apical
 from apical import rules
+from apical.measure import needs_table
 from apical.testing._check import NEEDS
 
 PAGE = Path(__file__).parents[1] / "docs" / "choose-a-rule.md"
@@ -141,9 +145,30 @@ def row(name: str, rule: rules.Rule) -> str:
     unknown = set(rule.needs) - set(NEEDS)
     if unknown:
         raise ValueError(f"{name} needs {unknown}, which are not among {NEEDS}")
-    marks = ["●" if need in rule.needs else "" for need in NEEDS]
+    seen = measured(rule)
+    marks = [
+        "●" if need in seen else "○" if need in rule.needs else "" for need in NEEDS
+    ]
     costs = ["?" if ratio is None else f"{ratio:.1f}" for ratio in ratios(rule)]
     return "| " + " | ".join([f"`{name}`", *marks, *costs]) + " |"
+
+
+@cache
+def named() -> tuple[tuple[rules.Rule, str], ...]:
+    """Each rule of the table of measured needs, with its name."""
+    return tuple((rule_of(name), name) for name in needs_table())
+
+
+def measured(rule: rules.Rule) -> set[str]:
+    """The needs of a rule that were measured.
+
+    Some named rules have other numbers than the defaults, or functions that they
+    require: their needs are those of their kind.
+    """
+    same = [name for each, name in named() if each == rule]
+    kind = [name for each, name in named() if type(each) is type(rule)]
+    found = needs_table()[(same or kind)[0]].needs
+    return {need for need in rule.needs if found[need] == "yes"}
 
 
 def with_table(page: str, made: str) -> str:

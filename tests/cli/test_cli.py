@@ -27,16 +27,18 @@ def test_the_version_is_printed():
     assert (result.exit_code, result.stdout) == (0, f"apical {apical.__version__}\n")
 
 
-def needs_in_matrix(text):
+def needs_in_matrix(text, shown="•◦"):
     """The needs of each rule, read off the matrix that `apical rules` prints."""
     legend = re.search(
         r"Needs that a biological neuron is not known to meet: (.*?)\.", flat(text)
     )[1]
     words = dict(part.split(" ", 1) for part in legend.split("; "))
     lines = [line.split() for line in text.splitlines()]
-    marks = {line[0]: line[1:] for line in lines if {"•", "·"} & set(line[1:])}
+    marks = {
+        line[0]: line[1:] for line in lines if line[1:] and {*"•◦·"} >= {*line[1:]}
+    }
     return {
-        name: {words[str(i)] for i, mark in enumerate(row, 1) if mark == "•"}
+        name: {words[str(i)] for i, mark in enumerate(row, 1) if mark in shown}
         for name, row in marks.items()
     }
 
@@ -49,6 +51,10 @@ def test_rules_are_a_matrix_with_one_line_for_each(width):
     specs = {**RULES, **{name: n.spec for name, n in NOT_COMPARED.items()}}
     found = needs_in_matrix(result.stdout)
     assert found == {name: set(spec.needs) for name, spec in specs.items()}
+    assert needs_in_matrix(result.stdout, "•") == {
+        name: {need for need, word in kept.items() if word == "yes"}
+        for name, kept in apical.measure.measured_needs().items()
+    }
     assert "score-function: for networks with stochastic nodes" in flat(result.stdout)
 
 

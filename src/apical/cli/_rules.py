@@ -20,9 +20,10 @@ from apical.lab.report._terminal import (
     make_table,
     print_text,
 )
+from apical.measure import measured_needs, needs_table
 from apical.rules.tools import NEEDS
 
-_NEEDED, _NOT_NEEDED = "•", "·"
+_MEASURED, _DECLARED, _NOT_NEEDED = "•", "◦", "·"
 _LOSSES = {"loss": "the loss function", "squared-error": "half the squared error"}
 _LOSSES |= {"nothing": "no loss"}
 # A section of a docstring, and an indented block between paragraphs.
@@ -57,8 +58,9 @@ def _list_rules(console: Console) -> None:
             name: found.spec.needs for name, found in lab().NOT_COMPARED.items()
         },
     }
+    measured = measured_needs()
     headers = ["rule", *(str(i) for i, _ in enumerate(NEEDS, 1))]
-    rows = {title: list(_matrix(group)) for title, group in groups.items()}
+    rows = {title: list(_matrix(group, measured)) for title, group in groups.items()}
     console.print(GroupedTable(headers, rows))
     for name, found in lab().NOT_COMPARED.items():
         print_text(console, f"{name}: {found.why}")
@@ -68,14 +70,25 @@ def _list_rules(console: Console) -> None:
     )
     print_text(
         console,
+        f"\n{_MEASURED} measured on a small network (docs/locality.md), {_DECLARED} "
+        f"declared, not measured, {_NOT_NEEDED} not needed.",
+    )
+    print_text(
+        console,
         "\nOne rule with its equation and source: apical rules NAME. Claims about "
         "rules and their verdicts: apical claims list.",
     )
 
 
-def _matrix(needs: Mapping[str, tuple[str, ...]]) -> Iterator[list[Cell]]:
+def _matrix(
+    needs: Mapping[str, tuple[str, ...]], measured: Mapping[str, Mapping[str, str]]
+) -> Iterator[list[Cell]]:
     for name, mine in needs.items():
-        marks = [_NEEDED if need in mine else _NOT_NEEDED for need in NEEDS]
+        seen = [need for need in mine if measured[name][need] == "yes"]
+        marks = [
+            _MEASURED if need in seen else _DECLARED if need in mine else _NOT_NEEDED
+            for need in NEEDS
+        ]
         yield [NameCell(name), *map(as_text, marks)]
 
 
@@ -149,6 +162,7 @@ def _show_rule(console: Console, name: str) -> None:
                     "source": words.source or "none",
                     "BibTeX": keys or "none",
                     "needs": ", ".join(spec.needs) or "nothing",
+                    **_measured(title),
                     "descends": _LOSSES.get(made.descends, made.descends),
                     "where it works": " ".join(_where_it_works(made, words, why)),
                 }.items()
@@ -162,6 +176,24 @@ def _show_rule(console: Console, name: str) -> None:
         console.print(make_table(headers, rows))
     if not why:
         print_text(console, f"Compare it: apical compare --rules {title}")
+
+
+def _measured(title: str) -> dict[str, str]:
+    """Which needs of a rule were measured; nothing for a rule without a row."""
+    kept = needs_table().get(title)
+    if kept is None:
+        return {}
+    words = {
+        word: ", ".join(need for need, found in kept.needs.items() if found == word)
+        for word in ("yes", "no", "not decided")
+    }
+    why = f" {kept.why}" if kept.why else ""
+    return {
+        "measured": words["yes"] or "none",
+        "excluded": words["no"] or "none",
+        "not decided": (words["not decided"] or "none") + (f".{why}" if why else ""),
+        "measured on": kept.network,
+    }
 
 
 def _find(name: str) -> tuple[str, Any, str]:

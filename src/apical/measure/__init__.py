@@ -12,7 +12,10 @@ from ._locality import Hops as Hops
 from ._locality import LeafLocality as LeafLocality
 from ._locality import Locality as Locality
 from ._locality import Mismatch as Mismatch
+from ._locality import RuleNeeds as RuleNeeds
 from ._locality import locality as locality
+from ._locality import measured_needs as measured_needs
+from ._locality import needs_table as needs_table
 from ._locality import plot_needs as plot_needs
 from ._regime import Regime as Regime
 from ._regime import regime as regime

@@ -254,9 +254,9 @@ def test_bands_and_bars_of_a_swept_run_are_told_apart():
     assert "bars: 95 % intervals over seeds and draws of the trials;" in text
 
 
-def test_the_matrix_marks_each_need_of_each_rule():
+def test_the_matrix_marks_each_need_of_each_rule_as_measured_or_declared():
     text = said(run(), run(rule="x", needs=NEEDS.split(", ")[0]))
-    assert f"rule weight transport separate phases {BASELINE} ● ● x ● ·" in text
+    assert f"rule weight transport separate phases {BASELINE} ● ○ x ○ ·" in text
 
 
 def test_every_setting_and_version_is_shown():

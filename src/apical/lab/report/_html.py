@@ -35,6 +35,7 @@ from apical.lab.report._terminal_table import regime_rows, sources_of_noise, tun
 from apical.lab.report.figures._style import NAMED
 from apical.lab.report.figures._trials import POINTS, WorkingRange, ended, working_range
 from apical.lab.storage._jsonl import Line, Lines
+from apical.measure import measured_needs
 
 # ---- Figures as inline SVG
 
@@ -243,7 +244,7 @@ def _content(comparison: Any) -> dict[str, Any]:
         "searches": _searches(trials),
         "points_allowed": POINTS,
         "needs": list(dict.fromkeys(need for row in rows for need in row.needs)),
-        "needed": {row.rule: row.needs for row in rows},
+        "needed": {row.rule: _marked_needs(row) for row in rows},
         "lost": [row for row in rows if row.status in ("diverged", "refused")],
         "unfinished": any(row.status == "unfinished" for row in rows),
         "not_begun": not_begun(settings, rows),
@@ -253,6 +254,15 @@ def _content(comparison: Any) -> dict[str, Any]:
         "rerun": rerun_command(settings),
         "entries": entries,
         "uncited": uncited,
+    }
+
+
+def _marked_needs(row: Row) -> dict[str, str]:
+    """For each need of a rule whether it was measured, or declared alone."""
+    found = measured_needs().get(row.rule, {})
+    return {
+        need: "measured" if found.get(need) == "yes" else "declared"
+        for need in row.needs
     }
 
 

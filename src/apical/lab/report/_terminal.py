@@ -22,8 +22,8 @@ _BREAK = re.compile(r"(?<=[-.])(?=[^\W\d])|(?<=[:,(_=/ ])")
 _LONGEST = 32  # characters: longer words may be broken anywhere
 # Replacements for an encoding that lacks these, one character each to keep columns.
 _NEAREST = str.maketrans(
-    "−–—→←·•×…’‘“”━╸╺│─²\N{NO-BREAK SPACE}",  # noqa: RUF001
-    "---><.*x.''\"\"---|-2 ",
+    "−–—→←·•◦×…’‘“”━╸╺│─²\N{NO-BREAK SPACE}",  # noqa: RUF001
+    "---><.*ox.''\"\"---|-2 ",
 ) | str.maketrans({"±": "+-"})  # and the space after it is dropped
 _TOLERANT = "apical.nearest"
 

@@ -18,7 +18,7 @@ from ...rules import Backpropagation
 from ...rules._learner import Learner
 from .._learner_argument import takes_learner
 from ._interventions import FORWARD, REST, SECOND, Interventions
-from ._needs import measured_needs
+from ._needs import decided_needs
 from ._result import Hops, LeafLocality, Locality
 from ._update_program import UpdateProgram
 from ._values import Value
@@ -28,7 +28,13 @@ _LEVELS = ("sign", "scale-free", "full")
 
 
 @takes_learner
-def locality(learner: Learner, params: Any, state: Any, *args: Any) -> Locality:
+def locality(
+    learner: Learner,
+    params: Any,
+    state: Any,
+    *args: Any,
+    longer: tuple[Any, ...] | None = None,
+) -> Locality:
     """Measure what the update of each parameter needs to know.
 
     The gradients and the new state of one call are traced, with a mark on every use of
@@ -44,6 +50,10 @@ def locality(learner: Learner, params: Any, state: Any, *args: Any) -> Locality:
         through a weight of 0 is not seen.
       state: the rule's state, of `learner.init` or `state.rule` of a training step.
       *args: the other arguments of the loss function.
+      longer: for a network with a loop over time, the same arguments with a sequence
+        of twice as many steps: what loops keep and carry there is measured too, and
+        whether it grows. Rules that work in chunks of steps keep one chunk: give both
+        sequences several whole ones.
 
     Returns:
       A `Locality`: a row for each leaf, `.needs` in the words of `Rule.needs`, and
@@ -51,8 +61,9 @@ def locality(learner: Learner, params: Any, state: Any, *args: Any) -> Locality:
 
     Raises:
       TypeError: for a loss function or a rule in place of a learner.
-      ValueError: inside of `jax.jit`, and for a leaf whose gradient by backpropagation
-        is 0: units that are off show nothing.
+      ValueError: inside of `jax.jit`; for a leaf whose gradient by backpropagation is
+        0: units that are off show nothing; for `longer` without a loop, or of another
+        number of arguments.
 
     Example:
       >>> import jax, jax.numpy as jnp, apical
@@ -78,7 +89,24 @@ def locality(learner: Learner, params: Any, state: Any, *args: Any) -> Locality:
     update = UpdateProgram(learner, params, state, args)
     if not learner.rule.derivative_free:
         _require_alive(learner, params, args)
-    return _Measurement(learner, update).result()
+    more = None
+    if longer is not None:
+        _check_longer(update, longer, len(args))
+        more = UpdateProgram(learner, params, state, longer)  # traced, and not run
+    return _Measurement(learner, update, more).result()
+
+
+def _check_longer(update: UpdateProgram, longer: Any, count: int) -> None:
+    if not update.circuit.has_loop:
+        raise ValueError(
+            "`longer` is for a network with a loop over time (`lax.scan`), and this "
+            "loss function has none: leave it out."
+        )
+    if not isinstance(longer, tuple) or len(longer) != count:
+        raise ValueError(
+            f"`longer` must be a tuple of the arguments that follow `state`, of which "
+            f"there are {count}, with a longer sequence."
+        )
 
 
 def _require_alive(learner: Learner, params: Any, args: tuple[Any, ...]) -> None:
@@ -100,8 +128,10 @@ def _require_alive(learner: Learner, params: Any, args: tuple[Any, ...]) -> None
 class _Measurement:
     """The rows of one update program."""
 
-    def __init__(self, learner: Learner, update: UpdateProgram) -> None:
-        self.learner, self.update = learner, update
+    def __init__(
+        self, learner: Learner, update: UpdateProgram, longer: UpdateProgram | None
+    ) -> None:
+        self.learner, self.update, self.longer = learner, update, longer
         self.names = update.leaves.names
         self.count = len(self.names)
         self.runs = Interventions(update)
@@ -133,7 +163,7 @@ class _Measurement:
             rows=rows,
             declared=tuple(rule.needs),
             unknown=tuple(sorted(unknown)),
-            measured=measured_needs(
+            measured=decided_needs(
                 rows,
                 moves_in_rounds=rule.coupled and update.hops_per_round is not None,
                 **found,
@@ -171,10 +201,12 @@ class _Measurement:
             crossings=self.crossings[leaf] if self.reads[leaf] else 0,
             rank=self.ranks[leaf],
             depth=value.depth,
+            values=update.values(leaf),
             held=value.gap,
             apart=value.apart,
             stored_bytes=update.bytes_of(value, "stack"),
             carried_bytes=update.bytes_of(value, "carry"),
+            longer_bytes=self.longer_bytes(leaf),
             slopes=tuple(n for n, changed in self.slopes.items() if changed[leaf]),
             possible_slopes=tuple(n for n in self.slopes if n in value.slopes),
             coupled=self.coupled[leaf],
@@ -287,6 +319,13 @@ class _Measurement:
         )
 
     # ---- The state, and loops.
+
+    def longer_bytes(self, leaf: int) -> tuple[int, int] | None:
+        """What loops over the longer sequence keep, and what they carry."""
+        if self.longer is None:
+            return None
+        value, bytes_of = self.longer.of_grads[leaf], self.longer.bytes_of
+        return bytes_of(value, "stack"), bytes_of(value, "carry")
 
     def state_learns(self) -> bool:
         """Whether feedback weights in the state change with what was computed."""

@@ -17,7 +17,7 @@ _HOPS_OF_A_MECHANISM = 2
 _NEIGHBOURS = 3
 
 
-def measured_needs(
+def decided_needs(
     rows: Sequence[LeafLocality],
     *,
     hops_per_round: float | None,
@@ -32,15 +32,16 @@ def measured_needs(
     hidden = [row for row in rows if row.hidden]
     found = {
         "weight transport": _transport(rows, state_both_ways),
+        # Of several updates in one call, only the last can be told.
+        "separate phases": None if moves_in_rounds else _phases(hidden),
         "global error": _global_error(hidden, hops_per_round, outputs),
         "global reward": _global_reward(hidden, outputs),
         "stored activities": _stored(hidden, backward_in_time),
         "derivative of the nonlinearity": _derivative(rows, derivatives),
-        # Of several updates in one call, only the last can be told.
         "update locking": None if moves_in_rounds else _locking(hidden),
         "second network": state_learns,
         "labels in every layer": _labels(hidden, outputs),
-        "backward through time": backward_in_time,
+        "backward through time": _backward(hidden, backward_in_time),
     }
     return {need: bool(each) for need, each in found.items() if each is not None}
 
@@ -54,6 +55,27 @@ def _transport(rows: Sequence[LeafLocality], state_both_ways: bool) -> bool | No
     # Through a read-out of the rule's own an error returns by the same weights.
     none = all(level == "none" for level in levels) and not state_both_ways
     return False if none else None
+
+
+def _phases(hidden: Sequence[LeafLocality]) -> bool | None:
+    """False if each unit has one value, and nothing comes back from the output.
+
+    Several values may be found one after another or side by side, as in two
+    compartments of a unit; and a signal may come back beside the activities, or in
+    their place. Neither is in the program, which has no clock.
+    """
+    if not hidden or any(row.values != 1 for row in hidden):
+        return None
+    back = any(row.output or row.label_number or row.reads_output for row in hidden)
+    return None if back else False
+
+
+def _backward(
+    hidden: Sequence[LeafLocality], backward_in_time: bool | None
+) -> bool | None:
+    """A loop that runs backwards over a fixed number of steps is not decided."""
+    grows = [row.stores_more for row in hidden if row.stores_more is not None]
+    return None if backward_in_time and grows and not any(grows) else backward_in_time
 
 
 def _locking(hidden: Sequence[LeafLocality]) -> bool | None:
@@ -109,12 +131,24 @@ def _global_reward(hidden: Sequence[LeafLocality], outputs: int) -> bool | None:
         return None
     told = [r for r in hidden if r.label or r.output or r.label_number]
     if not told:
-        return False
+        return None if _compares_inputs(hidden) else False
     if all(r.label is None and r.output is None for r in told):
         return True
     if all(r.rank in (0, 1) for r in told):
         return True if any(r.rank for r in told) else None
-    return None if _comes_with_the_input(hidden) else False
+    # One number may come beside a vector.
+    beside = any(r.label_number for r in hidden)
+    return None if beside or _comes_with_the_input(hidden) else False
+
+
+def _compares_inputs(hidden: Sequence[LeafLocality]) -> bool:
+    """Whether a rule without label or output passes several inputs.
+
+    Which of them is to be preferred is a constant of the program, and they are there at
+    the same time.
+    """
+    told = any(row.label or row.output or row.label_number for row in hidden)
+    return not told and any((row.values or 1) > 1 for row in hidden)
 
 
 def _comes_with_the_input(hidden: Sequence[LeafLocality]) -> bool:
@@ -131,6 +165,8 @@ def _stored(
     """Whether activities are held longer, the farther a layer is from the output."""
     if backward_in_time is not None:
         # Without a backward loop, what is stacked may be used at its own step.
+        if any(row.stores_more is not None for row in hidden):
+            return any(row.stores_more for row in hidden)
         stored = any(row.stored_bytes for row in hidden)
         return (backward_in_time or None) if stored else False
     held = {row.distance: row.held for row in hidden if row.held > 0}
@@ -141,5 +177,7 @@ def _stored(
     passes = any(row.apart > _NEIGHBOURS for row in hidden)
     # The factor of the lowest leaf is the input, which is there all the time.
     waiting = [row.held for row in hidden if row.locked != "none"]
-    alone = len(ordered) < 2 and max(ordered, default=0) > 1
-    return None if passes or alone or (waiting and not any(waiting)) else False
+    longest = max([*ordered, *(row.apart for row in hidden)], default=0)
+    alone = len(ordered) < 2 and longest > 1
+    unclear = passes or alone or _compares_inputs(hidden)
+    return None if unclear or (waiting and not any(waiting)) else False

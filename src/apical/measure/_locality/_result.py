@@ -59,11 +59,15 @@ class LeafLocality:
       rank: the rank of the changes of the update as the label of one example changes;
         None without a label.
       depth: the longest chain of heavy operations to the update.
+      values: the number of values that the uses of the leaf take in one call, such as
+        those of several passes or of steps of settling; None in a loop over time.
       held: the heavy operations between the two factors of the last product.
       apart: the heavy operations between the two terms of the last difference, as of
         two passes.
       stored_bytes: what loops keep of every step for the update.
       carried_bytes: what loops carry to the next step.
+      longer_bytes: those two with `longer`: what loops keep, and what they carry, in a
+        longer sequence; None without it.
       slopes: the nodes whose derivative of the nonlinearity is used.
       possible_slopes: those whose derivative the static pass does not exclude.
       coupled: whether the update is not a sum over the examples.
@@ -88,14 +92,23 @@ class LeafLocality:
     crossings: int
     rank: int | None
     depth: float
+    values: int | None
     held: float
     apart: float
     stored_bytes: int
     carried_bytes: int
+    longer_bytes: tuple[int, int] | None
     slopes: tuple[str, ...]
     possible_slopes: tuple[str, ...]
     coupled: bool | None
     state_bytes: int
+
+    @property
+    def stores_more(self) -> bool | None:
+        """Whether loops hold at least half as much again in the longer sequence."""
+        if self.longer_bytes is None:
+            return None
+        return sum(self.longer_bytes) > 1.5 * (self.stored_bytes + self.carried_bytes)
 
     @property
     def hidden(self) -> bool:
@@ -178,8 +191,8 @@ class Locality:
 
 _HEAD = (
     *("leaf", "transport", "through", "second", "locked", "distance", "label"),
-    *("output", "rank", "depth", "held", "stored", "carried", "slopes", "coupled"),
-    *("copied", "state"),
+    *("output", "rank", "depth", "values", "held", "stored", "carried", "longer"),
+    *("slopes", "coupled", "copied", "state"),
 )
 
 
@@ -197,9 +210,9 @@ def _cells(row: LeafLocality) -> tuple[str, ...]:
     label = text(row.label) + ("" if number is None else f" (one number: {number})")
     cells = (
         *(row.name, row.transport, row.through, row.second, row.locked),
-        *(row.distance, label, row.output, row.rank, row.depth, row.held),
-        *(row.stored_bytes, row.carried_bytes, row.slopes, row.coupled),
-        *(row.copied, row.state_bytes),
+        *(row.distance, label, row.output, row.rank, row.depth, row.values, row.held),
+        *(row.stored_bytes, row.carried_bytes, row.longer_bytes, row.slopes),
+        *(row.coupled, row.copied, row.state_bytes),
     )
     return tuple(map(text, cells))
 

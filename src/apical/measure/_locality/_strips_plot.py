@@ -1,4 +1,4 @@
-"""A picture of needs: a strip for each rule, a square for each need."""
+"""A picture of needs: a strip for each rule, a square for each need, and costs."""
 
 from __future__ import annotations
 
@@ -7,15 +7,20 @@ from typing import Any
 
 from ...rules._base import NEEDS
 from ...spiking._axes import current_axes
+from .._cost import Cost
 from ._result import Locality
 
 _SIZE = 0.8  # of a square
+# The columns of costs, as ratios to backpropagation: title and field.
+_COSTS = (("time", "seconds"), ("memory", "memory_bytes"), ("depth", "depth"))
+_WIDTH = 2.0  # of a column of costs, in squares
 
 
 def plot_needs(
     found: Sequence[Locality],
     *,
     labels: Sequence[str] | None = None,
+    costs: Sequence[Cost] | None = None,
     colors: tuple[str, str] = ("tab:blue", "tab:red"),
     ax: Any = None,
 ) -> Any:
@@ -23,11 +28,13 @@ def plot_needs(
 
     A full square is a need that was measured, an empty one a need that was excluded. A
     dot is a need that is declared and was not decided. A frame in the second colour
-    marks a difference between declaration and measurement.
+    marks a difference between declaration and measurement. Beside a strip there are the
+    rule's time, memory and sequential depth, divided by those of backpropagation.
 
     Args:
       found: the result of `locality` for each rule, the first on top.
       labels: the name of each strip; by default that of the rule.
+      costs: what `cost` measured of each rule; None: no costs.
       colors: the colour of needs, and that of differences.
       ax: matplotlib axes; None: the current ones of `matplotlib.pyplot`.
 
@@ -36,7 +43,7 @@ def plot_needs(
 
     Raises:
       ImportError: where matplotlib is not installed (it is in `apical[lab]`).
-      ValueError: for no result, and for another number of labels.
+      ValueError: for no result, and for another number of labels or costs.
 
     Example:
       >>> import jax.numpy as jnp, apical
@@ -57,22 +64,41 @@ def plot_needs(
             f"`labels` must have one name for each of the {len(found)} rules, not "
             f"{len(names)}."
         )
+    if costs is not None and len(costs) != len(found):
+        raise ValueError(
+            f"`costs` must have the cost of each of the {len(found)} rules, not "
+            f"{len(costs)}."
+        )
     axes = current_axes("apical.measure.plot_needs") if ax is None else ax
     for y, each in enumerate(found):
         different = {m.need for m in each.mismatches}
         for x, need in enumerate(NEEDS):
             _draw(axes, x, y, each, need, colors, need in different)
-    axes.set_xlim(-0.5, len(NEEDS) - 0.5)
+    ticks = dict(enumerate(NEEDS)) | (_draw_costs(axes, costs) if costs else {})
+    axes.set_xlim(-0.5, max(ticks) + (_WIDTH / 2 if costs else 0.5))
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_aspect("equal")
     axes.set_yticks(range(len(names)), names)
-    axes.set_xticks(range(len(NEEDS)), NEEDS, rotation=45, ha="left")
+    axes.set_xticks(list(ticks), list(ticks.values()), rotation=45, ha="left")
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
     axes.grid(visible=False)
     for spine in axes.spines.values():
         spine.set_visible(False)
     return axes
+
+
+def _draw_costs(axes: Any, costs: Sequence[Cost]) -> dict[float, str]:
+    """Write the costs beside the strips; the titles of their columns by position."""
+    titles: dict[float, str] = {}
+    for column, (title, name) in enumerate(_COSTS):
+        x = len(NEEDS) + _WIDTH * (column + 0.25)
+        titles[x] = title
+        for y, each in enumerate(costs):
+            ratio = getattr(each.ratio, name)
+            said = "?" if ratio is None else f"{ratio:.1f}"
+            axes.text(x, y, said, ha="center", va="center", fontsize="small")
+    return titles
 
 
 def _draw(

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from ...circuit import (
@@ -18,6 +19,7 @@ from ...circuit import (
     Partition,
     Use,
     shapes_of,
+    stochastic_nodes,
     trace_program,
     weight_uses,
 )
@@ -51,8 +53,9 @@ class UpdateProgram:
         args: tuple[Any, ...],
     ) -> None:
         self.circuit: Circuit = learner.circuit(params, *args)
-        # A unit in a loop may have another nonlinearity at every step.
-        self.derivatives = not self.circuit.has_loop
+        # A unit in a loop may have another nonlinearity at every step; that of a
+        # stochastic unit is the rule's.
+        self.derivatives = not (self.circuit.has_loop or stochastic_nodes(self.circuit))
         self.uses: tuple[Use, ...] = weight_uses(self.circuit)
         has_aux = bool(learner.description.get("has_aux", False))
         self._loss = MarkedLoss(learner.circuit, has_aux, self.derivatives)
@@ -131,8 +134,11 @@ class UpdateProgram:
             for leaf in range(len(self.learned)):
                 if value.hops.get(f"leaf {leaf}", (0.0, 0.0))[1] >= 1:
                     after[leaf] |= self.uses[number].leaves
+        # A weight that comes after itself in a loop comes after others in time alone.
+        in_time = {k for k, found in enumerate(after) if k in found}
+        in_time = in_time if self.circuit.has_loop else set[int]()
         return tuple(
-            frozenset(k for k in found if k != leaf and leaf not in after[k])
+            frozenset(k for k in found - in_time if k != leaf and leaf not in after[k])
             for leaf, found in enumerate(after)
         )
 
@@ -279,11 +285,50 @@ class UpdateProgram:
 
         return run
 
+    @cached_property
+    def results(self) -> dict[int, list[np.ndarray]]:
+        """The different values that the result of each use takes, by its number."""
+        found: dict[int, list[np.ndarray]] = {}
+
+        def keep(number: int, value: Any) -> None:
+            kept, value = found.setdefault(number, []), np.asarray(value)
+            if not any(_alike(value, each) for each in kept):
+                kept.append(value)
+
+        def at_mark(name: str, value: Any) -> Any:
+            if name.startswith(USE_MARKS.result):
+                number = int(name.removeprefix(USE_MARKS.result))
+                jax.debug.callback(lambda x: keep(number, x), value)
+            return value
+
+        @jax.jit
+        def run(inputs: Any) -> Any:
+            learned = [Copies(each, each, each) for each in inputs[: len(self.learned)]]
+            inputs = [*learned, *inputs[len(self.learned) :]]
+            return CopiesPass(self.program, self.static, at_mark)(inputs)
+
+        jax.block_until_ready(run(self.inputs()))
+        jax.effects_barrier()
+        return found
+
+    def values(self, leaf: int) -> int | None:
+        """The most values that a use of a leaf takes in one call; None in a loop."""
+        if self.circuit.has_loop:
+            return None  # every step has its own
+        uses = [i for i, use in enumerate(self.uses) if leaf in use.leaves]
+        return max((len(self.results.get(i, ())) for i in uses), default=0)
+
 
 def _kept(number: int, array: Any) -> Value:
     """What is known of an array of the state."""
     axes = tuple(range(jnp.ndim(array)))
     return Value(raw={Source("state", number): Raw(axes=axes)})
+
+
+def _alike(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two values differ by rounding alone."""
+    size = np.max(np.abs(a), initial=0)
+    return a.shape == b.shape and np.allclose(a, b, rtol=1e-4, atol=1e-5 * size)
 
 
 def _numbers(x: jax.Array) -> jax.Array:
