@@ -24,7 +24,7 @@ DOOR = PACKAGE / "circuit" / "_jaxpr.py"
 ROOMS = (
     *("circuit", "optim", "spiking", "rules", "measure", "testing"),
     "apical",
-    *("interop", "lab", "claims", "cli", "__main__"),
+    *("interop", "lab", "claims", "report", "cli", "__main__"),
 )
 
 

@@ -6,6 +6,7 @@ try:
     from apical.cli._app import app as app
     from apical.cli._claims import claims as claims
     from apical.cli._compare import compare as compare
+    from apical.cli._report import report as report
     from apical.cli._rules import rules as rules
     from apical.lab._errors import MissingPackage
     from apical.lab.report._terminal import replace_unencodable
