@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from apical.lab._registry import CONTROL
 from apical.lab.report._summary import BASELINES, shown_above, standing
-from apical.report._placement import NO, YES, Needs
+from apical.report._placement import NO, OPEN, YES, Needs
 from apical.report._results import RuleResult
 
 _SAME_DIRECTION = 0.99  # of the alignment: the direction of the gradient
@@ -39,6 +39,7 @@ class Findings(NamedTuple):
         single: with one seed, so that nothing is shown.
         above_control: shown to be above the control.
         question: without weight transport, unlocked, with a scalar signal.
+        not_excluded: those that may be so, because a need is not decided.
         nearly: without weight transport, and unlocked.
         highest: those placed as possible or plausible that are not shown to be below
             backpropagation, and are shown to be above the control.
@@ -53,6 +54,7 @@ class Findings(NamedTuple):
     single: list[str]
     above_control: list[str]
     question: list[str]
+    not_excluded: list[str]
     nearly: list[str]
     highest: list[str]
 
@@ -79,6 +81,7 @@ def findings(entries: Sequence[Entry], places: Sequence[str]) -> Findings:
         **by_standing,
         above_control=better,
         question=_where(rules, no=_UNLOCKED, yes=("global reward",)),
+        not_excluded=[each.name for each in rules if _may_answer(each.needs)],
         nearly=_where(rules, no=_UNLOCKED),
         highest=[
             each.name
@@ -102,6 +105,13 @@ def _where(
         if all(each.needs[need] == NO for need in no)
         and all(each.needs[need] == YES for need in yes)
     ]
+
+
+def _may_answer(needs: Needs) -> bool:
+    """Whether a need that is not decided leaves the question open."""
+    words = [needs[need] for need in _UNLOCKED]
+    signal = needs["global reward"]
+    return YES not in words and signal != NO and OPEN in (*words, signal)
 
 
 def _of(entry: Entry) -> RuleResult:

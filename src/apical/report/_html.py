@@ -58,7 +58,7 @@ class Card(NamedTuple):
         text: family, first line, and why it is not compared.
         result: on the task, or None.
         needs: "yes", "no" or "not decided" by need.
-        declared: the needs that a rule of the user's declares, or None.
+        declared: the needs that the rule declares, where none was measured; or None.
         placed: where the needs place it; None for the control.
         claims: about it, with their kept verdicts.
         plot: the small plot, or None without a result.
@@ -174,7 +174,7 @@ def _content(results: TaskResults) -> dict[str, Any]:
 def _card(text: RuleText, results: TaskResults) -> Card:
     name, result = text.name, results.rules.get(text.name)
     needs = dict(needs_of(name))
-    declared = result.declared if result else None
+    declared = result.declared if result and result.declared else text.declared
     mine = None if name == CONTROL else placed(needs)
     ran = result is not None and result.status in ("ok", "unfinished")
     return Card(
@@ -215,7 +215,9 @@ def _difference(name: str, value: Interval) -> Cell:
     if name in BASELINES or math.isnan(value.mean):
         return Cell(_DASH, math.nan)
     word = standing(value)
-    return Cell(points(value) if word == "single" else f"{points(value)} {word}", value.mean)
+    return Cell(
+        points(value) if word == "single" else f"{points(value)} {word}", value.mean
+    )
 
 
 def _above_control(name: str, value: Interval) -> Cell:

@@ -1,4 +1,4 @@
-"""What each rule needs: measured where it was, and otherwise as the rule declares it."""
+"""What each rule needs: measured where it was, otherwise as the rule declares it."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ PLAUSIBLE = "plausible"
 UNPLACED = "not placed"
 PLACES = (PLAUSIBLE, POSSIBLE, IMPOSSIBLE, UNPLACED)
 
-# Of each need: what it asks of a cell or a circuit decides how far it keeps a rule down.
+# What a need asks of a cell or a circuit decides how far it keeps a rule down.
 EXCLUDING = ("weight transport", "backward through time")
 COORDINATING = (
     *("separate phases", "global error", "stored activities", "update locking"),
@@ -26,7 +26,7 @@ COORDINATING = (
 )
 HARMLESS = ("global reward", "derivative of the nonlinearity", "signed error units")
 
-# Needs that a network without a loop cannot have, so that "not decided" excludes nothing.
+# A network without a loop cannot have them: there "not decided" excludes nothing.
 _OF_LOOPS = ("backward through time",)
 
 

@@ -34,12 +34,14 @@ class RuleText(NamedTuple):
         name: in `apical rules`, or in a comparison.
         family: the title of its family.
         summary: the first line of its docstring.
+        declared: the needs that it declares; None if only a comparison knows them.
         why_not: why a comparison does not run it, or "".
     """
 
     name: str
     family: str
     summary: str
+    declared: tuple[str, ...] | None = None
     why_not: str = ""
 
 
@@ -67,10 +69,13 @@ def rule_texts(compared: Iterable[str]) -> list[RuleText]:
 def _named(name: str, rule: Any, why_not: str = "") -> RuleText:
     summary = (inspect.getdoc(type(rule)) or "").partition("\n")[0]
     folder = type(rule).__module__.split(".")[2]
-    return RuleText(name, FAMILIES.get(folder, YOURS), summary, why_not)
+    family = FAMILIES.get(folder, YOURS)
+    return RuleText(name, family, summary, tuple(rule.needs), why_not)
 
 
 def _compared(name: str) -> RuleText:
     """A rule of the user's, or a named one with arguments."""
     spec = find_spec(name)
-    return RuleText(name, YOURS, "") if spec is None else _named(name, spec.make())
+    if spec is None:
+        return RuleText(name, YOURS, "")
+    return _named(name, spec.make())._replace(declared=None)

@@ -100,7 +100,10 @@ const judge = () => {
     .filter((row) => row.cells[1].textContent !== "control")
     .map((row) => {
       const words = wordsOf(row);
-      const least = able.reduce((all, one, i) => (words[i] === "no" ? all : all * one), 1);
+      // What only a network with a loop can need counts where it was found.
+      const counts = (i) =>
+        words[i] === "yes" || (words[i] !== "no" && !("ofLoops" in inputs[i].dataset));
+      const least = able.reduce((all, one, i) => (counts(i) ? all * one : all), 1);
       const hardest = Math.min(1, ...able.filter((_, i) => words[i] === "yes"));
       return { name: row.cells[0].textContent, least, most: hardest, better: row.dataset.better === "yes" };
     })
