@@ -20,7 +20,7 @@ def run(*words):
 def folder(tmp_path_factory):
     path, found = tmp_path_factory.mktemp("compared"), whole()
     with open_folder(path, found.settings, force=False, resume=False) as store:
-        for name in ("records", "layers", "trials", "costs"):
+        for name in ("records", "layers", "costs"):
             for line in getattr(found, name):
                 getattr(store, name).write(line)
     return path

@@ -63,7 +63,7 @@ def test_the_results_of_a_comparison_are_its_rows():
 
 
 def test_a_model_that_was_not_compared_and_an_empty_comparison_are_refused():
-    with pytest.raises(LabError, match="no model is called .lenet."):
+    with pytest.raises(LabError, match=r"no model is called 'lenet'"):
         results_of(whole(), "lenet")
     with pytest.raises(LabError, match="no records yet"):
         results_of(comparison([]))

@@ -43,8 +43,8 @@ def test_a_single_need_keeps_a_rule_as_low_as_its_kind(need):
 
 @pytest.mark.parametrize("need", NEEDS)
 def test_what_is_not_decided_never_raises_a_rule(need):
-    for others in itertools.product((NO, YES), repeat=2):
-        rest = NOTHING | dict(zip(("update locking", EXCLUDING[1]), others))
+    for locking, time in itertools.product((NO, YES), repeat=2):
+        rest = NOTHING | {"update locking": locking, "backward through time": time}
         decided = [placed(rest | {need: word}).place for word in (NO, YES)]
         undecided = placed(rest | {need: OPEN}).place
         assert HEIGHT[undecided] <= max(HEIGHT[place] for place in decided)
