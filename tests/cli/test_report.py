@@ -46,7 +46,7 @@ def test_what_cannot_be_is_refused_with_what_to_do(folder, tmp_path):
     cases = {
         ("--model", "mlp"): "give its folder by --results too",
         ("--results", tmp_path / "none"): "was another --out used?",
-        ("--results", folder, "--model", "mlpp"): "There are: mlp, cnn",
+        ("--results", folder, "--model", "mlpp"): "Did you mean 'mlp'?",
         ("--out", tmp_path): "name another file with --out",
     }
     for words, message in cases.items():

@@ -14,6 +14,7 @@ import pytest
 import apical.claims
 import apical.interop.nir
 import apical.lab
+import apical.report
 import apical.rules.tools
 import apical.testing
 from apical.lab import _registry, _rule_spec
@@ -30,7 +31,8 @@ PAGES = sorted((ROOT / "docs").rglob("*.md"))
 CHOICE = rule_requirements.PAGE.read_text("utf-8")
 MODULES = [
     *(apical, apical.rules, apical.rules.tools, apical.measure, apical.optim),
-    *(apical.spiking, apical.testing, apical.lab, apical.claims, apical.interop.nir),
+    *(apical.spiking, apical.testing, apical.lab, apical.claims),
+    *(apical.report, apical.interop.nir),
 ]
 
 

@@ -27,7 +27,7 @@ from apical.lab.report._summary import BAND, BASELINES, Interval, standing
 from apical.lab.report.figures._style import NAMED
 from apical.report._claims_of_rules import RULES_OF_CLAIMS, claims_of
 from apical.report._findings import Entry, findings
-from apical.report._needs import are_measured, needs_of
+from apical.report._needs import needs_of
 from apical.report._palette import COLOURS
 from apical.report._placement import (
     COORDINATING,
@@ -145,7 +145,6 @@ def _content(results: TaskResults) -> dict[str, Any]:
         "results": results,
         "version": __version__,
         "palette": {**NAMED, **COLOURS},
-        "measured": are_measured(),
         "needs": NEEDS,
         "columns": [column.format(results.score) for column in COLUMNS],
         "cards": cards,
