@@ -45,6 +45,7 @@ def test_kept_numbers_are_fractions_and_have_the_costs():
     assert mine.alignment == tuple(line["alignment"])
     for name, each in found.items():
         assert not math.isnan(each.depth + each.memory + each.time), name
+    assert "default" in kept_results().note
     assert found[BASELINE].depth == found[BASELINE].memory == 1
 
 

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 from apical.lab import LabError
 from apical.lab._errors import resolve_names
-from apical.lab._registry import BASELINE
 from apical.lab.report._html import rerun_command
 from apical.lab.report._summary import BASELINES, Interval, Row
 from apical.lab.report._terminal_table import tuning
@@ -62,12 +61,14 @@ class TaskResults(NamedTuple):
         command: what repeats the comparison.
         score: what is measured on the test part, `"accuracy"` or `"R²"`.
         rules: the results by the name of the rule.
+        note: what the reader must know of the numbers.
     """
 
     task: str
     command: str
     score: str
     rules: Mapping[str, RuleResult]
+    note: str = ""
 
 
 # ---- The results that the repository keeps
@@ -84,7 +85,8 @@ def kept_results() -> TaskResults:
     """
     found = json.loads(FILE.read_text("utf-8"))
     rules = {name: _kept(line) for name, line in found["rules"].items()}
-    return TaskResults(found["task"], found["command"], found["score"], rules)
+    words = (found[name] for name in ("task", "command", "score"))
+    return TaskResults(*words, rules, found["note"])
 
 
 def _kept(line: Mapping[str, Any]) -> RuleResult:
@@ -165,10 +167,3 @@ def _of_row(row: Row) -> RuleResult:
         depth=row.depth / row.depth_of_backpropagation,
         declared=tuple(row.needs),
     )
-
-
-def baseline_of(result: RuleResult, results: TaskResults) -> RuleResult | None:
-    """Backpropagation of the loss that a rule descends, if it was compared."""
-    there = [results.rules[name] for name in BASELINES if name in results.rules]
-    same = [each for each in there if each.descends == result.descends]
-    return same[0] if same else results.rules.get(BASELINE)
