@@ -85,8 +85,7 @@ def kept_results() -> TaskResults:
     """
     found = json.loads(FILE.read_text("utf-8"))
     rules = {name: _kept(line) for name, line in found["rules"].items()}
-    words = (found[name] for name in ("task", "command", "score"))
-    return TaskResults(*words, rules, found["note"])
+    return TaskResults(**found | {"rules": rules})
 
 
 def _kept(line: Mapping[str, Any]) -> RuleResult:
