@@ -63,6 +63,25 @@ RULES_OF_CLAIMS: Mapping[str, tuple[str, ...]] = {
     "dreaming": (),
     "spn-fast": _PREDICTIVE,
     "gan-any-rule": (),
+    "pc-parallel": _PREDICTIVE,
+    "pc-streaming": ("predictive-coding-free",),
+    "pc-lesion": ("predictive-coding-free", "feedback-alignment"),
+    "pc-wins": ("predictive-coding-free",),
+    "fa-depth": ("feedback-alignment", "kolen-pollack", "weight-mirror"),
+    "robust-synapses": (
+        *("sign-concordance", "feedback-alignment", "kolen-pollack"),
+        *("weight-mirror", "direct-feedback-alignment"),
+    ),
+    "rate-derivative": ("equilibrium-propagation", "generec"),
+    "spectrum": (
+        *("weight-perturbation", "node-perturbation", "forward-gradient"),
+        *("direct-feedback-alignment", "feedback-alignment", "kolen-pollack"),
+        "sign-concordance",
+    ),
+    # About all rules, or about optimisers.
+    "sensitivity": (),
+    "power-sign": (),
+    "equal-bench": (),
 }
 
 

@@ -131,4 +131,4 @@ def _signals(
         ]
 
     found = both(learned.params, learned.statistics, learned.state)
-    return [tuple(map(np.asarray, layer)) for layer in found]
+    return [(np.asarray(a), np.asarray(b), np.asarray(c)) for a, b, c in found]

@@ -59,7 +59,7 @@ def damaged_synapses(
         late = jax.tree.map(lambda w: jnp.zeros((delay, *w.shape), w.dtype), params)
         return DamagedState(later, signs_like(params, drawn, wrong), late)
 
-    def update(updates: Any, state: DamagedState, params: Any = None) -> Any:
+    def update(updates: Any, state: Any, params: Any = None) -> Any:
         del params
         now, later = jax.random.split(state.key)
         xi = _numbers_like(updates, now, jax.random.normal)

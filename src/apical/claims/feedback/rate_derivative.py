@@ -15,7 +15,7 @@ from apical.claims._effect_size import effect, lines_where, paired_difference
 from apical.claims._plots import draw_over_epochs, draw_rows, panel_figure, rules_in
 from apical.claims._published_numbers import NOT_RUN
 from apical.claims._tasks import Size, baseline_and_control, comparison_task
-from apical.claims._verdict import Finding, Verdict, as_well_as_backprop, decide
+from apical.claims._verdict import Finding, Says, Verdict, as_well_as_backprop, decide
 from apical.claims.feedback._activity_changes import activity_changes
 from apical.claims.networks import tanh_net
 from apical.lab._registry import BASELINE, CONTROL
@@ -117,12 +117,13 @@ def judge(lines: Lines) -> Verdict:
 def _of_layer(lines: Lines, rule: str, layer: int) -> Iterator[Finding]:
     """The change against the error, and against that of other examples."""
     decides = rule == EQUILIBRIUM
-    for kind, margin, says in (
+    kinds: tuple[tuple[str, float, Says | None], ...] = (
         ("partial", CARRIES, "higher"),
         ("shuffled", NOTHING, "equal"),
         ("plain", CARRIES, None),
         ("activity", CARRIES, None),
-    ):
+    )
+    for kind, margin, says in kinds:
         found = correlations(lines, rule, layer, kind)
         what = f"{rule}, hidden layer {layer}: {_WORDS[kind]}"
         zero = dict.fromkeys(found, 0.0)

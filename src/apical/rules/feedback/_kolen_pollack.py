@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.core import Tracer
 
 from ...circuit import Circuit, WithFrozen
 from .._base import Credit, SearchSpace, cited, rule
@@ -167,7 +168,7 @@ class KolenPollack(BackwardPathRule):
             still = jax.tree.map(jnp.zeros_like, ones)
             memory, loss = optimizer.init(ones), jnp.ones(())
             moved, _ = updates_of(optimizer, still, memory, ones, loss)
-        if any(isinstance(m, jax.core.Tracer) for m in jax.tree.leaves(moved)):
+        if any(isinstance(m, Tracer) for m in jax.tree.leaves(moved)):
             raise ValueError(
                 "KolenPollack needs an `optimizer` without weight decay. It cannot be "
                 "checked where a number of the optimiser is traced, as a step size "
