@@ -57,7 +57,7 @@ def picture(family: str) -> str:
     """Accuracy against alignment, if there is any, beside the strips of needs."""
     names = names_of(family)
     compared = [name for name in names if name in every()[TUNED]]
-    height = max(4.6 if compared else 2.6, 2.0 + 0.36 * len(names))
+    height = (5.4 if compared else 2.2) + 0.2 * len(names)
     with figure_style():
         figure = new_figure(height, layout="constrained")
         if compared:
@@ -95,7 +95,8 @@ def scatter(axes: Any, family: list[str]) -> None:
     handles = [legend_handle(looks[name], name) for name in shown]
     for handle in handles:
         handle.set_linestyle("none")
-    axes.legend(handles=handles, loc="lower right", fontsize=8)
+    below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16), "ncols": 2}
+    axes.legend(handles=handles, fontsize=8, **below)
     axes.set(xlabel="alignment of the hidden layers after training", ylim=(None, 101))
     axes.set_title(
         "accuracy on the digits (%, bars: 95 % intervals); grey: other rules"

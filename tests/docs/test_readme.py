@@ -11,7 +11,11 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGES = [
     str(page.relative_to(ROOT))
-    for page in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
+    for page in [
+        ROOT / "README.md",
+        *sorted(ROOT.glob("docs/*.md")),
+        *sorted(ROOT.glob("docs/rules/*.md")),
+    ]
     if "```python" in page.read_text("utf-8")
 ]
 
