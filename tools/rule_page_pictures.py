@@ -38,7 +38,7 @@ class Strip(NamedTuple):
     mismatches: tuple[Difference, ...]
 
 
-def strip(name: str) -> Strip:
+def needs_of(name: str) -> Strip:
     """The strip of one rule."""
     found = needs_table()[name]
     decided = {
@@ -60,12 +60,14 @@ def picture(family: str) -> str:
     height = (5.4 if compared else 2.2) + 0.2 * len(names)
     with figure_style():
         figure = new_figure(height, layout="constrained")
+        # Slanted labels reach beyond the box that the layout knows.
+        figure.get_layout_engine().set(h_pad=0.25, w_pad=0.15)
         if compared:
             left, right = figure.subplots(1, 2, width_ratios=(5, 5))
             scatter(left, compared)
         else:
             right = figure.subplots()
-        strips: Any = [strip(name) for name in ("backpropagation", *names)]
+        strips: Any = [needs_of(name) for name in ("backpropagation", *names)]
         plot_needs(strips, ax=right)
         return render(figure).svg
 
@@ -95,9 +97,7 @@ def scatter(axes: Any, family: list[str]) -> None:
     handles = [legend_handle(looks[name], name) for name in shown]
     for handle in handles:
         handle.set_linestyle("none")
-    below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16), "ncols": 2}
+    below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.12), "ncols": 2}
     axes.legend(handles=handles, fontsize=8, **below)
     axes.set(xlabel="alignment of the hidden layers after training", ylim=(None, 101))
-    axes.set_title(
-        "accuracy on the digits (%, bars: 95 % intervals); grey: other rules"
-    )
+    axes.set_title("accuracy on the digits (%) over alignment; grey: others")

@@ -69,7 +69,7 @@ def test_the_picture_shows_every_rule_of_its_page(family):
 
 
 def test_strips_are_those_of_the_measured_needs():
-    found = pictures.strip("sign-concordance")
+    found = pictures.needs_of("sign-concordance")
     assert found.measured["weight transport"] is True
     assert found.measured["global error"] is False
     assert "separate phases" not in found.measured
