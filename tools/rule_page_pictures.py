@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from every_rule_tables import TUNED
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from rule_page_sections import FAMILIES
 from rule_pages import every
 
@@ -59,9 +60,9 @@ def picture(family: str) -> str:
     compared = [name for name in names if name in every()[TUNED]]
     height = (5.4 if compared else 2.2) + 0.2 * len(names)
     with figure_style():
-        figure = new_figure(height, layout="constrained")
         # Slanted labels reach beyond the box that the layout knows.
-        figure.get_layout_engine().set(h_pad=0.25, w_pad=0.15)
+        layout = ConstrainedLayoutEngine(h_pad=0.25, w_pad=0.15)
+        figure = new_figure(height, layout=layout)
         if compared:
             left, right = figure.subplots(1, 2, width_ratios=(5, 5))
             scatter(left, compared)
@@ -100,4 +101,5 @@ def scatter(axes: Any, family: list[str]) -> None:
     below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.12), "ncols": 2}
     axes.legend(handles=handles, fontsize=8, **below)
     axes.set(xlabel="alignment of the hidden layers after training", ylim=(None, 101))
+    axes.set_ylim(bottom=max(0, axes.get_ylim()[0]))
     axes.set_title("accuracy on the digits (%) over alignment; grey: others")
