@@ -3,8 +3,9 @@
     python tools/rule_pages.py
 
 The tables stand between two comments of each page. They are made of
-`results/every-rule.json`, the table of measured needs that is in the package, the
-verdicts of claims, docs/choose-a-rule.md (counted costs) and docs/rules-and-models.md.
+`results/every-rule.json` and `results/rule-costs.json`, the table of measured needs
+that is in the package, the verdicts of claims, docs/choose-a-rule.md (depths of other
+rules) and docs/rules-and-models.md.
 `tests/docs/test_rule_pages.py` compares them with the pages.
 """
 
@@ -28,11 +29,13 @@ from apical.measure import needs_table
 ROOT = Path(__file__).parents[1]
 PAGES, PICTURES = ROOT / "docs" / "rules", ROOT / "docs" / "images" / "rules"
 BASELINES = {"cross-entropy": BASELINE, "squared-error": SQUARED}
+COUNTED = "sequential depth"  # of rules without a row in the comparison
 _LONGER = {run: f"accuracy %: {run}" for run in LONGER}
 ROWS = (
     *("compared", "accuracy %", "backprop of the same loss"),
     *("untrained hidden layers", "− backprop", "above the control"),
-    *(*_LONGER.values(), "alignment", "time, FLOPs", "sequential depth"),
+    *(*_LONGER.values(), "alignment", "time, FLOPs", "memory, sequential depth"),
+    COUNTED,
     *("needs, measured", "needs, excluded", "declared, not decided"),
     *("declared otherwise", "measured on", "needs, declared (not measured)"),
     "models",
@@ -73,7 +76,7 @@ def column(name: str, setting: Setting) -> dict[str, str]:
     return {
         **results(name),
         **needs(name),
-        **_only("sequential depth", depths().get(setting.counted)),
+        **({} if name in costs() else _only(COUNTED, depths().get(setting.counted))),
         **_only("models", models().get(setting.tried)),
     }
 
@@ -117,7 +120,14 @@ def results(name: str) -> dict[str, str]:
         **longer,
         "alignment": _arrow(line["alignment"]),
         "time, FLOPs": f"{line['time']:.1f}, {line['FLOPs']:.1f}",
+        "memory, sequential depth": "{memory:.1f}, {depth:.1f}".format(**costs()[name]),
     }
+
+
+@cache
+def costs() -> Any:
+    """Memory and depth of the same comparison."""
+    return json.loads((ROOT / "results" / "rule-costs.json").read_text("utf-8"))
 
 
 @cache
