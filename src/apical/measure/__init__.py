@@ -19,6 +19,7 @@ from ._locality import needs_table as needs_table
 from ._locality import plot_needs as plot_needs
 from ._regime import Regime as Regime
 from ._regime import regime as regime
+from ._sequential_depth import sequential_depth as sequential_depth
 from ._signal_alignment import SignalAgreement as SignalAgreement
 from ._signal_alignment import signal_alignment as signal_alignment
 from .kernel import PathKernel as PathKernel

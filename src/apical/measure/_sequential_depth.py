@@ -31,6 +31,14 @@ def sequential_depth(program: Program) -> int | None:
       result is carried, else in parallel; its stacked outputs are available after the
       last step. Of the branches of a `cond` the longest counts. None if a `while_loop`,
       or an unknown operation, contains a heavy one.
+
+    Example:
+      >>> import jax.numpy as jnp, apical
+      >>> from apical.circuit import trace_program
+      >>> w = jnp.ones((2, 2))
+      >>> program, _ = trace_program(lambda w: jnp.tanh(w @ w) @ w, w)
+      >>> apical.measure.sequential_depth(program)
+      2
     """
     try:
         return int(np.max(_chains(program.body), initial=0))

@@ -17,7 +17,7 @@ from jax import Array
 import apical
 from apical.circuit import trace_program
 from apical.claims.predictive_coding._untrained_networks import Problem
-from apical.measure._sequential_depth import sequential_depth
+from apical.measure import sequential_depth
 from apical.rules._numerics import NodeArrays, root_of_ratio, squared_norm
 from apical.rules.predictive_coding._energy import EnergyTerms
 from apical.rules.predictive_coding._free_prediction import FreePredictionEnergy

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import apical
 from apical.circuit import trace_program
 from apical.claims.predictive_coding._untrained_networks import Problem
-from apical.measure._sequential_depth import sequential_depth
+from apical.measure import sequential_depth
 from apical.rules._local_derivatives import LocalDerivatives, local_derivatives
 from apical.rules._numerics import squared_norm
 from apical.rules.predictive_coding._energy import EnergyTerms

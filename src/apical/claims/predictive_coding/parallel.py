@@ -29,7 +29,7 @@ from apical.claims.predictive_coding._untrained_networks import (
 from apical.lab.report.figures._style import write_in_panel
 from apical.lab.storage._jsonl import Line
 from apical.lab.training._tuning import SEEDS
-from apical.measure._sequential_depth import sequential_depth
+from apical.measure import sequential_depth
 from apical.rules._numerics import NodeArrays
 
 CLOSE = 0.99  # the cosine at which a gradient counts as reached

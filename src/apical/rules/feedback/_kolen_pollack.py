@@ -15,9 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.core import Tracer
 
-from ...circuit import Circuit, WithFrozen
+from ...circuit import Circuit, WithFrozen, is_concrete
 from .._base import Credit, SearchSpace, cited, rule
 from .._field_checks import check_fraction
 from .._inner_optimizers import updates_of
@@ -168,7 +167,7 @@ class KolenPollack(BackwardPathRule):
             still = jax.tree.map(jnp.zeros_like, ones)
             memory, loss = optimizer.init(ones), jnp.ones(())
             moved, _ = updates_of(optimizer, still, memory, ones, loss)
-        if any(isinstance(m, Tracer) for m in jax.tree.leaves(moved)):
+        if not is_concrete(moved):
             raise ValueError(
                 "KolenPollack needs an `optimizer` without weight decay. It cannot be "
                 "checked where a number of the optimiser is traced, as a step size "
