@@ -42,11 +42,13 @@ def pytest_configure(config):
 # Imported by tests that need torch, and run where it is.
 collect_ignore = ["support/torch_models.py"]
 
-# What depends on neither Python's version nor JAX's: texts, pages, verdicts, figures.
-# Those that the newest Python leaves out (`sweep`) run on the oldest all the same.
+# What depends on neither Python's version nor JAX's: texts, pages, verdicts, figures,
+# and what the lab adds to a learner. Those that the newest Python leaves out (`sweep`)
+# run on the oldest all the same.
 ONCE = (
     *("test_house.py", "claims", "cli", "docs", "examples", "interop", "tools"),
-    *("lab/data", "lab/report", "lab/storage", "lab/test_"),
+    *("lab/data", "lab/engines", "lab/report", "lab/run", "lab/storage", "lab/test_"),
+    *("lab/training", "report"),
 )
 
 

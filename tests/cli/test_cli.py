@@ -131,7 +131,7 @@ def test_options_reach_the_comparison(monkeypatch):
         "compare --data mnist --data-dir d --download --model cnn --model mlp",
         "--rules kolen-pollack,sign-concordance --epochs 3 --seeds 4 --batch-size 5",
         "--optimizer sgd --learning-rate 0.5 --loss squared-error --sweep 16",
-        "--out o --force",
+        "--device cpu --out o --force",
     )
     del seen["console"]
     assert {name: str(value) for name, value in seen.items()} == {
@@ -148,6 +148,8 @@ def test_options_reach_the_comparison(monkeypatch):
         "learning_rate": "0.5",
         "loss": "squared-error",
         "sweep": "16",
+        "device": "cpu",
+        "engine": "None",
         "out": "o",
         "force": "True",
         "callbacks": "[]",

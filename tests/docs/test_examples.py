@@ -31,6 +31,7 @@ def test_an_example_of_a_way_to_write_a_model_is_short():
 WAY = re.compile(r"(\w+) +lives +(\d+)  loss (\d\.\d+)  accuracy (0\.\d+)")
 
 
+@pytest.mark.slow
 def test_the_example_that_finds_rules_runs_and_finds_better_ones(capsys):
     example = runpy.run_path(str(FOLDER / "learned_rules.py"))
     few = {"updates": 12, "generations": 4, "candidates": 256, "tests": 100}

@@ -89,8 +89,8 @@ def claims_of(rule: str) -> dict[str, Kept]:
     """The claims about a rule with their kept verdicts, by id.
 
     Example:
-        >>> list(claims_of("equilibrium-propagation"))
-        ['ep-digits']
+        >>> list(claims_of("pepita"))
+        ['pepita-digits']
     """
     return {
         name: claim

@@ -78,6 +78,7 @@ def test_the_verdict_follows_from_what_the_halves_do(lines, word):
     assert claim.judge(lines).word == word
 
 
+@pytest.mark.slow
 def test_the_smallest_form_runs_settles_nothing_and_is_drawn(tmp_path):
     outcome = run_claim(claim.CLAIM, "smoke", tmp_path)
     assert {line["rule"] for line in outcome.lines} == set(claim.RULES)

@@ -1,5 +1,7 @@
 """Training: independent runs, and the same start for every rule."""
 
+from types import SimpleNamespace
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -209,7 +211,7 @@ def test_runs_of_a_model_with_a_loop_are_trained_one_by_one_on_a_cpu(monkeypatch
         return Trainer(TrainSetup(config), RULES["backpropagation"], runs)
 
     assert made().groups == [slice(0, 1), slice(1, 2)]
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(TrainSetup, "device", SimpleNamespace(platform="gpu"))
     assert made().groups == [slice(0, 2)]
 
 

@@ -127,7 +127,7 @@ def test_a_future_input_changes_no_past_update():
         learner(PARAMS, state, STILL, X[:20]).aux["state"],
         cut[20:],
     )
-    assert np.allclose(both.grads["first"], first + rest.grads["first"], rtol=1e-5)
+    assert np.allclose(both.grads["first"], first + rest.grads["first"], 1e-4, 1e-6)
 
 
 # ------------------------------------------------------------ what is not updated

@@ -59,7 +59,7 @@ def slices(runs: int, size: int) -> list[slice]:
 
     Example:
         >>> slices(5, 3)
-        [slice(0, 3, None), slice(3, 5, None)]
+        [slice(0, 2, None), slice(2, 5, None)]
     """
     ends = np.linspace(0, runs, math.ceil(runs / size) + 1).round().astype(int).tolist()
     return [slice(*pair) for pair in itertools.pairwise(ends)]
