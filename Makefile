@@ -6,7 +6,7 @@
 
 help:
 	@echo 'make demo    compare the learning rules on a small task; the results go to demo/'
-	@echo 'make test    lint, types and tests on the newest Python here, about 8 minutes'
+	@echo 'make test    lint, types and tests on the newest Python here, about 20 minutes'
 	@echo '             (make test-3.12: on that one)'
 	@echo 'make test-all  the same, then the tests on the oldest Python, with other cases'
 	@echo 'make bench   measure speed against backpropagation, try 1,000 random graphs,'
