@@ -58,7 +58,7 @@ def _transport(rows: Sequence[LeafLocality], state_both_ways: bool) -> bool | No
 
 
 def _phases(hidden: Sequence[LeafLocality]) -> bool | None:
-    """False if each unit has one value, and nothing comes back from the output.
+    """False if each unit has one value, and nothing comes back from layers above.
 
     Several values may be found one after another or side by side, as in two
     compartments of a unit; and a signal may come back beside the activities, or in
@@ -67,7 +67,9 @@ def _phases(hidden: Sequence[LeafLocality]) -> bool | None:
     if not hidden or any(row.values != 1 for row in hidden):
         return None
     back = any(row.output or row.label_number or row.reads_output for row in hidden)
-    return None if back else False
+    # A readout of a block of layers sends a signal back within the block.
+    waits = any(row.locked == "yes" for row in hidden)
+    return None if back or waits else False
 
 
 def _backward(
