@@ -1,9 +1,9 @@
 """Rules on larger models, for GPUs: time of a call against backpropagation.
 
 MLP and LeNet are those of the other lines with batches of 1,024. Beside them: ResNet-18
-on images of 32 x 32 (Liao 2016's variant of He et al. 2016: no pooling at the start,
-group normalisation), a transformer of six pre-norm blocks, and a recurrent layer of
-leaky integrate-and-fire units. Both of the larger ones also with 16-bit weights.
+(He et al. 2016) for images of 32 x 32, with a first convolution of 3 x 3, no pooling
+after it, and group normalisation; a transformer of six pre-norm blocks; and a recurrent
+layer of leaky integrate-and-fire units. The first two also with 16-bit weights.
 """
 
 from collections.abc import Iterator
@@ -24,10 +24,12 @@ from ._lines import BASE, Budget, attempted
 from ._models import (
     MODELS,
     Model,
+    affine,
     block_output,
     cross_entropy,
     dense,
     normalise,
+    random_batch,
     transformer_block,
     weights,
 )
@@ -101,9 +103,8 @@ def resnet(examples: int) -> Model:
         ],
         "readout": dense(rng, STAGES[-1], 10, gain=1.0),
     }
-    x = jnp.asarray(rng.standard_normal((examples, 32, 32, 3)), jnp.float32)
-    y = jnp.asarray(rng.integers(0, 10, examples))
-    return Model("resnet-18", resnet_loss, params, (x, y), convolutional=True)
+    args = random_batch(rng, (examples, 32, 32, 3), (examples,))
+    return Model("resnet-18", resnet_loss, params, args, convolutional=True)
 
 
 def resnet_loss(params: Any, x: jax.Array, labels: jax.Array) -> jax.Array:
@@ -117,8 +118,7 @@ def resnet_loss(params: Any, x: jax.Array, labels: jax.Array) -> jax.Array:
         if "shortcut" in block:
             h = _normalised_convolution(block["shortcut"], h, stride)
         h = jax.nn.relu(h + inner)
-    pooled = h.mean(axis=(1, 2))
-    logits = pooled @ params["readout"]["w"] + params["readout"]["b"]
+    logits = affine(params["readout"], h.mean(axis=(1, 2)))
     return cross_entropy(logits.astype(jnp.float32), labels)
 
 
@@ -163,17 +163,15 @@ def transformer(examples: int) -> Model:
         "norm": {"gain": jnp.ones(WIDTH), "b": jnp.zeros(WIDTH)},
         "readout": dense(rng, WIDTH, 10, gain=1.0),
     }
-    x = jnp.asarray(rng.standard_normal((examples, TOKENS, 32)), jnp.float32)
-    y = jnp.asarray(rng.integers(0, 10, (examples, TOKENS)))
-    return Model("transformer-6", transformer_loss, params, (x, y))
+    args = random_batch(rng, (examples, TOKENS, 32), (examples, TOKENS))
+    return Model("transformer-6", transformer_loss, params, args)
 
 
 def transformer_loss(params: Any, x: jax.Array, labels: jax.Array) -> jax.Array:
     """The mean over all tokens of the softmax cross-entropy."""
     h = x.astype(params["embed"]["w"].dtype)
-    h = h @ params["embed"]["w"] + params["embed"]["b"]
+    h = affine(params["embed"], h)
     for block in params["blocks"]:
         h = block_output(block, h)
-    h = normalise(params["norm"], h)
-    logits = h @ params["readout"]["w"] + params["readout"]["b"]
+    logits = affine(params["readout"], normalise(params["norm"], h))
     return cross_entropy(logits.astype(jnp.float32), labels)

@@ -42,8 +42,8 @@ def multilayer_loss(
     """Dense layers with a nonlinearity between them."""
     h = x
     for layer in params[:-1]:
-        h = activation(_affine(layer, h))
-    return cross_entropy(_affine(params[-1], h), labels)
+        h = activation(affine(layer, h))
+    return cross_entropy(affine(params[-1], h), labels)
 
 
 def lenet_loss(params: Any, x: jax.Array, labels: jax.Array) -> jax.Array:
@@ -65,23 +65,24 @@ def lstm_loss(params: Any, x: jax.Array, labels: jax.Array) -> jax.Array:
 
     zero = jnp.zeros((x.shape[0], params["hidden"].shape[0]))
     (h, _), _ = lax.scan(step, (zero, zero), jnp.swapaxes(x, 0, 1))
-    return cross_entropy(_affine(params["readout"], h), labels)
+    return cross_entropy(affine(params["readout"], h), labels)
 
 
 def transformer_loss(params: Any, x: jax.Array, labels: jax.Array) -> jax.Array:
     """One pre-norm block between a projection and a class for every token."""
-    h = block_output(params, _affine(params["embed"], x))  # (N, T, width)
-    return cross_entropy(_affine(params["readout"], h), labels)
+    h = block_output(params, affine(params["embed"], x))  # (N, T, width)
+    return cross_entropy(affine(params["readout"], h), labels)
 
 
 def block_output(block: Any, h: jax.Array) -> jax.Array:
     """A pre-norm block: attention of four heads, and two dense layers with GELU."""
     h = h + _attention(block, normalise(block["norm1"], h))
-    hidden = jax.nn.gelu(_affine(block["up"], normalise(block["norm2"], h)))
-    return h + _affine(block["down"], hidden)
+    hidden = jax.nn.gelu(affine(block["up"], normalise(block["norm2"], h)))
+    return h + affine(block["down"], hidden)
 
 
-def _affine(layer: Any, h: jax.Array) -> jax.Array:
+def affine(layer: Any, h: jax.Array) -> jax.Array:
+    """A dense layer."""
     return h @ layer["w"] + layer["b"]
 
 
@@ -115,12 +116,12 @@ def _attention(params: Any, h: jax.Array, heads: int = 4) -> jax.Array:
     n, t, width = h.shape
 
     def project(name: str) -> jax.Array:
-        return _affine(params[name], h).reshape(n, t, heads, width // heads)
+        return affine(params[name], h).reshape(n, t, heads, width // heads)
 
     query, key, value = project("query"), project("key"), project("value")
     scores = jnp.einsum("nqhd,nkhd->nhqk", query, key) / (width // heads) ** 0.5
     mixed = jnp.einsum("nhqk,nkhd->nqhd", jax.nn.softmax(scores), value)
-    return _affine(params["mix"], mixed.reshape(n, t, width))
+    return affine(params["mix"], mixed.reshape(n, t, width))
 
 
 def transformer_block(rng: np.random.Generator, width: int) -> dict[str, Any]:
@@ -150,9 +151,10 @@ def dense(
     return {"w": w, "b": jnp.zeros(columns)}
 
 
-def _batch(
+def random_batch(
     rng: np.random.Generator, shape: tuple[int, ...], labels: tuple[int, ...]
 ) -> tuple[jax.Array, jax.Array]:
+    """Normal numbers, and labels of ten classes."""
     x = jnp.asarray(rng.standard_normal(shape), jnp.float32)
     return x, jnp.asarray(rng.integers(0, 10, labels))
 
@@ -161,7 +163,7 @@ def _multilayer(name: str, sizes: list[int], batch: int = 128) -> Model:
     rng = np.random.default_rng(0)
     pairs = itertools.pairwise(sizes)
     params = [dense(rng, rows, columns) for rows, columns in pairs]
-    args = _batch(rng, (batch, sizes[0]), (batch,))
+    args = random_batch(rng, (batch, sizes[0]), (batch,))
     return Model(name, multilayer_loss, params, args)
 
 
@@ -173,7 +175,8 @@ def _lenet() -> Model:
         "conv2": {"w": weights(rng, 5, 5, 6, 16), "b": jnp.zeros(16)},
         "dense": [dense(rng, *size) for size in sizes],
     }
-    return Model("cnn", lenet_loss, params, _batch(rng, (64, 32, 32, 3), (64,)), True)
+    args = random_batch(rng, (64, 32, 32, 3), (64,))
+    return Model("cnn", lenet_loss, params, args, True)
 
 
 def _lstm() -> Model:
@@ -184,7 +187,7 @@ def _lstm() -> Model:
         "bias": jnp.zeros(512),
         "readout": dense(rng, 128, 10),
     }
-    return Model("lstm", lstm_loss, params, _batch(rng, (64, 32, 64), (64,)))
+    return Model("lstm", lstm_loss, params, random_batch(rng, (64, 32, 64), (64,)))
 
 
 def _transformer() -> Model:
@@ -194,7 +197,7 @@ def _transformer() -> Model:
         **transformer_block(rng, 128),
         "readout": dense(rng, 128, 10),
     }
-    args = _batch(rng, (8, 64, 32), (8, 64))
+    args = random_batch(rng, (8, 64, 32), (8, 64))
     return Model("transformer", transformer_loss, params, args)
 
 
