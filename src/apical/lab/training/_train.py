@@ -203,13 +203,12 @@ class Trainer:
         Args:
             begun: what `begin` returned.
         """
-        config = self.setup.config
-        every = jax.tree.map(lambda *parts: jnp.concatenate(parts), *begun.learned)
+        config, first = self.setup.config, begun.learned[0]
         steps = min(config.model.steps_per_call, config.steps)
 
         def bytes_of(size: int) -> int:
             group, shape = slice(0, size), (steps, size, config.batch_size)
-            learned, numbers = (_slice(tree, group) for tree in (every, self._numbers))
+            learned, numbers = (_slice(tree, group) for tree in (first, self._numbers))
             args = self._arguments(learned, numbers, group, np.zeros(shape, int))
             return bytes_of_call(self._call.compile(self._advance, *args))
 
@@ -220,8 +219,8 @@ class Trainer:
             self._call.at_a_time = max(1, min(self._call.at_a_time, fitting))
         if size == largest:
             return begun
-        self._divide(size)
-        return begun._replace(learned=[_slice(every, group) for group in self.groups])
+        self._divide(size)  # there was one group, of all runs
+        return begun._replace(learned=[_slice(first, group) for group in self.groups])
 
     def epoch(
         self, progress: TrainProgress, callbacks: TrainCallbacks
