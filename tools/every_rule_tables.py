@@ -116,10 +116,11 @@ def default_rules(every: dict[str, Any]) -> str:
     for rule in COMPARED:
         cells = [f"`{rule}`"]
         for line in (every[name][rule] for name in NOT_TUNED):
-            cells += [_accuracy(line), _to_backprop(rule, line)]
-            cells += [_arrow(line["alignment"]), _number(line["time"], 1)]
+            cells += [accuracy_cell(line), to_backprop_cell(rule, line)]
+            cells += [arrow_cell(line["alignment"]), _number(line["time"], 1)]
         tuned = every[TUNED][rule]
-        rows.append(_joined([*cells, _accuracy(tuned), _to_backprop(rule, tuned)]))
+        cells += [accuracy_cell(tuned), to_backprop_cell(rule, tuned)]
+        rows.append(_joined(cells))
     return "\n".join([_joined(columns), "|---" * len(columns) + "|", *rows])
 
 
@@ -129,8 +130,8 @@ def six_rules(every: dict[str, Any]) -> str:
     rows = []
     for rule in SIX:
         tuned, lines = every[TUNED][rule], [every[name].get(rule) for name in NOT_TUNED]
-        cells = [f"`{rule}`", *("–" if e is None else _accuracy(e) for e in lines)]
-        cells += [_accuracy(tuned), _arrow(tuned["alignment"])]
+        cells = [f"`{rule}`", *("–" if e is None else accuracy_cell(e) for e in lines)]
+        cells += [accuracy_cell(tuned), arrow_cell(tuned["alignment"])]
         rows.append(_joined([*cells, _number(tuned["time"], 1)]))
     table = [_joined(columns), "|---" + "|--:" * (len(columns) - 1) + "|", *rows]
     return "\n".join([*table, "", LEGEND])
@@ -151,9 +152,9 @@ def _row(rule: str, line: Any, control: Any) -> str:
             f"`{rule}`",
             LOSSES[line["descends"]],
             _slanted(line),
-            _to_backprop(rule, line),
-            _above(rule, line, control),
-            _arrow(line["alignment"]),
+            to_backprop_cell(rule, line),
+            above_cell(rule, line, control),
+            arrow_cell(line["alignment"]),
             layers,
             _number(line["time"], 1),
             _number(line["FLOPs"], 1),
@@ -162,7 +163,8 @@ def _row(rule: str, line: Any, control: Any) -> str:
     )
 
 
-def _above(rule: str, line: Any, control: Any) -> str:
+def above_cell(rule: str, line: Any, control: Any) -> str:
+    """Points above the control, where that is shown."""
     if rule == CONTROL:
         return ""
     if not above(line, control):
@@ -190,15 +192,16 @@ def _why(rule: str, lines: dict[str, Any]) -> str:
 
 
 def _slanted(line: Any) -> str:
-    return f"*{_accuracy(line)}*" if "earlier" in line else _accuracy(line)
+    return f"*{accuracy_cell(line)}*" if "earlier" in line else accuracy_cell(line)
 
 
-def _accuracy(line: Any) -> str:
+def accuracy_cell(line: Any) -> str:
+    """The mean accuracy in percent, and half the interval."""
     mean, half = line["accuracy"]
     return "diverged" if mean is None else f"{mean:.1f} ± {half or 0:.1f}"
 
 
-def _to_backprop(rule: str, line: Any) -> str:
+def to_backprop_cell(rule: str, line: Any) -> str:
     """Points, and whether that is equal, above, below or open."""
     mean, half = line["minus backprop"]
     if rule in BASELINES:
@@ -209,7 +212,8 @@ def _to_backprop(rule: str, line: Any) -> str:
     return f"{mean:+.1f} ± {half:.1f} {stands}".replace("-", "−")
 
 
-def _arrow(ends: list[float | None]) -> str:
+def arrow_cell(ends: list[float | None]) -> str:
+    """Two numbers, before and after training."""
     return " → ".join(_number(end) for end in ends)
 
 

@@ -18,7 +18,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from every_rule_tables import LONGER, TUNED, _above, _accuracy, _arrow, _to_backprop
+from every_rule_tables import (
+    LONGER,
+    TUNED,
+    above_cell,
+    accuracy_cell,
+    arrow_cell,
+    to_backprop_cell,
+)
 from generated_section import replaced
 from rule_page_sections import FAMILIES, Section, Setting
 
@@ -107,18 +114,18 @@ def results(name: str) -> dict[str, str]:
     line, control = lines[name], lines[CONTROL]
     base = lines[BASELINES[line["descends"]]]
     longer = {
-        _LONGER[run]: _accuracy(every()[run][name])
+        _LONGER[run]: accuracy_cell(every()[run][name])
         for run in LONGER
         if name in every().get(run, {})
     }
     return {
-        "accuracy %": _accuracy(line),
-        "backprop of the same loss": _accuracy(base),
-        "untrained hidden layers": _accuracy(control),
-        "− backprop": _to_backprop(name, line),
-        "above the control": _above(name, line, control),
+        "accuracy %": accuracy_cell(line),
+        "backprop of the same loss": accuracy_cell(base),
+        "untrained hidden layers": accuracy_cell(control),
+        "− backprop": to_backprop_cell(name, line),
+        "above the control": above_cell(name, line, control),
         **longer,
-        "alignment": _arrow(line["alignment"]),
+        "alignment": arrow_cell(line["alignment"]),
         "time, FLOPs": f"{line['time']:.1f}, {line['FLOPs']:.1f}",
         "memory, sequential depth": "{memory:.1f}, {depth:.1f}".format(**costs()[name]),
     }
