@@ -9,12 +9,12 @@ import math
 import re
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from apical import __version__
 from apical.claims import Kept, kept_claims
 from apical.lab._registry import CONTROL
+from apical.lab.report._html import jinja_environment
 from apical.lab.report._html_table import (
     Cell,
     cosine,
@@ -108,23 +108,10 @@ def page(results: TaskResults) -> str:
         >>> page(kept_results())[:15]
         '<!DOCTYPE html>'
     """
-    template = _environment().get_template("page.html.jinja")
-    return template.render(**_content(results))
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("apical.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    environment = jinja_environment(
+        "apical.report", counted=counted, with_code=_with_code
     )
-    environment.globals.update(
-        counted=counted,
-        with_code=_with_code,
-    )
-    return environment
+    return environment.get_template("page.html.jinja").render(**_content(results))
 
 
 def _with_code(text: str) -> Markup:

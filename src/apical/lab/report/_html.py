@@ -6,7 +6,7 @@ The text is in `templates/page.html.jinja`; this module computes what it is fill
 import json
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 from xml.sax.saxutils import quoteattr
@@ -199,14 +199,8 @@ def fragment(comparison: Any) -> str:
 
 
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("apical.lab.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals.update(
+    return jinja_environment(
+        "apical.lab.report",
         counted=counted,
         cosine=cosine,
         percent=percent,
@@ -214,6 +208,23 @@ def _environment() -> Environment:
         points=points,
         ratio=ratio,
     )
+
+
+def jinja_environment(package: str, **functions: Callable[..., Any]) -> Environment:
+    """The templates of a package; a name that is not known is an error.
+
+    Args:
+        package: its name; the templates are in its folder `templates`.
+        functions: that templates may call.
+    """
+    environment = Environment(
+        loader=PackageLoader(package),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals.update(functions)
     return environment
 
 
