@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from apical.claims._claim import Claim, Lines, Published, Scale, Task, TaskContext
-from apical.claims._effect_size import effect, lines_where
+from apical.claims._effect_size import lines_where
 from apical.claims._plots import Curve, Panel, curve_figure
 from apical.claims._published_numbers import NOT_RUN
-from apical.claims._verdict import Finding, Verdict, decide
+from apical.claims._verdict import Verdict, decide
 from apical.claims.online._drifting_task import (
     EPROP,
     READOUT,
@@ -24,13 +24,20 @@ from apical.claims.online._drifting_task import (
     Run,
     relative_errors,
 )
+from apical.claims.online._levels_of_change import (
+    LOST,
+    MARGIN,
+    Compared,
+    at_an_end,
+    collapse,
+    findings_by_level,
+    last_errors,
+)
 from apical.lab.storage._jsonl import Line
 from apical.lab.training._tuning import SEEDS
 
 SLOW = (1e-4, 1e-3, 1e-2)  # angle of the teacher's weights in a time constant
 FAST = (0.1, 1.0, 10.0)
-MARGIN = 5.0  # percent of the target's variance
-LOST = 100.0  # the error of the answer 0, also of what diverged
 _LEVELS = (*SLOW, *FAST)
 _MEASURED = 1 / 3  # of the steps, the last ones
 
@@ -91,64 +98,19 @@ def _errors(
     """The mean error of the last steps in percent, at most that of the answer 0."""
     runs = Run(*map(jnp.asarray, (seeds, levels / TAU, rates)))
     found = np.asarray(relative_errors(rule, size.form, runs), float)
-    last = found[:, -int(_MEASURED * size.form.steps) :].mean(axis=1)
-    return np.where(np.isfinite(last), np.minimum(100 * last, LOST), LOST)
+    return last_errors(found, _MEASURED)
 
 
 # ---- The verdict
 
 
-def errors_by_seed(lines: Lines, rule: str, level: float) -> dict[int, float]:
-    """The error (percent) of a rule at a rate of change."""
-    found = lines_where(lines, rule=rule, level=level)
-    return {line["seed"]: line["error"] for line in found}
+_COMPARED = Compared("change", _LEVELS, SLOW, EPROP, RTRL, READOUT, WINDOWS, _TRIED)
 
 
 def judge(lines: Lines) -> Verdict:
     """From the errors at each rate of change, beside the exact gradient and control."""
-    findings = []
-    for level in _LEVELS:
-
-        def beside(other: str, level: float = level) -> Finding:
-            what = f"change {level:g}: {EPROP} - {other}"
-            mine, theirs = (errors_by_seed(lines, r, level) for r in (EPROP, other))
-            margin = 0.0 if other == READOUT else MARGIN
-            found = effect(what, mine, theirs, margin, compared=2)
-            return Finding(found, None, level in SLOW, "percent")
-
-        findings.append(beside(RTRL)._replace(says="at most as high"))
-        findings.append(beside(READOUT)._replace(says="lower"))
-        findings.append(beside(WINDOWS))
-    return decide(findings).with_refusals(_at_an_end(lines))
-
-
-def _at_an_end(lines: Lines) -> list[str]:
-    """Rules whose best step size at a slow change was an end of what was tried."""
-    chosen = {
-        (line["rule"], line["level"]): line["learning_rate"]
-        for line in lines
-        if line["level"] in SLOW and line["rule"] != WINDOWS
-    }
-    return [
-        f"the best step size of {rule} at {level:g} is an end of those tried ({rate:g})"
-        for (rule, level), rate in chosen.items()
-        if rate in (_TRIED[0], _TRIED[-1])
-    ]
-
-
-def collapse(lines: Lines, rule: str) -> float | None:
-    """The rate of change where the error is half that of the answer 0.
-
-    Interpolated on a logarithmic scale between the rates that were run; None if the
-    error crosses it nowhere.
-    """
-    levels = sorted({line["level"] for line in lines_where(lines, rule=rule)})
-    means = [np.mean(list(errors_by_seed(lines, rule, x).values())) for x in levels]
-    for i in range(1, len(levels)):
-        if means[i - 1] < LOST / 2 <= means[i]:
-            places = np.log(levels[i - 1 : i + 1])
-            return float(np.exp(np.interp(LOST / 2, means[i - 1 : i + 1], places)))
-    return None
+    found = decide(list(findings_by_level(lines, _COMPARED)))
+    return found.with_refusals(at_an_end(lines, _COMPARED))
 
 
 def _collapses(lines: Lines) -> str:

@@ -9,11 +9,19 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from apical.claims._claim import Claim, Lines, Published, Scale, Task, TaskContext
-from apical.claims._effect_size import effect, lines_where
+from apical.claims._effect_size import lines_where
 from apical.claims._plots import Curve, Panel, curve_figure
 from apical.claims._published_numbers import NOT_RUN
-from apical.claims._verdict import Finding, Verdict, decide
-from apical.claims.online.online_rate import collapse, errors_by_seed
+from apical.claims._verdict import Verdict, decide
+from apical.claims.online._levels_of_change import (
+    LOST,
+    MARGIN,
+    Compared,
+    at_an_end,
+    collapse,
+    findings_by_level,
+    last_errors,
+)
 from apical.claims.predictive_coding._input_stream import (
     BACKPROP,
     LOCKSTEP,
@@ -33,8 +41,6 @@ from apical.lab.training._tuning import SEEDS
 SLOW = (0.01, 0.03, 0.1)  # the settling time over the time in which the input changes
 FAST = (0.3, 1.0, 10.0)
 LEVELS = (*SLOW, *FAST)
-MARGIN = 5.0  # percent of the variance of the label
-LOST = 100.0  # the error of a constant answer, also of what diverged
 _MEASURED = 1 / 3  # of the ticks, the last ones
 
 
@@ -95,43 +101,19 @@ def _errors(
     """The mean error of the last ticks in percent, at most that of a constant."""
     runs = Run(*map(jnp.asarray, (seeds, taus, rates)))
     found = np.asarray(relative_errors(rule, size.form, runs), float)
-    last = found[:, -int(_MEASURED * size.form.ticks) :].mean(axis=1)
-    return np.where(np.isfinite(last), np.minimum(100 * last, LOST), LOST)
+    return last_errors(found, _MEASURED)
 
 
 # ---- The verdict
 
 
+_COMPARED = Compared("level", LEVELS, SLOW, LOCKSTEP, SETTLED, READOUT, BACKPROP, TRIED)
+
+
 def judge(lines: Lines) -> Verdict:
     """From the errors at each level, beside settled values and the control."""
-    findings = []
-    for level in LEVELS:
-
-        def beside(other: str, level: float = level) -> Finding:
-            what = f"level {level:g}: {LOCKSTEP} - {other}"
-            mine, theirs = (errors_by_seed(lines, r, level) for r in (LOCKSTEP, other))
-            margin = 0.0 if other == READOUT else MARGIN
-            found = effect(what, mine, theirs, margin, compared=2)
-            return Finding(found, None, level in SLOW, "percent")
-
-        findings.append(beside(SETTLED)._replace(says="at most as high"))
-        findings.append(beside(READOUT)._replace(says="lower"))
-        findings.append(beside(BACKPROP))
-    return decide(findings).with_refusals(_at_an_end(lines))
-
-
-def _at_an_end(lines: Lines) -> list[str]:
-    """Rules whose best step size at a slow level was an end of what was tried."""
-    chosen = {
-        (line["rule"], line["level"]): line["learning_rate"]
-        for line in lines
-        if line["level"] in SLOW and line["rule"] != BACKPROP
-    }
-    return [
-        f"the best step size of {rule} at {level:g} is an end of those tried ({rate:g})"
-        for (rule, level), rate in chosen.items()
-        if rate in (TRIED[0], TRIED[-1])
-    ]
+    found = decide(list(findings_by_level(lines, _COMPARED)))
+    return found.with_refusals(at_an_end(lines, _COMPARED))
 
 
 def _collapses(lines: Lines) -> str:
